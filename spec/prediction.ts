@@ -1,0 +1,66 @@
+// Prediction (FORMAT.md, section 5): a symbol of 8 bits is replaced by its difference from what its neighbours say.
+
+/** The index is the code in a tile's metadata. */
+export const PREDICTORS = ['none', 'left', 'top', 'avg', 'planar'] as const;
+export type Predictor = (typeof PREDICTORS)[number];
+
+/**
+ * What each predictor expects of a symbol, from L (left), T (above) and D (above the left).
+ * A neighbour outside the tile has the symbol of the value zero.
+ */
+function predict(predictor: number, left: number, top: number, diagonal: number): number {
+  switch (predictor) {
+    case 1:
+      return left;
+    case 2:
+      return top;
+    case 3:
+      return (left + top) >> 1;
+    case 4:
+      return left + top - diagonal;
+    default:
+      return 0;
+  }
+}
+
+/** Residuals, modulo 256, of one row of a tile: `symbols` and `residuals` are the tile's, row by row. */
+export function predictRow(
+  symbols: Uint16Array,
+  row: number,
+  width: number,
+  predictor: number,
+  zero: number,
+  residuals: Uint16Array,
+  at: number,
+): void {
+  const start = row * width;
+  for (let j = 0; j < width; j++) {
+    const left = j > 0 ? symbols[start + j - 1] : zero;
+    const top = row > 0 ? symbols[start + j - width] : zero;
+    const diagonal = j > 0 && row > 0 ? symbols[start + j - width - 1] : zero;
+    residuals[at + j] = (symbols[start + j] - predict(predictor, left, top, diagonal)) & 0xff;
+  }
+}
+
+/** Residuals of a whole tile. */
+export function residualsOf(
+  symbols: Uint16Array,
+  height: number,
+  width: number,
+  predictor: number,
+  zero: number,
+  residuals: Uint16Array,
+): void {
+  for (let i = 0; i < height; i++) predictRow(symbols, i, width, predictor, zero, residuals, i * width);
+}
+
+/** Turns a tile's residuals back into symbols, in place. */
+export function reconstruct(symbols: Uint16Array, height: number, width: number, predictor: number, zero: number): void {
+  for (let i = 0, at = 0; i < height; i++)
+    for (let j = 0; j < width; j++, at++) {
+      const left = j > 0 ? symbols[at - 1] : zero;
+      const top = i > 0 ? symbols[at - width] : zero;
+      const diagonal = j > 0 && i > 0 ? symbols[at - width - 1] : zero;
+      symbols[at] = (symbols[at] + predict(predictor, left, top, diagonal)) & 0xff;
+    }
+}
