@@ -14,9 +14,10 @@ to a reader like a large checkpoint does, only smaller.
 The first 90 % of the text are trained on, the last 10 % are held out.  Training
 keeps F32 weights; what is saved is these rounded to BF16.  Every EVAL_EVERY
 steps the rounded weights are scored on the held-out text, and the best-scoring
-ones are the ones saved.  All figures printed are of rounded weights, computed
-in F32.  The seed is fixed, but another machine, torch version or thread count
-adds floating-point numbers in another order and so ends at other weights.
+ones are the ones saved.  All figures printed, save the batch's, are of rounded
+weights, computed in F32.  The seed is fixed, but another machine, torch version
+or thread count may add floating-point numbers in another order and so end at
+other weights.
 """
 
 import argparse

@@ -5,10 +5,10 @@ import { BitWriter } from './bits.ts';
 import { BF16, type Split } from './elements.ts';
 import { codingCost, MAX_SLOTS, MIN_PROBABILITY_BITS, maxProbabilityBits, normalise, type TableSet, writeTable } from './frequency.ts';
 import { type Layout, TILE_ROWS } from './layout.ts';
-import { BIT, xlog2x } from './logarithm.ts';
+import { BIT, entropyCost, xlog2x } from './logarithm.ts';
 import { BINADES, MAX_START, type Window } from './pairs.ts';
 import { PREDICTORS, type Predictor } from './prediction.ts';
-import { BINS, type Counts, LEVELS, level, type StatisticsRequest, SURVEY_RAW, type Statistics, type Survey, WINDOW_SHIFT } from './statistics.ts';
+import { COLUMN_BINS, type Counts, LEVELS, level, ROW_BINS, type StatisticsRequest, SURVEY_RAW, type Statistics, type Survey, WINDOW_SHIFT } from './statistics.ts';
 import { type Coding, Mode, outlierBytes, type Wish } from './tile.ts';
 
 /** small: fewest bytes. fast: fewest steps of a decoder, for weights that are decoded again and again. */
@@ -207,8 +207,8 @@ function binRowsAndColumns(
 ): Bins {
   if (layout.words === 0 || classes === 'none' || (classes === undefined && layout.words < CLASSES_FROM_WORDS))
     return { rowBins: undefined, columnBins: undefined };
-  const rowBins = quantileBins(rowLevels, BINS);
-  if (window === undefined) return { rowBins, columnBins: quantileBins(columnLevels, BINS) };
+  const rowBins = quantileBins(rowLevels, ROW_BINS);
+  if (window === undefined) return { rowBins, columnBins: quantileBins(columnLevels, COLUMN_BINS) };
   // The two columns of a pair side by side: quarters of what is left of their levels, 4 x 4 bins.
   const { offsets } = window;
   const left = columnLevels.map((value, j) => Math.max(0, value - BINADE * (offsets?.[j] ?? 0) + BINADE * BINADES) % LEVELS);
@@ -222,14 +222,52 @@ function binRowsAndColumns(
 
 // ------------------------------------------------------------------------------------------------------ classes
 
-/** Adds joint counts up by class: `classOf(rowBin, columnBin)`. */
-function byClass(joint: Float64Array, symbols: number, classes: number, classOf: (row: number, column: number) => number): Float64Array[] {
-  const sums = Array.from({ length: classes }, () => new Float64Array(symbols));
-  for (let bin = 0; bin * symbols < joint.length; bin++) {
-    const sum = sums[classOf(Math.floor(bin / BINS), bin % BINS)];
-    for (let s = 0; s < symbols; s++) sum[s] += joint[bin * symbols + s];
+/** Joint counts of the symbols that occur: [bin x symbols.length + i] for symbols[i], bin = rowBin x COLUMN_BINS + columnBin. */
+interface Joint {
+  readonly symbols: readonly number[];
+  readonly bins: number;
+  readonly counts: Float64Array;
+}
+
+/** Leaves out the symbols that do not occur: most of 1024, usually. */
+function condense(joint: Float64Array, bits: number): Joint {
+  const alphabet = 2 ** bits;
+  const bins = joint.length / alphabet;
+  const seen = new Uint8Array(alphabet);
+  for (let at = 0; at < joint.length; at++) if (joint[at] > 0) seen[at & (alphabet - 1)] = 1;
+  const symbols = Array.from(seen.keys()).filter((symbol) => seen[symbol] === 1);
+  const counts = new Float64Array(bins * symbols.length);
+  for (let bin = 0, at = 0; bin < bins; bin++) for (let i = 0; i < symbols.length; i++) counts[at++] = joint[bin * alphabet + symbols[i]];
+  return { symbols, bins, counts };
+}
+
+/** Adds joint counts up: those of a bin go to the histogram that `indexOf(rowBin, columnBin)` names. */
+function addUp(joint: Joint, histograms: number, indexOf: (row: number, column: number) => number): Float64Array[] {
+  const length = joint.symbols.length;
+  const sums = Array.from({ length: histograms }, () => new Float64Array(length));
+  for (let bin = 0; bin < joint.bins; bin++) {
+    const sum = sums[indexOf(Math.floor(bin / COLUMN_BINS), bin % COLUMN_BINS)];
+    for (let i = 0, from = bin * length; i < length; i++, from++) sum[i] += joint.counts[from];
   }
   return sums;
+}
+
+interface Group {
+  readonly bins: readonly number[];
+  readonly counts: Float64Array;
+  readonly total: number;
+  readonly cost: number;
+}
+
+/** What the union of two groups costs more than they do apart. */
+function increase(a: Group, b: Group): number {
+  let sum = 0;
+  for (let s = 0; s < a.counts.length; s++) sum += xlog2x(a.counts[s] + b.counts[s]);
+  return xlog2x(a.total + b.total) - sum - a.cost - b.cost;
+}
+
+function groupOf(bins: readonly number[], counts: Float64Array): Group {
+  return { bins, counts, total: counts.reduce((sum, count) => sum + count, 0), cost: entropyCost(counts) };
 }
 
 /**
@@ -238,38 +276,20 @@ function byClass(joint: Float64Array, symbols: number, classes: number, classOf:
  * @returns the class of each bin; classes are numbered in the order of their first bin, empty bins are in class 0
  */
 export function joinBins(histograms: readonly Float64Array[], target: number): Uint8Array {
-  const cost = (counts: Float64Array): number => {
-    let total = 0;
-    let sum = 0;
-    for (let s = 0; s < counts.length; s++) {
-      total += counts[s];
-      sum += xlog2x(counts[s]);
-    }
-    return xlog2x(total) - sum;
-  };
-  const union = (a: Float64Array, b: Float64Array): Float64Array => a.map((count, s) => count + b[s]);
-  let groups = histograms
-    .map((counts, bin) => ({ bins: [bin], counts, cost: cost(counts) }))
-    .filter(({ counts }) => counts.some((count) => count > 0));
-  const increases = new Map<string, number>();
-  const increase = (a: (typeof groups)[number], b: (typeof groups)[number]): number => {
-    const key = `${a.bins}|${b.bins}`;
-    let value = increases.get(key);
-    if (value === undefined) {
-      value = cost(union(a.counts, b.counts)) - a.cost - b.cost;
-      increases.set(key, value);
-    }
-    return value;
-  };
+  const groups = histograms.map((counts, bin) => groupOf([bin], counts)).filter(({ total }) => total > 0);
+  // increases[b][a], a < b
+  const increases = groups.map((b, at) => groups.slice(0, at).map((a) => increase(a, b)));
   while (groups.length > target) {
-    let best = [0, 1];
+    let [first, second] = [0, 1];
     for (let a = 0; a < groups.length; a++)
-      for (let b = a + 1; b < groups.length; b++)
-        if (increase(groups[a], groups[b]) < increase(groups[best[0]], groups[best[1]])) best = [a, b];
-    const [a, b] = best.map((index) => groups[index]);
-    const counts = union(a.counts, b.counts);
-    const joined = { bins: [...a.bins, ...b.bins], counts, cost: cost(counts) };
-    groups = groups.map((group) => (group === a ? joined : group)).filter((group) => group !== b);
+      for (let b = a + 1; b < groups.length; b++) if (increases[b][a] < increases[second][first]) [first, second] = [a, b];
+    const [a, b] = [groups[first], groups[second]];
+    groups[first] = groupOf([...a.bins, ...b.bins], a.counts.map((count, s) => count + b.counts[s]));
+    groups.splice(second, 1);
+    increases.splice(second, 1);
+    for (const row of increases) row.splice(second, 1);
+    increases[first] = groups.slice(0, first).map((other) => increase(other, groups[first]));
+    for (let later = first + 1; later < groups.length; later++) increases[later][first] = increase(groups[first], groups[later]);
   }
   const classes = new Uint8Array(histograms.length);
   groups.forEach(({ bins }, index) => {
@@ -287,20 +307,21 @@ interface ClassMap {
 
 const ONE_CLASS: ClassMap = { classes: 1, rows: undefined, columns: undefined };
 
-function classMaps(joint: Float64Array, symbols: number, wanted: ClassChoice | undefined): ClassMap[] {
-  if (joint.length === symbols || wanted === 'none') return [ONE_CLASS];
-  const rowBins = byClass(joint, symbols, BINS, (row) => row);
-  const columnBins = byClass(joint, symbols, BINS, (_, column) => column);
+/** The ways to tell classes apart that are worth pricing. */
+function classMaps(joint: Joint, wanted: ClassChoice | undefined): ClassMap[] {
+  if (joint.bins === 1 || wanted === 'none') return [ONE_CLASS];
+  const rowBins = addUp(joint, ROW_BINS, (row) => row);
+  const columnBins = addUp(joint, COLUMN_BINS, (_, column) => column);
   const two = { rows: joinBins(rowBins, 2), columns: joinBins(columnBins, 2) };
-  const all: Record<ClassChoice, () => ClassMap> = {
-    none: () => ONE_CLASS,
-    rows2: () => ({ classes: 2, rows: two.rows, columns: undefined }),
-    columns2: () => ({ classes: 2, rows: undefined, columns: two.columns }),
-    rows4: () => ({ classes: 4, rows: joinBins(rowBins, 4), columns: undefined }),
-    columns4: () => ({ classes: 4, rows: undefined, columns: joinBins(columnBins, 4) }),
-    mixed: () => ({ classes: 4, rows: two.rows, columns: two.columns.map((bit) => 2 * bit) }),
+  const all: Record<ClassChoice, ClassMap> = {
+    none: ONE_CLASS,
+    rows2: { classes: 2, rows: two.rows, columns: undefined },
+    columns2: { classes: 2, rows: undefined, columns: two.columns },
+    rows4: { classes: 4, rows: joinBins(rowBins, 4), columns: undefined },
+    columns4: { classes: 4, rows: undefined, columns: joinBins(columnBins, 4) },
+    mixed: { classes: 4, rows: two.rows, columns: two.columns.map((bit) => 2 * bit) },
   };
-  return wanted === undefined ? Object.values(all).map((map) => map()) : [all[wanted]()];
+  return wanted === undefined ? Object.values(all) : [all[wanted]];
 }
 
 // ------------------------------------------------------------------------------------------------------- tables
@@ -328,21 +349,29 @@ function priceTables(counts: readonly Float64Array[], symbolBits: number, probab
   return { tables: { symbolBits, probabilityBits, frequencies }, cost: cost + writer.length * BIT };
 }
 
-/** The cheapest tables for these counts with at most `slots` slots. */
-function bestTables(
-  counts: readonly Float64Array[],
-  symbolBits: number,
-  slots: number,
-  outlierBits: number,
-  wanted: number | undefined,
-): PricedTables | undefined {
-  let best: PricedTables | undefined;
-  const from = wanted ?? MIN_PROBABILITY_BITS;
-  const to = wanted ?? maxProbabilityBits(symbolBits);
-  for (let probabilityBits = to; probabilityBits >= from; probabilityBits--) {
-    if (counts.length * 2 ** probabilityBits > slots) continue;
-    const priced = priceTables(counts, symbolBits, probabilityBits, outlierBits);
-    if (priced !== undefined && (best === undefined || priced.cost < best.cost)) best = priced;
+/** Counts of the symbols that occur, among all symbols. */
+function spreadOut(counts: Float64Array, symbols: readonly number[], bits: number): Float64Array {
+  const all = new Float64Array(2 ** bits);
+  symbols.forEach((symbol, i) => {
+    all[symbol] = counts[i];
+  });
+  return all;
+}
+
+/** The largest N with which so many tables fit into `slots`, from `wanted` or all. */
+function largestBits(tables: number, symbolBits: number, slots: number, wanted: number | undefined): number {
+  let probabilityBits = wanted ?? maxProbabilityBits(symbolBits);
+  while (wanted === undefined && tables * 2 ** probabilityBits > slots) probabilityBits--;
+  return probabilityBits;
+}
+
+/** Coarser tables than `finest`, if they are cheaper: a small tensor pays for every bit of its tables. */
+function bestTables(finest: PricedTables, counts: readonly Float64Array[], outlierBits: number): PricedTables {
+  const { symbolBits, probabilityBits } = finest.tables;
+  let best = finest;
+  for (let bits = probabilityBits - 1; bits >= MIN_PROBABILITY_BITS; bits--) {
+    const priced = priceTables(counts, symbolBits, bits, outlierBits);
+    if (priced !== undefined && priced.cost < best.cost) best = priced;
   }
   return best;
 }
@@ -375,30 +404,31 @@ function chooseTables(
   let map = ONE_CLASS;
   let slots = MAX_SLOTS;
   jobs.forEach(({ plane, bits, joint }, job) => {
+    const condensed = condense(joint, bits);
     const reserved = jobs.slice(job + 1).reduce((sum, later) => sum + fullTable(later.bits), 0);
     const outlierBits = plane < 0 || (plane === 0 && !predicted) ? 8 * outlierBytes(layout.dtype) : 0;
-    const plainOnly = plane === 0 && usesPairs;
-    const maps = job === 0 ? classMaps(joint, 2 ** bits, options.classes) : plainOnly || map.classes === 1 ? [ONE_CLASS] : [ONE_CLASS, map];
-    let best: PricedTables | undefined;
-    let bestMap = ONE_CLASS;
+    // Beside pairs, plane 0 has one table.
+    const one = map.classes === 1 || (plane === 0 && usesPairs);
+    const maps = job === 0 ? classMaps(condensed, options.classes) : one ? [ONE_CLASS] : [ONE_CLASS, map];
+    let best: (PricedTables & { counts: Float64Array[]; map: ClassMap; total: number }) | undefined;
     for (const candidate of maps) {
       const { classes, rows, columns } = candidate;
-      const histograms = byClass(plainOnly ? joint.slice(0, 2 ** bits) : joint, 2 ** bits, classes, (row, column) => (rows?.[row] ?? 0) | (columns?.[column] ?? 0));
-      const priced = bestTables(histograms, bits, slots - reserved, outlierBits, options.probabilityBits);
+      const sums = addUp(condensed, classes, (row, column) => (rows?.[row] ?? 0) | (columns?.[column] ?? 0));
+      const classCounts = sums.map((sum) => spreadOut(sum, condensed.symbols, bits));
+      const finest = largestBits(classes, bits, slots - reserved, options.probabilityBits);
+      const priced = priceTables(classCounts, bits, finest, outlierBits);
       if (priced === undefined) continue;
       const selectors = job > 0 ? 0 : ((rows ? layout.rows : 0) + (columns ? selectorColumns : 0)) * Math.log2(classes);
-      const cost = priced.cost + selectors * BIT;
-      if (best === undefined || cost < best.cost) {
-        best = { tables: priced.tables, cost };
-        bestMap = candidate;
-      }
+      const total = priced.cost + selectors * BIT;
+      if (best === undefined || total < best.total) best = { ...priced, counts: classCounts, map: candidate, total };
     }
-    const total = joint.reduce((sum, count) => sum + count, 0);
-    if (best === undefined || (options.modes === undefined && plane >= 0 && best.cost >= total * bits * BIT)) return;
-    if (plane < 0) pairTables = best.tables;
-    else tables[plane] = best.tables;
-    if (job === 0) map = bestMap;
-    slots -= best.tables.frequencies.length * 2 ** best.tables.probabilityBits;
+    const count = condensed.counts.reduce((sum, each) => sum + each, 0);
+    if (best === undefined || (options.modes === undefined && plane >= 0 && best.total >= count * bits * BIT)) return;
+    const { tables: chosen } = options.probabilityBits === undefined ? bestTables(best, best.counts, outlierBits) : best;
+    if (plane < 0) pairTables = chosen;
+    else tables[plane] = chosen;
+    if (job === 0) map = best.map;
+    slots -= chosen.frequencies.length * 2 ** chosen.probabilityBits;
   });
   const { rows, columns } = map;
   return {

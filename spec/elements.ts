@@ -1,8 +1,7 @@
 // Elements and planes (FORMAT.md, section 3): which bits of a word are coded together.
 //
-// A word is first *arranged*, so that planes are plain bit-fields of it, top first:
-//   float     the sign moves down to just below the first plane (or to bit 0 where there is one plane only),
-//             so exponents come first and never meet the sign, which is noise;
+//   float     the sign leads the second plane (or is the lowest bit of the only one), so that the first plane is the
+//             top of the magnitude: exponents never meet the sign, which is noise;
 //   signed    the top bit is flipped, so that order is kept;
 //   unsigned  as it is.
 
@@ -73,56 +72,55 @@ export function wordCount(dtype: Dtype, shape: readonly number[]): number | unde
   return Number.isSafeInteger(elements) && Number.isSafeInteger(words * 4) ? words : undefined;
 }
 
-/** The bit of an arranged word that holds the sign of a float. */
-function signBit(dtype: Dtype, split: Split): number {
-  return split.length === 1 ? 0 : dtype.wordBits - 1 - split[0];
+/** Which bits of a word make up a plane's symbol: `magnitudeBits` from `shift` on, and perhaps the sign. */
+interface Field {
+  readonly shift: number;
+  readonly mask: number;
+  /** Where the magnitude's lowest bit goes in the symbol. */
+  readonly up: number;
+  /** 1 if the sign is in this plane; where it comes from, and where it goes. */
+  readonly signMask: number;
+  readonly signFrom: number;
+  readonly signTo: number;
+  /** What the symbol is XORed with. */
+  readonly flip: number;
 }
 
-/** Arranges `words[0..count)` in place. */
-export function arrange(words: Uint32Array, count: number, dtype: Dtype, split: Split): void {
-  if (dtype.kind === 'signed') for (let i = 0; i < count; i++) words[i] ^= 0x80;
-  if (dtype.kind !== 'float') return;
-  const sign = signBit(dtype, split);
-  const top = dtype.wordBits - 1;
-  const magnitude = 2 ** top - 1;
-  const low = 2 ** sign - 1;
-  for (let i = 0; i < count; i++) {
+function fieldOf(dtype: Dtype, split: Split, plane: number): Field {
+  const bits = split[plane];
+  const isFloat = dtype.kind === 'float';
+  const hasSign = isFloat && plane === Math.min(1, split.length - 1);
+  const alone = split.length === 1;
+  // Bits of the word below this plane; the sign has left the top, and stands above the rest of the second plane.
+  const below = split.slice(plane + 1).reduce((sum, width) => sum + width, 0);
+  return {
+    shift: isFloat && plane === 0 && !alone ? below - 1 : below,
+    mask: 2 ** (bits - (hasSign ? 1 : 0)) - 1,
+    up: hasSign && alone ? 1 : 0,
+    signMask: hasSign ? 1 : 0,
+    signFrom: dtype.wordBits - 1,
+    signTo: alone ? 0 : bits - 1,
+    flip: dtype.kind === 'signed' ? 0x80 : 0,
+  };
+}
+
+/** Cuts plane `plane` out of words: symbols[i] for words[i]. */
+export function cutPlane(words: Uint32Array, dtype: Dtype, split: Split, plane: number, symbols: Uint16Array): void {
+  const { shift, mask, up, signMask, signFrom, signTo, flip } = fieldOf(dtype, split, plane);
+  for (let i = 0; i < words.length; i++) {
     const word = words[i];
-    words[i] = (((word & magnitude) >>> sign) << (sign + 1)) | ((word >>> top) << sign) | (word & low);
+    symbols[i] = ((((word >>> shift) & mask) << up) | (((word >>> signFrom) & signMask) << signTo)) ^ flip;
   }
 }
 
-/** Undoes {@link arrange}. */
-export function restore(words: Uint32Array, count: number, dtype: Dtype, split: Split): void {
-  if (dtype.kind === 'signed') for (let i = 0; i < count; i++) words[i] ^= 0x80;
-  if (dtype.kind !== 'float') return;
-  const sign = signBit(dtype, split);
-  const top = dtype.wordBits - 1;
-  const low = 2 ** sign - 1;
-  for (let i = 0; i < count; i++) {
-    const word = words[i];
-    words[i] = (((word >>> sign) & 1) << top) | ((word >>> (sign + 1)) << sign) | (word & low);
+/** Puts plane `plane` into words; the first plane clears them, so planes are pasted in order. */
+export function pastePlane(words: Uint32Array, dtype: Dtype, split: Split, plane: number, symbols: Uint16Array): void {
+  const { shift, mask, up, signMask, signFrom, signTo, flip } = fieldOf(dtype, split, plane);
+  const keep = plane === 0 ? 0 : 0xffffffff;
+  for (let i = 0; i < words.length; i++) {
+    const symbol = symbols[i] ^ flip;
+    words[i] = (words[i] & keep) | (((symbol >>> up) & mask) << shift) | (((symbol >>> signTo) & signMask) << signFrom);
   }
-}
-
-/** The lowest bit of plane `plane` in an arranged word. */
-export function planeShift(split: Split, plane: number): number {
-  let shift = 0;
-  for (let below = plane + 1; below < split.length; below++) shift += split[below];
-  return shift;
-}
-
-/** Cuts plane `plane` out of `arranged[0..count)`. */
-export function cutPlane(arranged: Uint32Array, count: number, split: Split, plane: number, symbols: Uint16Array): void {
-  const shift = planeShift(split, plane);
-  const mask = 2 ** split[plane] - 1;
-  for (let i = 0; i < count; i++) symbols[i] = (arranged[i] >>> shift) & mask;
-}
-
-/** Puts plane `plane` into `arranged[0..count)`, whose bits there must be zero. */
-export function pastePlane(arranged: Uint32Array, count: number, split: Split, plane: number, symbols: Uint16Array): void {
-  const shift = planeShift(split, plane);
-  for (let i = 0; i < count; i++) arranged[i] |= symbols[i] << shift;
 }
 
 /** The symbol of the value zero: what prediction takes for a neighbour outside the tile. */

@@ -143,15 +143,29 @@ export function slotTable({ symbolBits, probabilityBits, frequencies }: TableSet
   return slots;
 }
 
-/** The encoder's view: frequency in the low half, cumulative frequency in the high half. Index: (class << bits) | symbol. */
+/** Set in an entry of `symbolTable` that stands for another symbol. */
+export const SUBSTITUTED = 2 ** 31;
+
+/** The symbol of the highest frequency, the lowest of equals. */
+export function likeliest(frequencies: Uint16Array): number {
+  return frequencies.indexOf(frequencies.reduce((high, frequency) => Math.max(high, frequency), 0));
+}
+
+/**
+ * The encoder's view: frequency in bits 0 to 15, cumulative frequency from bit 16 on. A symbol without a slot has the
+ * entry of the likeliest one, and SUBSTITUTED. Index: (class << bits) | symbol.
+ */
 export function symbolTable({ symbolBits, frequencies }: TableSet): Uint32Array {
   const symbols = new Uint32Array(frequencies.length << symbolBits);
   frequencies.forEach((table, index) => {
+    const entries = symbols.subarray(index << symbolBits, (index + 1) << symbolBits);
     let cumulative = 0;
     for (let symbol = 0; symbol < table.length; symbol++) {
-      symbols[(index << symbolBits) | symbol] = table[symbol] | (cumulative << 16);
+      entries[symbol] = table[symbol] | (cumulative << 16);
       cumulative += table[symbol];
     }
+    const substitute = entries[likeliest(table)] + SUBSTITUTED;
+    for (let symbol = 0; symbol < table.length; symbol++) if (table[symbol] === 0) entries[symbol] = substitute;
   });
   return symbols;
 }

@@ -32,9 +32,12 @@ export function log2Units(x: number): number {
   return exponent * BIT + FRACTION[leading - 2 ** INDEX_BITS];
 }
 
+/** x log2(x) for small x, which is what most counts are. */
+const SMALL = Float64Array.from({ length: 2 ** 13 }, (_, x) => (x === 0 ? 0 : x * log2Units(x)));
+
 /** x log2(x), the term of which entropies are made; 0 for 0. */
 export function xlog2x(x: number): number {
-  return x === 0 ? 0 : x * log2Units(x);
+  return x < SMALL.length ? SMALL[x] : x * log2Units(x);
 }
 
 /** What the symbols counted in `counts[from..to)` cost at their entropy, in units. */

@@ -23,26 +23,7 @@ function predict(predictor: number, left: number, top: number, diagonal: number)
   }
 }
 
-/** Residuals, modulo 256, of one row of a tile: `symbols` and `residuals` are the tile's, row by row. */
-export function predictRow(
-  symbols: Uint16Array,
-  row: number,
-  width: number,
-  predictor: number,
-  zero: number,
-  residuals: Uint16Array,
-  at: number,
-): void {
-  const start = row * width;
-  for (let j = 0; j < width; j++) {
-    const left = j > 0 ? symbols[start + j - 1] : zero;
-    const top = row > 0 ? symbols[start + j - width] : zero;
-    const diagonal = j > 0 && row > 0 ? symbols[start + j - width - 1] : zero;
-    residuals[at + j] = (symbols[start + j] - predict(predictor, left, top, diagonal)) & 0xff;
-  }
-}
-
-/** Residuals of a whole tile. */
+/** Residuals, modulo 256, of a tile's symbols. */
 export function residualsOf(
   symbols: Uint16Array,
   height: number,
@@ -51,7 +32,34 @@ export function residualsOf(
   zero: number,
   residuals: Uint16Array,
 ): void {
-  for (let i = 0; i < height; i++) predictRow(symbols, i, width, predictor, zero, residuals, i * width);
+  for (let i = 0, at = 0; i < height; i++)
+    for (let j = 0; j < width; j++, at++) {
+      const left = j > 0 ? symbols[at - 1] : zero;
+      const top = i > 0 ? symbols[at - width] : zero;
+      const diagonal = j > 0 && i > 0 ? symbols[at - width - 1] : zero;
+      residuals[at] = (symbols[at] - predict(predictor, left, top, diagonal)) & 0xff;
+    }
+}
+
+/**
+ * Counts the residuals of every predictor in one row: counts[256 x predictor + residual].
+ *
+ * @param above where the row above begins in `symbols`, -1 if there is none
+ */
+export function countResiduals(symbols: Uint16Array, above: number, row: number, width: number, zero: number, counts: Uint32Array): void {
+  let left = zero;
+  let diagonal = zero;
+  for (let j = 0; j < width; j++) {
+    const symbol = symbols[row + j];
+    const top = above < 0 ? zero : symbols[above + j];
+    counts[symbol]++;
+    counts[256 + ((symbol - left) & 0xff)]++;
+    counts[512 + ((symbol - top) & 0xff)]++;
+    counts[768 + ((symbol - ((left + top) >> 1)) & 0xff)]++;
+    counts[1024 + ((symbol - left - top + diagonal) & 0xff)]++;
+    left = symbol;
+    diagonal = top;
+  }
 }
 
 /** Turns a tile's residuals back into symbols, in place. */

@@ -8,8 +8,7 @@
 //
 // Duda, "Asymmetric numeral systems", arXiv:1311.2540; Giesen, "Interleaved entropy coders", arXiv:1402.3392.
 
-import type { TableSet } from './frequency.ts';
-import { slotTable, symbolTable } from './frequency.ts';
+import { SUBSTITUTED, slotTable, symbolTable, type TableSet } from './frequency.ts';
 
 /** States lie in [2^16, 2^32) and are renormalised by words of 16 bits. */
 export const STATE_FLOOR = 2 ** 16;
@@ -25,12 +24,14 @@ export interface CodedLanes {
   readonly states: Uint32Array;
   /** Words in the order in which a decoder reads them. */
   readonly words: Uint16Array;
+  /** Indices, rising, of the symbols that have no slot: the likeliest of their table was coded for them. */
+  readonly substituted: readonly number[];
 }
 
 /**
  * Encodes `height` x `width` symbols, lane l owning the columns from l x perLane.
  *
- * @param symbols row by row; each must have a slot in its table
+ * @param symbols row by row
  * @param finals the state in which a decoder will end, one a lane
  */
 export function encodeLanes(
@@ -43,36 +44,42 @@ export function encodeLanes(
   finals: Uint32Array,
 ): CodedLanes {
   const { symbolBits, probabilityBits } = tables;
-  const table = cached(symbolTables, tables, symbolTable);
+  const table = symbolTableOf(tables);
   const columnClasses = classes.columns;
   const states = finals.slice();
-  const buffer = new Uint16Array(height * width);
+  // One word more than there can be, in front: a word is always written, and kept by moving on.
+  const buffer = new Uint16Array(height * width + 1);
   const high = 32 - probabilityBits;
+  const substituted: number[] = [];
   let at = buffer.length;
   for (let i = height - 1; i >= 0; i--) {
     const rowClass = classes.rows[i];
+    const row = i * width;
     for (let k = Math.min(perLane, width) - 1; k >= 0; k--) {
       let lane = Math.floor((width - 1 - k) / perLane);
       for (let j = lane * perLane + k; lane >= 0; lane--, j -= perLane) {
-        const entry = table[((rowClass | columnClasses[j]) << symbolBits) | symbols[i * width + j]];
+        const entry = table[((rowClass | columnClasses[j]) << symbolBits) | symbols[row + j]];
+        if (entry >= SUBSTITUTED) substituted.push(row + j);
         const frequency = entry & 0xffff;
         let state = states[lane];
-        if (state >>> high >= frequency) {
-          buffer[--at] = state;
-          state >>>= 16;
-        }
+        // 1 if the state would leave its interval, without a branch that could be mispredicted.
+        const renormalise = (frequency - 1 - (state >>> high)) >>> 31;
+        buffer[at - 1] = state;
+        at -= renormalise;
+        state >>>= renormalise << 4;
         const quotient = (state / frequency) >>> 0;
-        states[lane] = (quotient << probabilityBits) + (entry >>> 16) + (state - Math.imul(quotient, frequency));
+        states[lane] = (quotient << probabilityBits) + ((entry >>> 16) & 0xfff) + (state - Math.imul(quotient, frequency));
       }
     }
   }
-  return { states, words: buffer.slice(at) };
+  return { states, words: buffer.slice(at), substituted: substituted.sort((a, b) => a - b) };
 }
 
 /**
  * Decodes `height` x `width` symbols into `symbols`. `states` begin as stored and end as the final states.
  *
- * @returns the words consumed; more than there are where the stream is damaged, and then symbols are meaningless
+ * @param words those of the stream and one more, of any value
+ * @returns the words consumed; more than the stream has where it is damaged, and then symbols are meaningless
  */
 export function decodeLanes(
   states: Uint32Array,
@@ -85,7 +92,7 @@ export function decodeLanes(
   symbols: Uint16Array,
 ): number {
   const { symbolBits, probabilityBits } = tables;
-  const table = cached(slotTables, tables, slotTable);
+  const table = slotTableOf(tables);
   const columnClasses = classes.columns;
   const slotMask = 2 ** probabilityBits - 1;
   const symbolMask = 2 ** symbolBits - 1;
@@ -99,24 +106,28 @@ export function decodeLanes(
         const state = states[lane];
         const entry = table[((rowClass | columnClasses[j]) << probabilityBits) | (state & slotMask)];
         symbols[row + j] = entry & symbolMask;
-        let next = Math.imul(entry >>> frequencyShift, state >>> probabilityBits) + ((entry >>> symbolBits) & slotMask);
-        // Past the end a typed array reads as undefined, which counts as zero here and is refused by the caller.
-        if (next >>> 16 === 0) next = (next << 16) | words[at++];
-        states[lane] = next;
+        const next = (Math.imul(entry >>> frequencyShift, state >>> probabilityBits) + ((entry >>> symbolBits) & slotMask)) | 0;
+        // 1 if the state is below 2^16, without a branch that could be mispredicted.
+        const renormalise = ((next >>> 16) - 1) >>> 31;
+        states[lane] = (next << (renormalise << 4)) | (words[at] & -renormalise);
+        at += renormalise;
       }
   }
   return at;
 }
 
-const slotTables = new WeakMap<TableSet, Uint32Array>();
-const symbolTables = new WeakMap<TableSet, Uint32Array>();
-
-/** A table set is expanded once and used for many tiles. */
-function cached(store: WeakMap<TableSet, Uint32Array>, tables: TableSet, expand: (tables: TableSet) => Uint32Array): Uint32Array {
-  let expanded = store.get(tables);
-  if (expanded === undefined) {
-    expanded = expand(tables);
-    store.set(tables, expanded);
-  }
-  return expanded;
+/** Remembers what `expand` makes of a table set: it is expanded once and used for many tiles. */
+function remembered(expand: (tables: TableSet) => Uint32Array): (tables: TableSet) => Uint32Array {
+  const store = new WeakMap<TableSet, Uint32Array>();
+  return (tables) => {
+    let expanded = store.get(tables);
+    if (expanded === undefined) {
+      expanded = expand(tables);
+      store.set(tables, expanded);
+    }
+    return expanded;
+  };
 }
+
+const slotTableOf = remembered(slotTable);
+const symbolTableOf = remembered(symbolTable);

@@ -49,14 +49,16 @@ export function packRaw(
     let filled = 0;
     let at = 0;
     for (let i = 0; i < height; i++)
-      for (let k = 0; k < LANE_COLUMNS; k++) {
-        const symbol = k < present ? symbols[i * width + first + k] : 0;
-        pending |= symbol << filled;
-        filled += bits;
+      for (let k = 0, from = i * width + first; k < LANE_COLUMNS; k += 2, from += 2) {
+        const left = k < present ? symbols[from] : 0;
+        const right = k + 1 < present ? symbols[from + 1] : 0;
+        const two = left | (right << bits);
+        pending |= two << filled;
+        filled += 2 * bits;
         if (filled >= 32) {
           sequence[at++] = pending;
           filled -= 32;
-          pending = symbol >>> (bits - filled);
+          pending = two >>> (2 * bits - filled);
         }
       }
     sequence[at] = pending;
@@ -100,24 +102,18 @@ export function unpackRaw(
     } else spare |= bitsFrom(sequence, total);
     const first = lane * LANE_COLUMNS;
     const present = Math.min(LANE_COLUMNS, width - first);
-    let at = 0;
-    let pending = sequence[0];
-    let left = 32;
-    for (let i = 0; i < height; i++)
-      for (let k = 0; k < LANE_COLUMNS; k++) {
-        let symbol = pending;
-        if (left < bits) {
-          pending = sequence[++at];
-          symbol |= pending << left;
-          pending >>>= bits - left;
-          left += 32 - bits;
-        } else {
-          pending >>>= bits;
-          left -= bits;
-        }
-        symbol &= mask;
-        if (k < present) symbols[i * width + first + k] = symbol;
-        else spare |= symbol;
+    for (let i = 0, position = 0; i < height; i++)
+      for (let k = 0, to = i * width + first; k < LANE_COLUMNS; k += 2, to += 2, position += 2 * bits) {
+        const at = position >>> 5;
+        const shift = position & 31;
+        // Two shifts: one by 32 would be one by 0.
+        const two = (sequence[at] >>> shift) | ((sequence[at + 1] << 1) << (31 - shift));
+        const left = two & mask;
+        const right = (two >>> bits) & mask;
+        if (k < present) symbols[to] = left;
+        else spare |= left;
+        if (k + 1 < present) symbols[to + 1] = right;
+        else spare |= right;
       }
   }
   return spare === 0;

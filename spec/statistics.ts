@@ -1,15 +1,16 @@
 // What an encoder counts (FORMAT.md, annex A). Each pass looks at slices on their own, in any order and on any
 // thread; what they found is added up. All sums are exact.
 
-import { arrange, cutPlane, type Dtype, type Split, zeroSymbol } from './elements.ts';
-import { type Layout, readTile, type Slice, type Tile, tileAt, viewWords } from './layout.ts';
+import { cutPlane, type Dtype, type Split, zeroSymbol } from './elements.ts';
+import { type Layout, readTile, type Slice, type Tile, TILE_COLUMNS, tileAt, viewWords } from './layout.ts';
 import { BIT, entropyCost } from './logarithm.ts';
 import { ANY_CODE, codesOf, pairsAcross, type Window, windowStarts } from './pairs.ts';
-import { PREDICTORS, predictRow, residualsOf } from './prediction.ts';
-import { Mode } from './tile.ts';
+import { countResiduals, PREDICTORS, residualsOf } from './prediction.ts';
+import { isConstant, Mode } from './tile.ts';
 
 /** Row bins and column bins of a joint histogram. */
-export const BINS = 16;
+export const ROW_BINS = 8;
+export const COLUMN_BINS = 16;
 /** Levels of rows and columns are below this. */
 export const LEVELS = 2 ** 14;
 /** What a level counts: sixteenths of a magnitude. */
@@ -64,7 +65,7 @@ export interface Survey {
 }
 
 export interface Counts {
-  /** For each plane: [(rowBin x BINS + columnBin) x 2^bits + symbol] of its RANS tiles. */
+  /** For each plane: [(rowBin x COLUMN_BINS + columnBin) x 2^bits + symbol] of its RANS tiles. */
   readonly planes: readonly Float64Array[];
   /** The same for the pairs of PAIRS tiles. */
   readonly pairs: Float64Array | undefined;
@@ -81,9 +82,10 @@ export const WINDOW_SHIFT = 15;
 export function forEachTile(layout: Layout, slice: Slice, visit: (tile: Tile, index: number, words: Uint32Array) => void): void {
   const view = viewWords(slice.bytes, layout.dtype.wordBits);
   const first = slice.firstTileRow * layout.tilesAcross;
+  const buffer = new Uint32Array(layout.tileRows * TILE_COLUMNS);
   for (let index = first; index < first + slice.tileRowCount * layout.tilesAcross; index++) {
     const tile = tileAt(layout, index);
-    const words = new Uint32Array(tile.height * tile.width);
+    const words = buffer.subarray(0, tile.height * tile.width);
     readTile(layout, tile, view, slice.firstTileRow * layout.tileRows, words);
     visit(tile, index, words);
   }
@@ -99,25 +101,23 @@ function surveySlice(layout: Layout, slice: Slice, request: SurveyRequest): Surv
   const tileCount = slice.tileRowCount * layout.tilesAcross;
   const rowSums = new Float64Array(rows);
   const rowCounts = new Float64Array(rows);
-  const columnSums = new Float64Array(columns);
-  const columnCounts = new Float64Array(columns);
+  const columnSums = new Uint32Array(columns);
+  const columnCounts = new Uint32Array(columns).fill(rows);
   const choices = request.splits.map((split) => new Uint8Array(tileCount * split.length));
   const costs = new Float64Array(request.splits.length);
   forEachTile(layout, slice, (tile, index, words) => {
     measure(dtype, tile, words, tile.row - firstRow, rowSums, rowCounts, columnSums, columnCounts);
-    const arranged = new Uint32Array(words.length);
+    const sample = sampleRows(tile, words);
     request.splits.forEach((split, s) => {
-      arranged.set(words);
-      arrange(arranged, words.length, dtype, split);
       for (let p = 0; p < split.length; p++) {
-        const choice = choosePredictor(arranged, tile, dtype, split, p, p > 0 ? request.minimumSaving : 1);
+        const choice = choosePredictor(sample, dtype, split, p, p > 0 ? request.minimumSaving : 1);
         choices[s][(index - firstTile) * split.length + p] = choice.predictor;
         costs[s] += choice.cost;
       }
     });
   });
   const rowLevels = Uint16Array.from(rowSums, (sum, i) => level(sum, rowCounts[i]));
-  return { rowLevels, columnSums, columnCounts, choices, costs };
+  return { rowLevels, columnSums: Float64Array.from(columnSums), columnCounts: Float64Array.from(columnCounts), choices, costs };
 }
 
 /** The level of a row or column; 0 where all of it is zero. */
@@ -136,8 +136,8 @@ function measure(
   firstRow: number,
   rowSums: Float64Array,
   rowCounts: Float64Array,
-  columnSums: Float64Array,
-  columnCounts: Float64Array,
+  columnSums: Uint32Array,
+  columnCounts: Uint32Array,
 ): void {
   const isFloat = dtype.kind === 'float';
   const mask = isFloat ? 2 ** (dtype.wordBits - 1) - 1 : 255;
@@ -146,22 +146,42 @@ function measure(
   const centre = isFloat ? 0 : 128;
   for (let i = 0, at = 0; i < tile.height; i++) {
     let sum = 0;
-    let count = 0;
+    let zeros = 0;
     for (let j = 0, column = tile.column; j < tile.width; j++, column++, at++) {
       const magnitude = Math.abs((((words[at] ^ flip) & mask) >>> shift) - centre);
-      if (magnitude === 0) continue;
       sum += magnitude;
-      count++;
       columnSums[column] += magnitude;
-      columnCounts[column]++;
+      if (magnitude === 0) {
+        zeros++;
+        columnCounts[column]--;
+      }
     }
     rowSums[firstRow + i] += sum;
-    rowCounts[firstRow + i] += count;
+    rowCounts[firstRow + i] += tile.width - zeros;
   }
 }
 
-/** Rows of a tile of which prediction is tried. */
-const SAMPLED_ROWS = 16;
+/** Prediction is tried on about so many rows of a tile. */
+const SAMPLED_ROWS = 8;
+
+/** Words of every step-th row of a tile, step = height / 8 or 1, each with the row above it before it. */
+interface Sample {
+  readonly words: Uint32Array;
+  readonly width: number;
+  /** Whether the first row is the tile's first, so that what stands before it is nothing. */
+  readonly atTop: boolean;
+}
+
+function sampleRows({ height, width }: Tile, words: Uint32Array): Sample {
+  const step = Math.max(1, Math.floor(height / SAMPLED_ROWS));
+  const sample = new Uint32Array(2 * Math.floor(height / step) * width);
+  for (let i = step - 1, to = 0; i < height; i += step, to += 2 * width) {
+    if (i > 0) sample.set(words.subarray((i - 1) * width, (i + 1) * width), to);
+    else sample.set(words.subarray(0, width), to + width);
+  }
+  return { words: sample, width, atTop: step === 1 };
+}
+
 /** Half a bit in nats: an entropy estimated from counts is low by so much for each symbol seen but one (Miller 1955). */
 const BIAS = 2955;
 
@@ -170,34 +190,33 @@ const BIAS = 2955;
  * 1/32 and 64 bits; RAW if even so less than `minimumSaving` 256ths are saved.
  */
 function choosePredictor(
-  arranged: Uint32Array,
-  tile: Tile,
+  { words, width, atTop }: Sample,
   dtype: Dtype,
   split: Split,
   plane: number,
   minimumSaving: number,
 ): { predictor: number; cost: number } {
-  const { height, width } = tile;
-  const symbols = new Uint16Array(arranged.length);
-  cutPlane(arranged, arranged.length, split, plane, symbols);
-  const step = Math.max(1, Math.floor(height / SAMPLED_ROWS));
-  const row = new Uint16Array(width);
+  const symbols = new Uint16Array(words.length);
+  cutPlane(words, dtype, split, plane, symbols);
+  const predictable = split[plane] === 8;
+  const predictors = predictable ? PREDICTORS.length : 1;
+  const alphabet = 2 ** split[plane];
+  const counts = new Uint32Array(predictors * alphabet);
+  const zero = zeroSymbol(dtype);
+  for (let row = width; row < words.length; row += 2 * width) {
+    if (predictable) countResiduals(symbols, atTop && row === width ? -1 : row - width, row, width, zero, counts);
+    else for (let j = row; j < row + width; j++) counts[symbols[j]]++;
+  }
   const costs: number[] = [];
-  const predictors = split[plane] === 8 ? PREDICTORS.length : 1;
-  for (let predictor = 0; predictor < predictors; predictor++) {
-    const counts = new Uint32Array(2 ** split[plane]);
-    for (let i = step - 1; i < height; i += step) {
-      predictRow(symbols, i, width, predictor, zeroSymbol(dtype), row, 0);
-      for (let j = 0; j < width; j++) counts[row[j]]++;
-    }
+  for (let from = 0; from < counts.length; from += alphabet) {
     let seen = 0;
-    for (let s = 0; s < counts.length; s++) if (counts[s] > 0) seen++;
-    costs.push(entropyCost(counts) + (seen - 1) * BIAS);
+    for (let s = from; s < from + alphabet; s++) if (counts[s] > 0) seen++;
+    costs.push(entropyCost(counts, from, from + alphabet) + (seen - 1) * BIAS);
   }
   let best = 0;
   for (let predictor = 1; predictor < predictors; predictor++) if (costs[predictor] < costs[best]) best = predictor;
   if (costs[best] + Math.floor(costs[0] / 32) + 64 * BIT >= costs[0]) best = 0;
-  const raw = Math.floor(height / step) * width * split[plane] * BIT;
+  const raw = (words.length / 2) * split[plane] * BIT;
   if (costs[best] * 256 > raw * (256 - minimumSaving)) return { predictor: SURVEY_RAW, cost: raw };
   return { predictor: best, cost: costs[best] };
 }
@@ -223,22 +242,22 @@ const OUTSIDE_SHIFT = 9;
 function countSlice(layout: Layout, slice: Slice, request: CountRequest): Counts {
   const { split, choices, pairs, rowBins, columnBins } = request;
   const { dtype } = layout;
-  const jointBins = rowBins === undefined ? 1 : BINS * BINS;
+  const jointBins = rowBins === undefined ? 1 : ROW_BINS * COLUMN_BINS;
   const counters = split.map((bits) => new Uint32Array(jointBins << bits));
   const pairCounters = new Uint32Array(pairs === undefined ? 0 : jointBins << 8);
   const firstTile = slice.firstTileRow * layout.tilesAcross;
   const fits = new Uint8Array(slice.tileRowCount * layout.tilesAcross).fill(Mode.RANS);
+  const symbolBuffer = new Uint16Array(layout.tileRows * TILE_COLUMNS);
+  const residuals = new Uint16Array(layout.tileRows * TILE_COLUMNS);
   forEachTile(layout, slice, (tile, index, words) => {
     const { height, width } = tile;
-    arrange(words, words.length, dtype, split);
-    const symbols = new Uint16Array(words.length);
-    const residuals = new Uint16Array(words.length);
+    const symbols = symbolBuffer.subarray(0, words.length);
     const tileRowBins = rowBins?.subarray(tile.row, tile.row + height);
     for (let p = 0; p < split.length; p++) {
       const choice = choices[index * split.length + p];
       if (choice === SURVEY_RAW) continue;
-      cutPlane(words, words.length, split, p, symbols);
-      if (symbols.every((symbol) => symbol === symbols[0])) continue;
+      cutPlane(words, dtype, split, p, symbols);
+      if (isConstant(symbols)) continue;
       if (p === 0 && pairs !== undefined && choice === 0) {
         const coded = pairsOf(pairs, tile, symbols);
         const limit = request.forcePairs ? words.length : Math.max(4, words.length >> OUTSIDE_SHIFT);
@@ -300,7 +319,7 @@ function addCounts(
     return;
   }
   for (let i = 0, at = 0; i < height; i++) {
-    const rowBase = rowBins[i] * BINS;
+    const rowBase = rowBins[i] * COLUMN_BINS;
     for (let j = 0; j < width; j++, at++) counters[((rowBase + columnBins[j]) << bits) | symbols[at]]++;
   }
 }

@@ -1,9 +1,9 @@
 // A tile's data and metadata (FORMAT.md, sections 4 to 8): planes in, bytes out, and back.
 
 import { tileCheck } from './checksums.ts';
-import { arrange, cutPlane, type Dtype, pastePlane, restore, type Split, zeroSymbol } from './elements.ts';
+import { cutPlane, type Dtype, pastePlane, type Split, zeroSymbol } from './elements.ts';
 import { FormatError } from './errors.ts';
-import type { TableSet } from './frequency.ts';
+import { likeliest, type TableSet } from './frequency.ts';
 import type { Layout, Tile } from './layout.ts';
 import { ANY_CODE, codesOf, expandPairs, type PairCoding, pairsAcross, substitutePairs, windowStarts } from './pairs.ts';
 import { residualsOf, reconstruct } from './prediction.ts';
@@ -155,13 +155,12 @@ export function decodeTileData(coding: Coding, tile: Tile, metadata: TileMetadat
     } else {
       const feedsNext = p + 1 < planes.length && hasPayload(planes, p + 1);
       payload = decodePlane(coding, tile, p, planes[p], sections, bytesOf, at, feedsNext, symbols);
-      pastePlane(words, count, split, p, symbols);
+      pastePlane(words, layout.dtype, split, p, symbols);
       continue;
     }
     payload = undefined;
-    pastePlane(words, count, split, p, symbols);
+    pastePlane(words, layout.dtype, split, p, symbols);
   }
-  restore(words, count, layout.dtype, split);
   const entries = littleEndianWords(bytesOf(sections.outliers));
   const check = tileCheck(words, height, width, layout.dtype.wordBits, entries);
   if (check !== metadata.check)
@@ -230,12 +229,15 @@ function writeOutliers(dtype: Dtype, tile: Tile, entries: Uint32Array, words: Ui
 
 function littleEndianWords(bytes: Uint8Array): Uint32Array {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  return Uint32Array.from({ length: bytes.length / 4 }, (_, i) => view.getUint32(4 * i, true));
+  const words = new Uint32Array(bytes.length / 4);
+  for (let i = 0; i < words.length; i++) words[i] = view.getUint32(4 * i, true);
+  return words;
 }
 
+/** The words, and a zero after them: decodeLanes looks one word ahead. */
 function littleEndianHalves(bytes: Uint8Array): Uint16Array {
-  const halves = new Uint16Array(bytes.length / 2);
-  for (let i = 0; i < halves.length; i++) halves[i] = bytes[2 * i] | (bytes[2 * i + 1] << 8);
+  const halves = new Uint16Array(bytes.length / 2 + 1);
+  for (let i = 0; i < bytes.length / 2; i++) halves[i] = bytes[2 * i] | (bytes[2 * i + 1] << 8);
   return halves;
 }
 
@@ -265,7 +267,7 @@ interface CodedPlane {
  * Encodes one tile. Planes are decided from the last to the first, since a coded plane carries bits of a RAW plane
  * after it: CONST if there is one symbol only, else as wished if that is smaller, else RAW.
  *
- * @param words the tile's words, height x width; overwritten
+ * @param words the tile's words, height x width; outliers are overwritten
  * @param wishes one for each plane
  * @returns metadata with offset 0, and data
  */
@@ -274,7 +276,6 @@ export function encodeTileData(coding: Coding, tile: Tile, words: Uint32Array, w
   const { height, width } = tile;
   const count = height * width;
   const lanes = laneCount(width);
-  arrange(words, count, layout.dtype, split);
   const planes: TilePlane[] = [];
   const sections: Uint8Array[][] = [];
   let outliers: CodedPlane['outliers'] = [];
@@ -282,11 +283,11 @@ export function encodeTileData(coding: Coding, tile: Tile, words: Uint32Array, w
   let waiting: { packed: Uint8Array; payload: Uint16Array; whole: () => Uint8Array } | undefined;
   for (let p = split.length - 1; p >= 0; p--) {
     const symbols = new Uint16Array(count);
-    cutPlane(words, count, split, p, symbols);
+    cutPlane(words, layout.dtype, split, p, symbols);
     const wish = wishes[p];
     const rawSize = align(rawBytes(height, width, split[p], false));
     let coded: CodedPlane | undefined;
-    const constant = !wish.forced && symbols.every((symbol) => symbol === symbols[0]);
+    const constant = !wish.forced && isConstant(symbols);
     if (!constant && isCoded(wish.mode)) {
       const finals = new Uint32Array(lanes);
       for (let lane = 0; lane < lanes; lane++) finals[lane] = STATE_FLOOR + (waiting?.payload[lane] ?? 0);
@@ -316,7 +317,6 @@ export function encodeTileData(coding: Coding, tile: Tile, words: Uint32Array, w
     }
   }
   const entries = takeOutliers(layout.dtype, split, tile, outliers, words);
-  restore(words, count, layout.dtype, split);
   const order = [
     ...planes.flatMap(({ mode }, p) => (mode === Mode.RAW ? sections[p] : [])),
     ...planes.flatMap(({ mode }, p) => (isCoded(mode) ? sections[p] : [])),
@@ -330,6 +330,13 @@ export function encodeTileData(coding: Coding, tile: Tile, words: Uint32Array, w
   }
   const check = tileCheck(words, height, width, layout.dtype.wordBits, entries);
   return { metadata: { offset: 0, check, planes }, data };
+}
+
+/** Whether there is one symbol only. */
+export function isConstant(symbols: Uint16Array): boolean {
+  let i = 1;
+  while (i < symbols.length && symbols[i] === symbols[0]) i++;
+  return i >= symbols.length;
 }
 
 /** Codes a plane as wished; undefined where its tables cannot, with at most MAX_OUTLIERS outliers. */
@@ -353,28 +360,18 @@ function codePlane(
   const tables = coding.tables[plane];
   if (tables === undefined) return undefined;
   const classes = classesOf(coding, tile, tables, false);
-  // A copy: if coding turns out to be the larger choice, the plane is RAW and needs its own symbols.
-  const coded = symbols.slice();
+  let coded = symbols;
   if (predictor > 0) {
+    coded = new Uint16Array(symbols.length);
     residualsOf(symbols, height, width, predictor, zeroSymbol(coding.layout.dtype), coded);
   }
-  const outliers = fitSymbols(tables, classes, height, width, coded);
-  if (outliers.length > (plane === 0 && predictor === 0 ? MAX_OUTLIERS : 0)) return undefined;
-  return { ...encodeLanes(coded, height, width, LANE_COLUMNS, tables, classes, finals), outliers };
-}
-
-/** Replaces, in place, symbols without a slot by the most frequent one of their table. */
-function fitSymbols(tables: TableSet, classes: Classes, height: number, width: number, symbols: Uint16Array): CodedPlane['outliers'] {
-  const likeliest = tables.frequencies.map((table) => table.indexOf(Math.max(...table)));
-  const outliers: { index: number; symbol: number }[] = [];
-  for (let i = 0, index = 0; i < height; i++)
-    for (let j = 0; j < width; j++, index++) {
-      const table = classes.rows[i] | classes.columns[j];
-      if (tables.frequencies[table][symbols[index]] > 0) continue;
-      symbols[index] = likeliest[table];
-      outliers.push({ index, symbol: symbols[index] });
-    }
-  return outliers;
+  const lanes = encodeLanes(coded, height, width, LANE_COLUMNS, tables, classes, finals);
+  if (lanes.substituted.length > (plane === 0 && predictor === 0 ? MAX_OUTLIERS : 0)) return undefined;
+  const outliers = lanes.substituted.map((index) => {
+    const table = classes.rows[Math.floor(index / width)] | classes.columns[index % width];
+    return { index, symbol: likeliest(tables.frequencies[table]) };
+  });
+  return { ...lanes, outliers };
 }
 
 /** Pairs of a tile, each one that its table has, and the exponents that come out otherwise than they went in. */
@@ -416,19 +413,24 @@ function substitutesOf(tables: TableSet): Uint8Array[] {
   return substitutes;
 }
 
-/** Entries for the outliers; in the arranged words, plane 0 becomes what a decoder gets before it reads them. */
-function takeOutliers(dtype: Dtype, split: Split, tile: Tile, outliers: CodedPlane['outliers'], arranged: Uint32Array): Uint32Array {
+/** Entries for the outliers, whose words become what a decoder gets before it reads the entries. */
+function takeOutliers(dtype: Dtype, split: Split, tile: Tile, outliers: CodedPlane['outliers'], words: Uint32Array): Uint32Array {
   const step = outlierBytes(dtype) / 4;
   const entries = new Uint32Array(outliers.length * step);
-  const word = new Uint32Array(1);
-  const below = dtype.wordBits - split[0];
+  const symbols = new Uint16Array(1);
   outliers.forEach(({ index, symbol }, e) => {
-    word[0] = arranged[index];
-    arranged[index] = ((word[0] & (2 ** below - 1)) | (symbol << below)) >>> 0;
-    restore(word, 1, dtype, split);
     const position = Math.floor(index / tile.width) * 128 + (index % tile.width);
+    const word = words.subarray(index, index + 1);
     entries[e * step] = step === 1 ? position | (word[0] << 16) : position;
     if (step === 2) entries[e * step + 1] = word[0];
+    const rest = split.slice(1).map((_, below) => {
+      cutPlane(word, dtype, split, below + 1, symbols);
+      return symbols[0];
+    });
+    [symbol, ...rest].forEach((each, p) => {
+      symbols[0] = each;
+      pastePlane(word, dtype, split, p, symbols);
+    });
   });
   return entries;
 }

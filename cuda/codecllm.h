@@ -1,0 +1,274 @@
+/*
+ * CodecLLM's C interface. READ THIS FIRST:
+ *
+ *  1. Every function that can fail returns a codecllm_status; codecllm_error_message() then says, on the same thread,
+ *     what is wrong and where. No exception crosses this interface, and nothing is printed.
+ *  2. Handles are opaque, made by a function that is called ..._open and freed by the one called ..._close.
+ *  3. Sizes are bytes unless a name says otherwise. The caller owns every buffer it passes, and keeps it alive as long
+ *     as the function's comment says.
+ *  4. What is written and read is the stream of spec/FORMAT.md, byte for byte.
+ */
+#ifndef CODECLLM_H
+#define CODECLLM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define CODECLLM_API __declspec(dllexport)
+#else
+#define CODECLLM_API __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum codecllm_status {
+  CODECLLM_OK = 0,
+  /** An argument makes no sense: a null pointer, a size that does not match, an option the format does not have. */
+  CODECLLM_INVALID_ARGUMENT = 1,
+  /** A stream that FORMAT.md does not allow. */
+  CODECLLM_INVALID_STREAM = 2,
+  CODECLLM_OUT_OF_MEMORY = 3,
+  /** The CUDA runtime failed; the message has its words. */
+  CODECLLM_CUDA_ERROR = 4,
+  /** Not in this build (no CUDA), or no such device. */
+  CODECLLM_UNAVAILABLE = 5
+} codecllm_status;
+
+/** What went wrong in the last call that failed on this thread: one line, UTF-8; "" if none did. Valid until the next call. */
+CODECLLM_API const char* codecllm_error_message(void);
+
+/** The library's version, e.g. "0.1.0". */
+CODECLLM_API const char* codecllm_version(void);
+
+/* ------------------------------------------------------------------------------------------------------ encoding */
+
+typedef enum codecllm_profile { CODECLLM_SMALL = 0, CODECLLM_FAST = 1 } codecllm_profile;
+
+/** How a plane is coded in every tile; CODECLLM_MODE_AUTO lets the encoder choose. */
+typedef enum codecllm_mode {
+  CODECLLM_MODE_AUTO = 0,
+  CODECLLM_MODE_RAW = 1,
+  CODECLLM_MODE_NONE = 2,
+  CODECLLM_MODE_LEFT = 3,
+  CODECLLM_MODE_TOP = 4,
+  CODECLLM_MODE_AVG = 5,
+  CODECLLM_MODE_PLANAR = 6,
+  CODECLLM_MODE_PAIRS = 7
+} codecllm_mode;
+
+typedef enum codecllm_classes {
+  CODECLLM_CLASSES_AUTO = 0,
+  CODECLLM_CLASSES_NONE = 1,
+  CODECLLM_CLASSES_ROWS2 = 2,
+  CODECLLM_CLASSES_COLUMNS2 = 3,
+  CODECLLM_CLASSES_ROWS4 = 4,
+  CODECLLM_CLASSES_COLUMNS4 = 5,
+  CODECLLM_CLASSES_MIXED = 6
+} codecllm_classes;
+
+/** Zero-initialised, every choice is the encoder's. */
+typedef struct codecllm_encode_options {
+  codecllm_profile profile;
+  /** H: 32, 64, 128 or 256; 0 means 128. */
+  uint32_t tile_rows;
+  /** Columns of the matrix view; 0 means the encoder's choice. */
+  uint32_t columns;
+  /** Bits of each plane, top first; all 0 means the encoder's choice. */
+  uint8_t split[4];
+  /** Either all AUTO or one for each plane. */
+  codecllm_mode modes[4];
+  /** N of every table; 0 means the encoder's choice. */
+  uint32_t probability_bits;
+  codecllm_classes classes;
+  /** Column offsets in PAIRS: 0 the encoder's choice, 1 yes, -1 no. */
+  int32_t column_offsets;
+} codecllm_encode_options;
+
+/**
+ * Encodes one tensor, in passes over slices of consecutive rows of tiles, so that it need not be in memory at once.
+ *
+ *   open; while pass == CODECLLM_PASS_GATHER: gather every slice, advance; then code every slice; then front.
+ *
+ * gather and code may be called for different slices on different threads at the same time; the other functions may
+ * not be called while one of them runs.
+ */
+typedef struct codecllm_encoder codecllm_encoder;
+
+/**
+ * @param dtype the dtype's name as safetensors gives it: "BF16", "F32", "I8", ...
+ * @param shape `dimensions` numbers; may be null if there are none
+ * @param options null for all defaults
+ */
+CODECLLM_API codecllm_status codecllm_encoder_open(const char* dtype, const uint64_t* shape, size_t dimensions,
+                                                   const codecllm_encode_options* options, codecllm_encoder** encoder);
+CODECLLM_API void codecllm_encoder_close(codecllm_encoder* encoder);
+
+/** Bytes of the tensor, rows of tiles, and bytes of one full row of tiles. */
+CODECLLM_API codecllm_status codecllm_encoder_layout(const codecllm_encoder* encoder, uint64_t* tensor_bytes,
+                                                     uint64_t* tile_rows, uint64_t* tile_row_bytes);
+
+typedef enum codecllm_pass { CODECLLM_PASS_GATHER = 0, CODECLLM_PASS_CODE = 1 } codecllm_pass;
+
+CODECLLM_API codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder);
+
+/** Counts a slice. @param bytes its elements, which are not needed after the call */
+CODECLLM_API codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_tile_row,
+                                                     uint64_t tile_row_count, const void* bytes, size_t size);
+
+/** Ends a gathering pass in which every row of tiles was gathered once, and decides. */
+CODECLLM_API codecllm_status codecllm_encoder_advance(codecllm_encoder* encoder);
+
+/** Bytes before Data; known as soon as the pass is CODE. */
+CODECLLM_API codecllm_status codecllm_encoder_front_size(const codecllm_encoder* encoder, uint64_t* size);
+
+/** The most bytes that coding so many rows of tiles can give. */
+CODECLLM_API codecllm_status codecllm_encoder_code_bound(const codecllm_encoder* encoder, uint64_t tile_row_count,
+                                                         uint64_t* size);
+
+/**
+ * Codes a slice. Data of slices follow one another in the order of their rows of tiles.
+ *
+ * @param data receives the slice's part of Data, at most `capacity` bytes; `written` says how many
+ */
+CODECLLM_API codecllm_status codecllm_encoder_code(codecllm_encoder* encoder, uint64_t first_tile_row,
+                                                   uint64_t tile_row_count, const void* bytes, size_t size,
+                                                   void* data, size_t capacity, size_t* written);
+
+/** Everything before Data, after every row of tiles was coded once. @param size as front_size says */
+CODECLLM_API codecllm_status codecllm_encoder_front(codecllm_encoder* encoder, void* front, size_t size);
+
+/** An upper bound of the stream of a tensor of so many bytes with these options. */
+CODECLLM_API codecllm_status codecllm_encode_bound(const char* dtype, const uint64_t* shape, size_t dimensions,
+                                                   const codecllm_encode_options* options, uint64_t* size);
+
+/** Encodes a tensor that is in memory, on the calling thread. @param written the stream's length */
+CODECLLM_API codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtype, const uint64_t* shape,
+                                             size_t dimensions, const codecllm_encode_options* options, void* stream,
+                                             size_t capacity, size_t* written);
+
+/* ------------------------------------------------------------------------------------------------------ decoding */
+
+/** A stream's front, read and checked. Its functions may be called on many threads at once. */
+typedef struct codecllm_stream codecllm_stream;
+
+/** What the first 64 bytes of a stream say of its size. */
+CODECLLM_API codecllm_status codecllm_stream_lengths(const void* bytes, size_t size, uint64_t* front, uint64_t* data);
+
+/** Reads everything before Data and checks it, all tile metadata included. @param front is copied */
+CODECLLM_API codecllm_status codecllm_stream_open(const void* front, size_t size, codecllm_stream** stream);
+CODECLLM_API void codecllm_stream_close(codecllm_stream* stream);
+
+typedef struct codecllm_info {
+  const char* dtype;
+  size_t dimensions;
+  /** Valid as long as the stream. */
+  const uint64_t* shape;
+  uint64_t tensor_bytes;
+  uint64_t front_bytes;
+  uint64_t data_bytes;
+  /** Rows of tiles, tiles in each, and bytes of a full row of tiles of the tensor. */
+  uint64_t tile_rows;
+  uint64_t tiles_across;
+  uint64_t tile_row_bytes;
+} codecllm_info;
+
+CODECLLM_API codecllm_status codecllm_stream_info(const codecllm_stream* stream, codecllm_info* info);
+
+/** Where the data of these rows of tiles lie, from the start of Data. */
+CODECLLM_API codecllm_status codecllm_stream_range(const codecllm_stream* stream, uint64_t first_tile_row,
+                                                   uint64_t tile_row_count, uint64_t* start, uint64_t* end);
+
+/** The instruction sets that the host decoder can use. */
+typedef enum codecllm_path {
+  CODECLLM_PATH_BEST = 0,
+  CODECLLM_PATH_PLAIN = 1,
+  CODECLLM_PATH_AVX2 = 2,
+  CODECLLM_PATH_AVX512 = 3
+} codecllm_path;
+
+/** Makes this process decode by one path, for tests; CODECLLM_UNAVAILABLE where the processor lacks it. */
+CODECLLM_API codecllm_status codecllm_use_path(codecllm_path path);
+
+/**
+ * Decodes rows of tiles on the calling thread, and checks every tile.
+ *
+ * @param data exactly the bytes of `codecllm_stream_range`
+ * @param bytes receives the elements: rows of tiles of `tile_row_bytes`, the last one shorter
+ */
+CODECLLM_API codecllm_status codecllm_stream_decode(const codecllm_stream* stream, uint64_t first_tile_row,
+                                                    uint64_t tile_row_count, const void* data, size_t data_size,
+                                                    void* bytes, size_t size);
+
+/** Decodes a whole stream on the calling thread. @param size exactly the tensor's bytes */
+CODECLLM_API codecllm_status codecllm_decode(const void* stream, size_t stream_size, void* bytes, size_t size);
+
+/* ----------------------------------------------------------------------------------------------------------- GPU */
+
+/** One device. Its functions may be called from one thread at a time. */
+typedef struct codecllm_gpu codecllm_gpu;
+
+/** A list of tensors that is decoded together. It may be decoded many times, on any stream of its device. */
+typedef struct codecllm_gpu_plan codecllm_gpu_plan;
+
+/** Number of CUDA devices; 0 where there is none or the build has no CUDA. */
+CODECLLM_API int codecllm_gpu_count(void);
+
+CODECLLM_API codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu);
+CODECLLM_API void codecllm_gpu_close(codecllm_gpu* gpu);
+
+/** A tensor of a plan: its front, in host memory, needed only during the call. */
+typedef struct codecllm_gpu_tensor {
+  const void* front;
+  size_t front_size;
+} codecllm_gpu_tensor;
+
+/**
+ * Reads and checks fronts and makes a plan. Synchronous.
+ *
+ * @param plan_memory device memory of `codecllm_gpu_plan_size` bytes, aligned to 256, alive as long as the plan; null to
+ *                    let the plan allocate its own
+ */
+CODECLLM_API codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_tensor* tensors, size_t count,
+                                                    void* plan_memory, codecllm_gpu_plan** plan);
+CODECLLM_API codecllm_status codecllm_gpu_plan_size(codecllm_gpu* gpu, const codecllm_gpu_tensor* tensors, size_t count,
+                                                    uint64_t* size);
+CODECLLM_API void codecllm_gpu_plan_close(codecllm_gpu_plan* plan);
+
+/** What decoding needs beside the plan: bytes of scratch memory on the device if Data lie in device, or in host memory. */
+CODECLLM_API codecllm_status codecllm_gpu_scratch_size(const codecllm_gpu_plan* plan, int data_on_host, uint64_t* size);
+
+typedef struct codecllm_gpu_decode_options {
+  /** 1: `data` are pointers to host memory (pinned, if the copy shall be asynchronous). 0: to device memory, aligned to 16. */
+  int data_on_host;
+  /** 1: check every tile on the GPU. 0: do not. */
+  int verify;
+  /** Device memory of `codecllm_gpu_scratch_size` bytes, aligned to 256; null to allocate on the stream. */
+  void* scratch;
+} codecllm_gpu_decode_options;
+
+/**
+ * Decodes all tensors of a plan in one launch, asynchronously on `cuda_stream`. Can be captured into a CUDA graph if all
+ * memory is the caller's.
+ *
+ * @param data one pointer a tensor: the Data of its stream
+ * @param outputs one device pointer a tensor, aligned to 16: receives its elements
+ * @param cuda_stream a cudaStream_t
+ */
+CODECLLM_API codecllm_status codecllm_gpu_decode(codecllm_gpu_plan* plan, const void* const* data, void* const* outputs,
+                                                 const codecllm_gpu_decode_options* options, void* cuda_stream);
+
+/**
+ * Waits for the plan's last decode and says whether all tiles were valid; if not, CODECLLM_INVALID_STREAM, and which
+ * tensor and tile was the first that was not. What was decoded of an invalid stream has no meaning, but nothing was
+ * read or written outside its buffers.
+ */
+CODECLLM_API codecllm_status codecllm_gpu_result(codecllm_gpu_plan* plan, size_t* tensor, uint64_t* tile);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
