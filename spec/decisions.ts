@@ -2,13 +2,32 @@
 // comes first, so that another implementation that counts alike writes the same bytes.
 
 import { BitWriter } from './bits.ts';
-import { BF16, type Split } from './elements.ts';
-import { codingCost, MAX_SLOTS, MIN_PROBABILITY_BITS, maxProbabilityBits, normalise, type TableSet, writeTable } from './frequency.ts';
-import { type Layout, TILE_ROWS } from './layout.ts';
+import { BF16, type Dtype, type Split } from './elements.ts';
+import {
+  codingCost,
+  MAX_SLOTS,
+  MIN_PROBABILITY_BITS,
+  maxProbabilityBits,
+  normalise,
+  type TableSet,
+  writeTable,
+} from './frequency.ts';
+import type { Layout, TILE_ROWS } from './layout.ts';
 import { BIT, entropyCost, xlog2x } from './logarithm.ts';
 import { BINADES, MAX_START, type Window } from './pairs.ts';
 import { PREDICTORS, type Predictor } from './prediction.ts';
-import { COLUMN_BINS, type Counts, LEVELS, level, ROW_BINS, type StatisticsRequest, SURVEY_RAW, type Statistics, type Survey, WINDOW_SHIFT } from './statistics.ts';
+import {
+  COLUMN_BINS,
+  type Counts,
+  LEVELS,
+  level,
+  ROW_BINS,
+  type Statistics,
+  type StatisticsRequest,
+  SURVEY_RAW,
+  type Survey,
+  WINDOW_SHIFT,
+} from './statistics.ts';
 import { type Coding, Mode, outlierBytes, type Wish } from './tile.ts';
 
 /** small: fewest bytes. fast: fewest steps of a decoder, for weights that are decoded again and again. */
@@ -44,25 +63,36 @@ export interface Plan {
   readonly forced: readonly ModeChoice[] | undefined;
 }
 
+/** Whether every plane of this split can be coded so. */
+function allows(dtype: Dtype, split: Split, modes: readonly ModeChoice[]): boolean {
+  return (
+    modes.length === split.length &&
+    modes.every((mode, p) => {
+      if (mode === 'pairs') return dtype === BF16 && split[0] === 8 && p === 0;
+      return mode === 'raw' || mode === 'none' || split[p] === 8;
+    })
+  );
+}
+
+/** The splits that the options leave to choose from, in the order in which they are tried. */
+function splitsFor(dtype: Dtype, { profile, split, modes }: EncodeOptions): readonly Split[] {
+  const named = dtype.splits.filter((candidate) => split === undefined || candidate.join() === split.join());
+  const preferred = profile === 'fast' ? named.slice(-1) : named;
+  // With forced modes there is nothing to compare: the first split that has them.
+  return modes === undefined ? preferred : preferred.filter((candidate) => allows(dtype, candidate, modes)).slice(0, 1);
+}
+
 /** @throws RangeError for options that the format does not have for this dtype */
-export function checkOptions(layout: Layout, options: EncodeOptions): void {
-  const { dtype } = layout;
-  const split = options.split ?? dtype.splits[0];
-  if (!dtype.splits.some((candidate) => candidate.join() === split.join()))
-    throw new RangeError(`${dtype.name} cannot be split as ${split.join(' + ')}`);
-  if (options.modes !== undefined) {
-    const planes = options.split?.length ?? dtype.splits[0].length;
-    if (options.modes.length !== planes) throw new RangeError(`${options.modes.length} modes for ${planes} planes`);
-    options.modes.forEach((mode, p) => {
-      const predicted = mode !== 'raw' && mode !== 'none' && mode !== 'pairs';
-      if (predicted && split[p] !== 8) throw new RangeError(`a plane of ${split[p]} bits is not predicted`);
-      if (mode === 'pairs' && (dtype !== BF16 || split[0] !== 8 || p > 0))
-        throw new RangeError('PAIRS is for plane 0 of BF16 as 8 + 8');
-    });
-  }
-  const bits = options.probabilityBits;
-  if (bits !== undefined && !(bits >= MIN_PROBABILITY_BITS && bits <= maxProbabilityBits(Math.max(...split))))
-    throw new RangeError(`probability bits must be from ${MIN_PROBABILITY_BITS} to ${maxProbabilityBits(Math.max(...split))}`);
+export function checkOptions(dtype: Dtype, options: EncodeOptions): void {
+  const { split, modes, probabilityBits } = options;
+  const splits = splitsFor(dtype, options);
+  if (splits.length === 0)
+    throw new RangeError(
+      `${dtype.name} cannot be coded as ${split?.join(' + ') ?? 'any split'}${modes ? ` in modes ${modes.join(', ')}` : ''}`,
+    );
+  const most = Math.min(...splits.flat().map(maxProbabilityBits));
+  if (probabilityBits !== undefined && !(probabilityBits >= MIN_PROBABILITY_BITS && probabilityBits <= most))
+    throw new RangeError(`probability bits must be from ${MIN_PROBABILITY_BITS} to ${most}, not ${probabilityBits}`);
 }
 
 /**
@@ -72,7 +102,7 @@ export function checkOptions(layout: Layout, options: EncodeOptions): void {
 export function* decide(layout: Layout, options: EncodeOptions): Generator<StatisticsRequest, Plan, Statistics> {
   const { dtype } = layout;
   const profile = options.profile ?? 'small';
-  const splits = options.split !== undefined ? [options.split] : splitsToTry(dtype.splits, profile, options.modes);
+  const splits = splitsFor(dtype, options);
   const survey = (yield { kind: 'survey', splits, minimumSaving: MINIMUM_SAVING[profile] }) as Survey;
   // The second split has to win by 1/32: estimates are that good.
   const [firstCost, secondCost] = survey.costs;
@@ -80,30 +110,37 @@ export function* decide(layout: Layout, options: EncodeOptions): Generator<Stati
   const split = splits[chosen];
   const choices = applyForced(survey.choices[chosen], split.length, options.modes);
 
-  const wantsPairs = dtype === BF16 && split[0] === 8 && (options.modes === undefined ? profile === 'fast' : options.modes[0] === 'pairs');
+  const wantsPairs =
+    dtype === BF16 &&
+    split[0] === 8 &&
+    (options.modes === undefined ? profile === 'fast' : options.modes[0] === 'pairs');
   const columnLevels = Array.from(survey.columnSums, (sum, j) => level(sum, survey.columnCounts[j]));
   let window: Window | undefined;
   if (wantsPairs && layout.words > 0) {
     const offsets = chooseOffsets(columnLevels, layout.rows, options.columnOffsets);
-    const exponents = (yield { kind: 'window', offsets: offsets ?? new Uint8Array(layout.columns), choices }) as Float64Array;
+    const exponents = (yield {
+      kind: 'window',
+      offsets: offsets ?? new Uint8Array(layout.columns),
+      choices,
+    }) as Float64Array;
     window = { base: chooseBase(exponents, offsets), offsets };
   }
 
   const bins = binRowsAndColumns(layout, survey.rowLevels, columnLevels, window, options.classes);
-  const forcePairs = options.modes?.[0] === 'pairs';
-  const counts = (yield { kind: 'count', split, choices, pairs: window, forcePairs, ...bins }) as Counts;
+  const counts = (yield {
+    kind: 'count',
+    split,
+    choices,
+    pairs: window,
+    forced: options.modes !== undefined,
+    ...bins,
+  }) as Counts;
   const coding = chooseTables(layout, split, choices, window, bins, counts, options);
   return { coding, choices, fits: counts.fits, forced: options.modes };
 }
 
 /** A plane after the first is coded only if that saves so many 256ths of it: fast decoders would rather copy bits. */
 const MINIMUM_SAVING: Record<Profile, number> = { small: 1, fast: 16 };
-
-function splitsToTry(splits: readonly Split[], profile: Profile, modes: readonly ModeChoice[] | undefined): readonly Split[] {
-  const predicted = (split: Split): boolean => modes?.every((mode, p) => split[p] === 8 || mode === 'raw' || mode === 'none') ?? true;
-  if (splits.length === 1 || modes === undefined) return profile === 'fast' ? splits.slice(-1) : splits;
-  return [(profile === 'small' && predicted(splits[0]) ? splits[0] : splits.at(-1)) as Split];
-}
 
 /** The survey's choices, but for forced modes. */
 function applyForced(surveyed: Uint8Array, planes: number, modes: readonly ModeChoice[] | undefined): Uint8Array {
@@ -119,7 +156,8 @@ export function wishesFor(plan: Plan, index: number): Wish[] {
     const choice = plan.choices[index * split.length + p];
     const forced = plan.forced !== undefined;
     if (choice === SURVEY_RAW) return { mode: Mode.RAW, predictor: 0, forced };
-    if (p === 0 && pairs !== undefined && plan.fits[index] === Mode.PAIRS) return { mode: Mode.PAIRS, predictor: 0, forced };
+    if (p === 0 && pairs !== undefined && plan.fits[index] === Mode.PAIRS)
+      return { mode: Mode.PAIRS, predictor: 0, forced };
     return { mode: Mode.RANS, predictor: choice, forced };
   });
 }
@@ -135,7 +173,11 @@ const OFFSETS_WORTH = 20;
  * Offsets that bring the columns' mean exponents together, or undefined where columns are too much alike to pay for
  * 4 bits each. The grid of whole binades is laid where columns straddle its lines least.
  */
-export function chooseOffsets(levels: readonly number[], rows: number, wanted: boolean | undefined): Uint8Array | undefined {
+export function chooseOffsets(
+  levels: readonly number[],
+  rows: number,
+  wanted: boolean | undefined,
+): Uint8Array | undefined {
   if (wanted === false) return undefined;
   const median = [...levels].sort((a, b) => a - b)[levels.length >> 1];
   const spread = (values: readonly number[]): number => {
@@ -211,7 +253,9 @@ function binRowsAndColumns(
   if (window === undefined) return { rowBins, columnBins: quantileBins(columnLevels, COLUMN_BINS) };
   // The two columns of a pair side by side: quarters of what is left of their levels, 4 x 4 bins.
   const { offsets } = window;
-  const left = columnLevels.map((value, j) => Math.max(0, value - BINADE * (offsets?.[j] ?? 0) + BINADE * BINADES) % LEVELS);
+  const left = columnLevels.map(
+    (value, j) => Math.max(0, value - BINADE * (offsets?.[j] ?? 0) + BINADE * BINADES) % LEVELS,
+  );
   const quarters = quantileBins(left, 4);
   const columnBins = Uint8Array.from(
     { length: Math.ceil(layout.columns / 2) },
@@ -237,7 +281,8 @@ function condense(joint: Float64Array, bits: number): Joint {
   for (let at = 0; at < joint.length; at++) if (joint[at] > 0) seen[at & (alphabet - 1)] = 1;
   const symbols = Array.from(seen.keys()).filter((symbol) => seen[symbol] === 1);
   const counts = new Float64Array(bins * symbols.length);
-  for (let bin = 0, at = 0; bin < bins; bin++) for (let i = 0; i < symbols.length; i++) counts[at++] = joint[bin * alphabet + symbols[i]];
+  for (let bin = 0, at = 0; bin < bins; bin++)
+    for (let i = 0; i < symbols.length; i++) counts[at++] = joint[bin * alphabet + symbols[i]];
   return { symbols, bins, counts };
 }
 
@@ -282,14 +327,19 @@ export function joinBins(histograms: readonly Float64Array[], target: number): U
   while (groups.length > target) {
     let [first, second] = [0, 1];
     for (let a = 0; a < groups.length; a++)
-      for (let b = a + 1; b < groups.length; b++) if (increases[b][a] < increases[second][first]) [first, second] = [a, b];
+      for (let b = a + 1; b < groups.length; b++)
+        if (increases[b][a] < increases[second][first]) [first, second] = [a, b];
     const [a, b] = [groups[first], groups[second]];
-    groups[first] = groupOf([...a.bins, ...b.bins], a.counts.map((count, s) => count + b.counts[s]));
+    groups[first] = groupOf(
+      [...a.bins, ...b.bins],
+      a.counts.map((count, s) => count + b.counts[s]),
+    );
     groups.splice(second, 1);
     increases.splice(second, 1);
     for (const row of increases) row.splice(second, 1);
     increases[first] = groups.slice(0, first).map((other) => increase(other, groups[first]));
-    for (let later = first + 1; later < groups.length; later++) increases[later][first] = increase(groups[first], groups[later]);
+    for (let later = first + 1; later < groups.length; later++)
+      increases[later][first] = increase(groups[first], groups[later]);
   }
   const classes = new Uint8Array(histograms.length);
   groups.forEach(({ bins }, index) => {
@@ -332,7 +382,12 @@ interface PricedTables {
   readonly cost: number;
 }
 
-function priceTables(counts: readonly Float64Array[], symbolBits: number, probabilityBits: number, outlierBits: number): PricedTables | undefined {
+function priceTables(
+  counts: readonly Float64Array[],
+  symbolBits: number,
+  probabilityBits: number,
+  outlierBits: number,
+): PricedTables | undefined {
   const frequencies: Uint16Array[] = [];
   const filled = counts.find((table) => table.some((count) => count > 0)) as Float64Array;
   const writer = new BitWriter();
@@ -386,15 +441,26 @@ function chooseTables(
   counts: Counts,
   options: EncodeOptions,
 ): Coding {
-  const none: Coding = { layout, split, tables: split.map(() => undefined), pairs: undefined, classes: 1, rowSelectors: undefined, columnSelectors: undefined };
-  const isEmpty = (histogram: Float64Array | undefined): boolean => histogram === undefined || histogram.every((count) => count === 0);
+  const none: Coding = {
+    layout,
+    split,
+    tables: split.map(() => undefined),
+    pairs: undefined,
+    classes: 1,
+    rowSelectors: undefined,
+    columnSelectors: undefined,
+  };
+  const isEmpty = (histogram: Float64Array | undefined): boolean =>
+    histogram === undefined || histogram.every((count) => count === 0);
   const usesPairs = !isEmpty(counts.pairs);
   const selectorColumns = window === undefined ? layout.columns : Math.ceil(layout.columns / 2);
   const fullTable = (bits: number): number => 2 ** (options.probabilityBits ?? maxProbabilityBits(bits));
   /** What has to be coded, the leading one first: PAIRS, if any, before plane 0's other tiles. */
   const jobs = [
     ...(usesPairs ? [{ plane: -1, bits: 8, joint: counts.pairs as Float64Array }] : []),
-    ...split.map((bits, plane) => ({ plane, bits, joint: counts.planes[plane] })).filter(({ joint }) => !isEmpty(joint)),
+    ...split
+      .map((bits, plane) => ({ plane, bits, joint: counts.planes[plane] }))
+      .filter(({ joint }) => !isEmpty(joint)),
   ];
   if (jobs.length === 0) return none;
   // Outliers need a plane 0 without prediction.
@@ -424,7 +490,8 @@ function chooseTables(
     }
     const count = condensed.counts.reduce((sum, each) => sum + each, 0);
     if (best === undefined || (options.modes === undefined && plane >= 0 && best.total >= count * bits * BIT)) return;
-    const { tables: chosen } = options.probabilityBits === undefined ? bestTables(best, best.counts, outlierBits) : best;
+    const { tables: chosen } =
+      options.probabilityBits === undefined ? bestTables(best, best.counts, outlierBits) : best;
     if (plane < 0) pairTables = chosen;
     else tables[plane] = chosen;
     if (job === 0) map = best.map;

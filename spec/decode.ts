@@ -25,7 +25,11 @@ function openWhole(stream: Uint8Array): Stream {
   const opened = readFront(stream);
   const length = opened.frontBytes + opened.dataBytes;
   if (stream.length !== length)
-    throw new FormatError('data', Math.min(stream.length, length), `the stream has ${stream.length} bytes where ${length} are declared`);
+    throw new FormatError(
+      'data',
+      Math.min(stream.length, length),
+      `the stream has ${stream.length} bytes where ${length} are declared`,
+    );
   return opened;
 }
 
@@ -38,7 +42,13 @@ function openWhole(stream: Uint8Array): Stream {
  */
 export function decodeTileOf(stream: Stream, index: number, data: Uint8Array): Uint32Array {
   const metadata = stream.tileMetadata(index);
-  return decodeTileData(stream.coding, tileAt(stream.coding.layout, index), metadata, data, stream.frontBytes + metadata.offset);
+  return decodeTileData(
+    stream.coding,
+    tileAt(stream.coding.layout, index),
+    metadata,
+    data,
+    stream.frontBytes + metadata.offset,
+  );
 }
 
 /** Where the data of tiles `first` to before `end` lie, in bytes from the start of Data. */
@@ -55,7 +65,13 @@ export function tileRange(stream: Stream, first: number, end: number): { start: 
  * @param bytes receives their words, as in `sliceRange` of the layout
  * @throws FormatError
  */
-export function decodeTileRows(stream: Stream, firstTileRow: number, tileRowCount: number, data: Uint8Array, bytes: Uint8Array): void {
+export function decodeTileRows(
+  stream: Stream,
+  firstTileRow: number,
+  tileRowCount: number,
+  data: Uint8Array,
+  bytes: Uint8Array,
+): void {
   const { layout } = stream.coding;
   const words = viewWords(bytes, layout.dtype.wordBits);
   const first = firstTileRow * layout.tilesAcross;

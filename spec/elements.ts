@@ -40,7 +40,10 @@ export const DTYPES: readonly Dtype[] = [
   coded(3, 'F8_E4M3', 'float', 8, [BYTE]),
   coded(4, 'F8_E5M2', 'float', 8, [BYTE]),
   coded(5, 'F16', 'float', 16, [[8, 8]]),
-  coded(6, 'BF16', 'float', 16, [[10, 6], [8, 8]]),
+  coded(6, 'BF16', 'float', 16, [
+    [10, 6],
+    [8, 8],
+  ]),
   coded(7, 'F32', 'float', 32, [[8, 8, 8, 8]]),
   asBytes(8, 'I16', 16),
   asBytes(9, 'U16', 16),
@@ -69,7 +72,9 @@ export function dtypeNamed(name: string): Dtype {
 export function wordCount(dtype: Dtype, shape: readonly number[]): number | undefined {
   const elements = shape.reduce((product, dimension) => product * dimension, 1);
   const words = (elements * dtype.bits) / dtype.wordBits;
-  return Number.isSafeInteger(elements) && Number.isSafeInteger(words * 4) ? words : undefined;
+  return Number.isSafeInteger(elements) && Number.isInteger(words) && Number.isSafeInteger(words * 4)
+    ? words
+    : undefined;
 }
 
 /** Which bits of a word make up a plane's symbol: `magnitudeBits` from `shift` on, and perhaps the sign. */

@@ -5,7 +5,7 @@ import { dtypeNamed } from './elements.ts';
 import { defaultColumns, type Layout, layOut, type Slice } from './layout.ts';
 import { forEachTile, gather, Total } from './statistics.ts';
 import { writeFront } from './stream.ts';
-import { encodeTileData, type EncodedTile, type TileMetadata } from './tile.ts';
+import { type EncodedTile, encodeTileData, type TileMetadata } from './tile.ts';
 
 /** H, unless an encoder is told otherwise. */
 export const DEFAULT_TILE_ROWS = 128;
@@ -19,7 +19,7 @@ export function layoutFor(dtypeName: string, shape: readonly number[], options: 
   const dtype = dtypeNamed(dtypeName);
   const tileRows = options.tileRows ?? DEFAULT_TILE_ROWS;
   const layout = layOut(dtype, shape, options.columns ?? defaultColumns(dtype, shape, tileRows), tileRows);
-  checkOptions(layout, options);
+  checkOptions(dtype, options);
   return layout;
 }
 
@@ -33,7 +33,10 @@ export function encodeSlice(plan: Plan, slice: Slice): EncodedTile[] {
 }
 
 /** Gives tiles their offsets, one after the other. @returns all metadata, and the bytes of Data */
-export function placeTiles(tiles: readonly { metadata: TileMetadata; length: number }[]): { metadata: TileMetadata[]; dataBytes: number } {
+export function placeTiles(tiles: readonly { metadata: TileMetadata; length: number }[]): {
+  metadata: TileMetadata[];
+  dataBytes: number;
+} {
   let dataBytes = 0;
   const metadata = tiles.map((tile) => {
     const offset = dataBytes;
@@ -51,10 +54,16 @@ export function placeTiles(tiles: readonly { metadata: TileMetadata; length: num
  * @returns the stream
  * @throws TypeError or RangeError for arguments that make no tensor, or options that the format does not have
  */
-export function encodeTensor(data: Uint8Array, dtype: string, shape: readonly number[], options: EncodeOptions = {}): Uint8Array {
+export function encodeTensor(
+  data: Uint8Array,
+  dtype: string,
+  shape: readonly number[],
+  options: EncodeOptions = {},
+): Uint8Array {
   const layout = layoutFor(dtype, shape, options);
   const expected = (layout.words * layout.dtype.wordBits) / 8;
-  if (data.length !== expected) throw new RangeError(`${data.length} bytes where ${dtype} of shape [${shape}] has ${expected}`);
+  if (data.length !== expected)
+    throw new RangeError(`${data.length} bytes where ${dtype} of shape [${shape}] has ${expected}`);
   const whole: Slice = { firstTileRow: 0, tileRowCount: layout.tilesDown, bytes: data };
   const passes = decide(layout, options);
   let pass = passes.next();
@@ -64,7 +73,9 @@ export function encodeTensor(data: Uint8Array, dtype: string, shape: readonly nu
     pass = passes.next(total.value);
   }
   const tiles = encodeSlice(pass.value, whole);
-  const { metadata, dataBytes } = placeTiles(tiles.map(({ metadata: tile, data: { length } }) => ({ metadata: tile, length })));
+  const { metadata, dataBytes } = placeTiles(
+    tiles.map(({ metadata: tile, data: { length } }) => ({ metadata: tile, length })),
+  );
   const front = writeFront(pass.value.coding, metadata, dataBytes);
   const stream = new Uint8Array(front.length + dataBytes);
   stream.set(front);

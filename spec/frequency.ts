@@ -1,6 +1,6 @@
 // Frequency tables (FORMAT.md, section 6): how probable each symbol is, in slots of 2^N.
 
-import { BitReader, BitWriter } from './bits.ts';
+import type { BitReader, BitWriter } from './bits.ts';
 import { BIT, log2Units } from './logarithm.ts';
 
 export const MIN_PROBABILITY_BITS = 8;
@@ -33,7 +33,11 @@ function isRare(count: number, total: number, probabilityBits: number): boolean 
  * @param dropRare leave out symbols that are cheaper as outliers
  * @returns undefined where nothing was counted or the symbols do not fit
  */
-export function normalise(counts: ArrayLike<number>, probabilityBits: number, dropRare: boolean): Uint16Array | undefined {
+export function normalise(
+  counts: ArrayLike<number>,
+  probabilityBits: number,
+  dropRare: boolean,
+): Uint16Array | undefined {
   const slots = 2 ** probabilityBits;
   const frequencies = new Uint16Array(counts.length);
   let counted = 0;
@@ -66,7 +70,10 @@ export function normalise(counts: ArrayLike<number>, probabilityBits: number, dr
   for (; missing < 0; missing++) {
     let best = -1;
     for (const s of kept)
-      if (frequencies[s] > 1 && (best < 0 || counts[s] * (2 * frequencies[best] - 1) < counts[best] * (2 * frequencies[s] - 1)))
+      if (
+        frequencies[s] > 1 &&
+        (best < 0 || counts[s] * (2 * frequencies[best] - 1) < counts[best] * (2 * frequencies[s] - 1))
+      )
         best = s;
     frequencies[best]--;
   }
@@ -120,7 +127,8 @@ export function readTable(reader: BitReader, symbolBits: number, probabilityBits
     const code = reader.readGamma(5);
     if (code === 0) return 'a change of length that no table has';
     length += code & 1 ? -(code >>> 1) : code >>> 1;
-    if (length < 0 || length > probabilityBits) return `a frequency of ${length} bits where ${probabilityBits} is the limit`;
+    if (length < 0 || length > probabilityBits)
+      return `a frequency of ${length} bits where ${probabilityBits} is the limit`;
     if (length > 0) frequencies[s] = reader.read(length - 1) + 2 ** (length - 1);
     sum += frequencies[s];
   }

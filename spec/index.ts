@@ -3,7 +3,15 @@
 // decode, statistics, decisions, encode.
 
 export type { ClassChoice, EncodeOptions, ModeChoice, Profile } from './decisions.ts';
-export { type DecodedTile, type DecodeOptions, decodeTensor, decodeTile, type Inspection, inspectTensor, type Tensor } from './decode.ts';
+export {
+  type DecodedTile,
+  type DecodeOptions,
+  decodeTensor,
+  decodeTile,
+  type Inspection,
+  inspectTensor,
+  type Tensor,
+} from './decode.ts';
 export { DTYPES } from './elements.ts';
 export { encodeTensor } from './encode.ts';
 export { FormatError } from './errors.ts';

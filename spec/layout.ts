@@ -36,7 +36,11 @@ export interface Tile {
 /** @throws RangeError for a shape, a number of columns or of tile rows that the format does not allow. */
 export function layOut(dtype: Dtype, shape: readonly number[], columns: number, tileRows: number): Layout {
   const words = wordCount(dtype, shape);
-  if (shape.length > 255 || shape.some((dimension) => !Number.isSafeInteger(dimension) || dimension < 0) || words === undefined)
+  if (
+    shape.length > 255 ||
+    shape.some((dimension) => !Number.isSafeInteger(dimension) || dimension < 0) ||
+    words === undefined
+  )
     throw new RangeError(`a tensor of ${dtype.name} cannot have the shape [${shape}]`);
   if (!Number.isInteger(columns) || columns < 1 || columns > MAX_COLUMNS)
     throw new RangeError(`columns must be from 1 to ${MAX_COLUMNS}, not ${columns}`);

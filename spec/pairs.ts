@@ -38,7 +38,13 @@ export function pairsAcross(width: number): number {
 export const ANY_CODE = BINADES;
 
 /** Codes of a tile's exponents, ANY_CODE outside the window; a right column that does not exist repeats the left code. */
-export function codesOf(exponents: Uint16Array, height: number, width: number, starts: Uint8Array, codes: Uint8Array): void {
+export function codesOf(
+  exponents: Uint16Array,
+  height: number,
+  width: number,
+  starts: Uint8Array,
+  codes: Uint8Array,
+): void {
   const even = 2 * pairsAcross(width);
   for (let i = 0; i < height; i++) {
     for (let j = 0; j < width; j++) {
@@ -50,7 +56,13 @@ export function codesOf(exponents: Uint16Array, height: number, width: number, s
 }
 
 /** Turns a tile's pairs back into exponents; the code of a right column that does not exist is ignored. */
-export function expandPairs(pairs: Uint16Array, height: number, width: number, starts: Uint8Array, exponents: Uint16Array): void {
+export function expandPairs(
+  pairs: Uint16Array,
+  height: number,
+  width: number,
+  starts: Uint8Array,
+  exponents: Uint16Array,
+): void {
   const across = pairsAcross(width);
   for (let i = 0; i < height; i++)
     for (let j = 0; j < width; j++) {

@@ -46,7 +46,14 @@ export function residualsOf(
  *
  * @param above where the row above begins in `symbols`, -1 if there is none
  */
-export function countResiduals(symbols: Uint16Array, above: number, row: number, width: number, zero: number, counts: Uint32Array): void {
+export function countResiduals(
+  symbols: Uint16Array,
+  above: number,
+  row: number,
+  width: number,
+  zero: number,
+  counts: Uint32Array,
+): void {
   let left = zero;
   let diagonal = zero;
   for (let j = 0; j < width; j++) {
@@ -63,7 +70,13 @@ export function countResiduals(symbols: Uint16Array, above: number, row: number,
 }
 
 /** Turns a tile's residuals back into symbols, in place. */
-export function reconstruct(symbols: Uint16Array, height: number, width: number, predictor: number, zero: number): void {
+export function reconstruct(
+  symbols: Uint16Array,
+  height: number,
+  width: number,
+  predictor: number,
+  zero: number,
+): void {
   for (let i = 0, at = 0; i < height; i++)
     for (let j = 0; j < width; j++, at++) {
       const left = j > 0 ? symbols[at - 1] : zero;

@@ -68,7 +68,8 @@ export function encodeLanes(
         at -= renormalise;
         state >>>= renormalise << 4;
         const quotient = (state / frequency) >>> 0;
-        states[lane] = (quotient << probabilityBits) + ((entry >>> 16) & 0xfff) + (state - Math.imul(quotient, frequency));
+        states[lane] =
+          (quotient << probabilityBits) + ((entry >>> 16) & 0xfff) + (state - Math.imul(quotient, frequency));
       }
     }
   }
@@ -106,7 +107,8 @@ export function decodeLanes(
         const state = states[lane];
         const entry = table[((rowClass | columnClasses[j]) << probabilityBits) | (state & slotMask)];
         symbols[row + j] = entry & symbolMask;
-        const next = (Math.imul(entry >>> frequencyShift, state >>> probabilityBits) + ((entry >>> symbolBits) & slotMask)) | 0;
+        const next =
+          (Math.imul(entry >>> frequencyShift, state >>> probabilityBits) + ((entry >>> symbolBits) & slotMask)) | 0;
         // 1 if the state is below 2^16, without a branch that could be mispredicted.
         const renormalise = ((next >>> 16) - 1) >>> 31;
         states[lane] = (next << (renormalise << 4)) | (words[at] & -renormalise);

@@ -2,7 +2,7 @@
 // thread; what they found is added up. All sums are exact.
 
 import { cutPlane, type Dtype, type Split, zeroSymbol } from './elements.ts';
-import { type Layout, readTile, type Slice, type Tile, TILE_COLUMNS, tileAt, viewWords } from './layout.ts';
+import { type Layout, readTile, type Slice, TILE_COLUMNS, type Tile, tileAt, viewWords } from './layout.ts';
 import { BIT, entropyCost } from './logarithm.ts';
 import { ANY_CODE, codesOf, pairsAcross, type Window, windowStarts } from './pairs.ts';
 import { countResiduals, PREDICTORS, residualsOf } from './prediction.ts';
@@ -44,8 +44,8 @@ export interface CountRequest {
   readonly choices: Uint8Array;
   /** Without tables yet: base and offsets. */
   readonly pairs: Window | undefined;
-  /** PAIRS wherever the metadata can hold the outliers. */
-  readonly forcePairs: boolean;
+  /** Whether modes are forced: constant planes count too, and PAIRS is tried on every tile. */
+  readonly forced: boolean;
   /** The bin of each row and of each column (of each two columns if there are pairs); undefined: all in bin 0. */
   readonly rowBins: Uint8Array | undefined;
   readonly columnBins: Uint8Array | undefined;
@@ -79,7 +79,11 @@ export type Statistics = Survey | Float64Array | Counts;
 export const WINDOW_SHIFT = 15;
 
 /** Calls `visit` with each tile of a slice, its words in a buffer that is used again. */
-export function forEachTile(layout: Layout, slice: Slice, visit: (tile: Tile, index: number, words: Uint32Array) => void): void {
+export function forEachTile(
+  layout: Layout,
+  slice: Slice,
+  visit: (tile: Tile, index: number, words: Uint32Array) => void,
+): void {
   const view = viewWords(slice.bytes, layout.dtype.wordBits);
   const first = slice.firstTileRow * layout.tilesAcross;
   const buffer = new Uint32Array(layout.tileRows * TILE_COLUMNS);
@@ -117,7 +121,13 @@ function surveySlice(layout: Layout, slice: Slice, request: SurveyRequest): Surv
     });
   });
   const rowLevels = Uint16Array.from(rowSums, (sum, i) => level(sum, rowCounts[i]));
-  return { rowLevels, columnSums: Float64Array.from(columnSums), columnCounts: Float64Array.from(columnCounts), choices, costs };
+  return {
+    rowLevels,
+    columnSums: Float64Array.from(columnSums),
+    columnCounts: Float64Array.from(columnCounts),
+    choices,
+    costs,
+  };
 }
 
 /** The level of a row or column; 0 where all of it is zero. */
@@ -257,10 +267,10 @@ function countSlice(layout: Layout, slice: Slice, request: CountRequest): Counts
       const choice = choices[index * split.length + p];
       if (choice === SURVEY_RAW) continue;
       cutPlane(words, dtype, split, p, symbols);
-      if (isConstant(symbols)) continue;
+      if (!request.forced && isConstant(symbols)) continue;
       if (p === 0 && pairs !== undefined && choice === 0) {
         const coded = pairsOf(pairs, tile, symbols);
-        const limit = request.forcePairs ? words.length : Math.max(4, words.length >> OUTSIDE_SHIFT);
+        const limit = request.forced ? words.length : Math.max(4, words.length >> OUTSIDE_SHIFT);
         if (coded.outside <= limit) {
           fits[index - firstTile] = Mode.PAIRS;
           const bins = columnBins?.subarray(tile.column / 2);
@@ -272,7 +282,15 @@ function countSlice(layout: Layout, slice: Slice, request: CountRequest): Counts
       if (choice > 0) residualsOf(symbols, height, width, choice, zeroSymbol(dtype), residuals);
       // Beside pairs, plane 0 has one table and no classes.
       const binned = pairs === undefined ? columnBins?.subarray(tile.column) : binsOfColumns(columnBins, tile);
-      addCounts(coded, height, width, split[p], p === 0 && pairs !== undefined ? undefined : tileRowBins, binned, counters[p]);
+      addCounts(
+        coded,
+        height,
+        width,
+        split[p],
+        p === 0 && pairs !== undefined ? undefined : tileRowBins,
+        binned,
+        counters[p],
+      );
     }
   });
   return {
@@ -378,7 +396,7 @@ export class Total<T extends Statistics> {
     if (found instanceof Float64Array) addTo(total as Float64Array, found);
     else if ('fits' in found) {
       const counts = total as Counts;
-      found.planes.forEach((plane, p) => addTo(counts.planes[p], plane));
+      for (const [p, plane] of found.planes.entries()) addTo(counts.planes[p], plane);
       if (counts.pairs && found.pairs) addTo(counts.pairs, found.pairs);
       counts.fits.set(found.fits, firstTile);
     } else {

@@ -4,7 +4,14 @@ import { BitReader, BitWriter } from './bits.ts';
 import { crc32 } from './checksums.ts';
 import { DTYPES, type Split, wordCount } from './elements.ts';
 import { FormatError } from './errors.ts';
-import { MAX_SLOTS, MIN_PROBABILITY_BITS, maxProbabilityBits, readTable, type TableSet, writeTable } from './frequency.ts';
+import {
+  MAX_SLOTS,
+  MIN_PROBABILITY_BITS,
+  maxProbabilityBits,
+  readTable,
+  type TableSet,
+  writeTable,
+} from './frequency.ts';
 import { type Layout, layOut, MAX_COLUMNS, tileAt } from './layout.ts';
 import { MAX_START, type PairCoding } from './pairs.ts';
 import { PREDICTORS } from './prediction.ts';
@@ -71,7 +78,14 @@ function frontParts(fixed: {
   classes: number;
   hasPairs: boolean;
   flags: number;
-}): { tables: number; columnOffsets: number; rowSelectors: number; columnSelectors: number; metadata: number; end: number } {
+}): {
+  tables: number;
+  columnOffsets: number;
+  rowSelectors: number;
+  columnSelectors: number;
+  metadata: number;
+  end: number;
+} {
   const selectorBits = Math.log2(fixed.classes);
   const selectorColumns = fixed.hasPairs ? Math.ceil(fixed.columns / 2) : fixed.columns;
   const bitBytes = (flag: number, count: number, bits: number): number =>
@@ -97,7 +111,8 @@ function packBits(values: Uint8Array, bits: number): Uint8Array {
 function writeTables(coding: Coding): Uint8Array {
   const writer = new BitWriter();
   for (const tables of [...coding.tables, coding.pairs?.tables])
-    for (const frequencies of tables?.frequencies ?? []) writeTable(writer, (tables as TableSet).symbolBits, frequencies);
+    for (const frequencies of tables?.frequencies ?? [])
+      writeTable(writer, (tables as TableSet).symbolBits, frequencies);
   return writer.finish();
 }
 
@@ -198,45 +213,63 @@ function readSafeInteger(view: DataView, at: number, field: string): number {
 }
 
 /** The number of classes' tables a plane or PAIRS may have: none, one, or one for each class. */
-function checkTables(tables: number, probabilityBits: number, bits: number, classes: number, field: string, at: number): void {
+function checkTables(
+  tables: number,
+  probabilityBits: number,
+  bits: number,
+  classes: number,
+  field: string,
+  at: number,
+): void {
   if (tables !== 0 && tables !== 1 && tables !== classes)
     throw new FormatError(`${field}.tables`, at, `${tables} tables where there are ${classes} classes`);
   const inRange = probabilityBits >= MIN_PROBABILITY_BITS && probabilityBits <= maxProbabilityBits(bits);
   if (tables === 0 ? probabilityBits !== 0 : !inRange)
-    throw new FormatError(`${field}.probabilityBits`, at + 1, `${probabilityBits} for ${tables} tables of ${bits}-bit symbols`);
+    throw new FormatError(
+      `${field}.probabilityBits`,
+      at + 1,
+      `${probabilityBits} for ${tables} tables of ${bits}-bit symbols`,
+    );
 }
 
 /** Reads and checks the fixed part. */
 function readFixed(bytes: Uint8Array): Fixed {
-  if (bytes.length < FIXED_BYTES) throw new FormatError('header', bytes.length, `the stream ends before byte ${FIXED_BYTES}`);
+  if (bytes.length < FIXED_BYTES)
+    throw new FormatError('header', bytes.length, `the stream ends before byte ${FIXED_BYTES}`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, FIXED_BYTES);
   const refuse = (field: string, at: number, problem: string): never => {
     throw new FormatError(field, at, problem);
   };
   if (view.getUint32(At.magic, true) !== MAGIC) refuse('header.magic', At.magic, 'not a CodecLLM stream');
-  if (bytes[At.version] !== VERSION) refuse('header.version', At.version, `version ${bytes[At.version]}, not ${VERSION}`);
+  if (bytes[At.version] !== VERSION)
+    refuse('header.version', At.version, `version ${bytes[At.version]}, not ${VERSION}`);
   if (view.getUint32(At.fixedCrc, true) !== crc32(bytes.subarray(0, At.fixedCrc)))
     refuse('header.fixedCrc', At.fixedCrc, 'the header does not have this CRC-32');
   const dtype = DTYPES[bytes[At.dtype]] ?? refuse('header.dtype', At.dtype, `no dtype has the code ${bytes[At.dtype]}`);
   const tileRowsLog2 = bytes[At.tileRowsLog2];
-  if (tileRowsLog2 < 5 || tileRowsLog2 > 8) refuse('header.tileRowsLog2', At.tileRowsLog2, `${tileRowsLog2} is not from 5 to 8`);
+  if (tileRowsLog2 < 5 || tileRowsLog2 > 8)
+    refuse('header.tileRowsLog2', At.tileRowsLog2, `${tileRowsLog2} is not from 5 to 8`);
   const words = readSafeInteger(view, At.words, 'header.words');
   const columns = view.getUint32(At.columns, true);
-  if (columns < 1 || columns > MAX_COLUMNS) refuse('header.columns', At.columns, `${columns} is not from 1 to ${MAX_COLUMNS}`);
+  if (columns < 1 || columns > MAX_COLUMNS)
+    refuse('header.columns', At.columns, `${columns} is not from 1 to ${MAX_COLUMNS}`);
   const layout = layOut(DTYPES[1], [words], columns, 2 ** tileRowsLog2);
 
   const planeCount = bytes[At.planes];
   const split =
     dtype.splits.find((candidate) => candidate.every((bits, p) => bits === bytes[At.plane + 4 * p])) ??
     refuse('header.plane[0].bits', At.plane, `${dtype.name} is not split so`);
-  if (planeCount !== split.length) refuse('header.planes', At.planes, `${planeCount} planes where ${dtype.name} has ${split.length}`);
+  if (planeCount !== split.length)
+    refuse('header.planes', At.planes, `${planeCount} planes where ${dtype.name} has ${split.length}`);
   const classes = bytes[At.classes];
-  if (classes !== 1 && classes !== 2 && classes !== 4) refuse('header.classes', At.classes, `${classes} is not 1, 2 or 4`);
+  if (classes !== 1 && classes !== 2 && classes !== 4)
+    refuse('header.classes', At.classes, `${classes} is not 1, 2 or 4`);
   const planes = Array.from({ length: MAX_PLANES }, (_, p) => {
     const at = At.plane + 4 * p;
     const [bits, tables, probabilityBits, zero] = bytes.subarray(at, at + 4);
     if (p >= split.length) {
-      if (bits || tables || probabilityBits || zero) refuse(`header.plane[${p}]`, at, 'not zero, and there is no such plane');
+      if (bits || tables || probabilityBits || zero)
+        refuse(`header.plane[${p}]`, at, 'not zero, and there is no such plane');
     } else {
       checkTables(tables, probabilityBits, bits, classes, `header.plane[${p}]`, at + 1);
       if (zero !== 0) refuse(`header.plane[${p}].reserved`, at + 3, 'not zero');
@@ -251,20 +284,23 @@ function readFixed(bytes: Uint8Array): Fixed {
     refuse('header.pairs.tables', At.pairTables, 'only BF16 as 8 + 8 has pairs');
   if (pairTables > 0 && planes[0].tables > 1)
     refuse('header.plane[0].tables', At.plane + 1, 'beside pairs, plane 0 has one table at most');
-  if (pairTables === 0 ? base !== 0 : base > MAX_START) refuse('header.pairs.base', At.pairBase, `${base} is out of range`);
+  if (pairTables === 0 ? base !== 0 : base > MAX_START)
+    refuse('header.pairs.base', At.pairBase, `${base} is out of range`);
   const flags = bytes[At.flags];
   if (flags > 7) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
   if ((flags & Flag.columnOffsets) !== 0 && pairTables === 0)
     refuse('header.flags', At.flags, 'column offsets without pairs');
   const hasSelectors = (flags & (Flag.rowSelectors | Flag.columnSelectors)) !== 0;
-  if (hasSelectors !== classes > 1) refuse('header.flags', At.flags, `selectors ${hasSelectors ? '' : 'missing '}for ${classes} classes`);
+  if (hasSelectors !== classes > 1)
+    refuse('header.flags', At.flags, `selectors ${hasSelectors ? '' : 'missing '}for ${classes} classes`);
   if (classes > 1 && pairTables !== classes && planes.every(({ tables }) => tables !== classes))
     refuse('header.classes', At.classes, 'classes that no plane uses');
   const slots = [...planes, { tables: pairTables, probabilityBits: pairProbabilityBits }].reduce(
     (sum, set) => sum + set.tables * 2 ** set.probabilityBits,
     0,
   );
-  if (slots > MAX_SLOTS) refuse('header.plane[0].probabilityBits', At.plane + 2, `${slots} slots in all, more than ${MAX_SLOTS}`);
+  if (slots > MAX_SLOTS)
+    refuse('header.plane[0].probabilityBits', At.plane + 2, `${slots} slots in all, more than ${MAX_SLOTS}`);
   for (const at of [At.reserved, At.pairReserved]) if (bytes[at] !== 0) refuse('header.reserved', at, 'not zero');
   const tablesBytes = view.getUint32(At.tablesBytes, true);
   const dataBytes = readSafeInteger(view, At.dataBytes, 'header.dataBytes');
@@ -330,7 +366,12 @@ export function readFront(bytes: Uint8Array): Stream {
   const layout: Layout = { ...fixed.layout, shape };
 
   const reader = new BitReader(front.subarray(parts.tables, parts.columnOffsets));
-  const readTables = (count: number, probabilityBits: number, symbolBits: number, name: string): TableSet | undefined => {
+  const readTables = (
+    count: number,
+    probabilityBits: number,
+    symbolBits: number,
+    name: string,
+  ): TableSet | undefined => {
     if (count === 0) return undefined;
     const frequencies = Array.from({ length: count }, (_, index) => {
       const table = readTable(reader, symbolBits, probabilityBits);
@@ -343,23 +384,52 @@ export function readFront(bytes: Uint8Array): Stream {
   const pairTables = fixed.pairs && readTables(fixed.pairs.tables, fixed.pairs.probabilityBits, PAIR_BITS, 'pairs');
   if (!reader.atEnd) throw new FormatError('header.tablesBytes', At.tablesBytes, 'the tables end earlier');
 
-  const unpack = (name: string, from: number, to: number, flag: number, count: number, bits: number): Uint8Array | undefined => {
+  const unpack = (
+    name: string,
+    from: number,
+    to: number,
+    flag: number,
+    count: number,
+    bits: number,
+  ): Uint8Array | undefined => {
     if ((flags & flag) === 0) return undefined;
     const values = new Uint8Array(count);
     const perByte = 8 / bits;
     const mask = 2 ** bits - 1;
-    for (let i = 0; i < count; i++) values[i] = (front[from + Math.floor(i / perByte)] >>> ((i % perByte) * bits)) & mask;
+    for (let i = 0; i < count; i++)
+      values[i] = (front[from + Math.floor(i / perByte)] >>> ((i % perByte) * bits)) & mask;
     const spare = (count * bits) % 8;
     if (spare > 0 && front[to - 1] >>> spare !== 0) throw new FormatError(name, to - 1, 'spare bits are not zero');
     return values;
   };
   const selectorBits = Math.log2(classes);
   const selectorColumns = fixed.pairs ? Math.ceil(layout.columns / 2) : layout.columns;
-  const offsets = unpack('columnOffsets', parts.columnOffsets, parts.rowSelectors, Flag.columnOffsets, layout.columns, 4);
-  const rowSelectors = unpack('rowSelectors', parts.rowSelectors, parts.columnSelectors, Flag.rowSelectors, layout.rows, selectorBits);
+  const offsets = unpack(
+    'columnOffsets',
+    parts.columnOffsets,
+    parts.rowSelectors,
+    Flag.columnOffsets,
+    layout.columns,
+    4,
+  );
+  const rowSelectors = unpack(
+    'rowSelectors',
+    parts.rowSelectors,
+    parts.columnSelectors,
+    Flag.rowSelectors,
+    layout.rows,
+    selectorBits,
+  );
   const selectorsEnd =
     parts.columnSelectors + (flags & Flag.columnSelectors ? Math.ceil((selectorColumns * selectorBits) / 8) : 0);
-  const columnSelectors = unpack('columnSelectors', parts.columnSelectors, selectorsEnd, Flag.columnSelectors, selectorColumns, selectorBits);
+  const columnSelectors = unpack(
+    'columnSelectors',
+    parts.columnSelectors,
+    selectorsEnd,
+    Flag.columnSelectors,
+    selectorColumns,
+    selectorBits,
+  );
   for (let at = selectorsEnd; at < parts.metadata; at++)
     if (front[at] !== 0) throw new FormatError('header.padding', at, 'not zero');
   let pairs: PairCoding | undefined;
@@ -367,7 +437,11 @@ export function readFront(bytes: Uint8Array): Stream {
     const { base } = fixed.pairs;
     const tooHigh = offsets?.findIndex((offset) => base + offset > MAX_START) ?? -1;
     if (tooHigh >= 0)
-      throw new FormatError('columnOffsets', parts.columnOffsets + (tooHigh >> 1), `column ${tooHigh} begins above ${MAX_START}`);
+      throw new FormatError(
+        'columnOffsets',
+        parts.columnOffsets + (tooHigh >> 1),
+        `column ${tooHigh} begins above ${MAX_START}`,
+      );
     pairs = { tables: pairTables as TableSet, base, offsets };
   }
 
@@ -384,13 +458,23 @@ function readTileMetadata(view: DataView, at: number, planeCount: number): TileM
   const planes: TilePlane[] = [];
   for (let p = 0; p < planeCount; p++) {
     const entry = view.getUint32(at + 8 + 4 * p, true);
-    planes.push({ value: entry & 0xffff, mode: (entry >>> 16) & 15, predictor: (entry >>> 20) & 15, outliers: entry >>> 24 });
+    planes.push({
+      value: entry & 0xffff,
+      mode: (entry >>> 16) & 15,
+      predictor: (entry >>> 20) & 15,
+      outliers: entry >>> 24,
+    });
   }
   return { offset: view.getUint32(at, true) * ALIGNMENT, check: view.getUint32(at + 4, true), planes };
 }
 
 /** Checks every tile's metadata: what each plane may be, and that tiles fill Data in order and without gaps. */
-function checkMetadata(coding: Coding, tileMetadata: (index: number) => TileMetadata, start: number, dataBytes: number): void {
+function checkMetadata(
+  coding: Coding,
+  tileMetadata: (index: number) => TileMetadata,
+  start: number,
+  dataBytes: number,
+): void {
   const { layout, split, tables, pairs } = coding;
   let offset = 0;
   for (let index = 0; index < layout.tileCount; index++) {
@@ -406,7 +490,8 @@ function checkMetadata(coding: Coding, tileMetadata: (index: number) => TileMeta
       if (mode === Mode.RANS && tables[p] === undefined) refuse('mode', 'RANS without a table');
       if (mode === Mode.PAIRS && (p > 0 || pairs === undefined)) refuse('mode', 'PAIRS without pairs');
       if (predictor >= PREDICTORS.length) refuse('predictor', `${predictor} is no predictor`);
-      if (predictor > 0 && (mode !== Mode.RANS || split[p] !== 8)) refuse('predictor', 'only RANS planes of 8 bits are predicted');
+      if (predictor > 0 && (mode !== Mode.RANS || split[p] !== 8))
+        refuse('predictor', 'only RANS planes of 8 bits are predicted');
       if (outliers > 0 && (p > 0 || !isCoded(mode) || predictor > 0))
         refuse('outliers', 'only plane 0 has them, in PAIRS or in RANS without prediction');
     });
@@ -414,5 +499,6 @@ function checkMetadata(coding: Coding, tileMetadata: (index: number) => TileMeta
       throw new FormatError(`tile[${index}].offset`, at, `${metadata.offset} where the tiles before end at ${offset}`);
     offset += sectionsOf(coding, tileAt(layout, index), metadata.planes).length;
   }
-  if (offset !== dataBytes) throw new FormatError('header.dataBytes', At.dataBytes, `${dataBytes} where the tiles need ${offset}`);
+  if (offset !== dataBytes)
+    throw new FormatError('header.dataBytes', At.dataBytes, `${dataBytes} where the tiles need ${offset}`);
 }

@@ -5,8 +5,16 @@ import { cutPlane, type Dtype, pastePlane, type Split, zeroSymbol } from './elem
 import { FormatError } from './errors.ts';
 import { likeliest, type TableSet } from './frequency.ts';
 import type { Layout, Tile } from './layout.ts';
-import { ANY_CODE, codesOf, expandPairs, type PairCoding, pairsAcross, substitutePairs, windowStarts } from './pairs.ts';
-import { residualsOf, reconstruct } from './prediction.ts';
+import {
+  ANY_CODE,
+  codesOf,
+  expandPairs,
+  type PairCoding,
+  pairsAcross,
+  substitutePairs,
+  windowStarts,
+} from './pairs.ts';
+import { reconstruct, residualsOf } from './prediction.ts';
 import { type Classes, decodeLanes, encodeLanes, STATE_FLOOR } from './rans.ts';
 import { LANE_COLUMNS, laneCount, packRaw, rawBytes, unpackRaw } from './raw.ts';
 
@@ -116,7 +124,8 @@ function classesOf(coding: Coding, tile: Tile, tables: TableSet, perPair: boolea
   if (tables.frequencies.length === 1) return { rows: NO_SELECTORS, columns: NO_SELECTORS };
   const rows = coding.rowSelectors?.subarray(tile.row, tile.row + tile.height) ?? NO_SELECTORS;
   if (coding.columnSelectors === undefined) return { rows, columns: NO_SELECTORS };
-  if (coding.pairs === undefined) return { rows, columns: coding.columnSelectors.subarray(tile.column, tile.column + tile.width) };
+  if (coding.pairs === undefined)
+    return { rows, columns: coding.columnSelectors.subarray(tile.column, tile.column + tile.width) };
   const pairs = coding.columnSelectors.subarray(tile.column / 2);
   return { rows, columns: perPair ? pairs : Uint8Array.from({ length: tile.width }, (_, j) => pairs[j >>> 1]) };
 }
@@ -131,7 +140,13 @@ function classesOf(coding: Coding, tile: Tile, tables: TableSet, perPair: boolea
  * @returns its words, height x width
  * @throws FormatError
  */
-export function decodeTileData(coding: Coding, tile: Tile, metadata: TileMetadata, data: Uint8Array, at: number): Uint32Array {
+export function decodeTileData(
+  coding: Coding,
+  tile: Tile,
+  metadata: TileMetadata,
+  data: Uint8Array,
+  at: number,
+): Uint32Array {
   const { layout, split } = coding;
   const { planes } = metadata;
   const { height, width } = tile;
@@ -139,7 +154,8 @@ export function decodeTileData(coding: Coding, tile: Tile, metadata: TileMetadat
   const sections = sectionsOf(coding, tile, planes);
   const bytesOf = (section: Section): Uint8Array => {
     const end = section.start + section.length;
-    for (let i = end; i < align(end); i++) if (data[i] !== 0) throw new FormatError(section.name, at + i, 'padding is not zero');
+    for (let i = end; i < align(end); i++)
+      if (data[i] !== 0) throw new FormatError(section.name, at + i, 'padding is not zero');
     return data.subarray(section.start, end);
   };
   const words = new Uint32Array(count);
@@ -188,26 +204,56 @@ function decodePlane(
   const words = littleEndianHalves(bytesOf(wordSection));
   for (let lane = 0; lane < states.length; lane++)
     if (states[lane] < STATE_FLOOR)
-      throw new FormatError(stateSection.name, at + stateSection.start + 4 * lane, `a state below 2^16: ${states[lane]}`);
+      throw new FormatError(
+        stateSection.name,
+        at + stateSection.start + 4 * lane,
+        `a state below 2^16: ${states[lane]}`,
+      );
   let used: number;
   if (mode === Mode.PAIRS) {
     const pairs = coding.pairs as PairCoding;
     const across = pairsAcross(width);
     const coded = new Uint16Array(height * across);
-    used = decodeLanes(states, words, height, across, LANE_COLUMNS / 2, pairs.tables, classesOf(coding, tile, pairs.tables, true), coded);
+    used = decodeLanes(
+      states,
+      words,
+      height,
+      across,
+      LANE_COLUMNS / 2,
+      pairs.tables,
+      classesOf(coding, tile, pairs.tables, true),
+      coded,
+    );
     expandPairs(coded, height, width, windowStarts(pairs, tile.column, width), symbols);
   } else {
     const tables = coding.tables[plane] as TableSet;
-    used = decodeLanes(states, words, height, width, LANE_COLUMNS, tables, classesOf(coding, tile, tables, false), symbols);
+    used = decodeLanes(
+      states,
+      words,
+      height,
+      width,
+      LANE_COLUMNS,
+      tables,
+      classesOf(coding, tile, tables, false),
+      symbols,
+    );
     if (predictor > 0) reconstruct(symbols, height, width, predictor, zeroSymbol(coding.layout.dtype));
   }
   if (used !== value)
-    throw new FormatError(wordSection.name, at + wordSection.start, `decoding takes ${used} words, the metadata say ${value}`);
+    throw new FormatError(
+      wordSection.name,
+      at + wordSection.start,
+      `decoding takes ${used} words, the metadata say ${value}`,
+    );
   const payload = new Uint16Array(states.length);
   for (let lane = 0; lane < states.length; lane++) {
     payload[lane] = states[lane];
     if (states[lane] >>> 16 !== 1 || (!feedsNext && payload[lane] !== 0))
-      throw new FormatError(stateSection.name, at + stateSection.start + 4 * lane, `lane ${lane} ends in state ${states[lane]}`);
+      throw new FormatError(
+        stateSection.name,
+        at + stateSection.start + 4 * lane,
+        `lane ${lane} ends in state ${states[lane]}`,
+      );
   }
   return feedsNext ? payload : undefined;
 }
@@ -221,7 +267,11 @@ function writeOutliers(dtype: Dtype, tile: Tile, entries: Uint32Array, words: Ui
     const row = Math.floor(position / 128);
     const column = position % 128;
     if (position <= previous || row >= tile.height || column >= tile.width || word >= 2 ** dtype.wordBits)
-      throw new FormatError('tile.outliers', at + 4 * e, `position ${position}, word ${word}: not increasing, or outside`);
+      throw new FormatError(
+        'tile.outliers',
+        at + 4 * e,
+        `position ${position}, word ${word}: not increasing, or outside`,
+      );
     words[row * tile.width + column] = word;
     previous = position;
   }
@@ -293,14 +343,20 @@ export function encodeTileData(coding: Coding, tile: Tile, words: Uint32Array, w
       for (let lane = 0; lane < lanes; lane++) finals[lane] = STATE_FLOOR + (waiting?.payload[lane] ?? 0);
       coded = codePlane(coding, tile, p, wish, symbols, finals);
       if (coded !== undefined && !wish.forced) {
-        const size = align(4 * lanes) + align(2 * coded.words.length) + align(coded.outliers.length * outlierBytes(layout.dtype));
+        const size =
+          align(4 * lanes) + align(2 * coded.words.length) + align(coded.outliers.length * outlierBytes(layout.dtype));
         if (size - (waiting === undefined ? 0 : 2 * lanes) >= rawSize) coded = undefined;
       }
     }
     if (waiting !== undefined) sections[p + 1] = [coded === undefined ? waiting.whole() : waiting.packed];
     waiting = undefined;
     if (coded !== undefined) {
-      planes[p] = { mode: wish.mode, predictor: wish.predictor, value: coded.words.length, outliers: coded.outliers.length };
+      planes[p] = {
+        mode: wish.mode,
+        predictor: wish.predictor,
+        value: coded.words.length,
+        outliers: coded.outliers.length,
+      };
       sections[p] = [bytesOfArray(coded.states), bytesOfArray(coded.words)];
       if (coded.outliers.length > 0) outliers = coded.outliers;
     } else if (constant) {
@@ -354,7 +410,15 @@ function codePlane(
     const classes = classesOf(coding, tile, pairs.tables, true);
     const fitted = fitPairs(pairs, tile, classes, symbols);
     if (fitted.outliers.length > MAX_OUTLIERS) return undefined;
-    const lanes = encodeLanes(fitted.coded, height, pairsAcross(width), LANE_COLUMNS / 2, pairs.tables, classes, finals);
+    const lanes = encodeLanes(
+      fitted.coded,
+      height,
+      pairsAcross(width),
+      LANE_COLUMNS / 2,
+      pairs.tables,
+      classes,
+      finals,
+    );
     return { ...lanes, outliers: fitted.outliers };
   }
   const tables = coding.tables[plane];
@@ -397,7 +461,8 @@ function fitPairs(
       coded[i * across + q] = pair;
       const index = i * width + 2 * q;
       if ((pair & 15) !== left) outliers.push({ index, symbol: starts[2 * q] + (pair & 15) });
-      if (pair >>> 4 !== right && 2 * q + 1 < width) outliers.push({ index: index + 1, symbol: starts[2 * q + 1] + (pair >>> 4) });
+      if (pair >>> 4 !== right && 2 * q + 1 < width)
+        outliers.push({ index: index + 1, symbol: starts[2 * q + 1] + (pair >>> 4) });
     }
   return { coded, outliers };
 }
@@ -414,7 +479,13 @@ function substitutesOf(tables: TableSet): Uint8Array[] {
 }
 
 /** Entries for the outliers, whose words become what a decoder gets before it reads the entries. */
-function takeOutliers(dtype: Dtype, split: Split, tile: Tile, outliers: CodedPlane['outliers'], words: Uint32Array): Uint32Array {
+function takeOutliers(
+  dtype: Dtype,
+  split: Split,
+  tile: Tile,
+  outliers: CodedPlane['outliers'],
+  words: Uint32Array,
+): Uint32Array {
   const step = outlierBytes(dtype) / 4;
   const entries = new Uint32Array(outliers.length * step);
   const symbols = new Uint16Array(1);

@@ -1,0 +1,70 @@
+// `npm run golden`: makes the vectors anew and says what changed. A change of the format shows here first.
+
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { invalidVectors } from './invalid.ts';
+import { rootOf, validVectors } from './vectors.ts';
+
+/** All files of the vectors: name and bytes. The manifest is the one that says what the others are. */
+export function goldenFiles(): Map<string, Uint8Array> {
+  const files = new Map<string, Uint8Array>();
+  const valid = validVectors();
+  const manifest = {
+    format: 'codecllm-vectors-1',
+    valid: valid.map(({ id, comment, flags, dtype, shape, options, input, stream }) => {
+      files.set(`input/${id}.bin`, input);
+      files.set(`stream/${id}.cllm`, stream);
+      return { id, comment, flags, dtype, shape, options, input: `input/${id}.bin`, stream: `stream/${id}.cllm` };
+    }),
+    invalid: invalidVectors(valid).map(({ id, comment, flags, stream, error }) => {
+      files.set(`invalid/${id}.cllm`, stream);
+      return { id, comment, flags, stream: `invalid/${id}.cllm`, error };
+    }),
+  };
+  files.set('manifest.json', new TextEncoder().encode(`${JSON.stringify(manifest, undefined, 1)}\n`));
+  return files;
+}
+
+/** The folder that holds the vectors. */
+export const GOLDEN = new URL('.', rootOf(import.meta.url));
+
+/** The files that are there now. */
+export function committedFiles(): Map<string, Uint8Array> {
+  const files = new Map<string, Uint8Array>();
+  for (const folder of ['input', 'stream', 'invalid'])
+    if (existsSync(new URL(folder, GOLDEN)))
+      for (const name of readdirSync(new URL(folder, GOLDEN)))
+        files.set(`${folder}/${name}`, readFileSync(new URL(`${folder}/${name}`, GOLDEN)));
+  if (existsSync(new URL('manifest.json', GOLDEN)))
+    files.set('manifest.json', readFileSync(new URL('manifest.json', GOLDEN)));
+  return files;
+}
+
+/** Names of files that differ, with what is to be done. */
+export function differences(made: Map<string, Uint8Array>, present: Map<string, Uint8Array>): string[] {
+  const changes = [...made]
+    .filter(([name, bytes]) => Buffer.compare(bytes, present.get(name) ?? Buffer.of(0)) !== 0 || !present.has(name))
+    .map(([name]) => `${present.has(name) ? 'changed' : 'new'}: ${name}`);
+  const removed = [...present.keys()].filter((name) => !made.has(name)).map((name) => `removed: ${name}`);
+  return [...changes, ...removed];
+}
+
+function main(): void {
+  const made = goldenFiles();
+  const changes = differences(made, committedFiles());
+  for (const change of changes) {
+    const [what, name] = change.split(': ');
+    const file = new URL(name, GOLDEN);
+    mkdirSync(new URL('.', file), { recursive: true });
+    if (what === 'removed') rmSync(file);
+    else writeFileSync(file, made.get(name) as Uint8Array);
+    console.log(change);
+  }
+  console.log(`${made.size} files, ${changes.length} changed`);
+}
+
+if (
+  process.argv[1] !== undefined &&
+  import.meta.url.endsWith('/dist/golden/generate.js') &&
+  process.argv[1].endsWith('generate.js')
+)
+  main();

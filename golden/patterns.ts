@@ -1,0 +1,135 @@
+// Inputs for vectors and tests: tensors with a structure that a codec may trip over. The same seed gives the same bytes
+// on every machine: all arithmetic is exact.
+
+import { DTYPES } from '../spec/elements.ts';
+
+/** A pseudorandom generator, mulberry32 (public domain, T. Ettinger): 32 bits a call. */
+export function generator(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), state | 1);
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+    return (t ^ (t >>> 14)) >>> 0;
+  };
+}
+
+/** Roughly normal, mean 0 and deviation 1: the sum of twelve uniform numbers, in steps of 2^-16. */
+export function gaussian(random: () => number): number {
+  let sum = 0;
+  for (let i = 0; i < 12; i++) sum += random() >>> 16;
+  return sum / 65536 - 6;
+}
+
+export const PATTERNS = [
+  'constant',
+  'zeros',
+  'gradient',
+  'diagonal',
+  'checkerboard',
+  'sparse',
+  'gaussian',
+  'rows',
+  'columns',
+  'extremes',
+  'bytes',
+  'smooth',
+  'outliers',
+  'halves',
+] as const;
+export type Pattern = (typeof PATTERNS)[number];
+
+/** The value at row i, column j, as a multiple of about 1. */
+function valueAt(pattern: Pattern, i: number, j: number, random: () => number): number {
+  switch (pattern) {
+    case 'constant':
+      return 0.75;
+    case 'zeros':
+      return 0;
+    case 'gradient':
+      return 1 + i / 8;
+    case 'diagonal':
+      return 1 + i / 8 + j / 16;
+    case 'checkerboard':
+      return (i ^ j) & 1 ? 1 : -1;
+    case 'sparse':
+      return random() % 16 === 0 ? gaussian(random) : 0;
+    case 'halves':
+      return i >= 32 && random() % 16 !== 0 ? 0 : gaussian(random);
+    case 'rows':
+      return gaussian(random) * 4 ** (i % 4);
+    case 'columns':
+      return gaussian(random) * 2 ** (j % 4);
+    case 'outliers':
+      return gaussian(random) * (random() % 997 === 0 ? 2 ** ((random() % 60) - 20) : 1);
+    default:
+      return gaussian(random);
+  }
+}
+
+const scratch = new DataView(new ArrayBuffer(8));
+
+/** A value as a word of a dtype; of integers and bytes, sixteen steps make 1. */
+function encodeWord(dtype: string, value: number): number {
+  scratch.setFloat32(0, value);
+  const f32 = scratch.getUint32(0);
+  switch (dtype) {
+    case 'F32':
+      return f32;
+    case 'BF16':
+      return f32 >>> 16;
+    case 'F16': {
+      const exponent = ((f32 >>> 23) & 0xff) - 112;
+      const sign = (f32 >>> 16) & 0x8000;
+      if (exponent <= 0) return sign;
+      return exponent >= 31 ? sign | 0x7c00 : sign | (exponent << 10) | ((f32 >>> 13) & 0x3ff);
+    }
+    case 'F8_E4M3': {
+      const exponent = ((f32 >>> 23) & 0xff) - 120;
+      const sign = (f32 >>> 24) & 0x80;
+      return exponent <= 0 ? sign : sign | (Math.min(exponent, 14) << 3) | ((f32 >>> 20) & 7);
+    }
+    case 'F8_E5M2': {
+      const exponent = ((f32 >>> 23) & 0xff) - 112;
+      const sign = (f32 >>> 24) & 0x80;
+      return exponent <= 0 ? sign : sign | (Math.min(exponent, 30) << 2) | ((f32 >>> 21) & 3);
+    }
+    case 'BOOL':
+      return value > 0 ? 1 : 0;
+    default:
+      return Math.max(-128, Math.min(127, Math.round(value * 16))) & 0xff;
+  }
+}
+
+/** Bit patterns that are no ordinary number: NaN of both signs, infinities, subnormals, both zeros, all ones. */
+const EXTREMES: Readonly<Record<number, readonly number[]>> = {
+  8: [0x00, 0x80, 0x7f, 0xff, 0x01, 0x81, 0x78, 0xfc],
+  16: [0x7fff, 0xffff, 0x7f80, 0xff80, 0x7c00, 0xfc00, 0x0000, 0x8000, 0x0001, 0x8001],
+  32: [0x7fffffff, 0xffffffff, 0x7f800000, 0xff800000, 0, 0x80000000, 1, 0x80000001],
+};
+
+/**
+ * The bytes of a tensor of `words` words, laid out in rows of `columns`.
+ *
+ * 'smooth' is a slow random walk, which AVG and PLANAR predict; 'bytes' has every byte value, at random.
+ */
+export function makeTensor(dtype: string, words: number, columns: number, pattern: Pattern, seed: number): Uint8Array {
+  const known = DTYPES.find(({ name }) => name === dtype);
+  const wordBits = known?.wordBits ?? 8;
+  const random = generator(seed);
+  const values =
+    wordBits === 32 ? new Uint32Array(words) : wordBits === 16 ? new Uint16Array(words) : new Uint8Array(words);
+  const extremes = EXTREMES[wordBits];
+  let walk = 0;
+  for (let w = 0; w < words; w++) {
+    const i = Math.floor(w / columns);
+    const j = w % columns;
+    if (pattern === 'bytes') values[w] = random();
+    else if (pattern === 'extremes' && random() % 3 === 0) values[w] = extremes[random() % extremes.length];
+    else if (pattern === 'smooth') {
+      walk += ((random() >>> 8) % 5) - 2;
+      values[w] = (encodeWord(dtype, 0.5) + walk + 3 * i) & (2 ** wordBits - 1);
+    } else values[w] = encodeWord(dtype, valueAt(pattern, i, j, random));
+  }
+  return new Uint8Array(values.buffer);
+}

@@ -1,0 +1,473 @@
+// What the valid vectors are. `generate.ts` makes their bytes; `manifest.json` is what another implementation reads.
+
+import { readFileSync } from 'node:fs';
+import type { EncodeOptions, ModeChoice } from '../spec/decisions.ts';
+import { DTYPES } from '../spec/elements.ts';
+import { encodeTensor } from '../spec/encode.ts';
+import { makeTensor, type Pattern } from './patterns.ts';
+
+export interface Vector {
+  readonly id: string;
+  /** What it is there for. */
+  readonly comment: string;
+  readonly flags: readonly string[];
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** How the reference encoder makes the stream of the input. */
+  readonly options: EncodeOptions;
+  readonly input: Uint8Array;
+  readonly stream: Uint8Array;
+}
+
+interface Case {
+  readonly id: string;
+  readonly comment: string;
+  readonly flags: readonly string[];
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly options?: EncodeOptions;
+  readonly pattern: Pattern;
+}
+
+const PREDICTED: readonly [ModeChoice, Pattern][] = [
+  ['raw', 'bytes'],
+  ['none', 'gaussian'],
+  ['left', 'smooth'],
+  ['top', 'gradient'],
+  ['avg', 'smooth'],
+  ['planar', 'diagonal'],
+];
+
+/** Every mode and predictor, for every dtype and split. */
+function modeCases(): Case[] {
+  return DTYPES.flatMap((dtype, d) =>
+    dtype.splits.flatMap((split) => {
+      // 31 columns: the last lane of a tile has three. 24 bits is the least that elements of 4 and 6 bits can fill.
+      const shape = dtype.bits < 8 ? [19, 31 * 8] : dtype.wordBits < dtype.bits ? [19, 8] : [19, 31];
+      const splitName = dtype.splits.length > 1 ? `-${split.join('-')}` : '';
+      const columns = 31;
+      const common = { dtype: dtype.name, shape };
+      const cases = PREDICTED.filter(
+        ([mode]) => split.every((bits) => bits === 8) || mode === 'raw' || mode === 'none',
+      ).map(
+        ([mode, pattern]): Case => ({
+          ...common,
+          id: `mode-${dtype.name}${splitName}-${mode}`,
+          comment: `${dtype.name} as ${split.join(' + ')}: ${mode === 'raw' ? 'RAW' : `RANS, predictor ${mode.toUpperCase()}`} in every plane`,
+          flags: ['mode', mode],
+          options: { split, columns, modes: split.map(() => mode) },
+          pattern: pattern === 'gaussian' && d === 0 ? 'sparse' : pattern,
+        }),
+      );
+      const constant: Case = {
+        ...common,
+        id: `mode-${dtype.name}${splitName}-const`,
+        comment: `${dtype.name} as ${split.join(' + ')}: every plane is CONST, Data is empty`,
+        flags: ['mode', 'const'],
+        options: { split, columns },
+        pattern: 'constant',
+      };
+      return [...cases, constant];
+    }),
+  );
+}
+
+const PAIRS: EncodeOptions = { profile: 'fast', modes: ['pairs', 'raw'] };
+
+const OTHER_CASES: readonly Case[] = [
+  {
+    id: 'mode-BF16-8-8-pairs',
+    comment: 'BF16 as 8 + 8: PAIRS, then RAW with its last bits in the final states',
+    flags: ['mode', 'pairs'],
+    dtype: 'BF16',
+    shape: [19, 31],
+    options: { ...PAIRS, columns: 31 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'pairs-then-rans',
+    comment: 'PAIRS without payload: the next plane is coded too',
+    flags: ['pairs'],
+    dtype: 'BF16',
+    shape: [19, 30],
+    options: { profile: 'fast', modes: ['pairs', 'none'], columns: 30 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'pairs-one-column',
+    comment: 'PAIRS with a single column: no right column exists',
+    flags: ['pairs', 'edge'],
+    dtype: 'BF16',
+    shape: [40],
+    options: { ...PAIRS, columns: 1, tileRows: 32 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'pairs-outliers-narrow',
+    comment: 'PAIRS with outliers in a tile of 100 columns and 256 rows',
+    flags: ['pairs', 'outliers'],
+    dtype: 'BF16',
+    shape: [256, 100],
+    options: { ...PAIRS, columns: 100, tileRows: 256 },
+    pattern: 'outliers',
+  },
+  {
+    id: 'pairs-offsets',
+    comment: 'PAIRS with an offset for each column',
+    flags: ['pairs', 'offsets'],
+    dtype: 'BF16',
+    shape: [40, 37],
+    options: { ...PAIRS, columns: 37, columnOffsets: true, tileRows: 32 },
+    pattern: 'columns',
+  },
+  {
+    id: 'pairs-outliers',
+    comment: 'PAIRS with outliers, left and right, in two tiles',
+    flags: ['pairs', 'outliers'],
+    dtype: 'BF16',
+    shape: [40, 130],
+    options: { ...PAIRS, tileRows: 32, columns: 130 },
+    pattern: 'outliers',
+  },
+  {
+    id: 'pairs-misfit',
+    comment:
+      'Most elements of the lower tiles are zero: they do not fit the window, and plane 0 has a table beside pairs',
+    flags: ['pairs'],
+    dtype: 'BF16',
+    shape: [64, 129],
+    options: { profile: 'fast', tileRows: 32, columns: 129 },
+    pattern: 'halves',
+  },
+  ...(['none', 'rows2', 'columns2', 'rows4', 'columns4', 'mixed'] as const).flatMap((classes): Case[] => [
+    {
+      id: `classes-small-${classes}`,
+      comment: `BF16 as 10 + 6 with classes: ${classes}`,
+      flags: ['classes'],
+      dtype: 'BF16',
+      shape: [45, 66],
+      options: { classes, columns: 66, tileRows: 32, modes: ['none', 'raw'] },
+      pattern: classes.startsWith('col') ? 'columns' : 'rows',
+    },
+    {
+      id: `classes-pairs-${classes}`,
+      comment: `BF16 in PAIRS with classes: ${classes}; column selectors are for two columns each`,
+      flags: ['classes', 'pairs'],
+      dtype: 'BF16',
+      shape: [45, 67],
+      options: { ...PAIRS, classes, columns: 67, tileRows: 32 },
+      pattern: classes.startsWith('col') ? 'columns' : 'rows',
+    },
+    {
+      id: `classes-i8-${classes}`,
+      comment: `I8, TOP predicted, with classes: ${classes}`,
+      flags: ['classes'],
+      dtype: 'I8',
+      shape: [45, 66],
+      options: { classes, columns: 66, tileRows: 32, modes: ['top'] },
+      pattern: 'rows',
+    },
+  ]),
+  {
+    id: 'classes-all-planes',
+    comment: 'F16, both planes RANS, mixed classes',
+    flags: ['classes'],
+    dtype: 'F16',
+    shape: [64, 140],
+    options: { classes: 'mixed', columns: 140, tileRows: 32, modes: ['none', 'none'], probabilityBits: 11 },
+    pattern: 'rows',
+  },
+  {
+    id: 'outliers-f32',
+    comment: 'F32 with outliers: entries of 8 bytes',
+    flags: ['outliers'],
+    dtype: 'F32',
+    shape: [96, 150],
+    options: { columns: 150, tileRows: 32, modes: ['none', 'raw', 'raw', 'raw'], probabilityBits: 8 },
+    pattern: 'outliers',
+  },
+  {
+    id: 'outliers-bf16',
+    comment: 'BF16 as 10 + 6 with outliers',
+    flags: ['outliers'],
+    dtype: 'BF16',
+    shape: [128, 150],
+    options: { columns: 150, tileRows: 64, modes: ['none', 'raw'], probabilityBits: 8 },
+    pattern: 'outliers',
+  },
+  {
+    id: 'outliers-i8',
+    comment: 'I8 with outliers: words of 8 bits in entries of 4 bytes',
+    flags: ['outliers'],
+    dtype: 'I8',
+    shape: [256, 130],
+    options: { columns: 130, modes: ['none'], probabilityBits: 8 },
+    pattern: 'outliers',
+  },
+  ...([8, 9, 10, 11, 12] as const).map(
+    (probabilityBits): Case => ({
+      id: `bits-${probabilityBits}`,
+      comment: `F16 with N = ${probabilityBits}`,
+      flags: ['tables'],
+      dtype: 'F16',
+      shape: [20, 130],
+      options: { probabilityBits, modes: ['none', 'none'], columns: 130 },
+      pattern: 'gaussian',
+    }),
+  ),
+  {
+    id: 'one-symbol-table',
+    comment: 'A forced table of one symbol: 2^N - 1 slots, and one for its neighbour',
+    flags: ['tables'],
+    dtype: 'U8',
+    shape: [5, 6],
+    options: { modes: ['none'], columns: 6 },
+    pattern: 'constant',
+  },
+  {
+    id: 'rans-then-raw',
+    comment: 'RANS, then RAW with its last bits in the final states',
+    flags: ['payload'],
+    dtype: 'BF16',
+    shape: [19, 31],
+    options: { split: [10, 6], modes: ['none', 'raw'], columns: 31 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'rans-then-raw-one-row',
+    comment: 'The same with one row: 8 bits a lane remain',
+    flags: ['payload', 'edge'],
+    dtype: 'BF16',
+    shape: [31],
+    options: { split: [10, 6], modes: ['none', 'raw'] },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'raw-alternating',
+    comment: 'F32 with RANS, RAW, RANS, RAW: two payloads',
+    flags: ['payload'],
+    dtype: 'F32',
+    shape: [19, 31],
+    options: { modes: ['none', 'raw', 'left', 'raw'], columns: 31 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'scalar',
+    comment: 'No dimensions: one element',
+    flags: ['edge'],
+    dtype: 'BF16',
+    shape: [],
+    pattern: 'gaussian',
+  },
+  {
+    id: 'empty',
+    comment: 'No elements: no tiles, no tables, no Data',
+    flags: ['edge'],
+    dtype: 'F32',
+    shape: [0],
+    pattern: 'gaussian',
+  },
+  {
+    id: 'empty-inner',
+    comment: 'A dimension of 0 among others',
+    flags: ['edge'],
+    dtype: 'BF16',
+    shape: [3, 0, 128],
+    pattern: 'gaussian',
+  },
+  {
+    id: 'one-element',
+    comment: 'One element in one dimension',
+    flags: ['edge'],
+    dtype: 'F16',
+    shape: [1],
+    pattern: 'gaussian',
+  },
+  ...([125, 126, 127, 128, 129, 130, 131] as const).map(
+    (columns): Case => ({
+      id: `columns-${columns}`,
+      comment: `${columns} columns: lanes of one to four columns`,
+      flags: ['edge'],
+      dtype: 'BF16',
+      shape: [36, columns],
+      options: { columns, tileRows: 32 },
+      pattern: 'gaussian',
+    }),
+  ),
+  {
+    id: 'short-last-row',
+    comment: 'The last row of the matrix view is short: its last word is repeated',
+    flags: ['edge'],
+    dtype: 'BF16',
+    shape: [1000],
+    pattern: 'gaussian',
+  },
+  {
+    id: 'short-last-row-fast',
+    comment: 'The same in PAIRS',
+    flags: ['edge'],
+    dtype: 'BF16',
+    shape: [1000],
+    options: PAIRS,
+    pattern: 'gaussian',
+  },
+  {
+    id: 'last-tile-one-row',
+    comment: 'The last tile is one row high',
+    flags: ['edge'],
+    dtype: 'BF16',
+    shape: [33, 140],
+    options: { tileRows: 32, columns: 140 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'last-tile-one-row-i8',
+    comment: 'The same, predicted from above',
+    flags: ['edge'],
+    dtype: 'I8',
+    shape: [33, 140],
+    options: { tileRows: 32, columns: 140, modes: ['top'] },
+    pattern: 'gradient',
+  },
+  ...([32, 64, 128, 256] as const).map(
+    (tileRows): Case => ({
+      id: `tile-rows-${tileRows}`,
+      comment: `H = ${tileRows}, with more rows than one tile`,
+      flags: ['edge'],
+      dtype: 'I8',
+      shape: [tileRows + 3, 12],
+      options: { tileRows, columns: 12 },
+      pattern: 'gaussian',
+    }),
+  ),
+  {
+    id: 'three-dimensions',
+    comment: 'The matrix view joins trailing dimensions',
+    flags: ['edge'],
+    dtype: 'BF16',
+    shape: [130, 4, 33],
+    pattern: 'gaussian',
+  },
+  {
+    id: 'nan-infinity',
+    comment: 'NaN of both signs, infinities, subnormals and both zeros in BF16',
+    flags: ['values'],
+    dtype: 'BF16',
+    shape: [20, 40],
+    pattern: 'extremes',
+  },
+  {
+    id: 'nan-infinity-fast',
+    comment: 'The same in profile fast',
+    flags: ['values'],
+    dtype: 'BF16',
+    shape: [20, 40],
+    options: { profile: 'fast' },
+    pattern: 'extremes',
+  },
+  {
+    id: 'nan-infinity-f16',
+    comment: 'The same in F16',
+    flags: ['values'],
+    dtype: 'F16',
+    shape: [20, 40],
+    pattern: 'extremes',
+  },
+  {
+    id: 'nan-infinity-f32',
+    comment: 'The same in F32',
+    flags: ['values'],
+    dtype: 'F32',
+    shape: [20, 40],
+    pattern: 'extremes',
+  },
+  {
+    id: 'auto-gradient',
+    comment: 'Left to itself, the encoder predicts',
+    flags: ['auto'],
+    dtype: 'U8',
+    shape: [64, 128],
+    pattern: 'gradient',
+  },
+  {
+    id: 'auto-smooth-bf16',
+    comment: 'BF16 that prediction suits: small takes 8 + 8',
+    flags: ['auto'],
+    dtype: 'BF16',
+    shape: [64, 128],
+    pattern: 'gradient',
+  },
+  {
+    id: 'auto-classes-small',
+    comment: 'Rows of four scales, all choices left to the encoder',
+    flags: ['auto'],
+    dtype: 'BF16',
+    shape: [256, 128],
+    pattern: 'rows',
+  },
+  {
+    id: 'auto-classes-fast',
+    comment: 'Columns of five scales, profile fast, all choices left to the encoder',
+    flags: ['auto'],
+    dtype: 'BF16',
+    shape: [256, 128],
+    options: { profile: 'fast' },
+    pattern: 'columns',
+  },
+  {
+    id: 'auto-random',
+    comment: 'Random bytes: RAW, and the stated overhead',
+    flags: ['auto'],
+    dtype: 'U8',
+    shape: [3000],
+    pattern: 'bytes',
+  },
+  { id: 'auto-bool', comment: 'A mask', flags: ['auto'], dtype: 'BOOL', shape: [40, 200], pattern: 'sparse' },
+];
+
+function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern }: Case, index: number): Vector {
+  const known = DTYPES.find(({ name }) => name === dtype);
+  if (known === undefined) throw new Error(id);
+  const words = (shape.reduce((product, dimension) => product * dimension, 1) * known.bits) / known.wordBits;
+  const input = makeTensor(dtype, words, options.columns ?? Number(shape.at(-1) ?? 1), pattern, 1000 + index);
+  return { id, comment, flags, dtype, shape, options, input, stream: encodeTensor(input, dtype, shape, options) };
+}
+
+/** Tensors of the demo's checkpoint. */
+function realVectors(checkpoint: Uint8Array): Vector[] {
+  const headerBytes = Number(new DataView(checkpoint.buffer, checkpoint.byteOffset).getBigUint64(0, true));
+  const header: Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }> = JSON.parse(
+    new TextDecoder().decode(checkpoint.subarray(8, 8 + headerBytes)),
+  );
+  const names = ['model.layers.0.self_attn.q_proj.weight', 'model.layers.1.input_layernorm.weight'];
+  return names.flatMap((name) =>
+    (['small', 'fast'] as const).map((profile): Vector => {
+      const {
+        dtype,
+        shape,
+        data_offsets: [from, to],
+      } = header[name];
+      const input = checkpoint.slice(8 + headerBytes + from, 8 + headerBytes + to);
+      return {
+        id: `real-${name.split('.').at(-2)}-${profile}`,
+        comment: `Trained weights: ${name} of the demo, profile ${profile}`,
+        flags: ['real'],
+        dtype,
+        shape,
+        options: { profile },
+        input,
+        stream: encodeTensor(input, dtype, shape, { profile }),
+      };
+    }),
+  );
+}
+
+export function validVectors(): Vector[] {
+  const checkpoint = readFileSync(new URL('../demo/model.safetensors', rootOf(import.meta.url)));
+  return [...[...modeCases(), ...OTHER_CASES].map(vectorOf), ...realVectors(new Uint8Array(checkpoint))];
+}
+
+/** The URL that a file of this folder has in a checkout, also when it runs compiled, under dist/. */
+export function rootOf(url: string): URL {
+  return new URL(url.replace('/dist/golden/', '/golden/'));
+}

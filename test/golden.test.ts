@@ -1,0 +1,80 @@
+// The golden vectors: regenerating them changes no byte, and the reference codec does with each what the manifest says.
+
+import { describe, expect, test } from 'vitest';
+import { committedFiles, differences, goldenFiles } from '../golden/generate.ts';
+import type { EncodeOptions } from '../spec/decisions.ts';
+import { DTYPES } from '../spec/elements.ts';
+import { decodeTensor, encodeTensor, FormatError, inspectTensor } from '../spec/index.ts';
+
+interface Manifest {
+  valid: {
+    id: string;
+    comment: string;
+    dtype: string;
+    shape: number[];
+    options: EncodeOptions;
+    input: string;
+    stream: string;
+  }[];
+  invalid: { id: string; comment: string; stream: string; error: { field: string; offset: number } }[];
+}
+
+const files = committedFiles();
+const manifest: Manifest = JSON.parse(new TextDecoder().decode(files.get('manifest.json')));
+const fileNamed = (name: string): Uint8Array => new Uint8Array(files.get(name) as Uint8Array);
+
+test('regenerating changes nothing', () => {
+  expect(differences(goldenFiles(), files)).toEqual([]);
+});
+
+test('there are enough of them, each with its own id and sentence', () => {
+  expect(manifest.valid.length).toBeGreaterThanOrEqual(60);
+  expect(manifest.invalid.length).toBeGreaterThanOrEqual(20);
+  const all = [...manifest.valid, ...manifest.invalid];
+  expect(new Set(all.map(({ id }) => id)).size).toBe(all.length);
+  for (const { comment } of all) expect(comment.length).toBeGreaterThan(4);
+});
+
+test('every mode and predictor of every dtype and split is there', () => {
+  const seen = new Set<string>();
+  for (const { dtype, stream } of manifest.valid) {
+    const { split, modes } = inspectTensor(fileNamed(stream));
+    modes.forEach((plane, p) => {
+      for (const mode of Object.keys(plane)) seen.add(`${dtype} ${split.join('+')} ${p} ${mode}`);
+    });
+  }
+  const missing = DTYPES.flatMap((dtype) =>
+    dtype.splits.flatMap((split) =>
+      split.flatMap((bits, p) => {
+        const modes = ['const', 'raw', 'rans', ...(bits === 8 ? ['left', 'top', 'avg', 'planar'] : [])];
+        if (dtype.name === 'BF16' && split[0] === 8 && p === 0) modes.push('pairs');
+        return modes.map((mode) => `${dtype.name} ${split.join('+')} ${p} ${mode}`);
+      }),
+    ),
+  ).filter((combination) => !seen.has(combination));
+  expect(missing).toEqual([]);
+});
+
+describe('valid', () => {
+  test.each(manifest.valid)('$id', ({ dtype, shape, options, input, stream }) => {
+    const data = fileNamed(input);
+    expect(Buffer.compare(encodeTensor(data, dtype, shape, options), fileNamed(stream))).toBe(0);
+    const decoded = decodeTensor(fileNamed(stream));
+    expect({ dtype: decoded.dtype, shape: decoded.shape }).toEqual({ dtype, shape });
+    expect(Buffer.compare(decoded.data, data)).toBe(0);
+  });
+});
+
+describe('invalid', () => {
+  test.each(manifest.invalid)('$id', ({ stream, error }) => {
+    let refused: unknown;
+    try {
+      decodeTensor(fileNamed(stream));
+    } catch (thrown) {
+      refused = thrown;
+    }
+    expect(refused).toBeInstanceOf(FormatError);
+    const { field, offset } = refused as FormatError;
+    expect({ field, offset }).toEqual(error);
+  });
+});

@@ -1,0 +1,253 @@
+// The codec's parts on their own: checks, bit strings, logarithm, frequency tables, lanes, RAW planes.
+
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { BitReader, BitWriter } from '../spec/bits.ts';
+import { crc32, tileCheck } from '../spec/checksums.ts';
+import { chooseOffsets, joinBins, quantileBins } from '../spec/decisions.ts';
+import { DTYPES, dtypeNamed, wordCount } from '../spec/elements.ts';
+import { normalise, readTable, writeTable } from '../spec/frequency.ts';
+import { defaultColumns, layOut, tileAt } from '../spec/layout.ts';
+import { log2Units } from '../spec/logarithm.ts';
+import { decodeLanes, encodeLanes, STATE_FLOOR } from '../spec/rans.ts';
+import { packRaw, rawBytes, unpackRaw } from '../spec/raw.ts';
+import { SEED } from './seed.ts';
+
+const runs = { numRuns: 300, seed: SEED };
+
+test('CRC-32 is the one of zlib', () => {
+  expect(crc32(new TextEncoder().encode('123456789'))).toBe(0xcbf43926);
+  expect(crc32(new Uint8Array(0))).toBe(0);
+});
+
+test('a tile check is the sum that FORMAT.md says', () => {
+  const sum = (words: Uint32Array, height: number, width: number, wordBits: number, entries: Uint32Array): number => {
+    const packed = new Array<bigint>(height * 4 * wordBits).fill(0n);
+    for (let i = 0; i < height; i++)
+      for (let j = 0; j < width; j++) {
+        const bit = (i * 128 + j) * wordBits;
+        packed[Math.floor(bit / 32)] |= BigInt(words[i * width + j]) << BigInt(bit % 32);
+      }
+    const all = [...packed, ...Array.from(entries, BigInt)];
+    return Number(all.reduce((total, word, i) => total + BigInt(2 * i + 1) * word, 0n) % (2n ** 32n - 1n));
+  };
+  const shape = fc.record({
+    height: fc.integer({ min: 1, max: 9 }),
+    width: fc.integer({ min: 1, max: 128 }),
+    wordBits: fc.constantFrom(8, 16, 32),
+    seed: fc.nat(),
+  });
+  fc.assert(
+    fc.property(shape, fc.uint32Array({ maxLength: 6 }), ({ height, width, wordBits, seed }, entries) => {
+      const words = Uint32Array.from(
+        { length: height * width },
+        (_, i) => (Math.imul(i + seed, 2654435761) >>> 0) % 2 ** wordBits,
+      );
+      expect(tileCheck(words, height, width, wordBits, entries)).toBe(sum(words, height, width, wordBits, entries));
+    }),
+    runs,
+  );
+  // The largest that there is: nothing is lost in doubles.
+  const full = new Uint32Array(256 * 128).fill(0xffffffff);
+  expect(tileCheck(full, 256, 128, 32, new Uint32Array(510).fill(0xffffffff))).toBe(0);
+});
+
+test('bit strings give back what was written, and say when they end', () => {
+  fc.assert(
+    fc.property(fc.array(fc.tuple(fc.nat(2 ** 20), fc.boolean())), (numbers) => {
+      const writer = new BitWriter();
+      for (const [value, gamma] of numbers) gamma ? writer.writeGamma(value + 1) : writer.write(value, 21);
+      const reader = new BitReader(writer.finish());
+      for (const [value, gamma] of numbers) expect(gamma ? reader.readGamma(21) - 1 : reader.read(21)).toBe(value);
+      expect(reader.atEnd).toBe(true);
+      reader.read(8);
+      expect(reader.exhausted).toBe(true);
+    }),
+    runs,
+  );
+  expect(new BitReader(Uint8Array.of(0, 0)).readGamma(5)).toBe(0);
+});
+
+test('the logarithm is exact for powers of two, never falls, and is close', () => {
+  for (let e = 0; e < 53; e++) expect(log2Units(2 ** e)).toBe(4096 * e);
+  fc.assert(
+    fc.property(fc.integer({ min: 1, max: 2 ** 52 }), (x) => {
+      expect(log2Units(x + 1)).toBeGreaterThanOrEqual(log2Units(x));
+      expect(Math.abs(log2Units(x) / 4096 - Math.log2(x))).toBeLessThan(0.001);
+    }),
+    runs,
+  );
+});
+
+const histograms = fc.array(fc.oneof(fc.constant(0), fc.nat(50), fc.nat(2 ** 33)), { minLength: 256, maxLength: 256 });
+
+describe('frequency tables', () => {
+  test('add up, keep every symbol, and survive being stored', () => {
+    fc.assert(
+      fc.property(histograms, fc.integer({ min: 8, max: 12 }), fc.boolean(), (counts, bits, dropRare) => {
+        const frequencies = normalise(counts, bits, dropRare);
+        if (counts.every((count) => count === 0)) return expect(frequencies).toBeUndefined();
+        const table = frequencies as Uint16Array;
+        expect(table.reduce((sum, frequency) => sum + frequency, 0)).toBe(2 ** bits);
+        expect(Math.max(...table)).toBeLessThan(2 ** bits);
+        if (!dropRare) expect(counts.every((count, s) => count === 0 || table[s] > 0)).toBe(true);
+        const writer = new BitWriter();
+        writeTable(writer, 8, table);
+        expect(readTable(new BitReader(writer.finish()), 8, bits)).toEqual(table);
+      }),
+      runs,
+    );
+  });
+
+  test('one symbol leaves a slot to its neighbour; too many symbols do not fit', () => {
+    const counts = new Array<number>(256).fill(0);
+    counts[255] = 9;
+    const table = normalise(counts, 10, false) as Uint16Array;
+    expect([table[255], table[254]]).toEqual([1023, 1]);
+    expect(normalise(new Array(1024).fill(1), 9, false)).toBeUndefined();
+  });
+
+  test('a table that ends early is refused', () => {
+    const writer = new BitWriter();
+    writeTable(writer, 8, normalise(new Array(256).fill(3), 12, false) as Uint16Array);
+    expect(readTable(new BitReader(writer.finish().slice(0, 20)), 8, 12)).toMatch(/ends inside/);
+    const long = new BitWriter();
+    for (const [value, count] of [
+      [0, 8],
+      [0, 8],
+    ])
+      long.write(value, count);
+    long.writeGamma(26);
+    expect(readTable(new BitReader(long.finish()), 8, 12)).toMatch(/14 bits where 12 is the limit/);
+  });
+});
+
+test('lanes give back symbols, finals and words, with and without classes', () => {
+  const cases = fc.record({
+    height: fc.integer({ min: 1, max: 20 }),
+    width: fc.integer({ min: 1, max: 128 }),
+    perLane: fc.constantFrom(2, 4),
+    seed: fc.nat(),
+    bits: fc.integer({ min: 8, max: 12 }),
+  });
+  fc.assert(
+    fc.property(cases, ({ height, width, perLane, seed, bits }) => {
+      if (Math.ceil(width / perLane) > 32) return;
+      const symbols = Uint16Array.from({ length: height * width }, (_, i) => (Math.imul(i + seed, 40503) >>> 7) % 11);
+      const frequencies = [1, 2].map(
+        (step) =>
+          normalise(
+            Array.from({ length: 256 }, (_, s) => (s < 11 ? s * step + 1 : 0)),
+            bits,
+            false,
+          ) as Uint16Array,
+      );
+      const tables = { symbolBits: 8, probabilityBits: bits, frequencies };
+      const classes = { rows: Uint8Array.from({ length: height }, (_, i) => i & 1), columns: new Uint8Array(width) };
+      const finals = Uint32Array.from({ length: Math.ceil(width / perLane) }, (_, lane) => STATE_FLOOR + lane);
+      const { states, words, substituted } = encodeLanes(symbols, height, width, perLane, tables, classes, finals);
+      expect(substituted).toEqual([]);
+      const decoded = new Uint16Array(symbols.length);
+      const used = decodeLanes(
+        states,
+        Uint16Array.from([...words, 0]),
+        height,
+        width,
+        perLane,
+        tables,
+        classes,
+        decoded,
+      );
+      expect(used).toBe(words.length);
+      expect(decoded).toEqual(symbols);
+      expect(states).toEqual(finals);
+    }),
+    runs,
+  );
+});
+
+test('RAW planes give back symbols and payload, in the size that is said', () => {
+  const cases = fc.record({
+    height: fc.integer({ min: 1, max: 40 }),
+    width: fc.integer({ min: 1, max: 128 }),
+    bits: fc.constantFrom(6, 8, 10),
+    seed: fc.nat(),
+    withPayload: fc.boolean(),
+  });
+  fc.assert(
+    fc.property(cases, ({ height, width, bits, seed, withPayload }) => {
+      const symbols = Uint16Array.from(
+        { length: height * width },
+        (_, i) => (Math.imul(i + seed, 2654435761) >>> 3) & (2 ** bits - 1),
+      );
+      const payload = withPayload ? new Uint16Array(Math.ceil(width / 4)) : undefined;
+      const packed = packRaw(symbols, height, width, bits, payload);
+      expect(packed.length).toBe(rawBytes(height, width, bits, withPayload));
+      const unpacked = new Uint16Array(symbols.length);
+      expect(unpackRaw(packed, height, width, bits, payload, unpacked)).toBe(true);
+      expect(unpacked).toEqual(symbols);
+    }),
+    runs,
+  );
+});
+
+describe('layout', () => {
+  test('takes the shortest run of trailing dimensions that reaches 128', () => {
+    const columns = (dtype: string, shape: number[], tileRows = 128): number =>
+      defaultColumns(dtypeNamed(dtype), shape, tileRows);
+    expect(columns('BF16', [384, 1536])).toBe(1536);
+    expect(columns('BF16', [512, 512, 3])).toBe(1536);
+    expect(columns('BF16', [64, 4096])).toBe(128);
+    expect(columns('BF16', [64, 4096], 64)).toBe(4096);
+    expect(columns('BF16', [130, 2 ** 19])).toBe(128);
+    expect(columns('BF16', [100])).toBe(100);
+    expect(columns('I64', [300, 16])).toBe(128);
+    expect(columns('F4', [500, 512])).toBe(256);
+    expect(columns('BF16', [])).toBe(1);
+    expect(columns('BF16', [0])).toBe(1);
+  });
+
+  test('tiles cover the matrix', () => {
+    const layout = layOut(dtypeNamed('U8'), [33 * 130], 130, 32);
+    const tiles = Array.from({ length: layout.tileCount }, (_, index) => tileAt(layout, index));
+    expect(tiles.map(({ height, width }) => height * width)).toEqual([32 * 128, 64, 128, 2]);
+  });
+
+  test('dtypes have the codes of their places', () => {
+    DTYPES.forEach((dtype, code) => {
+      expect(dtype.code).toBe(code);
+      expect(wordCount(dtype, [24])).toBe((24 * dtype.bits) / dtype.wordBits);
+    });
+  });
+});
+
+describe('decisions', () => {
+  test('quantile bins are about equally full and keep equal values together', () => {
+    const levels = Array.from({ length: 1000 }, (_, i) => Math.floor(i / 3));
+    const bins = quantileBins(levels, 8);
+    const sizes = new Array(8).fill(0);
+    for (const bin of bins) sizes[bin]++;
+    for (const size of sizes) expect(Math.abs(size - 125)).toBeLessThan(8);
+    expect(levels.every((value, i) => i === 0 || levels[i - 1] !== value || bins[i] === bins[i - 1])).toBe(true);
+  });
+
+  test('bins that are alike are joined', () => {
+    const histogram = (at: number): Float64Array => Float64Array.from({ length: 16 }, (_, s) => (s === at ? 1000 : 3));
+    const bins = [histogram(1), histogram(9), new Float64Array(16), histogram(1), histogram(5), histogram(9)];
+    expect([...joinBins(bins, 3)]).toEqual([0, 1, 0, 0, 2, 1]);
+    expect([...joinBins(bins, 4)]).toEqual([...joinBins(bins, 4)]);
+  });
+
+  test('offsets follow whole binades, and are left out where columns are alike', () => {
+    const levels = Array.from({ length: 64 }, (_, j) => 7000 + 64 * (j % 3) + (j % 5));
+    expect([...(chooseOffsets(levels, 4096, undefined) ?? [])]).toEqual(levels.map((_, j) => j % 3));
+    expect(
+      chooseOffsets(
+        levels.map((_, j) => 7000 + (j % 5)),
+        4096,
+        undefined,
+      ),
+    ).toBeUndefined();
+    expect(chooseOffsets(levels, 4096, false)).toBeUndefined();
+  });
+});

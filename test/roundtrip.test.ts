@@ -1,0 +1,193 @@
+// The codec's promise: decode(encode(x)) = x for every dtype, shape, mode and option, on random and patterned tensors.
+
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { makeTensor, PATTERNS } from '../golden/patterns.ts';
+import type { ClassChoice, EncodeOptions, ModeChoice } from '../spec/decisions.ts';
+import { DTYPES, type Dtype, wordCount } from '../spec/elements.ts';
+import { decodeTensor, decodeTile, encodeTensor, inspectTensor } from '../spec/index.ts';
+import { TILE_ROWS } from '../spec/layout.ts';
+import { SEED } from './seed.ts';
+
+const CLASSES: readonly ClassChoice[] = ['none', 'rows2', 'columns2', 'rows4', 'columns4', 'mixed'];
+const ANY_MODE: readonly ModeChoice[] = ['raw', 'none'];
+const BYTE_MODE: readonly ModeChoice[] = ['raw', 'none', 'left', 'top', 'avg', 'planar'];
+
+const maybe = <T>(values: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(values, { nil: undefined });
+
+/** Options that a dtype allows. */
+function optionsFor(dtype: Dtype): fc.Arbitrary<EncodeOptions> {
+  return fc.constantFrom(...dtype.splits).chain((split) => {
+    const modes = split.map((bits, p) => {
+      const pairs: ModeChoice[] = dtype.name === 'BF16' && split[0] === 8 && p === 0 ? ['pairs'] : [];
+      return fc.constantFrom<ModeChoice>(...pairs, ...(bits === 8 ? BYTE_MODE : ANY_MODE));
+    });
+    const most = Math.min(...split) >= 8 ? (split[0] === 10 ? 11 : 12) : 11;
+    return fc
+      .record(
+        {
+          profile: fc.constantFrom('small' as const, 'fast' as const),
+          tileRows: fc.constantFrom(...TILE_ROWS),
+          columns: fc.oneof(fc.integer({ min: 1, max: 20 }), fc.integer({ min: 120, max: 270 })),
+          classes: fc.constantFrom(...CLASSES),
+          columnOffsets: fc.boolean(),
+          forced: maybe(
+            fc.record({
+              modes: fc.tuple(...modes),
+              probabilityBits: maybe(fc.integer({ min: 10, max: Math.min(most, 10) })),
+            }),
+          ),
+        },
+        { requiredKeys: ['forced'] },
+      )
+      .map(({ forced, ...rest }) => (forced ? { ...rest, ...forced, split } : rest));
+  });
+}
+
+interface Sample {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array;
+  readonly options: EncodeOptions;
+}
+
+const dimension = fc.oneof(fc.integer({ min: 0, max: 9 }), fc.integer({ min: 30, max: 140 }));
+
+/** A tensor of any dtype, shape and pattern, and options for it. */
+const samples: fc.Arbitrary<Sample> = fc.constantFrom(...DTYPES).chain((dtype) =>
+  fc
+    .record({
+      shape: fc.oneof(fc.array(dimension, { maxLength: 3 }), fc.tuple(fc.integer({ min: 1, max: 3000 }))),
+      pattern: fc.constantFrom(...PATTERNS),
+      seed: fc.integer(),
+      options: optionsFor(dtype),
+    })
+    .filter(({ shape }) => (wordCount(dtype, shape) ?? Number.POSITIVE_INFINITY) < 60_000)
+    .map(({ shape, pattern, seed, options }) => {
+      const words = wordCount(dtype, shape) as number;
+      return {
+        dtype,
+        shape,
+        options,
+        data: makeTensor(dtype.name, words, Math.max(1, options.columns ?? shape.at(-1) ?? 1), pattern, seed),
+      };
+    }),
+);
+
+/** RAW needs the bits themselves; beyond them a stream has at most this. */
+function overhead({ dtype, shape, options, data }: Sample, stream: Uint8Array): number {
+  const { frontBytes, tileCount, tileRows, columns, split } = inspectTensor(stream);
+  const repeated = columns * (dtype.wordBits / 8);
+  // Each tile: up to 16 bytes of padding a plane, and columns that fill up the last lane of each row.
+  const perTile = split.length * (16 + tileRows * 3 * 2);
+  return frontBytes + repeated + tileCount * perTile + (options.modes || shape.length > 255 ? data.length : 0);
+}
+
+describe('round trip', () => {
+  test('any tensor, any options', () => {
+    fc.assert(
+      fc.property(samples, (sample) => {
+        const { dtype, shape, data, options } = sample;
+        const stream = encodeTensor(data, dtype.name, shape, options);
+        const decoded = decodeTensor(stream);
+        expect(decoded.dtype).toBe(dtype.name);
+        expect(decoded.shape).toEqual(shape);
+        expect(Buffer.compare(decoded.data, data)).toBe(0);
+        expect(stream.length).toBeLessThanOrEqual(data.length + overhead(sample, stream));
+      }),
+      { numRuns: 600, seed: SEED },
+    );
+  });
+
+  test('arbitrary bytes', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 700 }), fc.constantFrom('U8', 'I8', 'F8_E5M2'), (data, dtype) => {
+        expect(Buffer.compare(decodeTensor(encodeTensor(data, dtype, [data.length])).data, data)).toBe(0);
+      }),
+      { numRuns: 200, seed: SEED },
+    );
+  });
+
+  test('decodeTile gives what decodeTensor gives, without the data of other tiles', () => {
+    fc.assert(
+      fc.property(samples, fc.nat(), ({ dtype, shape, data, options }, which) => {
+        const stream = encodeTensor(data, dtype.name, shape, options);
+        const { tileCount, frontBytes, columns } = inspectTensor(stream);
+        if (tileCount === 0) return;
+        const index = which % tileCount;
+        const whole = decodeTile(stream, index);
+        const wordBytes = dtype.wordBits / 8;
+        whole.words.forEach((word, at) => {
+          const i = whole.row + Math.floor(at / whole.width);
+          const j = whole.column + (at % whole.width);
+          const from = Math.min((i * columns + j) * wordBytes, data.length - wordBytes);
+          let expected = 0;
+          for (let b = wordBytes - 1; b >= 0; b--) expected = expected * 256 + data[from + b];
+          if (word !== expected) throw new Error(`tile ${index}, element ${at}: ${word}, not ${expected}`);
+        });
+        // Damage all other tiles: this one still decodes.
+        if (index === 0 && tileCount > 1 && stream.length - frontBytes > 16) {
+          const damaged = stream.slice();
+          damaged[damaged.length - 1] ^= 0xff;
+          expect(decodeTile(damaged, 0).words).toEqual(whole.words);
+        }
+      }),
+      { numRuns: 120, seed: SEED },
+    );
+  });
+
+  test('the smallest choice is never beaten by RAW, nor by a forced mode by much', () => {
+    for (const pattern of PATTERNS)
+      for (const dtype of ['BF16', 'I8', 'F16', 'F32']) {
+        const data = makeTensor(dtype, 128 * 256, 256, pattern, 7);
+        const free = encodeTensor(data, dtype, [128, 256]).length;
+        const { split } = inspectTensor(encodeTensor(data, dtype, [128, 256]));
+        for (const mode of ['raw', 'none', 'left', 'top', 'avg', 'planar'] as const) {
+          if (split[0] !== 8 && mode !== 'raw' && mode !== 'none') continue;
+          const forced = encodeTensor(data, dtype, [128, 256], {
+            split,
+            modes: split.map(() => mode),
+            classes: 'none',
+          }).length;
+          // Predictors are chosen from a sample: a twentieth, or a 128th of the tensor, may be lost.
+          expect(free, `${dtype} ${pattern} ${mode}`).toBeLessThanOrEqual(forced * 1.05 + data.length / 128);
+        }
+      }
+  });
+});
+
+describe('arguments', () => {
+  const refused: [string, () => unknown, RegExp][] = [
+    ['an unknown dtype', () => encodeTensor(new Uint8Array(4), 'F128', [1]), /unknown dtype "F128"/],
+    [
+      'bytes that do not fit the shape',
+      () => encodeTensor(new Uint8Array(3), 'BF16', [2]),
+      /3 bytes where BF16 of shape \[2\] has 4/,
+    ],
+    ['a negative dimension', () => encodeTensor(new Uint8Array(0), 'U8', [-1]), /cannot have the shape/],
+    ['bits that do not fill bytes', () => encodeTensor(new Uint8Array(1), 'F4', [3]), /cannot have the shape/],
+    ['columns', () => encodeTensor(new Uint8Array(4), 'U8', [4], { columns: 0 }), /columns must be from 1/],
+    ['tile rows', () => encodeTensor(new Uint8Array(4), 'U8', [4], { tileRows: 48 as 32 }), /tile rows must be one of/],
+    ['a split', () => encodeTensor(new Uint8Array(4), 'U8', [4], { split: [4, 4] }), /U8 cannot be coded as 4 \+ 4/],
+    ['modes', () => encodeTensor(new Uint8Array(4), 'U8', [4], { modes: ['pairs'] }), /in modes pairs/],
+    [
+      'prediction of 10 bits',
+      () => encodeTensor(new Uint8Array(4), 'BF16', [2], { split: [10, 6], modes: ['top', 'raw'] }),
+      /cannot be coded/,
+    ],
+    [
+      'probability bits',
+      () => encodeTensor(new Uint8Array(4), 'BF16', [2], { probabilityBits: 12 }),
+      /probability bits must be from 8 to 11/,
+    ],
+    ['a tile that is not there', () => decodeTile(encodeTensor(new Uint8Array(4), 'U8', [4]), 1), /tile 1 of 1/],
+    [
+      'a tensor above the limit',
+      () => decodeTensor(encodeTensor(new Uint8Array(4000), 'U8', [4000]), { maxBytes: 3999 }),
+      /4000 bytes, more than the limit of 3999/,
+    ],
+  ];
+  test.each(refused)('%s is refused', (_, act, message) => {
+    expect(act).toThrow(message);
+  });
+});
