@@ -174,7 +174,7 @@ function measure(
 /** Prediction is tried on about so many rows of a tile. */
 const SAMPLED_ROWS = 8;
 
-/** Words of every step-th row of a tile, step = height / 8 or 1, each with the row above it before it. */
+/** Words of some rows of a tile, each with the row above it before it. */
 interface Sample {
   readonly words: Uint32Array;
   readonly width: number;
@@ -182,14 +182,18 @@ interface Sample {
   readonly atTop: boolean;
 }
 
+/** One row of every `step`; which one differs, lest the sample fall in step with a pattern of the tensor. */
 function sampleRows({ height, width }: Tile, words: Uint32Array): Sample {
   const step = Math.max(1, Math.floor(height / SAMPLED_ROWS));
-  const sample = new Uint32Array(2 * Math.floor(height / step) * width);
-  for (let i = step - 1, to = 0; i < height; i += step, to += 2 * width) {
+  const rows = Math.floor(height / step);
+  const sample = new Uint32Array(2 * rows * width);
+  for (let k = 0; k < rows; k++) {
+    const i = step * k + ((5 * k + 3) % step);
+    const to = 2 * k * width;
     if (i > 0) sample.set(words.subarray((i - 1) * width, (i + 1) * width), to);
     else sample.set(words.subarray(0, width), to + width);
   }
-  return { words: sample, width, atTop: step === 1 };
+  return { words: sample, width, atTop: 3 % step === 0 };
 }
 
 /** Half a bit in nats: an entropy estimated from counts is low by so much for each symbol seen but one (Miller 1955). */

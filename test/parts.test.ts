@@ -110,7 +110,9 @@ describe('frequency tables', () => {
   test('a table that ends early is refused', () => {
     const writer = new BitWriter();
     writeTable(writer, 8, normalise(new Array(256).fill(3), 12, false) as Uint16Array);
-    expect(readTable(new BitReader(writer.finish().slice(0, 20)), 8, 12)).toMatch(/ends inside/);
+    const bytes = writer.finish();
+    for (let length = 0; length < bytes.length; length++)
+      expect(readTable(new BitReader(bytes.slice(0, length)), 8, 12)).toMatch(/ends inside|no table has/);
     const long = new BitWriter();
     for (const [value, count] of [
       [0, 8],
