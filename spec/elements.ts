@@ -100,7 +100,7 @@ function fieldOf(dtype: Dtype, split: Split, plane: number): Field {
   const below = split.slice(plane + 1).reduce((sum, width) => sum + width, 0);
   return {
     shift: isFloat && plane === 0 && !alone ? below - 1 : below,
-    mask: 2 ** (bits - (hasSign ? 1 : 0)) - 1,
+    mask: (1 << (bits - (hasSign ? 1 : 0))) - 1,
     up: hasSign && alone ? 1 : 0,
     signMask: hasSign ? 1 : 0,
     signFrom: dtype.wordBits - 1,
@@ -121,7 +121,7 @@ export function cutPlane(words: Uint32Array, dtype: Dtype, split: Split, plane: 
 /** Puts plane `plane` into words; the first plane clears them, so planes are pasted in order. */
 export function pastePlane(words: Uint32Array, dtype: Dtype, split: Split, plane: number, symbols: Uint16Array): void {
   const { shift, mask, up, signMask, signFrom, signTo, flip } = fieldOf(dtype, split, plane);
-  const keep = plane === 0 ? 0 : 0xffffffff;
+  const keep = plane === 0 ? 0 : -1;
   for (let i = 0; i < words.length; i++) {
     const symbol = symbols[i] ^ flip;
     words[i] = (words[i] & keep) | (((symbol >>> up) & mask) << shift) | (((symbol >>> signTo) & signMask) << signFrom);

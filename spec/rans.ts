@@ -95,8 +95,8 @@ export function decodeLanes(
   const { symbolBits, probabilityBits } = tables;
   const table = slotTableOf(tables);
   const columnClasses = classes.columns;
-  const slotMask = 2 ** probabilityBits - 1;
-  const symbolMask = 2 ** symbolBits - 1;
+  const slotMask = (1 << probabilityBits) - 1;
+  const symbolMask = (1 << symbolBits) - 1;
   const frequencyShift = symbolBits + probabilityBits;
   let at = 0;
   for (let i = 0; i < height; i++) {
@@ -119,8 +119,8 @@ export function decodeLanes(
 }
 
 /** Remembers what `expand` makes of a table set: it is expanded once and used for many tiles. */
-function remembered(expand: (tables: TableSet) => Uint32Array): (tables: TableSet) => Uint32Array {
-  const store = new WeakMap<TableSet, Uint32Array>();
+export function remembered<T>(expand: (tables: TableSet) => T): (tables: TableSet) => T {
+  const store = new WeakMap<TableSet, T>();
   return (tables) => {
     let expanded = store.get(tables);
     if (expanded === undefined) {

@@ -90,7 +90,7 @@ export function unpackRaw(
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const total = height * LANE_COLUMNS * bits;
   const sequence = new Uint32Array(Math.ceil(total / 32) + 1);
-  const mask = 2 ** bits - 1;
+  const mask = (1 << bits) - 1;
   let spare = 0;
   for (let lane = 0; lane < lanes; lane++) {
     for (let j = 0; j < shape.words; j++) sequence[j] = view.getUint32(4 * (j * lanes + lane), true);

@@ -15,7 +15,7 @@ import {
   windowStarts,
 } from './pairs.ts';
 import { reconstruct, residualsOf } from './prediction.ts';
-import { type Classes, decodeLanes, encodeLanes, STATE_FLOOR } from './rans.ts';
+import { type Classes, decodeLanes, encodeLanes, remembered, STATE_FLOOR } from './rans.ts';
 import { LANE_COLUMNS, laneCount, packRaw, rawBytes, unpackRaw } from './raw.ts';
 
 /** How a plane of a tile is coded; the values are the codes in the metadata. */
@@ -433,7 +433,7 @@ function codePlane(
   if (lanes.substituted.length > (plane === 0 && predictor === 0 ? MAX_OUTLIERS : 0)) return undefined;
   const outliers = lanes.substituted.map((index) => {
     const table = classes.rows[Math.floor(index / width)] | classes.columns[index % width];
-    return { index, symbol: likeliest(tables.frequencies[table]) };
+    return { index, symbol: likeliestOf(tables)[table] };
   });
   return { ...lanes, outliers };
 }
@@ -467,16 +467,8 @@ function fitPairs(
   return { coded, outliers };
 }
 
-const substituteTables = new WeakMap<TableSet, Uint8Array[]>();
-
-function substitutesOf(tables: TableSet): Uint8Array[] {
-  let substitutes = substituteTables.get(tables);
-  if (substitutes === undefined) {
-    substitutes = tables.frequencies.map(substitutePairs);
-    substituteTables.set(tables, substitutes);
-  }
-  return substitutes;
-}
+const substitutesOf = remembered((tables) => tables.frequencies.map(substitutePairs));
+const likeliestOf = remembered((tables) => tables.frequencies.map(likeliest));
 
 /** Entries for the outliers, whose words become what a decoder gets before it reads the entries. */
 function takeOutliers(
