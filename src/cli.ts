@@ -1,0 +1,164 @@
+#!/usr/bin/env node
+// The command line. It reads arguments and prints reports; index.ts does the work.
+
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import { TILE_ROWS } from '../spec/layout.ts';
+import {
+  type CompressOptions,
+  compress,
+  compressedName,
+  decompress,
+  FileError,
+  inspect,
+  isDirectory,
+  type OutputOptions,
+  removeTemporaries,
+  restoredName,
+  verify,
+} from './index.ts';
+import { type ProgressBar, progressBar } from './progress.ts';
+import { formatCompressed, formatDecompressed, formatInspected, formatVerified } from './text.ts';
+
+const EXIT = { failure: 1, usage: 2 } as const;
+
+const EXIT_CODES = `
+Exit codes:
+  0  done
+  1  failed: a file cannot be read, written or understood, or does not verify
+  2  the command line is not understood
+`;
+
+/** Options that commands share, as commander parses them. */
+interface Common {
+  readonly json?: boolean;
+  readonly quiet?: boolean;
+  readonly threads?: number;
+  readonly force?: boolean;
+}
+
+function parseThreads(value: string): number {
+  const threads = Number(value);
+  if (!/^[0-9]+$/.test(value) || threads < 1 || threads > 1024) throw new InvalidArgumentError('expected 1 to 1024.');
+  return threads;
+}
+
+/** Whether the command that runs has --json. */
+let wantsJson = false;
+
+const program = new Command('codecllm')
+  .description('Lossless compression of LLM weights: safetensors in, smaller safetensors out, and back byte for byte.')
+  .version(packageVersion())
+  .addHelpText('after', EXIT_CODES)
+  .hook('preAction', (_, action) => {
+    wantsJson = action.opts<Common>().json === true;
+  })
+  .exitOverride();
+
+function packageVersion(): string {
+  const file = new URL('../../package.json', import.meta.url);
+  return JSON.parse(readFileSync(file, 'utf8')).version;
+}
+
+function command(name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .addHelpText('after', EXIT_CODES)
+    .option('--json', 'print one JSON object, and nothing else, on standard output');
+}
+
+/** A command that uses threads, and writes an output unless it only verifies. */
+function workCommand(name: string, description: string): Command {
+  return command(name, description)
+    .option('--threads <n>', 'worker threads (default: as many as the machine runs at a time)', parseThreads)
+    .option('--quiet', 'no progress bar and no summary');
+}
+
+workCommand('compress', 'Compress a .safetensors file, or every one in a directory, whose other files are copied.')
+  .argument('<in>', 'file or directory')
+  .argument('[out]', 'default: X.codecllm.safetensors for X.safetensors, D.codecllm for a directory D')
+  .addOption(new Option('--profile <name>', 'fewest bytes, or fewest steps of a decoder').choices(['small', 'fast']).default('small'))
+  .addOption(new Option('--tile-rows <n>', 'rows of a tile').choices(TILE_ROWS.map(String)).default('128'))
+  .option('--force', 'replace an output that exists')
+  .action(async (input: string, out: string | undefined, options: Common & { profile: CompressOptions['profile']; tileRows: string }) => {
+    const tileRows = Number(options.tileRows) as CompressOptions['tileRows'];
+    await perform(options, formatCompressed, async (work) => {
+      const output = out ?? nameFor(input, compressedName(input, await isDirectory(input)), 'compress');
+      return compress(input, output, { ...work, profile: options.profile, tileRows });
+    });
+  });
+
+workCommand('decompress', 'Give back the original of a compressed file or directory, byte for byte.')
+  .argument('<in>', 'file or directory')
+  .argument('[out]', 'default: X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm')
+  .option('--force', 'replace an output that exists')
+  .action(async (input: string, out: string | undefined, options: Common) => {
+    await perform(options, formatDecompressed, async (work) => {
+      const output = out ?? nameFor(input, restoredName(input, await isDirectory(input)), 'decompress');
+      return decompress(input, output, work);
+    });
+  });
+
+workCommand('verify', 'Decode everything and compare every check and the SHA-256 of the original; nothing is written.')
+  .argument('<in>', 'file or directory')
+  .action(async (input: string, options: Common) => {
+    await perform(options, formatVerified, (work) => verify(input, work));
+  });
+
+command('inspect', 'Show the tensors of a file or directory, compressed or not, and how they are coded.')
+  .argument('<in>', 'file or directory')
+  .action(async (input: string) => {
+    const colours = process.stdout.isTTY === true && !process.env.NO_COLOR;
+    const files = await inspect(input);
+    print(wantsJson ? JSON.stringify({ input, files }, undefined, 2) : formatInspected(files, colours));
+  });
+
+/** Runs a command with a progress bar if a person watches, and prints its report. */
+async function perform<Report>(
+  options: Common,
+  format: (report: Report) => string,
+  run: (work: OutputOptions) => Promise<Report>,
+): Promise<void> {
+  const watched = process.stderr.isTTY === true && !wantsJson && !options.quiet;
+  const bar: ProgressBar | undefined = watched ? progressBar() : undefined;
+  try {
+    const report = await run({ threads: options.threads, force: options.force, onProgress: bar?.update });
+    bar?.stop();
+    if (wantsJson) print(JSON.stringify(report, undefined, 2));
+    else if (!options.quiet) print(format(report));
+  } finally {
+    bar?.stop();
+  }
+}
+
+function nameFor(input: string, name: string | undefined, what: string): string {
+  return name ?? program.error(`codecllm: ${input}: nothing to name the output of ${what} after; give [out]`);
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+async function main(): Promise<number> {
+  for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const)
+    process.on(signal, () => {
+      removeTemporaries();
+      process.exit(code);
+    });
+  try {
+    await program.parseAsync();
+    return 0;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
+    // Anything but a FileError is a mistake of this program.
+    const message = error instanceof FileError ? error.message : String((error as Error).stack ?? error);
+    process.stderr.write(`codecllm: ${message}\n`);
+    if (wantsJson) print(JSON.stringify({ error: message }, undefined, 2));
+    return EXIT.failure;
+  }
+}
+
+// A reader that has seen enough, like head, is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : EXIT.failure));
+process.exitCode = await main();

@@ -1,0 +1,34 @@
+// The one error of the product: which file, and what is wrong with it, in one line.
+
+import { getSystemErrorMap } from 'node:util';
+
+/** A file that cannot be read, written or understood. `message` is "PATH: problem". */
+export class FileError extends Error {
+  override readonly name = 'FileError';
+
+  constructor(
+    readonly path: string,
+    readonly problem: string,
+  ) {
+    super(`${path}: ${problem}`);
+  }
+}
+
+/** A FileError for whatever was thrown while working on `path`; one that names a file already is left as it is. */
+export function fileErrorOf(path: string, error: unknown): FileError {
+  if (error instanceof FileError) return error;
+  return new FileError(path, problemOf(error));
+}
+
+/** What is wrong, in one line: the system's words for an error of the system, else the error's own. */
+export function problemOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { errno } = error as NodeJS.ErrnoException;
+  const known = errno === undefined ? undefined : getSystemErrorMap().get(errno);
+  return known === undefined ? error.message.replaceAll('\n', ' ') : known[1];
+}
+
+/** A tensor's name as messages show it: quoted, on one line, whatever is in it. */
+export function quoted(name: string): string {
+  return JSON.stringify(name);
+}

@@ -1,0 +1,215 @@
+// Output appears under its name only when it is complete: it is written under a temporary name in the same directory,
+// synced, and renamed. Whatever happens before the rename leaves what was there.
+
+import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
+import { constants, copyFile, type FileHandle, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { basename, dirname, join, relative } from 'node:path';
+import { FileError, fileErrorOf } from './errors.ts';
+
+/** What exists under a temporary name now. */
+const temporaries = new Set<string>();
+
+/** Removes all temporary files and directories at once; for a process that has to end. */
+export function removeTemporaries(): void {
+  for (const path of temporaries) rmSync(path, { recursive: true, force: true, maxRetries: 10 });
+}
+
+function temporaryName(path: string): string {
+  return join(dirname(path), `.${basename(path)}.tmp-${randomBytes(4).toString('hex')}`);
+}
+
+async function exists(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => true,
+    (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT') return false;
+      throw fileErrorOf(path, error);
+    },
+  );
+}
+
+async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+}
+
+async function refuseExisting(path: string, force: boolean): Promise<void> {
+  if (!force && (await exists(path))) throw new FileError(path, 'exists already; --force replaces it');
+}
+
+/** Writes to disk what has been renamed, created or removed in a directory. */
+async function syncDirectory(path: string): Promise<void> {
+  // Windows has no such operation, and does not need it.
+  if (process.platform === 'win32') return;
+  await syncPath(path);
+}
+
+async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+export class OutputFile {
+  private constructor(
+    readonly path: string,
+    private readonly force: boolean,
+    private readonly temporary: string,
+    private readonly handle: FileHandle,
+  ) {}
+
+  /**
+   * @param mode permission bits
+   * @param input what is read meanwhile, and so must not be replaced
+   * @throws FileError where the path exists and `force` is false, is a directory, or is that of the input
+   */
+  static async create(path: string, force: boolean, mode: number, input: string): Promise<OutputFile> {
+    try {
+      const [old, source] = await Promise.all([stat(path).catch(() => undefined), stat(input)]);
+      if (old?.dev === source.dev && old.ino === source.ino) throw new FileError(path, 'is the input itself');
+      if (old?.isDirectory()) throw new FileError(path, 'is a directory');
+      await refuseExisting(path, force);
+      const temporary = temporaryName(path);
+      const handle = await open(temporary, 'wx', mode);
+      temporaries.add(temporary);
+      return new OutputFile(path, force, temporary, handle);
+    } catch (error) {
+      throw fileErrorOf(path, error);
+    }
+  }
+
+  /** Writes chunks one after the other, from byte `position` on. @throws FileError */
+  async write(position: number, chunks: readonly Uint8Array[]): Promise<void> {
+    let at = position;
+    let rest = chunks.filter(({ length }) => length > 0);
+    while (rest.length > 0) {
+      let { bytesWritten } = await this.handle.writev(rest, at).catch((error) => {
+        throw fileErrorOf(this.path, error);
+      });
+      at += bytesWritten;
+      let whole = 0;
+      while (whole < rest.length && bytesWritten >= rest[whole].length) bytesWritten -= rest[whole++].length;
+      rest = rest.slice(whole);
+      if (bytesWritten > 0) rest[0] = rest[0].subarray(bytesWritten);
+    }
+  }
+
+  /** Makes the file `length` bytes long and gives it its name. @throws FileError */
+  async commit(length: number): Promise<void> {
+    try {
+      await this.handle.truncate(length);
+      await this.handle.sync();
+      await this.handle.close();
+      await refuseExisting(this.path, this.force);
+      await rename(this.temporary, this.path);
+      temporaries.delete(this.temporary);
+      await syncDirectory(dirname(this.path));
+    } catch (error) {
+      throw fileErrorOf(this.path, error);
+    }
+  }
+
+  /** Leaves no trace; to be called where `commit` was not, or failed. */
+  async discard(): Promise<void> {
+    await this.handle.close().catch(() => {});
+    await rm(this.temporary, { force: true });
+    temporaries.delete(this.temporary);
+  }
+}
+
+export class OutputDirectory {
+  private constructor(
+    readonly path: string,
+    private readonly force: boolean,
+    /** Where files are written until `commit`. */
+    readonly temporary: string,
+  ) {}
+
+  /**
+   * @param names the entries that the directory will have
+   * @throws FileError where the path exists and `force` is false, or holds anything but those entries
+   */
+  static async create(path: string, force: boolean, names: readonly string[]): Promise<OutputDirectory> {
+    try {
+      await refuseExisting(path, force);
+      if (await exists(path)) {
+        if (!(await isDirectory(path))) throw new FileError(path, 'is not a directory');
+        // A wrong path and --force must not cost somebody a directory of other things.
+        const foreign = (await readdir(path)).find((name) => !names.includes(name));
+        if (foreign !== undefined)
+          throw new FileError(path, `holds ${foreign}, which the new directory would not; it is not replaced`);
+      }
+      const temporary = temporaryName(path);
+      await mkdir(temporary);
+      temporaries.add(temporary);
+      return new OutputDirectory(path, force, temporary);
+    } catch (error) {
+      throw fileErrorOf(path, error);
+    }
+  }
+
+  /** Makes a directory, given its path from the top of the output. */
+  async makeDirectory(name: string): Promise<void> {
+    const path = join(this.temporary, name);
+    await mkdir(path).catch((error) => {
+      throw fileErrorOf(join(this.path, name), error);
+    });
+  }
+
+  /** Copies a file to `name`, from the top of the output. @throws FileError that names the copy */
+  async copy(from: string, name: string): Promise<void> {
+    const to = join(this.temporary, name);
+    try {
+      await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+      await syncPath(to);
+    } catch (error) {
+      throw fileErrorOf(join(this.path, name), error);
+    }
+  }
+
+  /** Where an error's path lies in the finished output, if it lies in the temporary directory. */
+  finalError(error: unknown): unknown {
+    if (!(error instanceof FileError)) return error;
+    const name = relative(this.temporary, error.path);
+    return name.startsWith('..') ? error : new FileError(join(this.path, name), error.problem);
+  }
+
+  /** Gives the directory its name. @throws FileError */
+  async commit(directories: readonly string[]): Promise<void> {
+    try {
+      for (const name of ['', ...directories]) await syncDirectory(join(this.temporary, name));
+      await refuseExisting(this.path, this.force);
+      if (await exists(this.path)) await this.replace();
+      else await rename(this.temporary, this.path);
+      temporaries.delete(this.temporary);
+      await syncDirectory(dirname(this.path));
+    } catch (error) {
+      throw fileErrorOf(this.path, error);
+    }
+  }
+
+  /** No system call that Node has swaps two directories: the old one steps aside, and back if the new one cannot come. */
+  private async replace(): Promise<void> {
+    const old = temporaryName(this.path);
+    await rename(this.path, old);
+    try {
+      await rename(this.temporary, this.path);
+    } catch (error) {
+      await rename(old, this.path);
+      throw error;
+    }
+    await rm(old, { recursive: true, force: true });
+  }
+
+  /** Leaves no trace; to be called where `commit` was not, or failed. */
+  async discard(): Promise<void> {
+    await rm(this.temporary, { recursive: true, force: true, maxRetries: 10 });
+    temporaries.delete(this.temporary);
+  }
+}

@@ -1,0 +1,66 @@
+// The worker threads, and the bound on what they hold at a time.
+
+import { fileURLToPath } from 'node:url';
+import { Piscina } from 'piscina';
+import type { Limits } from './ordered.ts';
+import { SLICE_BYTES } from './slices.ts';
+import type * as tasks from './worker.ts';
+
+type Tasks = typeof tasks;
+
+export class Pool {
+  /** What may be under way, or wait for its turn, in one sequence of slices: enough that no thread runs dry. */
+  readonly limits: Limits;
+  private readonly piscina: Piscina;
+  private held = 0;
+  private readonly waiting: { bytes: number; admit: () => void }[] = [];
+
+  constructor(readonly threads: number) {
+    this.limits = { count: 2 * threads, bytes: 2 * threads * SLICE_BYTES };
+    this.piscina = new Piscina({
+      filename: fileURLToPath(new URL('./worker.js', import.meta.url)),
+      minThreads: 1,
+      maxThreads: threads,
+      idleTimeout: Number.POSITIVE_INFINITY,
+      recordTiming: false,
+    });
+  }
+
+  /**
+   * Runs a function of worker.ts in a thread.
+   *
+   * @param bytes of the tensor that it holds meanwhile
+   * @throws what the function throws, as a plain Error
+   */
+  async run<Name extends keyof Tasks>(
+    name: Name,
+    task: Parameters<Tasks[Name]>[0],
+    bytes: number,
+  ): Promise<Awaited<ReturnType<Tasks[Name]>>> {
+    await this.admit(bytes);
+    try {
+      return await this.piscina.run(task, { name });
+    } finally {
+      this.held -= bytes;
+      while (this.waiting.length > 0 && this.fits(this.waiting[0].bytes)) {
+        const next = this.waiting.shift() as (typeof this.waiting)[number];
+        this.held += next.bytes;
+        next.admit();
+      }
+    }
+  }
+
+  /** Ends all threads, whatever they do; afterwards files that they read may be closed. */
+  async close(): Promise<void> {
+    await this.piscina.destroy();
+  }
+
+  private fits(bytes: number): boolean {
+    return this.held === 0 || this.held + bytes <= this.limits.bytes;
+  }
+
+  private async admit(bytes: number): Promise<void> {
+    if (this.waiting.length === 0 && this.fits(bytes)) this.held += bytes;
+    else await new Promise<void>((admit) => this.waiting.push({ bytes, admit }));
+  }
+}

@@ -1,0 +1,66 @@
+// What the commands report: plain data, printed as they are with --json.
+
+export interface TensorReport {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** In the original file. */
+  readonly bytesBefore: number;
+  /** In the compressed file. */
+  readonly bytesAfter: number;
+  /** Whether it is a stream; otherwise it is kept as it is. */
+  readonly compressed: boolean;
+}
+
+/** One checkpoint. */
+export interface FileReport {
+  readonly input: string;
+  /** Undefined where nothing is written. */
+  readonly output: string | undefined;
+  /** Of the original and of the compressed file, whichever of them is the input. */
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  /** Of the original file, in hexadecimal. */
+  readonly sha256: string;
+  /** In the order of the header's keys. */
+  readonly tensors: readonly TensorReport[];
+}
+
+/** All that one command did. */
+export interface Report {
+  readonly input: string;
+  readonly output: string | undefined;
+  /** Of all checkpoints, originals and compressed. */
+  readonly bytesBefore: number;
+  readonly bytesAfter: number;
+  /** bytesAfter / bytesBefore. */
+  readonly ratio: number;
+  readonly seconds: number;
+  /** Millions of original bytes a second. */
+  readonly megabytesPerSecond: number;
+  readonly threads: number;
+  readonly tensorsCompressed: number;
+  readonly tensorsKept: number;
+  /** Files of a directory that were copied. */
+  readonly filesCopied: number;
+  readonly files: readonly FileReport[];
+}
+
+/** Adds up what was done with each file. */
+export function summarise(
+  job: Pick<Report, 'input' | 'output' | 'seconds' | 'threads' | 'filesCopied' | 'files'>,
+): Report {
+  const sum = (of: (file: FileReport) => number): number => job.files.reduce((total, file) => total + of(file), 0);
+  const bytesBefore = sum((file) => file.bytesBefore);
+  const bytesAfter = sum((file) => file.bytesAfter);
+  const tensorsCompressed = sum(({ tensors }) => tensors.filter(({ compressed }) => compressed).length);
+  return {
+    ...job,
+    bytesBefore,
+    bytesAfter,
+    ratio: bytesAfter / bytesBefore,
+    megabytesPerSecond: bytesBefore / 1e6 / job.seconds,
+    tensorsCompressed,
+    tensorsKept: sum(({ tensors }) => tensors.length) - tensorsCompressed,
+  };
+}
