@@ -109,9 +109,19 @@ function fieldOf(dtype: Dtype, split: Split, plane: number): Field {
   };
 }
 
+/** Whether a plane is a bit-field of the word and nothing else: most are, and have a loop of their own for speed. */
+function isPlain({ signMask, flip }: Field): boolean {
+  return signMask === 0 && flip === 0;
+}
+
 /** Cuts plane `plane` out of words: symbols[i] for words[i]. */
 export function cutPlane(words: Uint32Array, dtype: Dtype, split: Split, plane: number, symbols: Uint16Array): void {
-  const { shift, mask, up, signMask, signFrom, signTo, flip } = fieldOf(dtype, split, plane);
+  const field = fieldOf(dtype, split, plane);
+  const { shift, mask, up, signMask, signFrom, signTo, flip } = field;
+  if (isPlain(field)) {
+    for (let i = 0; i < words.length; i++) symbols[i] = (words[i] >>> shift) & mask;
+    return;
+  }
   for (let i = 0; i < words.length; i++) {
     const word = words[i];
     symbols[i] = ((((word >>> shift) & mask) << up) | (((word >>> signFrom) & signMask) << signTo)) ^ flip;
@@ -120,11 +130,16 @@ export function cutPlane(words: Uint32Array, dtype: Dtype, split: Split, plane: 
 
 /** Puts plane `plane` into words; the first plane clears them, so planes are pasted in order. */
 export function pastePlane(words: Uint32Array, dtype: Dtype, split: Split, plane: number, symbols: Uint16Array): void {
-  const { shift, mask, up, signMask, signFrom, signTo, flip } = fieldOf(dtype, split, plane);
-  const keep = plane === 0 ? 0 : -1;
+  const field = fieldOf(dtype, split, plane);
+  const { shift, mask, up, signMask, signFrom, signTo, flip } = field;
+  if (plane === 0) words.fill(0);
+  if (isPlain(field)) {
+    for (let i = 0; i < words.length; i++) words[i] |= symbols[i] << shift;
+    return;
+  }
   for (let i = 0; i < words.length; i++) {
     const symbol = symbols[i] ^ flip;
-    words[i] = (words[i] & keep) | (((symbol >>> up) & mask) << shift) | (((symbol >>> signTo) & signMask) << signFrom);
+    words[i] |= (((symbol >>> up) & mask) << shift) | (((symbol >>> signTo) & signMask) << signFrom);
   }
 }
 
