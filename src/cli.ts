@@ -43,8 +43,9 @@ function parseThreads(value: string): number {
   return threads;
 }
 
-/** Whether the command that runs has --json. */
+/** Whether the command that runs has --json, and its progress bar, if there is one. */
 let wantsJson = false;
+let bar: ProgressBar | undefined;
 
 const program = new Command('codecllm')
   .description('Lossless compression of LLM weights: safetensors in, smaller safetensors out, and back byte for byte.')
@@ -71,7 +72,7 @@ function command(name: string, description: string): Command {
 /** A command that uses threads, and writes an output unless it only verifies. */
 function workCommand(name: string, description: string): Command {
   return command(name, description)
-    .option('--threads <n>', 'worker threads (default: as many as the machine runs at a time)', parseThreads)
+    .option('--threads <n>', 'worker threads (default: as many as the machine runs at a time, at most 16)', parseThreads)
     .option('--quiet', 'no progress bar and no summary');
 }
 
@@ -109,9 +110,8 @@ workCommand('verify', 'Decode everything and compare every check and the SHA-256
 command('inspect', 'Show the tensors of a file or directory, compressed or not, and how they are coded.')
   .argument('<in>', 'file or directory')
   .action(async (input: string) => {
-    const colours = process.stdout.isTTY === true && !process.env.NO_COLOR;
     const files = await inspect(input);
-    print(wantsJson ? JSON.stringify({ input, files }, undefined, 2) : formatInspected(files, colours));
+    print(wantsJson ? JSON.stringify({ input, files }, undefined, 2) : formatInspected(files));
   });
 
 /** Runs a command with a progress bar if a person watches, and prints its report. */
@@ -121,15 +121,11 @@ async function perform<Report>(
   run: (work: OutputOptions) => Promise<Report>,
 ): Promise<void> {
   const watched = process.stderr.isTTY === true && !wantsJson && !options.quiet;
-  const bar: ProgressBar | undefined = watched ? progressBar() : undefined;
-  try {
-    const report = await run({ threads: options.threads, force: options.force, onProgress: bar?.update });
-    bar?.stop();
-    if (wantsJson) print(JSON.stringify(report, undefined, 2));
-    else if (!options.quiet) print(format(report));
-  } finally {
-    bar?.stop();
-  }
+  if (watched) bar = progressBar();
+  const report = await run({ threads: options.threads, force: options.force, onProgress: bar?.update });
+  bar?.stop();
+  if (wantsJson) print(JSON.stringify(report, undefined, 2));
+  else if (!options.quiet) print(format(report));
 }
 
 function nameFor(input: string, name: string | undefined, what: string): string {
@@ -143,6 +139,7 @@ function print(text: string): void {
 async function main(): Promise<number> {
   for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const)
     process.on(signal, () => {
+      bar?.stop();
       removeTemporaries();
       process.exit(code);
     });
@@ -150,6 +147,7 @@ async function main(): Promise<number> {
     await program.parseAsync();
     return 0;
   } catch (error) {
+    bar?.stop();
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
     // Anything but a FileError is a mistake of this program.
     const message = error instanceof FileError ? error.message : String((error as Error).stack ?? error);

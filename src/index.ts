@@ -2,7 +2,6 @@
 // of a directory of shards.
 
 import { stat } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import type { EncodeOptions } from '../spec/decisions.ts';
 import { compressFile } from './compress.ts';
@@ -12,7 +11,7 @@ import { checkApart, type Entry, listDirectory } from './directory.ts';
 import { FileError, fileErrorOf } from './errors.ts';
 import { type InspectedFile, inspectFile } from './inspect.ts';
 import { OutputDirectory } from './output.ts';
-import { Pool } from './pool.ts';
+import { defaultThreads, Pool } from './pool.ts';
 import { type FileReport, type Report, summarise } from './report.ts';
 import { openSafetensors } from './safetensors.ts';
 import type { Work } from './work.ts';
@@ -24,7 +23,7 @@ export { removeTemporaries } from './output.ts';
 export type { FileReport, Report, TensorReport } from './report.ts';
 
 export interface WorkOptions {
-  /** Worker threads. Default: as many as the machine runs at a time. */
+  /** Worker threads. Default: as many as the machine runs at a time, at most 16. */
   readonly threads?: number;
   /** Told now and then how many bytes of the input are done, and how many there are. */
   readonly onProgress?: (done: number, total: number) => void;
@@ -168,7 +167,7 @@ async function transform(
 async function working(
   input: string,
   output: string | undefined,
-  { threads = availableParallelism(), onProgress }: WorkOptions,
+  { threads = defaultThreads(), onProgress }: WorkOptions,
   total: number,
   work: (work: Work) => Promise<Pick<Report, 'files' | 'filesCopied'>>,
 ): Promise<Report> {

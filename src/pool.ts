@@ -1,5 +1,6 @@
 // The worker threads, and the bound on what they hold at a time.
 
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
 import type { Limits } from './ordered.ts';
@@ -7,6 +8,14 @@ import { SLICE_BYTES } from './slices.ts';
 import type * as tasks from './worker.ts';
 
 type Tasks = typeof tasks;
+
+/** A thread takes about 40 MB, and so many still stay below 1 GB together. */
+const MOST_THREADS = 16;
+
+/** As many threads as the machine runs at a time, or MOST_THREADS. */
+export function defaultThreads(): number {
+  return Math.min(MOST_THREADS, availableParallelism());
+}
 
 export class Pool {
   /** What may be under way, or wait for its turn, in one sequence of slices: enough that no thread runs dry. */
@@ -16,13 +25,16 @@ export class Pool {
   private readonly waiting: { bytes: number; admit: () => void }[] = [];
 
   constructor(readonly threads: number) {
-    this.limits = { count: 2 * threads, bytes: 2 * threads * SLICE_BYTES };
+    const slices = threads + 4;
+    this.limits = { count: slices, bytes: slices * SLICE_BYTES };
     this.piscina = new Piscina({
       filename: fileURLToPath(new URL('./worker.js', import.meta.url)),
       minThreads: 1,
       maxThreads: threads,
       idleTimeout: Number.POSITIVE_INFINITY,
       recordTiming: false,
+      // Threads make few small objects; the usual 48 MB of each would add up.
+      resourceLimits: { maxYoungGenerationSizeMb: 8 },
     });
   }
 

@@ -1,6 +1,5 @@
 // Reports for people: sizes, ratios, and the table of `inspect`.
 
-import Table from 'cli-table3';
 import type { InspectedFile, InspectedTensor, Report } from './index.ts';
 
 /** Three significant digits or more, in powers of 1000. */
@@ -78,9 +77,8 @@ function formatShare(part: number, whole: number): string {
   return percent === 0 ? '< 1 %' : `${percent} %`;
 }
 
-/** @param colours whether the reader's terminal shows them */
-export function formatInspected(files: readonly InspectedFile[], colours: boolean): string {
-  const texts = files.map((file) => formatFile(file, colours));
+export function formatInspected(files: readonly InspectedFile[]): string {
+  const texts = files.map(formatFile);
   if (files.length > 1) {
     const before = files.reduce((sum, { bytesBefore }) => sum + bytesBefore, 0);
     const after = files.reduce((sum, { bytesAfter }) => sum + bytesAfter, 0);
@@ -89,22 +87,30 @@ export function formatInspected(files: readonly InspectedFile[], colours: boolea
   return texts.join('\n\n');
 }
 
-function formatFile({ input, compressed, bytesBefore, bytesAfter, tensors }: InspectedFile, colours: boolean): string {
-  const table = new Table({
-    head: ['tensor', 'dtype', 'shape', 'bytes before', 'bytes after', 'ratio', 'modes'],
-    colAligns: ['left', 'left', 'left', 'right', 'right', 'right', 'left'],
-    style: { compact: true, head: colours ? ['cyan'] : [], border: colours ? ['grey'] : [] },
-  });
-  for (const tensor of tensors) {
+function formatFile({ input, compressed, bytesBefore, bytesAfter, tensors }: InspectedFile): string {
+  const rows = tensors.map((tensor) => {
     const { name, dtype, shape, bytesBefore: before, bytesAfter: after } = tensor;
-    table.push([printable(name), printable(dtype), `[${shape}]`, before, after, formatRatio(before, after), compressed ? formatModes(tensor) : '-']);
-  }
+    const modes = compressed ? formatModes(tensor) : '-';
+    return [printable(name), printable(dtype), `[${shape}]`, `${before}`, `${after}`, formatRatio(before, after), modes];
+  });
   const streams = tensors.filter((tensor) => tensor.compressed).length;
   const total = compressed
     ? `${formatBytes(bytesBefore)} -> ${formatBytes(bytesAfter)}, ${formatRatio(bytesBefore, bytesAfter)} of the original`
     : `${formatBytes(bytesBefore)}, not compressed`;
   const kept = compressed ? `: ${streams} compressed, ${tensors.length - streams} kept` : '';
-  return [input, table.toString(), `${count(tensors.length, 'tensor')}${kept}; ${total}`].join('\n');
+  return [input, formatTable(rows), `${count(tensors.length, 'tensor')}${kept}; ${total}`].join('\n');
+}
+
+const COLUMNS = ['tensor', 'dtype', 'shape', 'bytes before', 'bytes after', 'ratio', 'modes'];
+const NUMBERS = [3, 4, 5];
+
+/** Columns under each other, numbers to the right. Packages for this take minutes for the tensors of a large model. */
+function formatTable(rows: readonly string[][]): string {
+  const widths = COLUMNS.map((head, c) => rows.reduce((widest, row) => Math.max(widest, row[c].length), head.length));
+  const rule = widths.map((width) => '-'.repeat(width));
+  const format = (row: readonly string[]): string =>
+    row.map((cell, c) => (NUMBERS.includes(c) ? cell.padStart(widths[c]) : cell.padEnd(widths[c]))).join('  ').trimEnd();
+  return [COLUMNS, rule, ...rows].map(format).join('\n');
 }
 
 /** Without the control characters by which a file could write to the reader's terminal. */

@@ -1,0 +1,297 @@
+// The C interface: arguments are checked here, and every exception becomes a status and a message.
+#include "codecllm.h"
+
+#include <cstring>
+#include <new>
+
+#include "encoder.hpp"
+#include "error.hpp"
+#include "host_decode.hpp"
+#include "kernels.hpp"
+#include "stream.hpp"
+
+using namespace codecllm;
+
+struct codecllm_encoder {
+  Encoder encoder;
+};
+
+struct codecllm_stream {
+  Stream stream;
+};
+
+namespace {
+
+thread_local std::string last_message;
+
+codecllm_status fail(codecllm_status status, const char* message) noexcept {
+  try {
+    last_message = message;
+  } catch (...) {
+    last_message.clear();
+  }
+  return status;
+}
+
+/** Runs the body of a function of the interface. */
+template <class Body>
+codecllm_status guarded(Body body) noexcept {
+  try {
+    body();
+    return CODECLLM_OK;
+  } catch (const Error& error) {
+    return fail(error.status, error.what());
+  } catch (const std::bad_alloc&) {
+    return fail(CODECLLM_OUT_OF_MEMORY, "out of memory");
+  } catch (const std::exception& error) {
+    return fail(CODECLLM_INVALID_ARGUMENT, error.what());
+  }
+}
+
+void require(const void* pointer, const char* name) {
+  if (pointer == nullptr) throw ArgumentError(text(name, " must not be null"));
+}
+
+/** A pointer that may be null only where there are no bytes. */
+const uint8_t* bytes_of(const void* pointer, size_t size, const char* name) {
+  if (size > 0) require(pointer, name);
+  return static_cast<const uint8_t*>(pointer);
+}
+
+void check_tile_rows(const Layout& layout, uint64_t first, uint64_t count) {
+  if (first > layout.tiles_down || count > layout.tiles_down - first)
+    throw ArgumentError(text("rows of tiles ", first, " + ", count, " where there are ", layout.tiles_down));
+}
+
+void check_size(const char* name, uint64_t size, uint64_t expected) {
+  if (size != expected) throw ArgumentError(text(size, " bytes of ", name, " where there must be ", expected));
+}
+
+}  // namespace
+
+const char* codecllm_error_message(void) { return last_message.c_str(); }
+
+const char* codecllm_version(void) { return CODECLLM_VERSION; }
+
+// ------------------------------------------------------------------------------------------------------ encoding
+
+namespace {
+
+std::vector<uint64_t> shape_of(const uint64_t* shape, size_t dimensions) {
+  if (dimensions > 255) throw ArgumentError(text(dimensions, " dimensions, more than 255"));
+  if (dimensions > 0) require(shape, "shape");
+  return {shape, shape + dimensions};
+}
+
+/** More bytes than the front of any stream of this layout has. */
+uint64_t front_bound(const Layout& layout) {
+  // At most 12 bits and a gamma code of 11 bits for each symbol of four tables of five kinds.
+  constexpr uint64_t kTablesBound = 3 * 4 * (1024 + 4 * 256);
+  const uint64_t selectors = layout.rows + 2 * uint64_t{layout.columns};
+  return kFixedBytes + 8 * 255 + kTablesBound + selectors + layout.tile_count * metadata_bytes(kMaxPlanes) + 2 * kAlignment;
+}
+
+/** More bytes than a stream can have: every plane forced to rANS, with tables that do not fit it at all. */
+uint64_t stream_bound(const Encoder& encoder) {
+  const Layout& layout = encoder.layout();
+  const uint32_t height = static_cast<uint32_t>(layout.rows < layout.tile_rows ? layout.rows : layout.tile_rows);
+  const uint64_t plane = align(4 * kLanes) + align(2 * uint64_t{height} * kTileColumns);
+  const uint64_t planes = layout.dtype->splits[0].planes;
+  const uint64_t tile = planes * plane + align(kMaxOutliers * outlier_bytes(*layout.dtype));
+  return front_bound(layout) + layout.tile_count * tile;
+}
+
+}  // namespace
+
+codecllm_status codecllm_encoder_open(const char* dtype, const uint64_t* shape, size_t dimensions,
+                                      const codecllm_encode_options* options, codecllm_encoder** encoder) {
+  return guarded([&] {
+    require(dtype, "dtype");
+    require(encoder, "encoder");
+    *encoder = new codecllm_encoder{Encoder(dtype_named(dtype), shape_of(shape, dimensions), options)};
+  });
+}
+
+void codecllm_encoder_close(codecllm_encoder* encoder) { delete encoder; }
+
+codecllm_status codecllm_encoder_layout(const codecllm_encoder* encoder, uint64_t* tensor_bytes, uint64_t* tile_rows,
+                                        uint64_t* tile_row_bytes) {
+  return guarded([&] {
+    require(encoder, "encoder");
+    const Layout& layout = encoder->encoder.layout();
+    if (tensor_bytes != nullptr) *tensor_bytes = layout.tensor_bytes();
+    if (tile_rows != nullptr) *tile_rows = layout.tiles_down;
+    if (tile_row_bytes != nullptr) *tile_row_bytes = layout.tile_row_bytes();
+  });
+}
+
+codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder) { return encoder->encoder.pass(); }
+
+codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_tile_row, uint64_t tile_row_count,
+                                        const void* bytes, size_t size) {
+  return guarded([&] {
+    require(encoder, "encoder");
+    encoder->encoder.gather(first_tile_row, tile_row_count, bytes_of(bytes, size, "bytes"), size);
+  });
+}
+
+codecllm_status codecllm_encoder_advance(codecllm_encoder* encoder) {
+  return guarded([&] {
+    require(encoder, "encoder");
+    encoder->encoder.advance();
+  });
+}
+
+codecllm_status codecllm_encoder_front_size(const codecllm_encoder* encoder, uint64_t* size) {
+  return guarded([&] {
+    require(encoder, "encoder");
+    require(size, "size");
+    *size = encoder->encoder.front_bytes();
+  });
+}
+
+codecllm_status codecllm_encoder_code_bound(const codecllm_encoder* encoder, uint64_t tile_row_count, uint64_t* size) {
+  return guarded([&] {
+    require(encoder, "encoder");
+    require(size, "size");
+    *size = encoder->encoder.code_bound(tile_row_count);
+  });
+}
+
+codecllm_status codecllm_encoder_code(codecllm_encoder* encoder, uint64_t first_tile_row, uint64_t tile_row_count,
+                                      const void* bytes, size_t size, void* data, size_t capacity, size_t* written) {
+  return guarded([&] {
+    require(encoder, "encoder");
+    require(written, "written");
+    if (capacity > 0) require(data, "data");
+    *written = encoder->encoder.code(first_tile_row, tile_row_count, bytes_of(bytes, size, "bytes"), size,
+                                     static_cast<uint8_t*>(data), capacity);
+  });
+}
+
+codecllm_status codecllm_encoder_front(codecllm_encoder* encoder, void* front, size_t size) {
+  return guarded([&] {
+    require(encoder, "encoder");
+    require(front, "front");
+    encoder->encoder.write_front(static_cast<uint8_t*>(front), size);
+  });
+}
+
+codecllm_status codecllm_encode_bound(const char* dtype, const uint64_t* shape, size_t dimensions,
+                                      const codecllm_encode_options* options, uint64_t* size) {
+  return guarded([&] {
+    require(dtype, "dtype");
+    require(size, "size");
+    *size = stream_bound(Encoder(dtype_named(dtype), shape_of(shape, dimensions), options));
+  });
+}
+
+codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtype, const uint64_t* shape,
+                                size_t dimensions, const codecllm_encode_options* options, void* stream,
+                                size_t capacity, size_t* written) {
+  return guarded([&] {
+    require(dtype, "dtype");
+    require(written, "written");
+    if (capacity > 0) require(stream, "stream");
+    Encoder encoder(dtype_named(dtype), shape_of(shape, dimensions), options);
+    const uint8_t* const source = bytes_of(bytes, size, "bytes");
+    const uint64_t rows = encoder.layout().tiles_down;
+    while (encoder.pass() == CODECLLM_PASS_GATHER) {
+      encoder.gather(0, rows, source, size);
+      encoder.advance();
+    }
+    const uint64_t front = encoder.front_bytes();
+    if (front > capacity) throw ArgumentError(text("a front of ", front, " bytes where ", capacity, " are left"));
+    uint8_t* const target = static_cast<uint8_t*>(stream);
+    *written = front + encoder.code(0, rows, source, size, target + front, capacity - front);
+    encoder.write_front(target, front);
+  });
+}
+
+// ------------------------------------------------------------------------------------------------------ decoding
+
+codecllm_status codecllm_stream_lengths(const void* bytes, size_t size, uint64_t* front, uint64_t* data) {
+  return guarded([&] {
+    require(front, "front");
+    require(data, "data");
+    const StreamLengths lengths = stream_lengths(bytes_of(bytes, size, "bytes"), size);
+    *front = lengths.front;
+    *data = lengths.data;
+  });
+}
+
+codecllm_status codecllm_stream_open(const void* front, size_t size, codecllm_stream** stream) {
+  return guarded([&] {
+    require(stream, "stream");
+    *stream = new codecllm_stream{Stream::read(bytes_of(front, size, "front"), size)};
+  });
+}
+
+void codecllm_stream_close(codecllm_stream* stream) { delete stream; }
+
+codecllm_status codecllm_stream_info(const codecllm_stream* stream, codecllm_info* info) {
+  return guarded([&] {
+    require(stream, "stream");
+    require(info, "info");
+    const Layout& layout = stream->stream.coding.layout;
+    info->dtype = layout.dtype->name;
+    info->dimensions = layout.shape.size();
+    info->shape = layout.shape.data();
+    info->tensor_bytes = layout.tensor_bytes();
+    info->front_bytes = stream->stream.front_bytes;
+    info->data_bytes = stream->stream.data_bytes;
+    info->tile_rows = layout.tiles_down;
+    info->tiles_across = layout.tiles_across;
+    info->tile_row_bytes = layout.tile_row_bytes();
+  });
+}
+
+codecllm_status codecllm_stream_range(const codecllm_stream* stream, uint64_t first_tile_row, uint64_t tile_row_count,
+                                      uint64_t* start, uint64_t* end) {
+  return guarded([&] {
+    require(stream, "stream");
+    require(start, "start");
+    require(end, "end");
+    const Layout& layout = stream->stream.coding.layout;
+    check_tile_rows(layout, first_tile_row, tile_row_count);
+    *start = stream->stream.tile_start(first_tile_row * layout.tiles_across);
+    *end = stream->stream.tile_start((first_tile_row + tile_row_count) * layout.tiles_across);
+  });
+}
+
+codecllm_status codecllm_use_path(codecllm_path path) {
+  return guarded([&] { use_path(path); });
+}
+
+codecllm_status codecllm_stream_decode(const codecllm_stream* stream, uint64_t first_tile_row, uint64_t tile_row_count,
+                                       const void* data, size_t data_size, void* bytes, size_t size) {
+  return guarded([&] {
+    require(stream, "stream");
+    const Stream& source = stream->stream;
+    const Layout& layout = source.coding.layout;
+    check_tile_rows(layout, first_tile_row, tile_row_count);
+    const uint64_t start = source.tile_start(first_tile_row * layout.tiles_across);
+    const uint64_t end = source.tile_start((first_tile_row + tile_row_count) * layout.tiles_across);
+    check_size("data", data_size, end - start);
+    check_size("elements", size, layout.slice_bytes(first_tile_row, tile_row_count));
+    if (size > 0) require(bytes, "bytes");
+    decode_tile_rows(source, first_tile_row, tile_row_count, bytes_of(data, data_size, "data"), data_size,
+                     static_cast<uint8_t*>(bytes));
+  });
+}
+
+codecllm_status codecllm_decode(const void* stream, size_t stream_size, void* bytes, size_t size) {
+  return guarded([&] {
+    const uint8_t* const source = bytes_of(stream, stream_size, "stream");
+    const Stream opened = Stream::read(source, stream_size);
+    const Layout& layout = opened.coding.layout;
+    const uint64_t length = opened.front_bytes + opened.data_bytes;
+    if (stream_size != length)
+      throw FormatError("data", stream_size < length ? stream_size : length,
+                        text("the stream has ", stream_size, " bytes where ", length, " are declared"));
+    check_size("elements", size, layout.tensor_bytes());
+    if (size > 0) require(bytes, "bytes");
+    decode_tile_rows(opened, 0, layout.tiles_down, source + opened.front_bytes, opened.data_bytes,
+                     static_cast<uint8_t*>(bytes));
+  });
+}

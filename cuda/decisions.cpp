@@ -1,0 +1,501 @@
+// What an encoder decides.
+#include "decisions.hpp"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <optional>
+
+#include "error.hpp"
+#include "logarithm.hpp"
+
+namespace codecllm {
+
+// ------------------------------------------------------------------------------------------------------ options
+
+namespace {
+
+bool is_predicted(codecllm_mode mode) { return mode >= CODECLLM_MODE_LEFT && mode <= CODECLLM_MODE_PLANAR; }
+
+bool has_split(const Dtype& dtype, const Split& split) {
+  return std::any_of(dtype.splits, dtype.splits + dtype.split_count, [&](const Split& each) { return each == split; });
+}
+
+void check_modes(const Dtype& dtype, const EncodeOptions& options, const Split& split) {
+  for (unsigned p = 0; p < kMaxPlanes; p++) {
+    const codecllm_mode mode = options.modes[p];
+    if ((mode != CODECLLM_MODE_AUTO) != (p < split.planes))
+      throw ArgumentError(text("there must be a mode for each of ", +split.planes, " planes, or for none"));
+    if (mode < CODECLLM_MODE_AUTO || mode > CODECLLM_MODE_PAIRS)
+      throw ArgumentError(text("mode ", static_cast<int>(mode), " does not exist"));
+    if (is_predicted(mode) && split.bits[p] != 8)
+      throw ArgumentError(text("a plane of ", +split.bits[p], " bits is not predicted"));
+    if (mode == CODECLLM_MODE_PAIRS && (!is_bf16(dtype) || split.bits[0] != 8 || p > 0))
+      throw ArgumentError("PAIRS is for plane 0 of BF16 as 8 + 8");
+  }
+}
+
+}  // namespace
+
+EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* source) {
+  EncodeOptions options;
+  if (source == nullptr) return options;
+  if (source->profile != CODECLLM_SMALL && source->profile != CODECLLM_FAST) throw ArgumentError("unknown profile");
+  if (source->classes < CODECLLM_CLASSES_AUTO || source->classes > CODECLLM_CLASSES_MIXED)
+    throw ArgumentError("unknown classes");
+  options.profile = source->profile;
+  if (source->tile_rows != 0) options.tile_rows = source->tile_rows;
+  options.columns = source->columns;
+  options.classes = source->classes;
+  options.column_offsets = source->column_offsets;
+  for (unsigned p = 0; p < kMaxPlanes; p++) {
+    options.split.bits[p] = source->split[p];
+    if (source->split[p] != 0) options.split.planes = static_cast<uint8_t>(p + 1);
+    options.modes[p] = source->modes[p];
+    options.has_modes = options.has_modes || source->modes[p] != CODECLLM_MODE_AUTO;
+  }
+  if (options.split.planes > 0 && !has_split(dtype, options.split))
+    throw ArgumentError(text(dtype.name, " cannot be split so"));
+  const Split& split = options.split.planes > 0 ? options.split : dtype.splits[0];
+  if (options.has_modes) check_modes(dtype, options, split);
+  options.probability_bits = source->probability_bits;
+  const uint32_t most = max_probability_bits(*std::max_element(split.bits, split.bits + split.planes));
+  if (options.probability_bits != 0 && (options.probability_bits < kMinProbabilityBits || options.probability_bits > most))
+    throw ArgumentError(text("probability bits must be from ", kMinProbabilityBits, " to ", most));
+  return options;
+}
+
+uint32_t minimum_saving(const EncodeOptions& options) { return options.profile == CODECLLM_FAST ? 16 : 1; }
+
+std::vector<Split> splits_to_try(const Dtype& dtype, const EncodeOptions& options) {
+  if (options.split.planes > 0) return {options.split};
+  const Split& last = dtype.splits[dtype.split_count - 1];
+  if (dtype.split_count == 1 || options.profile == CODECLLM_FAST) return {last};
+  // With modes, the default split: they were checked against it.
+  if (options.has_modes) return {dtype.splits[0]};
+  return {dtype.splits, dtype.splits + dtype.split_count};
+}
+
+size_t choose_split(const std::vector<uint64_t>& costs) {
+  return costs.size() > 1 && costs[1] + costs[1] / 32 < costs[0] ? 1 : 0;
+}
+
+void apply_modes(const EncodeOptions& options, const Split& split, std::vector<uint8_t>& choices) {
+  if (!options.has_modes) return;
+  const auto choice_of = [](codecllm_mode mode) -> uint8_t {
+    switch (mode) {
+      case CODECLLM_MODE_RAW:
+        return kSurveyRaw;
+      case CODECLLM_MODE_LEFT:
+        return kLeft;
+      case CODECLLM_MODE_TOP:
+        return kTop;
+      case CODECLLM_MODE_AVG:
+        return kAvg;
+      case CODECLLM_MODE_PLANAR:
+        return kPlanar;
+      default:
+        return kNone;
+    }
+  };
+  for (size_t i = 0; i < choices.size(); i++) choices[i] = choice_of(options.modes[i % split.planes]);
+}
+
+bool wants_pairs(const Layout& layout, const Split& split, const EncodeOptions& options) {
+  if (!is_bf16(*layout.dtype) || split.bits[0] != 8 || layout.words == 0) return false;
+  return options.has_modes ? options.modes[0] == CODECLLM_MODE_PAIRS : options.profile == CODECLLM_FAST;
+}
+
+// ------------------------------------------------------------------------------------------------------- window
+
+namespace {
+
+/** Levels in a binade of BF16: four magnitudes of 16 levels. */
+constexpr int64_t kBinade = 64;
+/** Offsets must lower the variance of column levels, in squared binades and times the rows, by more than this. */
+constexpr int64_t kOffsetsWorth = 20;
+
+/** Division that rounds down, also below zero; b > 0. */
+int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0 ? 1 : 0); }
+
+/** The variance of values, about a mean that is rounded down. */
+int64_t spread(const std::vector<int64_t>& values) {
+  const int64_t count = static_cast<int64_t>(values.size());
+  const int64_t mean = floor_divide(std::accumulate(values.begin(), values.end(), int64_t{0}), count);
+  int64_t squares = 0;
+  for (const int64_t value : values) squares += (value - mean) * (value - mean);
+  return squares / count;
+}
+
+}  // namespace
+
+std::vector<uint32_t> column_levels(const Survey& survey) {
+  std::vector<uint32_t> levels(survey.column_sums.size());
+  for (size_t j = 0; j < levels.size(); j++) levels[j] = level(survey.column_sums[j], survey.column_counts[j]);
+  return levels;
+}
+
+std::vector<uint8_t> choose_offsets(const std::vector<uint32_t>& levels, uint64_t rows, int32_t wanted) {
+  if (wanted < 0) return {};
+  std::vector<uint32_t> sorted = levels;
+  std::nth_element(sorted.begin(), sorted.begin() + sorted.size() / 2, sorted.end());
+  const int64_t median = sorted[sorted.size() / 2];
+  std::vector<uint8_t> best;
+  int64_t best_spread = std::numeric_limits<int64_t>::max();
+  std::vector<uint8_t> offsets(levels.size());
+  std::vector<int64_t> left(levels.size());
+  for (int64_t phase = 0; phase < kBinade; phase += kBinade / 8) {
+    const int64_t start = median - kBinade * kBinades / 2 - phase;
+    for (size_t j = 0; j < levels.size(); j++) {
+      const int64_t binade = floor_divide(levels[j] - start, kBinade);
+      offsets[j] = static_cast<uint8_t>(std::clamp<int64_t>(binade, 0, kBinades - 1));
+      left[j] = levels[j] - kBinade * offsets[j];
+    }
+    const int64_t found = spread(left);
+    if (found < best_spread) {
+      best = offsets;
+      best_spread = found;
+    }
+  }
+  const int64_t gain = (spread({levels.begin(), levels.end()}) - best_spread) * static_cast<int64_t>(rows);
+  if (wanted == 0 && gain <= kOffsetsWorth * kBinade * kBinade) return {};
+  const uint8_t lowest = *std::min_element(best.begin(), best.end());
+  for (uint8_t& offset : best) offset = static_cast<uint8_t>(offset - lowest);
+  return best;
+}
+
+uint8_t choose_base(const std::vector<uint64_t>& exponents, const std::vector<uint8_t>& offsets) {
+  const uint32_t highest = kMaxStart - (offsets.empty() ? 0 : *std::max_element(offsets.begin(), offsets.end()));
+  uint32_t best = 0;
+  std::optional<uint64_t> best_inside;
+  for (uint32_t base = 0; base <= highest; base++) {
+    const auto first = exponents.begin() + base + kWindowShift;
+    const uint64_t inside = std::accumulate(first, first + kBinades, uint64_t{0});
+    if (!best_inside || inside > *best_inside) {
+      best = base;
+      best_inside = inside;
+    }
+  }
+  return static_cast<uint8_t>(best);
+}
+
+// --------------------------------------------------------------------------------------------------------- bins
+
+namespace {
+
+/** Smaller tensors have one class: selectors and tables would cost more than they save. */
+constexpr uint64_t kClassesFromWords = 1 << 14;
+
+/** Puts each value into one of `bins` bins of about equally many, in order; equal values share a bin. */
+template <class Level>
+std::vector<uint8_t> quantile_bins(const std::vector<Level>& levels, uint64_t bins) {
+  std::vector<uint64_t> counts(kLevels);
+  for (const Level value : levels) counts[value]++;
+  std::vector<uint8_t> bin_of(kLevels);
+  uint64_t before = 0;
+  for (uint32_t value = 0; value < kLevels; value++) {
+    if (counts[value] == 0) continue;
+    bin_of[value] = static_cast<uint8_t>(bins * (before + counts[value] / 2) / levels.size());
+    before += counts[value];
+  }
+  std::vector<uint8_t> result(levels.size());
+  for (size_t i = 0; i < levels.size(); i++) result[i] = bin_of[levels[i]];
+  return result;
+}
+
+}  // namespace
+
+Bins choose_bins(const Layout& layout, const std::vector<uint16_t>& row_levels, const std::vector<uint32_t>& levels,
+                 const PairCoding* pairs, codecllm_classes wanted) {
+  Bins bins;
+  if (layout.words == 0 || wanted == CODECLLM_CLASSES_NONE ||
+      (wanted == CODECLLM_CLASSES_AUTO && layout.words < kClassesFromWords))
+    return bins;
+  bins.rows = quantile_bins(row_levels, kRowBins);
+  if (pairs == nullptr) {
+    bins.columns = quantile_bins(levels, kColumnBins);
+    return bins;
+  }
+  // The two columns of a pair side by side: quarters of what is left of their levels, 4 x 4 bins.
+  std::vector<uint32_t> left(levels.size());
+  for (size_t j = 0; j < levels.size(); j++) {
+    const int64_t offset = pairs->offsets.empty() ? 0 : pairs->offsets[j];
+    const int64_t value = levels[j] - kBinade * offset + kBinade * kBinades;
+    left[j] = static_cast<uint32_t>(std::max<int64_t>(0, value) % kLevels);
+  }
+  const std::vector<uint8_t> quarters = quantile_bins(left, 4);
+  bins.columns.resize((layout.columns + 1) / 2);
+  for (size_t q = 0; q < bins.columns.size(); q++) {
+    const size_t right = std::min(2 * q + 1, quarters.size() - 1);
+    bins.columns[q] = static_cast<uint8_t>(4 * quarters[2 * q] + quarters[right]);
+  }
+  return bins;
+}
+
+// ------------------------------------------------------------------------------------------------------ classes
+
+namespace {
+
+using Histogram = std::vector<uint64_t>;
+
+/** Adds joint counts up: those of a bin go to the histogram that `index_of(row bin, column bin)` names. */
+template <class IndexOf>
+std::vector<Histogram> add_up(const JointCounts& joint, size_t histograms, IndexOf index_of) {
+  std::vector<Histogram> sums(histograms, Histogram(joint.symbols.size()));
+  std::vector<uint64_t*> sum_of(joint.bins);
+  for (uint32_t bin = 0; bin < joint.bins; bin++)
+    sum_of[bin] = sums[index_of(bin / kColumnBins, bin % kColumnBins)].data();
+  const uint64_t* from = joint.counts.data();
+  for (size_t i = 0; i < joint.symbols.size(); i++)
+    for (uint32_t bin = 0; bin < joint.bins; bin++) sum_of[bin][i] += *from++;
+  return sums;
+}
+
+/** What the counted symbols cost at their entropy, in units. */
+uint64_t entropy_cost(const Histogram& counts) {
+  uint64_t total = 0;
+  uint64_t sum = 0;
+  for (const uint64_t count : counts) {
+    total += count;
+    sum += xlog2x(count);
+  }
+  return xlog2x(total) - sum;
+}
+
+struct Group {
+  std::vector<uint32_t> bins;
+  Histogram counts;
+  uint64_t total;
+  int64_t cost;
+
+  Group(std::vector<uint32_t> bins, Histogram counts)
+      : bins(std::move(bins)),
+        counts(std::move(counts)),
+        total(std::accumulate(this->counts.begin(), this->counts.end(), uint64_t{0})),
+        cost(static_cast<int64_t>(entropy_cost(this->counts))) {}
+};
+
+/** What the union of two groups costs more than they do apart. */
+int64_t increase(const Group& a, const Group& b) {
+  uint64_t sum = 0;
+  for (size_t s = 0; s < a.counts.size(); s++) sum += xlog2x(a.counts[s] + b.counts[s]);
+  return static_cast<int64_t>(xlog2x(a.total + b.total) - sum) - a.cost - b.cost;
+}
+
+/** The class of each bin if there are 2, and if there are 4. */
+struct JoinedBins {
+  std::vector<uint8_t> two;
+  std::vector<uint8_t> four;
+};
+
+/**
+ * Joins bins, each time the two whose union costs least more than they do apart. Classes are numbered in the order of
+ * their first bin; empty bins are in class 0.
+ */
+JoinedBins join_bins(const std::vector<Histogram>& histograms) {
+  std::vector<Group> groups;
+  for (uint32_t bin = 0; bin < histograms.size(); bin++) {
+    Group group({bin}, histograms[bin]);
+    if (group.total > 0) groups.push_back(std::move(group));
+  }
+  // increases[b][a], a < b
+  std::vector<std::vector<int64_t>> increases(groups.size());
+  for (size_t b = 0; b < groups.size(); b++)
+    for (size_t a = 0; a < b; a++) increases[b].push_back(increase(groups[a], groups[b]));
+  const auto join_to = [&](size_t target) {
+    while (groups.size() > target) {
+      size_t first = 0;
+      size_t second = 1;
+      for (size_t a = 0; a < groups.size(); a++)
+        for (size_t b = a + 1; b < groups.size(); b++)
+          if (increases[b][a] < increases[second][first]) {
+            first = a;
+            second = b;
+          }
+      std::vector<uint32_t> bins = groups[first].bins;
+      bins.insert(bins.end(), groups[second].bins.begin(), groups[second].bins.end());
+      Histogram counts = groups[first].counts;
+      for (size_t s = 0; s < counts.size(); s++) counts[s] += groups[second].counts[s];
+      groups[first] = Group(std::move(bins), std::move(counts));
+      groups.erase(groups.begin() + second);
+      increases.erase(increases.begin() + second);
+      for (auto& row : increases)
+        if (row.size() > second) row.erase(row.begin() + second);
+      for (size_t a = 0; a < first; a++) increases[first][a] = increase(groups[a], groups[first]);
+      for (size_t b = first + 1; b < groups.size(); b++) increases[b][first] = increase(groups[first], groups[b]);
+    }
+    std::vector<uint8_t> classes(histograms.size());
+    for (size_t index = 0; index < groups.size(); index++)
+      for (const uint32_t bin : groups[index].bins) classes[bin] = static_cast<uint8_t>(index);
+    return classes;
+  };
+  JoinedBins joined;
+  joined.four = join_to(4);
+  joined.two = join_to(2);
+  return joined;
+}
+
+/** A way to tell classes apart: the class bits of each row bin and column bin; empty if all are 0. */
+struct ClassMap {
+  uint32_t classes = 1;
+  std::vector<uint8_t> rows;
+  std::vector<uint8_t> columns;
+
+  uint32_t class_of(uint32_t row, uint32_t column) const {
+    return (rows.empty() ? 0u : rows[row]) | (columns.empty() ? 0u : columns[column]);
+  }
+};
+
+/** The ways to tell classes apart that are worth pricing. */
+std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted) {
+  if (joint.bins == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
+  const JoinedBins rows = join_bins(add_up(joint, kRowBins, [](uint32_t row, uint32_t) { return row; }));
+  const JoinedBins columns = join_bins(add_up(joint, kColumnBins, [](uint32_t, uint32_t column) { return column; }));
+  std::vector<uint8_t> second_bits = columns.two;
+  for (uint8_t& bit : second_bits) bit = static_cast<uint8_t>(2 * bit);
+  // In the order of codecllm_classes, from CODECLLM_CLASSES_NONE.
+  std::vector<ClassMap> all = {{1, {}, {}},        {2, rows.two, {}},      {2, {}, columns.two},
+                               {4, rows.four, {}}, {4, {}, columns.four}, {4, rows.two, second_bits}};
+  if (wanted == CODECLLM_CLASSES_AUTO) return all;
+  return {all[wanted - CODECLLM_CLASSES_NONE]};
+}
+
+// ------------------------------------------------------------------------------------------------------- tables
+
+/** Tables for some classes of counts, and what they cost together with what they code, in units. */
+struct PricedTables {
+  TableSet tables;
+  uint64_t cost = 0;
+};
+
+bool is_empty(const Histogram& histogram) {
+  return std::all_of(histogram.begin(), histogram.end(), [](uint64_t count) { return count == 0; });
+}
+
+/** @param counts of `symbols`, for each class; not all of them empty */
+std::optional<PricedTables> price_tables(const std::vector<uint32_t>& symbols, const std::vector<Histogram>& counts,
+                                         uint32_t symbol_bits, uint32_t probability_bits, uint32_t outlier_bits) {
+  PricedTables priced;
+  priced.tables.count = static_cast<uint32_t>(counts.size());
+  priced.tables.symbol_bits = symbol_bits;
+  priced.tables.probability_bits = probability_bits;
+  priced.tables.frequencies.resize(counts.size() << symbol_bits);
+  const Histogram& filled = *std::find_if_not(counts.begin(), counts.end(), is_empty);
+  for (size_t index = 0; index < counts.size(); index++) {
+    uint16_t* const frequencies = priced.tables.frequencies.data() + (index << symbol_bits);
+    // An empty class copies the first that is not.
+    const Histogram& source = is_empty(counts[index]) ? filled : counts[index];
+    if (!normalise(symbols, source, probability_bits, outlier_bits > 0, frequencies)) return std::nullopt;
+    priced.cost += table_bits(symbol_bits, frequencies) * kBit +
+                   coding_cost(symbols, counts[index], frequencies, probability_bits, outlier_bits);
+  }
+  return priced;
+}
+
+/** What has to be coded: a plane, or pairs. */
+struct Job {
+  /** kMaxPlanes stands for pairs. */
+  unsigned plane;
+  uint32_t bits;
+  JointCounts joint;
+
+  bool is_pairs() const { return plane == kMaxPlanes; }
+};
+
+/** The best tables for a job, and the classes that they are for. */
+struct Candidate {
+  PricedTables priced;
+  std::vector<Histogram> counts;
+  const ClassMap* map;
+  /** Selectors included. */
+  uint64_t total;
+};
+
+}  // namespace
+
+Coding choose_tables(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices,
+                     const PairCoding* window, const Bins& bins, const SymbolCount& counts,
+                     const EncodeOptions& options) {
+  Coding coding;
+  coding.layout = layout;
+  coding.split = split;
+  // The leading one first: PAIRS, if any, before plane 0's other tiles.
+  std::vector<Job> jobs;
+  const auto add_job = [&](unsigned plane, uint32_t bits) {
+    JointCounts joint = counts.joint(plane);
+    if (!joint.symbols.empty()) jobs.push_back({plane, bits, std::move(joint)});
+  };
+  add_job(kMaxPlanes, kPairBits);
+  for (unsigned p = 0; p < split.planes; p++) add_job(p, split.bits[p]);
+  if (jobs.empty()) return coding;
+
+  const bool uses_pairs = jobs[0].is_pairs();
+  const uint64_t selector_columns = window == nullptr ? layout.columns : (layout.columns + 1) / 2;
+  const auto full_table = [&](uint32_t bits) {
+    return 1u << (options.probability_bits != 0 ? options.probability_bits : max_probability_bits(bits));
+  };
+  // Outliers need a plane 0 without prediction.
+  bool predicted = false;
+  for (size_t i = 0; i < choices.size(); i += split.planes)
+    predicted = predicted || (choices[i] != kNone && choices[i] != kSurveyRaw);
+  ClassMap map;
+  uint32_t slots = kMaxSlots;
+  for (size_t job = 0; job < jobs.size(); job++) {
+    const auto& [plane, bits, joint] = jobs[job];
+    const bool is_pairs = jobs[job].is_pairs();
+    uint32_t reserved = 0;
+    for (size_t later = job + 1; later < jobs.size(); later++) reserved += full_table(jobs[later].bits);
+    const bool may_list = is_pairs || (plane == 0 && !predicted);
+    const uint32_t outlier_bits = may_list ? 8 * outlier_bytes(*layout.dtype) : 0;
+    std::vector<ClassMap> maps = {ClassMap{}};
+    if (job == 0)
+      maps = class_maps(joint, options.classes);
+    else if (map.classes > 1 && !(plane == 0 && uses_pairs))  // beside pairs, plane 0 has one table
+      maps.push_back(map);
+    std::optional<Candidate> best;
+    for (const ClassMap& candidate : maps) {
+      const auto class_of = [&](uint32_t row, uint32_t column) { return candidate.class_of(row, column); };
+      std::vector<Histogram> class_counts = add_up(joint, candidate.classes, class_of);
+      uint32_t finest = options.probability_bits;
+      if (finest == 0)
+        for (finest = max_probability_bits(bits); candidate.classes << finest > slots - reserved;) finest--;
+      std::optional<PricedTables> priced = price_tables(joint.symbols, class_counts, bits, finest, outlier_bits);
+      if (!priced) continue;
+      uint64_t selectors = 0;
+      if (job == 0) {
+        const uint64_t selected = (candidate.rows.empty() ? 0 : layout.rows) + (candidate.columns.empty() ? 0 : selector_columns);
+        selectors = selected * (bit_length(candidate.classes) - 1);
+      }
+      const uint64_t total = priced->cost + selectors * kBit;
+      if (!best || total < best->total) best = Candidate{std::move(*priced), std::move(class_counts), &candidate, total};
+    }
+    const uint64_t count = std::accumulate(joint.counts.begin(), joint.counts.end(), uint64_t{0});
+    if (!best || (!options.has_modes && !is_pairs && best->total >= count * bits * kBit)) continue;
+    // Coarser tables, if they are cheaper: a small tensor pays for every bit of its tables.
+    PricedTables chosen = std::move(best->priced);
+    if (options.probability_bits == 0)
+      for (uint32_t coarser = chosen.tables.probability_bits; coarser-- > kMinProbabilityBits;) {
+        std::optional<PricedTables> priced = price_tables(joint.symbols, best->counts, bits, coarser, outlier_bits);
+        if (priced && priced->cost < chosen.cost) chosen = std::move(*priced);
+      }
+    slots -= chosen.tables.count << chosen.tables.probability_bits;
+    if (job == 0) map = *best->map;
+    (is_pairs ? coding.pairs.tables : coding.tables[plane]) = std::move(chosen.tables);
+  }
+
+  if (!coding.pairs.tables.empty()) {
+    coding.pairs.base = window->base;
+    coding.pairs.offsets = window->offsets;
+  }
+  coding.classes = map.classes;
+  if (!map.rows.empty())
+    for (const uint8_t bin : bins.rows) coding.row_selectors.push_back(map.rows[bin]);
+  if (!map.columns.empty()) {
+    for (const uint8_t bin : bins.columns) coding.column_selectors.push_back(map.columns[bin]);
+    // Bins of pairs where no tile is coded in pairs: selectors are of columns then, and those without one are 0.
+    if (coding.pairs.tables.empty()) coding.column_selectors.resize(layout.columns);
+  }
+  return coding;
+}
+
+}  // namespace codecllm

@@ -1,0 +1,251 @@
+// A stand-in for the CUDA runtime that runs kernels on the CPU, to test them where there is no GPU.
+//
+// Each thread of a block is a fiber; blocks run one after another. A fiber runs until it calls a function of its warp
+// (ballot, shuffle, syncwarp) or of its block (syncthreads), and goes on when all others have come there. Device memory
+// is host memory, so that the sanitizers of a C++ compiler see every access. Only what the decoder uses is here.
+#pragma once
+
+#include <ucontext.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#define __device__
+#define __global__
+#define __forceinline__ inline
+#define __grid_constant__
+#define __launch_bounds__(...)
+
+struct uint2 {
+  uint32_t x, y;
+};
+struct alignas(16) uint4 {
+  uint32_t x, y, z, w;
+};
+struct dim3 {
+  dim3(uint32_t x_ = 1, uint32_t y_ = 1, uint32_t z_ = 1) : x(x_), y(y_), z(z_) {}
+  uint32_t x, y, z;
+};
+
+inline uint2 make_uint2(uint32_t x, uint32_t y) { return {x, y}; }
+inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
+using std::min;
+
+namespace emulation {
+
+constexpr uint32_t kWarp = 32;
+constexpr size_t kStackBytes = 256 << 10;
+
+/** Where threads meet, all of a warp or all of a block. */
+struct Meeting {
+  uint32_t arrived = 0;
+  uint32_t generation = 0;
+  /** What each thread brought, for this meeting and the next, which some may reach before others have left this one. */
+  uint64_t values[2][kWarp] = {};
+};
+
+struct Fiber {
+  ucontext_t context;
+  std::vector<uint8_t> stack;
+  bool finished = false;
+};
+
+struct Block {
+  dim3 index;
+  dim3 size;
+  uint8_t* shared = nullptr;
+  std::vector<Fiber> fibers;
+  std::vector<Meeting> warps;
+  Meeting all;
+  ucontext_t scheduler;
+  void (*run)(void*) = nullptr;
+  void* argument = nullptr;
+};
+
+inline Block block;
+inline dim3 thread;
+
+inline void pause() { swapcontext(&block.fibers[thread.x].context, &block.scheduler); }
+
+inline void meet(Meeting& meeting, uint32_t count) {
+  const uint32_t generation = meeting.generation;
+  if (++meeting.arrived == count) {
+    meeting.arrived = 0;
+    meeting.generation++;
+    return;
+  }
+  while (meeting.generation == generation) pause();
+}
+
+/** Brings a value to the warp; returns what each lane brought. */
+inline const uint64_t* exchange(uint64_t value) {
+  Meeting& warp = block.warps[thread.x / kWarp];
+  uint64_t* const values = warp.values[warp.generation % 2];
+  values[thread.x % kWarp] = value;
+  meet(warp, kWarp);
+  return values;
+}
+
+inline void fiber_main() {
+  block.run(block.argument);
+  block.fibers[thread.x].finished = true;
+  pause();
+}
+
+inline void run_block() {
+  for (uint32_t i = 0; i < block.size.x; i++) {
+    Fiber& fiber = block.fibers[i];
+    fiber.finished = false;
+    fiber.stack.resize(kStackBytes);
+    getcontext(&fiber.context);
+    fiber.context.uc_stack.ss_sp = fiber.stack.data();
+    fiber.context.uc_stack.ss_size = fiber.stack.size();
+    fiber.context.uc_link = nullptr;
+    makecontext(&fiber.context, fiber_main, 0);
+  }
+  for (bool running = true; running;) {
+    running = false;
+    for (uint32_t i = 0; i < block.size.x; i++) {
+      if (block.fibers[i].finished) continue;
+      running = true;
+      thread.x = i;
+      swapcontext(&block.scheduler, &block.fibers[i].context);
+    }
+  }
+}
+
+}  // namespace emulation
+
+#define threadIdx (emulation::thread)
+#define blockIdx (emulation::block.index)
+#define blockDim (emulation::block.size)
+#define CODECLLM_SHARED_MEMORY(name) uint8_t* const name = emulation::block.shared
+
+inline void __syncwarp() { emulation::exchange(0); }
+inline void __syncthreads() { emulation::meet(emulation::block.all, emulation::block.size.x); }
+inline unsigned __ballot_sync(unsigned, bool predicate) {
+  const uint64_t* const values = emulation::exchange(predicate);
+  unsigned ballot = 0;
+  for (unsigned lane = 0; lane < 32; lane++) ballot |= static_cast<unsigned>(values[lane]) << lane;
+  return ballot;
+}
+inline bool __any_sync(unsigned mask, bool predicate) { return __ballot_sync(mask, predicate) != 0; }
+inline bool __all_sync(unsigned mask, bool predicate) { return __ballot_sync(mask, predicate) == 0xffffffff; }
+template <class Value>
+Value __shfl_xor_sync(unsigned, Value value, uint32_t distance) {
+  return static_cast<Value>(emulation::exchange(value)[(emulation::thread.x % 32) ^ distance]);
+}
+template <class Value>
+Value __shfl_up_sync(unsigned, Value value, uint32_t distance) {
+  const uint32_t lane = emulation::thread.x % 32;
+  return static_cast<Value>(emulation::exchange(value)[lane >= distance ? lane - distance : lane]);
+}
+inline uint32_t __popc(uint32_t value) { return static_cast<uint32_t>(__builtin_popcount(value)); }
+inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t selector) {
+  const uint64_t bytes = a | uint64_t{b} << 32;
+  uint32_t result = 0;
+  for (int i = 0; i < 4; i++) result |= static_cast<uint32_t>((bytes >> (((selector >> (4 * i)) & 7) * 8)) & 0xff) << (8 * i);
+  return result;
+}
+inline uint32_t __funnelshift_r(uint32_t low, uint32_t high, uint32_t shift) {
+  return static_cast<uint32_t>((low | uint64_t{high} << 32) >> (shift & 31));
+}
+template <class Value>
+Value __ldg(const Value* address) {
+  return *address;
+}
+inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
+  const unsigned long long old = *address;
+  *address = std::min(old, value);
+  return old;
+}
+
+// ------------------------------------------------------------------------------------------------------- runtime
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorNoDevice = 100 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0 };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
+constexpr unsigned cudaStreamNonBlocking = 1;
+constexpr unsigned cudaEventDisableTiming = 2;
+using cudaStream_t = struct EmulatedStream*;
+using cudaEvent_t = struct EmulatedEvent*;
+
+struct cudaDeviceProp {
+  char name[256];
+};
+
+inline const char* cudaGetErrorString(cudaError_t) { return "out of memory"; }
+inline cudaError_t cudaGetLastError() { return cudaSuccess; }
+inline cudaError_t cudaGetDeviceCount(int* count) { return *count = 1, cudaSuccess; }
+inline cudaError_t cudaGetDevice(int* device) { return *device = 0, cudaSuccess; }
+inline cudaError_t cudaSetDevice(int) { return cudaSuccess; }
+inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  std::strcpy(properties->name, "emulated");
+  return cudaSuccess;
+}
+inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 0, cudaSuccess; }
+inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 0, cudaSuccess; }
+inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
+inline cudaError_t cudaMalloc(void** memory, size_t size) {
+  *memory = std::aligned_alloc(256, (size + 255) / 256 * 256);
+  return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+}
+inline cudaError_t cudaFree(void* memory) { return std::free(memory), cudaSuccess; }
+inline cudaError_t cudaMallocAsync(void** memory, size_t size, cudaStream_t) { return cudaMalloc(memory, size); }
+inline cudaError_t cudaFreeAsync(void* memory, cudaStream_t) { return cudaFree(memory); }
+inline cudaError_t cudaMemcpy(void* to, const void* from, size_t size, cudaMemcpyKind) {
+  return std::memcpy(to, from, size), cudaSuccess;
+}
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind kind, cudaStream_t) {
+  return cudaMemcpy(to, from, size, kind);
+}
+inline cudaError_t cudaMemset(void* to, int value, size_t size) { return std::memset(to, value, size), cudaSuccess; }
+inline cudaError_t cudaMemsetAsync(void* to, int value, size_t size, cudaStream_t) { return cudaMemset(to, value, size); }
+inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = nullptr, cudaSuccess; }
+inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
+  return *status = cudaStreamCaptureStatusNone, cudaSuccess;
+}
+inline cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { return *event = nullptr, cudaSuccess; }
+inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
+inline cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+template <class Kernel>
+cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
+  return cudaSuccess;
+}
+
+template <class Argument>
+cudaError_t cudaLaunchKernel(void (*kernel)(Argument), dim3 grid, dim3 size, void** arguments, size_t shared_bytes,
+                             cudaStream_t) {
+  struct Call {
+    void (*kernel)(Argument);
+    const Argument* argument;
+  } call = {kernel, static_cast<const Argument*>(arguments[0])};
+  emulation::Block& block = emulation::block;
+  block.size = size;
+  if (block.fibers.size() < size.x) block.fibers.resize(size.x);
+  block.argument = &call;
+  block.run = [](void* opaque) {
+    const Call& made = *static_cast<Call*>(opaque);
+    made.kernel(*made.argument);
+  };
+  for (uint32_t index = 0; index < grid.x; index++) {
+    block.index = dim3(index);
+    block.warps.assign(size.x / emulation::kWarp, {});
+    block.all = {};
+    // As long as the block lives, so that the sanitizers see what lies outside.
+    const std::unique_ptr<uint8_t, void (*)(void*)> shared(
+        static_cast<uint8_t*>(std::aligned_alloc(1024, (shared_bytes + 1023) / 1024 * 1024)), std::free);
+    block.shared = shared.get();
+    emulation::run_block();
+  }
+  return cudaSuccess;
+}

@@ -1,0 +1,555 @@
+// The GPU decoder behind the C interface: fronts become plans, plans become launches.
+//
+// A plan sorts the tiles of all its tensors by the kernel that decodes them (gpu_plan.hpp says which there are), when
+// it is opened. Decoding it is then one launch for each kernel that has tiles: mostly one.
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "codecllm.h"
+#include "gpu_any.cuh"
+#include "gpu_fast.cuh"
+#include "gpu_runtime.hpp"
+#include "interface.hpp"
+#include "stream.hpp"
+
+using namespace codecllm;
+
+namespace {
+
+using Kernel = void (*)(GpuArguments);
+
+constexpr uint64_t kMemoryAlignment = 256;
+/** A full tile may be read to its end where only a part of its columns or rows exists. */
+constexpr uint64_t kSelectorSlack = 256;
+
+void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  // Otherwise the next call would report it again.
+  cudaGetLastError();
+  throw Error(error == cudaErrorMemoryAllocation ? CODECLLM_OUT_OF_MEMORY : CODECLLM_CUDA_ERROR,
+              text(what, ": ", cudaGetErrorString(error)));
+}
+
+uint64_t round_up(uint64_t size, uint64_t unit) { return (size + unit - 1) / unit * unit; }
+
+/** Makes a device the current one, for as long as this lives. */
+class DeviceScope {
+ public:
+  explicit DeviceScope(int device) {
+    check(cudaGetDevice(&before_), "cudaGetDevice");
+    if (before_ != device) check(cudaSetDevice(device), "cudaSetDevice");
+    changed_ = before_ != device;
+  }
+  ~DeviceScope() {
+    if (changed_) cudaSetDevice(before_);
+  }
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+};
+
+template <class Rows, bool kRowClasses>
+Kernel fast(bool verify) {
+  return verify ? fast_kernel<Rows, kRowClasses, true> : fast_kernel<Rows, kRowClasses, false>;
+}
+
+Kernel kernel_of(uint32_t kind, bool row_classes, bool verify) {
+  switch (kind) {
+    case kKernelPairs:
+      return row_classes ? fast<HalfRows<true>, true>(verify) : fast<HalfRows<true>, false>(verify);
+    case kKernelBytePair:
+      return row_classes ? fast<HalfRows<false>, true>(verify) : fast<HalfRows<false>, false>(verify);
+    case kKernelTenSix:
+      return row_classes ? fast<TenSixRows, true>(verify) : fast<TenSixRows, false>(verify);
+    case kKernelByte:
+      return row_classes ? fast<ByteRows, true>(verify) : fast<ByteRows, false>(verify);
+    case kKernelFour:
+      return row_classes ? fast<FourRows, true>(verify) : fast<FourRows, false>(verify);
+    case kKernelAnyByte:
+      return any_kernel<uint8_t, 1, 8, 8>;
+    case kKernelAnyHalf:
+      return any_kernel<uint16_t, 2, 8, 8>;
+    case kKernelAnyTenSix:
+      return any_kernel<uint16_t, 2, 10, 6>;
+    default:
+      return any_kernel<uint32_t, 4, 8, 8>;
+  }
+}
+
+bool is_fast(uint32_t kind) { return kind < kFastKernels; }
+
+/** The kernel that decodes every tile of a tensor. */
+uint32_t any_kernel_of(const Split& split) {
+  if (split.planes == 1) return kKernelAnyByte;
+  if (split.planes == 4) return kKernelAnyFour;
+  return split.bits[0] == 10 ? kKernelAnyTenSix : kKernelAnyHalf;
+}
+
+/** The kernel for one tile of a tensor. */
+uint32_t kernel_for(const Layout& layout, const Split& split, const Tile& tile, const TilePlane* planes) {
+  const uint32_t any = any_kernel_of(split);
+  const bool is_regular = tile.width == kTileColumns && layout.columns % kLaneColumns == 0 && tile.height % 4 == 0 &&
+                          (tile.row + tile.height) * layout.columns <= layout.words;
+  const bool first_is_plain = planes[0].mode == kRans && planes[0].predictor == kNone;
+  if (!is_regular) return any;
+  switch (any) {
+    case kKernelAnyByte:
+      return planes[0].mode == kRans ? kKernelByte : any;
+    case kKernelAnyTenSix:
+      return first_is_plain && planes[1].mode == kRaw ? kKernelTenSix : any;
+    case kKernelAnyHalf:
+      if (planes[1].mode != kRaw) return any;
+      return planes[0].mode == kPairs ? kKernelPairs : first_is_plain ? kKernelBytePair : any;
+    default:
+      if (!first_is_plain) return any;
+      for (unsigned p = 1; p < split.planes; p++)
+        if (is_coded(planes[p].mode)) return any;
+      return kKernelFour;
+  }
+}
+
+/** The tiles of one kernel, as lists that become part of the plan's memory. */
+struct TileList {
+  std::vector<GpuWork> works;
+  std::vector<uint32_t> tiles;
+
+  void add(uint32_t tensor, uint32_t tile, uint32_t warps) {
+    if (works.empty() || works.back().tensor != tensor || works.back().count == warps)
+      works.push_back({tensor, 0, tiles.size()});
+    works.back().count++;
+    tiles.push_back(tile);
+  }
+};
+
+struct Launch {
+  uint32_t kind;
+  bool row_classes;
+  uint32_t works;
+  uint32_t shared_bytes;
+  /** Where its lists begin in the plan's memory. */
+  uint64_t works_at;
+  uint64_t tiles_at;
+};
+
+/** Where everything lies in a plan's memory, which begins with the word of the bad tile. */
+struct MemoryMap {
+  uint64_t tensors_at;
+  uint64_t buffers_at;
+  uint64_t size;
+};
+
+/** A plan's memory as the host lays it out; pointers in it are offsets until they are moved to where it will be. */
+class Image {
+ public:
+  /** Room for `size` bytes, zero, which begin at a multiple of 256. @returns their offset */
+  uint64_t reserve(uint64_t size) {
+    const uint64_t at = round_up(bytes_.size(), kMemoryAlignment);
+    bytes_.resize(at + size);
+    return at;
+  }
+
+  template <class Value>
+  uint64_t add(const Value* values, uint64_t count, uint64_t slack = 0) {
+    const uint64_t at = reserve((count + slack) * sizeof(Value));
+    std::copy(values, values + count, reinterpret_cast<Value*>(bytes_.data() + at));
+    return at;
+  }
+
+  template <class Value>
+  uint64_t add(const std::vector<Value>& values, uint64_t slack = 0) {
+    return add(values.data(), values.size(), slack);
+  }
+
+  uint8_t* at(uint64_t offset) { return bytes_.data() + offset; }
+  const std::vector<uint8_t>& bytes() const { return bytes_; }
+
+ private:
+  std::vector<uint8_t> bytes_;
+};
+
+/** An offset in the plan's memory as a pointer; `moved` makes it a real one. */
+template <class Value>
+const Value* placed(uint64_t offset) {
+  return reinterpret_cast<const Value*>(offset);
+}
+
+template <class Value>
+void move_pointer(const Value*& pointer, const uint8_t* base) {
+  if (pointer != nullptr) pointer = reinterpret_cast<const Value*>(base + reinterpret_cast<uintptr_t>(pointer));
+}
+
+/** The tables of the kernels (GpuTables) from those of the host, whose fields depend on N. */
+GpuTables place_tables(Image& image, const TableSet& set, const std::vector<uint32_t>& host_slots) {
+  GpuTables tables = {nullptr, set.count, set.probability_bits};
+  if (set.empty()) return tables;
+  const uint32_t bits = set.symbol_bits == 10 ? Slot<10>::kBits : Slot<8>::kBits;
+  const uint32_t shift = set.symbol_bits == 10 ? Slot<10>::kOffsetShift : Slot<8>::kOffsetShift;
+  const uint32_t offset_mask = (1u << set.probability_bits) - 1;
+  std::vector<uint32_t> slots(host_slots.size());
+  for (size_t i = 0; i < slots.size(); i++) {
+    const uint32_t symbol = host_slots[i] & ((1u << set.symbol_bits) - 1);
+    const uint32_t offset = (host_slots[i] >> set.symbol_bits) & offset_mask;
+    const uint32_t frequency = host_slots[i] >> (set.symbol_bits + set.probability_bits);
+    slots[i] = frequency << (32 - bits) | offset << shift | symbol;
+  }
+  tables.slots = placed<uint32_t>(image.add(slots));
+  return tables;
+}
+
+GpuTensor place_tensor(Image& image, const Stream& stream) {
+  const Coding& coding = stream.coding;
+  const Layout& layout = coding.layout;
+  const bool has_pairs = !coding.pairs.tables.empty();
+  GpuTensor tensor = {};
+  tensor.words = layout.words;
+  tensor.rows = layout.rows;
+  tensor.columns = layout.columns;
+  tensor.tile_rows = layout.tile_rows;
+  tensor.tiles_across = static_cast<uint32_t>(layout.tiles_across);
+  tensor.zero_symbol = zero_symbol(*layout.dtype);
+  tensor.flip = layout.dtype->kind == Kind::Signed ? 0x80808080 : 0;
+  tensor.rotate = layout.dtype->kind == Kind::Float ? 1 : 0;
+  tensor.metadata = placed<uint32_t>(image.add(stream.metadata));
+  if (!coding.row_selectors.empty())
+    tensor.row_selectors = placed<uint8_t>(image.add(coding.row_selectors, kSelectorSlack));
+  if (!coding.column_selectors.empty()) {
+    std::vector<uint8_t> selectors(layout.columns);
+    for (uint32_t j = 0; j < layout.columns; j++) selectors[j] = coding.column_selectors[has_pairs ? j / 2 : j];
+    tensor.column_selectors = placed<uint8_t>(image.add(selectors, kSelectorSlack));
+  }
+  if (has_pairs) {
+    std::vector<uint8_t> starts(layout.columns, coding.pairs.base);
+    for (size_t j = 0; j < coding.pairs.offsets.size(); j++)
+      starts[j] = static_cast<uint8_t>(starts[j] + coding.pairs.offsets[j]);
+    tensor.window_starts = placed<uint8_t>(image.add(starts, kSelectorSlack));
+  }
+  for (unsigned p = 0; p < coding.split.planes; p++) {
+    tensor.fields[p] = field_of(*layout.dtype, coding.split, p);
+    tensor.tables[p] = place_tables(image, coding.tables[p], stream.slots[p]);
+  }
+  tensor.pairs = place_tables(image, coding.pairs.tables, stream.pair_slots);
+  return tensor;
+}
+
+void move_tensor(GpuTensor& tensor, const uint8_t* base) {
+  move_pointer(tensor.metadata, base);
+  move_pointer(tensor.row_selectors, base);
+  move_pointer(tensor.column_selectors, base);
+  move_pointer(tensor.window_starts, base);
+  for (GpuTables& tables : tensor.tables) move_pointer(tables.slots, base);
+  move_pointer(tensor.pairs.slots, base);
+}
+
+/** What a plan knows on the host, and the image of its memory. */
+struct Blueprint {
+  Image image;
+  std::vector<GpuTensor> tensors;
+  std::vector<Launch> launches;
+  std::vector<uint64_t> data_bytes;
+  std::vector<uint64_t> tensor_bytes;
+  MemoryMap map;
+};
+
+/** Adds the lists of one kernel, in launches that share what can be shared. */
+Launch place_launch(Image& image, const std::vector<GpuTensor>& tensors, uint32_t kind, bool row_classes,
+                    const TileList& list) {
+  Launch launch = {kind, row_classes, static_cast<uint32_t>(list.works.size()), 0, image.add(list.works),
+                   image.add(list.tiles)};
+  if (list.works.size() >= 1u << 31) throw ArgumentError("a plan of too many tiles");
+  if (is_fast(kind)) {
+    for (const GpuWork& work : list.works) {
+      const GpuTensor& tensor = tensors[work.tensor];
+      launch.shared_bytes = std::max(
+          launch.shared_bytes, fast_shared_bytes(kind == kKernelPairs ? tensor.pairs : tensor.tables[0]));
+    }
+  } else {
+    launch.shared_bytes = any_shared_bytes(kind == kKernelAnyFour ? 4 : kind == kKernelAnyByte ? 1 : 2);
+  }
+  return launch;
+}
+
+Blueprint draw(const codecllm_gpu_tensor* tensors, size_t count) {
+  if (count > 0) require(tensors, "tensors");
+  if (count >= 1u << 31) throw ArgumentError(text(count, " tensors"));
+  Blueprint plan;
+  plan.image.reserve(sizeof(unsigned long long));
+  TileList lists[kGpuKernels][2];
+  for (size_t t = 0; t < count; t++) {
+    require(tensors[t].front, "front");
+    const Stream stream = [&] {
+      try {
+        return Stream::read(static_cast<const uint8_t*>(tensors[t].front), tensors[t].front_size);
+      } catch (const Error& error) {
+        throw Error(error.status, text("tensor ", t, ": ", error.what()));
+      }
+    }();
+    const Layout& layout = stream.coding.layout;
+    if (layout.tile_count >= 1ull << 32) throw ArgumentError(text("tensor ", t, " has ", layout.tile_count, " tiles"));
+    plan.tensors.push_back(place_tensor(plan.image, stream));
+    plan.data_bytes.push_back(stream.data_bytes);
+    plan.tensor_bytes.push_back(layout.tensor_bytes());
+    const GpuTensor& tensor = plan.tensors.back();
+    for (uint64_t index = 0; index < layout.tile_count; index++) {
+      const uint32_t kind =
+          kernel_for(layout, stream.coding.split, layout.tile_at(index), stream.tile(index).planes);
+      const GpuTables& tables = kind == kKernelPairs ? tensor.pairs : tensor.tables[0];
+      const bool row_classes = is_fast(kind) && tables.classes > 1 && tensor.row_selectors != nullptr;
+      lists[kind][row_classes].add(static_cast<uint32_t>(t), static_cast<uint32_t>(index),
+                                   is_fast(kind) ? kFastWarps : kGenericWarps);
+    }
+  }
+  for (uint32_t kind = 0; kind < kGpuKernels; kind++)
+    for (const bool row_classes : {false, true})
+      if (const TileList& list = lists[kind][row_classes]; !list.works.empty())
+        plan.launches.push_back(place_launch(plan.image, plan.tensors, kind, row_classes, list));
+  plan.map.tensors_at = plan.image.reserve(count * sizeof(GpuTensor));
+  plan.map.buffers_at = plan.image.reserve(count > kInlineBuffers ? count * sizeof(GpuBuffers) : 0);
+  plan.map.size = round_up(plan.image.bytes().size(), kMemoryAlignment);
+  return plan;
+}
+
+/** Buffers of a plan with more tensors than travel with a launch. */
+struct BufferBatch {
+  GpuBuffers* to;
+  uint32_t count;
+  GpuBuffers buffers[kInlineBuffers];
+};
+
+__global__ void set_buffers(const __grid_constant__ BufferBatch batch) {
+  if (threadIdx.x < batch.count) batch.to[threadIdx.x] = batch.buffers[threadIdx.x];
+}
+
+template <class Argument>
+void launch(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_t shared_bytes, Argument& argument,
+            cudaStream_t stream) {
+  void* arguments[] = {&argument};
+  check(cudaLaunchKernel(kernel, dim3(blocks), dim3(threads), arguments, shared_bytes, stream), "launching a kernel");
+}
+
+}  // namespace
+
+struct codecllm_gpu {
+  int device;
+  /** For reading results, beside whatever the caller's streams do. */
+  cudaStream_t stream;
+};
+
+struct codecllm_gpu_plan {
+  codecllm_gpu* gpu = nullptr;
+  uint8_t* memory = nullptr;
+  bool owns_memory = false;
+  size_t tensors = 0;
+  std::vector<Launch> launches;
+  std::vector<uint64_t> data_bytes;
+  std::vector<uint64_t> tensor_bytes;
+  MemoryMap map = {};
+  cudaEvent_t decoded = nullptr;
+  /** Whether a decode was captured: then only the device knows when it is done. */
+  bool was_captured = false;
+
+  unsigned long long* bad_tile() const { return reinterpret_cast<unsigned long long*>(memory); }
+
+  ~codecllm_gpu_plan() {
+    if (decoded != nullptr) cudaEventDestroy(decoded);
+    if (owns_memory) cudaFree(memory);
+  }
+};
+
+namespace {
+
+/** Bytes of scratch memory for Data that come from the host. */
+uint64_t staging_bytes(const codecllm_gpu_plan& plan) {
+  uint64_t size = 0;
+  for (const uint64_t bytes : plan.data_bytes) size += round_up(bytes, kMemoryAlignment);
+  return size;
+}
+
+void check_buffers(const codecllm_gpu_plan& plan, const void* const* data, void* const* outputs, bool data_on_host) {
+  if (plan.tensors > 0) {
+    require(data, "data");
+    require(outputs, "outputs");
+  }
+  for (size_t t = 0; t < plan.tensors; t++) {
+    if (plan.data_bytes[t] > 0) require(data[t], "data");
+    if (plan.tensor_bytes[t] > 0) require(outputs[t], "output");
+    if (!data_on_host && reinterpret_cast<uintptr_t>(data[t]) % 16 != 0)
+      throw ArgumentError(text("the data of tensor ", t, " are not aligned to 16"));
+    if (reinterpret_cast<uintptr_t>(outputs[t]) % 16 != 0)
+      throw ArgumentError(text("the output of tensor ", t, " is not aligned to 16"));
+  }
+}
+
+void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outputs, bool data_on_host, bool verify,
+            uint8_t* scratch, cudaStream_t stream) {
+  std::vector<GpuBuffers> buffers(plan.tensors);
+  for (size_t t = 0; t < plan.tensors; t++) {
+    buffers[t] = {static_cast<const uint8_t*>(data[t]), static_cast<uint8_t*>(outputs[t])};
+    if (!data_on_host || plan.data_bytes[t] == 0) continue;
+    check(cudaMemcpyAsync(scratch, data[t], plan.data_bytes[t], cudaMemcpyHostToDevice, stream), "copying Data");
+    buffers[t].data = scratch;
+    scratch += round_up(plan.data_bytes[t], kMemoryAlignment);
+  }
+
+  GpuArguments arguments = {};
+  arguments.tensors = reinterpret_cast<const GpuTensor*>(plan.memory + plan.map.tensors_at);
+  arguments.bad_tile = plan.bad_tile();
+  arguments.verify = verify;
+  if (plan.tensors <= kInlineBuffers) {
+    std::copy(buffers.begin(), buffers.end(), arguments.inline_buffers);
+  } else {
+    GpuBuffers* const table = reinterpret_cast<GpuBuffers*>(plan.memory + plan.map.buffers_at);
+    for (size_t first = 0; first < plan.tensors; first += kInlineBuffers) {
+      BufferBatch batch = {};
+      batch.to = table + first;
+      batch.count = static_cast<uint32_t>(std::min<size_t>(kInlineBuffers, plan.tensors - first));
+      std::copy_n(buffers.begin() + static_cast<std::ptrdiff_t>(first), batch.count, batch.buffers);
+      launch(set_buffers, 1, kInlineBuffers, 0, batch, stream);
+    }
+    arguments.buffers = table;
+  }
+  for (const Launch& part : plan.launches) {
+    arguments.works = reinterpret_cast<const GpuWork*>(plan.memory + part.works_at);
+    arguments.tiles = reinterpret_cast<const uint32_t*>(plan.memory + part.tiles_at);
+    launch(kernel_of(part.kind, part.row_classes, verify), part.works,
+           32 * (is_fast(part.kind) ? kFastWarps : kGenericWarps), part.shared_bytes, arguments, stream);
+  }
+}
+
+}  // namespace
+
+int codecllm_gpu_count(void) {
+  int count = 0;
+  if (cudaGetDeviceCount(&count) == cudaSuccess) return count;
+  cudaGetLastError();
+  return 0;
+}
+
+codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu) {
+  return guarded([&] {
+    require(gpu, "gpu");
+    const int count = codecllm_gpu_count();
+    if (device < 0 || device >= count)
+      throw Error(CODECLLM_UNAVAILABLE, text("device ", device, " where there are ", count));
+    const DeviceScope scope(device);
+    cudaStream_t stream;
+    check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+    *gpu = new codecllm_gpu{device, stream};
+  });
+}
+
+void codecllm_gpu_close(codecllm_gpu* gpu) {
+  if (gpu == nullptr) return;
+  cudaStreamDestroy(gpu->stream);
+  delete gpu;
+}
+
+codecllm_status codecllm_gpu_plan_size(codecllm_gpu* gpu, const codecllm_gpu_tensor* tensors, size_t count,
+                                       uint64_t* size) {
+  return guarded([&] {
+    require(gpu, "gpu");
+    require(size, "size");
+    *size = draw(tensors, count).map.size;
+  });
+}
+
+codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_tensor* tensors, size_t count,
+                                       void* plan_memory, codecllm_gpu_plan** plan) {
+  return guarded([&] {
+    require(gpu, "gpu");
+    require(plan, "plan");
+    if (reinterpret_cast<uintptr_t>(plan_memory) % kMemoryAlignment != 0)
+      throw ArgumentError("the plan's memory is not aligned to 256");
+    Blueprint blueprint = draw(tensors, count);
+    const DeviceScope scope(gpu->device);
+    auto opened = std::make_unique<codecllm_gpu_plan>();
+    opened->gpu = gpu;
+    opened->memory = static_cast<uint8_t*>(plan_memory);
+    if (plan_memory == nullptr) {
+      void* memory = nullptr;
+      check(cudaMalloc(&memory, blueprint.map.size), "allocating a plan");
+      opened->memory = static_cast<uint8_t*>(memory);
+      opened->owns_memory = true;
+    }
+    Image& image = blueprint.image;
+    for (GpuTensor& tensor : blueprint.tensors) move_tensor(tensor, opened->memory);
+    std::copy(blueprint.tensors.begin(), blueprint.tensors.end(),
+              reinterpret_cast<GpuTensor*>(image.at(blueprint.map.tensors_at)));
+    *reinterpret_cast<unsigned long long*>(image.at(0)) = kNoBadTile;
+    check(cudaMemcpy(opened->memory, image.bytes().data(), image.bytes().size(), cudaMemcpyHostToDevice),
+          "copying a plan");
+    check(cudaEventCreateWithFlags(&opened->decoded, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    for (const Launch& part : blueprint.launches)
+      for (const bool verify : {false, true})
+        check(cudaFuncSetAttribute(kernel_of(part.kind, part.row_classes, verify),
+                                   cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(part.shared_bytes)),
+              "asking for shared memory");
+    opened->tensors = count;
+    opened->launches = std::move(blueprint.launches);
+    opened->data_bytes = std::move(blueprint.data_bytes);
+    opened->tensor_bytes = std::move(blueprint.tensor_bytes);
+    opened->map = blueprint.map;
+    *plan = opened.release();
+  });
+}
+
+void codecllm_gpu_plan_close(codecllm_gpu_plan* plan) { delete plan; }
+
+codecllm_status codecllm_gpu_scratch_size(const codecllm_gpu_plan* plan, int data_on_host, uint64_t* size) {
+  return guarded([&] {
+    require(plan, "plan");
+    require(size, "size");
+    *size = data_on_host ? staging_bytes(*plan) : 0;
+  });
+}
+
+codecllm_status codecllm_gpu_decode(codecllm_gpu_plan* plan, const void* const* data, void* const* outputs,
+                                    const codecllm_gpu_decode_options* options, void* cuda_stream) {
+  return guarded([&] {
+    require(plan, "plan");
+    require(options, "options");
+    const bool data_on_host = options->data_on_host != 0;
+    check_buffers(*plan, data, outputs, data_on_host);
+    const DeviceScope scope(plan->gpu->device);
+    const cudaStream_t stream = static_cast<cudaStream_t>(cuda_stream);
+    const uint64_t needed = data_on_host ? staging_bytes(*plan) : 0;
+    void* scratch = options->scratch;
+    const bool allocates = needed > 0 && scratch == nullptr;
+    if (allocates) check(cudaMallocAsync(&scratch, needed, stream), "allocating scratch memory");
+    if (reinterpret_cast<uintptr_t>(scratch) % kMemoryAlignment != 0)
+      throw ArgumentError("scratch memory is not aligned to 256");
+    decode(*plan, data, outputs, data_on_host, options->verify != 0, static_cast<uint8_t*>(scratch), stream);
+    if (allocates) check(cudaFreeAsync(scratch, stream), "freeing scratch memory");
+    cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+    check(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");
+    if (capture == cudaStreamCaptureStatusNone)
+      check(cudaEventRecord(plan->decoded, stream), "cudaEventRecord");
+    else
+      plan->was_captured = true;
+  });
+}
+
+codecllm_status codecllm_gpu_result(codecllm_gpu_plan* plan, size_t* tensor, uint64_t* tile) {
+  return guarded([&] {
+    require(plan, "plan");
+    const DeviceScope scope(plan->gpu->device);
+    const cudaStream_t stream = plan->gpu->stream;
+    check(plan->was_captured ? cudaDeviceSynchronize() : cudaEventSynchronize(plan->decoded), "decoding");
+    unsigned long long bad_tile = kNoBadTile;
+    check(cudaMemcpyAsync(&bad_tile, plan->bad_tile(), sizeof bad_tile, cudaMemcpyDeviceToHost, stream),
+          "reading the result");
+    check(cudaStreamSynchronize(stream), "reading the result");
+    if (bad_tile == kNoBadTile) return;
+    check(cudaMemsetAsync(plan->bad_tile(), 0xff, sizeof bad_tile, stream), "resetting the result");
+    check(cudaStreamSynchronize(stream), "resetting the result");
+    const size_t bad_tensor = static_cast<size_t>(bad_tile >> 32);
+    const uint64_t index = bad_tile & 0xffffffff;
+    if (tensor != nullptr) *tensor = bad_tensor;
+    if (tile != nullptr) *tile = index;
+    throw Error(CODECLLM_INVALID_STREAM, text("tensor ", bad_tensor, ", tile ", index, ": its data are damaged"));
+  });
+}

@@ -1,0 +1,116 @@
+// What every kernel does with a tile beside decoding its planes: find it, sum it up, and finish it with its outliers.
+#pragma once
+
+#include "gpu_warp.cuh"
+
+namespace codecllm {
+
+/** A tile: where it is in its tensor, what its metadata say, and where its data lie. */
+struct GpuTile {
+  const uint8_t* data;
+  /** Index of its first word in the tensor. */
+  uint64_t first_word;
+  uint32_t row_words;
+  uint32_t height;
+  uint32_t width;
+  uint32_t check;
+  uint32_t planes[kMaxPlanes];
+
+  __device__ __forceinline__ uint32_t value(uint32_t plane) const { return planes[plane] & 0xffff; }
+  __device__ __forceinline__ uint32_t mode(uint32_t plane) const { return (planes[plane] >> 16) & 15; }
+  __device__ __forceinline__ uint32_t predictor(uint32_t plane) const { return (planes[plane] >> 20) & 15; }
+  __device__ __forceinline__ uint32_t outliers() const { return planes[0] >> 24; }
+};
+
+/** Finds tile `index`; its first row and column in the matrix come back, too. */
+template <uint32_t kPlanes>
+__device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint8_t* data, uint32_t index, uint64_t& row,
+                                             uint32_t& column) {
+  const uint32_t* const metadata = tensor.metadata + uint64_t{index} * (2 + kPlanes);
+  const uint32_t down = index / tensor.tiles_across;
+  row = uint64_t{down} * tensor.tile_rows;
+  column = (index - down * tensor.tiles_across) * kTileColumns;
+  GpuTile tile;
+  tile.data = data + uint64_t{metadata[0]} * kAlignment;
+  tile.check = metadata[1];
+  for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = metadata[2 + p];
+  tile.row_words = tensor.columns;
+  tile.first_word = row * tensor.columns + column;
+  tile.height = static_cast<uint32_t>(min(uint64_t{tensor.tile_rows}, tensor.rows - row));
+  tile.width = min(kTileColumns, tensor.columns - column);
+  return tile;
+}
+
+__device__ __forceinline__ uint32_t align_section(uint32_t bytes) { return (bytes + kAlignment - 1) & ~(kAlignment - 1); }
+
+/** Whether the bytes after a section are zero, as far as this lane looks. */
+__device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t length) {
+  const uint32_t at = length + lane_index();
+  return at >= align_section(length) || section[at] == 0;
+}
+
+/** The check of a tile, summed up row by row; a lane has `kCount` 32-bit words of each row. */
+template <uint32_t kCount>
+class TileSum {
+ public:
+  __device__ __forceinline__ void open() {
+    sum_ = 0;
+    factor_ = 2 * kCount * lane_index() + 1;
+  }
+
+  __device__ __forceinline__ void add_row(const uint32_t (&words)[kCount]) {
+    for (uint32_t c = 0; c < kCount; c++) sum_ += uint64_t{factor_ + 2 * c} * words[c];
+    factor_ += 2 * kRowWords;
+  }
+
+  /** Adds the word of this index, where outlier entries come after the tile's rows. */
+  __device__ __forceinline__ void add_entry(uint32_t height, uint32_t index, uint32_t word) {
+    sum_ += uint64_t{2 * (height * kRowWords + index) + 1} * word;
+  }
+
+  __device__ __forceinline__ bool is(uint32_t check) const { return warp_sum(sum_) % 0xffffffff == check; }
+
+ private:
+  static constexpr uint32_t kRowWords = kCount * kLanes;
+
+  uint64_t sum_;
+  uint32_t factor_;
+};
+
+/**
+ * Checks a tile's outliers, adds them to its sum and writes them over the decoded tile, whose rows all lanes have
+ * written. @returns whether they are valid, as far as this lane looks
+ */
+template <class Word, uint32_t kCount>
+__device__ __forceinline__ bool write_outliers(const GpuTile& tile, const uint8_t* section, uint64_t tensor_words,
+                                               Word* elements, TileSum<kCount>& sum) {
+  constexpr bool kWide = sizeof(Word) == 4;
+  const uint32_t* const entries = reinterpret_cast<const uint32_t*>(section);
+  const uint32_t count = tile.outliers();
+  // Rows written by other lanes come before outliers.
+  __syncwarp();
+  bool valid = true;
+  for (uint32_t e = lane_index(); e < count; e += 32) {
+    const uint32_t entry = entries[kWide ? 2 * e : e];
+    const uint32_t position = kWide ? entry : entry & 0xffff;
+    const uint32_t word = kWide ? entries[2 * e + 1] : entry >> 16;
+    sum.add_entry(tile.height, kWide ? 2 * e : e, entry);
+    if (kWide) sum.add_entry(tile.height, 2 * e + 1, word);
+    if (e > 0) {
+      const uint32_t before = entries[kWide ? 2 * (e - 1) : e - 1];
+      if (position <= (kWide ? before : before & 0xffff)) valid = false;
+    }
+    const uint32_t row = position / kTileColumns;
+    const uint32_t column = position % kTileColumns;
+    if (row >= tile.height || column >= tile.width || (sizeof(Word) == 1 && word > 0xff)) {
+      valid = false;
+    } else {
+      const uint64_t at = tile.first_word + uint64_t{row} * tile.row_words + column;
+      // The words that a short last row repeats are no elements.
+      if (at < tensor_words) elements[at] = static_cast<Word>(word);
+    }
+  }
+  return valid && padding_is_zero(section, count * (kWide ? 8 : 4));
+}
+
+}  // namespace codecllm

@@ -1,0 +1,36 @@
+// The functions of the GPU decoder in a build without CUDA: each says so.
+#include "codecllm.h"
+#include "interface.hpp"
+
+using namespace codecllm;
+
+namespace {
+
+codecllm_status unavailable() { return fail(CODECLLM_UNAVAILABLE, "this build has no CUDA"); }
+
+}  // namespace
+
+int codecllm_gpu_count(void) { return 0; }
+
+codecllm_status codecllm_gpu_open(int, codecllm_gpu**) { return unavailable(); }
+
+void codecllm_gpu_close(codecllm_gpu*) {}
+
+codecllm_status codecllm_gpu_plan_size(codecllm_gpu*, const codecllm_gpu_tensor*, size_t, uint64_t*) {
+  return unavailable();
+}
+
+codecllm_status codecllm_gpu_plan_open(codecllm_gpu*, const codecllm_gpu_tensor*, size_t, void*, codecllm_gpu_plan**) {
+  return unavailable();
+}
+
+void codecllm_gpu_plan_close(codecllm_gpu_plan*) {}
+
+codecllm_status codecllm_gpu_scratch_size(const codecllm_gpu_plan*, int, uint64_t*) { return unavailable(); }
+
+codecllm_status codecllm_gpu_decode(codecllm_gpu_plan*, const void* const*, void* const*,
+                                    const codecllm_gpu_decode_options*, void*) {
+  return unavailable();
+}
+
+codecllm_status codecllm_gpu_result(codecllm_gpu_plan*, size_t*, uint64_t*) { return unavailable(); }

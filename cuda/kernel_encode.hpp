@@ -1,0 +1,288 @@
+// The inner loops of the encoder, after one of lanes_*.hpp. Loops over columns are left to the compiler's vectoriser.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "kernels.hpp"
+
+namespace codecllm {
+namespace {
+
+// ------------------------------------------------------------------------------------------------------------ rANS
+
+/**
+ * Encodes one symbol of each lane.
+ *
+ * The quotient is exact: floor(state x reciprocal / 2^32) is at most 1 too small, because reciprocal x frequency lies
+ * in (2^32 - frequency, 2^32] (for frequency 1, it is 2^32 - 1) and the state is below 2^32; then the remainder shows
+ * it, and one frequency is moved from it to the quotient.
+ */
+template <bool kFull>
+inline void encode_step(const LanesEncode& job, unsigned k, uint32_t row, Lanes indices, Lanes& states, uint8_t*& words,
+                        uint32_t*& substituted) {
+  const unsigned probability_bits = job.probability_bits;
+  const Lanes active = load(job.classes.active[k]);
+  Lanes entry = gather(job.entries, indices);
+  const Lanes reciprocal = gather(job.reciprocals, indices);
+  if (!kFull) entry = entry & (active | all(0x7fffffff));
+  uint32_t others = top_bits(entry);
+  if (others != 0)
+    for (uint32_t lane = 0; lane < kLanes; lane++)
+      if ((others >> lane) & 1) *substituted++ = row * kTileColumns + lane * job.steps + k;
+  const Lanes frequency = entry & all(0xffff);
+  const Lanes cumulative = (entry >> 16) & all(0xfff);
+  // A state of 0 gives no word.
+  Lanes state = kFull ? states : states & active;
+  give_words(state, frequency << (32 - probability_bits), words);
+  const Lanes quotient = multiply_high(state, reciprocal);
+  const Lanes remainder = state - quotient * frequency;
+  const Lanes next = (quotient << probability_bits) + cumulative + remainder;
+  const Lanes exact = add_where_at_least(next, remainder, frequency, all(1u << probability_bits) - frequency);
+  states = kFull ? exact : select(active, exact, states);
+}
+
+template <bool kFull>
+void encode_rows(LanesEncode& job) {
+  Lanes states = load(job.states);
+  uint8_t* words = job.words;
+  uint32_t* substituted = job.substituted;
+  const size_t row_bytes = size_t{job.steps} * kLanes * (job.wide ? 2 : 1);
+  for (uint32_t i = job.height; i-- > 0;) {
+    const uint8_t* const row = job.symbols + i * row_bytes;
+    const Lanes row_class = all(job.classes.rows ? uint32_t{job.classes.rows[i]} << job.index_bits : 0);
+    // The symbols of a lane's columns 0 and 1, and 2 and 3, in the halves of 32-bit numbers.
+    Lanes low;
+    Lanes high;
+    if (job.steps == 2) {
+      low = high = load(row);
+    } else if (job.wide) {
+      load_interleaved(row, low, high);
+    } else {
+      const Lanes bytes = load(row);
+      low = (bytes & all(0xff)) | (bytes & all(0xff00)) << 8;
+      high = ((bytes >> 16) & all(0xff)) | ((bytes >> 8) & all(0xff0000));
+    }
+    for (unsigned k = job.steps; k-- > 0;) {
+      const Lanes half = k < 2 ? low : high;
+      const Lanes symbols = k % 2 == 0 ? half & all(0xffff) : half >> 16;
+      encode_step<kFull>(job, k, i, symbols | row_class | load(job.classes.columns[k]), states, words, substituted);
+    }
+  }
+  store(job.states, states);
+  job.words = words;
+  job.substituted_count = static_cast<uint32_t>(substituted - job.substituted);
+}
+
+void encode_lanes(LanesEncode& job) {
+  const uint32_t full = job.steps * kLanes;
+  if (job.width == full)
+    encode_rows<true>(job);
+  else
+    encode_rows<false>(job);
+}
+
+// ----------------------------------------------------------------------------------------------- words and symbols
+
+void cut_plane(const uint8_t* bytes, WordFormat format, uint32_t plane, uint32_t rows, uint8_t* symbols) {
+  const uint32_t count = rows * kTileColumns;
+  if (format.word_bits == 32) {
+    const uint32_t* const words = reinterpret_cast<const uint32_t*>(bytes);
+    if (plane == 1) {
+      for (uint32_t i = 0; i < count; i++)
+        symbols[i] = static_cast<uint8_t>(((words[i] >> 16) & 0x7f) | ((words[i] >> 24) & 0x80));
+    } else {
+      const uint32_t shift = plane == 0 ? 23 : plane == 2 ? 8 : 0;
+      for (uint32_t i = 0; i < count; i++) symbols[i] = static_cast<uint8_t>(words[i] >> shift);
+    }
+  } else if (format.word_bits == 16) {
+    const uint16_t* const words = reinterpret_cast<const uint16_t*>(bytes);
+    if (plane == 1) {
+      if (format.top_bits == 8)
+        for (uint32_t i = 0; i < count; i++) symbols[i] = static_cast<uint8_t>((words[i] & 0x7f) | ((words[i] >> 8) & 0x80));
+      else
+        for (uint32_t i = 0; i < count; i++) symbols[i] = static_cast<uint8_t>((words[i] & 0x1f) | ((words[i] >> 10) & 0x20));
+    } else if (format.top_bits == 8) {
+      for (uint32_t i = 0; i < count; i++) symbols[i] = static_cast<uint8_t>(words[i] >> 7);
+    } else {
+      uint16_t* const wide = reinterpret_cast<uint16_t*>(symbols);
+      for (uint32_t i = 0; i < count; i++) wide[i] = (words[i] >> 5) & 0x3ff;
+    }
+  } else if (format.kind == Kind::Float) {
+    for (uint32_t i = 0; i < count; i++) symbols[i] = static_cast<uint8_t>(bytes[i] << 1 | bytes[i] >> 7);
+  } else {
+    const uint8_t flip = format.kind == Kind::Signed ? 0x80 : 0;
+    for (uint32_t i = 0; i < count; i++) symbols[i] = bytes[i] ^ flip;
+  }
+}
+
+void find_residuals(const uint8_t* symbols, uint32_t height, uint32_t predictor, uint8_t zero, uint8_t* residuals) {
+  uint8_t outside[kTileColumns];
+  std::memset(outside, zero, sizeof outside);
+  for (uint32_t i = 0; i < height; i++) {
+    const uint8_t* const row = symbols + i * kTileColumns;
+    const uint8_t* const above = i > 0 ? row - kTileColumns : outside;
+    uint8_t* const out = residuals + i * kTileColumns;
+    const uint8_t left = zero;
+    switch (predictor) {
+      case kLeft:
+        out[0] = static_cast<uint8_t>(row[0] - left);
+        for (uint32_t j = 1; j < kTileColumns; j++) out[j] = static_cast<uint8_t>(row[j] - row[j - 1]);
+        break;
+      case kTop:
+        for (uint32_t j = 0; j < kTileColumns; j++) out[j] = static_cast<uint8_t>(row[j] - above[j]);
+        break;
+      case kAvg:
+        out[0] = static_cast<uint8_t>(row[0] - (left + above[0]) / 2);
+        for (uint32_t j = 1; j < kTileColumns; j++) out[j] = static_cast<uint8_t>(row[j] - (row[j - 1] + above[j]) / 2);
+        break;
+      case kPlanar:
+        // Left and above left are both outside.
+        out[0] = static_cast<uint8_t>(row[0] - above[0]);
+        for (uint32_t j = 1; j < kTileColumns; j++)
+          out[j] = static_cast<uint8_t>(row[j] - row[j - 1] - above[j] + above[j - 1]);
+        break;
+    }
+  }
+}
+
+uint32_t find_pairs(const uint8_t* exponents, const uint8_t* starts, uint32_t height, uint32_t width, uint16_t* pairs) {
+  uint32_t outside = 0;
+  for (uint32_t i = 0; i < height; i++) {
+    const uint8_t* const row = exponents + i * kTileColumns;
+    uint8_t codes[kTileColumns];
+    uint8_t highest = 0;
+    for (uint32_t j = 0; j < kTileColumns; j++) {
+      codes[j] = j < width ? static_cast<uint8_t>(row[j] - starts[j]) : 0;
+      highest |= codes[j];
+    }
+    if (highest >= kBinades)
+      for (uint32_t j = 0; j < width; j++)
+        if (codes[j] >= kBinades) {
+          codes[j] = kBinades;
+          outside++;
+        }
+    for (uint32_t q = 0; q < kTileColumns / 2; q++)
+      pairs[i * kTileColumns / 2 + q] = static_cast<uint16_t>(codes[2 * q] | codes[2 * q + 1] << 5);
+  }
+  return outside;
+}
+
+/** Appends bits to the sequences of all lanes. */
+class LanePacker {
+ public:
+  explicit LanePacker(uint32_t* sequence) : at_(sequence) {}
+
+  void append(Lanes bits, unsigned count) {
+    pending_ = pending_ | bits << filled_;
+    filled_ += count;
+    if (filled_ < 32) return;
+    store(at_, pending_);
+    at_ += kLanes;
+    filled_ -= 32;
+    // None are left where the word was filled exactly.
+    pending_ = filled_ == 0 ? all(0) : bits >> (count - filled_);
+  }
+
+  /** Stores what is left, and a word of zeros. */
+  void finish() {
+    store(at_, pending_);
+    if (filled_ > 0) store(at_ + kLanes, all(0));
+  }
+
+ private:
+  uint32_t* at_;
+  Lanes pending_ = all(0);
+  unsigned filled_ = 0;
+};
+
+void pack_raw(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* sequence) {
+  LanePacker packer(sequence);
+  for (uint32_t i = 0; i < height; i++) {
+    if (bits == 10) {
+      Lanes low;
+      Lanes high;
+      load_interleaved(symbols + i * kTileColumns * 2, low, high);
+      packer.append((low & all(0x3ff)) | ((low >> 6) & all(0xffc00)), 20);
+      packer.append((high & all(0x3ff)) | ((high >> 6) & all(0xffc00)), 20);
+      continue;
+    }
+    const Lanes row = load(symbols + i * kTileColumns);
+    if (bits == 8)
+      packer.append(row, 32);
+    else
+      packer.append((row & all(0x3f)) | ((row >> 2) & all(0xfc0)) | ((row >> 4) & all(0x3f000)) |
+                        ((row >> 6) & all(0xfc0000)),
+                    24);
+  }
+  packer.finish();
+}
+
+uint64_t sum_words(const uint8_t* words, uint32_t height, uint32_t word_bits) {
+  uint32_t odd[kLanes];
+  for (uint32_t lane = 0; lane < kLanes; lane++) odd[lane] = 2 * lane + 1;
+  Lanes factors = load(odd);
+  ProductSum sum;
+  const uint8_t* const end = words + size_t{height} * kTileColumns * (word_bits / 8);
+  for (const uint8_t* at = words; at < end; at += sizeof(Lanes), factors = factors + all(2 * kLanes))
+    sum.add(load(at), factors);
+  return sum.total();
+}
+
+// ------------------------------------------------------------------------------------------------------ statistics
+
+uint64_t sum_of_counts(const uint32_t* counts, size_t size, const uint32_t* table, uint32_t& seen) {
+  ProductSum sum;
+  const Lanes one = all(1);
+  Lanes seen_by_lane = all(0);
+  for (size_t at = 0; at < size; at += kLanes) {
+    const Lanes some = load(counts + at);
+    sum.add(gather(table, some), one);
+    seen_by_lane = add_where_at_least(seen_by_lane, some, one, one);
+  }
+  uint32_t lanes[kLanes];
+  store(lanes, seen_by_lane);
+  seen = 0;
+  for (const uint32_t each : lanes) seen += each;
+  return sum.total();
+}
+
+/** Adds up the magnitudes that `magnitude` finds in words. */
+template <class Word, class Magnitude>
+void measure_words(const Word* words, uint32_t height, uint32_t width, Magnitude magnitude, Magnitudes& sums) {
+  for (uint32_t j = 0; j < kTileColumns; j++) sums.column_sums[j] = sums.column_counts[j] = 0;
+  for (uint32_t i = 0; i < height; i++) {
+    const Word* const row = words + i * kTileColumns;
+    uint32_t sum = 0;
+    uint32_t count = 0;
+    for (uint32_t j = 0; j < width; j++) {
+      const uint32_t size = magnitude(row[j]);
+      const uint32_t one = size != 0 ? 1 : 0;
+      sum += size;
+      count += one;
+      sums.column_sums[j] += size;
+      sums.column_counts[j] += one;
+    }
+    sums.row_sums[i] = sum;
+    sums.row_counts[i] = count;
+  }
+}
+
+void measure(const uint8_t* words, WordFormat format, uint32_t height, uint32_t width, Magnitudes& sums) {
+  const auto distance = [](uint32_t x) { return x > 128 ? x - 128 : 128 - x; };
+  if (format.word_bits == 32)
+    measure_words(reinterpret_cast<const uint32_t*>(words), height, width,
+                  [](uint32_t word) { return (word >> 21) & 0x3ff; }, sums);
+  else if (format.word_bits == 16)
+    measure_words(reinterpret_cast<const uint16_t*>(words), height, width,
+                  [](uint32_t word) { return (word >> 5) & 0x3ff; }, sums);
+  else if (format.kind == Kind::Float)
+    measure_words(words, height, width, [](uint32_t word) { return word & 0x7f; }, sums);
+  else if (format.kind == Kind::Signed)
+    measure_words(words, height, width, [&](uint32_t word) { return distance(word ^ 0x80); }, sums);
+  else
+    measure_words(words, height, width, distance, sums);
+}
+
+}  // namespace
+}  // namespace codecllm

@@ -1,0 +1,153 @@
+// The 32 lanes of a tile side by side, in plain C++: what lanes_avx2.hpp and lanes_avx512.hpp do with vectors.
+//
+// Each of these three headers gives the kernels the same type and functions. They are in an anonymous namespace, since
+// each is compiled for another instruction set and must not be mixed up by the linker.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace codecllm {
+namespace {
+
+/** One 32-bit number for each lane. */
+struct Lanes {
+  uint32_t v[32];
+};
+
+/** Applies a function to the numbers of each lane. */
+template <class Function>
+inline Lanes each(Function function) {
+  Lanes result;
+  for (int lane = 0; lane < 32; lane++) result.v[lane] = function(lane);
+  return result;
+}
+
+inline Lanes load(const void* from) {
+  Lanes result;
+  std::memcpy(result.v, from, sizeof result.v);
+  return result;
+}
+
+inline void store(void* to, const Lanes& x) { std::memcpy(to, x.v, sizeof x.v); }
+
+inline Lanes all(uint32_t value) {
+  return each([&](int) { return value; });
+}
+
+inline Lanes operator+(const Lanes& a, const Lanes& b) {
+  return each([&](int lane) { return a.v[lane] + b.v[lane]; });
+}
+
+inline Lanes operator-(const Lanes& a, const Lanes& b) {
+  return each([&](int lane) { return a.v[lane] - b.v[lane]; });
+}
+
+inline Lanes operator*(const Lanes& a, const Lanes& b) {
+  return each([&](int lane) { return a.v[lane] * b.v[lane]; });
+}
+
+inline Lanes operator&(const Lanes& a, const Lanes& b) {
+  return each([&](int lane) { return a.v[lane] & b.v[lane]; });
+}
+
+inline Lanes operator|(const Lanes& a, const Lanes& b) {
+  return each([&](int lane) { return a.v[lane] | b.v[lane]; });
+}
+
+inline Lanes operator<<(const Lanes& a, unsigned count) {
+  return each([&](int lane) { return a.v[lane] << count; });
+}
+
+inline Lanes operator>>(const Lanes& a, unsigned count) {
+  return each([&](int lane) { return a.v[lane] >> count; });
+}
+
+/** a where the mask has all bits set, b where it has none. */
+inline Lanes select(const Lanes& mask, const Lanes& a, const Lanes& b) {
+  return each([&](int lane) { return (a.v[lane] & mask.v[lane]) | (b.v[lane] & ~mask.v[lane]); });
+}
+
+/** table[index] */
+inline Lanes gather(const uint32_t* table, const Lanes& index) {
+  return each([&](int lane) { return table[index.v[lane]]; });
+}
+
+/** Stores low[0], high[0], low[1], high[1], ... */
+inline void store_interleaved(void* to, const Lanes& low, const Lanes& high) {
+  uint32_t row[64];
+  for (int lane = 0; lane < 32; lane++) {
+    row[2 * lane] = low.v[lane];
+    row[2 * lane + 1] = high.v[lane];
+  }
+  std::memcpy(to, row, sizeof row);
+}
+
+/** Loads low[0], high[0], low[1], high[1], ... */
+inline void load_interleaved(const void* from, Lanes& low, Lanes& high) {
+  uint32_t row[64];
+  std::memcpy(row, from, sizeof row);
+  for (int lane = 0; lane < 32; lane++) {
+    low.v[lane] = row[2 * lane];
+    high.v[lane] = row[2 * lane + 1];
+  }
+}
+
+/** The high halves of the products. */
+inline Lanes multiply_high(const Lanes& a, const Lanes& b) {
+  return each([&](int lane) { return static_cast<uint32_t>(uint64_t{a.v[lane]} * b.v[lane] >> 32); });
+}
+
+/** x, and `more` added to it where a >= b. */
+inline Lanes add_where_at_least(const Lanes& x, const Lanes& a, const Lanes& b, const Lanes& more) {
+  return each([&](int lane) { return x.v[lane] + (a.v[lane] >= b.v[lane] ? more.v[lane] : 0); });
+}
+
+/** The top bits of all lanes: bit l is that of lane l. */
+inline uint32_t top_bits(const Lanes& x) {
+  uint32_t bits = 0;
+  for (int lane = 0; lane < 32; lane++) bits |= (x.v[lane] >> 31) << lane;
+  return bits;
+}
+
+/** Lanes whose state is below 2^16 shift it up and take one word each, in lane order, from `words`, which moves on. */
+inline void take_words(Lanes& states, const uint8_t*& words) {
+  for (uint32_t& state : states.v) {
+    uint16_t word;
+    std::memcpy(&word, words, sizeof word);
+    const bool takes = state < 1u << 16;
+    state = takes ? state << 16 | word : state;
+    words += takes ? 2 : 0;
+  }
+}
+
+/**
+ * Lanes whose state is at least its limit put its low 16 bits, in lane order, in front of `words`, which moves there,
+ * and shift it down. Up to 32 bytes in front of that may be overwritten.
+ */
+inline void give_words(Lanes& states, const Lanes& limits, uint8_t*& words) {
+  for (int lane = 31; lane >= 0; lane--) {
+    const uint32_t state = states.v[lane];
+    const uint16_t word = static_cast<uint16_t>(state);
+    const bool gives = state >= limits.v[lane];
+    std::memcpy(words - 2, &word, sizeof word);
+    words -= gives ? 2 : 0;
+    states.v[lane] = gives ? state >> 16 : state;
+  }
+}
+
+/** A sum, in 64 bits, of products of 32-bit numbers. */
+class ProductSum {
+ public:
+  void add(const Lanes& a, const Lanes& b) {
+    for (int lane = 0; lane < 32; lane++) sum_ += uint64_t{a.v[lane]} * b.v[lane];
+  }
+
+  uint64_t total() const { return sum_; }
+
+ private:
+  uint64_t sum_ = 0;
+};
+
+}  // namespace
+}  // namespace codecllm

@@ -1,0 +1,384 @@
+// What an encoder counts.
+#include "statistics.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "logarithm.hpp"
+
+namespace codecllm {
+
+namespace {
+
+/** Prediction is tried on about so many rows of a tile. */
+constexpr uint32_t kSampledRows = 8;
+/** Half a bit in nats: an entropy estimated from counts is low by so much for each symbol seen but one (Miller 1955). */
+constexpr uint64_t kBias = 2955;
+/** A tile is coded as PAIRS if at most this share of its elements, or 4, lie outside the window. */
+constexpr uint32_t kOutsideShift = 9;
+
+/** Calls `visit` with each tile of a slice and its index. */
+template <class Visit>
+void for_each_tile(const Layout& layout, const Slice& slice, Visit visit) {
+  const uint64_t first = slice.first_tile_row * layout.tiles_across;
+  const uint64_t end = first + slice.tile_row_count * layout.tiles_across;
+  for (uint64_t index = first; index < end; index++) visit(layout.tile_at(index), index);
+}
+
+}  // namespace
+
+void TileWords::read(const Layout& layout, const Tile& tile, const Slice& slice) {
+  const uint32_t word_bytes = layout.dtype->word_bytes();
+  const uint64_t first_row = slice.first_tile_row * layout.tile_rows;
+  const uint8_t* const last = slice.bytes + (slice.words - 1) * word_bytes;
+  for (uint32_t i = 0; i < tile.height; i++) {
+    const uint64_t from = (tile.row - first_row + i) * layout.columns + tile.column;
+    const uint64_t left = from < slice.words ? slice.words - from : 0;
+    const uint32_t present = static_cast<uint32_t>(std::min<uint64_t>(tile.width, left));
+    uint8_t* const row = bytes + size_t{i} * kTileColumns * word_bytes;
+    if (present > 0) std::memcpy(row, slice.bytes + from * word_bytes, present * word_bytes);
+    for (uint32_t j = present; j < tile.width; j++) std::memcpy(row + j * word_bytes, last, word_bytes);
+    std::memset(row + tile.width * word_bytes, 0, (kTileColumns - tile.width) * word_bytes);
+  }
+}
+
+bool TileSymbols::is_constant(uint32_t height, uint32_t width, uint32_t bits) const {
+  const uint32_t symbol_bytes = bits > 8 ? 2 : 1;
+  // The first row has one symbol if it is equal to itself, moved by one; and every row is equal to the first.
+  if (std::memcmp(bytes, bytes + symbol_bytes, (width - 1) * symbol_bytes) != 0) return false;
+  for (uint32_t i = 1; i < height; i++)
+    if (std::memcmp(bytes, bytes + i * kTileColumns * symbol_bytes, width * symbol_bytes) != 0) return false;
+  return true;
+}
+
+WordFormat word_format(const Dtype& dtype, const Split& split) { return {dtype.word_bits, dtype.kind, split.bits[0]}; }
+
+void window_starts(const PairCoding& pairs, const Tile& tile, uint8_t* starts) {
+  for (uint32_t j = 0; j < kTileColumns; j++) {
+    const uint32_t column = tile.column + std::min(j, tile.width - 1);
+    starts[j] = static_cast<uint8_t>(pairs.base + (pairs.offsets.empty() ? 0 : pairs.offsets[column]));
+  }
+}
+
+uint32_t repeat_odd_column(TileSymbols& symbols, uint32_t height, uint32_t width) {
+  if (width % 2 == 0) return width;
+  for (uint32_t i = 0; i < height; i++) {
+    uint8_t* const row = symbols.bytes + i * kTileColumns;
+    row[width] = row[width - 1];
+  }
+  return width + 1;
+}
+
+// ------------------------------------------------------------------------------------------------------- survey
+
+namespace {
+
+/** Symbols of two rows, the one above first. */
+struct RowPair {
+  alignas(64) uint8_t bytes[2 * kTileColumns * 2];
+};
+
+/** Counts the residuals of every predictor in one row: counts[256 x predictor + residual]. */
+void count_residuals(const uint8_t* above, const uint8_t* row, uint32_t width, uint8_t zero, uint32_t* counts) {
+  unsigned left = zero;
+  unsigned diagonal = zero;
+  for (uint32_t j = 0; j < width; j++) {
+    const unsigned symbol = row[j];
+    const unsigned top = above != nullptr ? above[j] : zero;
+    counts[symbol]++;
+    counts[256 * kLeft + ((symbol - left) & 0xff)]++;
+    counts[256 * kTop + ((symbol - top) & 0xff)]++;
+    counts[256 * kAvg + ((symbol - (left + top) / 2) & 0xff)]++;
+    counts[256 * kPlanar + ((symbol - left - top + diagonal) & 0xff)]++;
+    left = symbol;
+    diagonal = top;
+  }
+}
+
+struct Choice {
+  uint8_t predictor;
+  uint64_t cost;
+};
+
+/**
+ * Which predictor codes a plane of a tile best, from a sample of its rows: every step-th, step = height / 8 or 1.
+ * Another than NONE if it saves more than 1/32 and 64 bits; RAW if even so less than `minimum_saving` 256ths are saved.
+ */
+Choice choose_predictor(const TileWords& words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
+                        uint32_t minimum_saving) {
+  const uint32_t step = std::max(1u, tile.height / kSampledRows);
+  const uint32_t bits = split.bits[plane];
+  const uint32_t alphabet = 1u << bits;
+  const unsigned predictors = bits == 8 ? kPredictors : 1;
+  const WordFormat format = word_format(dtype, split);
+  uint32_t counts[std::max(256u * kPredictors, 1024u)];
+  std::fill(counts, counts + predictors * alphabet, 0);
+  uint64_t sampled = 0;
+  for (uint32_t i = step - 1; i < tile.height; i += step, sampled += tile.width) {
+    const uint32_t first = i > 0 ? i - 1 : 0;
+    const uint32_t row = i - first;
+    RowPair symbols;
+    kernels().cut_plane(words.bytes + size_t{first} * kTileColumns * dtype.word_bytes(), format, plane, row + 1, symbols.bytes);
+    const uint8_t* const narrow = symbols.bytes + row * kTileColumns;
+    const uint16_t* const wide = reinterpret_cast<const uint16_t*>(symbols.bytes) + row * kTileColumns;
+    if (bits == 8)
+      count_residuals(i > 0 ? symbols.bytes : nullptr, narrow, tile.width, zero_symbol(dtype), counts);
+    else
+      for (uint32_t j = 0; j < tile.width; j++) counts[bits > 8 ? wide[j] : narrow[j]]++;
+  }
+  uint64_t costs[kPredictors];
+  for (unsigned predictor = 0; predictor < predictors; predictor++) {
+    // A sample has fewer elements than the table of small counts.
+    static_assert(2 * kSampledRows * kTileColumns < kSmallCounts, "a sample is small");
+    uint32_t seen = 0;
+    const uint64_t sum =
+        kernels().sum_of_counts(counts + predictor * alphabet, alphabet, kSmallXlog2x.data(), seen);
+    costs[predictor] = xlog2x(sampled) - sum + (seen - 1) * kBias;
+  }
+  unsigned best = 0;
+  for (unsigned predictor = 1; predictor < predictors; predictor++)
+    if (costs[predictor] < costs[best]) best = predictor;
+  if (costs[best] + costs[0] / 32 + 64 * kBit >= costs[0]) best = 0;
+  const uint64_t raw = sampled * bits * kBit;
+  if (costs[best] * 256 > raw * (256 - minimum_saving)) return {kSurveyRaw, raw};
+  return {static_cast<uint8_t>(best), costs[best]};
+}
+
+}  // namespace
+
+Survey::Survey(const Layout& layout, std::vector<Split> splits, uint32_t minimum_saving)
+    : row_levels(layout.rows),
+      column_sums(layout.columns),
+      column_counts(layout.columns),
+      costs(splits.size()),
+      layout_(layout),
+      splits_(std::move(splits)),
+      minimum_saving_(minimum_saving) {
+  for (const Split& split : splits_) choices.emplace_back(layout.tile_count * split.planes);
+}
+
+void Survey::add(const Slice& slice) {
+  const Dtype& dtype = *layout_.dtype;
+  const WordFormat format = word_format(dtype, splits_[0]);
+  std::vector<uint64_t> sums(layout_.columns);
+  std::vector<uint64_t> counts(layout_.columns);
+  std::vector<uint64_t> slice_costs(splits_.size());
+  std::vector<uint64_t> row_sums(layout_.tile_rows);
+  std::vector<uint64_t> row_counts(layout_.tile_rows);
+  const auto words = std::make_unique<TileWords>();
+  Magnitudes magnitudes;
+  for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
+    words->read(layout_, tile, slice);
+    kernels().measure(words->bytes, format, tile.height, tile.width, magnitudes);
+    for (uint32_t j = 0; j < tile.width; j++) {
+      sums[tile.column + j] += magnitudes.column_sums[j];
+      counts[tile.column + j] += magnitudes.column_counts[j];
+    }
+    for (uint32_t i = 0; i < tile.height; i++) {
+      row_sums[i] = (tile.column == 0 ? 0 : row_sums[i]) + magnitudes.row_sums[i];
+      row_counts[i] = (tile.column == 0 ? 0 : row_counts[i]) + magnitudes.row_counts[i];
+      // Complete with the last tile of the row; until then it is written too early.
+      row_levels[tile.row + i] = static_cast<uint16_t>(level(row_sums[i], row_counts[i]));
+    }
+    for (size_t s = 0; s < splits_.size(); s++)
+      for (unsigned p = 0; p < splits_[s].planes; p++) {
+        const Choice choice = choose_predictor(*words, tile, dtype, splits_[s], p, p > 0 ? minimum_saving_ : 1);
+        choices[s][index * splits_[s].planes + p] = choice.predictor;
+        slice_costs[s] += choice.cost;
+      }
+  });
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (uint32_t column = 0; column < layout_.columns; column++) {
+    column_sums[column] += sums[column];
+    column_counts[column] += counts[column];
+  }
+  for (size_t s = 0; s < costs.size(); s++) costs[s] += slice_costs[s];
+}
+
+// ------------------------------------------------------------------------------------------------------- window
+
+WindowCount::WindowCount(const Layout& layout, const std::vector<uint8_t>& offsets, const std::vector<uint8_t>& choices)
+    : counts(kWindowCounts), layout_(layout), offsets_(offsets), choices_(choices) {}
+
+void WindowCount::add(const Slice& slice) {
+  // Counters for each of some neighbouring columns, so that equal exponents do not wait for each other.
+  constexpr uint32_t kWays = 8;
+  uint32_t ways[kWays][kWindowCounts] = {};
+  const auto flush = [&] {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& way : ways)
+      for (uint32_t at = 0; at < kWindowCounts; at++) {
+        counts[at] += way[at];
+        way[at] = 0;
+      }
+  };
+  const auto words = std::make_unique<TileWords>();
+  uint64_t counted = 0;
+  for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
+    // BF16 as 8 + 8 has two planes.
+    if (choices_[2 * index] != kNone) return;
+    words->read(layout_, tile, slice);
+    uint16_t from[kTileColumns];
+    for (uint32_t j = 0; j < tile.width; j++)
+      from[j] = static_cast<uint16_t>(kWindowShift - (offsets_.empty() ? 0 : offsets_[tile.column + j]));
+    for (uint32_t i = 0; i < tile.height; i++) {
+      const uint16_t* const row = reinterpret_cast<const uint16_t*>(words->bytes) + i * kTileColumns;
+      uint32_t j = 0;
+      for (; j + kWays <= tile.width; j += kWays)
+        for (uint32_t k = 0; k < kWays; k++) ways[k][((row[j + k] >> 7) & 0xff) + from[j + k]]++;
+      for (; j < tile.width; j++) ways[0][((row[j] >> 7) & 0xff) + from[j]]++;
+    }
+    counted += uint64_t{tile.height} * tile.width;
+    if (counted > UINT32_MAX / 2) {
+      flush();
+      counted = 0;
+    }
+  });
+  flush();
+}
+
+// ------------------------------------------------------------------------------------------------------- symbols
+
+SymbolCount::SymbolCount(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices,
+                         const PairCoding* pairs, bool force_pairs, const Bins& bins)
+    : fits(layout.tile_count, kRans),
+      layout_(layout),
+      split_(split),
+      row_bins_(bins.rows.empty() ? 1 : kRowBins),
+      column_bins_(bins.rows.empty() ? 1 : kColumnBins),
+      choices_(choices),
+      pairs_(pairs),
+      force_pairs_(force_pairs),
+      bins_(bins) {}
+
+std::unique_ptr<SymbolCount::Counters> SymbolCount::take_counters(uint64_t words) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& counters : idle_)
+      if (counters->words + words <= UINT32_MAX) {
+        std::swap(counters, idle_.back());
+        std::unique_ptr<Counters> taken = std::move(idle_.back());
+        idle_.pop_back();
+        return taken;
+      }
+  }
+  return std::make_unique<Counters>();
+}
+
+void SymbolCount::add(const Slice& slice) {
+  const auto words = std::make_unique<TileWords>();
+  std::unique_ptr<Counters> counters;
+  for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
+    const uint64_t tile_words = uint64_t{tile.height} * tile.width;
+    if (counters == nullptr || counters->words + tile_words > UINT32_MAX) {
+      std::unique_ptr<Counters> next = take_counters(tile_words);
+      if (counters != nullptr) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        idle_.push_back(std::move(counters));
+      }
+      counters = std::move(next);
+    }
+    counters->words += tile_words;
+    words->read(layout_, tile, slice);
+    add_tile(tile, index, *words, *counters);
+  });
+  if (counters == nullptr) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  idle_.push_back(std::move(counters));
+}
+
+/** Counts a tile's symbols, `across` in a row, by the bins of rows and columns; `column_bins` null for bin 0. */
+template <class Symbol>
+void SymbolCount::count(const Symbol* symbols, const Tile& tile, uint32_t across, uint32_t stride,
+                        const uint8_t* column_bins, std::vector<uint32_t>& counters, uint32_t bits) const {
+  if (counters.empty()) counters.resize(size_t{row_bins_ * column_bins_} << bits);
+  if (column_bins == nullptr) {
+    for (uint32_t i = 0; i < tile.height; i++)
+      for (uint32_t j = 0; j < across; j++) counters[size_t{symbols[i * stride + j]} * column_bins_]++;
+    return;
+  }
+  for (uint32_t i = 0; i < tile.height; i++) {
+    const Symbol* const row = symbols + i * stride;
+    uint32_t* const of_row = counters.data() + (size_t{bins_.rows[tile.row + i]} * kColumnBins << bits);
+    for (uint32_t j = 0; j < across; j++) of_row[row[j] * kColumnBins + column_bins[j]]++;
+  }
+}
+
+void SymbolCount::add_tile(const Tile& tile, uint64_t index, const TileWords& words, Counters& counters) {
+  const Dtype& dtype = *layout_.dtype;
+  const WordFormat format = word_format(dtype, split_);
+  const bool binned = row_bins_ > 1;
+  TileSymbols symbols;
+  for (unsigned p = 0; p < split_.planes; p++) {
+    const uint8_t choice = choices_[index * split_.planes + p];
+    const uint32_t bits = split_.bits[p];
+    if (choice == kSurveyRaw) continue;
+    kernels().cut_plane(words.bytes, format, p, tile.height, symbols.bytes);
+    if (symbols.is_constant(tile.height, tile.width, bits)) continue;
+    if (p == 0 && pairs_ != nullptr && choice == kNone) {
+      uint8_t starts[kTileColumns];
+      uint16_t pairs[kMaxTileRows * kTileColumns / 2];
+      window_starts(*pairs_, tile, starts);
+      const uint32_t width = repeat_odd_column(symbols, tile.height, tile.width);
+      const uint32_t outside = kernels().find_pairs(symbols.bytes, starts, tile.height, width, pairs);
+      const uint32_t elements = tile.height * tile.width;
+      if (outside <= (force_pairs_ ? elements : std::max(4u, elements >> kOutsideShift))) {
+        fits[index] = kPairs;
+        // Pairs as they will be coded: where one code is outside the window, the other one stands for it.
+        for (uint32_t at = 0; at < tile.height * kTileColumns / 2; at++) {
+          const uint32_t left = pairs[at] & 31u;
+          const uint32_t right = pairs[at] >> 5;
+          const uint32_t if_right = right < kBinades ? right : 0;
+          const uint32_t first = left < kBinades ? left : if_right;
+          pairs[at] = static_cast<uint16_t>(first | (right < kBinades ? right : first) << 4);
+        }
+        count(pairs, tile, width / 2, kTileColumns / 2, binned ? &bins_.columns[tile.column / 2] : nullptr,
+              counters.of[kMaxPlanes], kPairBits);
+        continue;
+      }
+    }
+    TileSymbols residuals;
+    if (choice != kNone)
+      kernels().find_residuals(symbols.bytes, tile.height, choice, zero_symbol(dtype), residuals.bytes);
+    const TileSymbols& coded = choice != kNone ? residuals : symbols;
+    uint8_t bins_of_columns[kTileColumns];
+    const uint8_t* column_bins = nullptr;
+    // Beside pairs, plane 0 has one table and no classes.
+    if (binned && !(p == 0 && pairs_ != nullptr)) {
+      for (uint32_t j = 0; j < tile.width; j++)
+        bins_of_columns[j] = bins_.columns[pairs_ != nullptr ? (tile.column + j) / 2 : tile.column + j];
+      column_bins = bins_of_columns;
+    }
+    if (bits > 8)
+      count(coded.wide(), tile, tile.width, kTileColumns, column_bins, counters.of[p], bits);
+    else
+      count(coded.bytes, tile, tile.width, kTileColumns, column_bins, counters.of[p], bits);
+  }
+}
+
+JointCounts SymbolCount::joint(unsigned plane) const {
+  JointCounts joint = {{}, row_bins_ * column_bins_, {}};
+  const uint32_t bits = plane == kMaxPlanes ? kPairBits : split_.bits[plane];
+  std::vector<uint64_t> of_symbol(joint.bins);
+  for (uint32_t symbol = 0; symbol < 1u << bits; symbol++) {
+    uint64_t total = 0;
+    std::fill(of_symbol.begin(), of_symbol.end(), 0);
+    for (const auto& counters : idle_) {
+      const std::vector<uint32_t>& of = counters->of[plane];
+      if (of.empty()) continue;
+      for (uint32_t row = 0; row < row_bins_; row++) {
+        const uint32_t* const from = of.data() + ((size_t{row} << bits) + symbol) * column_bins_;
+        for (uint32_t column = 0; column < column_bins_; column++) {
+          of_symbol[row * column_bins_ + column] += from[column];
+          total += from[column];
+        }
+      }
+    }
+    if (total == 0) continue;
+    joint.symbols.push_back(symbol);
+    joint.counts.insert(joint.counts.end(), of_symbol.begin(), of_symbol.end());
+  }
+  return joint;
+}
+
+}  // namespace codecllm

@@ -1,0 +1,176 @@
+// What an encoder counts (FORMAT.md, annex A). Each pass looks at slices on their own, in any order and on any thread;
+// what they found is added up. All sums are exact.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "kernels.hpp"
+#include "layout.hpp"
+#include "tile.hpp"
+
+namespace codecllm {
+
+/** Row bins and column bins of a joint histogram. */
+constexpr uint32_t kRowBins = 8;
+constexpr uint32_t kColumnBins = 16;
+/** Levels of rows and columns are below this. */
+constexpr uint32_t kLevels = 1 << 14;
+
+/** What a survey says of a plane of a tile: a predictor, or this. */
+constexpr uint8_t kSurveyRaw = 7;
+
+/** Consecutive rows of tiles, and the bytes of the tensor's words that lie in them. */
+struct Slice {
+  uint64_t first_tile_row;
+  uint64_t tile_row_count;
+  const uint8_t* bytes;
+  /** Words in `bytes`. */
+  uint64_t words;
+};
+
+/** The words of one tile, 128 to a row whatever its width, zero where there is no column. */
+struct TileWords {
+  alignas(64) uint8_t bytes[kMaxTileRows * kTileColumns * 4];
+
+  /** Copies a tile out of a slice; a short last row of the tensor is filled up with its last word. */
+  void read(const Layout& layout, const Tile& tile, const Slice& slice);
+};
+
+/** The symbols of one plane of a tile, 128 to a row. */
+struct TileSymbols {
+  alignas(64) uint8_t bytes[kMaxTileRows * kTileColumns * 2];
+
+  const uint16_t* wide() const { return reinterpret_cast<const uint16_t*>(bytes); }
+
+  /** Whether there is one symbol only. */
+  bool is_constant(uint32_t height, uint32_t width, uint32_t bits) const;
+};
+
+WordFormat word_format(const Dtype& dtype, const Split& split);
+
+/** The starts of the windows of a tile's columns; where the width is odd, the last one is there twice. */
+void window_starts(const PairCoding& pairs, const Tile& tile, uint8_t* starts);
+
+/** Makes the width even by repeating the last column of a tile's symbols of 8 bits. @returns the even width */
+uint32_t repeat_odd_column(TileSymbols& symbols, uint32_t height, uint32_t width);
+
+/** The level of a row or column; 0 where all of it is zero. */
+inline uint32_t level(uint64_t sum, uint64_t count) { return count == 0 ? 0 : static_cast<uint32_t>(16 * sum / count); }
+
+/** First pass: how large rows and columns are, and what prediction would do. */
+class Survey {
+ public:
+  /**
+   * @param splits to try, in order
+   * @param minimum_saving for planes after the first: code them only where that saves more than so many 256ths
+   */
+  Survey(const Layout& layout, std::vector<Split> splits, uint32_t minimum_saving);
+
+  void add(const Slice& slice);
+
+  /** Mean magnitude of each row's non-zero elements, below kLevels. */
+  std::vector<uint16_t> row_levels;
+  /** Sum of magnitudes, and number of non-zero elements, of each column. */
+  std::vector<uint64_t> column_sums;
+  std::vector<uint64_t> column_counts;
+  /** For each split: predictor or kSurveyRaw, tile by tile and plane by plane; and the estimated cost of it all. */
+  std::vector<std::vector<uint8_t>> choices;
+  std::vector<uint64_t> costs;
+
+ private:
+  const Layout& layout_;
+  const std::vector<Split> splits_;
+  const uint32_t minimum_saving_;
+  std::mutex mutex_;
+};
+
+/** Exponents less offsets are counted from -15. */
+constexpr uint32_t kWindowShift = 15;
+constexpr uint32_t kWindowCounts = 256 + kWindowShift;
+
+/** Second pass, where PAIRS are wanted: exponents less their column's offset. */
+class WindowCount {
+ public:
+  /**
+   * @param offsets of the columns; empty if all are 0
+   * @param choices surveyed predictors of all tiles; those that are predicted do not count
+   */
+  WindowCount(const Layout& layout, const std::vector<uint8_t>& offsets, const std::vector<uint8_t>& choices);
+
+  void add(const Slice& slice);
+
+  std::vector<uint64_t> counts;
+
+ private:
+  const Layout& layout_;
+  const std::vector<uint8_t>& offsets_;
+  const std::vector<uint8_t>& choices_;
+  std::mutex mutex_;
+};
+
+/** The bin of each row and of each column (of each two columns if there are pairs); empty: all in bin 0. */
+struct Bins {
+  std::vector<uint8_t> rows;
+  std::vector<uint8_t> columns;
+};
+
+/** Counts of the symbols that occur: counts[i x bins + bin] is that of symbols[i], bin = row bin x kColumnBins + column bin. */
+struct JointCounts {
+  std::vector<uint32_t> symbols;
+  uint32_t bins;
+  std::vector<uint64_t> counts;
+};
+
+/** Last pass: symbols by row bin and column bin. */
+class SymbolCount {
+ public:
+  /**
+   * @param choices surveyed predictors, tile by tile and plane by plane
+   * @param pairs null where there are none; without tables yet
+   * @param force_pairs PAIRS wherever the metadata can hold the outliers
+   */
+  SymbolCount(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices, const PairCoding* pairs,
+              bool force_pairs, const Bins& bins);
+
+  void add(const Slice& slice);
+
+  /** What was counted, of plane `plane`, or of pairs if it is kMaxPlanes; without symbols if nothing was. */
+  JointCounts joint(unsigned plane) const;
+
+  /** The mode of plane 0 of each tile if there are pairs: PAIRS where it fits. */
+  std::vector<uint8_t> fits;
+
+ private:
+  /**
+   * Counters for one thread at a time, [(row bin << bits | symbol) x column bins + column bin]; index kMaxPlanes is
+   * that of pairs. So each symbol of a row has one line of the cache, and frequent symbols are neighbours.
+   */
+  struct Counters {
+    std::vector<uint32_t> of[kMaxPlanes + 1];
+    /** Words counted, so that no counter overflows. */
+    uint64_t words = 0;
+  };
+
+  std::unique_ptr<Counters> take_counters(uint64_t words);
+  template <class Symbol>
+  void count(const Symbol* symbols, const Tile& tile, uint32_t across, uint32_t stride, const uint8_t* column_bins,
+             std::vector<uint32_t>& counters, uint32_t bits) const;
+  void add_tile(const Tile& tile, uint64_t index, const TileWords& words, Counters& counters);
+
+  const Layout& layout_;
+  const Split split_;
+  /** 1 if all are in bin 0. */
+  const uint32_t row_bins_;
+  const uint32_t column_bins_;
+  const std::vector<uint8_t>& choices_;
+  const PairCoding* const pairs_;
+  const bool force_pairs_;
+  const Bins& bins_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Counters>> idle_;
+};
+
+}  // namespace codecllm

@@ -1,0 +1,109 @@
+// Makes checkpoints for tests, byte by byte, so that they can be wrong in any way.
+
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export interface TestTensor {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array;
+}
+
+/** A file of any header and any data. */
+export function rawFile(header: string | Uint8Array, data: Uint8Array = new Uint8Array()): Uint8Array {
+  const text = typeof header === 'string' ? new TextEncoder().encode(header) : header;
+  const file = new Uint8Array(8 + text.length + data.length);
+  new DataView(file.buffer).setBigUint64(0, BigInt(text.length), true);
+  file.set(text, 8);
+  file.set(data, 8 + text.length);
+  return file;
+}
+
+export interface Formatting {
+  /** json.dumps rather than serde_json. */
+  readonly python?: boolean;
+  readonly metadata?: ReadonlyMap<string, string>;
+  /** Changes the text of the header, which has been filled up to a multiple of 8. */
+  readonly edit?: (text: string) => string;
+}
+
+/** A checkpoint as writers make them: tensors in order, one after the other. */
+export function checkpoint(tensors: readonly TestTensor[], { python = false, metadata, edit }: Formatting = {}): Uint8Array {
+  const [comma, colon] = python ? [', ', ': '] : [',', ':'];
+  const string = (value: string): string =>
+    python
+      ? JSON.stringify(value).replace(/[\u007f-\uffff]/g, (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      : JSON.stringify(value);
+  const object = (entries: readonly (readonly [string, string])[]): string =>
+    `{${entries.map(([key, value]) => `${string(key)}${colon}${value}`).join(comma)}}`;
+  let at = 0;
+  const entries = tensors.map(({ name, dtype, shape, data }) => {
+    const start = at;
+    at += data.length;
+    const fields = object([
+      ['dtype', string(dtype)],
+      ['shape', `[${shape.join(comma)}]`],
+      ['data_offsets', `[${start}${comma}${at}]`],
+    ]);
+    return [name, fields] as const;
+  });
+  const head = metadata ? [['__metadata__', object(Array.from(metadata, ([k, v]) => [k, string(v)] as const))] as const] : [];
+  let text = object([...head, ...entries]);
+  text += ' '.repeat(-Buffer.byteLength(text) & 7);
+  return rawFile(edit?.(text) ?? text, Buffer.concat(tensors.map(({ data }) => data)));
+}
+
+/** Numbers from 0 to 1, the same in every run. */
+export function randomSource(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+/** BF16 words of about a normal distribution, as weights have it. */
+export function weights(count: number, seed: number): Uint8Array {
+  const random = randomSource(seed);
+  const values = Float32Array.from({ length: count }, () => 0.02 * (random() + random() + random() + random() - 2));
+  const words = new Uint32Array(values.buffer);
+  return new Uint8Array(Uint16Array.from(words, (word) => word >>> 16).buffer);
+}
+
+export function noise(bytes: number, seed: number): Uint8Array {
+  const random = randomSource(seed);
+  return Uint8Array.from({ length: bytes }, () => 256 * random());
+}
+
+/** A directory of its own, gone after the callback. */
+export async function inDirectory<T>(use: (path: string) => T | Promise<T>): Promise<T> {
+  const path = mkdtempSync(join(tmpdir(), 'codecllm-test-'));
+  try {
+    return await use(path);
+  } finally {
+    rmSync(path, { recursive: true, force: true });
+  }
+}
+
+const CLI = fileURLToPath(new URL('../dist/src/cli.js', import.meta.url));
+
+export interface Run {
+  readonly status: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Runs the built command line. */
+export function codecllm(...args: string[]): Run {
+  const { status, stdout, stderr } = spawnSync(process.execPath, [CLI, ...args], { encoding: 'utf8' });
+  return { status, stdout, stderr };
+}
+
+/** Starts it. */
+export function startCodecllm(...args: string[]): ReturnType<typeof spawn> {
+  return spawn(process.execPath, [CLI, ...args], { stdio: 'ignore' });
+}
