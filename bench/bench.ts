@@ -63,7 +63,10 @@ function rate<T>(inputs: readonly T[], bytes: number, work: (input: T) => void):
 async function codecTable(path: string): Promise<string> {
   const tensors = await sampleOf(path);
   const bytes = tensors.reduce((sum, { data }) => sum + data.length, 0);
-  const table = new Table({ head: ['one core', 'ratio', 'compress MB/s', 'decompress MB/s'], style: { head: [], border: [] } });
+  const table = new Table({
+    head: ['one core', 'ratio', 'compress MB/s', 'decompress MB/s'],
+    style: { head: [], border: [] },
+  });
   for (const profile of ['small', 'fast'] as const) {
     const streams = tensors.map(({ data, dtype, shape }) => encodeTensor(data, dtype, shape, { profile }));
     const ratio = streams.reduce((sum, { length }) => sum + length, 0) / bytes;
@@ -80,7 +83,10 @@ async function codecTable(path: string): Promise<string> {
 }
 
 async function commandTable(path: string, folder: string): Promise<string> {
-  const table = new Table({ head: ['command', 'ratio', 'threads', 'compress MB/s', 'decompress MB/s'], style: { head: [], border: [] } });
+  const table = new Table({
+    head: ['command', 'ratio', 'threads', 'compress MB/s', 'decompress MB/s'],
+    style: { head: [], border: [] },
+  });
   for (const profile of ['small', 'fast'] as const) {
     const made = await compress(path, join(folder, 'compressed'), { profile, force: true });
     const back = await decompress(join(folder, 'compressed'), join(folder, 'restored'), { force: true });

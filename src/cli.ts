@@ -27,6 +27,7 @@ Exit codes:
   0  done
   1  failed: a file cannot be read, written or understood, or does not verify
   2  the command line is not understood
+  130, 143  interrupted (SIGINT, SIGTERM); nothing is left behind
 `;
 
 /** Options that commands share, as commander parses them. */
@@ -72,23 +73,37 @@ function command(name: string, description: string): Command {
 /** A command that uses threads, and writes an output unless it only verifies. */
 function workCommand(name: string, description: string): Command {
   return command(name, description)
-    .option('--threads <n>', 'worker threads (default: as many as the machine runs at a time, at most 16)', parseThreads)
+    .option(
+      '--threads <n>',
+      'worker threads (default: as many as the machine runs at a time, at most 16)',
+      parseThreads,
+    )
     .option('--quiet', 'no progress bar and no summary');
 }
 
 workCommand('compress', 'Compress a .safetensors file, or every one in a directory, whose other files are copied.')
   .argument('<in>', 'file or directory')
   .argument('[out]', 'default: X.codecllm.safetensors for X.safetensors, D.codecllm for a directory D')
-  .addOption(new Option('--profile <name>', 'fewest bytes, or fewest steps of a decoder').choices(['small', 'fast']).default('small'))
+  .addOption(
+    new Option('--profile <name>', 'fewest bytes, or fewest steps of a decoder')
+      .choices(['small', 'fast'])
+      .default('small'),
+  )
   .addOption(new Option('--tile-rows <n>', 'rows of a tile').choices(TILE_ROWS.map(String)).default('128'))
   .option('--force', 'replace an output that exists')
-  .action(async (input: string, out: string | undefined, options: Common & { profile: CompressOptions['profile']; tileRows: string }) => {
-    const tileRows = Number(options.tileRows) as CompressOptions['tileRows'];
-    await perform(options, formatCompressed, async (work) => {
-      const output = out ?? nameFor(input, compressedName(input, await isDirectory(input)), 'compress');
-      return compress(input, output, { ...work, profile: options.profile, tileRows });
-    });
-  });
+  .action(
+    async (
+      input: string,
+      out: string | undefined,
+      options: Common & { profile: CompressOptions['profile']; tileRows: string },
+    ) => {
+      const tileRows = Number(options.tileRows) as CompressOptions['tileRows'];
+      await perform(options, formatCompressed, async (work) => {
+        const output = out ?? nameFor(input, compressedName(input, await isDirectory(input)), 'compress');
+        return compress(input, output, { ...work, profile: options.profile, tileRows });
+      });
+    },
+  );
 
 workCommand('decompress', 'Give back the original of a compressed file or directory, byte for byte.')
   .argument('<in>', 'file or directory')
@@ -137,7 +152,10 @@ function print(text: string): void {
 }
 
 async function main(): Promise<number> {
-  for (const [signal, code] of [['SIGINT', 130], ['SIGTERM', 143]] as const)
+  for (const [signal, code] of [
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)
     process.on(signal, () => {
       bar?.stop();
       removeTemporaries();

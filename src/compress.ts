@@ -45,7 +45,14 @@ export async function compressFile(
       await out.write(0, [space.fill(stored, await sha256)]);
       await file.checkUnchanged();
       await out.commit(end);
-      return { input, output, bytesBefore: file.size, bytesAfter: end, sha256: await sha256, tensors: reports(original, stored) };
+      return {
+        input,
+        output,
+        bytesBefore: file.size,
+        bytesAfter: end,
+        sha256: await sha256,
+        tensors: reports(original, stored),
+      };
     } catch (error) {
       // No thread may read a file that is about to be closed.
       await work.pool.close();
@@ -102,7 +109,10 @@ async function writeTensors(
     byPlace(header.tensors),
     { count: 16 * pool.threads, bytes: pool.limits.bytes },
     (tensor) => tensor.end - tensor.start,
-    async (tensor) => ({ tensor, result: await namingErrors(file, tensor, () => prepare(sourceOf(tensor), tensor, work)) }),
+    async (tensor) => ({
+      tensor,
+      result: await namingErrors(file, tensor, () => prepare(sourceOf(tensor), tensor, work)),
+    }),
   );
   for await (const { tensor, result } of prepared) {
     let bytes = 0;

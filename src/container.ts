@@ -9,9 +9,17 @@
 //
 // The other entries of `__metadata__` are the original's.
 
-import { streamLengths, readFront, type Stream } from '../spec/stream.ts';
+import { readFront, type Stream, streamLengths } from '../spec/stream.ts';
 import { FileError, problemOf, quoted } from './errors.ts';
-import { byPlace, formatHeader, type Header, type HeaderStyle, MAX_HEADER_BYTES, parseHeader, type TensorEntry } from './header.ts';
+import {
+  byPlace,
+  formatHeader,
+  type Header,
+  type HeaderStyle,
+  MAX_HEADER_BYTES,
+  parseHeader,
+  type TensorEntry,
+} from './header.ts';
 import type { InputFile } from './input.ts';
 import { LENGTH_BYTES, type Safetensors } from './safetensors.ts';
 
@@ -43,7 +51,11 @@ const STYLES: readonly HeaderStyle[] = ['compact', 'python'];
  * The header that a writer of this style gives to tensors that lie one after the other, filled up to a multiple of 8.
  * Writers leave out metadata without entries.
  */
-function writerHeader(style: HeaderStyle, entries: ReadonlyMap<string, string>, described: readonly Described[]): string {
+function writerHeader(
+  style: HeaderStyle,
+  entries: ReadonlyMap<string, string>,
+  described: readonly Described[],
+): string {
   const metadata = entries.size > 0 ? entries : undefined;
   let at = 0;
   const tensors = described.map(({ name, dtype, shape, bytes }) => {
@@ -82,6 +94,11 @@ function asStream(tensor: TensorEntry): TensorEntry {
   return { ...tensor, dtype: 'U8', shape: [tensor.end - tensor.start] };
 }
 
+/** What a tensor takes of a header. */
+function headerBytes(tensor: TensorEntry): number {
+  return Buffer.byteLength(formatHeader({ metadata: undefined, tensors: [tensor] }, 'compact'));
+}
+
 /** Room for the header of a compressed file, kept before it is known which tensors become streams. */
 export class HeaderSpace {
   /** Where the data begin in the file. */
@@ -96,15 +113,17 @@ export class HeaderSpace {
     const widest = header.tensors.map((tensor): Stored => {
       const kept = { ...tensor, start: dataBytes, end: dataBytes };
       const stream = { ...asStream(tensor), start: dataBytes, end: dataBytes };
-      const length = (entry: TensorEntry): number => formatHeader({ metadata: undefined, tensors: [entry] }, 'compact').length;
-      return { ...(length(kept) > length(stream) ? kept : stream), isStream: false };
+      return { ...(headerBytes(kept) > headerBytes(stream) ? kept : stream), isStream: false };
     });
     // As many streams as digits may be needed for.
     const text = newHeader(header, widest, this.description, '0'.repeat(64)) + String(header.tensors.length);
     const bytes = LENGTH_BYTES + Buffer.byteLength(text);
     this.dataStart = Math.ceil(bytes / DATA_ALIGNMENT) * DATA_ALIGNMENT;
     if (this.dataStart - LENGTH_BYTES > MAX_HEADER_BYTES)
-      throw new FileError(file.path, `its header would be longer than the ${MAX_HEADER_BYTES} bytes that readers accept`);
+      throw new FileError(
+        file.path,
+        `its header would be longer than the ${MAX_HEADER_BYTES} bytes that readers accept`,
+      );
   }
 
   /**
@@ -115,7 +134,9 @@ export class HeaderSpace {
   fill(stored: readonly Stored[], sha256: string): Uint8Array {
     const bytes = new Uint8Array(this.dataStart).fill(0x20);
     new DataView(bytes.buffer).setBigUint64(0, BigInt(this.dataStart - LENGTH_BYTES), true);
-    new TextEncoder().encodeInto(newHeader(this.original.header, stored, this.description, sha256), bytes.subarray(LENGTH_BYTES));
+    const header = new TextEncoder().encode(newHeader(this.original.header, stored, this.description, sha256));
+    // Throws where it does not fit.
+    bytes.set(header, LENGTH_BYTES);
     return bytes;
   }
 }
@@ -149,22 +170,27 @@ export interface Container {
  */
 export async function readContainer({ file, header, dataStart }: Safetensors): Promise<Container> {
   const { path } = file;
-  const valueOf = (key: string, pattern: RegExp): string => {
+  const entry = (key: string, pattern: RegExp): string => {
     const value = header.metadata?.get(key);
     if (value === undefined) throw new FileError(path, `${quoted(key)} is missing in its "__metadata__"`);
     if (!pattern.test(value)) throw new FileError(path, `${quoted(key)} in its "__metadata__" is damaged`);
     return value;
   };
   if (!isCompressed(header)) throw new FileError(path, 'not a CodecLLM file');
-  const version = valueOf(KEYS.version, /^/);
-  if (version !== VERSION) throw new FileError(path, `its version is ${quoted(version)}; this program reads ${VERSION}`);
-  const sha256 = valueOf(KEYS.sha256, /^[0-9a-f]{64}$/);
-  const streams = Number(valueOf(KEYS.streams, /^(0|[1-9][0-9]{0,8})$/));
-  const description = valueOf(KEYS.header, /^(compact$|python$|\{)/);
+  const version = entry(KEYS.version, /^/);
+  if (version !== VERSION)
+    throw new FileError(path, `its version is ${quoted(version)}; this program reads ${VERSION}`);
+  const sha256 = entry(KEYS.sha256, /^[0-9a-f]{64}$/);
+  const streams = Number(entry(KEYS.streams, /^(0|[1-9][0-9]{0,8})$/));
+  const description = entry(KEYS.header, /^(compact$|python$|\{)/);
   if (streams > header.tensors.length)
     throw new FileError(path, `${quoted(KEYS.streams)} in its "__metadata__" is more than it has tensors`);
 
-  const isStream = new Set(byPlace(header.tensors).slice(0, streams).map(({ name }) => name));
+  const isStream = new Set(
+    byPlace(header.tensors)
+      .slice(0, streams)
+      .map(({ name }) => name),
+  );
   const described: Described[] = [];
   for (const tensor of header.tensors) {
     const storedBytes = tensor.end - tensor.start;

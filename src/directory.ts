@@ -55,13 +55,16 @@ async function checkIndex(index: Entry, entries: readonly Entry[]): Promise<void
   try {
     parsed = JSON.parse(await readFile(index.path, 'utf8'));
   } catch (error) {
-    throw error instanceof SyntaxError ? new FileError(index.path, 'is not valid JSON') : fileErrorOf(index.path, error);
+    throw error instanceof SyntaxError
+      ? new FileError(index.path, 'is not valid JSON')
+      : fileErrorOf(index.path, error);
   }
   for (const shard of new Set(Object.values(parsed?.weight_map ?? {}))) {
     // Checkpoints of other formats may be there in part only: they are not ours.
     if (typeof shard !== 'string' || !shard.endsWith('.safetensors')) continue;
     const name = normalize(join(dirname(index.name), shard));
-    if (!entries.some((entry) => entry.name === name)) throw new FileError(index.path, `${shard}, which it names, is missing`);
+    if (!entries.some((entry) => entry.name === name))
+      throw new FileError(index.path, `${shard}, which it names, is missing`);
   }
 }
 

@@ -83,7 +83,8 @@ function parseJson(text: string, path: string): Header {
       onObjectProperty: (key) => {
         checkText(key);
         if (depth === 1) {
-          if (tensors.has(key) || (key === METADATA_KEY && metadata !== undefined)) refuse(`${quoted(key)} occurs twice`);
+          if (tensors.has(key) || (key === METADATA_KEY && metadata !== undefined))
+            refuse(`${quoted(key)} occurs twice`);
           name = key;
         } else {
           field = key;
@@ -171,8 +172,10 @@ function checkPlaces(tensors: readonly TensorEntry[], path: string, dataBytes: n
   let at = 0;
   for (const { name, start, end } of byPlace(tensors)) {
     if (start < at) refuse(`${quoted(name)}, "data_offsets": begins at ${start}, where another tensor ends at ${at}`);
-    if (start > at) refuse(`${quoted(name)}, "data_offsets": begins at ${start}, and nothing fills the data from ${at} on`);
-    if (end > dataBytes) refuse(`${quoted(name)}, "data_offsets": ends at ${end}, and the data have ${dataBytes} bytes`);
+    if (start > at)
+      refuse(`${quoted(name)}, "data_offsets": begins at ${start}, and nothing fills the data from ${at} on`);
+    if (end > dataBytes)
+      refuse(`${quoted(name)}, "data_offsets": ends at ${end}, and the data have ${dataBytes} bytes`);
     at = end;
   }
   if (at < dataBytes) refuse(`${dataBytes - at} bytes follow the last tensor`);

@@ -43,8 +43,13 @@ export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'pro
  */
 export async function compress(input: string, output: string, options: CompressOptions = {}): Promise<Report> {
   const { profile, tileRows, force = false } = options;
-  return transform(input, output, force, options, async () => true, (from, to, work) =>
-    compressFile(from, to, force, { profile, tileRows }, work),
+  return transform(
+    input,
+    output,
+    force,
+    options,
+    async () => true,
+    (from, to, work) => compressFile(from, to, force, { profile, tileRows }, work),
   );
 }
 
@@ -55,7 +60,9 @@ export async function compress(input: string, output: string, options: CompressO
  */
 export async function decompress(input: string, output: string, options: OutputOptions = {}): Promise<Report> {
   const { force = false } = options;
-  return transform(input, output, force, options, isCodecllmFile, (from, to, work) => decompressFile(from, to, force, work));
+  return transform(input, output, force, options, isCodecllmFile, (from, to, work) =>
+    decompressFile(from, to, force, work),
+  );
 }
 
 /**
@@ -64,7 +71,9 @@ export async function decompress(input: string, output: string, options: OutputO
  * @throws FileError at the first thing that is not as it was
  */
 export async function verify(input: string, options: WorkOptions = {}): Promise<Report> {
-  const entries = (await isDirectory(input)) ? await checkpointsOf(input, await listDirectory(input), isCodecllmFile) : undefined;
+  const entries = (await isDirectory(input))
+    ? await checkpointsOf(input, await listDirectory(input), isCodecllmFile)
+    : undefined;
   const total = entries === undefined ? await sizeOf(input) : sizes(entries);
   return working(input, undefined, options, total, async (work) => {
     const files: FileReport[] = [];
@@ -81,7 +90,8 @@ export async function verify(input: string, options: WorkOptions = {}): Promise<
 export async function inspect(input: string): Promise<InspectedFile[]> {
   if (!(await isDirectory(input))) return [await inspectFile(input)];
   const files: InspectedFile[] = [];
-  for (const { kind, path } of await listDirectory(input)) if (kind === 'checkpoint') files.push(await inspectFile(path));
+  for (const { kind, path } of await listDirectory(input))
+    if (kind === 'checkpoint') files.push(await inspectFile(path));
   return files;
 }
 

@@ -2,8 +2,8 @@
 
 import { type Inspection, inspectStream } from '../spec/decode.ts';
 import { isCompressed, readContainer, readStream } from './container.ts';
-import { openSafetensors } from './safetensors.ts';
 import type { TensorReport } from './report.ts';
+import { openSafetensors } from './safetensors.ts';
 
 export interface InspectedTensor extends TensorReport {
   /** What its stream says of itself; undefined where it is not a stream. */
@@ -33,13 +33,28 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
         const bytes = end - start;
         return { name, dtype, shape, bytesBefore: bytes, bytesAfter: bytes, compressed: false, stream: undefined };
       });
-      return { input: path, compressed: false, bytesBefore: file.size, bytesAfter: file.size, sha256: undefined, tensors };
+      return {
+        input: path,
+        compressed: false,
+        bytesBefore: file.size,
+        bytesAfter: file.size,
+        sha256: undefined,
+        tensors,
+      };
     }
     const container = await readContainer(opened);
     const tensors: InspectedTensor[] = [];
     for (const { name, dtype, shape, start, end, isStream, position, storedBytes } of container.tensors) {
       const stream = isStream ? inspectStream(await readStream(file, name, position, storedBytes)) : undefined;
-      tensors.push({ name, dtype, shape, bytesBefore: end - start, bytesAfter: storedBytes, compressed: isStream, stream });
+      tensors.push({
+        name,
+        dtype,
+        shape,
+        bytesBefore: end - start,
+        bytesAfter: storedBytes,
+        compressed: isStream,
+        stream,
+      });
     }
     const { originalBytes, sha256 } = container;
     return { input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, tensors };

@@ -2,7 +2,7 @@
 // synced, and renamed. Whatever happens before the rename leaves what was there.
 
 import { randomBytes } from 'node:crypto';
-import { rmSync } from 'node:fs';
+import { renameSync, rmSync } from 'node:fs';
 import { constants, copyFile, type FileHandle, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { FileError, fileErrorOf } from './errors.ts';
@@ -15,8 +15,9 @@ export function removeTemporaries(): void {
   for (const path of temporaries) rmSync(path, { recursive: true, force: true, maxRetries: 10 });
 }
 
-function temporaryName(path: string): string {
-  return join(dirname(path), `.${basename(path)}.tmp-${randomBytes(4).toString('hex')}`);
+/** A name beside `path` that nothing has. */
+function temporaryName(path: string, purpose: 'tmp' | 'old' = 'tmp'): string {
+  return join(dirname(path), `.${basename(path)}.${purpose}-${randomBytes(4).toString('hex')}`);
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -132,7 +133,7 @@ export class OutputDirectory {
   ) {}
 
   /**
-   * @param names the entries that the directory will have
+   * @param names all that the directory will hold, from its top
    * @throws FileError where the path exists and `force` is false, or holds anything but those entries
    */
   static async create(path: string, force: boolean, names: readonly string[]): Promise<OutputDirectory> {
@@ -141,7 +142,8 @@ export class OutputDirectory {
       if (await exists(path)) {
         if (!(await isDirectory(path))) throw new FileError(path, 'is not a directory');
         // A wrong path and --force must not cost somebody a directory of other things.
-        const foreign = (await readdir(path)).find((name) => !names.includes(name));
+        const expected = new Set(names);
+        const foreign = (await readdir(path, { recursive: true })).find((name) => !expected.has(name));
         if (foreign !== undefined)
           throw new FileError(path, `holds ${foreign}, which the new directory would not; it is not replaced`);
       }
@@ -194,14 +196,17 @@ export class OutputDirectory {
     }
   }
 
-  /** No system call that Node has swaps two directories: the old one steps aside, and back if the new one cannot come. */
+  /**
+   * Nothing in Node swaps two directories: the old one steps aside, and back if the new one cannot take its place. No
+   * signal is handled in between.
+   */
   private async replace(): Promise<void> {
-    const old = temporaryName(this.path);
-    await rename(this.path, old);
+    const old = temporaryName(this.path, 'old');
+    renameSync(this.path, old);
     try {
-      await rename(this.temporary, this.path);
+      renameSync(this.temporary, this.path);
     } catch (error) {
-      await rename(old, this.path);
+      renameSync(old, this.path);
       throw error;
     }
     await rm(old, { recursive: true, force: true });

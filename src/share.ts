@@ -25,6 +25,7 @@ function shareAny(value: unknown): unknown {
 export function buffersIn(value: unknown, found = new Set<ArrayBuffer>()): Set<ArrayBuffer> {
   if (ArrayBuffer.isView(value)) {
     if (value.buffer instanceof ArrayBuffer) found.add(value.buffer);
-  } else if (value !== null && typeof value === 'object') for (const each of Object.values(value)) buffersIn(each, found);
+  } else if (value !== null && typeof value === 'object')
+    for (const each of Object.values(value)) buffersIn(each, found);
   return found;
 }

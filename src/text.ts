@@ -82,7 +82,9 @@ export function formatInspected(files: readonly InspectedFile[]): string {
   if (files.length > 1) {
     const before = files.reduce((sum, { bytesBefore }) => sum + bytesBefore, 0);
     const after = files.reduce((sum, { bytesAfter }) => sum + bytesAfter, 0);
-    texts.push(`${files.length} checkpoints: ${formatBytes(before)} -> ${formatBytes(after)}, ${formatRatio(before, after)}`);
+    texts.push(
+      `${files.length} checkpoints: ${formatBytes(before)} -> ${formatBytes(after)}, ${formatRatio(before, after)}`,
+    );
   }
   return texts.join('\n\n');
 }
@@ -91,7 +93,15 @@ function formatFile({ input, compressed, bytesBefore, bytesAfter, tensors }: Ins
   const rows = tensors.map((tensor) => {
     const { name, dtype, shape, bytesBefore: before, bytesAfter: after } = tensor;
     const modes = compressed ? formatModes(tensor) : '-';
-    return [printable(name), printable(dtype), `[${shape}]`, `${before}`, `${after}`, formatRatio(before, after), modes];
+    return [
+      printable(name),
+      printable(dtype),
+      `[${shape}]`,
+      `${before}`,
+      `${after}`,
+      formatRatio(before, after),
+      modes,
+    ];
   });
   const streams = tensors.filter((tensor) => tensor.compressed).length;
   const total = compressed
@@ -109,7 +119,10 @@ function formatTable(rows: readonly string[][]): string {
   const widths = COLUMNS.map((head, c) => rows.reduce((widest, row) => Math.max(widest, row[c].length), head.length));
   const rule = widths.map((width) => '-'.repeat(width));
   const format = (row: readonly string[]): string =>
-    row.map((cell, c) => (NUMBERS.includes(c) ? cell.padStart(widths[c]) : cell.padEnd(widths[c]))).join('  ').trimEnd();
+    row
+      .map((cell, c) => (NUMBERS.includes(c) ? cell.padStart(widths[c]) : cell.padEnd(widths[c])))
+      .join('  ')
+      .trimEnd();
   return [COLUMNS, rule, ...rows].map(format).join('\n');
 }
 

@@ -47,7 +47,15 @@ export function nextStep({ source, answers }: { source: Source; answers: readonl
   return share(step.done ? { plan: step.value } : { request: step.value });
 }
 
-export function gatherSlice({ source, rows, request }: { source: Source; rows: Rows; request: StatisticsRequest }): Statistics {
+export function gatherSlice({
+  source,
+  rows,
+  request,
+}: {
+  source: Source;
+  rows: Rows;
+  request: StatisticsRequest;
+}): Statistics {
   const layout = layoutFor(source.dtype, source.shape, source.options);
   return moved(engine.gather(layout, { ...rows, bytes: readRows(source, layout, rows) }, request));
 }
@@ -59,7 +67,17 @@ export interface CodedSlice {
 }
 
 /** @param task.plan as `nextStep` made it; `id` is the tensor's, by which a plan is known that came before */
-export function codeSlice({ source, rows, id, plan }: { source: Source; rows: Rows; id: number; plan: Plan }): CodedSlice {
+export function codeSlice({
+  source,
+  rows,
+  id,
+  plan,
+}: {
+  source: Source;
+  rows: Rows;
+  id: number;
+  plan: Plan;
+}): CodedSlice {
   // The codec keeps what it derives from a plan's tables as long as it sees the same plan.
   const known = remember(id, () => ({ ...plan, coding: revive(plan.coding) }));
   const bytes = readRows(source, known.coding.layout, rows);
@@ -94,7 +112,16 @@ export interface DecodeTask {
 }
 
 /** @returns the tensor's bytes in these rows. @throws FormatError */
-export function decodeSlice({ fd, position, rows, id, coding, frontBytes, dataBytes, metadata }: DecodeTask): Uint8Array {
+export function decodeSlice({
+  fd,
+  position,
+  rows,
+  id,
+  coding,
+  frontBytes,
+  dataBytes,
+  metadata,
+}: DecodeTask): Uint8Array {
   const known = remember(id, () => revive(coding));
   const { layout } = known;
   const first = rows.firstTileRow * layout.tilesAcross;

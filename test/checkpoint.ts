@@ -32,7 +32,10 @@ export interface Formatting {
 }
 
 /** A checkpoint as writers make them: tensors in order, one after the other. */
-export function checkpoint(tensors: readonly TestTensor[], { python = false, metadata, edit }: Formatting = {}): Uint8Array {
+export function checkpoint(
+  tensors: readonly TestTensor[],
+  { python = false, metadata, edit }: Formatting = {},
+): Uint8Array {
   const [comma, colon] = python ? [', ', ': '] : [',', ':'];
   const string = (value: string): string =>
     python
@@ -51,7 +54,9 @@ export function checkpoint(tensors: readonly TestTensor[], { python = false, met
     ]);
     return [name, fields] as const;
   });
-  const head = metadata ? [['__metadata__', object(Array.from(metadata, ([k, v]) => [k, string(v)] as const))] as const] : [];
+  const head = metadata
+    ? [['__metadata__', object(Array.from(metadata, ([k, v]) => [k, string(v)] as const))] as const]
+    : [];
   let text = object([...head, ...entries]);
   text += ' '.repeat(-Buffer.byteLength(text) & 7);
   return rawFile(edit?.(text) ?? text, Buffer.concat(tensors.map(({ data }) => data)));

@@ -32,20 +32,31 @@ interface Parsed {
 function readAnyhow(file: Uint8Array): Parsed {
   const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
   const { __metadata__: metadata, ...rest } = JSON.parse(new TextDecoder().decode(file.subarray(8, 8 + length)));
-  const tensors = Object.entries(rest as Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>).map(
-    ([name, { dtype, shape, data_offsets }]) => ({ name, dtype, shape, start: data_offsets[0], end: data_offsets[1] }),
-  );
+  const tensors = Object.entries(
+    rest as Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>,
+  ).map(([name, { dtype, shape, data_offsets }]) => ({
+    name,
+    dtype,
+    shape,
+    start: data_offsets[0],
+    end: data_offsets[1],
+  }));
   tensors.sort((a, b) => a.start - b.start || a.end - b.end);
   return { metadata, tensors, dataStart: 8 + length };
 }
 
 /** Compresses and restores a file, which must come back. @returns the compressed file */
-async function roundTrip(original: Uint8Array, options: Parameters<typeof product.compress>[2] = {}): Promise<Uint8Array> {
+async function roundTrip(
+  original: Uint8Array,
+  options: Parameters<typeof product.compress>[2] = {},
+): Promise<Uint8Array> {
   return inDirectory(async (directory) => {
-    const [input, compressed, back] = ['in', 'compressed', 'back'].map((name) => join(directory, `${name}.safetensors`));
+    const [input, compressed, back] = ['in', 'compressed', 'back'].map((name) =>
+      join(directory, `${name}.safetensors`),
+    );
     writeFileSync(input, original);
-    const report = await product.compress(input, compressed, { threads: 2, ...options });
-    await product.decompress(compressed, back, { threads: 2 });
+    const report = await product.compress(input, compressed, { threads: 1, ...options });
+    await product.decompress(compressed, back, { threads: options.threads ?? 1 });
     expect(readFileSync(back).equals(original)).toBe(true);
     const bytes = readFileSync(compressed);
     expect(report.bytesAfter).toBe(bytes.length);
@@ -68,7 +79,9 @@ describe('what comes back', () => {
   });
 
   it('a dtype that this program does not know', async () => {
-    await roundTrip(checkpoint([{ name: 'x', dtype: 'I4_NEW', shape: [7, 3], data: noise(11, 1) }, tensor('w', 'BF16', [64, 64])]));
+    await roundTrip(
+      checkpoint([{ name: 'x', dtype: 'I4_NEW', shape: [7, 3], data: noise(11, 1) }, tensor('w', 'BF16', [64, 64])]),
+    );
   });
 
   it('no tensors at all', async () => {
@@ -88,12 +101,12 @@ describe('what comes back', () => {
   it('a tensor of several slices, and one that is no smaller as a stream', async () => {
     const tensors = [
       tensor('small', 'BF16', [100, 100]),
-      tensor('noise', 'U8', [4700, 1000]),
-      tensor('tall', 'BF16', [5003, 500]),
+      tensor('noise', 'U8', [4300, 1000]),
+      tensor('tall', 'BF16', [4303, 500]),
       // One row of its tiles is a slice.
-      { ...tensor('wide', 'I8', [150, 32768]), data: weights(75 * 32768, 3) },
+      { ...tensor('wide', 'I8', [130, 32768]), data: weights(65 * 32768, 3) },
     ];
-    const { tensors: stored } = readAnyhow(await roundTrip(checkpoint(tensors), { profile: 'fast' }));
+    const { tensors: stored } = readAnyhow(await roundTrip(checkpoint(tensors), { profile: 'fast', threads: 3 }));
     expect(stored.map(({ name }) => name)).toEqual(['small', 'tall', 'wide', 'noise']);
   });
 
@@ -106,7 +119,11 @@ describe('what comes back', () => {
     ['filled up to a page', { edit: (text) => text.padEnd(4096) }, 'kept'],
     ['indented', { edit: (text) => JSON.stringify(JSON.parse(text), undefined, 2) }, 'kept'],
     ['escaped where it need not be', { edit: (text) => text.replace('"a"', '"\\u0061"') }, 'kept'],
-    ['fields in another order', { edit: (text) => text.replace('"dtype":"BF16","shape":[50,60]', '"shape":[50,60],"dtype":"BF16"') }, 'kept'],
+    [
+      'fields in another order',
+      { edit: (text) => text.replace('"dtype":"BF16","shape":[50,60]', '"shape":[50,60],"dtype":"BF16"') },
+      'kept',
+    ],
     ['metadata last', { edit: (text) => text.trimEnd().replace(/}$/, ',"__metadata__":{"a":"b"}}') }, 'kept'],
   ];
   it.each(exotic)('the header of a writer: %s', async (_, formatting, expected) => {
@@ -137,7 +154,9 @@ describe('what comes back', () => {
     const anyName = fc.string({ unit: 'grapheme', maxLength: 8 }).filter((name) => name !== '__metadata__');
     const anyCheckpoint = fc.record({
       named: fc.uniqueArray(fc.tuple(anyName, anyTensor), { selector: ([name]) => name, maxLength: 5 }),
-      metadata: fc.option(fc.array(fc.tuple(anyName, fc.string({ unit: 'grapheme' })), { maxLength: 3 }), { nil: undefined }),
+      metadata: fc.option(fc.array(fc.tuple(anyName, fc.string({ unit: 'grapheme' })), { maxLength: 3 }), {
+        nil: undefined,
+      }),
       python: fc.boolean(),
     });
     await fc.assert(
@@ -145,7 +164,7 @@ describe('what comes back', () => {
         const tensors = named.map(([name, { dtype, shape, seed }]) => tensor(name, dtype, shape, seed));
         await roundTrip(checkpoint(tensors, { python, metadata: metadata && new Map(metadata) }));
       }),
-      { numRuns: 25 },
+      { numRuns: 12 },
     );
   });
 });
@@ -184,7 +203,11 @@ describe('what a compressed file is', () => {
     expect(tensors.map(({ start }) => start)).toEqual([0, ...tensors.slice(0, -1).map(({ end }) => end)]);
     expect(dataStart + (tensors.at(-1)?.end ?? 0)).toBe(file.length);
     // Keys keep the order of the original.
-    const keys = parseHeader(new TextDecoder().decode(file.subarray(8, dataStart)), 'file', file.length - dataStart).tensors;
+    const keys = parseHeader(
+      new TextDecoder().decode(file.subarray(8, dataStart)),
+      'file',
+      file.length - dataStart,
+    ).tensors;
     expect(keys.map(({ name }) => name)).toEqual(['bytes', 'w1', 'empty', 'scale', 'half', 'w2', 'long']);
   });
 });
@@ -195,7 +218,10 @@ describe('headers', () => {
   it('are read with the order of their keys, and written as they were', () => {
     const text = `{"__metadata__":{"2":"b","1":"a"},"9":${ENTRY},"1":{"dtype":"U8","shape":[2,2],"data_offsets":[4,8]}}`;
     const header = parseHeader(`${text}   `, 'file', 8);
-    expect([...(header.metadata ?? [])]).toEqual([['2', 'b'], ['1', 'a']]);
+    expect([...(header.metadata ?? [])]).toEqual([
+      ['2', 'b'],
+      ['1', 'a'],
+    ]);
     expect(header.tensors.map(({ name }) => name)).toEqual(['9', '1']);
     expect(formatHeader(header, 'compact')).toBe(text);
     expect(describeHeader({ header, headerText: text.padEnd(Math.ceil(text.length / 8) * 8) })).toBe('compact');
@@ -212,7 +238,12 @@ describe('headers', () => {
     ['a line break in a string', '{"a\n":1}', 0, 'not valid JSON'],
     ['half of a surrogate pair', `{"\\ud800":${ENTRY}}`, 4, 'not valid Unicode'],
     ['a name twice', `{"a":${ENTRY},"\\u0061":{"dtype":"U8","shape":[0],"data_offsets":[4,4]}}`, 4, '"a" occurs twice'],
-    ['a field twice', '{"a":{"dtype":"U8","dtype":"U8","shape":[4],"data_offsets":[0,4]}}', 4, '"a", "dtype" occurs twice'],
+    [
+      'a field twice',
+      '{"a":{"dtype":"U8","dtype":"U8","shape":[4],"data_offsets":[0,4]}}',
+      4,
+      '"a", "dtype" occurs twice',
+    ],
     ['metadata twice', '{"__metadata__":{},"__metadata__":{}}', 0, '"__metadata__" occurs twice'],
     ['metadata that is no object', '{"__metadata__":"x"}', 0, '"__metadata__" is not an object'],
     ['metadata that is null', '{"__metadata__":null}', 0, '"__metadata__" is not an object'],
@@ -225,21 +256,56 @@ describe('headers', () => {
     ['no dtype', '{"a":{"shape":[4],"data_offsets":[0,4]}}', 4, '"a" has no "dtype"'],
     ['no shape', '{"a":{"dtype":"U8","data_offsets":[0,4]}}', 4, '"a" has no "shape"'],
     ['no offsets', '{"a":{"dtype":"U8","shape":[4]}}', 4, '"a" has no "data_offsets"'],
-    ['a dtype that is a number', '{"a":{"dtype":8,"shape":[4],"data_offsets":[0,4]}}', 4, '"a", "dtype" is not a string'],
-    ['a shape that is a number', '{"a":{"dtype":"U8","shape":4,"data_offsets":[0,4]}}', 4, '"a", "shape" is not an array'],
+    [
+      'a dtype that is a number',
+      '{"a":{"dtype":8,"shape":[4],"data_offsets":[0,4]}}',
+      4,
+      '"a", "dtype" is not a string',
+    ],
+    [
+      'a shape that is a number',
+      '{"a":{"dtype":"U8","shape":4,"data_offsets":[0,4]}}',
+      4,
+      '"a", "shape" is not an array',
+    ],
     ['a nested shape', '{"a":{"dtype":"U8","shape":[[4]],"data_offsets":[0,4]}}', 4, 'an array is not expected'],
     ['a string in the shape', '{"a":{"dtype":"U8","shape":["4"],"data_offsets":[0,4]}}', 4, 'not a whole number'],
     ['a negative dimension', '{"a":{"dtype":"U8","shape":[-4],"data_offsets":[0,4]}}', 4, '-4 is not a whole number'],
     ['a fraction', '{"a":{"dtype":"U8","shape":[4.0],"data_offsets":[0,4]}}', 4, '4.0 is not a whole number'],
-    ['a dimension beyond 2^53', '{"a":{"dtype":"U8","shape":[9007199254740993],"data_offsets":[0,4]}}', 4, 'below 2^53'],
-    ['a product beyond 2^53', '{"a":{"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,4]}}', 4, '"a", "shape"'],
+    [
+      'a dimension beyond 2^53',
+      '{"a":{"dtype":"U8","shape":[9007199254740993],"data_offsets":[0,4]}}',
+      4,
+      'below 2^53',
+    ],
+    [
+      'a product beyond 2^53',
+      '{"a":{"dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,4]}}',
+      4,
+      '"a", "shape"',
+    ],
     ['half a byte', '{"a":{"dtype":"F4","shape":[7],"data_offsets":[0,4]}}', 4, '"a", "shape"'],
     ['three offsets', '{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,2,4]}}', 4, 'is not a pair'],
-    ['offsets that fall', '{"a":{"dtype":"X","shape":[4],"data_offsets":[4,0]}}', 4, '"a", "data_offsets": 0 is less than 4'],
+    [
+      'offsets that fall',
+      '{"a":{"dtype":"X","shape":[4],"data_offsets":[4,0]}}',
+      4,
+      '"a", "data_offsets": 0 is less than 4',
+    ],
     ['a size that is not its shape', '{"a":{"dtype":"U16","shape":[4],"data_offsets":[0,4]}}', 4, 'has 8'],
-    ['a hole', `{"a":${ENTRY},"b":{"dtype":"U8","shape":[1],"data_offsets":[5,6]}}`, 6, '"b", "data_offsets": begins at 5'],
+    [
+      'a hole',
+      `{"a":${ENTRY},"b":{"dtype":"U8","shape":[1],"data_offsets":[5,6]}}`,
+      6,
+      '"b", "data_offsets": begins at 5',
+    ],
     ['a hole in front', '{"b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}', 2, '"b", "data_offsets": begins at 1'],
-    ['an overlap', `{"a":${ENTRY},"b":{"dtype":"U8","shape":[2],"data_offsets":[3,5]}}`, 5, 'where another tensor ends at 4'],
+    [
+      'an overlap',
+      `{"a":${ENTRY},"b":{"dtype":"U8","shape":[2],"data_offsets":[3,5]}}`,
+      5,
+      'where another tensor ends at 4',
+    ],
     ['data cut off', `{"a":${ENTRY}}`, 3, 'ends at 4, and the data have 3 bytes'],
     ['bytes behind', `{"a":${ENTRY}}`, 5, '1 bytes follow'],
   ];
@@ -275,7 +341,11 @@ describe('files that are refused', () => {
   const files: [string, Uint8Array, string][] = [
     ['empty', new Uint8Array(), 'it has 0 bytes'],
     ['seven bytes', new Uint8Array(7), 'it has 7 bytes'],
-    ['a header longer than the file', Uint8Array.of(10, 0, 0, 0, 0, 0, 0, 0, 0x7b), 'a header of 10 bytes in a file of 9'],
+    [
+      'a header longer than the file',
+      Uint8Array.of(10, 0, 0, 0, 0, 0, 0, 0, 0x7b),
+      'a header of 10 bytes in a file of 9',
+    ],
     ['a header longer than any', new Uint8Array(8).fill(255), 'more than 100000000'],
     ['a header that is not UTF-8', rawFile(Uint8Array.of(0x7b, 0x22, 0xff, 0x22, 0x7d)), 'not UTF-8'],
     ['a byte order mark', rawFile('\ufeff{}'), 'does not begin with {'],
@@ -286,26 +356,30 @@ describe('files that are refused', () => {
   });
 
   it('a compressed file', async () => {
-    expect(await refusal(await roundTrip(checkpoint([tensor('w', 'BF16', [64, 64])])))).toContain('is compressed already');
+    expect(await refusal(await roundTrip(checkpoint([tensor('w', 'BF16', [64, 64])])))).toContain(
+      'is compressed already',
+    );
   });
 });
 
 describe('compressed files that are not as they were', () => {
-  const original = checkpoint([tensor('w', 'BF16', [200, 130]), tensor('kept', 'U8', [50])], { edit: (text) => text.trimEnd() });
+  const original = checkpoint([tensor('w', 'BF16', [200, 130]), tensor('kept', 'U8', [50])], {
+    edit: (text) => text.trimEnd(),
+  });
 
   async function outcome(change: (header: string, file: Uint8Array) => Uint8Array): Promise<string> {
     return inDirectory(async (directory) => {
       const [input, compressed, back] = ['in', 'c', 'back'].map((name) => join(directory, name));
       writeFileSync(input, original);
-      await product.compress(input, compressed);
+      await product.compress(input, compressed, { threads: 1 });
       const file = readFileSync(compressed);
       const length = Number(file.readBigUInt64LE());
       writeFileSync(compressed, change(file.toString('utf8', 8, 8 + length), file));
-      const failed = await product.decompress(compressed, back).catch((error: Error) => error);
+      const failed = await product.decompress(compressed, back, { threads: 1 }).catch((error: Error) => error);
       expect(failed).toBeInstanceOf(product.FileError);
       expect(existsSync(back)).toBe(false);
       expect(readdirSync(directory)).toHaveLength(2);
-      await expect(product.verify(compressed)).rejects.toThrow((failed as Error).message);
+      await expect(product.verify(compressed, { threads: 1 })).rejects.toThrow((failed as Error).message);
       return (failed as Error).message;
     });
   }
@@ -322,10 +396,30 @@ describe('compressed files that are not as they were', () => {
     ['with a damaged SHA-256', /("codecllm.sha256":")./, '$1x', '"codecllm.sha256" in its "__metadata__" is damaged'],
     ['with too many streams', '"codecllm.streams":"1"', '"codecllm.streams":"3"', 'is more than it has tensors'],
     ['with a kept tensor declared a stream', '"codecllm.streams":"1"', '"codecllm.streams":"2"', '"kept": header'],
-    ['with a stream declared kept', '"codecllm.streams":"1"', '"codecllm.streams":"0"', 'original header: not a safetensors file: "w"'],
-    ['without its original header', /("codecllm.header":")[^"\\]*/, '$1x', '"codecllm.header" in its "__metadata__" is damaged'],
-    ['with the header of another writer', /("codecllm.header":")(?:[^"\\]|\\.)*/, '$1compact', 'does not have the SHA-256'],
-    ['with another shape in the original header', '[200,130]', '[130,200]', '"w" is BF16 [200,130], and BF16 [130,200]'],
+    [
+      'with a stream declared kept',
+      '"codecllm.streams":"1"',
+      '"codecllm.streams":"0"',
+      'original header: not a safetensors file: "w"',
+    ],
+    [
+      'without its original header',
+      /("codecllm.header":")[^"\\]*/,
+      '$1x',
+      '"codecllm.header" in its "__metadata__" is damaged',
+    ],
+    [
+      'with the header of another writer',
+      /("codecllm.header":")(?:[^"\\]|\\.)*/,
+      '$1compact',
+      'does not have the SHA-256',
+    ],
+    [
+      'with another shape in the original header',
+      '[200,130]',
+      '[130,200]',
+      '"w" is BF16 [200,130], and BF16 [130,200]',
+    ],
     ['with another size in the original header', '[200,130]', '[200,131]', 'original header: not a safetensors file'],
     ['with another tensor in the original header', '\\"w\\"', '\\"v\\"', '"v" of its original header is missing'],
   ];
@@ -339,7 +433,9 @@ describe('compressed files that are not as they were', () => {
 
   it('cut off, or longer', async () => {
     expect(await outcome((_, file) => file.subarray(0, -1))).toContain('not a safetensors file');
-    expect(await outcome((_, file) => Buffer.concat([file, Uint8Array.of(0)]))).toContain('1 bytes follow the last tensor');
+    expect(await outcome((_, file) => Buffer.concat([file, Uint8Array.of(0)]))).toContain(
+      '1 bytes follow the last tensor',
+    );
   });
 
   it('one bit other, anywhere in the data', async () => {
@@ -357,16 +453,21 @@ describe('work in order', () => {
     let [held, most, running] = [0, 0, 0];
     const seen: number[] = [];
     const items = [5, 1, 1, 30, 2, 2, 2, 2, 9, 1];
-    const results = inOrder(items, { count: 3, bytes: 10 }, (item) => item, async (item) => {
-      held += item;
-      running++;
-      if (running > 1) most = Math.max(most, held);
-      expect(running).toBeLessThanOrEqual(3);
-      await new Promise((resolve) => setTimeout(resolve, 10 / item));
-      running--;
-      held -= item;
-      return item;
-    });
+    const results = inOrder(
+      items,
+      { count: 3, bytes: 10 },
+      (item) => item,
+      async (item) => {
+        held += item;
+        running++;
+        if (running > 1) most = Math.max(most, held);
+        expect(running).toBeLessThanOrEqual(3);
+        await new Promise((resolve) => setTimeout(resolve, 10 / item));
+        running--;
+        held -= item;
+        return item;
+      },
+    );
     for await (const item of results) seen.push(item);
     expect(seen).toEqual(items);
     expect(most).toBeLessThanOrEqual(10);
@@ -374,13 +475,20 @@ describe('work in order', () => {
 
   it('reports an error when its turn comes', async () => {
     const seen: number[] = [];
-    const results = inOrder([1, 2, 3, 4], { count: 4, bytes: 100 }, () => 1, async (item) => {
-      if (item === 3) throw new Error('three');
-      return item;
-    });
-    await expect((async () => {
-      for await (const item of results) seen.push(item);
-    })()).rejects.toThrow('three');
+    const results = inOrder(
+      [1, 2, 3, 4],
+      { count: 4, bytes: 100 },
+      () => 1,
+      async (item) => {
+        if (item === 3) throw new Error('three');
+        return item;
+      },
+    );
+    await expect(
+      (async () => {
+        for await (const item of results) seen.push(item);
+      })(),
+    ).rejects.toThrow('three');
     expect(seen).toEqual([1, 2]);
   });
 });

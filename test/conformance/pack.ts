@@ -58,7 +58,9 @@ function sample(index: number, random: () => number): Sample {
 
   const modeOf = (bits: number, p: number): ModeChoice => {
     if (dtype.name === 'BF16' && split[0] === 8 && p === 0 && random() % 2 === 0) return 'pairs';
-    return pick(bits === 8 && random() % 2 === 0 ? PREDICTED : p > 0 ? ['raw', 'none', 'raw'] : ['none', 'none', 'raw']);
+    return pick(
+      bits === 8 && random() % 2 === 0 ? PREDICTED : p > 0 ? ['raw', 'none', 'raw'] : ['none', 'none', 'raw'],
+    );
   };
   const forced = random() % 3 > 0 ? { split, modes: split.map(modeOf) } : {};
   const options: EncodeOptions = {
