@@ -12,6 +12,7 @@ import Table from 'cli-table3';
 import { decodeTensor } from '../spec/decode.ts';
 import { encodeTensor } from '../spec/encode.ts';
 import { compress, decompress, inspect } from '../src/index.ts';
+import { native, whyNotNative } from '../src/native.ts';
 
 /** The codec is timed on at most so many bytes of a checkpoint, and for at least so long. */
 const SAMPLE_BYTES = 24e6;
@@ -67,13 +68,19 @@ async function codecTable(path: string): Promise<string> {
     head: ['one core', 'ratio', 'compress MB/s', 'decompress MB/s'],
     style: { head: [], border: [] },
   });
-  for (const profile of ['small', 'fast'] as const) {
-    const streams = tensors.map(({ data, dtype, shape }) => encodeTensor(data, dtype, shape, { profile }));
-    const ratio = streams.reduce((sum, { length }) => sum + length, 0) / bytes;
-    const encode = rate(tensors, bytes, ({ data, dtype, shape }) => encodeTensor(data, dtype, shape, { profile }));
-    const decode = rate(streams, bytes, (stream) => decodeTensor(stream));
-    table.push([`${profile} (TypeScript)`, ratio.toFixed(4), encode.toFixed(1), decode.toFixed(1)]);
-  }
+  const codec = native();
+  const codecs = [
+    ...(codec ? [{ name: 'native', encode: codec.encode, decode: codec.decode }] : []),
+    { name: 'TypeScript', encode: encodeTensor, decode: (stream: Uint8Array) => decodeTensor(stream) },
+  ];
+  for (const { name, encode, decode } of codecs)
+    for (const profile of ['small', 'fast'] as const) {
+      const streams = tensors.map(({ data, dtype, shape }) => encode(data, dtype, shape, { profile }));
+      const ratio = streams.reduce((sum, { length }) => sum + length, 0) / bytes;
+      const compressing = rate(tensors, bytes, ({ data, dtype, shape }) => encode(data, dtype, shape, { profile }));
+      const decompressing = rate(streams, bytes, (stream) => decode(stream));
+      table.push([`${profile} (${name})`, ratio.toFixed(4), compressing.toFixed(1), decompressing.toFixed(1)]);
+    }
   const zipped = tensors.map(({ data }) => gzipSync(data));
   const ratio = zipped.reduce((sum, { length }) => sum + length, 0) / bytes;
   const deflate = rate(tensors, bytes, ({ data }) => gzipSync(data));
@@ -84,14 +91,14 @@ async function codecTable(path: string): Promise<string> {
 
 async function commandTable(path: string, folder: string): Promise<string> {
   const table = new Table({
-    head: ['command', 'ratio', 'threads', 'compress MB/s', 'decompress MB/s'],
+    head: ['command', 'ratio', 'engine', 'threads', 'compress MB/s', 'decompress MB/s'],
     style: { head: [], border: [] },
   });
   for (const profile of ['small', 'fast'] as const) {
     const made = await compress(path, join(folder, 'compressed'), { profile, force: true });
     const back = await decompress(join(folder, 'compressed'), join(folder, 'restored'), { force: true });
     const rates = [made.megabytesPerSecond, back.megabytesPerSecond].map((value) => value.toFixed(1));
-    table.push([`--profile ${profile}`, made.ratio.toFixed(4), made.threads, ...rates]);
+    table.push([`--profile ${profile}`, made.ratio.toFixed(4), made.engine, made.threads, ...rates]);
   }
   return table.toString();
 }
@@ -102,6 +109,7 @@ async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'codecllm-bench-'));
   try {
     const processors = cpus();
+    if (whyNotNative()) console.log(`No native codec: ${whyNotNative()}`);
     console.log(`${processors[0]?.model.trim()}, ${processors.length} cores, Node ${process.version}`);
     for (const path of paths.length > 0 ? paths : [demo]) {
       console.log(`\n${basename(path)}`);

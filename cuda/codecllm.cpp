@@ -1,12 +1,10 @@
 // The C interface: arguments are checked here, and every exception becomes a status and a message.
 #include "codecllm.h"
 
-#include <cstring>
-#include <new>
-
 #include "encoder.hpp"
 #include "error.hpp"
 #include "host_decode.hpp"
+#include "interface.hpp"
 #include "kernels.hpp"
 #include "stream.hpp"
 
@@ -24,34 +22,6 @@ namespace {
 
 thread_local std::string last_message;
 
-codecllm_status fail(codecllm_status status, const char* message) noexcept {
-  try {
-    last_message = message;
-  } catch (...) {
-    last_message.clear();
-  }
-  return status;
-}
-
-/** Runs the body of a function of the interface. */
-template <class Body>
-codecllm_status guarded(Body body) noexcept {
-  try {
-    body();
-    return CODECLLM_OK;
-  } catch (const Error& error) {
-    return fail(error.status, error.what());
-  } catch (const std::bad_alloc&) {
-    return fail(CODECLLM_OUT_OF_MEMORY, "out of memory");
-  } catch (const std::exception& error) {
-    return fail(CODECLLM_INVALID_ARGUMENT, error.what());
-  }
-}
-
-void require(const void* pointer, const char* name) {
-  if (pointer == nullptr) throw ArgumentError(text(name, " must not be null"));
-}
-
 /** A pointer that may be null only where there are no bytes. */
 const uint8_t* bytes_of(const void* pointer, size_t size, const char* name) {
   if (size > 0) require(pointer, name);
@@ -68,6 +38,15 @@ void check_size(const char* name, uint64_t size, uint64_t expected) {
 }
 
 }  // namespace
+
+codecllm_status codecllm::fail(codecllm_status status, const char* message) noexcept {
+  try {
+    last_message = message;
+  } catch (...) {
+    last_message.clear();
+  }
+  return status;
+}
 
 const char* codecllm_error_message(void) { return last_message.c_str(); }
 
@@ -258,6 +237,8 @@ codecllm_status codecllm_stream_range(const codecllm_stream* stream, uint64_t fi
     *end = stream->stream.tile_start((first_tile_row + tile_row_count) * layout.tiles_across);
   });
 }
+
+int codecllm_has_path(codecllm_path path) { return has_path(path) ? 1 : 0; }
 
 codecllm_status codecllm_use_path(codecllm_path path) {
   return guarded([&] { use_path(path); });

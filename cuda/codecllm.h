@@ -181,7 +181,7 @@ CODECLLM_API codecllm_status codecllm_stream_info(const codecllm_stream* stream,
 CODECLLM_API codecllm_status codecllm_stream_range(const codecllm_stream* stream, uint64_t first_tile_row,
                                                    uint64_t tile_row_count, uint64_t* start, uint64_t* end);
 
-/** The instruction sets that the host decoder can use. */
+/** The instruction sets that the host codec can use. */
 typedef enum codecllm_path {
   CODECLLM_PATH_BEST = 0,
   CODECLLM_PATH_PLAIN = 1,
@@ -189,7 +189,10 @@ typedef enum codecllm_path {
   CODECLLM_PATH_AVX512 = 3
 } codecllm_path;
 
-/** Makes this process decode by one path, for tests; CODECLLM_UNAVAILABLE where the processor lacks it. */
+/** 1 if this build and this processor have a path, else 0. */
+CODECLLM_API int codecllm_has_path(codecllm_path path);
+
+/** Makes this process encode and decode by one path, for tests; CODECLLM_UNAVAILABLE where there is no such path. */
 CODECLLM_API codecllm_status codecllm_use_path(codecllm_path path);
 
 /**

@@ -403,14 +403,27 @@ void decode_damaged(Decoder& decoder, const std::vector<const Entry*>& entries, 
   }
 }
 
-/** A tensor of more than 4 GiB, made of a smaller one, whose only row of tiles is repeated. */
+/** The largest stream that consists of whole rows of tiles, so that copies of it make a larger tensor. */
+const Entry* find_repeatable(const std::vector<const Entry*>& entries) {
+  const Entry* best = nullptr;
+  for (const Entry* entry : entries) {
+    if (best != nullptr && entry->expected.size() <= best->expected.size()) continue;
+    const codecllm::Layout layout = codecllm::Stream::read(entry->stream.data(), entry->stream.size()).coding.layout;
+    if (layout.rows % layout.tile_rows == 0 && layout.words == layout.rows * layout.columns && layout.dtype->bits >= 8)
+      best = entry;
+  }
+  return best;
+}
+
+/** Decodes a tensor of more than 4 GiB, made of copies of a smaller one, one below the other. */
 void decode_large(Decoder& decoder, const Entry& small, Report& report) {
   using namespace codecllm;
   const Stream source = Stream::read(small.stream.data(), small.stream.size());
   const Layout& layout = source.coding.layout;
   const uint64_t repeats = (uint64_t{9} << 29) / small.expected.size() + 1;
   Coding coding = source.coding;
-  coding.layout = lay_out(*layout.dtype, {layout.rows * repeats, layout.columns}, layout.columns, layout.tile_rows);
+  const uint64_t elements = small.expected.size() * 8 / layout.dtype->bits;
+  coding.layout = lay_out(*layout.dtype, {repeats, elements}, layout.columns, layout.tile_rows);
   coding.row_selectors.clear();
   for (uint64_t i = 0; i < repeats; i++)
     coding.row_selectors.insert(coding.row_selectors.end(), source.coding.row_selectors.begin(),
@@ -513,11 +526,9 @@ int run(const Arguments& arguments) {
 
   std::vector<const Entry*> valid;
   std::vector<const Entry*> invalid;
-  const Entry* repeated = nullptr;
-  for (const Entry& entry : pack.entries) {
-    (entry.kind == Kind::Valid ? valid : invalid).push_back(&entry);
-    if (entry.name == "golden/tile-rows-128" || (repeated == nullptr && !entry.expected.empty())) repeated = &entry;
-  }
+  for (const Entry& entry : pack.entries) (entry.kind == Kind::Valid ? valid : invalid).push_back(&entry);
+  const Entry* const repeatable = find_repeatable(valid);
+  if (repeatable == nullptr) throw std::runtime_error(arguments.pack + " has no stream of whole tiles");
   struct Part {
     const char* name;
     size_t streams;
@@ -527,12 +538,12 @@ int run(const Arguments& arguments) {
   {
     Decoder decoder(arguments.device);
     decode_valid(decoder, valid, parts[0].report);
-    if (repeated != nullptr) decode_invalid(decoder, invalid, *repeated, parts[1].report);
+    decode_invalid(decoder, invalid, *repeatable, parts[1].report);
     parts[2].streams = std::min(valid.size(), arguments.damaged);
     decode_damaged(decoder, valid, arguments.seed, arguments.damaged, parts[2].report);
-    if (arguments.large && repeated != nullptr) {
+    if (arguments.large) {
       parts[3].streams = 1;
-      decode_large(decoder, *repeated, parts[3].report);
+      decode_large(decoder, *repeatable, parts[3].report);
     }
   }
 

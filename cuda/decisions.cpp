@@ -15,24 +15,16 @@ namespace codecllm {
 
 namespace {
 
-bool is_predicted(codecllm_mode mode) { return mode >= CODECLLM_MODE_LEFT && mode <= CODECLLM_MODE_PLANAR; }
-
-bool has_split(const Dtype& dtype, const Split& split) {
-  return std::any_of(dtype.splits, dtype.splits + dtype.split_count, [&](const Split& each) { return each == split; });
-}
-
-void check_modes(const Dtype& dtype, const EncodeOptions& options, const Split& split) {
+/** Whether every plane of this split can be coded as asked for, and no other mode was asked for. */
+bool allows(const Dtype& dtype, const Split& split, const EncodeOptions& options) {
   for (unsigned p = 0; p < kMaxPlanes; p++) {
     const codecllm_mode mode = options.modes[p];
-    if ((mode != CODECLLM_MODE_AUTO) != (p < split.planes))
-      throw ArgumentError(text("there must be a mode for each of ", +split.planes, " planes, or for none"));
-    if (mode < CODECLLM_MODE_AUTO || mode > CODECLLM_MODE_PAIRS)
-      throw ArgumentError(text("mode ", static_cast<int>(mode), " does not exist"));
-    if (is_predicted(mode) && split.bits[p] != 8)
-      throw ArgumentError(text("a plane of ", +split.bits[p], " bits is not predicted"));
-    if (mode == CODECLLM_MODE_PAIRS && (!is_bf16(dtype) || split.bits[0] != 8 || p > 0))
-      throw ArgumentError("PAIRS is for plane 0 of BF16 as 8 + 8");
+    if ((mode != CODECLLM_MODE_AUTO) != (p < split.planes)) return false;
+    const bool predicted = mode >= CODECLLM_MODE_LEFT && mode <= CODECLLM_MODE_PLANAR;
+    if (predicted && split.bits[p] != 8) return false;
+    if (mode == CODECLLM_MODE_PAIRS && (!is_bf16(dtype) || split.bits[0] != 8 || p > 0)) return false;
   }
+  return true;
 }
 
 }  // namespace
@@ -51,29 +43,35 @@ EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* so
   for (unsigned p = 0; p < kMaxPlanes; p++) {
     options.split.bits[p] = source->split[p];
     if (source->split[p] != 0) options.split.planes = static_cast<uint8_t>(p + 1);
+    if (source->modes[p] < CODECLLM_MODE_AUTO || source->modes[p] > CODECLLM_MODE_PAIRS)
+      throw ArgumentError("unknown mode");
     options.modes[p] = source->modes[p];
     options.has_modes = options.has_modes || source->modes[p] != CODECLLM_MODE_AUTO;
   }
-  if (options.split.planes > 0 && !has_split(dtype, options.split))
-    throw ArgumentError(text(dtype.name, " cannot be split so"));
-  const Split& split = options.split.planes > 0 ? options.split : dtype.splits[0];
-  if (options.has_modes) check_modes(dtype, options, split);
+  const std::vector<Split> splits = splits_for(dtype, options);
+  if (splits.empty()) throw ArgumentError(text(dtype.name, " cannot be coded in this split and these modes"));
   options.probability_bits = source->probability_bits;
-  const uint32_t most = max_probability_bits(*std::max_element(split.bits, split.bits + split.planes));
+  uint32_t most = kMaxProbabilityBits;
+  for (const Split& split : splits)
+    for (unsigned p = 0; p < split.planes; p++) most = std::min(most, max_probability_bits(split.bits[p]));
   if (options.probability_bits != 0 && (options.probability_bits < kMinProbabilityBits || options.probability_bits > most))
-    throw ArgumentError(text("probability bits must be from ", kMinProbabilityBits, " to ", most));
+    throw ArgumentError(
+        text("probability bits must be from ", kMinProbabilityBits, " to ", most, ", not ", options.probability_bits));
   return options;
 }
 
 uint32_t minimum_saving(const EncodeOptions& options) { return options.profile == CODECLLM_FAST ? 16 : 1; }
 
-std::vector<Split> splits_to_try(const Dtype& dtype, const EncodeOptions& options) {
-  if (options.split.planes > 0) return {options.split};
-  const Split& last = dtype.splits[dtype.split_count - 1];
-  if (dtype.split_count == 1 || options.profile == CODECLLM_FAST) return {last};
-  // With modes, the default split: they were checked against it.
-  if (options.has_modes) return {dtype.splits[0]};
-  return {dtype.splits, dtype.splits + dtype.split_count};
+std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options) {
+  std::vector<Split> splits;
+  for (unsigned s = 0; s < dtype.split_count; s++)
+    if (options.split.planes == 0 || options.split == dtype.splits[s]) splits.push_back(dtype.splits[s]);
+  if (options.profile == CODECLLM_FAST && splits.size() > 1) splits.erase(splits.begin(), splits.end() - 1);
+  if (!options.has_modes) return splits;
+  // With forced modes there is nothing to compare: the first split that has them.
+  const auto found = std::find_if(splits.begin(), splits.end(), [&](const Split& split) { return allows(dtype, split, options); });
+  if (found == splits.end()) return {};
+  return {*found};
 }
 
 size_t choose_split(const std::vector<uint64_t>& costs) {
@@ -241,13 +239,13 @@ using Histogram = std::vector<uint64_t>;
 /** Adds joint counts up: those of a bin go to the histogram that `index_of(row bin, column bin)` names. */
 template <class IndexOf>
 std::vector<Histogram> add_up(const JointCounts& joint, size_t histograms, IndexOf index_of) {
-  std::vector<Histogram> sums(histograms, Histogram(joint.symbols.size()));
-  std::vector<uint64_t*> sum_of(joint.bins);
-  for (uint32_t bin = 0; bin < joint.bins; bin++)
-    sum_of[bin] = sums[index_of(bin / kColumnBins, bin % kColumnBins)].data();
-  const uint64_t* from = joint.counts.data();
-  for (size_t i = 0; i < joint.symbols.size(); i++)
-    for (uint32_t bin = 0; bin < joint.bins; bin++) sum_of[bin][i] += *from++;
+  const size_t symbols = joint.symbols.size();
+  std::vector<Histogram> sums(histograms, Histogram(symbols));
+  for (uint32_t bin = 0; bin < joint.counts.size(); bin++) {
+    uint64_t* const sum = sums[index_of(bin / kColumnBins, bin % kColumnBins)].data();
+    const uint64_t* const from = joint.counts[bin].data();
+    for (size_t i = 0; i < symbols; i++) sum[i] += from[i];
+  }
   return sums;
 }
 
@@ -348,7 +346,7 @@ struct ClassMap {
 
 /** The ways to tell classes apart that are worth pricing. */
 std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted) {
-  if (joint.bins == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
+  if (joint.counts.size() == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
   const JoinedBins rows = join_bins(add_up(joint, kRowBins, [](uint32_t row, uint32_t) { return row; }));
   const JoinedBins columns = join_bins(add_up(joint, kColumnBins, [](uint32_t, uint32_t column) { return column; }));
   std::vector<uint8_t> second_bits = columns.two;
@@ -469,7 +467,8 @@ Coding choose_tables(const Layout& layout, const Split& split, const std::vector
       const uint64_t total = priced->cost + selectors * kBit;
       if (!best || total < best->total) best = Candidate{std::move(*priced), std::move(class_counts), &candidate, total};
     }
-    const uint64_t count = std::accumulate(joint.counts.begin(), joint.counts.end(), uint64_t{0});
+    uint64_t count = 0;
+    for (const Histogram& of_bin : joint.counts) count = std::accumulate(of_bin.begin(), of_bin.end(), count);
     if (!best || (!options.has_modes && !is_pairs && best->total >= count * bits * kBit)) continue;
     // Coarser tables, if they are cheaper: a small tensor pays for every bit of its tables.
     PricedTables chosen = std::move(best->priced);

@@ -41,8 +41,8 @@ EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* op
 /** For planes after the first: code them only where that saves more than so many 256ths. */
 uint32_t minimum_saving(const EncodeOptions& options);
 
-/** The splits that a survey shall try, in order. */
-std::vector<Split> splits_to_try(const Dtype& dtype, const EncodeOptions& options);
+/** The splits that the options leave to choose from, in the order in which they are tried. */
+std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options);
 
 /** Which of two splits, or one, to take: the second has to win by 1/32, since estimates are only that good. */
 size_t choose_split(const std::vector<uint64_t>& costs);

@@ -140,6 +140,10 @@ Value __shfl_xor_sync(unsigned, Value value, uint32_t distance) {
   return static_cast<Value>(emulation::exchange(value)[(emulation::thread.x % 32) ^ distance]);
 }
 template <class Value>
+Value __shfl_sync(unsigned, Value value, uint32_t lane) {
+  return static_cast<Value>(emulation::exchange(value)[lane]);
+}
+template <class Value>
 Value __shfl_up_sync(unsigned, Value value, uint32_t distance) {
   const uint32_t lane = emulation::thread.x % 32;
   return static_cast<Value>(emulation::exchange(value)[lane >= distance ? lane - distance : lane]);
@@ -158,17 +162,35 @@ template <class Value>
 Value __ldg(const Value* address) {
   return *address;
 }
+template <class Value>
+void __stcg(Value* address, Value value) {
+  *address = value;
+}
 inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
   const unsigned long long old = *address;
   *address = std::min(old, value);
   return old;
 }
 
+namespace codecllm {
+
+/** A pointer as a number, with the functions of gpu_runtime.hpp. */
+using SharedAddress = uintptr_t;
+
+inline SharedAddress shared_address(const void* pointer) { return reinterpret_cast<SharedAddress>(pointer); }
+
+inline uint32_t load_shared_half(SharedAddress address) { return *reinterpret_cast<const uint16_t*>(address); }
+
+inline void store_shared(SharedAddress address, uint2 value) { *reinterpret_cast<uint2*>(address) = value; }
+
+}  // namespace codecllm
+
 // ------------------------------------------------------------------------------------------------------- runtime
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorNoDevice = 100 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16 };
 enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 constexpr unsigned cudaStreamNonBlocking = 1;
@@ -189,6 +211,7 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   std::strcpy(properties->name, "emulated");
   return cudaSuccess;
 }
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) { return *value = 2, cudaSuccess; }
 inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 0, cudaSuccess; }
 inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 0, cudaSuccess; }
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }

@@ -17,7 +17,7 @@ Layout layout_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const 
 
 Encoder::Encoder(const Dtype& dtype, const std::vector<uint64_t>& shape, const codecllm_encode_options* options)
     : options_(read_options(dtype, options)), layout_(layout_for(dtype, shape, options_)), marked_(layout_.tiles_down) {
-  survey_ = std::make_unique<Survey>(layout_, splits_to_try(dtype, options_), minimum_saving(options_));
+  survey_ = std::make_unique<Survey>(layout_, splits_for(dtype, options_), minimum_saving(options_));
 }
 
 Slice Encoder::slice_of(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size) const {
@@ -52,8 +52,7 @@ void Encoder::gather(uint64_t first, uint64_t count, const uint8_t* bytes, size_
 
 void Encoder::begin_count() {
   bins_ = choose_bins(layout_, survey_->row_levels, column_levels_, has_pairs_ ? &pairs_ : nullptr, options_.classes);
-  const bool force_pairs = options_.modes[0] == CODECLLM_MODE_PAIRS;
-  count_ = std::make_unique<SymbolCount>(layout_, split_, choices_, has_pairs_ ? &pairs_ : nullptr, force_pairs, bins_);
+  count_ = std::make_unique<SymbolCount>(layout_, split_, choices_, has_pairs_ ? &pairs_ : nullptr, options_.has_modes, bins_);
   survey_.reset();
   pass_ = Pass::Count;
 }
@@ -64,7 +63,7 @@ void Encoder::advance() {
   switch (pass_) {
     case Pass::Survey: {
       const size_t chosen = choose_split(survey_->costs);
-      split_ = splits_to_try(*layout_.dtype, options_)[chosen];
+      split_ = splits_for(*layout_.dtype, options_)[chosen];
       choices_ = std::move(survey_->choices[chosen]);
       apply_modes(options_, split_, choices_);
       column_levels_ = column_levels(*survey_);

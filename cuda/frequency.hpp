@@ -9,6 +9,7 @@
 namespace codecllm {
 
 constexpr uint32_t kMinProbabilityBits = 8;
+constexpr uint32_t kMaxProbabilityBits = 12;
 /** All tables of a tensor have at most this many slots together: 80 KiB, which the shared memory of every GPU holds. */
 constexpr uint32_t kMaxSlots = 20480;
 /** At most one table for each of four classes. */
@@ -17,7 +18,7 @@ constexpr uint32_t kMaxClasses = 4;
 /** N may be at most this, so that frequency, offset and symbol of a slot fit into one 32-bit word. */
 inline uint32_t max_probability_bits(uint32_t symbol_bits) {
   const uint32_t limit = (32 - symbol_bits) / 2;
-  return limit < 12 ? limit : 12;
+  return limit < kMaxProbabilityBits ? limit : kMaxProbabilityBits;
 }
 
 /** The frequency tables of one plane: none, one, or one for each class. */

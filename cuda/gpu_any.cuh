@@ -41,8 +41,8 @@ class AnyPlane {
   }
 
   /** Takes states and words from `section` on. @returns whether they are valid, as far as can be seen yet */
-  __device__ __forceinline__ bool open_coded(const GpuTensor& tensor, const GpuTables& tables, uint32_t column,
-                                             const uint8_t*& section, uint8_t* ring) {
+  __device__ __forceinline__ bool open_coded(const GpuTensor& tensor, const GpuTables& tables, const GpuTile& tile,
+                                             uint32_t column, const uint8_t*& section, uint8_t* ring) {
     const uint32_t lane = lane_index();
     slots_ = tables.slots;
     probability_bits_ = tables.probability_bits;
@@ -60,7 +60,7 @@ class AnyPlane {
     section += align_section(4 * lanes_);
     const uint32_t length = 2 * value_;
     valid = valid && padding_is_zero(section, length);
-    words_.open(ring, section, align_section(length));
+    words_.open(ring, tile.data, static_cast<uint32_t>(section - tile.data), align_section(length));
     section += align_section(length);
     return valid;
   }
@@ -137,8 +137,11 @@ class AnyPlane {
     }
     for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = step(row_class, k);
     if (predictor_ == kNone) return;
-    const uint32_t residuals = symbols[0] | symbols[1] << 8 | symbols[2] << 16 | symbols[3] << 24;
-    above_ = reconstruct(predictor_, residuals, above_, zero_);
+    // The second row does not count.
+    uint32_t rows[2] = {symbols[0] | symbols[1] << 8 | symbols[2] << 16 | symbols[3] << 24, 0};
+    uint32_t above = above_;
+    reconstruct(predictor_, rows, above, zero_);
+    above_ = rows[0];
     for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = (above_ >> (8 * k)) & 0xff;
   }
 
@@ -228,7 +231,7 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
   planes.each([&](auto& plane, uint32_t p) {
     if (!plane.is_coded()) return;
     const GpuTables& tables = tile.mode(p) == kPairs ? tensor.pairs : tensor.tables[p];
-    if (!plane.open_coded(tensor, tables, column, section, rings + p * kRingBytes)) valid = false;
+    if (!plane.open_coded(tensor, tables, tile, column, section, rings + p * kRingBytes)) valid = false;
   });
 
   constexpr uint32_t kPerWord = 4 / sizeof(Word);
@@ -264,7 +267,7 @@ template <class Word, uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
 __global__ void __launch_bounds__(32 * kGenericWarps) any_kernel(const __grid_constant__ GpuArguments arguments) {
   CODECLLM_SHARED_MEMORY(shared);
   const GpuWork work = arguments.works[blockIdx.x];
-  const uint32_t warp = threadIdx.x / 32;
+  const uint32_t warp = uniform(threadIdx.x / 32);
   if (warp >= work.count) return;
   const uint32_t tile = arguments.tiles[work.first + warp];
   const GpuBuffers& buffers =

@@ -16,6 +16,13 @@
 
 using namespace codecllm;
 
+struct codecllm_gpu {
+  int device;
+  uint32_t multiprocessors;
+  /** For reading results, beside whatever the caller's streams do. */
+  cudaStream_t stream;
+};
+
 namespace {
 
 using Kernel = void (*)(GpuArguments);
@@ -113,16 +120,25 @@ uint32_t kernel_for(const Layout& layout, const Split& split, const Tile& tile, 
   }
 }
 
-/** The tiles of one kernel, as lists that become part of the plan's memory. */
+/** The tiles of one kernel, tensor by tensor. */
 struct TileList {
-  std::vector<GpuWork> works;
   std::vector<uint32_t> tiles;
+  /** How many of each tensor. */
+  std::vector<GpuWork> runs;
 
-  void add(uint32_t tensor, uint32_t tile, uint32_t warps) {
-    if (works.empty() || works.back().tensor != tensor || works.back().count == warps)
-      works.push_back({tensor, 0, tiles.size()});
-    works.back().count++;
+  void add(uint32_t tensor, uint32_t tile) {
+    if (runs.empty() || runs.back().tensor != tensor) runs.push_back({tensor, 0, tiles.size()});
+    runs.back().count++;
     tiles.push_back(tile);
+  }
+
+  /** What each block decodes, if it has so many warps. */
+  std::vector<GpuWork> works(uint32_t warps) const {
+    std::vector<GpuWork> works;
+    for (const GpuWork& run : runs)
+      for (uint32_t done = 0; done < run.count; done += warps)
+        works.push_back({run.tensor, std::min(warps, run.count - done), run.first + done});
+    return works;
   }
 };
 
@@ -130,6 +146,8 @@ struct Launch {
   uint32_t kind;
   bool row_classes;
   uint32_t works;
+  /** Warps of a block. */
+  uint32_t warps;
   uint32_t shared_bytes;
   /** Where its lists begin in the plan's memory. */
   uint64_t works_at;
@@ -255,14 +273,24 @@ struct Blueprint {
   MemoryMap map;
 };
 
-/** Adds the lists of one kernel, in launches that share what can be shared. */
+/** Warps of a block, so that there are blocks for every multiprocessor. */
+uint32_t block_warps(uint32_t kind, size_t tiles, uint32_t multiprocessors) {
+  if (!is_fast(kind)) return kGenericWarps;
+  uint32_t warps = kFastWarps;
+  while (warps > kGenericWarps && tiles < size_t{warps} * multiprocessors) warps /= 2;
+  return warps;
+}
+
+/** Adds the lists of one kernel. */
 Launch place_launch(Image& image, const std::vector<GpuTensor>& tensors, uint32_t kind, bool row_classes,
-                    const TileList& list) {
-  Launch launch = {kind, row_classes, static_cast<uint32_t>(list.works.size()), 0, image.add(list.works),
+                    const TileList& list, uint32_t multiprocessors) {
+  const uint32_t warps = block_warps(kind, list.tiles.size(), multiprocessors);
+  const std::vector<GpuWork> works = list.works(warps);
+  if (works.size() >= 1u << 31) throw ArgumentError("a plan of too many tiles");
+  Launch launch = {kind, row_classes, static_cast<uint32_t>(works.size()), warps, 0, image.add(works),
                    image.add(list.tiles)};
-  if (list.works.size() >= 1u << 31) throw ArgumentError("a plan of too many tiles");
   if (is_fast(kind)) {
-    for (const GpuWork& work : list.works) {
+    for (const GpuWork& work : list.runs) {
       const GpuTensor& tensor = tensors[work.tensor];
       launch.shared_bytes = std::max(
           launch.shared_bytes, fast_shared_bytes(kind == kKernelPairs ? tensor.pairs : tensor.tables[0]));
@@ -273,7 +301,7 @@ Launch place_launch(Image& image, const std::vector<GpuTensor>& tensors, uint32_
   return launch;
 }
 
-Blueprint draw(const codecllm_gpu_tensor* tensors, size_t count) {
+Blueprint draw(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors, size_t count) {
   if (count > 0) require(tensors, "tensors");
   if (count >= 1u << 31) throw ArgumentError(text(count, " tensors"));
   Blueprint plan;
@@ -299,14 +327,14 @@ Blueprint draw(const codecllm_gpu_tensor* tensors, size_t count) {
           kernel_for(layout, stream.coding.split, layout.tile_at(index), stream.tile(index).planes);
       const GpuTables& tables = kind == kKernelPairs ? tensor.pairs : tensor.tables[0];
       const bool row_classes = is_fast(kind) && tables.classes > 1 && tensor.row_selectors != nullptr;
-      lists[kind][row_classes].add(static_cast<uint32_t>(t), static_cast<uint32_t>(index),
-                                   is_fast(kind) ? kFastWarps : kGenericWarps);
+      lists[kind][row_classes].add(static_cast<uint32_t>(t), static_cast<uint32_t>(index));
     }
   }
   for (uint32_t kind = 0; kind < kGpuKernels; kind++)
     for (const bool row_classes : {false, true})
-      if (const TileList& list = lists[kind][row_classes]; !list.works.empty())
-        plan.launches.push_back(place_launch(plan.image, plan.tensors, kind, row_classes, list));
+      if (const TileList& list = lists[kind][row_classes]; !list.tiles.empty())
+        plan.launches.push_back(
+            place_launch(plan.image, plan.tensors, kind, row_classes, list, gpu.multiprocessors));
   plan.map.tensors_at = plan.image.reserve(count * sizeof(GpuTensor));
   plan.map.buffers_at = plan.image.reserve(count > kInlineBuffers ? count * sizeof(GpuBuffers) : 0);
   plan.map.size = round_up(plan.image.bytes().size(), kMemoryAlignment);
@@ -332,12 +360,6 @@ void launch(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_
 }
 
 }  // namespace
-
-struct codecllm_gpu {
-  int device;
-  /** For reading results, beside whatever the caller's streams do. */
-  cudaStream_t stream;
-};
 
 struct codecllm_gpu_plan {
   codecllm_gpu* gpu = nullptr;
@@ -416,7 +438,7 @@ void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outpu
     arguments.works = reinterpret_cast<const GpuWork*>(plan.memory + part.works_at);
     arguments.tiles = reinterpret_cast<const uint32_t*>(plan.memory + part.tiles_at);
     launch(kernel_of(part.kind, part.row_classes, verify), part.works,
-           32 * (is_fast(part.kind) ? kFastWarps : kGenericWarps), part.shared_bytes, arguments, stream);
+           32 * part.warps, part.shared_bytes, arguments, stream);
   }
 }
 
@@ -436,9 +458,11 @@ codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu) {
     if (device < 0 || device >= count)
       throw Error(CODECLLM_UNAVAILABLE, text("device ", device, " where there are ", count));
     const DeviceScope scope(device);
+    int multiprocessors = 0;
+    check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
     cudaStream_t stream;
     check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-    *gpu = new codecllm_gpu{device, stream};
+    *gpu = new codecllm_gpu{device, static_cast<uint32_t>(multiprocessors), stream};
   });
 }
 
@@ -453,7 +477,7 @@ codecllm_status codecllm_gpu_plan_size(codecllm_gpu* gpu, const codecllm_gpu_ten
   return guarded([&] {
     require(gpu, "gpu");
     require(size, "size");
-    *size = draw(tensors, count).map.size;
+    *size = draw(*gpu, tensors, count).map.size;
   });
 }
 
@@ -464,7 +488,7 @@ codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_ten
     require(plan, "plan");
     if (reinterpret_cast<uintptr_t>(plan_memory) % kMemoryAlignment != 0)
       throw ArgumentError("the plan's memory is not aligned to 256");
-    Blueprint blueprint = draw(tensors, count);
+    Blueprint blueprint = draw(*gpu, tensors, count);
     const DeviceScope scope(gpu->device);
     auto opened = std::make_unique<codecllm_gpu_plan>();
     opened->gpu = gpu;

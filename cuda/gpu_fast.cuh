@@ -7,16 +7,30 @@
 
 #include "gpu_tile.cuh"
 
+#ifndef CODECLLM_STORE
+#define CODECLLM_STORE __stcg
+#endif
 namespace codecllm {
 
 /**
+ * Of a 32-bit word that holds the 16-bit words of this lane and of its neighbour, this lane's, and the payload above it.
+ */
+__device__ __forceinline__ uint32_t with_payload(uint32_t halves, uint32_t state) {
+  return __byte_perm(halves, state, lane_index() % 2 == 0 ? 0x5410 : 0x5432);
+}
+
+/** How far before its place in a row of 32-bit words a lane finds the 32-bit word that holds its 16-bit word. */
+__device__ __forceinline__ uint32_t half_offset() { return 4 * (lane_index() - lane_index() / 2); }
+
+/**
  * A RAW plane of 8 bits, one 32-bit word a lane and row, loaded `kGroup` rows ahead. Where the last 16 bits are a
- * payload, the last row's word has zeros for them.
+ * payload, what is loaded for the last row are two lanes' 16-bit words: with_payload takes it from there.
  */
 template <uint32_t kGroup>
 class RawBytes {
  public:
-  __device__ __forceinline__ void open(const uint8_t* section, uint32_t height, bool payload) {
+  __device__ __forceinline__ void open(const uint8_t* data, uint32_t section, uint32_t height, bool payload) {
+    data_ = data;
     next_ = section + 4 * lane_index();
     payload_ = payload;
     for (uint32_t j = 0; j < kGroup; j++) load(j, height);
@@ -26,7 +40,7 @@ class RawBytes {
   /** Row j of the group at hand. */
   __device__ __forceinline__ uint32_t row(uint32_t j) const { return words_[j]; }
 
-  /** Loads row j of the next group in its place. @param left rows from the next group on */
+  /** Loads row j of the next group in its place. @param left rows from the next group on; if none, nothing follows */
   __device__ __forceinline__ void load_next(uint32_t j, uint32_t left) {
     if (left > 0) load(j, left);
     if (j == kGroup - 1) next_ += kGroup * kRowBytes;
@@ -36,14 +50,12 @@ class RawBytes {
   static constexpr uint32_t kRowBytes = 4 * kLanes;
 
   __device__ __forceinline__ void load(uint32_t j, uint32_t left) {
-    const uint8_t* const at = next_ + j * kRowBytes;
-    if (j == kGroup - 1 && payload_ && left == kGroup)
-      words_[j] = load_once<uint16_t>(at - 2 * lane_index());
-    else
-      words_[j] = load_once<uint32_t>(at);
+    const bool is_half = j == kGroup - 1 && payload_ && left == kGroup;
+    words_[j] = load_once<uint32_t>(data_ + (next_ + j * kRowBytes - (is_half ? half_offset() : 0)));
   }
 
-  const uint8_t* next_;
+  const uint8_t* data_;
+  uint32_t next_;
   uint32_t words_[kGroup];
   bool payload_;
 };
@@ -55,7 +67,9 @@ __device__ __forceinline__ uint32_t full_raw_bytes(uint32_t height, uint32_t bit
 
 /** Bits 7 to 14 of both halves are exponents, the others are those of the bytes of `raw` that the selector names. */
 __device__ __forceinline__ uint32_t join_exponents(uint32_t exponents, uint32_t raw, uint32_t selector) {
-  return (exponents & 0x7f807f80) | (__byte_perm(raw, 0, selector) & 0x807f807f);
+  const uint32_t others = __byte_perm(raw, 0, selector);
+  // A choice bit by bit, in the form that becomes one instruction.
+  return others ^ ((others ^ exponents) & 0x7f807f80);
 }
 
 /** BF16 and F16 as 8 + 8: a coded plane, in PAIRS or not, and a RAW plane that takes its payload. */
@@ -65,6 +79,7 @@ struct HalfRows {
   static constexpr uint32_t kSymbolBits = 8;
   static constexpr uint32_t kSteps = kPairs ? 2 : 4;
   static constexpr uint32_t kGroup = 4;
+  static constexpr uint32_t kAtOnce = 1;
   /** 32-bit words of a lane's row. */
   static constexpr uint32_t kWords = 2;
   using Word = uint16_t;
@@ -76,7 +91,7 @@ struct HalfRows {
   __device__ __forceinline__ uint32_t raw_bytes(const GpuTile& tile) const { return full_raw_bytes(tile.height, 8, true); }
 
   __device__ __forceinline__ void open(const GpuTensor& tensor, const GpuTile& tile, uint32_t column) {
-    raw_.open(tile.data, tile.height, true);
+    raw_.open(tile.data, 0, tile.height, true);
     if (kPairs) {
       const uint32_t starts = *reinterpret_cast<const uint32_t*>(tensor.window_starts + column + 4 * lane_index());
       start01_ = (__byte_perm(starts, 0, 0x4140)) << 7;
@@ -84,10 +99,12 @@ struct HalfRows {
     }
   }
 
-  __device__ __forceinline__ void row(uint32_t j, uint32_t left, const uint32_t (&slots)[kSteps], uint32_t state,
-                                      uint32_t (&words)[kWords]) {
+  __device__ __forceinline__ void rows(uint32_t j, uint32_t left, const uint32_t (&row_slots)[1][kSteps], uint32_t state,
+                                       uint32_t (&row_words)[1][kWords]) {
+    const uint32_t(&slots)[kSteps] = row_slots[0];
+    uint32_t(&words)[kWords] = row_words[0];
     uint32_t raw = raw_.row(j);
-    if (j == kGroup - 1 && left == 0) raw |= state << 16;
+    if (j == kGroup - 1 && left == 0) raw = with_payload(raw, state);
     raw_.load_next(j, left);
     if constexpr (kPairs) {
       // Code c of the left column goes to bit 7, that of the right one from bit 4 to bit 23.
@@ -115,6 +132,7 @@ struct TenSixRows {
   static constexpr uint32_t kSymbolBits = 10;
   static constexpr uint32_t kSteps = 4;
   static constexpr uint32_t kGroup = 4;
+  static constexpr uint32_t kAtOnce = 1;
   static constexpr uint32_t kWords = 2;
   using Word = uint16_t;
 
@@ -123,13 +141,16 @@ struct TenSixRows {
   __device__ __forceinline__ uint32_t raw_bytes(const GpuTile& tile) const { return full_raw_bytes(tile.height, 6, true); }
 
   __device__ __forceinline__ void open(const GpuTensor&, const GpuTile& tile, uint32_t) {
-    next_ = tile.data + 4 * lane_index();
+    data_ = tile.data;
+    next_ = 4 * lane_index();
     for (uint32_t w = 0; w < 3; w++) load(w, tile.height);
     next_ += kGroupBytes;
   }
 
-  __device__ __forceinline__ void row(uint32_t j, uint32_t left, const uint32_t (&slots)[kSteps], uint32_t state,
-                                      uint32_t (&words)[kWords]) {
+  __device__ __forceinline__ void rows(uint32_t j, uint32_t left, const uint32_t (&row_slots)[1][kSteps], uint32_t state,
+                                       uint32_t (&row_words)[1][kWords]) {
+    const uint32_t(&slots)[kSteps] = row_slots[0];
+    uint32_t(&words)[kWords] = row_words[0];
     uint32_t raw;
     if (j == 0) {
       raw = raw_[0];
@@ -137,6 +158,7 @@ struct TenSixRows {
       raw = __funnelshift_r(raw_[0], raw_[1], 24);
       if (left > 0) load(0, left);
     } else if (j == 2) {
+      if (left == 0) raw_[2] = with_payload(raw_[2], 0);
       raw = __funnelshift_r(raw_[1], raw_[2], 16);
       if (left > 0) load(1, left);
     } else {
@@ -155,8 +177,9 @@ struct TenSixRows {
   static constexpr uint32_t kGroupBytes = 3 * 4 * kLanes;
 
   __device__ __forceinline__ void load(uint32_t w, uint32_t left) {
-    const uint8_t* const at = next_ + w * 4 * kLanes;
-    raw_[w] = w == 2 && left == kGroup ? load_once<uint16_t>(at - 2 * lane_index()) : load_once<uint32_t>(at);
+    // At the end, the third word is a 16-bit one.
+    const bool is_half = w == 2 && left == kGroup;
+    raw_[w] = load_once<uint32_t>(data_ + (next_ + w * 4 * kLanes - (is_half ? half_offset() : 0)));
   }
 
   /** Two words from the symbols of 10 bits in both halves of `high` and the two lowest of 6 bits in `low`. */
@@ -167,7 +190,8 @@ struct TenSixRows {
     return ((high << 5) & 0x7fe07fe0) | signs | mantissas;
   }
 
-  const uint8_t* next_;
+  const uint8_t* data_;
+  uint32_t next_;
   uint32_t raw_[3];
 };
 
@@ -177,6 +201,8 @@ struct ByteRows {
   static constexpr uint32_t kSymbolBits = 8;
   static constexpr uint32_t kSteps = 4;
   static constexpr uint32_t kGroup = 4;
+  /** Sums along two rows cost little more than along one. */
+  static constexpr uint32_t kAtOnce = 2;
   static constexpr uint32_t kWords = 1;
   using Word = uint8_t;
 
@@ -192,13 +218,19 @@ struct ByteRows {
     rotate_ = tensor.rotate;
   }
 
-  __device__ __forceinline__ void row(uint32_t, uint32_t, const uint32_t (&slots)[kSteps], uint32_t,
-                                      uint32_t (&words)[kWords]) {
-    const uint32_t left = __byte_perm(slots[0], slots[1], 0x0040);
-    const uint32_t right = __byte_perm(slots[2], slots[3], 0x0040);
-    above_ = reconstruct(predictor_, __byte_perm(left, right, 0x5410), above_, zero_);
-    words[0] = above_ ^ flip_;
-    if (rotate_ != 0) words[0] = ((above_ >> 1) & 0x7f7f7f7f) | ((above_ << 7) & 0x80808080);
+  __device__ __forceinline__ void rows(uint32_t, uint32_t, const uint32_t (&slots)[kAtOnce][kSteps], uint32_t,
+                                       uint32_t (&words)[kAtOnce][kWords]) {
+    uint32_t symbols[kAtOnce];
+    for (uint32_t r = 0; r < kAtOnce; r++) {
+      const uint32_t left = __byte_perm(slots[r][0], slots[r][1], 0x0040);
+      const uint32_t right = __byte_perm(slots[r][2], slots[r][3], 0x0040);
+      symbols[r] = __byte_perm(left, right, 0x5410);
+    }
+    reconstruct(predictor_, symbols, above_, zero_);
+    for (uint32_t r = 0; r < kAtOnce; r++) {
+      words[r][0] = symbols[r] ^ flip_;
+      if (rotate_ != 0) words[r][0] = ((symbols[r] >> 1) & 0x7f7f7f7f) | ((symbols[r] << 7) & 0x80808080);
+    }
   }
 
   static __device__ __forceinline__ bool is_final(const GpuTile&, uint32_t state) { return state == 1u << 16; }
@@ -217,6 +249,7 @@ struct FourRows {
   static constexpr uint32_t kSymbolBits = 8;
   static constexpr uint32_t kSteps = 4;
   static constexpr uint32_t kGroup = 2;
+  static constexpr uint32_t kAtOnce = 1;
   static constexpr uint32_t kWords = 4;
   using Word = uint32_t;
 
@@ -230,22 +263,24 @@ struct FourRows {
   }
 
   __device__ __forceinline__ void open(const GpuTensor&, const GpuTile& tile, uint32_t) {
-    const uint8_t* section = tile.data;
+    uint32_t section = 0;
     for (uint32_t p = 1; p < kPlanes; p++) {
       is_raw_[p - 1] = tile.mode(p) == kRaw;
       constant_[p - 1] = splat_byte(tile.value(p));
       if (!is_raw_[p - 1]) continue;
-      raw_[p - 1].open(section, tile.height, p == 1);
+      raw_[p - 1].open(tile.data, section, tile.height, p == 1);
       section += full_raw_bytes(tile.height, 8, p == 1);
     }
   }
 
-  __device__ __forceinline__ void row(uint32_t j, uint32_t left, const uint32_t (&slots)[kSteps], uint32_t state,
-                                      uint32_t (&words)[kWords]) {
+  __device__ __forceinline__ void rows(uint32_t j, uint32_t left, const uint32_t (&row_slots)[1][kSteps], uint32_t state,
+                                       uint32_t (&row_words)[1][kWords]) {
+    const uint32_t(&slots)[kSteps] = row_slots[0];
+    uint32_t(&words)[kWords] = row_words[0];
     uint32_t bytes[3];
     for (uint32_t p = 0; p < 3; p++) {
       bytes[p] = is_raw_[p] ? raw_[p].row(j) : constant_[p];
-      if (p == 0 && is_raw_[p] && j == kGroup - 1 && left == 0) bytes[p] |= state << 16;
+      if (p == 0 && is_raw_[p] && j == kGroup - 1 && left == 0) bytes[p] = with_payload(bytes[p], state);
       if (is_raw_[p]) raw_[p].load_next(j, left);
     }
     const uint32_t high01 = join_exponents(__byte_perm(slots[0], slots[1], 0x5410) << 7, bytes[0], 0x1100);
@@ -270,13 +305,13 @@ struct FourRows {
 
 /** Writes a lane's part of a row at once. */
 __device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[1]) {
-  *reinterpret_cast<uint32_t*>(at) = words[0];
+  CODECLLM_STORE(reinterpret_cast<uint32_t*>(at), words[0]);
 }
 __device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[2]) {
-  *reinterpret_cast<uint2*>(at) = make_uint2(words[0], words[1]);
+  CODECLLM_STORE(reinterpret_cast<uint2*>(at), make_uint2(words[0], words[1]));
 }
 __device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[4]) {
-  *reinterpret_cast<uint4*>(at) = make_uint4(words[0], words[1], words[2], words[3]);
+  CODECLLM_STORE(reinterpret_cast<uint4*>(at), make_uint4(words[0], words[1], words[2], words[3]));
 }
 
 /** Decodes one tile. @returns whether it is valid, in all lanes */
@@ -292,13 +327,13 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   const GpuTables& tables = Rows::tables(tensor);
 
   Rows rows;
-  const uint8_t* const states = tile.data + rows.raw_bytes(tile);
-  const uint8_t* const word_section = states + 4 * kLanes;
+  const uint32_t states = rows.raw_bytes(tile);
+  const uint32_t word_section = states + 4 * kLanes;
   const uint32_t word_bytes = 2 * tile.value(0);
   Words words;
-  words.open(ring, word_section, align_section(word_bytes));
+  words.open(ring, tile.data, word_section, align_section(word_bytes));
   Coder<Rows::kSymbolBits> coder;
-  coder.open(load_once<uint32_t>(states + 4 * lane), tables.probability_bits);
+  coder.open(load_once<uint32_t>(tile.data + (states + 4 * lane)), uniform(tables.probability_bits));
   bool valid = coder.state() >= coder.kFloor;
   rows.open(tensor, tile, column);
 
@@ -315,37 +350,40 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   TileSum<Rows::kWords> sum;
   sum.open();
   uint8_t* at = buffers.elements + (tile.first_word + 4 * lane) * sizeof(Word);
-  const uint64_t row_bytes = uint64_t{tile.row_words} * sizeof(Word);
+  const uint32_t row_bytes = tile.row_words * sizeof(Word);
   uint32_t left = tile.height;
   do {
     const uint32_t group_row = tile.height - left;
     left -= Rows::kGroup;
 #pragma unroll
-    for (uint32_t j = 0; j < Rows::kGroup; j++) {
-      // A row takes 64 bytes a step at most.
-      if (kSteps == 4)
-        words.reserve<256>();
-      else if (j % 2 == 0)
-        words.reserve<256>();
-      const uint32_t row_base = kRowClasses ? row_classes.of(group_row + j) << tables.probability_bits : 0;
-      uint32_t row_slots[kSteps];
+    for (uint32_t j = 0; j < Rows::kGroup; j += Rows::kAtOnce) {
+      uint32_t row_slots[Rows::kAtOnce][kSteps];
 #pragma unroll
-      for (uint32_t k = 0; k < kSteps; k++) row_slots[k] = coder.step(words, slots, table_base[k] | row_base);
-      uint32_t row_words[Rows::kWords];
-      rows.row(j, left, row_slots, coder.state(), row_words);
-      if (kVerify) sum.add_row(row_words);
-      store_row(at, row_words);
-      at += row_bytes;
+      for (uint32_t r = 0; r < Rows::kAtOnce; r++) {
+        // A step takes 64 bytes at most.
+        if ((j + r) * kSteps % 4 == 0) words.reserve<256>();
+        const uint32_t row_base = kRowClasses ? row_classes.of(group_row + j + r) << tables.probability_bits : 0;
+#pragma unroll
+        for (uint32_t k = 0; k < kSteps; k++) row_slots[r][k] = coder.step(words, slots, table_base[k] | row_base);
+      }
+      uint32_t row_words[Rows::kAtOnce][Rows::kWords];
+      rows.rows(j, left, row_slots, coder.state(), row_words);
+#pragma unroll
+      for (uint32_t r = 0; r < Rows::kAtOnce; r++) {
+        if (kVerify) sum.add_row(row_words[r]);
+        store_row(at, row_words[r]);
+        at += row_bytes;
+      }
     }
   } while (left > 0);
 
   valid = valid && Rows::is_final(tile, coder.state()) && words.taken() == word_bytes;
   if (tile.outliers() > 0) {
-    const uint8_t* const section = word_section + align_section(word_bytes);
+    const uint8_t* const section = tile.data + word_section + align_section(word_bytes);
     if (!write_outliers(tile, section, tensor.words, reinterpret_cast<Word*>(buffers.elements), sum)) valid = false;
   }
   if (kVerify) {
-    valid = valid && padding_is_zero(word_section, word_bytes);
+    valid = valid && padding_is_zero(tile.data + word_section, word_bytes);
     if (!sum.is(tile.check)) valid = false;
   }
   return __all_sync(kAllLanes, valid);
@@ -367,9 +405,9 @@ __global__ void __launch_bounds__(32 * kFastWarps, 3) fast_kernel(const __grid_c
   for (uint32_t i = threadIdx.x; i < vectors; i += blockDim.x)
     reinterpret_cast<uint4*>(slots)[i] = reinterpret_cast<const uint4*>(tables.slots)[i];
   __syncthreads();
-  const uint32_t warp = threadIdx.x / 32;
+  const uint32_t warp = uniform(threadIdx.x / 32);
   if (warp >= work.count) return;
-  const uint32_t tile = arguments.tiles[work.first + warp];
+  const uint32_t tile = uniform(arguments.tiles[work.first + warp]);
   const GpuBuffers& buffers =
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
   const bool valid = decode_fast_tile<Rows, kRowClasses, kVerify>(tensor, buffers, tile, slots, shared + warp * kRingBytes);

@@ -10,7 +10,7 @@
 
 namespace codecllm {
 
-/** Warps of a block; each decodes one tile. */
+/** Warps of a block, each of which decodes one tile; fewer where there are few tiles. */
 constexpr uint32_t kFastWarps = 16;
 constexpr uint32_t kGenericWarps = 4;
 /** Bytes of words that a warp keeps in shared memory, for each coded plane that it decodes at a time. */

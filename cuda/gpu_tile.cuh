@@ -31,12 +31,12 @@ __device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint
   row = uint64_t{down} * tensor.tile_rows;
   column = (index - down * tensor.tiles_across) * kTileColumns;
   GpuTile tile;
-  tile.data = data + uint64_t{metadata[0]} * kAlignment;
+  tile.data = uniform(data + uint64_t{metadata[0]} * kAlignment);
   tile.check = metadata[1];
-  for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = metadata[2 + p];
-  tile.row_words = tensor.columns;
+  for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = uniform(metadata[2 + p]);
+  tile.row_words = uniform(tensor.columns);
   tile.first_word = row * tensor.columns + column;
-  tile.height = static_cast<uint32_t>(min(uint64_t{tensor.tile_rows}, tensor.rows - row));
+  tile.height = uniform(static_cast<uint32_t>(min(uint64_t{tensor.tile_rows}, tensor.rows - row)));
   tile.width = min(kTileColumns, tensor.columns - column);
   return tile;
 }

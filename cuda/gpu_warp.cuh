@@ -2,7 +2,7 @@
 //
 // READ THIS FIRST:
 //  1. Every function is called by all 32 lanes of a warp, at the same time and with the same tile.
-//  2. Nothing is read outside the tile's data, however damaged they are: words past the end of their section are zeros.
+//  2. Nothing is read outside the tile's data, however damaged they are: past the end of their section, words repeat.
 //  3. The words of a row are in the ring before the row is decoded, so that a step waits for shared memory only.
 #pragma once
 
@@ -15,7 +15,18 @@ namespace codecllm {
 
 constexpr unsigned kAllLanes = 0xffffffff;
 
-__device__ inline uint32_t lane_index() { return threadIdx.x & 31; }
+__device__ __forceinline__ uint32_t lane_index() { return threadIdx.x & 31; }
+
+/** A bit for each lane before this one. */
+__device__ __forceinline__ uint32_t lanes_before() { return (1u << lane_index()) - 1; }
+
+/** A value that is the same in all lanes; this says so to the compiler, which then keeps it once for all of them. */
+__device__ __forceinline__ uint32_t uniform(uint32_t value) { return __shfl_sync(kAllLanes, value, 0); }
+
+template <class Value>
+__device__ __forceinline__ Value* uniform(Value* pointer) {
+  return reinterpret_cast<Value*>(__shfl_sync(kAllLanes, reinterpret_cast<uintptr_t>(pointer), 0));
+}
 
 /** Loads what is read only once, and by nobody else. */
 template <class Value>
@@ -46,15 +57,18 @@ struct Slot {
 class Words {
  public:
   /**
-   * @param ring kRingBytes of shared memory, aligned to its size
-   * @param section where the words lie
+   * @param ring kRingBytes of shared memory, aligned to as many
+   * @param data of the tile
+   * @param section where in them the words begin; at least 8 bytes of the tile lie before
    * @param bytes of the section, padding included
    */
-  __device__ __forceinline__ void open(uint8_t* ring, const uint8_t* section, uint32_t bytes) {
-    ring_ = ring;
+  __device__ __forceinline__ void open(uint8_t* ring, const uint8_t* data, uint32_t section, uint32_t bytes) {
+    ring_ = shared_address(ring);
+    data_ = data;
     // Each lane loads 8 bytes of a chunk.
+    slot_ = ring_ + 8 * lane_index();
     next_ = section + 8 * lane_index();
-    left_ = static_cast<int32_t>(bytes) - 8 * static_cast<int32_t>(lane_index());
+    last_ = section + bytes - 8;
     taken_ = 0;
     filled_ = 0;
     load_chunk();
@@ -76,10 +90,10 @@ class Words {
   /** Gives one word to each lane that `takes` one, in lane order; the others get any word. */
   __device__ __forceinline__ uint32_t take(bool takes) {
     const uint32_t takers = __ballot_sync(kAllLanes, takes);
-    const uint32_t before = __popc(takers & ((1u << lane_index()) - 1));
+    const uint32_t before = __popc(takers & lanes_before());
     const uint32_t at = (taken_ + 2 * before) & (kRingBytes - 1);
     taken_ += 2 * __popc(takers);
-    return *reinterpret_cast<const uint16_t*>(ring_ + at);
+    return load_shared_half(ring_ | at);
   }
 
   /** Bytes taken so far. */
@@ -88,23 +102,27 @@ class Words {
  private:
   static constexpr uint32_t kChunk = 256;
 
+  /** The address is clamped, not the value chosen: a choice would have to wait for what was loaded. */
   __device__ __forceinline__ void load_chunk() {
-    held_ = left_ > 0 ? load_once<uint2>(next_) : make_uint2(0, 0);
+    held_ = load_once<uint2>(data_ + min(next_, last_));
     next_ += kChunk;
-    left_ -= kChunk;
   }
 
   __device__ __forceinline__ void store_chunk() {
-    *reinterpret_cast<uint2*>(ring_ + (filled_ & (kRingBytes - 1)) + 8 * lane_index()) = held_;
+    store_shared(slot_, held_);
+    slot_ ^= kChunk;
     filled_ += kChunk;
     load_chunk();
   }
 
-  uint8_t* ring_;
-  const uint8_t* next_;
+  SharedAddress ring_;
+  /** Where this lane's part of the next chunk goes. */
+  SharedAddress slot_;
+  const uint8_t* data_;
   /** The part of the next chunk that is on its way. */
   uint2 held_;
-  int32_t left_;
+  uint32_t next_;
+  uint32_t last_;
   uint32_t taken_;
   uint32_t filled_;
 };
@@ -174,6 +192,28 @@ __device__ __forceinline__ uint64_t warp_sum(uint64_t value) {
   return value;
 }
 
+/**
+ * Turns the residuals of a row predicted by AVG back into symbols. A symbol depends on the one to its left by half, so
+ * what a lane takes for its left neighbour soon does not matter. Lanes guess, and repeat until no guess was wrong; then
+ * all are right, since the first one is.
+ */
+__device__ __forceinline__ uint32_t average(uint32_t residuals, uint32_t above, uint32_t zero) {
+  uint32_t symbols = above;
+  uint32_t left = 0;
+  for (bool guess = true;; guess = false) {
+    uint32_t neighbour = __shfl_up_sync(kAllLanes, symbols >> 24, 1);
+    if (lane_index() == 0) neighbour = zero & 0xff;
+    if (!guess && !__any_sync(kAllLanes, neighbour != left)) return symbols;
+    left = neighbour;
+    uint32_t previous = left;
+    symbols = 0;
+    for (uint32_t shift = 0; shift < 32; shift += 8) {
+      previous = (((residuals >> shift) & 0xff) + ((previous + ((above >> shift) & 0xff)) >> 1)) & 0xff;
+      symbols |= previous << shift;
+    }
+  }
+}
+
 /** The sum of the values of all lanes before this one. */
 __device__ __forceinline__ uint32_t sum_before(uint32_t value) {
   uint32_t sum = value;
@@ -184,39 +224,58 @@ __device__ __forceinline__ uint32_t sum_before(uint32_t value) {
   return sum - value;
 }
 
+/** Four bytes, in two words of 16-bit halves: sums of a row's bytes stay apart in them. */
+struct Halves {
+  /** Bytes 0 and 2, and bytes 1 and 3. */
+  uint32_t even;
+  uint32_t odd;
+
+  static __device__ __forceinline__ Halves of(uint32_t bytes) {
+    return {__byte_perm(bytes, 0, 0x4240), __byte_perm(bytes, 0, 0x4341)};
+  }
+
+  /** Each modulo 256. */
+  __device__ __forceinline__ uint32_t bytes() const { return __byte_perm(even, odd, 0x6240); }
+
+  /** The sum of each byte and those before it. */
+  __device__ __forceinline__ Halves sums() const {
+    const uint32_t odd_sums = (even + odd) * 0x10001;
+    return {even + (odd_sums << 16), odd_sums};
+  }
+
+  /** The last of sums(). */
+  __device__ __forceinline__ uint32_t last() const { return odd >> 16; }
+};
+
+/** Adds a number to each byte. */
+__device__ __forceinline__ uint32_t add_to_bytes(const Halves& halves, uint32_t number) {
+  return Halves{halves.even + number * 0x10001, halves.odd + number * 0x10001}.bytes();
+}
+
 /**
- * Turns the residuals of one row back into symbols, four neighbouring columns a lane, one a byte.
+ * Turns the residuals of two rows back into symbols, four neighbouring columns a lane, one a byte.
  *
- * @param above the symbols of the row above; of the tile's first row, the zero symbol
+ * @param above the symbols of the row above; of the tile's first row, the zero symbol. Becomes those of the last row
  * @param zero the zero symbol in each byte
  */
-__device__ __forceinline__ uint32_t reconstruct(uint32_t predictor, uint32_t residuals, uint32_t above, uint32_t zero) {
-  if (predictor == kNone) return residuals;
-  if (predictor == kTop) return add_bytes(residuals, above);
+__device__ __forceinline__ void reconstruct(uint32_t predictor, uint32_t (&rows)[2], uint32_t& above, uint32_t zero) {
+  if (predictor == kNone) return;
+  if (predictor == kTop) {
+    for (uint32_t& row : rows) row = above = add_bytes(row, above);
+    return;
+  }
   if (predictor == kAvg) {
-    // A symbol depends on the one to its left by half, so what a lane takes for its left neighbour soon does not
-    // matter. Lanes guess, and repeat until no guess was wrong; then all are right, since the first one is.
-    uint32_t symbols = above;
-    uint32_t left = 0;
-    for (bool guess = true;; guess = false) {
-      uint32_t neighbour = __shfl_up_sync(kAllLanes, symbols >> 24, 1);
-      if (lane_index() == 0) neighbour = zero & 0xff;
-      if (!guess && !__any_sync(kAllLanes, neighbour != left)) return symbols;
-      left = neighbour;
-      uint32_t previous = left;
-      symbols = 0;
-      for (uint32_t shift = 0; shift < 32; shift += 8) {
-        previous = (((residuals >> shift) & 0xff) + ((previous + ((above >> shift) & 0xff)) >> 1)) & 0xff;
-        symbols |= previous << shift;
-      }
-    }
+    for (uint32_t& row : rows) row = above = average(row, above, zero);
+    return;
   }
   // LEFT sums residuals along the row, from the zero symbol. PLANAR sums them likewise, and what comes out is the
-  // difference from the row above.
-  uint32_t sums = add_bytes(residuals, residuals << 8);
-  sums = add_bytes(sums, sums << 16);
-  sums = add_bytes(sums, splat_byte(sum_before(sums >> 24) & 0xff));
-  return add_bytes(sums, predictor == kLeft ? zero : above);
+  // difference from the row above. The sums of both rows' lanes, below 2^15, are added up at once.
+  const Halves first = Halves::of(rows[0]).sums();
+  const Halves second = Halves::of(rows[1]).sums();
+  const uint32_t before = sum_before(first.last() | second.last() << 16);
+  rows[0] = add_to_bytes(first, before & 0xff);
+  rows[1] = add_to_bytes(second, (before >> 16) & 0xff);
+  for (uint32_t& row : rows) row = above = add_bytes(row, predictor == kLeft ? zero : above);
 }
 
 }  // namespace codecllm

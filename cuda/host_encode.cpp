@@ -39,6 +39,9 @@ struct TableEntries {
 /** A symbol without a slot is coded as the likeliest one. */
 void expand_plane(const TableSet& set, EncodeTables& tables) {
   tables.index_bits = set.symbol_bits;
+  tables.entries.resize(size_t{set.count} << tables.index_bits);
+  tables.reciprocals.resize(tables.entries.size());
+  tables.coded.resize(tables.entries.size());
   for (uint32_t index = 0; index < set.count; index++) {
     const uint16_t* const frequencies = set.table(index);
     const TableEntries of(frequencies, set.alphabet());
@@ -46,9 +49,10 @@ void expand_plane(const TableSet& set, EncodeTables& tables) {
     for (uint32_t symbol = 0; symbol < set.alphabet(); symbol++) {
       const bool has_slot = frequencies[symbol] > 0;
       const uint32_t coded = has_slot ? symbol : substitute;
-      tables.entries.push_back(of.entries[coded] | (has_slot ? 0 : kSubstituted));
-      tables.reciprocals.push_back(of.reciprocals[coded]);
-      tables.coded.push_back(static_cast<uint16_t>(coded));
+      const size_t at = (size_t{index} << tables.index_bits) | symbol;
+      tables.entries[at] = of.entries[coded] | (has_slot ? 0 : kSubstituted);
+      tables.reciprocals[at] = of.reciprocals[coded];
+      tables.coded[at] = static_cast<uint16_t>(coded);
     }
   }
 }
@@ -105,8 +109,9 @@ void expand_pairs(const TableSet& set, EncodeTables& tables) {
 }  // namespace
 
 void EncodePlan::expand_tables() {
-  for (unsigned p = 0; p < coding.split.planes; p++) expand_plane(coding.tables[p], tables[p]);
-  expand_pairs(coding.pairs.tables, pair_tables);
+  for (unsigned p = 0; p < coding.split.planes; p++)
+    if (!coding.tables[p].empty()) expand_plane(coding.tables[p], tables[p]);
+  if (!coding.pairs.tables.empty()) expand_pairs(coding.pairs.tables, pair_tables);
 }
 
 uint64_t EncodePlan::tile_bound() const {
@@ -150,8 +155,7 @@ bool TileEncoder::code_plane(unsigned p, const TilePlane& wish) {
     kernels().find_pairs(symbols_[p].bytes, starts, tile_.height, width, pairs_);
     job.symbols = reinterpret_cast<const uint8_t*>(pairs_);
   } else if (wish.predictor != kNone) {
-    kernels().find_residuals(symbols_[p].bytes, tile_.height, wish.predictor, zero_symbol(*coding.layout.dtype),
-                             residuals_.bytes);
+    find_residuals(symbols_[p], *coding.layout.dtype, tile_.height, wish.predictor, residuals_);
     job.symbols = residuals_.bytes;
   } else {
     job.symbols = symbols_[p].bytes;

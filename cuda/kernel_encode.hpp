@@ -116,33 +116,27 @@ void cut_plane(const uint8_t* bytes, WordFormat format, uint32_t plane, uint32_t
   }
 }
 
-void find_residuals(const uint8_t* symbols, uint32_t height, uint32_t predictor, uint8_t zero, uint8_t* residuals) {
-  uint8_t outside[kTileColumns];
-  std::memset(outside, zero, sizeof outside);
-  for (uint32_t i = 0; i < height; i++) {
-    const uint8_t* const row = symbols + i * kTileColumns;
-    const uint8_t* const above = i > 0 ? row - kTileColumns : outside;
-    uint8_t* const out = residuals + i * kTileColumns;
-    const uint8_t left = zero;
-    switch (predictor) {
-      case kLeft:
-        out[0] = static_cast<uint8_t>(row[0] - left);
-        for (uint32_t j = 1; j < kTileColumns; j++) out[j] = static_cast<uint8_t>(row[j] - row[j - 1]);
-        break;
-      case kTop:
-        for (uint32_t j = 0; j < kTileColumns; j++) out[j] = static_cast<uint8_t>(row[j] - above[j]);
-        break;
-      case kAvg:
-        out[0] = static_cast<uint8_t>(row[0] - (left + above[0]) / 2);
-        for (uint32_t j = 1; j < kTileColumns; j++) out[j] = static_cast<uint8_t>(row[j] - (row[j - 1] + above[j]) / 2);
-        break;
-      case kPlanar:
-        // Left and above left are both outside.
-        out[0] = static_cast<uint8_t>(row[0] - above[0]);
-        for (uint32_t j = 1; j < kTileColumns; j++)
-          out[j] = static_cast<uint8_t>(row[j] - row[j - 1] - above[j] + above[j - 1]);
-        break;
-    }
+void find_residuals(const uint8_t* above, const uint8_t* row, uint32_t predictor, uint8_t zero, uint8_t* residuals) {
+  // The symbols to the left, and above them.
+  uint8_t left[kTileColumns];
+  uint8_t diagonal[kTileColumns];
+  left[0] = diagonal[0] = zero;
+  std::memcpy(left + 1, row, kTileColumns - 1);
+  std::memcpy(diagonal + 1, above, kTileColumns - 1);
+  switch (predictor) {
+    case kLeft:
+      for (uint32_t j = 0; j < kTileColumns; j++) residuals[j] = static_cast<uint8_t>(row[j] - left[j]);
+      break;
+    case kTop:
+      for (uint32_t j = 0; j < kTileColumns; j++) residuals[j] = static_cast<uint8_t>(row[j] - above[j]);
+      break;
+    case kAvg:
+      for (uint32_t j = 0; j < kTileColumns; j++) residuals[j] = static_cast<uint8_t>(row[j] - (left[j] + above[j]) / 2);
+      break;
+    case kPlanar:
+      for (uint32_t j = 0; j < kTileColumns; j++)
+        residuals[j] = static_cast<uint8_t>(row[j] - left[j] - above[j] + diagonal[j]);
+      break;
   }
 }
 

@@ -145,8 +145,8 @@ struct Kernels {
   void (*encode_lanes)(LanesEncode& job);
   /** Cuts rows of plane `plane` out of words. */
   void (*cut_plane)(const uint8_t* words, WordFormat format, uint32_t plane, uint32_t rows, uint8_t* symbols);
-  /** Residuals of a tile's symbols of 8 bits. */
-  void (*find_residuals)(const uint8_t* symbols, uint32_t height, uint32_t predictor, uint8_t zero, uint8_t* residuals);
+  /** Residuals of a row of symbols of 8 bits. @param above the row above, or a row of `zero` where there is none */
+  void (*find_residuals)(const uint8_t* above, const uint8_t* row, uint32_t predictor, uint8_t zero, uint8_t* residuals);
   /**
    * Codes of a tile's exponents, less the starts of the columns' windows: left + 32 x right for each two columns, 16
    * outside the window. `width` is even: where it was not, the last column is there twice.

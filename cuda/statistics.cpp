@@ -60,6 +60,18 @@ void window_starts(const PairCoding& pairs, const Tile& tile, uint8_t* starts) {
   }
 }
 
+void find_residuals(const TileSymbols& symbols, const Dtype& dtype, uint32_t height, uint32_t predictor,
+                    TileSymbols& residuals) {
+  const uint8_t zero = zero_symbol(dtype);
+  uint8_t outside[kTileColumns];
+  std::memset(outside, zero, sizeof outside);
+  const uint8_t* above = outside;
+  for (uint32_t at = 0; at < height * kTileColumns; at += kTileColumns) {
+    kernels().find_residuals(above, symbols.bytes + at, predictor, zero, residuals.bytes + at);
+    above = symbols.bytes + at;
+  }
+}
+
 uint32_t repeat_odd_column(TileSymbols& symbols, uint32_t height, uint32_t width) {
   if (width % 2 == 0) return width;
   for (uint32_t i = 0; i < height; i++) {
@@ -73,26 +85,18 @@ uint32_t repeat_odd_column(TileSymbols& symbols, uint32_t height, uint32_t width
 
 namespace {
 
-/** Symbols of two rows, the one above first. */
-struct RowPair {
-  alignas(64) uint8_t bytes[2 * kTileColumns * 2];
-};
-
-/** Counts the residuals of every predictor in one row: counts[256 x predictor + residual]. */
-void count_residuals(const uint8_t* above, const uint8_t* row, uint32_t width, uint8_t zero, uint32_t* counts) {
-  unsigned left = zero;
-  unsigned diagonal = zero;
-  for (uint32_t j = 0; j < width; j++) {
-    const unsigned symbol = row[j];
-    const unsigned top = above != nullptr ? above[j] : zero;
-    counts[symbol]++;
-    counts[256 * kLeft + ((symbol - left) & 0xff)]++;
-    counts[256 * kTop + ((symbol - top) & 0xff)]++;
-    counts[256 * kAvg + ((symbol - (left + top) / 2) & 0xff)]++;
-    counts[256 * kPlanar + ((symbol - left - top + diagonal) & 0xff)]++;
-    left = symbol;
-    diagonal = top;
+/**
+ * Counts a row. Neighbouring columns have counters of their own, `ways[j % 2]`, so that equal symbols do not wait for
+ * each other.
+ */
+template <class Symbol>
+void count_row(const Symbol* row, uint32_t width, uint32_t* const* ways) {
+  uint32_t j = 0;
+  for (; j + 2 <= width; j += 2) {
+    ways[0][row[j]]++;
+    ways[1][row[j + 1]]++;
   }
+  if (j < width) ways[0][row[j]]++;
 }
 
 struct Choice {
@@ -101,8 +105,9 @@ struct Choice {
 };
 
 /**
- * Which predictor codes a plane of a tile best, from a sample of its rows: every step-th, step = height / 8 or 1.
- * Another than NONE if it saves more than 1/32 and 64 bits; RAW if even so less than `minimum_saving` 256ths are saved.
+ * Which predictor codes a plane of a tile best, from a sample of its rows: one of every `step`; which one differs, lest
+ * the sample fall in step with a pattern of the tensor. Another than NONE if it saves more than 1/32 and 64
+ * bits; RAW if even so less than `minimum_saving` 256ths are saved.
  */
 Choice choose_predictor(const TileWords& words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
                         uint32_t minimum_saving) {
@@ -111,28 +116,43 @@ Choice choose_predictor(const TileWords& words, const Tile& tile, const Dtype& d
   const uint32_t alphabet = 1u << bits;
   const unsigned predictors = bits == 8 ? kPredictors : 1;
   const WordFormat format = word_format(dtype, split);
-  uint32_t counts[std::max(256u * kPredictors, 1024u)];
-  std::fill(counts, counts + predictors * alphabet, 0);
-  uint64_t sampled = 0;
-  for (uint32_t i = step - 1; i < tile.height; i += step, sampled += tile.width) {
-    const uint32_t first = i > 0 ? i - 1 : 0;
-    const uint32_t row = i - first;
-    RowPair symbols;
-    kernels().cut_plane(words.bytes + size_t{first} * kTileColumns * dtype.word_bytes(), format, plane, row + 1, symbols.bytes);
-    const uint8_t* const narrow = symbols.bytes + row * kTileColumns;
-    const uint16_t* const wide = reinterpret_cast<const uint16_t*>(symbols.bytes) + row * kTileColumns;
-    if (bits == 8)
-      count_residuals(i > 0 ? symbols.bytes : nullptr, narrow, tile.width, zero_symbol(dtype), counts);
-    else
-      for (uint32_t j = 0; j < tile.width; j++) counts[bits > 8 ? wide[j] : narrow[j]]++;
+  // Two ways of counters for each predictor.
+  constexpr uint32_t kCounters = 256 * kPredictors;
+  alignas(64) uint32_t counters[2][kCounters];
+  std::fill_n(counters[0], predictors * alphabet, 0);
+  std::fill_n(counters[1], predictors * alphabet, 0);
+  const uint8_t zero = zero_symbol(dtype);
+  const uint32_t sampled_rows = tile.height / step;
+  for (uint32_t k = 0; k < sampled_rows; k++) {
+    const uint32_t i = step * k + (5 * k + 3) % step;
+    const uint32_t above = i > 0 ? i - 1 : 0;
+    alignas(64) uint8_t rows[2 * kTileColumns * 2];
+    uint8_t outside[kTileColumns];
+    kernels().cut_plane(words.bytes + size_t{above} * kTileColumns * dtype.word_bytes(), format, plane, i - above + 1, rows);
+    const uint32_t at = (i - above) * kTileColumns;
+    uint32_t* ways[2] = {counters[0], counters[1]};
+    if (bits > 8) {
+      count_row(reinterpret_cast<const uint16_t*>(rows) + at, tile.width, ways);
+      continue;
+    }
+    count_row(rows + at, tile.width, ways);
+    if (i == 0) std::fill_n(outside, kTileColumns, zero);
+    for (unsigned predictor = 1; predictor < predictors; predictor++) {
+      uint8_t residuals[kTileColumns];
+      kernels().find_residuals(i > 0 ? rows : outside, rows + at, predictor, zero, residuals);
+      for (uint32_t*& way : ways) way += alphabet;
+      count_row(residuals, tile.width, ways);
+    }
   }
+  const uint64_t sampled = uint64_t{sampled_rows} * tile.width;
   uint64_t costs[kPredictors];
   for (unsigned predictor = 0; predictor < predictors; predictor++) {
+    uint32_t* const counts = counters[0] + predictor * alphabet;
+    for (uint32_t s = 0; s < alphabet; s++) counts[s] += counters[1][predictor * alphabet + s];
     // A sample has fewer elements than the table of small counts.
     static_assert(2 * kSampledRows * kTileColumns < kSmallCounts, "a sample is small");
     uint32_t seen = 0;
-    const uint64_t sum =
-        kernels().sum_of_counts(counts + predictor * alphabet, alphabet, kSmallXlog2x.data(), seen);
+    const uint64_t sum = kernels().sum_of_counts(counts, alphabet, kSmallXlog2x.data(), seen);
     costs[predictor] = xlog2x(sampled) - sum + (seen - 1) * kBias;
   }
   unsigned best = 0;
@@ -218,15 +238,18 @@ void WindowCount::add(const Slice& slice) {
     // BF16 as 8 + 8 has two planes.
     if (choices_[2 * index] != kNone) return;
     words->read(layout_, tile, slice);
-    uint16_t from[kTileColumns];
+    uint16_t from[kTileColumns] = {};
     for (uint32_t j = 0; j < tile.width; j++)
       from[j] = static_cast<uint16_t>(kWindowShift - (offsets_.empty() ? 0 : offsets_[tile.column + j]));
     for (uint32_t i = 0; i < tile.height; i++) {
       const uint16_t* const row = reinterpret_cast<const uint16_t*>(words->bytes) + i * kTileColumns;
+      // First all indices, which a compiler vectorises; columns that do not exist have some, too.
+      uint16_t indices[kTileColumns];
+      for (uint32_t j = 0; j < kTileColumns; j++) indices[j] = static_cast<uint16_t>(((row[j] >> 7) & 0xff) + from[j]);
       uint32_t j = 0;
       for (; j + kWays <= tile.width; j += kWays)
-        for (uint32_t k = 0; k < kWays; k++) ways[k][((row[j + k] >> 7) & 0xff) + from[j + k]]++;
-      for (; j < tile.width; j++) ways[0][((row[j] >> 7) & 0xff) + from[j]]++;
+        for (uint32_t k = 0; k < kWays; k++) ways[k][indices[j + k]]++;
+      for (; j < tile.width; j++) ways[0][indices[j]]++;
     }
     counted += uint64_t{tile.height} * tile.width;
     if (counted > UINT32_MAX / 2) {
@@ -240,7 +263,7 @@ void WindowCount::add(const Slice& slice) {
 // ------------------------------------------------------------------------------------------------------- symbols
 
 SymbolCount::SymbolCount(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices,
-                         const PairCoding* pairs, bool force_pairs, const Bins& bins)
+                         const PairCoding* pairs, bool forced, const Bins& bins)
     : fits(layout.tile_count, kRans),
       layout_(layout),
       split_(split),
@@ -248,7 +271,7 @@ SymbolCount::SymbolCount(const Layout& layout, const Split& split, const std::ve
       column_bins_(bins.rows.empty() ? 1 : kColumnBins),
       choices_(choices),
       pairs_(pairs),
-      force_pairs_(force_pairs),
+      forced_(forced),
       bins_(bins) {}
 
 std::unique_ptr<SymbolCount::Counters> SymbolCount::take_counters(uint64_t words) {
@@ -300,7 +323,10 @@ void SymbolCount::count(const Symbol* symbols, const Tile& tile, uint32_t across
   for (uint32_t i = 0; i < tile.height; i++) {
     const Symbol* const row = symbols + i * stride;
     uint32_t* const of_row = counters.data() + (size_t{bins_.rows[tile.row + i]} * kColumnBins << bits);
-    for (uint32_t j = 0; j < across; j++) of_row[row[j] * kColumnBins + column_bins[j]]++;
+    // First all indices, which a compiler vectorises.
+    uint16_t indices[kTileColumns];
+    for (uint32_t j = 0; j < across; j++) indices[j] = static_cast<uint16_t>(row[j] * kColumnBins + column_bins[j]);
+    for (uint32_t j = 0; j < across; j++) of_row[indices[j]]++;
   }
 }
 
@@ -314,7 +340,7 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, const TileWords& wo
     const uint32_t bits = split_.bits[p];
     if (choice == kSurveyRaw) continue;
     kernels().cut_plane(words.bytes, format, p, tile.height, symbols.bytes);
-    if (symbols.is_constant(tile.height, tile.width, bits)) continue;
+    if (!forced_ && symbols.is_constant(tile.height, tile.width, bits)) continue;
     if (p == 0 && pairs_ != nullptr && choice == kNone) {
       uint8_t starts[kTileColumns];
       uint16_t pairs[kMaxTileRows * kTileColumns / 2];
@@ -322,7 +348,7 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, const TileWords& wo
       const uint32_t width = repeat_odd_column(symbols, tile.height, tile.width);
       const uint32_t outside = kernels().find_pairs(symbols.bytes, starts, tile.height, width, pairs);
       const uint32_t elements = tile.height * tile.width;
-      if (outside <= (force_pairs_ ? elements : std::max(4u, elements >> kOutsideShift))) {
+      if (outside <= (forced_ ? elements : std::max(4u, elements >> kOutsideShift))) {
         fits[index] = kPairs;
         // Pairs as they will be coded: where one code is outside the window, the other one stands for it.
         for (uint32_t at = 0; at < tile.height * kTileColumns / 2; at++) {
@@ -338,8 +364,7 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, const TileWords& wo
       }
     }
     TileSymbols residuals;
-    if (choice != kNone)
-      kernels().find_residuals(symbols.bytes, tile.height, choice, zero_symbol(dtype), residuals.bytes);
+    if (choice != kNone) find_residuals(symbols, dtype, tile.height, choice, residuals);
     const TileSymbols& coded = choice != kNone ? residuals : symbols;
     uint8_t bins_of_columns[kTileColumns];
     const uint8_t* column_bins = nullptr;
@@ -357,26 +382,33 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, const TileWords& wo
 }
 
 JointCounts SymbolCount::joint(unsigned plane) const {
-  JointCounts joint = {{}, row_bins_ * column_bins_, {}};
   const uint32_t bits = plane == kMaxPlanes ? kPairBits : split_.bits[plane];
-  std::vector<uint64_t> of_symbol(joint.bins);
-  for (uint32_t symbol = 0; symbol < 1u << bits; symbol++) {
-    uint64_t total = 0;
-    std::fill(of_symbol.begin(), of_symbol.end(), 0);
-    for (const auto& counters : idle_) {
-      const std::vector<uint32_t>& of = counters->of[plane];
-      if (of.empty()) continue;
-      for (uint32_t row = 0; row < row_bins_; row++) {
-        const uint32_t* const from = of.data() + ((size_t{row} << bits) + symbol) * column_bins_;
-        for (uint32_t column = 0; column < column_bins_; column++) {
-          of_symbol[row * column_bins_ + column] += from[column];
-          total += from[column];
-        }
+  const auto of_symbol = [&](const Counters& counters, uint32_t row_bin, uint32_t symbol) {
+    return counters.of[plane].data() + ((size_t{row_bin} << bits) + symbol) * column_bins_;
+  };
+  std::vector<uint32_t> seen(size_t{1} << bits);
+  for (const auto& counters : idle_) {
+    if (counters->of[plane].empty()) continue;
+    for (uint32_t row_bin = 0; row_bin < row_bins_; row_bin++)
+      for (uint32_t symbol = 0; symbol < seen.size(); symbol++) {
+        const uint32_t* const from = of_symbol(*counters, row_bin, symbol);
+        uint32_t some = 0;
+        for (uint32_t column_bin = 0; column_bin < column_bins_; column_bin++) some |= from[column_bin];
+        seen[symbol] |= some;
       }
-    }
-    if (total == 0) continue;
-    joint.symbols.push_back(symbol);
-    joint.counts.insert(joint.counts.end(), of_symbol.begin(), of_symbol.end());
+  }
+  JointCounts joint;
+  for (uint32_t symbol = 0; symbol < seen.size(); symbol++)
+    if (seen[symbol] != 0) joint.symbols.push_back(symbol);
+  joint.counts.assign(size_t{row_bins_} * column_bins_, std::vector<uint64_t>(joint.symbols.size()));
+  for (const auto& counters : idle_) {
+    if (counters->of[plane].empty()) continue;
+    for (uint32_t row_bin = 0; row_bin < row_bins_; row_bin++)
+      for (size_t i = 0; i < joint.symbols.size(); i++) {
+        const uint32_t* const from = of_symbol(*counters, row_bin, joint.symbols[i]);
+        for (uint32_t column_bin = 0; column_bin < column_bins_; column_bin++)
+          joint.counts[row_bin * column_bins_ + column_bin][i] += from[column_bin];
+      }
   }
   return joint;
 }

@@ -54,6 +54,10 @@ WordFormat word_format(const Dtype& dtype, const Split& split);
 /** The starts of the windows of a tile's columns; where the width is odd, the last one is there twice. */
 void window_starts(const PairCoding& pairs, const Tile& tile, uint8_t* starts);
 
+/** Residuals of a tile's symbols of 8 bits. */
+void find_residuals(const TileSymbols& symbols, const Dtype& dtype, uint32_t height, uint32_t predictor,
+                    TileSymbols& residuals);
+
 /** Makes the width even by repeating the last column of a tile's symbols of 8 bits. @returns the even width */
 uint32_t repeat_odd_column(TileSymbols& symbols, uint32_t height, uint32_t width);
 
@@ -117,11 +121,10 @@ struct Bins {
   std::vector<uint8_t> columns;
 };
 
-/** Counts of the symbols that occur: counts[i x bins + bin] is that of symbols[i], bin = row bin x kColumnBins + column bin. */
+/** Counts of the symbols that occur: counts[bin][i] is that of symbols[i], bin = row bin x kColumnBins + column bin. */
 struct JointCounts {
   std::vector<uint32_t> symbols;
-  uint32_t bins;
-  std::vector<uint64_t> counts;
+  std::vector<std::vector<uint64_t>> counts;
 };
 
 /** Last pass: symbols by row bin and column bin. */
@@ -130,10 +133,10 @@ class SymbolCount {
   /**
    * @param choices surveyed predictors, tile by tile and plane by plane
    * @param pairs null where there are none; without tables yet
-   * @param force_pairs PAIRS wherever the metadata can hold the outliers
+   * @param forced whether modes were asked for: constant planes count too, and PAIRS is tried on every tile
    */
   SymbolCount(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices, const PairCoding* pairs,
-              bool force_pairs, const Bins& bins);
+              bool forced, const Bins& bins);
 
   void add(const Slice& slice);
 
@@ -167,7 +170,7 @@ class SymbolCount {
   const uint32_t column_bins_;
   const std::vector<uint8_t>& choices_;
   const PairCoding* const pairs_;
-  const bool force_pairs_;
+  const bool forced_;
   const Bins& bins_;
   std::mutex mutex_;
   std::vector<std::unique_ptr<Counters>> idle_;

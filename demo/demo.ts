@@ -13,7 +13,9 @@ const number = (value: number): string => value.toLocaleString('en-US');
 async function main(): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'codecllm-demo-'));
   try {
-    console.log('demo/model.safetensors: a byte-level transformer of 1,016,960 BF16 weights, trained on Alice in Wonderland\n');
+    console.log(
+      'demo/model.safetensors: a byte-level transformer of 1,016,960 BF16 weights, trained on Alice in Wonderland\n',
+    );
     for (const profile of ['small', 'fast'] as const) await show(folder, profile);
     console.log('\nYour own checkpoint: npx codecllm compress model.safetensors');
   } finally {
@@ -31,8 +33,12 @@ async function show(folder: string, profile: CompressOptions['profile']): Promis
   if (!(await readFile(checkpoint)).equals(await readFile(restored))) throw new Error(`${profile}: NOT restored`);
   const percent = (100 * made.ratio).toFixed(2);
   console.log(`--profile ${profile}`);
-  console.log(`  compress    ${number(made.bytesBefore)} -> ${number(made.bytesAfter)} bytes: ${percent} %, in ${made.seconds.toFixed(2)} s`);
-  console.log(`  verify      ${made.tensorsCompressed} streams decoded, checks and SHA-256 agree, in ${verified.seconds.toFixed(2)} s`);
+  console.log(
+    `  compress    ${number(made.bytesBefore)} -> ${number(made.bytesAfter)} bytes: ${percent} %, in ${made.seconds.toFixed(2)} s`,
+  );
+  console.log(
+    `  verify      ${made.tensorsCompressed} streams decoded, checks and SHA-256 agree, in ${verified.seconds.toFixed(2)} s`,
+  );
   console.log(`  decompress  ${number(back.bytesBefore)} bytes, in ${back.seconds.toFixed(2)} s`);
   console.log('  compare     identical, byte for byte');
 }

@@ -9,6 +9,9 @@ import {
   compress,
   compressedName,
   decompress,
+  doctor,
+  ENGINES,
+  type EngineName,
   FileError,
   inspect,
   isDirectory,
@@ -18,7 +21,7 @@ import {
   verify,
 } from './index.ts';
 import { type ProgressBar, progressBar } from './progress.ts';
-import { formatCompressed, formatDecompressed, formatInspected, formatVerified } from './text.ts';
+import { formatCompressed, formatDecompressed, formatDoctor, formatInspected, formatVerified } from './text.ts';
 
 const EXIT = { failure: 1, usage: 2 } as const;
 
@@ -35,6 +38,7 @@ interface Common {
   readonly json?: boolean;
   readonly quiet?: boolean;
   readonly threads?: number;
+  readonly engine?: EngineName;
   readonly force?: boolean;
 }
 
@@ -78,6 +82,7 @@ function workCommand(name: string, description: string): Command {
       'worker threads (default: as many as the machine runs at a time, at most 16)',
       parseThreads,
     )
+    .addOption(new Option('--engine <name>', 'codec (default: native if it is built, else ts)').choices(ENGINES))
     .option('--quiet', 'no progress bar and no summary');
 }
 
@@ -129,6 +134,11 @@ command('inspect', 'Show the tensors of a file or directory, compressed or not, 
     print(wantsJson ? JSON.stringify({ input, files }, undefined, 2) : formatInspected(files));
   });
 
+command('doctor', 'Say which codecs can be used here, and why not the others.').action(() => {
+  const found = doctor();
+  print(wantsJson ? JSON.stringify(found, undefined, 2) : formatDoctor(found));
+});
+
 /** Runs a command with a progress bar if a person watches, and prints its report. */
 async function perform<Report>(
   options: Common,
@@ -137,7 +147,12 @@ async function perform<Report>(
 ): Promise<void> {
   const watched = process.stderr.isTTY === true && !wantsJson && !options.quiet;
   if (watched) bar = progressBar();
-  const report = await run({ threads: options.threads, force: options.force, onProgress: bar?.update });
+  const report = await run({
+    threads: options.threads,
+    engine: options.engine,
+    force: options.force,
+    onProgress: bar?.update,
+  });
   bar?.stop();
   if (wantsJson) print(JSON.stringify(report, undefined, 2));
   else if (!options.quiet) print(format(report));

@@ -2,12 +2,11 @@
 // is left free; the header, which needs their sizes, comes last.
 
 import { createHash } from 'node:crypto';
-import type { EncodeOptions, Plan } from '../spec/decisions.ts';
+import type { EncodeOptions } from '../spec/decisions.ts';
 import { DTYPES } from '../spec/elements.ts';
-import { layoutFor, placeTiles } from '../spec/encode.ts';
-import { type Statistics, Total } from '../spec/statistics.ts';
-import { FIXED_BYTES, writeFront } from '../spec/stream.ts';
+import { FIXED_BYTES } from '../spec/stream.ts';
 import { HeaderSpace, isCompressed, type Stored, tensorError } from './container.ts';
+import { openEncoder, sliceBytes, type TensorEncoder } from './encoders.ts';
 import { FileError } from './errors.ts';
 import { byPlace, type TensorEntry } from './header.ts';
 import type { InputFile } from './input.ts';
@@ -15,9 +14,9 @@ import { inOrder } from './ordered.ts';
 import { OutputFile } from './output.ts';
 import type { FileReport } from './report.ts';
 import { openSafetensors, type Safetensors } from './safetensors.ts';
-import { SLICE_BYTES, type SliceRange, slicesOf } from './slices.ts';
+import { SLICE_BYTES } from './slices.ts';
 import type { Work } from './work.ts';
-import type { CodedSlice, Source } from './worker.ts';
+import type { Source } from './worker.ts';
 
 /**
  * Compresses one checkpoint.
@@ -120,7 +119,9 @@ async function writeTensors(
       bytes = result.length;
       await out.write(end, [result]);
     } else if (result !== undefined) {
-      bytes = await namingErrors(file, tensor, () => codeTensor(sourceOf(tensor), tensor, result, out, end, work));
+      bytes = await namingErrors(file, tensor, () => codeTensor(tensor, result, out, end, work)).finally(() =>
+        result.close(),
+      );
     }
     if (bytes > 0) place(tensor, bytes, true);
     else kept.push(tensor);
@@ -161,77 +162,54 @@ function mayBecomeStream({ dtype, shape, start, end }: TensorEntry): boolean {
 /** A progress bar moves by so much of a tensor's bytes in each of the first two passes, and by the rest in the last. */
 const PASS_SHARE = 1 / 4;
 
-/** Works on a tensor ahead of its turn: @returns its stream if it is small, the plan of its stream, undefined to keep it */
-async function prepare(source: Source, tensor: TensorEntry, work: Work): Promise<Uint8Array | Plan | undefined> {
+/** Works on a tensor ahead of its turn: @returns its stream if it is small, its encoder with everything decided, or undefined to keep it */
+async function prepare(
+  source: Source,
+  tensor: TensorEntry,
+  work: Work,
+): Promise<Uint8Array | TensorEncoder | undefined> {
   const bytes = tensor.end - tensor.start;
   if (!mayBecomeStream(tensor)) {
     work.onProgress(bytes);
     return undefined;
   }
-  if (bytes > SLICE_BYTES) return planTensor(source, work);
+  if (bytes > SLICE_BYTES) {
+    const encoder = openEncoder(source, work.pool);
+    await encoder.plan((done, pass) => {
+      if (pass < 2) work.onProgress(PASS_SHARE * done);
+    });
+    return encoder;
+  }
   const stream = await work.pool.run('encodeWhole', { source, bytes }, bytes);
   work.onProgress(bytes);
   return stream;
 }
 
-const sliceBytes = ({ start, end }: SliceRange): number => end - start;
-
-async function planTensor(source: Source, { pool, onProgress }: Work): Promise<Plan> {
-  const layout = layoutFor(source.dtype, source.shape, source.options);
-  const answers: Statistics[] = [];
-  for (;;) {
-    const step = await pool.run('nextStep', { source, answers }, 0);
-    if ('plan' in step) return step.plan;
-    const { request } = step;
-    const total = new Total(layout);
-    const found = inOrder(slicesOf(layout), pool.limits, sliceBytes, async (rows) => ({
-      rows,
-      statistics: await pool.run('gatherSlice', { source, rows, request }, sliceBytes(rows)),
-    }));
-    for await (const { rows, statistics } of found) {
-      total.add(rows.firstTileRow, statistics);
-      if (answers.length < 2) onProgress(PASS_SHARE * sliceBytes(rows));
-    }
-    answers.push(total.value);
-  }
-}
-
-/** Plans have numbers, by which threads know them again. */
-let plans = 0;
-
 /** Codes a tensor slice by slice. @returns the bytes of its stream, or 0 if it would not be smaller than the tensor */
 async function codeTensor(
-  source: Source,
   tensor: TensorEntry,
-  plan: Plan,
+  encoder: TensorEncoder,
   out: OutputFile,
   position: number,
   { pool, onProgress }: Work,
 ): Promise<number> {
   const bytes = tensor.end - tensor.start;
-  const id = plans++;
-  const coded = inOrder(slicesOf(plan.coding.layout), pool.limits, sliceBytes, async (rows) => ({
+  const coded = inOrder(encoder.slices, pool.limits, sliceBytes, async (rows) => ({
     rows,
-    slice: await pool.run('codeSlice', { source, rows, id, plan }, sliceBytes(rows)),
+    data: await encoder.code(rows),
   }));
   // The front holds what is known only after the last tile, but its length is known before the first.
-  const frontBytes = writeFront(plan.coding, [], 0).length;
-  let length = frontBytes;
-  const tiles: CodedSlice['tiles'][number][] = [];
-  for await (const { rows, slice } of coded) {
+  let length = encoder.frontBytes;
+  for await (const { rows, data } of coded) {
     const start = position + length;
-    for (const tile of slice.tiles) {
-      tiles.push(tile);
-      length += tile.length;
-    }
+    length += data.reduce((sum, part) => sum + part.length, 0);
     if (length >= bytes) {
       onProgress((1 - 2 * PASS_SHARE) * (bytes - rows.start));
       return 0;
     }
-    await out.write(start, slice.data);
+    await out.write(start, data);
     onProgress((1 - 2 * PASS_SHARE) * sliceBytes(rows));
   }
-  const { metadata, dataBytes } = placeTiles(tiles);
-  await out.write(position, [writeFront(plan.coding, metadata, dataBytes)]);
-  return frontBytes + dataBytes;
+  await out.write(position, [encoder.front()]);
+  return length;
 }

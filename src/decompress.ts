@@ -2,6 +2,7 @@
 // SHA-256 before it gets its name.
 
 import { createHash } from 'node:crypto';
+import { tileRange } from '../spec/decode.ts';
 import { type Container, type Restorable, readContainer, readStream, tensorError } from './container.ts';
 import { FileError } from './errors.ts';
 import { byPlace } from './header.ts';
@@ -10,7 +11,6 @@ import { inOrder } from './ordered.ts';
 import { OutputFile } from './output.ts';
 import type { FileReport } from './report.ts';
 import { openSafetensors } from './safetensors.ts';
-import { share } from './share.ts';
 import { slicesOf } from './slices.ts';
 import type { Work } from './work.ts';
 import type { DecodeTask } from './worker.ts';
@@ -138,19 +138,19 @@ async function* piecesOf({ file, tensors }: Container): AsyncGenerator<Piece, vo
       continue;
     }
     const stream = await readStream(file, name, position, storedBytes);
-    const coding = share(stream.coding);
-    const { frontBytes, dataBytes } = stream;
-    const { layout } = coding;
+    const { frontBytes } = stream;
+    const { layout } = stream.coding;
     const id = streams++;
     for (const rows of slicesOf(layout)) {
       const first = rows.firstTileRow * layout.tilesAcross;
-      const end = first + rows.tileRowCount * layout.tilesAcross;
-      // Data of a slice end where the next tile's begin.
-      const known = Math.min(end + 1, layout.tileCount);
-      const metadata = Array.from({ length: known - first }, (_, index) => stream.tileMetadata(first + index));
-      const task: DecodeTask = { fd: file.fd, position, rows, id, coding, frontBytes, dataBytes, metadata };
-      const dataEnd = end < layout.tileCount ? metadata[end - first].offset : dataBytes;
-      yield { tensor, bytes: rows.end - rows.start, storedBytes: dataEnd - metadata[0].offset, from: { task } };
+      const { start, end } = tileRange(stream, first, first + rows.tileRowCount * layout.tilesAcross);
+      const bytes = rows.end - rows.start;
+      yield {
+        tensor,
+        bytes,
+        storedBytes: end - start,
+        from: { task: { fd: file.fd, position, frontBytes, rows, bytes, id } },
+      };
     }
   }
 }

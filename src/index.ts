@@ -8,14 +8,17 @@ import { compressFile } from './compress.ts';
 import { isCompressed } from './container.ts';
 import { decompressFile, verifyFile } from './decompress.ts';
 import { checkApart, type Entry, listDirectory } from './directory.ts';
+import { defaultEngine, type EngineName } from './engine.ts';
 import { FileError, fileErrorOf } from './errors.ts';
 import { type InspectedFile, inspectFile } from './inspect.ts';
+import { native, whyNotNative } from './native.ts';
 import { OutputDirectory } from './output.ts';
 import { defaultThreads, Pool } from './pool.ts';
 import { type FileReport, type Report, summarise } from './report.ts';
 import { openSafetensors } from './safetensors.ts';
 import type { Work } from './work.ts';
 
+export { ENGINES, type EngineName } from './engine.ts';
 export { FileError } from './errors.ts';
 export type { InspectedFile, InspectedTensor } from './inspect.ts';
 export { compressedName, restoredName } from './names.ts';
@@ -25,6 +28,8 @@ export type { FileReport, Report, TensorReport } from './report.ts';
 export interface WorkOptions {
   /** Worker threads. Default: as many as the machine runs at a time, at most 16. */
   readonly threads?: number;
+  /** The codec. Default: the native one if it is built, else the reference. Both write the same bytes. */
+  readonly engine?: EngineName;
   /** Told now and then how many bytes of the input are done, and how many there are. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -105,6 +110,37 @@ export async function isDirectory(path: string): Promise<boolean> {
   );
 }
 
+/** Whether one way to code can be used, and how or why not. */
+export interface Capability {
+  readonly name: string;
+  readonly usable: boolean;
+  readonly detail: string;
+}
+
+/** What this machine and this build can do. */
+export function doctor(): Capability[] {
+  const codec = native();
+  const features = codec?.features();
+  const gpu = !features
+    ? 'it comes with the native codec'
+    : !features.cuda
+      ? 'the native codec was built without nvcc'
+      : features.gpus === 0
+        ? 'built, and there is no GPU'
+        : `built; GPUs here: ${features.gpus}`;
+  return [
+    { name: 'ts', usable: true, detail: 'the reference codec; always there' },
+    {
+      name: 'native',
+      usable: codec !== undefined,
+      detail: features
+        ? `version ${codec?.version()}; instruction sets: ${features.paths.join(', ')}`
+        : `${whyNotNative()}`,
+    },
+    { name: 'gpu decoder', usable: (features?.gpus ?? 0) > 0, detail: gpu },
+  ];
+}
+
 async function sizeOf(path: string): Promise<number> {
   return (await stat(path)).size;
 }
@@ -177,13 +213,14 @@ async function transform(
 async function working(
   input: string,
   output: string | undefined,
-  { threads = defaultThreads(), onProgress }: WorkOptions,
+  { threads = defaultThreads(), engine = defaultEngine(), onProgress }: WorkOptions,
   total: number,
   work: (work: Work) => Promise<Pick<Report, 'files' | 'filesCopied'>>,
 ): Promise<Report> {
   const begin = performance.now();
   let done = 0;
-  const pool = new Pool(threads);
+  if (engine === 'native' && whyNotNative() !== undefined) throw new FileError('the native codec', `${whyNotNative()}`);
+  const pool = new Pool(threads, engine);
   try {
     const result = await work({
       pool,
@@ -192,7 +229,7 @@ async function working(
         onProgress?.(done, total);
       },
     });
-    return summarise({ input, output, threads, seconds: (performance.now() - begin) / 1000, ...result });
+    return summarise({ input, output, threads, engine, seconds: (performance.now() - begin) / 1000, ...result });
   } finally {
     await pool.close();
   }

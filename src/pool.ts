@@ -3,6 +3,7 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
+import type { EngineName } from './engine.ts';
 import type { Limits } from './ordered.ts';
 import { SLICE_BYTES } from './slices.ts';
 import type * as tasks from './worker.ts';
@@ -24,11 +25,15 @@ export class Pool {
   private held = 0;
   private readonly waiting: { bytes: number; admit: () => void }[] = [];
 
-  constructor(readonly threads: number) {
+  constructor(
+    readonly threads: number,
+    readonly engine: EngineName,
+  ) {
     const slices = threads + 4;
     this.limits = { count: slices, bytes: slices * SLICE_BYTES };
     this.piscina = new Piscina({
       filename: fileURLToPath(new URL('./worker.js', import.meta.url)),
+      workerData: { engine },
       minThreads: 1,
       maxThreads: threads,
       idleTimeout: Number.POSITIVE_INFINITY,

@@ -39,6 +39,8 @@ export interface Report {
   /** Millions of original bytes a second. */
   readonly megabytesPerSecond: number;
   readonly threads: number;
+  /** The codec that was used. */
+  readonly engine: string;
   readonly tensorsCompressed: number;
   readonly tensorsKept: number;
   /** Files of a directory that were copied. */
@@ -48,7 +50,7 @@ export interface Report {
 
 /** Adds up what was done with each file. */
 export function summarise(
-  job: Pick<Report, 'input' | 'output' | 'seconds' | 'threads' | 'filesCopied' | 'files'>,
+  job: Pick<Report, 'input' | 'output' | 'seconds' | 'threads' | 'engine' | 'filesCopied' | 'files'>,
 ): Report {
   const sum = (of: (file: FileReport) => number): number => job.files.reduce((total, file) => total + of(file), 0);
   const bytesBefore = sum((file) => file.bytesBefore);

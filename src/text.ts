@@ -1,6 +1,6 @@
 // Reports for people: sizes, ratios, and the table of `inspect`.
 
-import type { InspectedFile, InspectedTensor, Report } from './index.ts';
+import type { Capability, InspectedFile, InspectedTensor, Report } from './index.ts';
 
 /** Three significant digits or more, in powers of 1000. */
 export function formatBytes(bytes: number): string {
@@ -19,8 +19,8 @@ function formatRatio(before: number, after: number): string {
   return before === 0 ? '-' : `${((100 * after) / before).toFixed(2)} %`;
 }
 
-function formatTime({ seconds, megabytesPerSecond, threads }: Report): string {
-  return `${seconds.toFixed(2)} s, ${megabytesPerSecond.toFixed(1)} MB/s with ${count(threads, 'thread')}`;
+function formatTime({ seconds, megabytesPerSecond, threads, engine }: Report): string {
+  return `${seconds.toFixed(2)} s, ${megabytesPerSecond.toFixed(1)} MB/s with ${count(threads, 'thread')} (${engine})`;
 }
 
 function count(number: number, noun: string): string {
@@ -57,6 +57,10 @@ export function formatVerified(report: Report): string {
   const { input, files, tensorsCompressed } = report;
   const what = files.length === 1 ? 'the SHA-256' : `the SHA-256 of ${files.length} checkpoints`;
   return `${input}: good; ${count(tensorsCompressed, 'stream')} decoded, every check and ${what} compared\n${formatTime(report)}`;
+}
+
+export function formatDoctor(found: readonly Capability[]): string {
+  return found.map(({ name, usable, detail }) => `${usable ? 'yes' : 'no '}  ${name.padEnd(12)} ${detail}`).join('\n');
 }
 
 // ------------------------------------------------------------------------------------------------------ inspect

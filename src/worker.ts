@@ -2,18 +2,20 @@
 // main thread, not copied. Descriptors are those of the process: the main thread closes them, after the last task.
 
 import { readSync } from 'node:fs';
-import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { move, transferableSymbol, valueSymbol, workerData } from 'piscina';
 import { decide, type EncodeOptions, type Plan } from '../spec/decisions.ts';
-import { tileRange } from '../spec/decode.ts';
 import { DTYPES } from '../spec/elements.ts';
-import { layoutFor } from '../spec/encode.ts';
+import { encodeSlice, layoutFor } from '../spec/encode.ts';
 import { type Layout, sliceRange } from '../spec/layout.ts';
-import type { Statistics, StatisticsRequest } from '../spec/statistics.ts';
-import type { Stream } from '../spec/stream.ts';
+import { gather, type Statistics, type StatisticsRequest } from '../spec/statistics.ts';
 import type { Coding, TileMetadata } from '../spec/tile.ts';
-import { engine } from './engine.ts';
+import { type EngineName, engineNamed, type OpenStream } from './engine.ts';
+import { type Handle, type Native, native } from './native.ts';
 import { buffersIn, share } from './share.ts';
 import { SLICE_BYTES } from './slices.ts';
+
+/** The codec of this thread: the pool says which. */
+const engine = engineNamed((workerData as { engine: EngineName }).engine);
 
 /** A tensor to be encoded, and where it is. */
 export interface Source {
@@ -57,7 +59,7 @@ export function gatherSlice({
   request: StatisticsRequest;
 }): Statistics {
   const layout = layoutFor(source.dtype, source.shape, source.options);
-  return moved(engine.gather(layout, { ...rows, bytes: readRows(source, layout, rows) }, request));
+  return moved(gather(layout, { ...rows, bytes: readRows(source, layout, rows) }, request));
 }
 
 export interface CodedSlice {
@@ -81,11 +83,41 @@ export function codeSlice({
   // The codec keeps what it derives from a plan's tables as long as it sees the same plan.
   const known = remember(id, () => ({ ...plan, coding: revive(plan.coding) }));
   const bytes = readRows(source, known.coding.layout, rows);
-  const tiles = engine.encodeSlice(known, { ...rows, bytes });
+  const tiles = encodeSlice(known, { ...rows, bytes });
   return moved({
     tiles: tiles.map(({ metadata, data }) => ({ metadata, length: data.length })),
     data: tiles.map(({ data }) => data),
   });
+}
+
+interface NativeTask {
+  readonly source: Source;
+  readonly rows: Rows;
+  readonly encoder: Handle;
+}
+
+export function gatherNative({ source, rows, encoder }: NativeTask): void {
+  const layout = layoutFor(source.dtype, source.shape, source.options);
+  const { firstTileRow, tileRowCount } = rows;
+  nativeCodec().encoderGather(encoder, firstTileRow, tileRowCount, readRows(source, layout, rows));
+}
+
+export function advanceNative({ encoder }: Pick<NativeTask, 'encoder'>): void {
+  nativeCodec().encoderAdvance(encoder);
+}
+
+/** @returns the slice's part of Data */
+export function codeNative({ source, rows, encoder }: NativeTask): Uint8Array {
+  const layout = layoutFor(source.dtype, source.shape, source.options);
+  const { firstTileRow, tileRowCount } = rows;
+  const data = new Uint8Array(nativeCodec().encoderCodeBound(encoder, tileRowCount));
+  const bytes = readRows(source, layout, rows);
+  return moved(data.subarray(0, nativeCodec().encoderCode(encoder, firstTileRow, tileRowCount, bytes, data)));
+}
+
+/** Tasks that name a native encoder come only where there is the native codec. */
+function nativeCodec(): Native {
+  return native() as Native;
 }
 
 /** @returns the stream of a whole tensor, or undefined if it is not smaller */
@@ -101,37 +133,29 @@ export interface DecodeTask {
   readonly fd: number;
   /** Of the stream in the file. */
   readonly position: number;
-  readonly rows: Rows;
-  /** The stream's number, by which a coding is known that came before. */
-  readonly id: number;
-  readonly coding: Coding;
   readonly frontBytes: number;
-  readonly dataBytes: number;
-  /** Of the tiles in these rows, and of the one after them, if there is one. */
-  readonly metadata: readonly TileMetadata[];
+  readonly rows: Rows;
+  /** Bytes of the tensor in these rows. */
+  readonly bytes: number;
+  /** The stream's number, by which a front is known that was read before. */
+  readonly id: number;
 }
 
-/** @returns the tensor's bytes in these rows. @throws FormatError */
-export function decodeSlice({
-  fd,
-  position,
-  rows,
-  id,
-  coding,
-  frontBytes,
-  dataBytes,
-  metadata,
-}: DecodeTask): Uint8Array {
-  const known = remember(id, () => revive(coding));
-  const { layout } = known;
-  const first = rows.firstTileRow * layout.tilesAcross;
-  const end = first + rows.tileRowCount * layout.tilesAcross;
-  const stream: Stream = { coding: known, frontBytes, dataBytes, tileMetadata: (index) => metadata[index - first] };
-  const range = tileRange(stream, first, end);
-  const data = readBytes(fd, position + frontBytes + range.start, range.end - range.start);
-  const bounds = sliceRange(layout, rows.firstTileRow, rows.tileRowCount);
-  const bytes = new Uint8Array(bounds.end - bounds.start);
-  engine.decodeTileRows(stream, rows.firstTileRow, rows.tileRowCount, data, bytes);
+let opened: { id: number; stream: OpenStream } | undefined;
+
+/** @returns the tensor's bytes in these rows. @throws FormatError, or an Error that says the same */
+export function decodeSlice({ fd, position, frontBytes, rows, bytes: length, id }: DecodeTask): Uint8Array {
+  if (opened?.id !== id) {
+    opened?.stream.close();
+    opened = undefined;
+    opened = { id, stream: engine.openStream(readBytes(fd, position, frontBytes).slice()) };
+  }
+  const { stream } = opened;
+  const { firstTileRow, tileRowCount } = rows;
+  const { start, end } = stream.locate(firstTileRow, tileRowCount);
+  const data = readBytes(fd, position + frontBytes + start, end - start);
+  const bytes = new Uint8Array(length);
+  stream.decode(firstTileRow, tileRowCount, data, bytes);
   return moved(bytes);
 }
 

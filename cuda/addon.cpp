@@ -1,0 +1,429 @@
+// The Node addon: codecllm.h for JavaScript. addon.d.ts says what each function takes and returns.
+//
+// Every call runs on the thread that makes it, a worker thread of the program. Encoders and streams are shared between
+// worker threads: a handle is a number, a BigInt, that any of them may use; the registry below is the process's, and
+// keeps what a handle stands for alive while a call uses it, even if another thread closes it.
+#include <napi.h>
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "codecllm.h"
+
+namespace {
+
+// ------------------------------------------------------------------------------------------------------- errors
+
+const char* name_of(codecllm_status status) {
+  switch (status) {
+    case CODECLLM_INVALID_STREAM:
+      return "INVALID_STREAM";
+    case CODECLLM_OUT_OF_MEMORY:
+      return "OUT_OF_MEMORY";
+    case CODECLLM_CUDA_ERROR:
+      return "CUDA_ERROR";
+    case CODECLLM_UNAVAILABLE:
+      return "UNAVAILABLE";
+    default:
+      return "INVALID_ARGUMENT";
+  }
+}
+
+[[noreturn]] void refuse(Napi::Env env, codecllm_status status, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("code", Napi::String::New(env, name_of(status)));
+  throw error;
+}
+
+/** Throws what a function of the interface that failed has to say. */
+void check(Napi::Env env, codecllm_status status) {
+  if (status != CODECLLM_OK) refuse(env, status, codecllm_error_message());
+}
+
+// ---------------------------------------------------------------------------------------------------- arguments
+
+/** Sizes are JavaScript numbers, exact up to 2^53. */
+uint64_t size_of(const Napi::Value& value, const char* name) {
+  constexpr double kMaxSafe = 9007199254740991.0;
+  const double number = value.IsNumber() ? value.As<Napi::Number>().DoubleValue() : -1;
+  // NaN fails the first comparison.
+  if (!(number >= 0) || number > kMaxSafe || number != static_cast<double>(static_cast<uint64_t>(number)))
+    refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, std::string(name) + " must be a number that is not negative");
+  return static_cast<uint64_t>(number);
+}
+
+struct Bytes {
+  uint8_t* data;
+  size_t size;
+};
+
+Bytes bytes_of(const Napi::Value& value, const char* name) {
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != napi_uint8_array)
+    refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, std::string(name) + " must be a Uint8Array");
+  Napi::Uint8Array array = value.As<Napi::Uint8Array>();
+  return {array.Data(), array.ByteLength()};
+}
+
+std::string text_of(const Napi::Value& value, const char* name) {
+  if (!value.IsString()) refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, std::string(name) + " must be a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+/** The index of a name in a list. */
+template <size_t kCount>
+int index_of(const Napi::Value& value, const char* const (&names)[kCount], const char* what) {
+  const std::string name = text_of(value, what);
+  for (size_t i = 0; i < kCount; i++)
+    if (name == names[i]) return static_cast<int>(i);
+  refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, std::string(what) + " cannot be " + name);
+}
+
+std::vector<uint64_t> shape_of(const Napi::Value& value) {
+  if (!value.IsArray()) refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, "a shape must be an array");
+  const Napi::Array array = value.As<Napi::Array>();
+  std::vector<uint64_t> shape;
+  for (uint32_t axis = 0; axis < array.Length(); axis++) shape.push_back(size_of(array.Get(axis), "a dimension"));
+  return shape;
+}
+
+// In the order of the enumerations of codecllm.h.
+constexpr const char* kProfiles[] = {"small", "fast"};
+constexpr const char* kModes[] = {"auto", "raw", "none", "left", "top", "avg", "planar", "pairs"};
+constexpr const char* kClasses[] = {"auto", "none", "rows2", "columns2", "rows4", "columns4", "mixed"};
+constexpr const char* kPaths[] = {"best", "plain", "avx2", "avx512"};
+
+/** Reads what spec/decisions.ts calls EncodeOptions. */
+codecllm_encode_options options_of(const Napi::Value& value) {
+  codecllm_encode_options options = {};
+  if (value.IsUndefined()) return options;
+  if (!value.IsObject()) refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, "options must be an object");
+  const Napi::Object object = value.As<Napi::Object>();
+  const auto number = [&](const char* name) -> uint32_t {
+    const Napi::Value property = object.Get(name);
+    if (property.IsUndefined()) return 0;
+    const uint64_t number = size_of(property, name);
+    // 0 would mean the encoder's choice.
+    if (number == 0 || number > UINT32_MAX)
+      refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, std::string(name) + " is out of range");
+    return static_cast<uint32_t>(number);
+  };
+  const auto list = [&](const char* name) -> Napi::Array {
+    const Napi::Value property = object.Get(name);
+    if (property.IsUndefined()) return Napi::Array::New(value.Env());
+    if (!property.IsArray() || property.As<Napi::Array>().Length() > 4)
+      refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, std::string(name) + " must be an array with an entry a plane");
+    return property.As<Napi::Array>();
+  };
+  if (!object.Get("profile").IsUndefined())
+    options.profile = static_cast<codecllm_profile>(index_of(object.Get("profile"), kProfiles, "profile"));
+  options.tile_rows = number("tileRows");
+  options.columns = number("columns");
+  options.probability_bits = number("probabilityBits");
+  const Napi::Array split = list("split");
+  for (uint32_t p = 0; p < split.Length(); p++) {
+    const uint64_t bits = size_of(split.Get(p), "split");
+    options.split[p] = bits > 0 && bits <= 32 ? static_cast<uint8_t>(bits) : 255;
+  }
+  const Napi::Array modes = list("modes");
+  for (uint32_t p = 0; p < modes.Length(); p++)
+    options.modes[p] = static_cast<codecllm_mode>(index_of(modes.Get(p), kModes, "modes"));
+  if (!object.Get("classes").IsUndefined())
+    options.classes = static_cast<codecllm_classes>(index_of(object.Get("classes"), kClasses, "classes"));
+  if (!object.Get("columnOffsets").IsUndefined())
+    options.column_offsets = object.Get("columnOffsets").ToBoolean().Value() ? 1 : -1;
+  return options;
+}
+
+// ------------------------------------------------------------------------------------------------------ handles
+
+/** What handles stand for, in all threads of the process. Numbers are not used again. */
+template <class Kind>
+class Registry {
+ public:
+  using Pointer = std::shared_ptr<Kind>;
+
+  uint64_t add(Pointer entry) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    entries_.emplace(++last_, std::move(entry));
+    return last_;
+  }
+
+  Pointer get(uint64_t handle) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = entries_.find(handle);
+    return found == entries_.end() ? nullptr : found->second;
+  }
+
+  void remove(uint64_t handle) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    entries_.erase(handle);
+  }
+
+ private:
+  std::mutex mutex_;
+  uint64_t last_ = 0;
+  std::unordered_map<uint64_t, Pointer> entries_;
+};
+
+Registry<codecllm_encoder>& encoders() {
+  static Registry<codecllm_encoder> registry;
+  return registry;
+}
+
+Registry<codecllm_stream>& streams() {
+  static Registry<codecllm_stream> registry;
+  return registry;
+}
+
+uint64_t number_of(const Napi::Value& handle) {
+  bool lossless = false;
+  const uint64_t number = handle.IsBigInt() ? handle.As<Napi::BigInt>().Uint64Value(&lossless) : 0;
+  return lossless ? number : 0;
+}
+
+template <class Kind>
+std::shared_ptr<Kind> entry_of(Registry<Kind>& registry, const Napi::Value& handle) {
+  std::shared_ptr<Kind> entry = registry.get(number_of(handle));
+  if (entry == nullptr) refuse(handle.Env(), CODECLLM_INVALID_ARGUMENT, "not an open handle");
+  return entry;
+}
+
+std::shared_ptr<codecllm_encoder> encoder_of(const Napi::CallbackInfo& info) { return entry_of(encoders(), info[0]); }
+
+std::shared_ptr<codecllm_stream> stream_of(const Napi::CallbackInfo& info) { return entry_of(streams(), info[0]); }
+
+Napi::Value number_from(Napi::Env env, uint64_t number) { return Napi::Number::New(env, static_cast<double>(number)); }
+
+// ----------------------------------------------------------------------------------------------------- encoding
+
+Napi::Value EncoderOpen(const Napi::CallbackInfo& info) {
+  const std::string dtype = text_of(info[0], "dtype");
+  const std::vector<uint64_t> shape = shape_of(info[1]);
+  const codecllm_encode_options options = options_of(info[2]);
+  codecllm_encoder* encoder = nullptr;
+  check(info.Env(), codecllm_encoder_open(dtype.c_str(), shape.data(), shape.size(), &options, &encoder));
+  const uint64_t handle = encoders().add(std::shared_ptr<codecllm_encoder>(encoder, codecllm_encoder_close));
+  return Napi::BigInt::New(info.Env(), handle);
+}
+
+void EncoderClose(const Napi::CallbackInfo& info) { encoders().remove(number_of(info[0])); }
+
+Napi::Value EncoderLayout(const Napi::CallbackInfo& info) {
+  uint64_t tensor_bytes = 0;
+  uint64_t tile_rows = 0;
+  uint64_t tile_row_bytes = 0;
+  check(info.Env(), codecllm_encoder_layout(encoder_of(info).get(), &tensor_bytes, &tile_rows, &tile_row_bytes));
+  Napi::Object layout = Napi::Object::New(info.Env());
+  layout.Set("tensorBytes", number_from(info.Env(), tensor_bytes));
+  layout.Set("tileRows", number_from(info.Env(), tile_rows));
+  layout.Set("tileRowBytes", number_from(info.Env(), tile_row_bytes));
+  return layout;
+}
+
+Napi::Value EncoderPass(const Napi::CallbackInfo& info) {
+  const bool code = codecllm_encoder_pass(encoder_of(info).get()) == CODECLLM_PASS_CODE;
+  return Napi::String::New(info.Env(), code ? "code" : "gather");
+}
+
+void EncoderGather(const Napi::CallbackInfo& info) {
+  const Bytes bytes = bytes_of(info[3], "bytes");
+  check(info.Env(), codecllm_encoder_gather(encoder_of(info).get(), size_of(info[1], "firstTileRow"),
+                                            size_of(info[2], "tileRowCount"), bytes.data, bytes.size));
+}
+
+void EncoderAdvance(const Napi::CallbackInfo& info) {
+  check(info.Env(), codecllm_encoder_advance(encoder_of(info).get()));
+}
+
+Napi::Value EncoderFrontSize(const Napi::CallbackInfo& info) {
+  uint64_t size = 0;
+  check(info.Env(), codecllm_encoder_front_size(encoder_of(info).get(), &size));
+  return number_from(info.Env(), size);
+}
+
+Napi::Value EncoderCodeBound(const Napi::CallbackInfo& info) {
+  uint64_t size = 0;
+  check(info.Env(), codecllm_encoder_code_bound(encoder_of(info).get(), size_of(info[1], "tileRowCount"), &size));
+  return number_from(info.Env(), size);
+}
+
+Napi::Value EncoderCode(const Napi::CallbackInfo& info) {
+  const Bytes bytes = bytes_of(info[3], "bytes");
+  const Bytes data = bytes_of(info[4], "data");
+  size_t written = 0;
+  check(info.Env(), codecllm_encoder_code(encoder_of(info).get(), size_of(info[1], "firstTileRow"),
+                                          size_of(info[2], "tileRowCount"), bytes.data, bytes.size, data.data,
+                                          data.size, &written));
+  return number_from(info.Env(), written);
+}
+
+Napi::Value EncoderFront(const Napi::CallbackInfo& info) {
+  const auto encoder = encoder_of(info);
+  uint64_t size = 0;
+  check(info.Env(), codecllm_encoder_front_size(encoder.get(), &size));
+  Napi::Uint8Array front = Napi::Uint8Array::New(info.Env(), size);
+  check(info.Env(), codecllm_encoder_front(encoder.get(), front.Data(), size));
+  return front;
+}
+
+Napi::Value Encode(const Napi::CallbackInfo& info) {
+  const Bytes bytes = bytes_of(info[0], "bytes");
+  const std::string dtype = text_of(info[1], "dtype");
+  const std::vector<uint64_t> shape = shape_of(info[2]);
+  const codecllm_encode_options options = options_of(info[3]);
+  uint64_t bound = 0;
+  check(info.Env(), codecllm_encode_bound(dtype.c_str(), shape.data(), shape.size(), &options, &bound));
+  // Memory that is not written is not touched, and so costs nothing.
+  const std::unique_ptr<uint8_t[]> stream(new uint8_t[bound]);
+  size_t written = 0;
+  check(info.Env(), codecllm_encode(bytes.data, bytes.size, dtype.c_str(), shape.data(), shape.size(), &options,
+                                    stream.get(), bound, &written));
+  Napi::Uint8Array result = Napi::Uint8Array::New(info.Env(), written);
+  std::copy(stream.get(), stream.get() + written, result.Data());
+  return result;
+}
+
+// ----------------------------------------------------------------------------------------------------- decoding
+
+Napi::Value StreamLengths(const Napi::CallbackInfo& info) {
+  const Bytes bytes = bytes_of(info[0], "bytes");
+  uint64_t front = 0;
+  uint64_t data = 0;
+  check(info.Env(), codecllm_stream_lengths(bytes.data, bytes.size, &front, &data));
+  Napi::Object lengths = Napi::Object::New(info.Env());
+  lengths.Set("front", number_from(info.Env(), front));
+  lengths.Set("data", number_from(info.Env(), data));
+  return lengths;
+}
+
+Napi::Value StreamOpen(const Napi::CallbackInfo& info) {
+  const Bytes front = bytes_of(info[0], "front");
+  codecllm_stream* stream = nullptr;
+  check(info.Env(), codecllm_stream_open(front.data, front.size, &stream));
+  return Napi::BigInt::New(info.Env(), streams().add(std::shared_ptr<codecllm_stream>(stream, codecllm_stream_close)));
+}
+
+void StreamClose(const Napi::CallbackInfo& info) { streams().remove(number_of(info[0])); }
+
+Napi::Object info_of(Napi::Env env, const codecllm_info& info) {
+  Napi::Array shape = Napi::Array::New(env, info.dimensions);
+  for (uint32_t axis = 0; axis < info.dimensions; axis++) shape.Set(axis, number_from(env, info.shape[axis]));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("dtype", Napi::String::New(env, info.dtype));
+  object.Set("shape", shape);
+  object.Set("tensorBytes", number_from(env, info.tensor_bytes));
+  object.Set("frontBytes", number_from(env, info.front_bytes));
+  object.Set("dataBytes", number_from(env, info.data_bytes));
+  object.Set("tileRows", number_from(env, info.tile_rows));
+  object.Set("tilesAcross", number_from(env, info.tiles_across));
+  object.Set("tileRowBytes", number_from(env, info.tile_row_bytes));
+  return object;
+}
+
+Napi::Value StreamInfo(const Napi::CallbackInfo& info) {
+  const auto stream = stream_of(info);
+  codecllm_info found = {};
+  check(info.Env(), codecllm_stream_info(stream.get(), &found));
+  return info_of(info.Env(), found);
+}
+
+Napi::Value StreamRange(const Napi::CallbackInfo& info) {
+  uint64_t start = 0;
+  uint64_t end = 0;
+  check(info.Env(), codecllm_stream_range(stream_of(info).get(), size_of(info[1], "firstTileRow"),
+                                          size_of(info[2], "tileRowCount"), &start, &end));
+  Napi::Object range = Napi::Object::New(info.Env());
+  range.Set("start", number_from(info.Env(), start));
+  range.Set("end", number_from(info.Env(), end));
+  return range;
+}
+
+void StreamDecode(const Napi::CallbackInfo& info) {
+  const Bytes data = bytes_of(info[3], "data");
+  const Bytes bytes = bytes_of(info[4], "bytes");
+  check(info.Env(), codecllm_stream_decode(stream_of(info).get(), size_of(info[1], "firstTileRow"),
+                                           size_of(info[2], "tileRowCount"), data.data, data.size, bytes.data,
+                                           bytes.size));
+}
+
+Napi::Value Decode(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const Bytes source = bytes_of(info[0], "stream");
+  const uint64_t limit = info[1].IsUndefined() ? uint64_t{1} << 32 : size_of(info[1], "maxBytes");
+  codecllm_stream* opened = nullptr;
+  check(env, codecllm_stream_open(source.data, source.size, &opened));
+  const std::shared_ptr<codecllm_stream> stream(opened, codecllm_stream_close);
+  codecllm_info found = {};
+  check(env, codecllm_stream_info(stream.get(), &found));
+  // What cannot be decoded must be refused before memory for it is taken.
+  if (source.size != found.front_bytes + found.data_bytes) check(env, codecllm_decode(source.data, source.size, nullptr, 0));
+  if (found.tensor_bytes > limit)
+    refuse(env, CODECLLM_INVALID_ARGUMENT,
+           "the tensor has " + std::to_string(found.tensor_bytes) + " bytes, more than the limit of " +
+               std::to_string(limit));
+  Napi::Uint8Array bytes = Napi::Uint8Array::New(env, found.tensor_bytes);
+  check(env, codecllm_decode(source.data, source.size, bytes.Data(), bytes.ByteLength()));
+  Napi::Object tensor = Napi::Object::New(env);
+  const Napi::Object about = info_of(env, found);
+  tensor.Set("dtype", about.Get("dtype"));
+  tensor.Set("shape", about.Get("shape"));
+  tensor.Set("data", bytes);
+  return tensor;
+}
+
+// -------------------------------------------------------------------------------------------------- environment
+
+Napi::Value Version(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), codecllm_version()); }
+
+void UsePath(const Napi::CallbackInfo& info) {
+  check(info.Env(), codecllm_use_path(static_cast<codecllm_path>(index_of(info[0], kPaths, "path"))));
+}
+
+Napi::Value Features(const Napi::CallbackInfo& info) {
+  Napi::Array paths = Napi::Array::New(info.Env());
+  for (int path = CODECLLM_PATH_PLAIN; path <= CODECLLM_PATH_AVX512; path++)
+    if (codecllm_has_path(static_cast<codecllm_path>(path)) != 0)
+      paths.Set(paths.Length(), Napi::String::New(info.Env(), kPaths[path]));
+  Napi::Object features = Napi::Object::New(info.Env());
+  features.Set("paths", paths);
+#ifdef CODECLLM_CUDA
+  features.Set("cuda", Napi::Boolean::New(info.Env(), true));
+#else
+  features.Set("cuda", Napi::Boolean::New(info.Env(), false));
+#endif
+  features.Set("gpus", Napi::Number::New(info.Env(), codecllm_gpu_count()));
+  return features;
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  exports.Set("version", Napi::Function::New<Version>(env));
+  exports.Set("features", Napi::Function::New<Features>(env));
+  exports.Set("usePath", Napi::Function::New<UsePath>(env));
+  exports.Set("encode", Napi::Function::New<Encode>(env));
+  exports.Set("encoderOpen", Napi::Function::New<EncoderOpen>(env));
+  exports.Set("encoderClose", Napi::Function::New<EncoderClose>(env));
+  exports.Set("encoderLayout", Napi::Function::New<EncoderLayout>(env));
+  exports.Set("encoderPass", Napi::Function::New<EncoderPass>(env));
+  exports.Set("encoderGather", Napi::Function::New<EncoderGather>(env));
+  exports.Set("encoderAdvance", Napi::Function::New<EncoderAdvance>(env));
+  exports.Set("encoderFrontSize", Napi::Function::New<EncoderFrontSize>(env));
+  exports.Set("encoderCodeBound", Napi::Function::New<EncoderCodeBound>(env));
+  exports.Set("encoderCode", Napi::Function::New<EncoderCode>(env));
+  exports.Set("encoderFront", Napi::Function::New<EncoderFront>(env));
+  exports.Set("decode", Napi::Function::New<Decode>(env));
+  exports.Set("streamLengths", Napi::Function::New<StreamLengths>(env));
+  exports.Set("streamOpen", Napi::Function::New<StreamOpen>(env));
+  exports.Set("streamClose", Napi::Function::New<StreamClose>(env));
+  exports.Set("streamInfo", Napi::Function::New<StreamInfo>(env));
+  exports.Set("streamRange", Napi::Function::New<StreamRange>(env));
+  exports.Set("streamDecode", Napi::Function::New<StreamDecode>(env));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(codecllm, Init)

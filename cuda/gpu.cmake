@@ -1,0 +1,38 @@
+# The GPU decoder, and the programs that prove and measure it. Included where there is a CUDA compiler.
+#
+# CODECLLM_CUDA_ARCHITECTURES: "native" is this machine's own GPU, "release" every GPU that is supported, with PTX for
+# what comes later; otherwise a list as CMake has it. Default: native where there is a GPU, else a short list.
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+find_package(Threads REQUIRED)
+
+set(CODECLLM_CUDA_ARCHITECTURES "" CACHE STRING "native, release, or a list of CUDA architectures")
+if(CODECLLM_CUDA_ARCHITECTURES STREQUAL "release")
+  set(cuda_architectures 80-real 86-real 89-real 90-real 100-real 120)
+elseif(CODECLLM_CUDA_ARCHITECTURES)
+  set(cuda_architectures ${CODECLLM_CUDA_ARCHITECTURES})
+else()
+  execute_process(COMMAND nvidia-smi --query-gpu=compute_cap --format=csv,noheader OUTPUT_VARIABLE capabilities
+    RESULT_VARIABLE failed OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+  if(failed EQUAL 0 AND capabilities MATCHES "^([0-9]+)\\.([0-9])")
+    set(cuda_architectures ${CMAKE_MATCH_1}${CMAKE_MATCH_2})
+  else()
+    set(cuda_architectures 90-real 80)
+  endif()
+endif()
+message(STATUS "CUDA architectures: ${cuda_architectures}")
+
+# Apart from codecllm_objects, whose compiler options nvcc does not know.
+add_library(codecllm_gpu_objects OBJECT gpu_decoder.cu)
+set_target_properties(codecllm_gpu_objects PROPERTIES
+  CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}" CUDA_VISIBILITY_PRESET hidden)
+target_link_libraries(codecllm_gpu_objects PUBLIC CUDA::cudart_static)
+target_link_libraries(codecllm PUBLIC codecllm_gpu_objects)
+
+add_executable(codecllm_conformance EXCLUDE_FROM_ALL conformance.cpp)
+add_executable(codecllm_benchmark EXCLUDE_FROM_ALL benchmark.cpp)
+foreach(program codecllm_conformance codecllm_benchmark)
+  target_include_directories(${program} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  target_compile_options(${program} PRIVATE -Wall -Wextra)
+  target_link_libraries(${program} PRIVATE codecllm_objects codecllm_gpu_objects Threads::Threads)
+endforeach()

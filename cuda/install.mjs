@@ -1,0 +1,40 @@
+// `npm ci` runs this: it builds the native codec where there are a C++ compiler and CMake, with the GPU decoder where
+// there is nvcc, and says in one line what it built or why not. It never fails: without the native codec the TypeScript
+// codec serves. `npm run native` runs it too, and shows what the compiler says.
+
+import { spawnSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+
+const folder = fileURLToPath(new URL('.', import.meta.url));
+const addon = fileURLToPath(new URL('build/Release/codecllm.node', import.meta.url));
+const verbose = process.argv.includes('--verbose');
+
+const runs = (program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0;
+
+/** Why nothing can be built here, or undefined. */
+function obstacle() {
+  if (!runs('cmake')) return 'there is no CMake';
+  if (![process.env.CXX, 'c++', 'g++', 'clang++'].some((compiler) => compiler && runs(compiler)))
+    return 'there is no C++ compiler';
+  return undefined;
+}
+
+function build() {
+  const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
+  const options = ['compile', '--directory', folder, '--out', `${folder}build`, '--parallel', '2'];
+  const result = spawnSync(process.execPath, [cmakeJs, ...options], { encoding: 'utf8', stdio: verbose ? 'inherit' : 'pipe' });
+  if (result.status === 0 && existsSync(addon)) return undefined;
+  const lines = `${result.stdout ?? ''}\n${result.stderr ?? ''}`.split('\n');
+  return lines.find((line) => /error/i.test(line))?.trim() ?? 'npm run native shows why';
+}
+
+const missing = obstacle();
+const failure = missing ?? build();
+if (failure !== undefined) {
+  console.log(`codecllm: no native codec, the TypeScript codec serves: ${missing ?? `it does not build: ${failure}`}`);
+} else {
+  const { cuda } = createRequire(import.meta.url)(addon).features();
+  console.log(`codecllm: built the native codec${cuda ? ' and the GPU decoder' : ', without the GPU decoder: there is no nvcc'}`);
+}

@@ -1,0 +1,34 @@
+// The native codec, if it was built: `npm ci` builds it where there are a C++ compiler and CMake (cuda/install.mjs).
+
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import type { Native } from '../cuda/addon.d.ts';
+
+export type { Handle, Native } from '../cuda/addon.d.ts';
+
+const ADDON = new URL('../cuda/build/Release/codecllm.node', import.meta.url.replace('/dist/src/', '/src/'));
+
+let loaded: Native | undefined;
+let reason: string | undefined;
+
+function load(): void {
+  if (loaded !== undefined || reason !== undefined) return;
+  try {
+    loaded = createRequire(import.meta.url)(fileURLToPath(ADDON)) as Native;
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException;
+    reason = code === 'MODULE_NOT_FOUND' ? 'it is not built: npm run native builds it' : message.split('\n')[0];
+  }
+}
+
+/** The native codec, or undefined where it cannot be had. */
+export function native(): Native | undefined {
+  load();
+  return loaded;
+}
+
+/** Why there is no native codec; undefined where there is one. */
+export function whyNotNative(): string | undefined {
+  load();
+  return reason;
+}
