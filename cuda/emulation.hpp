@@ -163,7 +163,7 @@ Value __ldg(const Value* address) {
   return *address;
 }
 template <class Value>
-void __stcg(Value* address, Value value) {
+void __stcs(Value* address, Value value) {
   *address = value;
 }
 inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
@@ -174,14 +174,29 @@ inline unsigned long long atomicMin(unsigned long long* address, unsigned long l
 
 namespace codecllm {
 
-/** A pointer as a number, with the functions of gpu_runtime.hpp. */
-using SharedAddress = uintptr_t;
+/** Where something is in the block's shared memory, with the functions of gpu_runtime.hpp. */
+using SharedAddress = uint32_t;
 
-inline SharedAddress shared_address(const void* pointer) { return reinterpret_cast<SharedAddress>(pointer); }
+inline SharedAddress shared_address(const void* pointer) {
+  return static_cast<SharedAddress>(static_cast<const uint8_t*>(pointer) - emulation::block.shared);
+}
 
-inline uint32_t load_shared_half(SharedAddress address) { return *reinterpret_cast<const uint16_t*>(address); }
+template <class Value>
+Value& shared_value(SharedAddress address) {
+  return *reinterpret_cast<Value*>(emulation::block.shared + address);
+}
 
-inline void store_shared(SharedAddress address, uint2 value) { *reinterpret_cast<uint2*>(address) = value; }
+inline uint32_t load_shared_half(SharedAddress address) { return shared_value<uint16_t>(address); }
+
+inline uint32_t load_shared_word(SharedAddress address) { return shared_value<uint32_t>(address); }
+
+inline void store_shared(SharedAddress address, uint2 value) { shared_value<uint2>(address) = value; }
+
+inline uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) { return (a & mask) | (b & ~mask); }
+
+inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | c; }
+
+inline uint8_t* advance(uint8_t* pointer, uint32_t count, uint32_t size) { return pointer + uint64_t{count} * size; }
 
 }  // namespace codecllm
 

@@ -42,7 +42,7 @@ class AnyPlane {
 
   /** Takes states and words from `section` on. @returns whether they are valid, as far as can be seen yet */
   __device__ __forceinline__ bool open_coded(const GpuTensor& tensor, const GpuTables& tables, const GpuTile& tile,
-                                             uint32_t column, const uint8_t*& section, uint8_t* ring) {
+                                             uint32_t column, const uint8_t*& section, SharedAddress ring) {
     const uint32_t lane = lane_index();
     slots_ = tables.slots;
     probability_bits_ = tables.probability_bits;
@@ -121,7 +121,9 @@ class AnyPlane {
 
   __device__ __forceinline__ uint32_t step(uint32_t row_class, uint32_t k) {
     const uint32_t table = row_class | ((column_classes_ >> (8 * k)) & 3);
-    return coder_.step(words_, slots_, table << probability_bits_, 4 * lane_index() + k < width_) & ((1u << kBits) - 1);
+    const uint32_t slot = slots_[coder_.slot_index(table << probability_bits_)];
+    coder_.step(words_, slot, 4 * lane_index() + k < width_);
+    return slot & ((1u << kBits) - 1);
   }
 
   __device__ __forceinline__ void coded_row(uint64_t matrix_row, uint32_t (&symbols)[kLaneColumns]) {
@@ -213,7 +215,7 @@ __device__ __forceinline__ void store_any_row(const GpuTile& tile, uint32_t row,
 /** Decodes one tile. @returns whether it is valid, in all lanes */
 template <class Word, uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
 __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const GpuBuffers& buffers, uint32_t index,
-                                                bool verify, uint8_t* rings) {
+                                                bool verify, SharedAddress rings) {
   uint64_t first_row;
   uint32_t column;
   const GpuTile tile = find_tile<kPlanes>(tensor, buffers.data, index, first_row, column);
@@ -273,7 +275,7 @@ __global__ void __launch_bounds__(32 * kGenericWarps) any_kernel(const __grid_co
   const GpuBuffers& buffers =
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
   const bool valid = decode_any_tile<Word, kPlanes, kBits0, kBits>(
-      arguments.tensors[work.tensor], buffers, tile, arguments.verify != 0, shared + warp * kPlanes * kRingBytes);
+      arguments.tensors[work.tensor], buffers, tile, arguments.verify != 0, shared_address(shared) + warp * kPlanes * kRingBytes);
   if (!valid && lane_index() == 0)
     atomicMin(arguments.bad_tile, static_cast<unsigned long long>(work.tensor) << 32 | tile);
 }

@@ -97,10 +97,20 @@ uint32_t any_kernel_of(const Split& split) {
   return split.bits[0] == 10 ? kKernelAnyTenSix : kKernelAnyHalf;
 }
 
+/** Whether the classes of rows and columns have different bits, so that they can be added, too. */
+bool has_disjoint_classes(const Coding& coding) {
+  unsigned rows = 0;
+  unsigned columns = 0;
+  for (const uint8_t selector : coding.row_selectors) rows |= selector;
+  for (const uint8_t selector : coding.column_selectors) columns |= selector;
+  return (rows & columns) == 0;
+}
+
 /** The kernel for one tile of a tensor. */
-uint32_t kernel_for(const Layout& layout, const Split& split, const Tile& tile, const TilePlane* planes) {
+uint32_t kernel_for(const Layout& layout, const Split& split, bool disjoint_classes, const Tile& tile,
+                    const TilePlane* planes) {
   const uint32_t any = any_kernel_of(split);
-  const bool is_regular = tile.width == kTileColumns && layout.columns % kLaneColumns == 0 && tile.height % 4 == 0 &&
+  const bool is_regular = disjoint_classes && tile.width == kTileColumns && layout.columns % kLaneColumns == 0 && tile.height % 4 == 0 &&
                           (tile.row + tile.height) * layout.columns <= layout.words;
   const bool first_is_plain = planes[0].mode == kRans && planes[0].predictor == kNone;
   if (!is_regular) return any;
@@ -322,9 +332,10 @@ Blueprint draw(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors, size
     plan.data_bytes.push_back(stream.data_bytes);
     plan.tensor_bytes.push_back(layout.tensor_bytes());
     const GpuTensor& tensor = plan.tensors.back();
+    const bool disjoint_classes = has_disjoint_classes(stream.coding);
     for (uint64_t index = 0; index < layout.tile_count; index++) {
       const uint32_t kind =
-          kernel_for(layout, stream.coding.split, layout.tile_at(index), stream.tile(index).planes);
+          kernel_for(layout, stream.coding.split, disjoint_classes, layout.tile_at(index), stream.tile(index).planes);
       const GpuTables& tables = kind == kKernelPairs ? tensor.pairs : tensor.tables[0];
       const bool row_classes = is_fast(kind) && tables.classes > 1 && tensor.row_selectors != nullptr;
       lists[kind][row_classes].add(static_cast<uint32_t>(t), static_cast<uint32_t>(index));

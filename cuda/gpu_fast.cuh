@@ -7,9 +7,6 @@
 
 #include "gpu_tile.cuh"
 
-#ifndef CODECLLM_STORE
-#define CODECLLM_STORE __stcg
-#endif
 namespace codecllm {
 
 /**
@@ -67,9 +64,7 @@ __device__ __forceinline__ uint32_t full_raw_bytes(uint32_t height, uint32_t bit
 
 /** Bits 7 to 14 of both halves are exponents, the others are those of the bytes of `raw` that the selector names. */
 __device__ __forceinline__ uint32_t join_exponents(uint32_t exponents, uint32_t raw, uint32_t selector) {
-  const uint32_t others = __byte_perm(raw, 0, selector);
-  // A choice bit by bit, in the form that becomes one instruction.
-  return others ^ ((others ^ exponents) & 0x7f807f80);
+  return select_bits(0x7f807f80, exponents, __byte_perm(raw, 0, selector));
 }
 
 /** BF16 and F16 as 8 + 8: a coded plane, in PAIRS or not, and a RAW plane that takes its payload. */
@@ -187,7 +182,7 @@ struct TenSixRows {
     // A symbol of 6 bits is the sign and five bits of mantissa: the first one stays, the second one moves from bit 6.
     const uint32_t signs = ((low << 10) & 0x8000) | ((low << 20) & 0x80000000);
     const uint32_t mantissas = (low & 0x1f) | ((low << 10) & 0x1f0000);
-    return ((high << 5) & 0x7fe07fe0) | signs | mantissas;
+    return and_or(high << 5, 0x7fe07fe0, signs | mantissas);
   }
 
   const uint8_t* data_;
@@ -305,19 +300,19 @@ struct FourRows {
 
 /** Writes a lane's part of a row at once. */
 __device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[1]) {
-  CODECLLM_STORE(reinterpret_cast<uint32_t*>(at), words[0]);
+  __stcs(reinterpret_cast<uint32_t*>(at), words[0]);
 }
 __device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[2]) {
-  CODECLLM_STORE(reinterpret_cast<uint2*>(at), make_uint2(words[0], words[1]));
+  __stcs(reinterpret_cast<uint2*>(at), make_uint2(words[0], words[1]));
 }
 __device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[4]) {
-  CODECLLM_STORE(reinterpret_cast<uint4*>(at), make_uint4(words[0], words[1], words[2], words[3]));
+  __stcs(reinterpret_cast<uint4*>(at), make_uint4(words[0], words[1], words[2], words[3]));
 }
 
 /** Decodes one tile. @returns whether it is valid, in all lanes */
 template <class Rows, bool kRowClasses, bool kVerify>
 __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const GpuBuffers& buffers, uint32_t index,
-                                                 const uint32_t* slots, uint8_t* ring) {
+                                                 SharedAddress slots, SharedAddress ring) {
   using Word = typename Rows::Word;
   constexpr uint32_t kSteps = Rows::kSteps;
   uint64_t first_row;
@@ -337,20 +332,20 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   bool valid = coder.state() >= coder.kFloor;
   rows.open(tensor, tile, column);
 
-  // The table of a symbol is fixed for its column, but for the row's class.
+  // The table of a symbol is fixed for its column, but for the row's class, which has other bits than the column's.
   uint32_t table_base[kSteps] = {};
   if (tables.classes > 1 && tensor.column_selectors != nullptr) {
     const uint32_t selectors = *reinterpret_cast<const uint32_t*>(tensor.column_selectors + column + 4 * lane);
     for (uint32_t k = 0; k < kSteps; k++)
       table_base[k] = ((selectors >> (k * 32 / kSteps)) & 3) << tables.probability_bits;
   }
-  RowClasses row_classes;
-  if (kRowClasses) row_classes.open(tensor.row_selectors + first_row);
+  RowTables row_tables;
+  if (kRowClasses) row_tables.open(tensor.row_selectors + first_row, tables.probability_bits, slots);
 
   TileSum<Rows::kWords> sum;
   sum.open();
   uint8_t* at = buffers.elements + (tile.first_word + 4 * lane) * sizeof(Word);
-  const uint32_t row_bytes = tile.row_words * sizeof(Word);
+  const uint32_t stride = keep(tile.row_words);
   uint32_t left = tile.height;
   do {
     const uint32_t group_row = tile.height - left;
@@ -362,9 +357,12 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
       for (uint32_t r = 0; r < Rows::kAtOnce; r++) {
         // A step takes 64 bytes at most.
         if ((j + r) * kSteps % 4 == 0) words.reserve<256>();
-        const uint32_t row_base = kRowClasses ? row_classes.of(group_row + j + r) << tables.probability_bits : 0;
+        const SharedAddress row_table = kRowClasses ? row_tables.of(group_row + j + r) : slots;
 #pragma unroll
-        for (uint32_t k = 0; k < kSteps; k++) row_slots[r][k] = coder.step(words, slots, table_base[k] | row_base);
+        for (uint32_t k = 0; k < kSteps; k++) {
+          row_slots[r][k] = load_shared_word(row_table + 4 * coder.slot_index(table_base[k]));
+          coder.step(words, row_slots[r][k]);
+        }
       }
       uint32_t row_words[Rows::kAtOnce][Rows::kWords];
       rows.rows(j, left, row_slots, coder.state(), row_words);
@@ -372,7 +370,7 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
       for (uint32_t r = 0; r < Rows::kAtOnce; r++) {
         if (kVerify) sum.add_row(row_words[r]);
         store_row(at, row_words[r]);
-        at += row_bytes;
+        at = advance(at, stride, sizeof(Word));
       }
     }
   } while (left > 0);
@@ -410,7 +408,7 @@ __global__ void __launch_bounds__(32 * kFastWarps, 3) fast_kernel(const __grid_c
   const uint32_t tile = uniform(arguments.tiles[work.first + warp]);
   const GpuBuffers& buffers =
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
-  const bool valid = decode_fast_tile<Rows, kRowClasses, kVerify>(tensor, buffers, tile, slots, shared + warp * kRingBytes);
+  const bool valid = decode_fast_tile<Rows, kRowClasses, kVerify>(tensor, buffers, tile, shared_address(slots), shared_address(shared) + keep(warp * kRingBytes));
   if (!valid && lane_index() == 0)
     atomicMin(arguments.bad_tile, static_cast<unsigned long long>(work.tensor) << 32 | tile);
 }

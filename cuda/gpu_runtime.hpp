@@ -8,6 +8,7 @@
 #else
 #include <cuda_runtime.h>
 
+#ifdef __CUDACC__
 /** The block's dynamic shared memory. */
 #define CODECLLM_SHARED_MEMORY(name) extern __shared__ __align__(1024) uint8_t name[]
 
@@ -26,9 +27,38 @@ __device__ __forceinline__ uint32_t load_shared_half(SharedAddress address) {
   return half;
 }
 
+/** Loads what does not change while the kernel runs, apart from the beginning. */
+__device__ __forceinline__ uint32_t load_shared_word(SharedAddress address) {
+  uint32_t word;
+  asm("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address));
+  return word;
+}
+
 __device__ __forceinline__ void store_shared(SharedAddress address, uint2 value) {
   asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(address), "r"(value.x), "r"(value.y));
 }
 
+/** Bits of a where the mask has ones, of b elsewhere: one instruction, which the compiler does not find. */
+__device__ __forceinline__ uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) {
+  uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, 0xe4;" : "=r"(result) : "r"(a), "r"(b), "r"(mask));
+  return result;
+}
+
+/** (a & b) | c, likewise. */
+__device__ __forceinline__ uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  return result;
+}
+
+/** pointer + count x size, likewise. */
+__device__ __forceinline__ uint8_t* advance(uint8_t* pointer, uint32_t count, uint32_t size) {
+  uint64_t result;
+  asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(result) : "r"(count), "r"(size), "l"(reinterpret_cast<uint64_t>(pointer)));
+  return reinterpret_cast<uint8_t*>(result);
+}
+
 }  // namespace codecllm
+#endif
 #endif

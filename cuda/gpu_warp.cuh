@@ -17,15 +17,20 @@ constexpr unsigned kAllLanes = 0xffffffff;
 
 __device__ __forceinline__ uint32_t lane_index() { return threadIdx.x & 31; }
 
-/** A bit for each lane before this one. */
-__device__ __forceinline__ uint32_t lanes_before() { return (1u << lane_index()) - 1; }
-
 /** A value that is the same in all lanes; this says so to the compiler, which then keeps it once for all of them. */
 __device__ __forceinline__ uint32_t uniform(uint32_t value) { return __shfl_sync(kAllLanes, value, 0); }
 
 template <class Value>
 __device__ __forceinline__ Value* uniform(Value* pointer) {
   return reinterpret_cast<Value*>(__shfl_sync(kAllLanes, reinterpret_cast<uintptr_t>(pointer), 0));
+}
+
+/**
+ * The opposite: keeps a value in a register of each lane, where the compiler would otherwise make it anew or fetch it
+ * from the registers that lanes share each time that it is needed.
+ */
+__device__ __forceinline__ uint32_t keep(uint32_t value) {
+  return __shfl_sync(kAllLanes, value ^ lane_index(), lane_index()) ^ lane_index();
 }
 
 /** Loads what is read only once, and by nobody else. */
@@ -62,8 +67,9 @@ class Words {
    * @param section where in them the words begin; at least 8 bytes of the tile lie before
    * @param bytes of the section, padding included
    */
-  __device__ __forceinline__ void open(uint8_t* ring, const uint8_t* data, uint32_t section, uint32_t bytes) {
-    ring_ = shared_address(ring);
+  __device__ __forceinline__ void open(SharedAddress ring, const uint8_t* data, uint32_t section, uint32_t bytes) {
+    ring_ = ring;
+    lanes_before_ = keep((1u << lane_index()) - 1);
     data_ = data;
     // Each lane loads 8 bytes of a chunk.
     slot_ = ring_ + 8 * lane_index();
@@ -80,20 +86,23 @@ class Words {
   template <uint32_t kBytes>
   __device__ __forceinline__ void reserve() {
     static_assert(kBytes <= kChunk, "a chunk is as much as can be added without losing what is still needed");
-    if (taken_ + kBytes <= filled_) return;
-    // All lanes have read what is overwritten now.
-    __syncwarp();
-    store_chunk();
-    __syncwarp();
+    // Once at most. A loop, because the compiler would make an `if` this small into instructions that always run.
+#pragma unroll 1
+    while (taken_ + kBytes > filled_) {
+      // All lanes have read what is overwritten now.
+      __syncwarp();
+      store_chunk();
+      __syncwarp();
+    }
   }
 
   /** Gives one word to each lane that `takes` one, in lane order; the others get any word. */
   __device__ __forceinline__ uint32_t take(bool takes) {
     const uint32_t takers = __ballot_sync(kAllLanes, takes);
-    const uint32_t before = __popc(takers & lanes_before());
-    const uint32_t at = (taken_ + 2 * before) & (kRingBytes - 1);
+    const uint32_t before = __popc(takers & lanes_before_);
+    const SharedAddress at = and_or(taken_ + 2 * before, kRingBytes - 1, ring_);
     taken_ += 2 * __popc(takers);
-    return load_shared_half(ring_ | at);
+    return load_shared_half(at);
   }
 
   /** Bytes taken so far. */
@@ -116,6 +125,8 @@ class Words {
   }
 
   SharedAddress ring_;
+  /** A bit for each lane before this one. */
+  uint32_t lanes_before_;
   /** Where this lane's part of the next chunk goes. */
   SharedAddress slot_;
   const uint8_t* data_;
@@ -137,20 +148,20 @@ class Coder {
     mask_ = (1u << probability_bits) - 1;
   }
 
+  /** Where the slot of this state is, counted from the first table. @param table its first slot */
+  __device__ __forceinline__ uint32_t slot_index(uint32_t table) const { return and_or(state_, mask_, table); }
+
   /**
    * Decodes one symbol of every lane that `exists`.
    *
-   * @param table_base first slot of the symbol's table
-   * @returns the slot's word; the symbol is in its low bits
+   * @param slot what the tables have for the state; the symbol is in its low bits
    */
-  __device__ __forceinline__ uint32_t step(Words& words, const uint32_t* slots, uint32_t table_base, bool exists = true) {
-    const uint32_t slot = slots[(state_ & mask_) | table_base];
+  __device__ __forceinline__ void step(Words& words, uint32_t slot, bool exists = true) {
     const uint32_t next = Slot<kSymbolBits>::frequency(slot) * (state_ >> shift_) + Slot<kSymbolBits>::offset(slot);
     const bool takes = exists && next < kFloor;
     const uint32_t word = words.take(takes);
     const uint32_t shifted = __byte_perm(word, next, 0x5410);
     if (exists) state_ = takes ? shifted : next;
-    return slot;
   }
 
   __device__ __forceinline__ uint32_t state() const { return state_; }
@@ -164,26 +175,28 @@ class Coder {
   uint32_t mask_;
 };
 
-/** The classes of a tile's rows, 32 rows at a time. */
-class RowClasses {
+/** The first slots of the tables of a tile's rows, 32 rows at a time. */
+class RowTables {
  public:
   /** @param selectors of the tile's rows and at least up to a multiple of 32 */
-  __device__ __forceinline__ void open(const uint8_t* selectors) { selectors_ = selectors; }
+  __device__ __forceinline__ void open(const uint8_t* selectors, uint32_t probability_bits, SharedAddress slots) {
+    selectors_ = selectors;
+    shift_ = probability_bits + 2;
+    slots_ = slots;
+  }
 
-  /** The class of `row`; rows must be asked for in order. */
-  __device__ __forceinline__ uint32_t of(uint32_t row) {
-    if (row % 32 == 0) {
-      const uint32_t selector = selectors_[row + lane_index()];
-      low_ = __ballot_sync(kAllLanes, (selector & 1) != 0);
-      high_ = __ballot_sync(kAllLanes, (selector & 2) != 0);
-    }
-    return ((low_ >> (row % 32)) & 1) | (((high_ >> (row % 32)) & 1) << 1);
+  /** The address of the first slot of this row's table; rows must be asked for in order. */
+  __device__ __forceinline__ SharedAddress of(uint32_t row) {
+    if (row % 32 == 0) mine_ = slots_ + (uint32_t{selectors_[row + lane_index()]} << shift_);
+    return __shfl_sync(kAllLanes, mine_, row % 32);
   }
 
  private:
   const uint8_t* selectors_;
-  uint32_t low_ = 0;
-  uint32_t high_ = 0;
+  uint32_t shift_;
+  SharedAddress slots_;
+  /** That of the row with this lane's number. */
+  SharedAddress mine_ = 0;
 };
 
 /** The sum over all lanes, in all lanes. */

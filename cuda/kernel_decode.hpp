@@ -51,7 +51,7 @@ void decode_rans(PlaneDecode& plane, uint32_t first, uint32_t rows, SymbolBlock&
     for (unsigned k = 0; k < kLaneColumns; k++)
       decoded[k] = decode_step<kBits, kFull>(states, words, slots, probability_bits,
                                              row_table | load(plane.classes.columns[k]), plane.classes.active[k]);
-    if (kBits == 8)
+    if (kBits <= 8)
       store(symbols.row8(i), decoded[0] | decoded[1] << 8 | decoded[2] << 16 | decoded[3] << 24);
     else
       store_interleaved(symbols.row16(i), decoded[0] | decoded[1] << 16, decoded[2] | decoded[3] << 16);

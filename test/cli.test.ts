@@ -55,7 +55,7 @@ describe('one file', () => {
       const summary = run('compress', original);
       expect(summary).toContain(`${original} -> ${compressed}\n`);
       expect(summary).toMatch(/52\.\d kB -> 3\d\.\d kB, 6\d\.\d\d % of the original\n1 tensor compressed, 1 kept\n/);
-      expect(summary).toMatch(/\d s, \d+\.\d MB\/s with \d+ threads?\n$/);
+      expect(summary).toMatch(/\d s, \d+\.\d MB\/s with \d+ threads? \((ts|native)\)\n$/);
       expect(statSync(compressed).mode & 0o777).toBe(0o640);
 
       expect(run('verify', compressed)).toContain(`${compressed}: good; 1 stream decoded`);

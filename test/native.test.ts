@@ -1,0 +1,374 @@
+// The native host codec against the reference: the same bytes from the encoder, the same tensors from the decoder, and
+// the same refusals, on every instruction set that this processor has.
+//
+// CODECLLM_ADDON names another build of the addon, such as one with sanitizers.
+
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { Worker } from 'node:worker_threads';
+import fc from 'fast-check';
+import { afterAll, describe, expect, test } from 'vitest';
+import type { Native } from '../cuda/addon.d.ts';
+import { committedFiles } from '../golden/generate.ts';
+import { generator, makeTensor, PATTERNS } from '../golden/patterns.ts';
+import type { ClassChoice, EncodeOptions, ModeChoice } from '../spec/decisions.ts';
+import { DTYPES, type Dtype, wordCount } from '../spec/elements.ts';
+import { decodeTensor, encodeTensor, FormatError } from '../spec/index.ts';
+import { TILE_ROWS } from '../spec/layout.ts';
+import { readFront, seal, streamLengths } from '../spec/stream.ts';
+import { SEED } from './seed.ts';
+
+const ADDON = process.env.CODECLLM_ADDON ?? fileURLToPath(new URL('../build/Release/codecllm.node', import.meta.url));
+const isBuilt = existsSync(ADDON);
+if (!isBuilt) console.warn(`The native codec is not tested: there is no ${ADDON}. "npm run native" builds it.`);
+
+const native = isBuilt ? (createRequire(import.meta.url)(ADDON) as Native) : (undefined as unknown as Native);
+const paths = isBuilt ? native.features().paths : [];
+
+// --------------------------------------------------------------------------------------------------------- samples
+
+const CLASSES: readonly ClassChoice[] = ['none', 'rows2', 'columns2', 'rows4', 'columns4', 'mixed'];
+const BYTE_MODES: readonly ModeChoice[] = ['raw', 'none', 'left', 'top', 'avg', 'planar'];
+
+interface Sample {
+  readonly dtype: Dtype;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array;
+  readonly options: EncodeOptions;
+}
+
+const maybe = <T>(values: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(values, { nil: undefined });
+
+/** Options that a dtype allows. */
+function optionsFor(dtype: Dtype): fc.Arbitrary<EncodeOptions> {
+  return fc.constantFrom(...dtype.splits).chain((split) => {
+    const modes = split.map((bits, p) => {
+      const pairs: ModeChoice[] = dtype.name === 'BF16' && split[0] === 8 && p === 0 ? ['pairs', 'pairs'] : [];
+      return fc.constantFrom<ModeChoice>(...pairs, ...(bits === 8 ? BYTE_MODES : BYTE_MODES.slice(0, 2)));
+    });
+    const most = split[0] === 10 ? 11 : 12;
+    return fc
+      .record({
+        profile: fc.constantFrom('small' as const, 'fast' as const, undefined),
+        tileRows: maybe(fc.constantFrom(...TILE_ROWS)),
+        columns: maybe(fc.constantFrom(1, 2, 3, 4, 5, 6, 7, 8, 9, 125, 126, 127, 128, 129, 130, 131, 257)),
+        classes: maybe(fc.constantFrom(...CLASSES)),
+        columnOffsets: maybe(fc.boolean()),
+        split: maybe(fc.constant(split)),
+        forced: maybe(fc.record({ modes: fc.tuple(...modes), split: fc.constant(split) })),
+        // Four tables of every plane must fit into 20,480 slots.
+        probabilityBits: maybe(fc.integer({ min: 8, max: split.length > 2 ? 10 : Math.min(most, 11) })),
+      })
+      .map(({ forced, split: chosen, probabilityBits, ...rest }) => ({
+        ...Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined)),
+        ...(chosen || forced ? { split } : {}),
+        ...(forced ? { modes: forced.modes } : {}),
+        ...(probabilityBits !== undefined && (chosen || forced || dtype.splits.length === 1)
+          ? { probabilityBits }
+          : {}),
+      }));
+  });
+}
+
+const dimension = fc.oneof(
+  fc.integer({ min: 0, max: 9 }),
+  fc.integer({ min: 125, max: 131 }),
+  fc.constantFrom(16, 32, 33, 257),
+);
+
+/** A tensor of any dtype, shape and pattern, and options for it. Shapes: none, 0-d, vectors with short last rows, matrices. */
+const samples: fc.Arbitrary<Sample> = fc.constantFrom(...DTYPES).chain((dtype) =>
+  fc
+    .record({
+      shape: fc.oneof(
+        fc.array(dimension, { maxLength: 3 }),
+        fc.tuple(fc.integer({ min: 1, max: 3000 })),
+        fc.tuple(fc.integer({ min: 150, max: 260 }), fc.integer({ min: 125, max: 140 })),
+      ),
+      pattern: fc.constantFrom(...PATTERNS),
+      seed: fc.integer(),
+      options: optionsFor(dtype),
+    })
+    .filter(({ shape }) => (wordCount(dtype, shape) ?? Number.POSITIVE_INFINITY) < 60_000)
+    .map(({ shape, pattern, seed, options }) => {
+      const words = wordCount(dtype, shape) as number;
+      const columns = Math.max(1, options.columns ?? shape.at(-1) ?? 1);
+      return { dtype, shape, options, data: makeTensor(dtype.name, words, columns, pattern, seed) };
+    }),
+);
+
+/** What a call throws, as the reference's errors begin: field and byte; or what else it says. */
+function refusal(call: () => unknown): string | undefined {
+  try {
+    call();
+    return undefined;
+  } catch (error) {
+    const { message, code } = error as Error & { code?: string };
+    if (!(error instanceof FormatError) && code !== 'INVALID_STREAM') return 'another error';
+    return /^(.*? at byte \d+): /.exec(message)?.[1] ?? message;
+  }
+}
+
+/** Decodes, but nothing larger than 2^24 bytes. */
+const referenceDecode = (stream: Uint8Array): Uint8Array => decodeTensor(stream, { maxBytes: 2 ** 24 }).data;
+const nativeDecode = (stream: Uint8Array): Uint8Array => native.decode(stream, 2 ** 24).data;
+
+const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
+
+/** Does something on every instruction set that this processor has. */
+function onEveryPath(work: (path: string) => void): void {
+  for (const path of paths) {
+    native.usePath(path);
+    work(path);
+  }
+}
+
+// ----------------------------------------------------------------------------------------------------------- tests
+
+describe.skipIf(!isBuilt)('native and reference', () => {
+  afterAll(() => native.usePath('best'));
+
+  test('any tensor, any options: the bytes of the reference, and back', () => {
+    fc.assert(
+      fc.property(samples, ({ dtype, shape, data, options }) => {
+        const stream = encodeTensor(data, dtype.name, shape, options);
+        onEveryPath((path) => {
+          expect(same(native.encode(data, dtype.name, shape, options), stream), path).toBe(true);
+          const decoded = native.decode(stream);
+          expect(decoded.dtype).toBe(dtype.name);
+          expect(decoded.shape).toEqual(shape);
+          expect(same(decoded.data, data), path).toBe(true);
+        });
+      }),
+      { numRuns: 500, seed: SEED },
+    );
+  });
+
+  const files = isBuilt ? committedFiles() : new Map<string, Uint8Array>();
+  const manifest = isBuilt ? JSON.parse(new TextDecoder().decode(files.get('manifest.json'))) : {};
+  const fileNamed = (name: string): Uint8Array => new Uint8Array(files.get(name) as Uint8Array);
+
+  test('valid golden vectors', () => {
+    for (const { id, dtype, shape, options, input, stream } of manifest.valid)
+      onEveryPath((path) => {
+        expect(same(native.encode(fileNamed(input), dtype, shape, options), fileNamed(stream)), `${id} ${path}`).toBe(
+          true,
+        );
+        expect(same(nativeDecode(fileNamed(stream)), fileNamed(input)), `${id} ${path}`).toBe(true);
+      });
+  });
+
+  test('invalid golden vectors are refused for the same field', () => {
+    for (const { id, stream, error } of manifest.invalid)
+      onEveryPath((path) => {
+        const field = refusal(() => nativeDecode(fileNamed(stream)));
+        expect(field, `${id} ${path}`).toBe(`${error.field} at byte ${error.offset}`);
+      });
+  });
+
+  test('damaged streams are refused for the same field, or decode to the same tensor', () => {
+    const changes = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 });
+    fc.assert(
+      fc.property(samples, changes, fc.boolean(), ({ dtype, shape, data, options }, list, inFront) => {
+        const stream = encodeTensor(data, dtype.name, shape, options);
+        const { front } = streamLengths(stream);
+        for (const [where, value] of list) {
+          if (inFront) stream[where % front] = value;
+          else if (stream.length > front) stream[front + (where % (stream.length - front))] ^= value;
+        }
+        if (inFront) seal(stream.subarray(0, front));
+        const expected = refusal(() => referenceDecode(stream));
+        const decoded = expected === undefined ? referenceDecode(stream) : undefined;
+        onEveryPath((path) => {
+          expect(
+            refusal(() => nativeDecode(stream)),
+            path,
+          ).toBe(expected);
+          if (decoded !== undefined) expect(same(nativeDecode(stream), decoded), path).toBe(true);
+        });
+      }),
+      { numRuns: 500, seed: SEED },
+    );
+  });
+
+  test('slices, in any order, make the same stream; and are decoded one by one', () => {
+    fc.assert(
+      fc.property(samples, fc.integer(), ({ dtype, shape, data, options }, seed) => {
+        const expected = encodeTensor(data, dtype.name, shape, options);
+        const random = generator(seed);
+        const encoder = native.encoderOpen(dtype.name, shape, options);
+        const { tensorBytes, tileRows, tileRowBytes } = native.encoderLayout(encoder);
+        expect(tensorBytes).toBe(data.length);
+        /** Calls `visit` for each of some slices that make up the tensor, in a random order. */
+        const forSlices = (visit: (first: number, count: number, bytes: Uint8Array) => void): void => {
+          const slices: [number, number][] = [];
+          for (let first = 0; first < tileRows; ) {
+            const count = 1 + (random() % Math.min(3, tileRows - first));
+            slices.splice(random() % (slices.length + 1), 0, [first, count]);
+            first += count;
+          }
+          for (const [first, count] of slices)
+            visit(first, count, data.subarray(first * tileRowBytes, (first + count) * tileRowBytes));
+        };
+        while (native.encoderPass(encoder) === 'gather') {
+          forSlices((first, count, bytes) => native.encoderGather(encoder, first, count, bytes));
+          native.encoderAdvance(encoder);
+        }
+        const parts = new Map<number, Uint8Array>();
+        forSlices((first, count, bytes) => {
+          const part = new Uint8Array(native.encoderCodeBound(encoder, count));
+          parts.set(first, part.subarray(0, native.encoderCode(encoder, first, count, bytes, part)));
+        });
+        const front = native.encoderFront(encoder);
+        expect(front.length).toBe(native.encoderFrontSize(encoder));
+        native.encoderClose(encoder);
+        const ordered = [...parts].sort(([a], [b]) => a - b).map(([, part]) => part);
+        expect(same(Buffer.concat([front, ...ordered]), expected)).toBe(true);
+
+        const stream = native.streamOpen(front);
+        const info = native.streamInfo(stream);
+        expect(info).toMatchObject({ dtype: dtype.name, shape, tensorBytes, tileRows, tileRowBytes });
+        expect(native.streamLengths(front)).toEqual({ front: info.frontBytes, data: info.dataBytes });
+        const decoded = new Uint8Array(data.length);
+        forSlices((first, count, { length }) => {
+          const { start, end } = native.streamRange(stream, first, count);
+          const part = expected.subarray(front.length + start, front.length + end);
+          const to = first * tileRowBytes;
+          native.streamDecode(stream, first, count, part, decoded.subarray(to, to + length));
+        });
+        native.streamClose(stream);
+        expect(same(decoded, data)).toBe(true);
+      }),
+      { numRuns: 200, seed: SEED },
+    );
+  });
+
+  test('nothing is written beyond what was decoded', () => {
+    fc.assert(
+      fc.property(samples, ({ dtype, shape, data, options }) => {
+        const whole = encodeTensor(data, dtype.name, shape, options);
+        const { frontBytes, coding } = readFront(whole);
+        const stream = native.streamOpen(whole);
+        const guarded = new Uint8Array(data.length + 256).fill(0xa5);
+        const bytes = guarded.subarray(128, 128 + data.length);
+        native.streamDecode(stream, 0, coding.layout.tilesDown, whole.subarray(frontBytes), bytes);
+        native.streamClose(stream);
+        expect(same(bytes, data)).toBe(true);
+        expect([...guarded.subarray(0, 128), ...guarded.subarray(128 + data.length)].every((b) => b === 0xa5)).toBe(
+          true,
+        );
+      }),
+      { numRuns: 100, seed: SEED + 1 },
+    );
+  });
+});
+
+describe.skipIf(!isBuilt)('addon', () => {
+  test('threads share an encoder and a stream', async () => {
+    const shape = [700, 256];
+    const data = makeTensor('BF16', 700 * 256, 256, 'columns', 3);
+    const encoder = native.encoderOpen('BF16', shape, { profile: 'fast', tileRows: 32 });
+    const { tileRows, tileRowBytes } = native.encoderLayout(encoder);
+    const shared = new SharedArrayBuffer(data.length);
+    new Uint8Array(shared).set(data);
+    const program = `
+      const { parentPort, workerData } = require('node:worker_threads');
+      const native = require(workerData.addon);
+      const bytes = new Uint8Array(workerData.shared);
+      parentPort.on('message', ({ call, handle, first, count, data }) => {
+        const slice = bytes.subarray(first * workerData.tileRowBytes, (first + count) * workerData.tileRowBytes);
+        if (call === 'gather') native.encoderGather(handle, first, count, slice);
+        const part = call === 'code' ? new Uint8Array(native.encoderCodeBound(handle, count)) : undefined;
+        const written = part && native.encoderCode(handle, first, count, slice, part);
+        const decoded = call === 'decode' ? new Uint8Array(slice.length) : undefined;
+        if (decoded) native.streamDecode(handle, first, count, data, decoded);
+        parentPort.postMessage(decoded ?? part?.subarray(0, written));
+      });`;
+    const workerData = { addon: ADDON, shared, tileRowBytes };
+    const workers = Array.from({ length: 3 }, () => new Worker(program, { eval: true, workerData }));
+    const ask = async (worker: Worker, message: unknown): Promise<Uint8Array> => {
+      worker.postMessage(message);
+      const [answer] = await once(worker, 'message');
+      return answer;
+    };
+    /** Deals rows of tiles out to the workers; what they answer is in the order of the rows. */
+    const deal = async (
+      call: string,
+      handle: bigint,
+      dataOf?: (first: number) => Uint8Array,
+    ): Promise<Uint8Array[]> => {
+      const answers: Uint8Array[] = [];
+      await Promise.all(
+        workers.map(async (worker, w) => {
+          for (let first = w; first < tileRows; first += workers.length)
+            answers[first] = await ask(worker, { call, handle, first, count: 1, data: dataOf?.(first) });
+        }),
+      );
+      return answers;
+    };
+    while (native.encoderPass(encoder) === 'gather') {
+      await deal('gather', encoder);
+      native.encoderAdvance(encoder);
+    }
+    const coded = await deal('code', encoder);
+    const front = native.encoderFront(encoder);
+    native.encoderClose(encoder);
+    const expected = encodeTensor(data, 'BF16', shape, { profile: 'fast', tileRows: 32 });
+    expect(same(Buffer.concat([front, ...coded]), expected)).toBe(true);
+    const stream = native.streamOpen(front);
+    const decoded = await deal('decode', stream, (first) => coded[first]);
+    native.streamClose(stream);
+    expect(same(Buffer.concat(decoded), data)).toBe(true);
+    await Promise.all(workers.map((worker) => worker.terminate()));
+  });
+
+  test('arguments are checked', () => {
+    const call = <T>(work: () => T): string => {
+      try {
+        work();
+        return 'nothing thrown';
+      } catch (error) {
+        return (error as { code?: string }).code ?? 'no code';
+      }
+    };
+    const bytes = new Uint8Array(8);
+    const wrong: (() => unknown)[] = [
+      () => native.encode(bytes, 'I9', [8]),
+      () => native.encode(bytes, 'U8', [9]),
+      () => native.encode(bytes, 'U8', [-1]),
+      () => native.encode(bytes, 'U8', [2 ** 52]),
+      () => native.encode(bytes, 'U8', [8.5]),
+      () => native.encode(bytes, 'F4', [15]),
+      () => native.encode('bytes' as unknown as Uint8Array, 'U8', [8]),
+      () => native.encode(new Uint16Array(4) as unknown as Uint8Array, 'U8', [8]),
+      () => native.encode(bytes, 'U8', [8], { tileRows: 16 as 32 }),
+      () => native.encode(bytes, 'U8', [8], { columns: 0 }),
+      () => native.encode(bytes, 'U8', [8], { columns: 2 ** 18 + 1 }),
+      () => native.encode(bytes, 'U8', [8], { split: [4, 4] }),
+      () => native.encode(bytes, 'BF16', [4], { split: [10, 6], modes: ['left', 'raw'] }),
+      () => native.encode(bytes, 'U8', [8], { modes: ['pairs'] }),
+      () => native.encode(bytes, 'U8', [8], { modes: ['none', 'none'] }),
+      () => native.encode(bytes, 'U8', [8], { probabilityBits: 13 }),
+      () => native.encode(bytes, 'BF16', [4], { probabilityBits: 12 }),
+      () => native.encode(bytes, 'U8', [8], { profile: 'tiny' as 'small' }),
+      () => native.decode(native.encode(bytes, 'U8', [8]), 7),
+      () => native.usePath('sse' as 'plain'),
+      () => native.encoderLayout(123456789n),
+      () => native.streamInfo(0n),
+    ];
+    expect(wrong.map(call)).toEqual(wrong.map(() => 'INVALID_ARGUMENT'));
+
+    const encoder = native.encoderOpen('U8', [8]);
+    expect(call(() => native.encoderAdvance(encoder))).toBe('INVALID_ARGUMENT');
+    expect(call(() => native.encoderFront(encoder))).toBe('INVALID_ARGUMENT');
+    expect(call(() => native.encoderGather(encoder, 0, 2, bytes))).toBe('INVALID_ARGUMENT');
+    expect(call(() => native.encoderGather(encoder, 0, 1, bytes.subarray(1)))).toBe('INVALID_ARGUMENT');
+    native.encoderGather(encoder, 0, 1, bytes);
+    expect(call(() => native.encoderGather(encoder, 0, 1, bytes))).toBe('INVALID_ARGUMENT');
+    native.encoderClose(encoder);
+    native.encoderClose(encoder);
+    expect(call(() => native.encoderPass(encoder))).toBe('INVALID_ARGUMENT');
+  });
+});
