@@ -1,0 +1,32 @@
+// `npm run conformance`: decodes all golden vectors and 10,000 random streams on this machine's GPU, compares every byte
+// with the reference, and writes a record to conformance/. Exit codes: 0 all agree, 1 something does not, 3 no GPU.
+
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { makePack } from './pack.ts';
+import { buildProgram } from './program.ts';
+
+const RANDOM_STREAMS = 10_000;
+
+function commit(): string {
+  try {
+    return execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
+  } catch {
+    return 'unknown';
+  }
+}
+
+const program = buildProgram('codecllm_conformance');
+const folder = mkdtempSync(join(tmpdir(), 'codecllm-conformance-'));
+try {
+  const pack = join(folder, 'pack');
+  console.log(`making ${RANDOM_STREAMS} streams with the reference codec ...`);
+  writeFileSync(pack, makePack(RANDOM_STREAMS));
+  mkdirSync('conformance', { recursive: true });
+  const args = [pack, '--record', 'conformance/local.json', '--commit', commit()];
+  process.exitCode = spawnSync(program, args, { stdio: 'inherit' }).status ?? 1;
+} finally {
+  rmSync(folder, { recursive: true });
+}
