@@ -20,7 +20,8 @@ import { TILE_ROWS } from '../spec/layout.ts';
 import { readFront, seal, streamLengths } from '../spec/stream.ts';
 import { SEED } from './seed.ts';
 
-const ADDON = process.env.CODECLLM_ADDON ?? fileURLToPath(new URL('../cuda/build/Release/codecllm.node', import.meta.url));
+const ADDON =
+  process.env.CODECLLM_ADDON ?? fileURLToPath(new URL('../cuda/build/Release/codecllm.node', import.meta.url));
 const isBuilt = existsSync(ADDON);
 if (!isBuilt) console.warn(`The native codec is not tested: there is no ${ADDON}. "npm run native" builds it.`);
 
