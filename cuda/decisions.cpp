@@ -234,21 +234,6 @@ Bins choose_bins(const Layout& layout, const std::vector<uint16_t>& row_levels, 
 
 namespace {
 
-using Histogram = std::vector<uint64_t>;
-
-/** Adds joint counts up: those of a bin go to the histogram that `index_of(row bin, column bin)` names. */
-template <class IndexOf>
-std::vector<Histogram> add_up(const JointCounts& joint, size_t histograms, IndexOf index_of) {
-  const size_t symbols = joint.symbols.size();
-  std::vector<Histogram> sums(histograms, Histogram(symbols));
-  for (uint32_t bin = 0; bin < joint.counts.size(); bin++) {
-    uint64_t* const sum = sums[index_of(bin / kColumnBins, bin % kColumnBins)].data();
-    const uint64_t* const from = joint.counts[bin].data();
-    for (size_t i = 0; i < symbols; i++) sum[i] += from[i];
-  }
-  return sums;
-}
-
 /** What the counted symbols cost at their entropy, in units. */
 uint64_t entropy_cost(const Histogram& counts) {
   uint64_t total = 0;
@@ -339,16 +324,30 @@ struct ClassMap {
   std::vector<uint8_t> rows;
   std::vector<uint8_t> columns;
 
-  uint32_t class_of(uint32_t row, uint32_t column) const {
-    return (rows.empty() ? 0u : rows[row]) | (columns.empty() ? 0u : columns[column]);
-  }
 };
+
+/** The counts of each class. */
+std::vector<Histogram> counts_of_classes(const JointCounts& joint, const ClassMap& map) {
+  std::vector<Histogram> sums(map.classes, Histogram(joint.symbols.size()));
+  for (uint32_t row = 0; row < joint.of_row_bin.size(); row++) {
+    const uint32_t row_class = map.rows.empty() ? 0 : map.rows[row];
+    if (map.columns.empty())
+      add_to(sums[row_class], joint.of_row_bin[row]);
+    else if (!map.rows.empty())
+      for (uint32_t column = 0; column < kColumnBins; column++)
+        add_to(sums[row_class | map.columns[column]], joint.of_bin[row * kColumnBins + column]);
+  }
+  if (map.rows.empty() && !map.columns.empty())
+    for (uint32_t column = 0; column < kColumnBins; column++)
+      add_to(sums[map.columns[column]], joint.of_column_bin[column]);
+  return sums;
+}
 
 /** The ways to tell classes apart that are worth pricing. */
 std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted) {
-  if (joint.counts.size() == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
-  const JoinedBins rows = join_bins(add_up(joint, kRowBins, [](uint32_t row, uint32_t) { return row; }));
-  const JoinedBins columns = join_bins(add_up(joint, kColumnBins, [](uint32_t, uint32_t column) { return column; }));
+  if (joint.of_bin.size() == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
+  const JoinedBins rows = join_bins(joint.of_row_bin);
+  const JoinedBins columns = join_bins(joint.of_column_bin);
   std::vector<uint8_t> second_bits = columns.two;
   for (uint8_t& bit : second_bits) bit = static_cast<uint8_t>(2 * bit);
   // In the order of codecllm_classes, from CODECLLM_CLASSES_NONE.
@@ -452,8 +451,7 @@ Coding choose_tables(const Layout& layout, const Split& split, const std::vector
       maps.push_back(map);
     std::optional<Candidate> best;
     for (const ClassMap& candidate : maps) {
-      const auto class_of = [&](uint32_t row, uint32_t column) { return candidate.class_of(row, column); };
-      std::vector<Histogram> class_counts = add_up(joint, candidate.classes, class_of);
+      std::vector<Histogram> class_counts = counts_of_classes(joint, candidate);
       uint32_t finest = options.probability_bits;
       if (finest == 0)
         for (finest = max_probability_bits(bits); candidate.classes << finest > slots - reserved;) finest--;
@@ -468,7 +466,7 @@ Coding choose_tables(const Layout& layout, const Split& split, const std::vector
       if (!best || total < best->total) best = Candidate{std::move(*priced), std::move(class_counts), &candidate, total};
     }
     uint64_t count = 0;
-    for (const Histogram& of_bin : joint.counts) count = std::accumulate(of_bin.begin(), of_bin.end(), count);
+    for (const Histogram& of_row : joint.of_row_bin) count = std::accumulate(of_row.begin(), of_row.end(), count);
     if (!best || (!options.has_modes && !is_pairs && best->total >= count * bits * kBit)) continue;
     // Coarser tables, if they are cheaper: a small tensor pays for every bit of its tables.
     PricedTables chosen = std::move(best->priced);

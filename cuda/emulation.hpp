@@ -190,6 +190,10 @@ inline uint32_t load_shared_half(SharedAddress address) { return shared_value<ui
 
 inline uint32_t load_shared_word(SharedAddress address) { return shared_value<uint32_t>(address); }
 
+inline void copy_to_shared(SharedAddress to, const void* from) { shared_value<uint4>(to) = *static_cast<const uint4*>(from); }
+
+inline void wait_for_copies() {}
+
 inline void store_shared(SharedAddress address, uint2 value) { shared_value<uint2>(address) = value; }
 
 inline uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) { return (a & mask) | (b & ~mask); }

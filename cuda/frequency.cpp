@@ -78,24 +78,39 @@ uint64_t table_bits(uint32_t symbol_bits, const uint16_t* frequencies) {
 
 namespace {
 
-/** A symbol that gets slots. */
+/**
+ * A symbol that gets slots, with the priority by which it gets the next one, count / (2 x frequency + 1), or loses the
+ * last, count / (2 x frequency - 1).
+ */
 struct Kept {
   uint32_t symbol;
   uint64_t count;
   uint64_t frequency;
+  uint64_t divisor;
+  /** The priority, rounded: where it differs between symbols the true ones differ in the same way. */
+  double rounded;
 
-  /** Whether the next slot matters more to this symbol than to another: more of count / (2 x frequency + 1). */
-  bool gains_more(const Kept& other) const {
-    const uint64_t gain = count * (2 * other.frequency + 1);
-    const uint64_t others = other.count * (2 * frequency + 1);
-    return gain > others || (gain == others && symbol < other.symbol);
+  void set_divisor(uint64_t value) {
+    divisor = value;
+    rounded = static_cast<double>(count) / static_cast<double>(divisor);
   }
 
-  /** Whether the last slot matters less to this symbol than to another: less of count / (2 x frequency - 1). */
-  bool loses_less(const Kept& other) const {
-    const uint64_t loss = count * (2 * other.frequency - 1);
-    const uint64_t others = other.count * (2 * frequency - 1);
-    return loss < others || (loss == others && symbol < other.symbol);
+  /** The sign of the difference between this priority and another. */
+  int compare(const Kept& other) const {
+    if (rounded != other.rounded) return rounded < other.rounded ? -1 : 1;
+    const uint64_t a = count * other.divisor;
+    const uint64_t b = other.count * divisor;
+    return a < b ? -1 : a > b ? 1 : 0;
+  }
+
+  bool gains_before(const Kept& other) const {
+    const int sign = compare(other);
+    return sign > 0 || (sign == 0 && symbol < other.symbol);
+  }
+
+  bool loses_before(const Kept& other) const {
+    const int sign = compare(other);
+    return sign < 0 || (sign == 0 && symbol < other.symbol);
   }
 };
 
@@ -110,7 +125,7 @@ bool normalise(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>
   for (size_t i = 0; i < symbols.size(); i++) {
     const bool is_rare = counts[i] << (probability_bits + 4) < counted;
     if (counts[i] == 0 || (drop_rare && is_rare)) continue;
-    kept.push_back({symbols[i], counts[i], 0});
+    kept.push_back({symbols[i], counts[i], 0, 0, 0});
     total += counts[i];
   }
   if (kept.empty() || kept.size() > slots) return false;
@@ -125,13 +140,16 @@ bool normalise(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>
     each.frequency = std::max<uint64_t>(1, (2 * each.count * slots + total) / (2 * total));
     missing -= static_cast<int64_t>(each.frequency);
   }
-  // A heap's first element is the greatest; what comes first is to be first.
+  // A heap's first element is the greatest: the one that is first to gain, or to lose.
   if (missing > 0) {
-    const auto later = [](const Kept& a, const Kept& b) { return b.gains_more(a); };
+    const auto later = [](const Kept& a, const Kept& b) { return b.gains_before(a); };
+    for (Kept& each : kept) each.set_divisor(2 * each.frequency + 1);
     std::make_heap(kept.begin(), kept.end(), later);
     for (; missing > 0; missing--) {
       std::pop_heap(kept.begin(), kept.end(), later);
-      kept.back().frequency++;
+      Kept& first = kept.back();
+      first.frequency++;
+      first.set_divisor(2 * first.frequency + 1);
       std::push_heap(kept.begin(), kept.end(), later);
     }
   }
@@ -139,15 +157,20 @@ bool normalise(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>
     // Symbols with one slot keep it. Some have more: there are at most as many symbols as slots.
     const auto has_one = [](const Kept& each) { return each.frequency == 1; };
     const auto several = std::partition(kept.begin(), kept.end(), has_one);
-    const auto later = [](const Kept& a, const Kept& b) { return b.loses_less(a); };
+    const auto later = [](const Kept& a, const Kept& b) { return b.loses_before(a); };
+    for (auto each = several; each != kept.end(); each++) each->set_divisor(2 * each->frequency - 1);
     auto end = kept.end();
     std::make_heap(several, end, later);
     for (; missing < 0; missing++) {
       std::pop_heap(several, end, later);
-      if (--(end - 1)->frequency == 1)
+      Kept& first = *(end - 1);
+      first.frequency--;
+      if (first.frequency == 1) {
         end--;
-      else
+      } else {
+        first.set_divisor(2 * first.frequency - 1);
         std::push_heap(several, end, later);
+      }
     }
   }
   for (const Kept& each : kept) frequencies[each.symbol] = static_cast<uint16_t>(each.frequency);

@@ -122,8 +122,9 @@ class AnyPlane {
   __device__ __forceinline__ uint32_t step(uint32_t row_class, uint32_t k) {
     const uint32_t table = row_class | ((column_classes_ >> (8 * k)) & 3);
     const uint32_t slot = slots_[coder_.slot_index(table << probability_bits_)];
-    coder_.step(words_, slot, 4 * lane_index() + k < width_);
-    return slot & ((1u << kBits) - 1);
+    const SlotFields fields = mode_ == kPairs ? kPairSlot : kBits == 10 ? kTenBitSlot : kByteSlot;
+    coder_.step(words_, slot, fields, 4 * lane_index() + k < width_);
+    return (slot >> fields.symbol) & ((1u << kBits) - 1);
   }
 
   __device__ __forceinline__ void coded_row(uint64_t matrix_row, uint32_t (&symbols)[kLaneColumns]) {
@@ -162,7 +163,7 @@ class AnyPlane {
   bool has_payload_;
 
   Words words_;
-  Coder<kBits> coder_;
+  Coder coder_;
   const uint32_t* slots_;
   uint32_t probability_bits_;
   const uint8_t* row_selectors_;

@@ -65,18 +65,31 @@ Kernel fast(bool verify) {
   return verify ? fast_kernel<Rows, kRowClasses, true> : fast_kernel<Rows, kRowClasses, false>;
 }
 
+template <class Rows>
+Kernel fast(bool row_classes, bool verify) {
+  return row_classes ? fast<Rows, true>(verify) : fast<Rows, false>(verify);
+}
+
 Kernel kernel_of(uint32_t kind, bool row_classes, bool verify) {
   switch (kind) {
     case kKernelPairs:
-      return row_classes ? fast<HalfRows<true>, true>(verify) : fast<HalfRows<true>, false>(verify);
+      return fast<HalfRows<true>>(row_classes, verify);
     case kKernelBytePair:
-      return row_classes ? fast<HalfRows<false>, true>(verify) : fast<HalfRows<false>, false>(verify);
+      return fast<HalfRows<false>>(row_classes, verify);
     case kKernelTenSix:
-      return row_classes ? fast<TenSixRows, true>(verify) : fast<TenSixRows, false>(verify);
-    case kKernelByte:
-      return row_classes ? fast<ByteRows, true>(verify) : fast<ByteRows, false>(verify);
+      return fast<TenSixRows>(row_classes, verify);
+    case kKernelByte + kNone:
+      return fast<ByteRows<kNone>>(row_classes, verify);
+    case kKernelByte + kLeft:
+      return fast<ByteRows<kLeft>>(row_classes, verify);
+    case kKernelByte + kTop:
+      return fast<ByteRows<kTop>>(row_classes, verify);
+    case kKernelByte + kAvg:
+      return fast<ByteRows<kAvg>>(row_classes, verify);
+    case kKernelByte + kPlanar:
+      return fast<ByteRows<kPlanar>>(row_classes, verify);
     case kKernelFour:
-      return row_classes ? fast<FourRows, true>(verify) : fast<FourRows, false>(verify);
+      return fast<FourRows>(row_classes, verify);
     case kKernelAnyByte:
       return any_kernel<uint8_t, 1, 8, 8>;
     case kKernelAnyHalf:
@@ -116,7 +129,7 @@ uint32_t kernel_for(const Layout& layout, const Split& split, bool disjoint_clas
   if (!is_regular) return any;
   switch (any) {
     case kKernelAnyByte:
-      return planes[0].mode == kRans ? kKernelByte : any;
+      return planes[0].mode == kRans ? kKernelByte + planes[0].predictor : any;
     case kKernelAnyTenSix:
       return first_is_plain && planes[1].mode == kRaw ? kKernelTenSix : any;
     case kKernelAnyHalf:
@@ -212,18 +225,17 @@ void move_pointer(const Value*& pointer, const uint8_t* base) {
 }
 
 /** The tables of the kernels (GpuTables) from those of the host, whose fields depend on N. */
-GpuTables place_tables(Image& image, const TableSet& set, const std::vector<uint32_t>& host_slots) {
+GpuTables place_tables(Image& image, const TableSet& set, const std::vector<uint32_t>& host_slots,
+                       const SlotFields& fields) {
   GpuTables tables = {nullptr, set.count, set.probability_bits};
   if (set.empty()) return tables;
-  const uint32_t bits = set.symbol_bits == 10 ? Slot<10>::kBits : Slot<8>::kBits;
-  const uint32_t shift = set.symbol_bits == 10 ? Slot<10>::kOffsetShift : Slot<8>::kOffsetShift;
   const uint32_t offset_mask = (1u << set.probability_bits) - 1;
   std::vector<uint32_t> slots(host_slots.size());
   for (size_t i = 0; i < slots.size(); i++) {
     const uint32_t symbol = host_slots[i] & ((1u << set.symbol_bits) - 1);
     const uint32_t offset = (host_slots[i] >> set.symbol_bits) & offset_mask;
     const uint32_t frequency = host_slots[i] >> (set.symbol_bits + set.probability_bits);
-    slots[i] = frequency << (32 - bits) | offset << shift | symbol;
+    slots[i] = frequency << fields.frequency | offset << fields.offset | symbol << fields.symbol;
   }
   tables.slots = placed<uint32_t>(image.add(slots));
   return tables;
@@ -258,9 +270,10 @@ GpuTensor place_tensor(Image& image, const Stream& stream) {
   }
   for (unsigned p = 0; p < coding.split.planes; p++) {
     tensor.fields[p] = field_of(*layout.dtype, coding.split, p);
-    tensor.tables[p] = place_tables(image, coding.tables[p], stream.slots[p]);
+    tensor.tables[p] = place_tables(image, coding.tables[p], stream.slots[p],
+                                    coding.split.bits[p] == 10 ? kTenBitSlot : kByteSlot);
   }
-  tensor.pairs = place_tables(image, coding.pairs.tables, stream.pair_slots);
+  tensor.pairs = place_tables(image, coding.pairs.tables, stream.pair_slots, kPairSlot);
   return tensor;
 }
 

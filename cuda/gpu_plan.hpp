@@ -17,15 +17,31 @@ constexpr uint32_t kGenericWarps = 4;
 constexpr uint32_t kRingBytes = 512;
 
 /**
- * The frequency tables of a plane, or of PAIRS, for decoding: for each slot of each class a word with, from the low end,
- * the symbol, the slot's offset within the symbol and the symbol's frequency. Unlike those of the host, its fields do
- * not depend on N: 8 + 12 + 12 bits, or 10 + 11 + 11 for symbols of 10 bits. Index: (class << N) | slot.
+ * The frequency tables of a plane, or of PAIRS, for decoding: for each slot of each class a word with the symbol, the
+ * slot's offset within the symbol and the symbol's frequency, where SlotFields says. Index: (class << N) | slot.
  */
 struct GpuTables {
   const uint32_t* slots;
   uint32_t classes;
   uint32_t probability_bits;
 };
+
+/**
+ * Where the fields of a slot's word begin. Unlike those of the host they do not depend on N, and they lie where kernels
+ * take them with the fewest instructions: the frequency on top, the other below, and of PAIRS, whose symbols are taken
+ * apart by a multiplication, the symbol at the bottom.
+ */
+struct SlotFields {
+  uint32_t frequency;
+  uint32_t offset;
+  uint32_t symbol;
+  /** Bits of the frequency, and of the offset. */
+  uint32_t bits;
+};
+
+constexpr SlotFields kByteSlot = {20, 0, 12, 12};
+constexpr SlotFields kTenBitSlot = {21, 0, 11, 11};
+constexpr SlotFields kPairSlot = {20, 8, 0, 12};
 
 /** A tensor of a plan. */
 struct GpuTensor {
@@ -93,8 +109,9 @@ enum GpuKernel : uint32_t {
   kKernelBytePair,
   /** 10 + 6 as RANS, RAW. */
   kKernelTenSix,
-  /** One plane of 8 bits as RANS with any predictor. */
+  /** One plane of 8 bits as RANS: the kernel for each predictor, in their order. */
   kKernelByte,
+  kKernelByteEnd = kKernelByte + kPredictors - 1,
   /** 8 + 8 + 8 + 8, the first as RANS without prediction, the others RAW or CONST. */
   kKernelFour,
   kFastKernels,

@@ -34,6 +34,14 @@ __device__ __forceinline__ uint32_t load_shared_word(SharedAddress address) {
   return word;
 }
 
+/** Copies 16 bytes from global memory, sooner or later. */
+__device__ __forceinline__ void copy_to_shared(SharedAddress to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(__cvta_generic_to_global(from)) : "memory");
+}
+
+/** Waits for this thread's copies. */
+__device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
 __device__ __forceinline__ void store_shared(SharedAddress address, uint2 value) {
   asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(address), "r"(value.x), "r"(value.y));
 }

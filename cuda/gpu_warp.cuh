@@ -46,18 +46,6 @@ __device__ __forceinline__ uint32_t add_bytes(uint32_t a, uint32_t b) {
   return ((a & 0x7f7f7f7f) + (b & 0x7f7f7f7f)) ^ ((a ^ b) & 0x80808080);
 }
 
-/** The fields of a slot's word. */
-template <uint32_t kSymbolBits>
-struct Slot {
-  static constexpr uint32_t kBits = kSymbolBits == 10 ? 11 : 12;
-  static constexpr uint32_t kOffsetShift = kSymbolBits == 10 ? 10 : 8;
-
-  static __device__ __forceinline__ uint32_t frequency(uint32_t slot) { return slot >> (32 - kBits); }
-  static __device__ __forceinline__ uint32_t offset(uint32_t slot) {
-    return (slot >> kOffsetShift) & ((1u << kBits) - 1);
-  }
-};
-
 /** The words of a coded plane, in the order in which its lanes take them. */
 class Words {
  public:
@@ -139,7 +127,6 @@ class Words {
 };
 
 /** One lane's rANS coder. */
-template <uint32_t kSymbolBits>
 class Coder {
  public:
   __device__ __forceinline__ void open(uint32_t state, uint32_t probability_bits) {
@@ -154,10 +141,12 @@ class Coder {
   /**
    * Decodes one symbol of every lane that `exists`.
    *
-   * @param slot what the tables have for the state; the symbol is in its low bits
+   * @param slot what the tables have for the state
    */
-  __device__ __forceinline__ void step(Words& words, uint32_t slot, bool exists = true) {
-    const uint32_t next = Slot<kSymbolBits>::frequency(slot) * (state_ >> shift_) + Slot<kSymbolBits>::offset(slot);
+  __device__ __forceinline__ void step(Words& words, uint32_t slot, SlotFields fields, bool exists = true) {
+    const uint32_t frequency = slot >> fields.frequency;
+    const uint32_t offset = (slot >> fields.offset) & ((1u << fields.bits) - 1);
+    const uint32_t next = frequency * (state_ >> shift_) + offset;
     const bool takes = exists && next < kFloor;
     const uint32_t word = words.take(takes);
     const uint32_t shifted = __byte_perm(word, next, 0x5410);
@@ -205,28 +194,6 @@ __device__ __forceinline__ uint64_t warp_sum(uint64_t value) {
   return value;
 }
 
-/**
- * Turns the residuals of a row predicted by AVG back into symbols. A symbol depends on the one to its left by half, so
- * what a lane takes for its left neighbour soon does not matter. Lanes guess, and repeat until no guess was wrong; then
- * all are right, since the first one is.
- */
-__device__ __forceinline__ uint32_t average(uint32_t residuals, uint32_t above, uint32_t zero) {
-  uint32_t symbols = above;
-  uint32_t left = 0;
-  for (bool guess = true;; guess = false) {
-    uint32_t neighbour = __shfl_up_sync(kAllLanes, symbols >> 24, 1);
-    if (lane_index() == 0) neighbour = zero & 0xff;
-    if (!guess && !__any_sync(kAllLanes, neighbour != left)) return symbols;
-    left = neighbour;
-    uint32_t previous = left;
-    symbols = 0;
-    for (uint32_t shift = 0; shift < 32; shift += 8) {
-      previous = (((residuals >> shift) & 0xff) + ((previous + ((above >> shift) & 0xff)) >> 1)) & 0xff;
-      symbols |= previous << shift;
-    }
-  }
-}
-
 /** The sum of the values of all lanes before this one. */
 __device__ __forceinline__ uint32_t sum_before(uint32_t value) {
   uint32_t sum = value;
@@ -259,6 +226,30 @@ struct Halves {
   /** The last of sums(). */
   __device__ __forceinline__ uint32_t last() const { return odd >> 16; }
 };
+
+/**
+ * Turns the residuals of a row predicted by AVG back into symbols. A symbol depends on the one to its left by half, so
+ * what a lane takes for its left neighbour soon does not matter. Lanes guess, and repeat until no guess was wrong; then
+ * all are right, since the first one is.
+ */
+__device__ __forceinline__ uint32_t average(uint32_t residuals, uint32_t above, uint32_t zero) {
+  // residual + (left + above) / 2 = (left + (above + 2 x residual)) / 2, rounded down
+  const Halves top = Halves::of(above);
+  const Halves residual = Halves::of(residuals);
+  const Halves sums = {top.even + 2 * residual.even, top.odd + 2 * residual.odd};
+  const uint32_t added[kLaneColumns] = {sums.even & 0xffff, sums.odd & 0xffff, sums.even >> 16, sums.odd >> 16};
+  uint32_t symbols[kLaneColumns] = {};
+  uint32_t last = above >> 24;
+  uint32_t left = 0x100;
+  while (true) {
+    uint32_t neighbour = __shfl_up_sync(kAllLanes, last, 1);
+    if (lane_index() == 0) neighbour = zero & 0xff;
+    if (!__any_sync(kAllLanes, neighbour != left)) break;
+    left = last = neighbour;
+    for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = last = ((last + added[k]) >> 1) & 0xff;
+  }
+  return symbols[0] | symbols[1] << 8 | symbols[2] << 16 | symbols[3] << 24;
+}
 
 /** Adds a number to each byte. */
 __device__ __forceinline__ uint32_t add_to_bytes(const Halves& halves, uint32_t number) {

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <memory>
 
 #include "checksums.hpp"
 #include "error.hpp"
@@ -22,32 +21,30 @@ uint32_t load32(const uint8_t* bytes) {
   return value;
 }
 
-/** What can be used again from tile to tile. */
+/** Memory for a tile, which is used again. */
 struct Scratch {
-  TileDecode job = {};
   /** Words of planes that end too near to the end of the data. */
   std::vector<uint8_t> words[kMaxPlanes];
   /** Lane sequences of RAW planes: their ends, or all of a narrow tile. */
   std::vector<uint32_t> tails[kMaxPlanes];
 };
 
+/** Decodes a tile: constructed, it is laid out in a job for a kernel; and what comes of that has to be finished. */
 class TileDecoder {
  public:
-  TileDecoder(const Stream& stream, const Tile& tile, const TileMetadata& metadata, const uint8_t* data,
-              const uint8_t* data_end, Scratch& scratch)
+  /** @param output where the tile's first word goes; `available` words from there to the end of the tensor */
+  TileDecoder(const Stream& stream, uint64_t index, const uint8_t* data, const uint8_t* data_end, uint8_t* output,
+              uint64_t available, TileDecode& job, Scratch& scratch)
       : stream_(stream),
         dtype_(*stream.coding.layout.dtype),
-        tile_(tile),
-        metadata_(metadata),
-        sections_(stream.sections(tile, metadata.planes)),
+        tile_(stream.coding.layout.tile_at(index)),
+        metadata_(stream.tile(index)),
+        sections_(stream.sections(tile_, metadata_.planes)),
         data_(data),
         data_end_(data_end),
         scratch_(scratch),
-        job_(scratch.job),
-        lanes_(lane_count(tile.width)) {}
-
-  /** @param output where the tile's first word goes; `available` words from there to the end of the tensor */
-  void decode(uint8_t* output, uint64_t available) {
+        job_(job),
+        lanes_(lane_count(tile_.width)) {
     const Coding& coding = stream_.coding;
     job_.height = tile_.height;
     job_.width = tile_.width;
@@ -60,12 +57,15 @@ class TileDecoder {
     job_.stride = size_t{job_.columns} * dtype_.word_bytes();
     job_.available = available;
     for (unsigned p = 0; p < job_.planes; p++) prepare(p);
-    kernels().decode_tile(job_);
+  }
+
+  /** Judges what the kernel found, and writes outliers. @throws FormatError */
+  void finish() const {
     for (unsigned p = 0; p < job_.planes; p++) judge(p);
     const Section& outliers = sections_.outliers;
     if (const uint32_t at = bad_padding(outliers))
       throw FormatError("tile.outliers", in_stream(at), "padding is not zero");
-    write_outliers(data_ + outliers.start, outliers.length / 4, available);
+    write_outliers(data_ + outliers.start, outliers.length / 4);
   }
 
  private:
@@ -190,7 +190,7 @@ class TileDecoder {
   }
 
   /** Checks the tile with its outlier entries, and then the entries, which are written over it. */
-  void write_outliers(const uint8_t* entries, uint32_t count, uint64_t available) const {
+  void write_outliers(const uint8_t* entries, uint32_t count) const {
     const uint32_t word_bytes = dtype_.word_bytes();
     const uint32_t first_word = tile_.height * kLanes * word_bytes;
     uint64_t sum = job_.check;
@@ -212,15 +212,15 @@ class TileDecoder {
         throw FormatError("tile.outliers", in_stream(sections_.outliers.start + 4 * e),
                           text("position ", position, ", word ", word, ": not increasing, or outside"));
       const uint64_t at = uint64_t{row} * job_.columns + column;
-      if (at < available) std::memcpy(job_.output + at * word_bytes, &word, word_bytes);
+      if (at < job_.available) std::memcpy(job_.output + at * word_bytes, &word, word_bytes);
       previous = position;
     }
   }
 
   const Stream& stream_;
   const Dtype& dtype_;
-  const Tile& tile_;
-  const TileMetadata& metadata_;
+  const Tile tile_;
+  const TileMetadata metadata_;
   const Sections sections_;
   const uint8_t* const data_;
   const uint8_t* const data_end_;
@@ -234,19 +234,33 @@ class TileDecoder {
 void decode_tile_rows(const Stream& stream, uint64_t first_tile_row, uint64_t tile_row_count, const uint8_t* data,
                       size_t data_size, uint8_t* bytes) {
   const Layout& layout = stream.coding.layout;
-  const uint64_t first = first_tile_row * layout.tiles_across;
-  const uint64_t end = first + tile_row_count * layout.tiles_across;
-  const uint64_t base = stream.tile_start(first);
+  const uint64_t base = stream.tile_start(first_tile_row * layout.tiles_across);
   const uint64_t first_word = first_tile_row * layout.tile_rows * layout.columns;
-  const auto scratch = std::make_unique<Scratch>();
-  for (uint64_t index = first; index < end; index++) {
+  // Two tiles at a time, side by side.
+  TileDecode jobs[2] = {};
+  Scratch scratches[2];
+  const auto decoder_for = [&](uint64_t index, uint32_t t) {
     const Tile tile = layout.tile_at(index);
-    const TileMetadata metadata = stream.tile(index);
     const uint64_t word = tile.row * layout.columns + tile.column;
     // A short last row of the tensor may end before the tile begins; its rows above do not.
     const uint64_t available = word < layout.words ? layout.words - word : 0;
-    TileDecoder decoder(stream, tile, metadata, data + (metadata.offset - base), data + data_size, *scratch);
-    decoder.decode(bytes + (word - first_word) * layout.dtype->word_bytes(), available);
+    return TileDecoder(stream, index, data + (stream.tile_start(index) - base), data + data_size,
+                       bytes + (word - first_word) * layout.dtype->word_bytes(), available, jobs[t], scratches[t]);
+  };
+  for (uint64_t row = first_tile_row; row < first_tile_row + tile_row_count; row++) {
+    const uint64_t end = (row + 1) * layout.tiles_across;
+    for (uint64_t index = row * layout.tiles_across; index < end; index += 2) {
+      const TileDecoder first = decoder_for(index, 0);
+      if (index + 1 == end) {
+        kernels().decode_tiles(jobs, 1);
+        first.finish();
+      } else {
+        const TileDecoder second = decoder_for(index + 1, 1);
+        kernels().decode_tiles(jobs, 2);
+        first.finish();
+        second.finish();
+      }
+    }
   }
 }
 

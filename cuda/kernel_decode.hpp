@@ -27,7 +27,7 @@ struct alignas(64) SymbolBlock {
 
 /** Decodes one symbol of each lane. */
 template <unsigned kBits, bool kFull>
-inline Lanes decode_step(Lanes& states, const uint8_t*& words, const uint32_t* slots, unsigned probability_bits,
+CODECLLM_INLINE Lanes decode_step(Lanes& states, const uint8_t*& words, const uint32_t* slots, unsigned probability_bits,
                          Lanes tables, const uint32_t* active) {
   const Lanes slot_mask = all((1u << probability_bits) - 1);
   const Lanes entry = gather(slots, (states & slot_mask) | tables);
@@ -39,53 +39,71 @@ inline Lanes decode_step(Lanes& states, const uint8_t*& words, const uint32_t* s
   return entry & all((1u << kBits) - 1);
 }
 
-template <unsigned kBits, bool kFull>
-void decode_rans(PlaneDecode& plane, uint32_t first, uint32_t rows, SymbolBlock& symbols) {
-  Lanes states = load(plane.states);
-  const uint8_t* words = plane.words + 2 * size_t{plane.used};
-  const uint32_t* const slots = plane.slots;
-  const unsigned probability_bits = plane.probability_bits;
-  for (uint32_t i = 0; i < rows; i++) {
-    const Lanes row_table = all(plane.classes.rows ? uint32_t{plane.classes.rows[first + i]} << probability_bits : 0);
-    Lanes decoded[kLaneColumns];
-    for (unsigned k = 0; k < kLaneColumns; k++)
-      decoded[k] = decode_step<kBits, kFull>(states, words, slots, probability_bits,
-                                             row_table | load(plane.classes.columns[k]), plane.classes.active[k]);
-    if (kBits <= 8)
-      store(symbols.row8(i), decoded[0] | decoded[1] << 8 | decoded[2] << 16 | decoded[3] << 24);
-    else
-      store_interleaved(symbols.row16(i), decoded[0] | decoded[1] << 16, decoded[2] | decoded[3] << 16);
+/** The coder of a plane while some of its rows are decoded. */
+struct Coder {
+  Lanes states;
+  const uint8_t* words;
+
+  explicit Coder(const PlaneDecode& plane) : states(load(plane.states)), words(plane.words + 2 * size_t{plane.used}) {}
+
+  void save(PlaneDecode& plane) const {
+    store(plane.states, states);
+    plane.used = static_cast<uint32_t>(words - plane.words) / 2;
   }
-  store(plane.states, states);
-  plane.used = static_cast<uint32_t>(words - plane.words) / 2;
+};
+
+/**
+ * Decodes rows of RANS or PAIRS planes with the same tables and row classes: those of one tile, or of two, whose coders
+ * do not wait for each other, so that the processor works on one while it waits for the other.
+ */
+template <unsigned kBits, bool kPairs, bool kFull, unsigned kTiles>
+void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, SymbolBlock* const* symbols) {
+  constexpr unsigned kSteps = kPairs ? kLaneColumns / 2 : kLaneColumns;
+  const uint32_t* const slots = planes[0]->slots;
+  const uint8_t* const row_classes = planes[0]->classes.rows;
+  const unsigned probability_bits = planes[0]->probability_bits;
+  Coder coders[2] = {Coder(*planes[0]), Coder(*planes[kTiles - 1])};
+  for (uint32_t i = 0; i < rows; i++) {
+    const Lanes row_table = all(row_classes ? uint32_t{row_classes[first + i]} << probability_bits : 0);
+    Lanes decoded[kTiles][kLaneColumns];
+    for (unsigned k = 0; k < kSteps; k++)
+      for (unsigned t = 0; t < kTiles; t++)
+        decoded[t][k] = decode_step<kBits, kFull>(coders[t].states, coders[t].words, slots, probability_bits,
+                                                  row_table | load(planes[t]->classes.columns[k]),
+                                                  planes[t]->classes.active[k]);
+    for (unsigned t = 0; t < kTiles; t++) {
+      const Lanes* const row = decoded[t];
+      if (kPairs) {
+        // Two codes of 4 bits become two bytes. No sum passes 255, so that nothing is carried to the next byte.
+        const Lanes pairs = row[0] | row[1] << 16;
+        const Lanes codes = (pairs & all(0x000f000f)) | ((pairs & all(0x00f000f0)) << 4);
+        store(symbols[t]->row8(i), codes + load(planes[t]->starts));
+      } else if (kBits > 8) {
+        store_interleaved(symbols[t]->row16(i), row[0] | row[1] << 16, row[2] | row[3] << 16);
+      } else {
+        store(symbols[t]->row8(i), row[0] | row[1] << 8 | row[2] << 16 | row[3] << 24);
+      }
+    }
+  }
+  for (unsigned t = 0; t < kTiles; t++) coders[t].save(*planes[t]);
 }
 
-template <bool kFull>
-void decode_pairs(PlaneDecode& plane, uint32_t first, uint32_t rows, SymbolBlock& symbols) {
-  Lanes states = load(plane.states);
-  const uint8_t* words = plane.words + 2 * size_t{plane.used};
-  const uint32_t* const slots = plane.slots;
-  const unsigned probability_bits = plane.probability_bits;
-  const Lanes starts = load(plane.starts);
-  for (uint32_t i = 0; i < rows; i++) {
-    const Lanes row_table = all(plane.classes.rows ? uint32_t{plane.classes.rows[first + i]} << probability_bits : 0);
-    Lanes decoded[kLaneColumns / 2];
-    for (unsigned k = 0; k < kLaneColumns / 2; k++)
-      decoded[k] = decode_step<kPairBits, kFull>(states, words, slots, probability_bits,
-                                                 row_table | load(plane.classes.columns[k]), plane.classes.active[k]);
-    // Two codes of 4 bits become two bytes. No sum passes 255, so that nothing is carried from one byte to the next.
-    const Lanes pairs = decoded[0] | decoded[1] << 16;
-    const Lanes codes = (pairs & all(0x000f000f)) | ((pairs & all(0x00f000f0)) << 4);
-    store(symbols.row8(i), codes + starts);
-  }
-  store(plane.states, states);
-  plane.used = static_cast<uint32_t>(words - plane.words) / 2;
+template <bool kFull, unsigned kTiles>
+void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, SymbolBlock* const* symbols) {
+  if (planes[0]->mode == kPairs)
+    decode_coded<kPairBits, true, kFull, kTiles>(planes, first, rows, symbols);
+  else if (planes[0]->bits == 6)
+    decode_coded<6, false, kFull, kTiles>(planes, first, rows, symbols);
+  else if (planes[0]->bits == 8)
+    decode_coded<8, false, kFull, kTiles>(planes, first, rows, symbols);
+  else
+    decode_coded<10, false, kFull, kTiles>(planes, first, rows, symbols);
 }
 
 // -------------------------------------------------------------------------------------------------------------- RAW
 
 /** `count` (at most 32) bits of each lane's sequence from bit `position` on; `words` holds word `first` and on. */
-inline Lanes bits_at(const uint8_t* words, uint32_t first, uint32_t position, unsigned count) {
+CODECLLM_INLINE Lanes bits_at(const uint8_t* words, uint32_t first, uint32_t position, unsigned count) {
   const uint8_t* from = words + size_t{position / 32 - first} * sizeof(Lanes);
   const unsigned shift = position % 32;
   Lanes bits = load(from) >> shift;
@@ -168,110 +186,179 @@ void reconstruct(SymbolBlock& symbols, uint32_t rows, uint8_t predictor, uint8_t
 
 // ---------------------------------------------------------------------------------------------------------- planes
 
-/** Decodes some rows of a plane, `first` being the tile's row that the block begins with. */
-void decode_plane(TileDecode& job, uint32_t p, uint32_t first, uint32_t rows, SymbolBlock& symbols) {
+/** Decodes some rows of a CONST or RAW plane, `first` being the tile's row that the block begins with. */
+void decode_plain(TileDecode& job, uint32_t p, uint32_t first, uint32_t rows, SymbolBlock& symbols) {
   PlaneDecode& plane = job.plane[p];
-  const bool full = job.width == kTileColumns;
-  switch (plane.mode) {
-    case kConst:
-      if (plane.bits > 8)
-        for (uint32_t at = 0; at < rows * kTileColumns; at++) symbols.row16(0)[at] = plane.constant;
-      else
-        std::memset(symbols.row8(0), plane.constant, rows * kTileColumns);
-      break;
-    case kRaw:
-      if (plane.has_payload && first + rows == job.height) put_payload(job.plane[p - 1], plane, job.height);
-      if (plane.bits == 6) unpack_raw<6>(plane, first, rows, symbols);
-      if (plane.bits == 8) unpack_raw<8>(plane, first, rows, symbols);
-      if (plane.bits == 10) unpack_raw<10>(plane, first, rows, symbols);
-      if (plane.bits > 8 ? has_spare_bits(symbols.row16(0), rows, job)
-                         : has_spare_bits(symbols.row8(0), rows, job))
-        plane.has_spare_bits = true;
-      break;
-    case kPairs:
-      if (full)
-        decode_pairs<true>(plane, first, rows, symbols);
-      else
-        decode_pairs<false>(plane, first, rows, symbols);
-      break;
-    case kRans:
-      if (plane.bits == 8)
-        full ? decode_rans<8, true>(plane, first, rows, symbols) : decode_rans<8, false>(plane, first, rows, symbols);
-      if (plane.bits == 6)
-        full ? decode_rans<6, true>(plane, first, rows, symbols) : decode_rans<6, false>(plane, first, rows, symbols);
-      if (plane.bits == 10)
-        full ? decode_rans<10, true>(plane, first, rows, symbols) : decode_rans<10, false>(plane, first, rows, symbols);
-      break;
+  if (plane.mode == kConst) {
+    if (plane.bits > 8)
+      for (uint32_t at = 0; at < rows * kTileColumns; at++) symbols.row16(0)[at] = plane.constant;
+    else
+      std::memset(symbols.row8(0), plane.constant, rows * kTileColumns);
+    return;
   }
-  if (plane.predictor != kNone) {
-    const uint8_t zero = job.kind == Kind::Signed ? 0x80 : 0;
-    if (first == 0) std::memset(symbols.row8(0) - kTileColumns, zero, kTileColumns);
-    reconstruct(symbols, rows, plane.predictor, zero);
-    std::memcpy(symbols.row8(0) - kTileColumns, symbols.row8(rows - 1), kTileColumns);
+  if (plane.has_payload && first + rows == job.height) put_payload(job.plane[p - 1], plane, job.height);
+  if (plane.bits == 6) unpack_raw<6>(plane, first, rows, symbols);
+  if (plane.bits == 8) unpack_raw<8>(plane, first, rows, symbols);
+  if (plane.bits == 10) unpack_raw<10>(plane, first, rows, symbols);
+  if (plane.bits > 8 ? has_spare_bits(symbols.row16(0), rows, job) : has_spare_bits(symbols.row8(0), rows, job))
+    plane.has_spare_bits = true;
+}
+
+/** Decodes some rows of plane `p` of one tile or two. */
+void decode_plane(TileDecode* jobs, uint32_t tiles, uint32_t p, uint32_t first, uint32_t rows,
+                  SymbolBlock (*symbols)[kMaxPlanes]) {
+  PlaneDecode* planes[2] = {&jobs[0].plane[p], &jobs[tiles - 1].plane[p]};
+  SymbolBlock* blocks[2] = {&symbols[0][p], &symbols[tiles - 1][p]};
+  const bool coded = planes[0]->mode >= kRans;
+  const bool full = jobs[0].width == kTileColumns && jobs[tiles - 1].width == kTileColumns;
+  if (kTilesAtOnce == 2 && tiles == 2 && coded && full && planes[0]->mode == planes[1]->mode) {
+    decode_coded<true, kTilesAtOnce>(planes, first, rows, blocks);
+  } else {
+    for (uint32_t t = 0; t < tiles; t++) {
+      if (planes[t]->mode < kRans)
+        decode_plain(jobs[t], p, first, rows, *blocks[t]);
+      else if (jobs[t].width == kTileColumns)
+        decode_coded<true, 1>(planes + t, first, rows, blocks + t);
+      else
+        decode_coded<false, 1>(planes + t, first, rows, blocks + t);
+    }
+  }
+  for (uint32_t t = 0; t < tiles; t++) {
+    if (planes[t]->predictor == kNone) continue;
+    const uint8_t zero = jobs[t].kind == Kind::Signed ? 0x80 : 0;
+    if (first == 0) std::memset(blocks[t]->row8(0) - kTileColumns, zero, kTileColumns);
+    reconstruct(*blocks[t], rows, planes[t]->predictor, zero);
+    std::memcpy(blocks[t]->row8(0) - kTileColumns, blocks[t]->row8(rows - 1), kTileColumns);
   }
 }
 
 // ----------------------------------------------------------------------------------------------------------- words
 
-/** Puts the symbols of row `i` together to 128 words. */
-void merge_row(const TileDecode& job, SymbolBlock* symbols, uint32_t i, uint8_t* row) {
-  const uint8_t* const first = symbols[0].row8(i);
-  const uint8_t* const second = symbols[1].row8(i);
-  if (job.word_bits == 32) {
-    const uint8_t* const third = symbols[2].row8(i);
-    const uint8_t* const fourth = symbols[3].row8(i);
-    uint32_t* const words = reinterpret_cast<uint32_t*>(row);
-    for (uint32_t j = 0; j < kTileColumns; j++)
-      words[j] = uint32_t{first[j]} << 23 | (second[j] & 0x7fu) << 16 | (second[j] & 0x80u) << 24 |
-                 uint32_t{third[j]} << 8 | fourth[j];
-  } else if (job.word_bits == 16) {
-    uint16_t* const words = reinterpret_cast<uint16_t*>(row);
-    if (job.plane[0].bits == 8) {
-      for (uint32_t j = 0; j < kTileColumns; j++)
-        words[j] = static_cast<uint16_t>(first[j] << 7 | (second[j] & 0x7f) | (second[j] & 0x80) << 8);
-    } else {
-      const uint16_t* const top = symbols[0].row16(i);
-      for (uint32_t j = 0; j < kTileColumns; j++)
-        words[j] = static_cast<uint16_t>(top[j] << 5 | (second[j] & 0x1f) | (second[j] & 0x20) << 10);
-    }
-  } else if (job.kind == Kind::Float) {
-    for (uint32_t j = 0; j < kTileColumns; j++) row[j] = static_cast<uint8_t>(first[j] >> 1 | first[j] << 7);
-  } else {
-    const uint8_t flip = job.kind == Kind::Signed ? 0x80 : 0;
-    for (uint32_t j = 0; j < kTileColumns; j++) row[j] = first[j] ^ flip;
-  }
-}
+// How the symbols of a row are put together to words. A row of 128 words is as many Lanes, parts, as a word has bytes;
+// narrow words lie side by side in a lane, and no shift moves a bit from one to the next.
 
-void decode_tile(TileDecode& job) {
-  SymbolBlock symbols[kMaxPlanes];
-  alignas(64) uint8_t row[kTileColumns * 4];
-  const uint32_t word_bytes = job.word_bits / 8;
-  // A row of 128 words is as many Lanes as a word has bytes. Factors of the check are the odd numbers.
-  uint32_t odd[kLanes];
-  for (uint32_t lane = 0; lane < kLanes; lane++) odd[lane] = 2 * lane + 1;
-  Lanes factors = load(odd);
-  const Lanes step = all(2 * kLanes);
-  ProductSum check;
-  for (uint32_t first = 0; first < job.height; first += kBlockRows) {
-    const uint32_t rows = job.height - first < kBlockRows ? job.height - first : kBlockRows;
-    for (uint32_t p = 0; p < job.planes; p++) decode_plane(job, p, first, rows, symbols[p]);
-    for (uint32_t i = 0; i < rows; i++) {
-      merge_row(job, symbols, i, row);
-      if (job.width < kTileColumns) std::memset(row + job.width * word_bytes, 0, (kTileColumns - job.width) * word_bytes);
-      for (uint32_t part = 0; part < word_bytes; part++, factors = factors + step)
-        check.add(load(row + part * sizeof(Lanes)), factors);
-      // What a short last row of the tensor does not have is dropped.
-      const uint64_t before = uint64_t{first + i} * job.columns;
-      const uint64_t left = before < job.available ? job.available - before : 0;
-      uint8_t* const output = job.output + size_t{first + i} * job.stride;
-      if (left >= kTileColumns && job.width == kTileColumns)
-        for (uint32_t part = 0; part < word_bytes; part++)
-          store(output + part * sizeof(Lanes), load(row + part * sizeof(Lanes)));
-      else if (left > 0)
-        std::memcpy(output, row, (left < job.width ? left : job.width) * word_bytes);
-    }
+struct UnsignedBytes {
+  static constexpr uint32_t kParts = 1;
+  CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t) { return load(symbols[0].row8(i)); }
+};
+
+struct SignedBytes {
+  static constexpr uint32_t kParts = 1;
+  CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t) { return load(symbols[0].row8(i)) ^ all(0x80808080); }
+};
+
+struct FloatBytes {
+  static constexpr uint32_t kParts = 1;
+  CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t) {
+    const Lanes row = load(symbols[0].row8(i));
+    return ((row >> 1) & all(0x7f7f7f7f)) | ((row & all(0x01010101)) << 7);
   }
-  job.check = check.total();
+};
+
+struct FloatEightEight {
+  static constexpr uint32_t kParts = 2;
+  CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t part) {
+    const Lanes top = load_halves(symbols[0].row8(i) + 64 * part);
+    const Lanes rest = load_halves(symbols[1].row8(i) + 64 * part);
+    return top << 7 | (rest & all(0x007f007f)) | (rest & all(0x00800080)) << 8;
+  }
+};
+
+struct FloatTenSix {
+  static constexpr uint32_t kParts = 2;
+  CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t part) {
+    const Lanes top = load(symbols[0].row16(i) + 64 * part);
+    const Lanes rest = load_halves(symbols[1].row8(i) + 64 * part);
+    return top << 5 | (rest & all(0x001f001f)) | (rest & all(0x00200020)) << 10;
+  }
+};
+
+struct FloatFourBytes {
+  static constexpr uint32_t kParts = 4;
+  CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t part) {
+    const Lanes second = load_bytes(symbols[1].row8(i) + 32 * part);
+    return load_bytes(symbols[0].row8(i) + 32 * part) << 23 | (second & all(0x7f)) << 16 | (second & all(0x80)) << 24 |
+           load_bytes(symbols[2].row8(i) + 32 * part) << 8 | load_bytes(symbols[3].row8(i) + 32 * part);
+  }
+};
+
+/** Turns the symbols of a tile into words, block by block, and adds up the check. */
+class WordWriter {
+ public:
+  explicit WordWriter(TileDecode& job) : job_(job) {
+    // Factors of the check are the odd numbers.
+    uint32_t odd[kLanes];
+    for (uint32_t lane = 0; lane < kLanes; lane++) odd[lane] = 2 * lane + 1;
+    factors_ = load(odd);
+  }
+
+  void write(uint32_t first, uint32_t rows, SymbolBlock* symbols) {
+    if (job_.word_bits == 32)
+      write_rows<FloatFourBytes>(first, rows, symbols);
+    else if (job_.word_bits == 16 && job_.plane[0].bits == 10)
+      write_rows<FloatTenSix>(first, rows, symbols);
+    else if (job_.word_bits == 16)
+      write_rows<FloatEightEight>(first, rows, symbols);
+    else if (job_.kind == Kind::Float)
+      write_rows<FloatBytes>(first, rows, symbols);
+    else if (job_.kind == Kind::Signed)
+      write_rows<SignedBytes>(first, rows, symbols);
+    else
+      write_rows<UnsignedBytes>(first, rows, symbols);
+    job_.check = check_.total();
+  }
+
+ private:
+  template <class Format>
+  void write_rows(uint32_t first, uint32_t rows, SymbolBlock* symbols) {
+    constexpr size_t kRowBytes = Format::kParts * sizeof(Lanes);
+    ProductSum check = check_;
+    Lanes factors = factors_;
+    for (uint32_t i = 0; i < rows; i++) {
+      // What a short last row of the tensor does not have is dropped.
+      const uint64_t before = uint64_t{first + i} * job_.columns;
+      const uint64_t left = before < job_.available ? job_.available - before : 0;
+      uint8_t* const output = job_.output + size_t{first + i} * job_.stride;
+      if (job_.width == kTileColumns && left >= kTileColumns) {
+        // The row that is a block further down is fetched while that block is decoded, or stores would wait for it.
+        if (first + i + kBlockRows < job_.height)
+          for (size_t at = 0; at < kRowBytes; at += 64) __builtin_prefetch(output + kBlockRows * job_.stride + at, 1);
+        for (uint32_t part = 0; part < Format::kParts; part++) {
+          const Lanes words = Format::words(symbols, i, part);
+          check.add(words, factors);
+          factors = factors + all(2 * kLanes);
+          store(output + part * sizeof(Lanes), words);
+        }
+        continue;
+      }
+      alignas(64) uint8_t row[kRowBytes];
+      for (uint32_t part = 0; part < Format::kParts; part++)
+        store(row + part * sizeof(Lanes), Format::words(symbols, i, part));
+      // To the check, columns that do not exist are zero.
+      std::memset(row + job_.width * Format::kParts, 0, kRowBytes - job_.width * Format::kParts);
+      for (uint32_t part = 0; part < Format::kParts; part++) {
+        check.add(load(row + part * sizeof(Lanes)), factors);
+        factors = factors + all(2 * kLanes);
+      }
+      if (left > 0) std::memcpy(output, row, (left < job_.width ? left : job_.width) * Format::kParts);
+    }
+    check_ = check;
+    factors_ = factors;
+  }
+
+  TileDecode& job_;
+  Lanes factors_;
+  ProductSum check_;
+};
+
+void decode_tiles(TileDecode* jobs, uint32_t tiles) {
+  SymbolBlock symbols[2][kMaxPlanes];
+  WordWriter writers[2] = {WordWriter(jobs[0]), WordWriter(jobs[tiles - 1])};
+  for (uint32_t first = 0; first < jobs[0].height; first += kBlockRows) {
+    const uint32_t rows = jobs[0].height - first < kBlockRows ? jobs[0].height - first : kBlockRows;
+    for (uint32_t p = 0; p < jobs[0].planes; p++) decode_plane(jobs, tiles, p, first, rows, symbols);
+    for (uint32_t t = 0; t < tiles; t++) writers[t].write(first, rows, symbols[t]);
+  }
 }
 
 }  // namespace

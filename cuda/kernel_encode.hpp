@@ -19,7 +19,7 @@ namespace {
  * it, and one frequency is moved from it to the quotient.
  */
 template <bool kFull>
-inline void encode_step(const LanesEncode& job, unsigned k, uint32_t row, Lanes indices, Lanes& states, uint8_t*& words,
+CODECLLM_INLINE void encode_step(const LanesEncode& job, unsigned k, uint32_t row, Lanes indices, Lanes& states, uint8_t*& words,
                         uint32_t*& substituted) {
   const unsigned probability_bits = job.probability_bits;
   const Lanes active = load(job.classes.active[k]);
@@ -167,7 +167,7 @@ class LanePacker {
  public:
   explicit LanePacker(uint32_t* sequence) : at_(sequence) {}
 
-  void append(Lanes bits, unsigned count) {
+  CODECLLM_INLINE void append(Lanes bits, unsigned count) {
     pending_ = pending_ | bits << filled_;
     filled_ += count;
     if (filled_ < 32) return;

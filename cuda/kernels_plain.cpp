@@ -6,7 +6,7 @@
 
 namespace codecllm {
 
-const Kernels kPlainKernels = {decode_tile, encode_lanes, cut_plane,     find_residuals, find_pairs,
+const Kernels kPlainKernels = {decode_tiles,encode_lanes, cut_plane,     find_residuals, find_pairs,
                                pack_raw,    sum_words,    sum_of_counts, measure};
 
 }  // namespace codecllm

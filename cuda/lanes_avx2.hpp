@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "inline.hpp"
+
 namespace codecllm {
 namespace {
 
@@ -12,66 +14,81 @@ struct Lanes {
   __m256i v[4];
 };
 
+constexpr uint32_t kTilesAtOnce = 1;
+
 /** Applies a function to each of the vectors. */
 template <class Function>
-inline Lanes each(Function function) {
+CODECLLM_INLINE Lanes each(Function function) {
   return {{function(0), function(1), function(2), function(3)}};
 }
 
-inline Lanes load(const void* from) {
+CODECLLM_INLINE Lanes load(const void* from) {
   const __m256i* vectors = static_cast<const __m256i*>(from);
   return each([&](int i) { return _mm256_loadu_si256(vectors + i); });
 }
 
-inline void store(void* to, Lanes x) {
+CODECLLM_INLINE Lanes load_halves(const uint8_t* from) {
+  const __m128i* bytes = reinterpret_cast<const __m128i*>(from);
+  return each([&](int i) { return _mm256_cvtepu8_epi16(_mm_loadu_si128(bytes + i)); });
+}
+
+CODECLLM_INLINE Lanes load_bytes(const uint8_t* from) {
+  return each([&](int i) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * i))); });
+}
+
+CODECLLM_INLINE void store(void* to, Lanes x) {
   __m256i* vectors = static_cast<__m256i*>(to);
   for (int i = 0; i < 4; i++) _mm256_storeu_si256(vectors + i, x.v[i]);
 }
 
-inline Lanes all(uint32_t value) {
+CODECLLM_INLINE Lanes all(uint32_t value) {
   const __m256i x = _mm256_set1_epi32(static_cast<int>(value));
   return {{x, x, x, x}};
 }
 
-inline Lanes operator+(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes operator+(Lanes a, Lanes b) {
   return each([&](int i) { return _mm256_add_epi32(a.v[i], b.v[i]); });
 }
 
-inline Lanes operator-(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes operator-(Lanes a, Lanes b) {
   return each([&](int i) { return _mm256_sub_epi32(a.v[i], b.v[i]); });
 }
 
-inline Lanes operator*(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes operator*(Lanes a, Lanes b) {
   return each([&](int i) { return _mm256_mullo_epi32(a.v[i], b.v[i]); });
 }
 
-inline Lanes operator&(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes operator&(Lanes a, Lanes b) {
   return each([&](int i) { return _mm256_and_si256(a.v[i], b.v[i]); });
 }
 
-inline Lanes operator|(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes operator|(Lanes a, Lanes b) {
   return each([&](int i) { return _mm256_or_si256(a.v[i], b.v[i]); });
 }
 
-inline Lanes operator<<(Lanes a, unsigned count) {
+CODECLLM_INLINE Lanes operator^(Lanes a, Lanes b) {
+  return each([&](int i) { return _mm256_xor_si256(a.v[i], b.v[i]); });
+}
+
+CODECLLM_INLINE Lanes operator<<(Lanes a, unsigned count) {
   const __m128i by = _mm_cvtsi32_si128(static_cast<int>(count));
   return each([&](int i) { return _mm256_sll_epi32(a.v[i], by); });
 }
 
-inline Lanes operator>>(Lanes a, unsigned count) {
+CODECLLM_INLINE Lanes operator>>(Lanes a, unsigned count) {
   const __m128i by = _mm_cvtsi32_si128(static_cast<int>(count));
   return each([&](int i) { return _mm256_srl_epi32(a.v[i], by); });
 }
 
-inline Lanes select(Lanes mask, Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes select(Lanes mask, Lanes a, Lanes b) {
   return each([&](int i) { return _mm256_blendv_epi8(b.v[i], a.v[i], mask.v[i]); });
 }
 
-inline Lanes gather(const uint32_t* table, Lanes index) {
+CODECLLM_INLINE Lanes gather(const uint32_t* table, Lanes index) {
   return each([&](int i) { return _mm256_i32gather_epi32(reinterpret_cast<const int*>(table), index.v[i], 4); });
 }
 
-inline void store_interleaved(void* to, Lanes low, Lanes high) {
+CODECLLM_INLINE void store_interleaved(void* to, Lanes low, Lanes high) {
   __m256i* vectors = static_cast<__m256i*>(to);
   for (int i = 0; i < 4; i++) {
     const __m256i even = _mm256_unpacklo_epi32(low.v[i], high.v[i]);
@@ -81,7 +98,7 @@ inline void store_interleaved(void* to, Lanes low, Lanes high) {
   }
 }
 
-inline void load_interleaved(const void* from, Lanes& low, Lanes& high) {
+CODECLLM_INLINE void load_interleaved(const void* from, Lanes& low, Lanes& high) {
   const __m256* vectors = static_cast<const __m256*>(from);
   for (int i = 0; i < 4; i++) {
     const __m256 first = _mm256_loadu_ps(reinterpret_cast<const float*>(vectors + 2 * i));
@@ -94,7 +111,7 @@ inline void load_interleaved(const void* from, Lanes& low, Lanes& high) {
   }
 }
 
-inline Lanes multiply_high(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes multiply_high(Lanes a, Lanes b) {
   return each([&](int i) {
     const __m256i even = _mm256_srli_epi64(_mm256_mul_epu32(a.v[i], b.v[i]), 32);
     const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64(a.v[i], 32), _mm256_srli_epi64(b.v[i], 32));
@@ -103,16 +120,16 @@ inline Lanes multiply_high(Lanes a, Lanes b) {
 }
 
 /** All bits set where a >= b. */
-inline __m256i at_least(__m256i a, __m256i b) { return _mm256_cmpeq_epi32(_mm256_max_epu32(a, b), a); }
+CODECLLM_INLINE __m256i at_least(__m256i a, __m256i b) { return _mm256_cmpeq_epi32(_mm256_max_epu32(a, b), a); }
 
-inline Lanes add_where_at_least(Lanes x, Lanes a, Lanes b, Lanes more) {
+CODECLLM_INLINE Lanes add_where_at_least(Lanes x, Lanes a, Lanes b, Lanes more) {
   return each([&](int i) { return _mm256_add_epi32(x.v[i], _mm256_and_si256(at_least(a.v[i], b.v[i]), more.v[i])); });
 }
 
 /** The top bits of eight lanes. */
-inline unsigned top_bits(__m256i x) { return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(x))); }
+CODECLLM_INLINE unsigned top_bits(__m256i x) { return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(x))); }
 
-inline uint32_t top_bits(Lanes x) {
+CODECLLM_INLINE uint32_t top_bits(Lanes x) {
   return top_bits(x.v[0]) | top_bits(x.v[1]) << 8 | top_bits(x.v[2]) << 16 | top_bits(x.v[3]) << 24;
 }
 
@@ -136,7 +153,7 @@ constexpr LanesOfSet make_ranks() {
 
 constexpr LanesOfSet kRanks = make_ranks();
 
-inline void take_words(Lanes& states, const uint8_t*& words) {
+CODECLLM_INLINE void take_words(Lanes& states, const uint8_t*& words) {
   for (__m256i& state : states.v) {
     const __m256i takes = _mm256_cmpeq_epi32(_mm256_srli_epi32(state, 16), _mm256_setzero_si256());
     const unsigned set = top_bits(takes);
@@ -161,7 +178,7 @@ constexpr LanesOfSet make_members() {
 
 constexpr LanesOfSet kMembers = make_members();
 
-inline void give_words(Lanes& states, Lanes limits, uint8_t*& words) {
+CODECLLM_INLINE void give_words(Lanes& states, Lanes limits, uint8_t*& words) {
   for (int i = 3; i >= 0; i--) {
     const __m256i gives = at_least(states.v[i], limits.v[i]);
     const unsigned set = top_bits(gives);
@@ -177,7 +194,7 @@ inline void give_words(Lanes& states, Lanes limits, uint8_t*& words) {
 
 class ProductSum {
  public:
-  void add(Lanes a, Lanes b) {
+  CODECLLM_INLINE void add(Lanes a, Lanes b) {
     for (int i = 0; i < 4; i++) {
       even_ = _mm256_add_epi64(even_, _mm256_mul_epu32(a.v[i], b.v[i]));
       odd_ = _mm256_add_epi64(odd_, _mm256_mul_epu32(_mm256_srli_epi64(a.v[i], 32), _mm256_srli_epi64(b.v[i], 32)));

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "inline.hpp"
+
 namespace codecllm {
 namespace {
 
@@ -12,62 +14,78 @@ struct Lanes {
   __m512i v[2];
 };
 
-inline Lanes load(const void* from) {
+constexpr uint32_t kTilesAtOnce = 2;
+
+CODECLLM_INLINE Lanes load(const void* from) {
   const uint8_t* bytes = static_cast<const uint8_t*>(from);
   return {{_mm512_loadu_si512(bytes), _mm512_loadu_si512(bytes + 64)}};
 }
 
-inline void store(void* to, Lanes x) {
+CODECLLM_INLINE Lanes load_halves(const uint8_t* from) {
+  const __m256i* bytes = reinterpret_cast<const __m256i*>(from);
+  return {{_mm512_cvtepu8_epi16(_mm256_loadu_si256(bytes)), _mm512_cvtepu8_epi16(_mm256_loadu_si256(bytes + 1))}};
+}
+
+CODECLLM_INLINE Lanes load_bytes(const uint8_t* from) {
+  const __m128i* bytes = reinterpret_cast<const __m128i*>(from);
+  return {{_mm512_cvtepu8_epi32(_mm_loadu_si128(bytes)), _mm512_cvtepu8_epi32(_mm_loadu_si128(bytes + 1))}};
+}
+
+CODECLLM_INLINE void store(void* to, Lanes x) {
   uint8_t* bytes = static_cast<uint8_t*>(to);
   _mm512_storeu_si512(bytes, x.v[0]);
   _mm512_storeu_si512(bytes + 64, x.v[1]);
 }
 
-inline Lanes all(uint32_t value) {
+CODECLLM_INLINE Lanes all(uint32_t value) {
   const __m512i x = _mm512_set1_epi32(static_cast<int>(value));
   return {{x, x}};
 }
 
-inline Lanes operator+(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes operator+(Lanes a, Lanes b) {
   return {{_mm512_add_epi32(a.v[0], b.v[0]), _mm512_add_epi32(a.v[1], b.v[1])}};
 }
 
-inline Lanes operator-(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes operator-(Lanes a, Lanes b) {
   return {{_mm512_sub_epi32(a.v[0], b.v[0]), _mm512_sub_epi32(a.v[1], b.v[1])}};
 }
 
-inline Lanes operator*(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes operator*(Lanes a, Lanes b) {
   return {{_mm512_mullo_epi32(a.v[0], b.v[0]), _mm512_mullo_epi32(a.v[1], b.v[1])}};
 }
 
-inline Lanes operator&(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes operator&(Lanes a, Lanes b) {
   return {{_mm512_and_si512(a.v[0], b.v[0]), _mm512_and_si512(a.v[1], b.v[1])}};
 }
 
-inline Lanes operator|(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes operator|(Lanes a, Lanes b) {
   return {{_mm512_or_si512(a.v[0], b.v[0]), _mm512_or_si512(a.v[1], b.v[1])}};
 }
 
-inline Lanes operator<<(Lanes a, unsigned count) {
+CODECLLM_INLINE Lanes operator^(Lanes a, Lanes b) {
+  return {{_mm512_xor_si512(a.v[0], b.v[0]), _mm512_xor_si512(a.v[1], b.v[1])}};
+}
+
+CODECLLM_INLINE Lanes operator<<(Lanes a, unsigned count) {
   const __m128i by = _mm_cvtsi32_si128(static_cast<int>(count));
   return {{_mm512_sll_epi32(a.v[0], by), _mm512_sll_epi32(a.v[1], by)}};
 }
 
-inline Lanes operator>>(Lanes a, unsigned count) {
+CODECLLM_INLINE Lanes operator>>(Lanes a, unsigned count) {
   const __m128i by = _mm_cvtsi32_si128(static_cast<int>(count));
   return {{_mm512_srl_epi32(a.v[0], by), _mm512_srl_epi32(a.v[1], by)}};
 }
 
-inline Lanes select(Lanes mask, Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes select(Lanes mask, Lanes a, Lanes b) {
   return {{_mm512_mask_mov_epi32(b.v[0], _mm512_movepi32_mask(mask.v[0]), a.v[0]),
            _mm512_mask_mov_epi32(b.v[1], _mm512_movepi32_mask(mask.v[1]), a.v[1])}};
 }
 
-inline Lanes gather(const uint32_t* table, Lanes index) {
+CODECLLM_INLINE Lanes gather(const uint32_t* table, Lanes index) {
   return {{_mm512_i32gather_epi32(index.v[0], table, 4), _mm512_i32gather_epi32(index.v[1], table, 4)}};
 }
 
-inline void store_interleaved(void* to, Lanes low, Lanes high) {
+CODECLLM_INLINE void store_interleaved(void* to, Lanes low, Lanes high) {
   const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
   const __m512i second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
   uint8_t* bytes = static_cast<uint8_t*>(to);
@@ -77,7 +95,7 @@ inline void store_interleaved(void* to, Lanes low, Lanes high) {
   }
 }
 
-inline void load_interleaved(const void* from, Lanes& low, Lanes& high) {
+CODECLLM_INLINE void load_interleaved(const void* from, Lanes& low, Lanes& high) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
   const uint8_t* bytes = static_cast<const uint8_t*>(from);
@@ -89,35 +107,35 @@ inline void load_interleaved(const void* from, Lanes& low, Lanes& high) {
   }
 }
 
-inline __m512i multiply_high(__m512i a, __m512i b) {
+CODECLLM_INLINE __m512i multiply_high(__m512i a, __m512i b) {
   const __m512i even = _mm512_srli_epi64(_mm512_mul_epu32(a, b), 32);
   const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32));
   return _mm512_mask_blend_epi32(0xaaaa, even, odd);
 }
 
-inline Lanes multiply_high(Lanes a, Lanes b) {
+CODECLLM_INLINE Lanes multiply_high(Lanes a, Lanes b) {
   return {{multiply_high(a.v[0], b.v[0]), multiply_high(a.v[1], b.v[1])}};
 }
 
-inline __m512i add_where_at_least(__m512i x, __m512i a, __m512i b, __m512i more) {
+CODECLLM_INLINE __m512i add_where_at_least(__m512i x, __m512i a, __m512i b, __m512i more) {
   return _mm512_mask_add_epi32(x, _mm512_cmpge_epu32_mask(a, b), x, more);
 }
 
-inline Lanes add_where_at_least(Lanes x, Lanes a, Lanes b, Lanes more) {
+CODECLLM_INLINE Lanes add_where_at_least(Lanes x, Lanes a, Lanes b, Lanes more) {
   return {{add_where_at_least(x.v[0], a.v[0], b.v[0], more.v[0]), add_where_at_least(x.v[1], a.v[1], b.v[1], more.v[1])}};
 }
 
-inline uint32_t top_bits(Lanes x) {
+CODECLLM_INLINE uint32_t top_bits(Lanes x) {
   return _mm512_movepi32_mask(x.v[0]) | static_cast<uint32_t>(_mm512_movepi32_mask(x.v[1])) << 16;
 }
 
-inline __m512i take_words(__m512i states, __mmask16 takes, const uint8_t* words) {
+CODECLLM_INLINE __m512i take_words(__m512i states, __mmask16 takes, const uint8_t* words) {
   const __m512i next = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words)));
   const __m512i dealt = _mm512_maskz_expand_epi32(takes, next);
   return _mm512_or_si512(_mm512_mask_slli_epi32(states, takes, states, 16), dealt);
 }
 
-inline void take_words(Lanes& states, const uint8_t*& words) {
+CODECLLM_INLINE void take_words(Lanes& states, const uint8_t*& words) {
   const __m512i floor = _mm512_set1_epi32(1 << 16);
   const __mmask16 first = _mm512_cmplt_epu32_mask(states.v[0], floor);
   const __mmask16 second = _mm512_cmplt_epu32_mask(states.v[1], floor);
@@ -127,7 +145,7 @@ inline void take_words(Lanes& states, const uint8_t*& words) {
   words += 2 * _mm_popcnt_u32(second);
 }
 
-inline __m512i give_words(__m512i states, __m512i limits, uint8_t*& words) {
+CODECLLM_INLINE __m512i give_words(__m512i states, __m512i limits, uint8_t*& words) {
   const __mmask16 gives = _mm512_cmpge_epu32_mask(states, limits);
   const unsigned count = static_cast<unsigned>(_mm_popcnt_u32(gives));
   const __m256i given = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(gives, states));
@@ -136,14 +154,14 @@ inline __m512i give_words(__m512i states, __m512i limits, uint8_t*& words) {
   return _mm512_mask_srli_epi32(states, gives, states, 16);
 }
 
-inline void give_words(Lanes& states, Lanes limits, uint8_t*& words) {
+CODECLLM_INLINE void give_words(Lanes& states, Lanes limits, uint8_t*& words) {
   states.v[1] = give_words(states.v[1], limits.v[1], words);
   states.v[0] = give_words(states.v[0], limits.v[0], words);
 }
 
 class ProductSum {
  public:
-  void add(Lanes a, Lanes b) {
+  CODECLLM_INLINE void add(Lanes a, Lanes b) {
     for (int i = 0; i < 2; i++) {
       even_ = _mm512_add_epi64(even_, _mm512_mul_epu32(a.v[i], b.v[i]));
       odd_ = _mm512_add_epi64(odd_, _mm512_mul_epu32(_mm512_srli_epi64(a.v[i], 32), _mm512_srli_epi64(b.v[i], 32)));

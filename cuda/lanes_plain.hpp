@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "inline.hpp"
+
 namespace codecllm {
 namespace {
 
@@ -15,66 +17,83 @@ struct Lanes {
   uint32_t v[32];
 };
 
+/** How many tiles are best decoded at once: more hide latencies, but need registers. */
+constexpr uint32_t kTilesAtOnce = 1;
+
 /** Applies a function to the numbers of each lane. */
 template <class Function>
-inline Lanes each(Function function) {
+CODECLLM_INLINE Lanes each(Function function) {
   Lanes result;
   for (int lane = 0; lane < 32; lane++) result.v[lane] = function(lane);
   return result;
 }
 
-inline Lanes load(const void* from) {
+CODECLLM_INLINE Lanes load(const void* from) {
   Lanes result;
   std::memcpy(result.v, from, sizeof result.v);
   return result;
 }
 
-inline void store(void* to, const Lanes& x) { std::memcpy(to, x.v, sizeof x.v); }
+/** 64 bytes as 16-bit numbers, two in each lane. */
+CODECLLM_INLINE Lanes load_halves(const uint8_t* from) {
+  return each([&](int lane) { return from[2 * lane] | static_cast<uint32_t>(from[2 * lane + 1]) << 16; });
+}
 
-inline Lanes all(uint32_t value) {
+/** 32 bytes, one in each lane. */
+CODECLLM_INLINE Lanes load_bytes(const uint8_t* from) {
+  return each([&](int lane) { return static_cast<uint32_t>(from[lane]); });
+}
+
+CODECLLM_INLINE void store(void* to, const Lanes& x) { std::memcpy(to, x.v, sizeof x.v); }
+
+CODECLLM_INLINE Lanes all(uint32_t value) {
   return each([&](int) { return value; });
 }
 
-inline Lanes operator+(const Lanes& a, const Lanes& b) {
+CODECLLM_INLINE Lanes operator+(const Lanes& a, const Lanes& b) {
   return each([&](int lane) { return a.v[lane] + b.v[lane]; });
 }
 
-inline Lanes operator-(const Lanes& a, const Lanes& b) {
+CODECLLM_INLINE Lanes operator-(const Lanes& a, const Lanes& b) {
   return each([&](int lane) { return a.v[lane] - b.v[lane]; });
 }
 
-inline Lanes operator*(const Lanes& a, const Lanes& b) {
+CODECLLM_INLINE Lanes operator*(const Lanes& a, const Lanes& b) {
   return each([&](int lane) { return a.v[lane] * b.v[lane]; });
 }
 
-inline Lanes operator&(const Lanes& a, const Lanes& b) {
+CODECLLM_INLINE Lanes operator&(const Lanes& a, const Lanes& b) {
   return each([&](int lane) { return a.v[lane] & b.v[lane]; });
 }
 
-inline Lanes operator|(const Lanes& a, const Lanes& b) {
+CODECLLM_INLINE Lanes operator|(const Lanes& a, const Lanes& b) {
   return each([&](int lane) { return a.v[lane] | b.v[lane]; });
 }
 
-inline Lanes operator<<(const Lanes& a, unsigned count) {
+CODECLLM_INLINE Lanes operator^(const Lanes& a, const Lanes& b) {
+  return each([&](int lane) { return a.v[lane] ^ b.v[lane]; });
+}
+
+CODECLLM_INLINE Lanes operator<<(const Lanes& a, unsigned count) {
   return each([&](int lane) { return a.v[lane] << count; });
 }
 
-inline Lanes operator>>(const Lanes& a, unsigned count) {
+CODECLLM_INLINE Lanes operator>>(const Lanes& a, unsigned count) {
   return each([&](int lane) { return a.v[lane] >> count; });
 }
 
 /** a where the mask has all bits set, b where it has none. */
-inline Lanes select(const Lanes& mask, const Lanes& a, const Lanes& b) {
+CODECLLM_INLINE Lanes select(const Lanes& mask, const Lanes& a, const Lanes& b) {
   return each([&](int lane) { return (a.v[lane] & mask.v[lane]) | (b.v[lane] & ~mask.v[lane]); });
 }
 
 /** table[index] */
-inline Lanes gather(const uint32_t* table, const Lanes& index) {
+CODECLLM_INLINE Lanes gather(const uint32_t* table, const Lanes& index) {
   return each([&](int lane) { return table[index.v[lane]]; });
 }
 
 /** Stores low[0], high[0], low[1], high[1], ... */
-inline void store_interleaved(void* to, const Lanes& low, const Lanes& high) {
+CODECLLM_INLINE void store_interleaved(void* to, const Lanes& low, const Lanes& high) {
   uint32_t row[64];
   for (int lane = 0; lane < 32; lane++) {
     row[2 * lane] = low.v[lane];
@@ -84,7 +103,7 @@ inline void store_interleaved(void* to, const Lanes& low, const Lanes& high) {
 }
 
 /** Loads low[0], high[0], low[1], high[1], ... */
-inline void load_interleaved(const void* from, Lanes& low, Lanes& high) {
+CODECLLM_INLINE void load_interleaved(const void* from, Lanes& low, Lanes& high) {
   uint32_t row[64];
   std::memcpy(row, from, sizeof row);
   for (int lane = 0; lane < 32; lane++) {
@@ -94,24 +113,24 @@ inline void load_interleaved(const void* from, Lanes& low, Lanes& high) {
 }
 
 /** The high halves of the products. */
-inline Lanes multiply_high(const Lanes& a, const Lanes& b) {
+CODECLLM_INLINE Lanes multiply_high(const Lanes& a, const Lanes& b) {
   return each([&](int lane) { return static_cast<uint32_t>(uint64_t{a.v[lane]} * b.v[lane] >> 32); });
 }
 
 /** x, and `more` added to it where a >= b. */
-inline Lanes add_where_at_least(const Lanes& x, const Lanes& a, const Lanes& b, const Lanes& more) {
+CODECLLM_INLINE Lanes add_where_at_least(const Lanes& x, const Lanes& a, const Lanes& b, const Lanes& more) {
   return each([&](int lane) { return x.v[lane] + (a.v[lane] >= b.v[lane] ? more.v[lane] : 0); });
 }
 
 /** The top bits of all lanes: bit l is that of lane l. */
-inline uint32_t top_bits(const Lanes& x) {
+CODECLLM_INLINE uint32_t top_bits(const Lanes& x) {
   uint32_t bits = 0;
   for (int lane = 0; lane < 32; lane++) bits |= (x.v[lane] >> 31) << lane;
   return bits;
 }
 
 /** Lanes whose state is below 2^16 shift it up and take one word each, in lane order, from `words`, which moves on. */
-inline void take_words(Lanes& states, const uint8_t*& words) {
+CODECLLM_INLINE void take_words(Lanes& states, const uint8_t*& words) {
   for (uint32_t& state : states.v) {
     uint16_t word;
     std::memcpy(&word, words, sizeof word);
@@ -125,7 +144,7 @@ inline void take_words(Lanes& states, const uint8_t*& words) {
  * Lanes whose state is at least its limit put its low 16 bits, in lane order, in front of `words`, which moves there,
  * and shift it down. Up to 32 bytes in front of that may be overwritten.
  */
-inline void give_words(Lanes& states, const Lanes& limits, uint8_t*& words) {
+CODECLLM_INLINE void give_words(Lanes& states, const Lanes& limits, uint8_t*& words) {
   for (int lane = 31; lane >= 0; lane--) {
     const uint32_t state = states.v[lane];
     const uint16_t word = static_cast<uint16_t>(state);
@@ -139,7 +158,7 @@ inline void give_words(Lanes& states, const Lanes& limits, uint8_t*& words) {
 /** A sum, in 64 bits, of products of 32-bit numbers. */
 class ProductSum {
  public:
-  void add(const Lanes& a, const Lanes& b) {
+  CODECLLM_INLINE void add(const Lanes& a, const Lanes& b) {
     for (int lane = 0; lane < 32; lane++) sum_ += uint64_t{a.v[lane]} * b.v[lane];
   }
 

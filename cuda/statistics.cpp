@@ -27,6 +27,10 @@ void for_each_tile(const Layout& layout, const Slice& slice, Visit visit) {
 
 }  // namespace
 
+void add_to(Histogram& sum, const Histogram& counts) {
+  for (size_t i = 0; i < sum.size(); i++) sum[i] += counts[i];
+}
+
 void TileWords::read(const Layout& layout, const Tile& tile, const Slice& slice) {
   const uint32_t word_bytes = layout.dtype->word_bytes();
   const uint64_t first_row = slice.first_tile_row * layout.tile_rows;
@@ -383,33 +387,33 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, const TileWords& wo
 
 JointCounts SymbolCount::joint(unsigned plane) const {
   const uint32_t bits = plane == kMaxPlanes ? kPairBits : split_.bits[plane];
-  const auto of_symbol = [&](const Counters& counters, uint32_t row_bin, uint32_t symbol) {
-    return counters.of[plane].data() + ((size_t{row_bin} << bits) + symbol) * column_bins_;
-  };
   std::vector<uint32_t> seen(size_t{1} << bits);
   for (const auto& counters : idle_) {
-    if (counters->of[plane].empty()) continue;
-    for (uint32_t row_bin = 0; row_bin < row_bins_; row_bin++)
-      for (uint32_t symbol = 0; symbol < seen.size(); symbol++) {
-        const uint32_t* const from = of_symbol(*counters, row_bin, symbol);
-        uint32_t some = 0;
-        for (uint32_t column_bin = 0; column_bin < column_bins_; column_bin++) some |= from[column_bin];
-        seen[symbol] |= some;
-      }
+    const std::vector<uint32_t>& of = counters->of[plane];
+    for (size_t at = 0; at < of.size(); at += column_bins_) {
+      uint32_t some = 0;
+      for (uint32_t column = 0; column < column_bins_; column++) some |= of[at + column];
+      seen[at / column_bins_ % seen.size()] |= some;
+    }
   }
   JointCounts joint;
   for (uint32_t symbol = 0; symbol < seen.size(); symbol++)
     if (seen[symbol] != 0) joint.symbols.push_back(symbol);
-  joint.counts.assign(size_t{row_bins_} * column_bins_, std::vector<uint64_t>(joint.symbols.size()));
-  for (const auto& counters : idle_) {
-    if (counters->of[plane].empty()) continue;
-    for (uint32_t row_bin = 0; row_bin < row_bins_; row_bin++)
-      for (size_t i = 0; i < joint.symbols.size(); i++) {
-        const uint32_t* const from = of_symbol(*counters, row_bin, joint.symbols[i]);
-        for (uint32_t column_bin = 0; column_bin < column_bins_; column_bin++)
-          joint.counts[row_bin * column_bins_ + column_bin][i] += from[column_bin];
+  const Histogram zero(joint.symbols.size());
+  joint.of_bin.assign(size_t{row_bins_} * column_bins_, zero);
+  joint.of_row_bin.assign(row_bins_, zero);
+  joint.of_column_bin.assign(column_bins_, zero);
+  for (uint32_t row = 0; row < row_bins_; row++)
+    for (uint32_t column = 0; column < column_bins_; column++) {
+      Histogram& sum = joint.of_bin[row * column_bins_ + column];
+      for (const auto& counters : idle_) {
+        if (counters->of[plane].empty()) continue;
+        const uint32_t* const from = counters->of[plane].data() + (size_t{row} << bits) * column_bins_ + column;
+        for (size_t i = 0; i < sum.size(); i++) sum[i] += from[joint.symbols[i] * column_bins_];
       }
-  }
+      add_to(joint.of_row_bin[row], sum);
+      add_to(joint.of_column_bin[column], sum);
+    }
   return joint;
 }
 

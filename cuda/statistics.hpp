@@ -19,6 +19,12 @@ constexpr uint32_t kColumnBins = 16;
 /** Levels of rows and columns are below this. */
 constexpr uint32_t kLevels = 1 << 14;
 
+/** How often each of some symbols occurs. */
+using Histogram = std::vector<uint64_t>;
+
+/** Adds counts of the same symbols. */
+void add_to(Histogram& sum, const Histogram& counts);
+
 /** What a survey says of a plane of a tile: a predictor, or this. */
 constexpr uint8_t kSurveyRaw = 7;
 
@@ -121,10 +127,13 @@ struct Bins {
   std::vector<uint8_t> columns;
 };
 
-/** Counts of the symbols that occur: counts[bin][i] is that of symbols[i], bin = row bin x kColumnBins + column bin. */
+/** Counts of the symbols that occur, in `symbols`. */
 struct JointCounts {
   std::vector<uint32_t> symbols;
-  std::vector<std::vector<uint64_t>> counts;
+  /** of_bin[row bin x kColumnBins + column bin]; and the sums of each row bin, and of each column bin. */
+  std::vector<Histogram> of_bin;
+  std::vector<Histogram> of_row_bin;
+  std::vector<Histogram> of_column_bin;
 };
 
 /** Last pass: symbols by row bin and column bin. */

@@ -392,7 +392,15 @@ void pack(const std::vector<uint8_t>& values, unsigned bits, uint8_t* bytes) {
 
 }  // namespace
 
-uint64_t front_size(const Coding& coding) { return front_parts_of(coding, write_tables(coding).size()).end; }
+uint64_t front_size(const Coding& coding) {
+  uint64_t bits = 0;
+  const auto count_set = [&bits](const TableSet& set) {
+    for (uint32_t index = 0; index < set.count; index++) bits += table_bits(set.symbol_bits, set.table(index));
+  };
+  for (unsigned p = 0; p < coding.split.planes; p++) count_set(coding.tables[p]);
+  count_set(coding.pairs.tables);
+  return front_parts_of(coding, (bits + 7) / 8).end;
+}
 
 void write_front(const Coding& coding, const std::vector<TileMetadata>& metadata, uint64_t data_bytes, uint8_t* front) {
   const Layout& layout = coding.layout;
