@@ -345,9 +345,9 @@ Napi::Value StreamRange(const Napi::CallbackInfo& info) {
 void StreamDecode(const Napi::CallbackInfo& info) {
   const Bytes data = bytes_of(info[3], "data");
   const Bytes bytes = bytes_of(info[4], "bytes");
-  check(info.Env(), codecllm_stream_decode(stream_of(info).get(), size_of(info[1], "firstTileRow"),
-                                           size_of(info[2], "tileRowCount"), data.data, data.size, bytes.data,
-                                           bytes.size));
+  check(info.Env(),
+        codecllm_stream_decode(stream_of(info).get(), size_of(info[1], "firstTileRow"),
+                               size_of(info[2], "tileRowCount"), data.data, data.size, bytes.data, bytes.size));
 }
 
 Napi::Value Decode(const Napi::CallbackInfo& info) {
@@ -360,7 +360,8 @@ Napi::Value Decode(const Napi::CallbackInfo& info) {
   codecllm_info found = {};
   check(env, codecllm_stream_info(stream.get(), &found));
   // What cannot be decoded must be refused before memory for it is taken.
-  if (source.size != found.front_bytes + found.data_bytes) check(env, codecllm_decode(source.data, source.size, nullptr, 0));
+  if (source.size != found.front_bytes + found.data_bytes)
+    check(env, codecllm_decode(source.data, source.size, nullptr, 0));
   if (found.tensor_bytes > limit)
     refuse(env, CODECLLM_INVALID_ARGUMENT,
            "the tensor has " + std::to_string(found.tensor_bytes) + " bytes, more than the limit of " +

@@ -8,7 +8,9 @@
 namespace codecllm {
 
 /** The number of bits of `value` without leading zeros: 0 for 0. */
-inline unsigned bit_length(uint32_t value) { return value == 0 ? 0 : 32u - static_cast<unsigned>(__builtin_clz(value)); }
+inline unsigned bit_length(uint32_t value) {
+  return value == 0 ? 0 : 32u - static_cast<unsigned>(__builtin_clz(value));
+}
 
 /** Writes a bit string. */
 class BitWriter {

@@ -41,7 +41,8 @@ uint32_t crc32(const void* bytes, size_t size) {
     std::memcpy(&high, at + 4, 4);
     low ^= crc;
     crc = tables[7][low & 0xff] ^ tables[6][(low >> 8) & 0xff] ^ tables[5][(low >> 16) & 0xff] ^ tables[4][low >> 24] ^
-          tables[3][high & 0xff] ^ tables[2][(high >> 8) & 0xff] ^ tables[1][(high >> 16) & 0xff] ^ tables[0][high >> 24];
+          tables[3][high & 0xff] ^ tables[2][(high >> 8) & 0xff] ^ tables[1][(high >> 16) & 0xff] ^
+          tables[0][high >> 24];
   }
   for (; size > 0; size--, at++) crc = (crc >> 8) ^ tables[0][(crc ^ *at) & 0xff];
   return ~crc;

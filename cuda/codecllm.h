@@ -37,7 +37,10 @@ typedef enum codecllm_status {
   CODECLLM_UNAVAILABLE = 5
 } codecllm_status;
 
-/** What went wrong in the last call that failed on this thread: one line, UTF-8; "" if none did. Valid until the next call. */
+/**
+ * What went wrong in the last call that failed on this thread: one line, UTF-8; "" if none did. Valid until the next
+ * call.
+ */
 CODECLLM_API const char* codecllm_error_message(void);
 
 /** The library's version, e.g. "0.1.0". */
@@ -134,8 +137,8 @@ CODECLLM_API codecllm_status codecllm_encoder_code_bound(const codecllm_encoder*
  * @param data receives the slice's part of Data, at most `capacity` bytes; `written` says how many
  */
 CODECLLM_API codecllm_status codecllm_encoder_code(codecllm_encoder* encoder, uint64_t first_tile_row,
-                                                   uint64_t tile_row_count, const void* bytes, size_t size,
-                                                   void* data, size_t capacity, size_t* written);
+                                                   uint64_t tile_row_count, const void* bytes, size_t size, void* data,
+                                                   size_t capacity, size_t* written);
 
 /** Everything before Data, after every row of tiles was coded once. @param size as front_size says */
 CODECLLM_API codecllm_status codecllm_encoder_front(codecllm_encoder* encoder, void* front, size_t size);
@@ -231,8 +234,8 @@ typedef struct codecllm_gpu_tensor {
 /**
  * Reads and checks fronts and makes a plan. Synchronous.
  *
- * @param plan_memory device memory of `codecllm_gpu_plan_size` bytes, aligned to 256, alive as long as the plan; null to
- *                    let the plan allocate its own
+ * @param plan_memory device memory of `codecllm_gpu_plan_size` bytes, aligned to 256, alive as long as the plan; null
+ *                    to let the plan allocate its own
  */
 CODECLLM_API codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_tensor* tensors, size_t count,
                                                     void* plan_memory, codecllm_gpu_plan** plan);
@@ -240,11 +243,11 @@ CODECLLM_API codecllm_status codecllm_gpu_plan_size(codecllm_gpu* gpu, const cod
                                                     uint64_t* size);
 CODECLLM_API void codecllm_gpu_plan_close(codecllm_gpu_plan* plan);
 
-/** What decoding needs beside the plan: bytes of scratch memory on the device if Data lie in device, or in host memory. */
+/** What decoding needs beside the plan: bytes of device memory as scratch if Data lie in device, or in host memory. */
 CODECLLM_API codecllm_status codecllm_gpu_scratch_size(const codecllm_gpu_plan* plan, int data_on_host, uint64_t* size);
 
 typedef struct codecllm_gpu_decode_options {
-  /** 1: `data` are pointers to host memory (pinned, if the copy shall be asynchronous). 0: to device memory, aligned to 16. */
+  /** 1: `data` point to host memory (pinned, if the copy shall be asynchronous). 0: to device memory, aligned to 16. */
   int data_on_host;
   /** 1: check every tile on the GPU. 0: do not. */
   int verify;
@@ -253,8 +256,8 @@ typedef struct codecllm_gpu_decode_options {
 } codecllm_gpu_decode_options;
 
 /**
- * Decodes all tensors of a plan in one launch, asynchronously on `cuda_stream`. Can be captured into a CUDA graph if all
- * memory is the caller's.
+ * Decodes all tensors of a plan in one launch, asynchronously on `cuda_stream`. Can be captured into a CUDA graph if
+ * all memory is the caller's.
  *
  * @param data one pointer a tensor: the Data of its stream
  * @param outputs one device pointer a tensor, aligned to 16: receives its elements

@@ -54,7 +54,8 @@ EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* so
   uint32_t most = kMaxProbabilityBits;
   for (const Split& split : splits)
     for (unsigned p = 0; p < split.planes; p++) most = std::min(most, max_probability_bits(split.bits[p]));
-  if (options.probability_bits != 0 && (options.probability_bits < kMinProbabilityBits || options.probability_bits > most))
+  if (options.probability_bits != 0 &&
+      (options.probability_bits < kMinProbabilityBits || options.probability_bits > most))
     throw ArgumentError(
         text("probability bits must be from ", kMinProbabilityBits, " to ", most, ", not ", options.probability_bits));
   return options;
@@ -69,7 +70,8 @@ std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options) 
   if (options.profile == CODECLLM_FAST && splits.size() > 1) splits.erase(splits.begin(), splits.end() - 1);
   if (!options.has_modes) return splits;
   // With forced modes there is nothing to compare: the first split that has them.
-  const auto found = std::find_if(splits.begin(), splits.end(), [&](const Split& split) { return allows(dtype, split, options); });
+  const auto found =
+      std::find_if(splits.begin(), splits.end(), [&](const Split& split) { return allows(dtype, split, options); });
   if (found == splits.end()) return {};
   return {*found};
 }
@@ -323,7 +325,6 @@ struct ClassMap {
   uint32_t classes = 1;
   std::vector<uint8_t> rows;
   std::vector<uint8_t> columns;
-
 };
 
 /** The counts of each class. */
@@ -351,7 +352,7 @@ std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes want
   std::vector<uint8_t> second_bits = columns.two;
   for (uint8_t& bit : second_bits) bit = static_cast<uint8_t>(2 * bit);
   // In the order of codecllm_classes, from CODECLLM_CLASSES_NONE.
-  std::vector<ClassMap> all = {{1, {}, {}},        {2, rows.two, {}},      {2, {}, columns.two},
+  std::vector<ClassMap> all = {{1, {}, {}},        {2, rows.two, {}},     {2, {}, columns.two},
                                {4, rows.four, {}}, {4, {}, columns.four}, {4, rows.two, second_bits}};
   if (wanted == CODECLLM_CLASSES_AUTO) return all;
   return {all[wanted - CODECLLM_CLASSES_NONE]};
@@ -459,11 +460,13 @@ Coding choose_tables(const Layout& layout, const Split& split, const std::vector
       if (!priced) continue;
       uint64_t selectors = 0;
       if (job == 0) {
-        const uint64_t selected = (candidate.rows.empty() ? 0 : layout.rows) + (candidate.columns.empty() ? 0 : selector_columns);
+        const uint64_t selected =
+            (candidate.rows.empty() ? 0 : layout.rows) + (candidate.columns.empty() ? 0 : selector_columns);
         selectors = selected * (bit_length(candidate.classes) - 1);
       }
       const uint64_t total = priced->cost + selectors * kBit;
-      if (!best || total < best->total) best = Candidate{std::move(*priced), std::move(class_counts), &candidate, total};
+      if (!best || total < best->total)
+        best = Candidate{std::move(*priced), std::move(class_counts), &candidate, total};
     }
     uint64_t count = 0;
     for (const Histogram& of_row : joint.of_row_bin) count = std::accumulate(of_row.begin(), of_row.end(), count);

@@ -52,7 +52,8 @@ void Encoder::gather(uint64_t first, uint64_t count, const uint8_t* bytes, size_
 
 void Encoder::begin_count() {
   bins_ = choose_bins(layout_, survey_->row_levels, column_levels_, has_pairs_ ? &pairs_ : nullptr, options_.classes);
-  count_ = std::make_unique<SymbolCount>(layout_, split_, choices_, has_pairs_ ? &pairs_ : nullptr, options_.has_modes, bins_);
+  count_ = std::make_unique<SymbolCount>(layout_, split_, choices_, has_pairs_ ? &pairs_ : nullptr, options_.has_modes,
+                                         bins_);
   survey_.reset();
   pass_ = Pass::Count;
 }
@@ -109,18 +110,19 @@ uint64_t Encoder::code_bound(uint64_t tile_row_count) const {
   return tile_row_count * layout_.tiles_across * plan_.tile_bound();
 }
 
-size_t Encoder::code(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size, uint8_t* data, size_t capacity) {
+size_t Encoder::code(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size, uint8_t* data,
+                     size_t capacity) {
   if (pass_ != Pass::Code) throw ArgumentError("not ready to code: gather and advance first");
   const Slice slice = slice_of(first, count, bytes, size);
   mark(first, count);
-  const auto words = std::make_unique<TileWords>();
+  const auto reader = std::make_unique<TileReader>();
   const auto encoder = std::make_unique<TileEncoder>(plan_);
   size_t written = 0;
   for (uint64_t index = first * layout_.tiles_across; index < (first + count) * layout_.tiles_across; index++) {
     const Tile tile = layout_.tile_at(index);
-    words->read(layout_, tile, slice);
+    const TileWords words = reader->read(layout_, tile, slice);
     size_t length = 0;
-    metadata_[index] = encoder->encode(index, tile, *words, data + written, capacity - written, length);
+    metadata_[index] = encoder->encode(index, tile, words, data + written, capacity - written, length);
     lengths_[index] = static_cast<uint32_t>(length);
     written += length;
   }

@@ -78,39 +78,24 @@ uint64_t table_bits(uint32_t symbol_bits, const uint16_t* frequencies) {
 
 namespace {
 
-/**
- * A symbol that gets slots, with the priority by which it gets the next one, count / (2 x frequency + 1), or loses the
- * last, count / (2 x frequency - 1).
- */
+/** A symbol that gets slots. Counts are below 2^50, and frequencies at most 2^12: products fit into 64 bits. */
 struct Kept {
-  uint32_t symbol;
   uint64_t count;
-  uint64_t frequency;
-  uint64_t divisor;
-  /** The priority, rounded: where it differs between symbols the true ones differ in the same way. */
-  double rounded;
+  uint32_t symbol;
+  uint32_t frequency;
 
-  void set_divisor(uint64_t value) {
-    divisor = value;
-    rounded = static_cast<double>(count) / static_cast<double>(divisor);
-  }
-
-  /** The sign of the difference between this priority and another. */
-  int compare(const Kept& other) const {
-    if (rounded != other.rounded) return rounded < other.rounded ? -1 : 1;
-    const uint64_t a = count * other.divisor;
-    const uint64_t b = other.count * divisor;
-    return a < b ? -1 : a > b ? 1 : 0;
-  }
-
+  /** Whether it gets a slot before another: by the largest count / (2 x frequency + 1), the lowest of equals. */
   bool gains_before(const Kept& other) const {
-    const int sign = compare(other);
-    return sign > 0 || (sign == 0 && symbol < other.symbol);
+    const uint64_t a = count * (2 * other.frequency + 1);
+    const uint64_t b = other.count * (2 * frequency + 1);
+    return a > b || (a == b && symbol < other.symbol);
   }
 
+  /** Whether it loses a slot before another: by the smallest count / (2 x frequency - 1), the lowest of equals. */
   bool loses_before(const Kept& other) const {
-    const int sign = compare(other);
-    return sign < 0 || (sign == 0 && symbol < other.symbol);
+    const uint64_t a = count * (2 * other.frequency - 1);
+    const uint64_t b = other.count * (2 * frequency - 1);
+    return a < b || (a == b && symbol < other.symbol);
   }
 };
 
@@ -125,7 +110,7 @@ bool normalise(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>
   for (size_t i = 0; i < symbols.size(); i++) {
     const bool is_rare = counts[i] << (probability_bits + 4) < counted;
     if (counts[i] == 0 || (drop_rare && is_rare)) continue;
-    kept.push_back({symbols[i], counts[i], 0, 0, 0});
+    kept.push_back({counts[i], symbols[i], 0});
     total += counts[i];
   }
   if (kept.empty() || kept.size() > slots) return false;
@@ -137,19 +122,16 @@ bool normalise(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>
   }
   int64_t missing = static_cast<int64_t>(slots);
   for (Kept& each : kept) {
-    each.frequency = std::max<uint64_t>(1, (2 * each.count * slots + total) / (2 * total));
-    missing -= static_cast<int64_t>(each.frequency);
+    each.frequency = static_cast<uint32_t>(std::max<uint64_t>(1, (2 * each.count * slots + total) / (2 * total)));
+    missing -= each.frequency;
   }
   // A heap's first element is the greatest: the one that is first to gain, or to lose.
   if (missing > 0) {
     const auto later = [](const Kept& a, const Kept& b) { return b.gains_before(a); };
-    for (Kept& each : kept) each.set_divisor(2 * each.frequency + 1);
     std::make_heap(kept.begin(), kept.end(), later);
     for (; missing > 0; missing--) {
       std::pop_heap(kept.begin(), kept.end(), later);
-      Kept& first = kept.back();
-      first.frequency++;
-      first.set_divisor(2 * first.frequency + 1);
+      kept.back().frequency++;
       std::push_heap(kept.begin(), kept.end(), later);
     }
   }
@@ -158,19 +140,14 @@ bool normalise(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>
     const auto has_one = [](const Kept& each) { return each.frequency == 1; };
     const auto several = std::partition(kept.begin(), kept.end(), has_one);
     const auto later = [](const Kept& a, const Kept& b) { return b.loses_before(a); };
-    for (auto each = several; each != kept.end(); each++) each->set_divisor(2 * each->frequency - 1);
     auto end = kept.end();
     std::make_heap(several, end, later);
     for (; missing < 0; missing++) {
       std::pop_heap(several, end, later);
-      Kept& first = *(end - 1);
-      first.frequency--;
-      if (first.frequency == 1) {
+      if (--(end - 1)->frequency == 1)
         end--;
-      } else {
-        first.set_divisor(2 * first.frequency - 1);
+      else
         std::push_heap(several, end, later);
-      }
     }
   }
   for (const Kept& each : kept) frequencies[each.symbol] = static_cast<uint16_t>(each.frequency);

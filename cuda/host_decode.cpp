@@ -128,7 +128,8 @@ class TileDecoder {
     if (pairs)
       for (uint32_t j = 0; j < kTileColumns; j++) {
         const bool has_offset = j < tile_.width && !coding.pairs.offsets.empty();
-        plane.starts[j] = static_cast<uint8_t>(coding.pairs.base + (has_offset ? coding.pairs.offsets[tile_.column + j] : 0));
+        plane.starts[j] =
+            static_cast<uint8_t>(coding.pairs.base + (has_offset ? coding.pairs.offsets[tile_.column + j] : 0));
       }
   }
 
@@ -207,8 +208,7 @@ class TileDecoder {
       const uint32_t word = wide ? load32(entries + 4 * e + 4) : entry >> 16;
       const uint32_t row = position / kTileColumns;
       const uint32_t column = position % kTileColumns;
-      if (position <= previous || row >= tile_.height || column >= tile_.width ||
-          (word_bytes == 1 && word > 0xff))
+      if (position <= previous || row >= tile_.height || column >= tile_.width || (word_bytes == 1 && word > 0xff))
         throw FormatError("tile.outliers", in_stream(sections_.outliers.start + 4 * e),
                           text("position ", position, ", word ", word, ": not increasing, or outside"));
       const uint64_t at = uint64_t{row} * job_.columns + column;

@@ -210,29 +210,33 @@ void TileEncoder::pack_plane(unsigned p) {
   }
 }
 
-void TileEncoder::take_outliers(TileWords& words) {
+uint64_t TileEncoder::enter_outliers(TileWords words) {
   const Dtype& dtype = *plan_.coding.layout.dtype;
   const Field field = field_of(dtype, plan_.coding.split, 0);
   // All bits of a word that plane 0 has, whatever the symbol.
   const uint32_t of_plane = field.mask << field.shift | field.sign_mask << field.sign_from;
   const uint32_t word_bytes = dtype.word_bytes();
+  uint64_t change = 0;
   entries_.clear();
   for (const Outlier& outlier : outliers_) {
-    uint8_t* const at = words.bytes + size_t{outlier.position} * word_bytes;
+    const uint32_t column = outlier.position % kTileColumns;
     uint32_t word = 0;
-    std::memcpy(&word, at, word_bytes);
+    std::memcpy(&word, words.bytes + outlier.position / kTileColumns * words.stride + column * word_bytes, word_bytes);
     if (word_bytes == 4) {
       entries_.push_back(outlier.position);
       entries_.push_back(word);
     } else {
       entries_.push_back(outlier.position | word << 16);
     }
-    word = (word & ~of_plane) | field.paste(outlier.symbol);
-    std::memcpy(at, &word, word_bytes);
+    const uint64_t decoded = (word & ~of_plane) | field.paste(outlier.symbol);
+    // The sum is over 32-bit words. It is exact in the end, though a change may be below zero.
+    const uint32_t byte = outlier.position * word_bytes;
+    change += (2 * uint64_t{byte / 4} + 1) * ((decoded - word) << 8 * (byte % 4));
   }
+  return change;
 }
 
-TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords& words, uint8_t* data, size_t capacity,
+TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords words, uint8_t* data, size_t capacity,
                                  size_t& length) {
   const Coding& coding = plan_.coding;
   const Dtype& dtype = *coding.layout.dtype;
@@ -243,7 +247,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords& wo
   outliers_.clear();
   TileMetadata metadata = {};
   for (unsigned p = split.planes; p-- > 0;) {
-    kernels().cut_plane(words.bytes, format, p, tile.height, symbols_[p].bytes);
+    kernels().cut_plane(words, format, p, tile.height, symbols_[p].bytes);
     const uint8_t choice = plan_.choices[index * split.planes + p];
     TilePlane wish = {};
     wish.mode = kRans;
@@ -284,10 +288,11 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords& wo
       pack_plane(p);
     }
   }
-  take_outliers(words);
+  const uint64_t change = enter_outliers(words);
 
   const Sections sections = sections_of(split, dtype, tile, metadata.planes);
-  if (sections.length > capacity) throw ArgumentError(text("a tile of ", sections.length, " bytes where ", capacity, " are left"));
+  if (sections.length > capacity)
+    throw ArgumentError(text("a tile of ", sections.length, " bytes where ", capacity, " are left"));
   length = sections.length;
   // Sections, and zeros up to the next.
   const auto put = [data](const Section& section, size_t from, const void* bytes, size_t size) {
@@ -308,7 +313,8 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords& wo
         for (uint32_t lane = 0; lane < kLanes; lane++) sequence[position / 32 * kLanes + lane] &= mask;
       }
       const Section& section = sections.raw[p];
-      for (uint32_t j = 0; j < shape.words; j++) put(section, size_t{j} * lanes_ * 4, sequence + j * kLanes, lanes_ * 4);
+      for (uint32_t j = 0; j < shape.words; j++)
+        put(section, size_t{j} * lanes_ * 4, sequence + j * kLanes, lanes_ * 4);
       if (shape.halves > 0)
         for (uint32_t lane = 0; lane < lanes_; lane++)
           put(section, size_t{shape.words} * lanes_ * 4 + 2 * lane, sequence + shape.words * kLanes + lane, 2);
@@ -324,7 +330,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords& wo
   pad(sections.outliers);
 
   const uint32_t row_words = tile.height * kLanes * dtype.word_bytes();
-  const uint64_t sum = kernels().sum_words(words.bytes, tile.height, dtype.word_bits) +
+  const uint64_t sum = kernels().sum_words(words, tile.height, dtype.word_bits) + change +
                        check_of_entries(entries_.data(), entries_.size(), row_words);
   metadata.check = static_cast<uint32_t>(sum % kCheckModulus);
   return metadata;

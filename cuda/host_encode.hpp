@@ -46,14 +46,14 @@ class TileEncoder {
    * Encodes a tile. Planes are decided from the last to the first, since a coded plane carries bits of a RAW plane
    * after it: CONST if there is one symbol only, else as wished if that is smaller, else RAW.
    *
-   * @param words the tile's words; those of outliers are overwritten
    * @param data receives the tile's data
    * @param capacity bytes of `data`
    * @param length receives the bytes written
    * @returns metadata with offset 0
    * @throws ArgumentError where the data do not fit
    */
-  TileMetadata encode(uint64_t index, const Tile& tile, TileWords& words, uint8_t* data, size_t capacity, size_t& length);
+  TileMetadata encode(uint64_t index, const Tile& tile, TileWords words, uint8_t* data, size_t capacity,
+                      size_t& length);
 
  private:
   /** An element of which a decoder gets another symbol of plane 0. */
@@ -67,7 +67,8 @@ class TileEncoder {
   bool code_pairs();
   void list_outliers(const EncodeTables& tables, const LanesEncode& job, bool pairs, const uint8_t* starts);
   void pack_plane(unsigned p);
-  void take_outliers(TileWords& words);
+  /** Makes the outliers' entries. @returns what is added to the sum of the words where a decoder gets others */
+  uint64_t enter_outliers(TileWords words);
 
   const EncodePlan& plan_;
   Tile tile_;

@@ -24,7 +24,8 @@ function obstacle() {
 function build() {
   const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
   const options = ['compile', '--directory', folder, '--out', `${folder}build`, '--parallel', '2'];
-  const result = spawnSync(process.execPath, [cmakeJs, ...options], { encoding: 'utf8', stdio: verbose ? 'inherit' : 'pipe' });
+  const stdio = verbose ? 'inherit' : 'pipe';
+  const result = spawnSync(process.execPath, [cmakeJs, ...options], { encoding: 'utf8', stdio });
   if (result.status === 0 && existsSync(addon)) return undefined;
   const lines = `${result.stdout ?? ''}\n${result.stderr ?? ''}`.split('\n');
   return lines.find((line) => /error/i.test(line))?.trim() ?? 'npm run native shows why';
@@ -36,5 +37,6 @@ if (failure !== undefined) {
   console.log(`codecllm: no native codec, the TypeScript codec serves: ${missing ?? `it does not build: ${failure}`}`);
 } else {
   const { cuda } = createRequire(import.meta.url)(addon).features();
-  console.log(`codecllm: built the native codec${cuda ? ' and the GPU decoder' : ', without the GPU decoder: there is no nvcc'}`);
+  const gpu = cuda ? ' and the GPU decoder' : ', without the GPU decoder: there is no nvcc';
+  console.log(`codecllm: built the native codec${gpu}`);
 }

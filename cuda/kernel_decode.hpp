@@ -27,8 +27,8 @@ struct alignas(64) SymbolBlock {
 
 /** Decodes one symbol of each lane. */
 template <unsigned kBits, bool kFull>
-CODECLLM_INLINE Lanes decode_step(Lanes& states, const uint8_t*& words, const uint32_t* slots, unsigned probability_bits,
-                         Lanes tables, const uint32_t* active) {
+CODECLLM_INLINE Lanes decode_step(Lanes& states, const uint8_t*& words, const uint32_t* slots,
+                                  unsigned probability_bits, Lanes tables, const uint32_t* active) {
   const Lanes slot_mask = all((1u << probability_bits) - 1);
   const Lanes entry = gather(slots, (states & slot_mask) | tables);
   const Lanes frequency = entry >> (kBits + probability_bits);
@@ -68,9 +68,9 @@ void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, Sym
     Lanes decoded[kTiles][kLaneColumns];
     for (unsigned k = 0; k < kSteps; k++)
       for (unsigned t = 0; t < kTiles; t++)
-        decoded[t][k] = decode_step<kBits, kFull>(coders[t].states, coders[t].words, slots, probability_bits,
-                                                  row_table | load(planes[t]->classes.columns[k]),
-                                                  planes[t]->classes.active[k]);
+        decoded[t][k] =
+            decode_step<kBits, kFull>(coders[t].states, coders[t].words, slots, probability_bits,
+                                      row_table | load(planes[t]->classes.columns[k]), planes[t]->classes.active[k]);
     for (unsigned t = 0; t < kTiles; t++) {
       const Lanes* const row = decoded[t];
       if (kPairs) {
@@ -122,8 +122,8 @@ void unpack_raw(const PlaneDecode& plane, uint32_t first, uint32_t rows, SymbolB
       store(symbols.row8(i), bits_at(words, first_word, position, 32));
     } else if (kBits == 6) {
       const Lanes bits = bits_at(words, first_word, position, 24);
-      store(symbols.row8(i), (bits & all(0x3f)) | (bits & all(0xfc0)) << 2 | (bits & all(0x3f000)) << 4 |
-                                 (bits & all(0xfc0000)) << 6);
+      store(symbols.row8(i),
+            (bits & all(0x3f)) | (bits & all(0xfc0)) << 2 | (bits & all(0x3f000)) << 4 | (bits & all(0xfc0000)) << 6);
     } else {
       static_assert(kBits == 6 || kBits == 8 || kBits == 10, "the bits of a plane");
       const Lanes low = bits_at(words, first_word, position, 20);
@@ -244,7 +244,9 @@ struct UnsignedBytes {
 
 struct SignedBytes {
   static constexpr uint32_t kParts = 1;
-  CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t) { return load(symbols[0].row8(i)) ^ all(0x80808080); }
+  CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t) {
+    return load(symbols[0].row8(i)) ^ all(0x80808080);
+  }
 };
 
 struct FloatBytes {

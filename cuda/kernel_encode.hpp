@@ -19,8 +19,8 @@ namespace {
  * it, and one frequency is moved from it to the quotient.
  */
 template <bool kFull>
-CODECLLM_INLINE void encode_step(const LanesEncode& job, unsigned k, uint32_t row, Lanes indices, Lanes& states, uint8_t*& words,
-                        uint32_t*& substituted) {
+CODECLLM_INLINE void encode_step(const LanesEncode& job, unsigned k, uint32_t row, Lanes indices, Lanes& states,
+                                 uint8_t*& words, uint32_t*& substituted) {
   const unsigned probability_bits = job.probability_bits;
   const Lanes active = load(job.classes.active[k]);
   Lanes entry = gather(job.entries, indices);
@@ -84,35 +84,51 @@ void encode_lanes(LanesEncode& job) {
 
 // ----------------------------------------------------------------------------------------------- words and symbols
 
-void cut_plane(const uint8_t* bytes, WordFormat format, uint32_t plane, uint32_t rows, uint8_t* symbols) {
-  const uint32_t count = rows * kTileColumns;
+/** Words may lie at any address. */
+template <class Word>
+Word load_word(const uint8_t* from) {
+  Word word;
+  std::memcpy(&word, from, sizeof word);
+  return word;
+}
+
+/** Makes a symbol of each word by `cut`. */
+template <class Word, class Symbol, class Cut>
+void cut_words(TileWords words, uint32_t rows, uint8_t* symbols, Cut cut) {
+  for (uint32_t i = 0; i < rows; i++) {
+    const uint8_t* const from = words.bytes + i * words.stride;
+    Symbol* const to = reinterpret_cast<Symbol*>(symbols) + i * kTileColumns;
+    for (uint32_t j = 0; j < kTileColumns; j++)
+      to[j] = static_cast<Symbol>(cut(load_word<Word>(from + j * sizeof(Word))));
+  }
+}
+
+void cut_plane(TileWords words, WordFormat format, uint32_t plane, uint32_t rows, uint8_t* symbols) {
   if (format.word_bits == 32) {
-    const uint32_t* const words = reinterpret_cast<const uint32_t*>(bytes);
     if (plane == 1) {
-      for (uint32_t i = 0; i < count; i++)
-        symbols[i] = static_cast<uint8_t>(((words[i] >> 16) & 0x7f) | ((words[i] >> 24) & 0x80));
+      cut_words<uint32_t, uint8_t>(words, rows, symbols,
+                                   [](uint32_t word) { return ((word >> 16) & 0x7f) | ((word >> 24) & 0x80); });
     } else {
       const uint32_t shift = plane == 0 ? 23 : plane == 2 ? 8 : 0;
-      for (uint32_t i = 0; i < count; i++) symbols[i] = static_cast<uint8_t>(words[i] >> shift);
+      cut_words<uint32_t, uint8_t>(words, rows, symbols, [=](uint32_t word) { return word >> shift; });
     }
+  } else if (format.word_bits == 16 && plane == 1) {
+    if (format.top_bits == 8)
+      cut_words<uint16_t, uint8_t>(words, rows, symbols,
+                                   [](uint16_t word) { return (word & 0x7f) | ((word >> 8) & 0x80); });
+    else
+      cut_words<uint16_t, uint8_t>(words, rows, symbols,
+                                   [](uint16_t word) { return (word & 0x1f) | ((word >> 10) & 0x20); });
   } else if (format.word_bits == 16) {
-    const uint16_t* const words = reinterpret_cast<const uint16_t*>(bytes);
-    if (plane == 1) {
-      if (format.top_bits == 8)
-        for (uint32_t i = 0; i < count; i++) symbols[i] = static_cast<uint8_t>((words[i] & 0x7f) | ((words[i] >> 8) & 0x80));
-      else
-        for (uint32_t i = 0; i < count; i++) symbols[i] = static_cast<uint8_t>((words[i] & 0x1f) | ((words[i] >> 10) & 0x20));
-    } else if (format.top_bits == 8) {
-      for (uint32_t i = 0; i < count; i++) symbols[i] = static_cast<uint8_t>(words[i] >> 7);
-    } else {
-      uint16_t* const wide = reinterpret_cast<uint16_t*>(symbols);
-      for (uint32_t i = 0; i < count; i++) wide[i] = (words[i] >> 5) & 0x3ff;
-    }
+    if (format.top_bits == 8)
+      cut_words<uint16_t, uint8_t>(words, rows, symbols, [](uint16_t word) { return word >> 7; });
+    else
+      cut_words<uint16_t, uint16_t>(words, rows, symbols, [](uint16_t word) { return (word >> 5) & 0x3ff; });
   } else if (format.kind == Kind::Float) {
-    for (uint32_t i = 0; i < count; i++) symbols[i] = static_cast<uint8_t>(bytes[i] << 1 | bytes[i] >> 7);
+    cut_words<uint8_t, uint8_t>(words, rows, symbols, [](uint8_t word) { return word << 1 | word >> 7; });
   } else {
     const uint8_t flip = format.kind == Kind::Signed ? 0x80 : 0;
-    for (uint32_t i = 0; i < count; i++) symbols[i] = bytes[i] ^ flip;
+    cut_words<uint8_t, uint8_t>(words, rows, symbols, [=](uint8_t word) { return word ^ flip; });
   }
 }
 
@@ -131,7 +147,8 @@ void find_residuals(const uint8_t* above, const uint8_t* row, uint32_t predictor
       for (uint32_t j = 0; j < kTileColumns; j++) residuals[j] = static_cast<uint8_t>(row[j] - above[j]);
       break;
     case kAvg:
-      for (uint32_t j = 0; j < kTileColumns; j++) residuals[j] = static_cast<uint8_t>(row[j] - (left[j] + above[j]) / 2);
+      for (uint32_t j = 0; j < kTileColumns; j++)
+        residuals[j] = static_cast<uint8_t>(row[j] - (left[j] + above[j]) / 2);
       break;
     case kPlanar:
       for (uint32_t j = 0; j < kTileColumns; j++)
@@ -205,21 +222,22 @@ void pack_raw(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* 
     if (bits == 8)
       packer.append(row, 32);
     else
-      packer.append((row & all(0x3f)) | ((row >> 2) & all(0xfc0)) | ((row >> 4) & all(0x3f000)) |
-                        ((row >> 6) & all(0xfc0000)),
-                    24);
+      packer.append(
+          (row & all(0x3f)) | ((row >> 2) & all(0xfc0)) | ((row >> 4) & all(0x3f000)) | ((row >> 6) & all(0xfc0000)),
+          24);
   }
   packer.finish();
 }
 
-uint64_t sum_words(const uint8_t* words, uint32_t height, uint32_t word_bits) {
+uint64_t sum_words(TileWords words, uint32_t height, uint32_t word_bits) {
   uint32_t odd[kLanes];
   for (uint32_t lane = 0; lane < kLanes; lane++) odd[lane] = 2 * lane + 1;
   Lanes factors = load(odd);
   ProductSum sum;
-  const uint8_t* const end = words + size_t{height} * kTileColumns * (word_bits / 8);
-  for (const uint8_t* at = words; at < end; at += sizeof(Lanes), factors = factors + all(2 * kLanes))
-    sum.add(load(at), factors);
+  const size_t row_bytes = kTileColumns * (word_bits / 8);
+  for (uint32_t i = 0; i < height; i++)
+    for (size_t at = 0; at < row_bytes; at += sizeof(Lanes), factors = factors + all(2 * kLanes))
+      sum.add(load(words.bytes + i * words.stride + at), factors);
   return sum.total();
 }
 
@@ -243,14 +261,14 @@ uint64_t sum_of_counts(const uint32_t* counts, size_t size, const uint32_t* tabl
 
 /** Adds up the magnitudes that `magnitude` finds in words. */
 template <class Word, class Magnitude>
-void measure_words(const Word* words, uint32_t height, uint32_t width, Magnitude magnitude, Magnitudes& sums) {
+void measure_words(TileWords words, uint32_t height, uint32_t width, Magnitude magnitude, Magnitudes& sums) {
   for (uint32_t j = 0; j < kTileColumns; j++) sums.column_sums[j] = sums.column_counts[j] = 0;
   for (uint32_t i = 0; i < height; i++) {
-    const Word* const row = words + i * kTileColumns;
+    const uint8_t* const row = words.bytes + i * words.stride;
     uint32_t sum = 0;
     uint32_t count = 0;
     for (uint32_t j = 0; j < width; j++) {
-      const uint32_t size = magnitude(row[j]);
+      const uint32_t size = magnitude(load_word<Word>(row + j * sizeof(Word)));
       const uint32_t one = size != 0 ? 1 : 0;
       sum += size;
       count += one;
@@ -262,20 +280,18 @@ void measure_words(const Word* words, uint32_t height, uint32_t width, Magnitude
   }
 }
 
-void measure(const uint8_t* words, WordFormat format, uint32_t height, uint32_t width, Magnitudes& sums) {
+void measure(TileWords words, WordFormat format, uint32_t height, uint32_t width, Magnitudes& sums) {
   const auto distance = [](uint32_t x) { return x > 128 ? x - 128 : 128 - x; };
   if (format.word_bits == 32)
-    measure_words(reinterpret_cast<const uint32_t*>(words), height, width,
-                  [](uint32_t word) { return (word >> 21) & 0x3ff; }, sums);
+    measure_words<uint32_t>(words, height, width, [](uint32_t word) { return (word >> 21) & 0x3ff; }, sums);
   else if (format.word_bits == 16)
-    measure_words(reinterpret_cast<const uint16_t*>(words), height, width,
-                  [](uint32_t word) { return (word >> 5) & 0x3ff; }, sums);
+    measure_words<uint16_t>(words, height, width, [](uint32_t word) { return (word >> 5) & 0x3ff; }, sums);
   else if (format.kind == Kind::Float)
-    measure_words(words, height, width, [](uint32_t word) { return word & 0x7f; }, sums);
+    measure_words<uint8_t>(words, height, width, [](uint32_t word) { return word & 0x7f; }, sums);
   else if (format.kind == Kind::Signed)
-    measure_words(words, height, width, [&](uint32_t word) { return distance(word ^ 0x80); }, sums);
+    measure_words<uint8_t>(words, height, width, [&](uint32_t word) { return distance(word ^ 0x80); }, sums);
   else
-    measure_words(words, height, width, distance, sums);
+    measure_words<uint8_t>(words, height, width, distance, sums);
 }
 
 }  // namespace

@@ -45,7 +45,8 @@ void lay_out_classes(const Coding& coding, const Tile& tile, const TableSet& tab
                      LaneClasses& classes) {
   const bool one_class = tables.count == 1;
   classes.rows = one_class || coding.row_selectors.empty() ? nullptr : &coding.row_selectors[tile.row];
-  const uint8_t* const selectors = one_class || coding.column_selectors.empty() ? nullptr : coding.column_selectors.data();
+  const uint8_t* const selectors =
+      one_class || coding.column_selectors.empty() ? nullptr : coding.column_selectors.data();
   const bool selectors_of_pairs = !coding.pairs.tables.empty();
   const uint32_t steps = pairs ? kLaneColumns / 2 : kLaneColumns;
   const uint32_t across = pairs ? (tile.width + 1) / 2 : tile.width;

@@ -118,6 +118,13 @@ struct LanesEncode {
   uint32_t substituted_count;
 };
 
+/** The words of a tile, 128 to a row whatever its width; columns that do not exist are zero. */
+struct TileWords {
+  const uint8_t* bytes;
+  /** Bytes from one row to the next. */
+  size_t stride;
+};
+
 /** What a survey measures in a tile: sums of magnitudes, and numbers of elements that are not zero. */
 struct Magnitudes {
   uint32_t row_sums[kMaxTileRows];
@@ -135,8 +142,8 @@ struct WordFormat {
 };
 
 /**
- * One instruction set's kernels. Tiles of words and of symbols have 128 to a row, whatever the tile's width; symbols
- * are bytes, or 16-bit numbers in planes of more than 8 bits.
+ * One instruction set's kernels. Tiles of symbols have 128 to a row, whatever the tile's width; symbols are bytes, or
+ * 16-bit numbers in planes of more than 8 bits.
  */
 struct Kernels {
   /**
@@ -147,24 +154,26 @@ struct Kernels {
   /** Encodes all symbols of a plane of a tile, the last one first. */
   void (*encode_lanes)(LanesEncode& job);
   /** Cuts rows of plane `plane` out of words. */
-  void (*cut_plane)(const uint8_t* words, WordFormat format, uint32_t plane, uint32_t rows, uint8_t* symbols);
+  void (*cut_plane)(TileWords words, WordFormat format, uint32_t plane, uint32_t rows, uint8_t* symbols);
   /** Residuals of a row of symbols of 8 bits. @param above the row above, or a row of `zero` where there is none */
-  void (*find_residuals)(const uint8_t* above, const uint8_t* row, uint32_t predictor, uint8_t zero, uint8_t* residuals);
+  void (*find_residuals)(const uint8_t* above, const uint8_t* row, uint32_t predictor, uint8_t zero,
+                         uint8_t* residuals);
   /**
    * Codes of a tile's exponents, less the starts of the columns' windows: left + 32 x right for each two columns, 16
    * outside the window. `width` is even: where it was not, the last column is there twice.
    *
    * @returns the number of codes outside the window
    */
-  uint32_t (*find_pairs)(const uint8_t* exponents, const uint8_t* starts, uint32_t height, uint32_t width, uint16_t* pairs);
+  uint32_t (*find_pairs)(const uint8_t* exponents, const uint8_t* starts, uint32_t height, uint32_t width,
+                         uint16_t* pairs);
   /** The sequences of all lanes, `sequence_words` words of each, side by side. */
   void (*pack_raw)(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* sequence);
   /** The sum of (2i + 1) x word i over the 32-bit words of a tile's rows. */
-  uint64_t (*sum_words)(const uint8_t* words, uint32_t height, uint32_t word_bits);
+  uint64_t (*sum_words)(TileWords words, uint32_t height, uint32_t word_bits);
   /** The sum of table[count] over counts; `seen` receives how many counts are not 0. `size` is a multiple of 32. */
   uint64_t (*sum_of_counts)(const uint32_t* counts, size_t size, const uint32_t* table, uint32_t& seen);
   /** Measures the magnitudes of a tile. */
-  void (*measure)(const uint8_t* words, WordFormat format, uint32_t height, uint32_t width, Magnitudes& magnitudes);
+  void (*measure)(TileWords words, WordFormat format, uint32_t height, uint32_t width, Magnitudes& magnitudes);
 };
 
 extern const Kernels kPlainKernels;

@@ -1,12 +1,12 @@
 // The kernels in plain C++.
 #include "lanes_plain.hpp"
-//
+// They are written over the lanes above.
 #include "kernel_decode.hpp"
 #include "kernel_encode.hpp"
 
 namespace codecllm {
 
-const Kernels kPlainKernels = {decode_tiles,encode_lanes, cut_plane,     find_residuals, find_pairs,
-                               pack_raw,    sum_words,    sum_of_counts, measure};
+const Kernels kPlainKernels = {decode_tiles, encode_lanes, cut_plane,     find_residuals, find_pairs,
+                               pack_raw,     sum_words,    sum_of_counts, measure};
 
 }  // namespace codecllm

@@ -33,7 +33,8 @@ CODECLLM_INLINE Lanes load_halves(const uint8_t* from) {
 }
 
 CODECLLM_INLINE Lanes load_bytes(const uint8_t* from) {
-  return each([&](int i) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * i))); });
+  return each(
+      [&](int i) { return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from + 8 * i))); });
 }
 
 CODECLLM_INLINE void store(void* to, Lanes x) {
@@ -127,7 +128,9 @@ CODECLLM_INLINE Lanes add_where_at_least(Lanes x, Lanes a, Lanes b, Lanes more) 
 }
 
 /** The top bits of eight lanes. */
-CODECLLM_INLINE unsigned top_bits(__m256i x) { return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(x))); }
+CODECLLM_INLINE unsigned top_bits(__m256i x) {
+  return static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(x)));
+}
 
 CODECLLM_INLINE uint32_t top_bits(Lanes x) {
   return top_bits(x.v[0]) | top_bits(x.v[1]) << 8 | top_bits(x.v[2]) << 16 | top_bits(x.v[3]) << 24;
@@ -183,7 +186,8 @@ CODECLLM_INLINE void give_words(Lanes& states, Lanes limits, uint8_t*& words) {
     const __m256i gives = at_least(states.v[i], limits.v[i]);
     const unsigned set = top_bits(gives);
     const __m256i members = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(kMembers.of[set])));
-    const __m256i given = _mm256_permutevar8x32_epi32(_mm256_and_si256(states.v[i], _mm256_set1_epi32(0xffff)), members);
+    const __m256i given =
+        _mm256_permutevar8x32_epi32(_mm256_and_si256(states.v[i], _mm256_set1_epi32(0xffff)), members);
     const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(given), _mm256_extracti128_si256(given, 1));
     // What lies in front of the words given is overwritten by those that come next.
     _mm_storeu_si128(reinterpret_cast<__m128i*>(words - 16), packed);

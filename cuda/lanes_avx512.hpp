@@ -122,7 +122,8 @@ CODECLLM_INLINE __m512i add_where_at_least(__m512i x, __m512i a, __m512i b, __m5
 }
 
 CODECLLM_INLINE Lanes add_where_at_least(Lanes x, Lanes a, Lanes b, Lanes more) {
-  return {{add_where_at_least(x.v[0], a.v[0], b.v[0], more.v[0]), add_where_at_least(x.v[1], a.v[1], b.v[1], more.v[1])}};
+  return {
+      {add_where_at_least(x.v[0], a.v[0], b.v[0], more.v[0]), add_where_at_least(x.v[1], a.v[1], b.v[1], more.v[1])}};
 }
 
 CODECLLM_INLINE uint32_t top_bits(Lanes x) {

@@ -12,7 +12,8 @@ namespace {
 
 /** Prediction is tried on about so many rows of a tile. */
 constexpr uint32_t kSampledRows = 8;
-/** Half a bit in nats: an entropy estimated from counts is low by so much for each symbol seen but one (Miller 1955). */
+/** Half a bit in nats: an entropy estimated from counts is low by so much for each symbol seen but one (Miller 1955).
+ */
 constexpr uint64_t kBias = 2955;
 /** A tile is coded as PAIRS if at most this share of its elements, or 4, lie outside the window. */
 constexpr uint32_t kOutsideShift = 9;
@@ -31,19 +32,23 @@ void add_to(Histogram& sum, const Histogram& counts) {
   for (size_t i = 0; i < sum.size(); i++) sum[i] += counts[i];
 }
 
-void TileWords::read(const Layout& layout, const Tile& tile, const Slice& slice) {
+TileWords TileReader::read(const Layout& layout, const Tile& tile, const Slice& slice) {
   const uint32_t word_bytes = layout.dtype->word_bytes();
-  const uint64_t first_row = slice.first_tile_row * layout.tile_rows;
+  const uint64_t first = (tile.row - slice.first_tile_row * layout.tile_rows) * layout.columns + tile.column;
+  const uint64_t last_row = first + uint64_t{tile.height - 1} * layout.columns;
+  if (tile.width == kTileColumns && last_row + kTileColumns <= slice.words)
+    return {slice.bytes + first * word_bytes, size_t{layout.columns} * word_bytes};
   const uint8_t* const last = slice.bytes + (slice.words - 1) * word_bytes;
   for (uint32_t i = 0; i < tile.height; i++) {
-    const uint64_t from = (tile.row - first_row + i) * layout.columns + tile.column;
+    const uint64_t from = first + uint64_t{i} * layout.columns;
     const uint64_t left = from < slice.words ? slice.words - from : 0;
     const uint32_t present = static_cast<uint32_t>(std::min<uint64_t>(tile.width, left));
-    uint8_t* const row = bytes + size_t{i} * kTileColumns * word_bytes;
+    uint8_t* const row = copy_ + size_t{i} * kTileColumns * word_bytes;
     if (present > 0) std::memcpy(row, slice.bytes + from * word_bytes, present * word_bytes);
     for (uint32_t j = present; j < tile.width; j++) std::memcpy(row + j * word_bytes, last, word_bytes);
     std::memset(row + tile.width * word_bytes, 0, (kTileColumns - tile.width) * word_bytes);
   }
+  return {copy_, size_t{kTileColumns} * word_bytes};
 }
 
 bool TileSymbols::is_constant(uint32_t height, uint32_t width, uint32_t bits) const {
@@ -113,7 +118,7 @@ struct Choice {
  * the sample fall in step with a pattern of the tensor. Another than NONE if it saves more than 1/32 and 64
  * bits; RAW if even so less than `minimum_saving` 256ths are saved.
  */
-Choice choose_predictor(const TileWords& words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
+Choice choose_predictor(TileWords words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
                         uint32_t minimum_saving) {
   const uint32_t step = std::max(1u, tile.height / kSampledRows);
   const uint32_t bits = split.bits[plane];
@@ -132,7 +137,7 @@ Choice choose_predictor(const TileWords& words, const Tile& tile, const Dtype& d
     const uint32_t above = i > 0 ? i - 1 : 0;
     alignas(64) uint8_t rows[2 * kTileColumns * 2];
     uint8_t outside[kTileColumns];
-    kernels().cut_plane(words.bytes + size_t{above} * kTileColumns * dtype.word_bytes(), format, plane, i - above + 1, rows);
+    kernels().cut_plane({words.bytes + above * words.stride, words.stride}, format, plane, i - above + 1, rows);
     const uint32_t at = (i - above) * kTileColumns;
     uint32_t* ways[2] = {counters[0], counters[1]};
     if (bits > 8) {
@@ -189,11 +194,11 @@ void Survey::add(const Slice& slice) {
   std::vector<uint64_t> slice_costs(splits_.size());
   std::vector<uint64_t> row_sums(layout_.tile_rows);
   std::vector<uint64_t> row_counts(layout_.tile_rows);
-  const auto words = std::make_unique<TileWords>();
+  const auto reader = std::make_unique<TileReader>();
   Magnitudes magnitudes;
   for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
-    words->read(layout_, tile, slice);
-    kernels().measure(words->bytes, format, tile.height, tile.width, magnitudes);
+    const TileWords words = reader->read(layout_, tile, slice);
+    kernels().measure(words, format, tile.height, tile.width, magnitudes);
     for (uint32_t j = 0; j < tile.width; j++) {
       sums[tile.column + j] += magnitudes.column_sums[j];
       counts[tile.column + j] += magnitudes.column_counts[j];
@@ -206,7 +211,7 @@ void Survey::add(const Slice& slice) {
     }
     for (size_t s = 0; s < splits_.size(); s++)
       for (unsigned p = 0; p < splits_[s].planes; p++) {
-        const Choice choice = choose_predictor(*words, tile, dtype, splits_[s], p, p > 0 ? minimum_saving_ : 1);
+        const Choice choice = choose_predictor(words, tile, dtype, splits_[s], p, p > 0 ? minimum_saving_ : 1);
         choices[s][index * splits_[s].planes + p] = choice.predictor;
         slice_costs[s] += choice.cost;
       }
@@ -236,20 +241,21 @@ void WindowCount::add(const Slice& slice) {
         way[at] = 0;
       }
   };
-  const auto words = std::make_unique<TileWords>();
+  const auto reader = std::make_unique<TileReader>();
   uint64_t counted = 0;
   for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
     // BF16 as 8 + 8 has two planes.
     if (choices_[2 * index] != kNone) return;
-    words->read(layout_, tile, slice);
+    const TileWords words = reader->read(layout_, tile, slice);
     uint16_t from[kTileColumns] = {};
     for (uint32_t j = 0; j < tile.width; j++)
       from[j] = static_cast<uint16_t>(kWindowShift - (offsets_.empty() ? 0 : offsets_[tile.column + j]));
     for (uint32_t i = 0; i < tile.height; i++) {
-      const uint16_t* const row = reinterpret_cast<const uint16_t*>(words->bytes) + i * kTileColumns;
       // First all indices, which a compiler vectorises; columns that do not exist have some, too.
       uint16_t indices[kTileColumns];
-      for (uint32_t j = 0; j < kTileColumns; j++) indices[j] = static_cast<uint16_t>(((row[j] >> 7) & 0xff) + from[j]);
+      std::memcpy(indices, words.bytes + i * words.stride, sizeof indices);
+      for (uint32_t j = 0; j < kTileColumns; j++)
+        indices[j] = static_cast<uint16_t>(((indices[j] >> 7) & 0xff) + from[j]);
       uint32_t j = 0;
       for (; j + kWays <= tile.width; j += kWays)
         for (uint32_t k = 0; k < kWays; k++) ways[k][indices[j + k]]++;
@@ -293,7 +299,7 @@ std::unique_ptr<SymbolCount::Counters> SymbolCount::take_counters(uint64_t words
 }
 
 void SymbolCount::add(const Slice& slice) {
-  const auto words = std::make_unique<TileWords>();
+  const auto reader = std::make_unique<TileReader>();
   std::unique_ptr<Counters> counters;
   for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
     const uint64_t tile_words = uint64_t{tile.height} * tile.width;
@@ -306,8 +312,7 @@ void SymbolCount::add(const Slice& slice) {
       counters = std::move(next);
     }
     counters->words += tile_words;
-    words->read(layout_, tile, slice);
-    add_tile(tile, index, *words, *counters);
+    add_tile(tile, index, reader->read(layout_, tile, slice), *counters);
   });
   if (counters == nullptr) return;
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -334,7 +339,7 @@ void SymbolCount::count(const Symbol* symbols, const Tile& tile, uint32_t across
   }
 }
 
-void SymbolCount::add_tile(const Tile& tile, uint64_t index, const TileWords& words, Counters& counters) {
+void SymbolCount::add_tile(const Tile& tile, uint64_t index, TileWords words, Counters& counters) {
   const Dtype& dtype = *layout_.dtype;
   const WordFormat format = word_format(dtype, split_);
   const bool binned = row_bins_ > 1;
@@ -343,7 +348,7 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, const TileWords& wo
     const uint8_t choice = choices_[index * split_.planes + p];
     const uint32_t bits = split_.bits[p];
     if (choice == kSurveyRaw) continue;
-    kernels().cut_plane(words.bytes, format, p, tile.height, symbols.bytes);
+    kernels().cut_plane(words, format, p, tile.height, symbols.bytes);
     if (!forced_ && symbols.is_constant(tile.height, tile.width, bits)) continue;
     if (p == 0 && pairs_ != nullptr && choice == kNone) {
       uint8_t starts[kTileColumns];

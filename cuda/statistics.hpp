@@ -37,12 +37,17 @@ struct Slice {
   uint64_t words;
 };
 
-/** The words of one tile, 128 to a row whatever its width, zero where there is no column. */
-struct TileWords {
-  alignas(64) uint8_t bytes[kMaxTileRows * kTileColumns * 4];
+/** Finds the words of tiles. */
+class TileReader {
+ public:
+  /**
+   * A tile of full width is read where it lies in the slice. What is narrower is copied, and so is a tile with a short
+   * last row of the tensor, which is filled up with the last word. They are valid until the next call.
+   */
+  TileWords read(const Layout& layout, const Tile& tile, const Slice& slice);
 
-  /** Copies a tile out of a slice; a short last row of the tensor is filled up with its last word. */
-  void read(const Layout& layout, const Tile& tile, const Slice& slice);
+ private:
+  uint8_t copy_[kMaxTileRows * kTileColumns * 4];
 };
 
 /** The symbols of one plane of a tile, 128 to a row. */
@@ -170,7 +175,7 @@ class SymbolCount {
   template <class Symbol>
   void count(const Symbol* symbols, const Tile& tile, uint32_t across, uint32_t stride, const uint8_t* column_bins,
              std::vector<uint32_t>& counters, uint32_t bits) const;
-  void add_tile(const Tile& tile, uint64_t index, const TileWords& words, Counters& counters);
+  void add_tile(const Tile& tile, uint64_t index, TileWords words, Counters& counters);
 
   const Layout& layout_;
   const Split split_;

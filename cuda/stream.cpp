@@ -69,8 +69,8 @@ struct FrontParts {
   uint64_t end;
 };
 
-FrontParts front_parts(const Layout& layout, uint64_t dimensions, uint64_t tables_bytes, unsigned planes, uint32_t classes,
-                       bool has_pairs, uint8_t flags) {
+FrontParts front_parts(const Layout& layout, uint64_t dimensions, uint64_t tables_bytes, unsigned planes,
+                       uint32_t classes, bool has_pairs, uint8_t flags) {
   const auto bit_bytes = [flags](Flag flag, uint64_t count, unsigned bits) -> uint64_t {
     return flags & flag ? (count * bits + 7) / 8 : 0;
   };
@@ -117,7 +117,8 @@ uint64_t read_size(const uint8_t* bytes, size_t offset, const std::string& field
 }
 
 /** A plane, or PAIRS, may have no table, one, or one for each class. */
-TableHeader read_table_header(const uint8_t* bytes, size_t offset, uint32_t bits, uint32_t classes, const std::string& field) {
+TableHeader read_table_header(const uint8_t* bytes, size_t offset, uint32_t bits, uint32_t classes,
+                              const std::string& field) {
   const TableHeader header = {bytes[offset], bytes[offset + 1]};
   if (header.tables != 0 && header.tables != 1 && header.tables != classes)
     throw FormatError(field + ".tables", offset, text(header.tables, " tables where there are ", classes, " classes"));
@@ -131,7 +132,8 @@ TableHeader read_table_header(const uint8_t* bytes, size_t offset, uint32_t bits
 
 Fixed read_fixed(const uint8_t* bytes, size_t size) {
   if (size < kFixedBytes) throw FormatError("header", size, text("the stream ends before byte ", kFixedBytes));
-  if (load<uint32_t>(bytes + at::kMagic) != kMagic) throw FormatError("header.magic", at::kMagic, "not a CodecLLM stream");
+  if (load<uint32_t>(bytes + at::kMagic) != kMagic)
+    throw FormatError("header.magic", at::kMagic, "not a CodecLLM stream");
   if (bytes[at::kVersion] != kVersion)
     throw FormatError("header.version", at::kVersion, text("version ", +bytes[at::kVersion], ", not ", +kVersion));
   if (load<uint32_t>(bytes + at::kFixedCrc) != crc32(bytes, at::kFixedCrc))
