@@ -1,0 +1,46 @@
+"""CodecLLM: lossless compression of LLM weights, in a format that GPUs decode.
+
+Arrays: `encode` and `decode`. Checkpoints: `codecllm.torch` has what `safetensors.torch` has. Models:
+`codecllm.transformers`. For callers who hold buffers, streams and scratch memory themselves: `Encoder`, `GPUDecoder`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import _library
+from ._codec import Encoder, StreamInfo, decode, encode
+from ._errors import CodecError, CudaError, FileError, InvalidStreamError, UnavailableError
+from ._gpu import GPUDecoder
+
+__all__ = [
+    "CodecError",
+    "CudaError",
+    "Encoder",
+    "Features",
+    "FileError",
+    "GPUDecoder",
+    "InvalidStreamError",
+    "StreamInfo",
+    "UnavailableError",
+    "__version__",
+    "decode",
+    "encode",
+    "features",
+]
+
+__version__: str = _library.plain("version")().decode()
+
+
+class Features(NamedTuple):
+    """What this build can do on this machine."""
+
+    cuda: bool
+    """Whether it was built with the GPU decoder."""
+    gpus: int
+    """How many GPUs that decoder finds."""
+
+
+def features() -> Features:
+    """What this build can do on this machine."""
+    return Features(_library.has_cuda(), _library.plain("gpu_count")())

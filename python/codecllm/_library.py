@@ -1,0 +1,180 @@
+"""The C interface (../../cuda/codecllm.h), as ctypes sees it.
+
+The library lies beside this file: `pip install` puts it there, and so does CMake's install step. ctypes lets go of the
+interpreter's lock in every call, so threads encode and decode at the same time.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Callable
+from ctypes import POINTER, c_char_p, c_int, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
+from pathlib import Path
+
+from ._errors import CudaError, InvalidStreamError, UnavailableError
+
+PROFILES = ("small", "fast")
+PASS_GATHER = 0
+
+_OK = 0
+_UNAVAILABLE = 5
+_ERRORS: dict[int, type[Exception]] = {
+    1: ValueError,
+    2: InvalidStreamError,
+    3: MemoryError,
+    4: CudaError,
+    _UNAVAILABLE: UnavailableError,
+}
+
+
+class EncodeOptions(ctypes.Structure):
+    """codecllm_encode_options: all zero, every choice is the encoder's."""
+
+    _fields_ = (
+        ("profile", c_int),
+        ("tile_rows", c_uint32),
+        ("columns", c_uint32),
+        ("split", c_uint8 * 4),
+        ("modes", c_int * 4),
+        ("probability_bits", c_uint32),
+        ("classes", c_int),
+        ("column_offsets", c_int32),
+    )
+
+
+class Info(ctypes.Structure):
+    """codecllm_info."""
+
+    _fields_ = (
+        ("dtype", c_char_p),
+        ("dimensions", c_size_t),
+        ("shape", POINTER(c_uint64)),
+        ("tensor_bytes", c_uint64),
+        ("front_bytes", c_uint64),
+        ("data_bytes", c_uint64),
+        ("tile_rows", c_uint64),
+        ("tiles_across", c_uint64),
+        ("tile_row_bytes", c_uint64),
+    )
+
+
+class GpuTensor(ctypes.Structure):
+    """codecllm_gpu_tensor."""
+
+    _fields_ = (("front", c_void_p), ("front_size", c_size_t))
+
+
+class GpuDecodeOptions(ctypes.Structure):
+    """codecllm_gpu_decode_options."""
+
+    _fields_ = (("data_on_host", c_int), ("verify", c_int), ("scratch", c_void_p))
+
+
+_PLACE = POINTER(c_uint64)
+_SHAPE = [c_char_p, POINTER(c_uint64), c_size_t, POINTER(EncodeOptions)]
+_TILE_ROWS = [c_void_p, c_uint64, c_uint64]
+_GPU_TENSORS = [c_void_p, POINTER(GpuTensor), c_size_t]
+
+# Functions that return a status.
+_CHECKED: dict[str, list[object]] = {
+    "encoder_open": [*_SHAPE, POINTER(c_void_p)],
+    "encoder_layout": [c_void_p, _PLACE, _PLACE, _PLACE],
+    "encoder_gather": [*_TILE_ROWS, c_void_p, c_size_t],
+    "encoder_advance": [c_void_p],
+    "encoder_front_size": [c_void_p, _PLACE],
+    "encoder_code_bound": [c_void_p, c_uint64, _PLACE],
+    "encoder_code": [*_TILE_ROWS, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(c_size_t)],
+    "encoder_front": [c_void_p, c_void_p, c_size_t],
+    "encode_bound": [*_SHAPE, _PLACE],
+    "encode": [c_void_p, c_size_t, *_SHAPE, c_void_p, c_size_t, POINTER(c_size_t)],
+    "stream_lengths": [c_void_p, c_size_t, _PLACE, _PLACE],
+    "stream_open": [c_void_p, c_size_t, POINTER(c_void_p)],
+    "stream_info": [c_void_p, POINTER(Info)],
+    "stream_range": [*_TILE_ROWS, _PLACE, _PLACE],
+    "stream_decode": [*_TILE_ROWS, c_void_p, c_size_t, c_void_p, c_size_t],
+    "decode": [c_void_p, c_size_t, c_void_p, c_size_t],
+    "use_path": [c_int],
+    "gpu_open": [c_int, POINTER(c_void_p)],
+    "gpu_plan_size": [*_GPU_TENSORS, _PLACE],
+    "gpu_plan_open": [*_GPU_TENSORS, c_void_p, POINTER(c_void_p)],
+    "gpu_scratch_size": [c_void_p, c_int, _PLACE],
+    "gpu_decode": [c_void_p, POINTER(c_void_p), POINTER(c_void_p), POINTER(GpuDecodeOptions), c_void_p],
+    "gpu_result": [c_void_p, POINTER(c_size_t), _PLACE],
+}
+
+# Functions that cannot fail: what they return, and what they take.
+_PLAIN: dict[str, tuple[object, list[object]]] = {
+    "error_message": (c_char_p, []),
+    "version": (c_char_p, []),
+    "encoder_close": (None, [c_void_p]),
+    "encoder_pass": (c_int, [c_void_p]),
+    "stream_close": (None, [c_void_p]),
+    "has_path": (c_int, [c_int]),
+    "gpu_count": (c_int, []),
+    "gpu_plan_close": (None, [c_void_p]),
+}
+
+
+def _load() -> ctypes.CDLL:
+    path = Path(__file__).parent / ("libcodecllm.dylib" if sys.platform == "darwin" else "libcodecllm.so")
+    if not path.exists():
+        raise ImportError(f"codecllm is not built: there is no {path}; `pip install ./python` builds it")
+    library = ctypes.CDLL(str(path))
+    for name, arguments in _CHECKED.items():
+        function = getattr(library, f"codecllm_{name}")
+        function.restype = c_int
+        function.argtypes = arguments
+    for name, (result, arguments) in _PLAIN.items():
+        function = getattr(library, f"codecllm_{name}")
+        function.restype = result
+        function.argtypes = arguments
+    return library
+
+
+_library = _load()
+
+
+def plain(name: str) -> Callable[..., object]:
+    """A function that cannot fail, e.g. `version` for codecllm_version."""
+    return getattr(_library, f"codecllm_{name}")
+
+
+def call(name: str, *arguments: object) -> None:
+    """Calls a function that returns a status.
+
+    Raises:
+        ValueError, InvalidStreamError, MemoryError, CudaError, UnavailableError: in the library's words
+    """
+    status = getattr(_library, f"codecllm_{name}")(*arguments)
+    if status != _OK:
+        raise _ERRORS[status](_library.codecllm_error_message().decode())
+
+
+def number(name: str, *arguments: object) -> int:
+    """Calls a function that returns a status and gives a number as its last argument."""
+    value = c_uint64()
+    call(name, *arguments, ctypes.byref(value))
+    return value.value
+
+
+def shape_array(shape: tuple[int, ...]) -> ctypes.Array[c_uint64]:
+    """A shape as the interface takes it."""
+    return (c_uint64 * len(shape))(*shape)
+
+
+def options(profile: str) -> EncodeOptions:
+    """The options of a profile.
+
+    Raises:
+        ValueError: there is no such profile
+    """
+    if profile not in PROFILES:
+        raise ValueError(f"profile {profile!r} is none of {', '.join(PROFILES)}")
+    return EncodeOptions(profile=PROFILES.index(profile))
+
+
+def has_cuda() -> bool:
+    """Whether the library was built with the GPU decoder, be there a GPU or not."""
+    # Without a GPU's handle this is an error in either case; only a build without CUDA says that it is unavailable.
+    return _library.codecllm_gpu_plan_size(None, None, 0, None) != _UNAVAILABLE

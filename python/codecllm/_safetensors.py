@@ -1,0 +1,222 @@
+"""The header of a safetensors file: JSON that gives every tensor its dtype, its shape and its place in the data.
+
+It is read strictly and with the order of its keys; what cannot be understood completely is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, NoReturn
+
+import numpy as np
+
+from ._dtypes import DTYPES, bytes_in
+from ._errors import FileError, quoted
+
+LENGTH_BYTES = 8
+"""Bytes before the header: its length."""
+MAX_HEADER_BYTES = 100_000_000
+"""Readers refuse longer headers."""
+
+_METADATA_KEY = "__metadata__"
+_NUMBER = re.compile(r"(0|[1-9][0-9]{0,15})\Z")
+
+
+class TensorEntry(NamedTuple):
+    """What a header says of a tensor."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    """Its bytes in the data: from here"""
+    end: int
+    """to before this."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self.end - self.start
+
+
+class Header(NamedTuple):
+    metadata: dict[str, str] | None
+    """The entries of `__metadata__`; None where there is none."""
+    tensors: list[TensorEntry]
+    """In the order of their keys."""
+
+
+class InputFile:
+    """A file that is read at any position, by any number of threads."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = os.fspath(path)
+        # Before open: opening a pipe would wait for a writer.
+        if not stat.S_ISREG(os.stat(self.path).st_mode):
+            raise FileError(self.path, "is not a regular file")
+        self.fd = os.open(self.path, os.O_RDONLY)
+        self.size = os.fstat(self.fd).st_size
+
+    def read_into(self, output: np.ndarray, position: int) -> None:
+        """Fills `output` (uint8) with the bytes from `position` on.
+
+        Raises:
+            FileError: the file ends before
+        """
+        done = 0
+        while done < output.size:
+            count = os.preadv(self.fd, [memoryview(output)[done:]], position + done)
+            if count == 0:
+                raise FileError(
+                    self.path, f"ends at byte {position + done}, where byte {position + output.size} was expected"
+                )
+            done += count
+
+    def read(self, position: int, size: int) -> np.ndarray:
+        """The bytes (uint8) from `position` on. @raises FileError where the file ends before"""
+        output = np.empty(size, np.uint8)
+        self.read_into(output, position)
+        return output
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def read_header(file: InputFile) -> tuple[Header, int]:
+    """The header of a file, and where its data begin.
+
+    Raises:
+        FileError: not a safetensors file; the message says why, and names the tensor and the field
+    """
+    refuse = _refusal(file.path)
+    if file.size < LENGTH_BYTES:
+        refuse(f"it has {file.size} bytes")
+    size = int.from_bytes(file.read(0, LENGTH_BYTES).tobytes(), "little")
+    if size > MAX_HEADER_BYTES:
+        refuse(f"a header of {size} bytes, more than {MAX_HEADER_BYTES}")
+    data_start = LENGTH_BYTES + size
+    if data_start > file.size:
+        refuse(f"a header of {size} bytes in a file of {file.size}")
+    try:
+        text = file.read(LENGTH_BYTES, size).tobytes().decode()
+    except UnicodeDecodeError:
+        refuse("its header is not UTF-8")
+    return _parse_header(text, refuse, file.size - data_start), data_start
+
+
+def _refusal(path: str) -> Callable[[str], NoReturn]:
+    def refuse(problem: str) -> NoReturn:
+        raise FileError(path, f"not a safetensors file: {problem}")
+
+    return refuse
+
+
+class _Object(list):
+    """The pairs of a JSON object, in order; a plain list is a JSON array."""
+
+
+def _parse_header(text: str, refuse: Callable[[str], NoReturn], data_bytes: int) -> Header:
+    if not text.startswith("{"):
+        refuse("its header does not begin with {")
+
+    def number(digits: str) -> int:
+        if not _NUMBER.match(digits) or int(digits) >= 2**53:
+            refuse(f"{digits[:40]} in its header is not a whole number below 2^53")
+        return int(digits)
+
+    try:
+        parsed = json.loads(
+            text, object_pairs_hook=_Object, parse_int=number, parse_float=number, parse_constant=number
+        )
+        # Half of a surrogate pair is no character: UTF-8 cannot hold it.
+        json.dumps(parsed, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        refuse("its header is not valid Unicode")
+    except (json.JSONDecodeError, RecursionError) as error:
+        at = error.pos if isinstance(error, json.JSONDecodeError) else 0
+        refuse(f"its header is not valid JSON at character {at}")
+    metadata: dict[str, str] | None = None
+    tensors = []
+    for name, fields in _unique(parsed, "", refuse).items():
+        if not isinstance(fields, _Object):
+            refuse(f"{quoted(name)} is not an object")
+        values = _unique(fields, f"{quoted(name)}, ", refuse)
+        if name == _METADATA_KEY:
+            for key, value in values.items():
+                if not isinstance(value, str):
+                    refuse(f"{quoted(name)}, {quoted(key)} is not a string")
+            metadata = values
+        else:
+            tensors.append(_tensor_entry(name, values, refuse))
+    _check_places(tensors, data_bytes, refuse)
+    return Header(metadata, tensors)
+
+
+def _unique(pairs: _Object, where: str, refuse: Callable[[str], NoReturn]) -> dict:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        refuse(f"{where}{quoted(next(name for name in values if names.count(name) > 1))} occurs twice")
+    return values
+
+
+def _tensor_entry(name: str, fields: dict, refuse: Callable[[str], NoReturn]) -> TensorEntry:
+    expected = ("dtype", "shape", "data_offsets")
+    for key in expected:
+        if key not in fields:
+            refuse(f"{quoted(name)} has no {quoted(key)}")
+    for key in fields:
+        if key not in expected:
+            refuse(f"{quoted(name)}, {quoted(key)} is not a field that a tensor has")
+    dtype, shape, offsets = (fields[key] for key in expected)
+    if not isinstance(dtype, str):
+        refuse(f'{quoted(name)}, "dtype" is not a string')
+    for key, values in (("shape", shape), ("data_offsets", offsets)):
+        # JSON's true and false are numbers to Python.
+        if type(values) is not list or any(type(value) is not int for value in values):
+            refuse(f"{quoted(name)}, {quoted(key)} is not an array of numbers")
+    if len(offsets) != 2:
+        refuse(f'{quoted(name)}, "data_offsets" is not a pair of numbers')
+    entry = TensorEntry(name, dtype, tuple(shape), *offsets)
+    if entry.end < entry.start:
+        refuse(f'{quoted(name)}, "data_offsets": {entry.end} is less than {entry.start}')
+    size = bytes_in(dtype, entry.shape) if dtype in DTYPES else entry.size
+    if size != entry.size:
+        refuse(f'{quoted(name)}, "data_offsets": {entry.size} bytes do not hold {dtype} of shape {list(shape)}')
+    return entry
+
+
+def by_place(tensors: Iterable[TensorEntry]) -> list[TensorEntry]:
+    """Tensors in the order of their data; those without bytes stand before the one that begins where they do."""
+    return sorted(tensors, key=lambda tensor: (tensor.start, tensor.end))
+
+
+def _check_places(tensors: list[TensorEntry], data_bytes: int, refuse: Callable[[str], NoReturn]) -> None:
+    at = 0
+    for tensor in by_place(tensors):
+        where = f'{quoted(tensor.name)}, "data_offsets"'
+        if tensor.start < at:
+            refuse(f"{where}: begins at {tensor.start}, where another tensor ends at {at}")
+        if tensor.start > at:
+            refuse(f"{where}: begins at {tensor.start}, and nothing fills the data from {at} on")
+        if tensor.end > data_bytes:
+            refuse(f"{where}: ends at {tensor.end}, and the data have {data_bytes} bytes")
+        at = tensor.end
+    if at < data_bytes:
+        refuse(f"{data_bytes - at} bytes follow the last tensor")
+
+
+def format_header(metadata: dict[str, str] | None, tensors: Iterable[TensorEntry]) -> bytes:
+    """A header as the writer of safetensors makes it, without the spaces that fill it up."""
+    entries: dict[str, object] = {} if metadata is None else {_METADATA_KEY: metadata}
+    for tensor in tensors:
+        entries[tensor.name] = {
+            "dtype": tensor.dtype,
+            "shape": tensor.shape,
+            "data_offsets": (tensor.start, tensor.end),
+        }
+    return json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()
