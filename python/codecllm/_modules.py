@@ -1,0 +1,238 @@
+"""Models whose weights stay compressed in memory: each is decoded right before it is used.
+
+Decoded weights lie in one buffer that all of them share, at its two ends in turn. While a layer computes with the one at
+one end, a CUDA stream of the buffer's own decodes the next layer's to the other. Which one is next is what was next the
+last time.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from . import _library
+from ._codec import Profile, encode_bytes
+from ._dtypes import bytes_of
+from ._gpu import GPUDecoder
+
+_ALIGNMENT = 256
+"""Decoded weights begin at a multiple of this."""
+
+
+def compress_module(model: nn.Module, profile: Profile = "fast") -> nn.Module:
+    """Replaces the weights of linear and embedding layers by compressed ones, and so saves memory.
+
+    They are decoded right before use, on their GPU (or on the host, if the model is there) into a buffer that all layers
+    share and that is as large as the two largest weights. What the model computes is the same, bit for bit. It is for
+    inference afterwards: no parameter of it requires a gradient, and it has to stay on its device.
+
+    A layer's `weight` is what it was while its `forward` runs; elsewhere it gives a copy that is decoded for the caller.
+    Weights that do not become smaller stay as they are, and weights that several layers share are kept once.
+
+    Args:
+        model: changed in place
+        profile: "fast" is for GPUs; "small" takes a little less memory
+
+    Returns:
+        the model
+
+    Raises:
+        UnavailableError: the model is on a GPU, and this build of codecllm has no CUDA
+        ValueError: no such profile
+    """
+    options = _library.options(profile)
+    model.requires_grad_(False)
+    # A dict for the order of the modules, in which they are mostly used, too.
+    layers: dict[nn.Parameter, list[nn.Module]] = {}
+    for module in model.modules():
+        if _has_weight(module):
+            layers.setdefault(module.weight, []).append(module)
+
+    compressed: dict[torch.device, list[tuple[_Weight, list[nn.Module]]]] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for stream in pool.map(lambda weight: encode_bytes(*bytes_of(weight), options), list(layers)):
+            # Nothing holds a parameter longer than it takes to compress it.
+            parameter = next(iter(layers))
+            modules = layers.pop(parameter)
+            if stream.size < parameter.nbytes:
+                compressed.setdefault(parameter.device, []).append((_Weight(parameter, stream), modules))
+                for module in modules:
+                    del module.weight
+        parameter = None
+    for weights in compressed.values():
+        buffer = _Buffer([weight for weight, _ in weights])
+        for weight, modules in weights:
+            for module in modules:
+                module.__class__ = _compressed_class(type(module))
+                module.compressed = _ModuleWeight(weight, buffer)
+    return model
+
+
+def _has_weight(module: nn.Module) -> bool:
+    # An embedding with max_norm changes its weight as it is used.
+    return (
+        isinstance(module, nn.Linear) or (isinstance(module, nn.Embedding) and module.max_norm is None)
+    ) and isinstance(module.__dict__["_parameters"].get("weight"), nn.Parameter)
+
+
+class _Weight:
+    """A compressed weight, in the memory of the device on which it is used."""
+
+    following: _Weight | None = None
+    """The one that was used after it, the last time."""
+
+    def __init__(self, weight: nn.Parameter, stream: np.ndarray) -> None:
+        self.device = weight.device
+        self.size = weight.nbytes
+        self._dtype = weight.dtype
+        self._shape = weight.shape
+        if self.device.type == "cuda":
+            memory = torch.empty(GPUDecoder.memory_bytes([stream]), dtype=torch.uint8, device=self.device)
+            torch.cuda.synchronize(self.device)
+            self._decoder = GPUDecoder([stream], self.device.index, memory)
+            front = self._decoder.streams[0].front_bytes
+            self._data = torch.from_numpy(stream[front:]).to(self.device)
+        else:
+            self._data = torch.from_numpy(stream.copy())
+
+    def decode(self, output: torch.Tensor) -> torch.Tensor:
+        """Decodes it into `output` (uint8 of its size), on the current CUDA stream if it is on a GPU. @returns the weight"""
+        if self.device.type == "cuda":
+            # Nothing has touched these bytes since they were encoded here.
+            self._decoder.decode([self._data], [output], verify=False)
+        else:
+            _library.call("decode", self._data.data_ptr(), self._data.numel(), output.data_ptr(), output.numel())
+        return output.view(self._dtype).view(self._shape)
+
+
+class _End:
+    """An end of the buffer."""
+
+    def __init__(self, is_cuda: bool) -> None:
+        self.weight: _Weight | None = None
+        self.tensor: torch.Tensor | None = None
+        self.users = 0
+        """How many layers compute with it now: more than one if they are inside each other."""
+        self.decoded = torch.cuda.Event() if is_cuda else None
+        self.used = torch.cuda.Event() if is_cuda else None
+
+
+class _Buffer:
+    """The memory of a device that decoded weights share."""
+
+    def __init__(self, weights: list[_Weight]) -> None:
+        device = weights[0].device
+        # Any two of them, one at each end.
+        size = sum(sorted(_aligned(weight.size) for weight in weights)[-2:])
+        self._memory = torch.empty(size, dtype=torch.uint8, device=device)
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(device))
+        self._ends = [_End(self._stream is not None) for _ in range(2)]
+        self._last: _Weight | None = None
+        for weight, following in pairwise(weights):
+            weight.following = following
+
+    @contextmanager
+    def holding(self, weight: _Weight) -> Iterator[torch.Tensor]:
+        """Gives the decoded weight, which is there until the context ends."""
+        if self._last is not None and self._last is not weight:
+            self._last.following = weight
+        self._last = weight
+        end = self._end_of(weight)
+        if end is None:
+            # Layers inside layers: both ends are in use.
+            yield weight.decode(torch.empty(weight.size, dtype=torch.uint8, device=weight.device))
+            return
+        if self._stream is not None:
+            torch.cuda.current_stream(weight.device).wait_event(end.decoded)
+        end.users += 1
+        try:
+            if self._stream is not None and weight.following is not None:
+                # Decodes it to the other end, if that is free.
+                self._end_of(weight.following)
+            yield end.tensor
+        finally:
+            end.users -= 1
+            if self._stream is not None:
+                end.used.record(torch.cuda.current_stream(weight.device))
+
+    def _end_of(self, weight: _Weight) -> _End | None:
+        """The end that holds a weight, or will when its `decoded` has come; None if both hold others that are in use."""
+        for end in self._ends:
+            if end.weight is weight:
+                return end
+        free = [number for number, end in enumerate(self._ends) if end.users == 0]
+        if not free:
+            return None
+        number = free[0]
+        end = self._ends[number]
+        start = 0 if number == 0 else self._memory.numel() - _aligned(weight.size)
+        output = self._memory[start : start + weight.size]
+        end.weight = weight
+        if self._stream is None:
+            end.tensor = weight.decode(output)
+        else:
+            with torch.cuda.stream(self._stream):
+                self._stream.wait_event(end.used)
+                end.tensor = weight.decode(output)
+                end.decoded.record(self._stream)
+        return end
+
+
+def _aligned(size: int) -> int:
+    return -(-size // _ALIGNMENT) * _ALIGNMENT
+
+
+class _ModuleWeight:
+    """The weight of a layer."""
+
+    def __init__(self, weight: _Weight, buffer: _Buffer) -> None:
+        self._weight = weight
+        self._buffer = buffer
+        self._held: torch.Tensor | None = None
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Has it decoded in the shared buffer."""
+        with self._buffer.holding(self._weight) as tensor:
+            self._held = tensor
+            try:
+                yield
+            finally:
+                self._held = None
+
+    def tensor(self) -> torch.Tensor:
+        if self._held is not None:
+            return self._held
+        return self._weight.decode(torch.empty(self._weight.size, dtype=torch.uint8, device=self._weight.device))
+
+
+@cache
+def _compressed_class(base: type[nn.Module]) -> type[nn.Module]:
+    """A layer's class, with a weight that is compressed."""
+
+    class Compressed(base):  # type: ignore[valid-type, misc]
+        compressed: _ModuleWeight
+
+        @property
+        def weight(self) -> torch.Tensor:
+            return self.compressed.tensor()
+
+        def forward(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+            if torch.is_grad_enabled() and any(isinstance(value, torch.Tensor) and value.requires_grad for value in args):
+                raise RuntimeError("compressed layers have no gradients: use torch.no_grad()")
+            with self.compressed.held():
+                return super().forward(*args, **kwargs)
+
+    Compressed.__name__ = Compressed.__qualname__ = f"Compressed{base.__name__}"
+    return Compressed

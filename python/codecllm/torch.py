@@ -19,9 +19,9 @@ from ._codec import Profile
 from ._container import Checkpoint, Source, StoredTensor, write_checkpoint
 from ._cuda_loading import load_cuda
 from ._dtypes import bytes_of, describe_tensor
-#MOD
+from ._modules import compress_module
 
-__all__ = ["load_file", "safe_open", "save_file"]
+__all__ = ["compress_module", "load_file", "safe_open", "save_file"]
 
 Device = str | int | torch.device
 Index = int | slice | EllipsisType | None
