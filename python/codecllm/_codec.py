@@ -72,7 +72,7 @@ def decode(stream: Buffer, framework: Framework = "np") -> Array:
     if framework not in ("np", "pt"):
         raise ValueError(f"framework {framework!r} is neither 'np' nor 'pt'")
     data = np.frombuffer(stream, np.uint8)
-    info = Stream(data[: front_size(data)]).info
+    info = Stream(data[: lengths(data)[0]]).info
     output = np.empty(info.tensor_bytes, np.uint8)
     _library.call("decode", data.ctypes.data, data.size, output.ctypes.data, output.size)
     if framework == "np":
@@ -105,18 +105,6 @@ def lengths(stream: np.ndarray) -> tuple[int, int]:
     front, data = ctypes.c_uint64(), ctypes.c_uint64()
     _library.call("stream_lengths", stream.ctypes.data, stream.size, ctypes.byref(front), ctypes.byref(data))
     return front.value, data.value
-
-
-def front_size(stream: np.ndarray) -> int:
-    """Bytes of the front of a stream (uint8), all of which is there.
-
-    Raises:
-        InvalidStreamError: not a stream, or one that ends within its front
-    """
-    front, _ = lengths(stream)
-    if front > stream.size:
-        raise InvalidStreamError(f"a stream of {stream.size} bytes, and its front takes {front}")
-    return front
 
 
 class Stream:

@@ -79,7 +79,8 @@ def bytes_of(array: Array) -> tuple[np.ndarray, str, tuple[int, ...]]:
     """
     if is_torch(array):
         return _bytes_of_tensor(array)
-    if not isinstance(array, np.ndarray):
+    # Indexing an array may give a scalar of NumPy: an array without dimensions.
+    if not isinstance(array, np.ndarray | np.generic):
         raise TypeError(f"expected a NumPy array or a PyTorch tensor, not {type(array).__name__}")
     name = name_of(array.dtype)
     shape = array.shape
@@ -120,8 +121,8 @@ def name_of(dtype: Any) -> str:  # noqa: ANN401
     """
     if isinstance(dtype, str) and dtype in DTYPES:
         return dtype
-    if isinstance(dtype, np.dtype):
-        found = _BY_NUMPY_NAME.get(dtype.name)
+    if isinstance(dtype, np.dtype | type):
+        found = _BY_NUMPY_NAME.get(np.dtype(dtype).name)
     else:
         found = _BY_TORCH_NAME.get(str(dtype).removeprefix("torch."))
     if found is None:

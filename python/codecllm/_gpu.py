@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _library
-from ._codec import Stream, StreamInfo, front_size
+from ._codec import Stream, StreamInfo, lengths
 from ._dtypes import torch_dtype
 from ._errors import InvalidStreamError
 
@@ -201,7 +201,7 @@ def _read_fronts(
     for index, front in enumerate(fronts):
         try:
             stream = np.frombuffer(front, np.uint8)
-            views.append(stream[: front_size(stream)])
+            views.append(stream[: lengths(stream)[0]])
             infos.append(Stream(views[-1]).info)
         except InvalidStreamError as error:
             problem = InvalidStreamError(f"stream {index}: {error}")

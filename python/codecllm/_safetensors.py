@@ -136,9 +136,10 @@ def _parse_header(text: str, refuse: Callable[[str], NoReturn], data_bytes: int)
         json.dumps(parsed, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         refuse("its header is not valid Unicode")
-    except (json.JSONDecodeError, RecursionError) as error:
-        at = error.pos if isinstance(error, json.JSONDecodeError) else 0
-        refuse(f"its header is not valid JSON at character {at}")
+    except RecursionError:
+        refuse("its header is nested too deeply")
+    except json.JSONDecodeError as error:
+        refuse(f"its header is not valid JSON at character {error.pos}")
     metadata: dict[str, str] | None = None
     tensors = []
     for name, fields in _unique(parsed, "", refuse).items():

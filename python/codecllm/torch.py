@@ -73,7 +73,8 @@ def save_file(
     Raises:
         ValueError: tensors that cannot be saved; the message names them
         RuntimeError: tensors that share memory
-        TypeError: a dtype that safetensors lacks
+        TypeError: a dtype that safetensors lacks, or metadata that are not text
+        FileError: metadata with keys of CodecLLM's own, or more of them than a header can hold
         OSError: the file cannot be written
     """
     options = _library.options(profile)
@@ -86,6 +87,10 @@ def save_file(
             raise ValueError(f"{name!r}: a tensor of layout {tensor.layout}; to_dense() makes it one that can be saved")
         if not tensor.is_contiguous():
             raise ValueError(f"{name!r}: not contiguous; contiguous() makes it a tensor that can be saved")
+    for key, value in (metadata or {}).items():
+        for text in (key, value):
+            if not isinstance(text, str):
+                raise TypeError(f"metadata: expected text, not {type(text).__name__} for {key!r}")
     _check_apart(tensors)
     write_checkpoint(path, [_source(name, tensor) for name, tensor in tensors.items()], metadata, options)
 

@@ -1,0 +1,94 @@
+"""What tests share: where the repository is, its CLI, and weights to try things on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+import codecllm
+
+if TYPE_CHECKING:
+    import torch
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CLI = REPOSITORY / "dist" / "src" / "cli.js"
+
+
+@pytest.fixture
+def cli() -> Callable[..., None]:
+    """Runs the command line of the TypeScript product, which has to succeed."""
+    if shutil.which("node") is None or not CLI.exists():
+        pytest.skip("the command line is not there: it needs Node and `npm ci`")
+
+    def run(*arguments: str | os.PathLike[str]) -> None:
+        subprocess.run(["node", CLI, *map(os.fspath, arguments), "--quiet"], check=True)
+
+    return run
+
+
+@pytest.fixture
+def gpu() -> None:
+    """For tests that need a GPU."""
+    torch = pytest.importorskip("torch", reason="no PyTorch")
+    cuda, gpus = codecllm.features()
+    if not cuda:
+        pytest.skip("this build has no CUDA")
+    if not gpus or not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+
+
+def weights(*shape: int, seed: int = 1) -> np.ndarray:
+    """Float32, as weights are distributed: the scale differs by row and by column."""
+    rng = np.random.default_rng(seed)
+    values = 0.02 * rng.standard_normal(shape)
+    for axis in range(len(shape)):
+        scale = np.exp(0.3 * rng.standard_normal(shape[axis]))
+        values *= np.expand_dims(scale, [other for other in range(len(shape)) if other != axis])
+    return values.astype(np.float32)
+
+
+def some_tensors() -> dict[str, torch.Tensor]:
+    """Of many dtypes and shapes: large and small ones, some that become streams and some that are kept."""
+    import torch
+
+    torch.manual_seed(1)
+    matrix = torch.from_numpy(weights(300, 257))
+    return {
+        "model.weight": matrix.bfloat16(),
+        "model.weight.large": torch.from_numpy(weights(2100, 1300)).bfloat16(),
+        'with "quotes", \\ and é\x7f\n': matrix.clone(),
+        "half": matrix.half(),
+        "fp8": (100 * matrix).to(torch.float8_e4m3fn),
+        "fp8.other": (100 * matrix).to(torch.float8_e5m2),
+        "fp8.kept": (100 * matrix).to(torch.float8_e4m3fnuz),
+        "fp4": torch.randint(0, 2, (40, 64), dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+        "fp4.kept": torch.randint(0, 256, (64,), dtype=torch.uint8).view(torch.float4_e2m1fn_x2),
+        "mask": torch.rand(40, 40) > 0.9,
+        "mask.kept": torch.rand(64) > 0.5,
+        "ids": torch.arange(5000),
+        "noise": torch.randint(0, 256, (5000,), dtype=torch.uint8),
+        "complex": torch.zeros(300, dtype=torch.complex64),
+        "scalar": torch.tensor(3.5),
+        "nothing": torch.zeros(3, 0, dtype=torch.bfloat16),
+        "nothing.kept": torch.zeros(0, dtype=torch.float8_e4m3fnuz),
+        "wide": torch.from_numpy(weights(7, 5000)).double(),
+    }
+
+
+def assert_same(tensors: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Names, dtypes, shapes and bits, wherever the tensors are."""
+    import torch
+
+    assert tensors.keys() == expected.keys()
+    for name, tensor in tensors.items():
+        assert tensor.dtype == expected[name].dtype, name
+        assert tensor.shape == expected[name].shape, name
+        raw = [each.cpu().reshape(-1).contiguous() for each in (tensor, expected[name])]
+        assert tensor.numel() == 0 or torch.equal(*(each.view(torch.uint8) for each in raw)), name

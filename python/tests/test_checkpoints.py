@@ -1,0 +1,308 @@
+"""load_file, save_file and safe_open, against the package safetensors and the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY, assert_same, some_tensors, weights
+
+torch = pytest.importorskip("torch", reason="no PyTorch")
+safetensors = pytest.importorskip("safetensors", reason="no safetensors")
+
+from safetensors.torch import load_file as original_load_file  # noqa: E402
+from safetensors.torch import save_file as original_save_file  # noqa: E402
+
+from codecllm import FileError, UnavailableError, features  # noqa: E402
+from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
+
+DEMO = REPOSITORY / "demo" / "model.safetensors"
+
+
+@pytest.mark.parametrize("metadata", [None, {}, {"format": "pt"}])
+def test_save_file_is_what_the_command_line_makes(
+    tmp_path: Path, cli: Callable[..., None], metadata: dict[str, str] | None
+) -> None:
+    original, by_cli, by_python = (tmp_path / name for name in ("original.safetensors", "cli", "python"))
+    original_save_file(some_tensors(), original, metadata)
+    save_file(some_tensors(), by_python, metadata)
+    cli("compress", original, by_cli)
+    assert by_python.read_bytes() == by_cli.read_bytes()
+    cli("decompress", by_python, tmp_path / "restored")
+    assert (tmp_path / "restored").read_bytes() == original.read_bytes()
+
+
+@pytest.mark.parametrize("profile", ["small", "fast"])
+def test_the_demo_is_what_the_command_line_makes(tmp_path: Path, cli: Callable[..., None], profile: str) -> None:
+    original, by_cli, by_python = (tmp_path / name for name in ("original.safetensors", "cli", "python"))
+    original_save_file(original_load_file(DEMO), original)
+    save_file(original_load_file(DEMO), by_python, profile=profile)
+    cli("compress", original, by_cli, "--profile", profile)
+    assert by_python.read_bytes() == by_cli.read_bytes()
+
+
+def test_load_file(tmp_path: Path) -> None:
+    tensors = some_tensors()
+    for save in (save_file, original_save_file):
+        save(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+        loaded = load_file(tmp_path / "model.safetensors")
+        assert_same(loaded, tensors)
+        # Memory of its own, as original_load_file gives it.
+        assert len({tensor.untyped_storage().data_ptr() for tensor in loaded.values() if tensor.numel()}) == len(
+            [tensor for tensor in loaded.values() if tensor.numel()]
+        )
+
+
+def test_safetensors_reads_what_is_kept(tmp_path: Path) -> None:
+    tensors = {"bias": torch.ones(3), "weight": torch.zeros(100, 100)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    read = original_load_file(tmp_path / "model.safetensors")
+    assert torch.equal(read["bias"], tensors["bias"])
+    assert read["weight"].dtype == torch.uint8
+
+
+def test_an_existing_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"old")
+    with pytest.raises(FileError, match="codecllm.version"):
+        save_file({"a": torch.zeros(100)}, path, {"codecllm.version": "1"})
+    with pytest.raises(TypeError, match="metadata: expected text, not int for 'step'"):
+        save_file({"a": torch.zeros(100)}, path, {"step": 3})
+    with pytest.raises(ValueError, match="not contiguous"):
+        save_file({"a": torch.zeros(100, 100).T}, path)
+    assert path.read_bytes() == b"old"
+    save_file({"a": torch.zeros(100)}, path)
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+    assert_same(load_file(path), {"a": torch.zeros(100)})
+
+
+def test_safe_open(tmp_path: Path) -> None:
+    tensors = some_tensors()
+    original_save_file(tensors, tmp_path / "original", {"format": "pt"})
+    save_file(tensors, tmp_path / "compressed", {"format": "pt"})
+    with (
+        safetensors.safe_open(tmp_path / "original", framework="pt", device="cpu") as original,
+        safe_open(tmp_path / "compressed", framework="pt", device="cpu") as compressed,
+        safe_open(tmp_path / "original", framework="pt") as plain,
+    ):
+        for opened in (compressed, plain):
+            assert sorted(opened.keys()) == sorted(original.keys())
+            assert sorted(opened.offset_keys()) == sorted(original.offset_keys())
+            assert opened.metadata() == original.metadata() == {"format": "pt"}
+            for name in ("model.weight", "half", "ids", "noise", "scalar"):
+                assert torch.equal(opened.get_tensor(name), original.get_tensor(name))
+                assert opened.get_slice(name).get_shape() == original.get_slice(name).get_shape()
+                assert opened.get_slice(name).get_dtype() == original.get_slice(name).get_dtype()
+            for index in (3, slice(2, 9), (slice(5), slice(7, None)), (..., 4), (slice(None), 3), ...):
+                part = opened.get_slice("model.weight")[index]
+                assert torch.equal(part, original.get_slice("model.weight")[index])
+                assert part.is_contiguous()
+                assert part.untyped_storage().nbytes() == part.nbytes
+        assert plain.offset_keys() == original.offset_keys()
+
+
+def test_metadata_that_is_not_there(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(100)}, tmp_path / "a")
+    with safe_open(tmp_path / "a") as opened:
+        assert opened.metadata() is None
+
+
+def sharded(directory: Path) -> dict[str, torch.Tensor]:
+    tensors = {f"layer.{number}": torch.from_numpy(weights(200, 150, seed=number)).bfloat16() for number in range(6)}
+    weight_map = {}
+    directory.mkdir()
+    for shard in range(3):
+        name = f"model-{shard + 1:05}-of-00003.safetensors"
+        part = {key: tensors[key] for key in list(tensors)[2 * shard : 2 * shard + 2]}
+        original_save_file(part, directory / name, {"format": "pt"})
+        weight_map |= dict.fromkeys(part, name)
+    index = {"metadata": {"total_size": 1}, "weight_map": weight_map}
+    (directory / "model.safetensors.index.json").write_text(json.dumps(index))
+    return tensors
+
+
+def test_directories(tmp_path: Path, cli: Callable[..., None]) -> None:
+    tensors = sharded(tmp_path / "model")
+    cli("compress", tmp_path / "model")
+    for directory in (tmp_path / "model", tmp_path / "model.codecllm"):
+        assert_same(load_file(directory), tensors)
+        with safe_open(directory) as opened:
+            assert opened.metadata() == {"format": "pt"}
+            assert torch.equal(opened.get_tensor("layer.4"), tensors["layer.4"])
+    (tmp_path / "single").mkdir()
+    save_file(tensors, tmp_path / "single" / "model.safetensors")
+    assert_same(load_file(tmp_path / "single"), tensors)
+
+
+def test_directories_that_are_wrong(tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    sharded(directory)
+    index = directory / "model.safetensors.index.json"
+    good = json.loads(index.read_text())["weight_map"]
+    for weight_map, problem in (
+        ({**good, "layer.9": "model-00001-of-00003.safetensors"}, '"layer.9" is not in model-00001-of-00003.safetensors'),
+        ({**good, "layer.0": "../other.safetensors"}, '"weight_map", "layer.0" is not the name of a file'),
+        ({**good, "layer.0": 3}, '"weight_map", "layer.0" is not the name of a file'),
+        ([], '"weight_map" is not an object'),
+    ):
+        index.write_text(json.dumps({"weight_map": weight_map}))
+        with pytest.raises(FileError) as raised:
+            load_file(directory)
+        assert str(raised.value) == f"{index}: {problem}"
+    index.write_text("[")
+    with pytest.raises(FileError, match='is not JSON with a "weight_map"'):
+        load_file(directory)
+    index.write_text(json.dumps({"weight_map": {"a": "missing.safetensors"}}))
+    with pytest.raises(FileNotFoundError, match="missing.safetensors"):
+        load_file(directory)
+    index.unlink()
+    with pytest.raises(FileNotFoundError, match="model.safetensors"):
+        load_file(directory)
+
+
+# ------------------------------------------------------------------------------------------------- files that are wrong
+
+
+def test_every_truncation_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    save_file({"a": torch.from_numpy(weights(60, 70)), "b": torch.ones(3)}, tmp_path / "whole")
+    whole = (tmp_path / "whole").read_bytes()
+    path = tmp_path / "model.safetensors"
+    for size in [*range(0, 700, 7), *range(700, len(whole), 97), len(whole) - 1]:
+        path.write_bytes(whole[:size])
+        with pytest.raises(FileError) as raised:
+            load_file(path)
+        assert str(raised.value).startswith(f"{path}: not a safetensors file: ")
+
+
+def test_damage_is_an_error_that_names_file_and_tensor(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"a": torch.from_numpy(weights(60, 70)), "b": torch.from_numpy(weights(90, 70))}, path)
+    whole = path.read_bytes()
+    begin = whole.index(b"CLLM")
+    # The fixed part, the shape, the tables, and the data of the last tile.
+    for at in (begin, begin + 9, begin + 64, begin + 90, len(whole) - 40):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(FileError) as raised:
+            load_file(path)
+        assert str(raised.value).startswith(f'{path}: "{"a" if at < len(whole) - 40 else "b"}": ')
+
+
+def header_file(path: Path, header: str | bytes, data: bytes = b"") -> Path:
+    raw = header.encode() if isinstance(header, str) else header
+    path.write_bytes(len(raw).to_bytes(8, "little") + raw + data)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        ("[]", "its header does not begin with {"),
+        ("{", "its header is not valid JSON at character 1"),
+        ('{"a":' + "[" * 100_000, "its header is nested too deeply"),
+        (b"{\xff}", "its header is not UTF-8"),
+        (r'{"\ud800":{}}', "its header is not valid Unicode"),
+        ('{"a":3}', '"a" is not an object'),
+        ('{"a":{}}', '"a" has no "dtype"'),
+        ('{"a":{"dtype":3,"shape":[],"data_offsets":[0,4]}}', '"a", "dtype" is not a string'),
+        ('{"a":{"dtype":"F32","shape":3,"data_offsets":[0,4]}}', '"a", "shape" is not an array of numbers'),
+        ('{"a":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}}', '"a", "shape" is not an array of numbers'),
+        ('{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}', "1.0 in its header is not a whole number below 2^53"),
+        ('{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}', "-1 in its header is not a whole number below 2^53"),
+        ('{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}', "NaN in its header is not a whole number below 2^53"),
+        ('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}}', '"a", "data_offsets" is not a pair of numbers'),
+        ('{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}', '"a", "data_offsets": 0 is less than 4'),
+        ('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}', '"a", "data_offsets": 4 bytes do not hold F32 of shape [2]'),
+        ('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4],"x":1}}', '"a", "x" is not a field that a tensor has'),
+        ('{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}', '"a", "data_offsets": ends at 8, and the data have 4 bytes'),
+        ('{"a":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}}', '"a", "data_offsets": begins at 2, and nothing fills the data from 0 on'),
+        ('{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}', "2 bytes follow the last tensor"),
+        ('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{}}', '"a" occurs twice'),
+        ('{"a":{"dtype":"F32","dtype":"F32"}}', '"a", "dtype" occurs twice'),
+        ('{"__metadata__":{"x":1}}', '"__metadata__", "x" is not a string'),
+    ],
+)  # fmt: skip
+def test_headers_that_are_wrong(tmp_path: Path, header: str | bytes, problem: str) -> None:
+    path = header_file(tmp_path / "a", header, b"\0" * 4)
+    with pytest.raises(FileError) as raised:
+        load_file(path)
+    assert str(raised.value) == f"{path}: not a safetensors file: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("entries", "problem"),
+    [
+        ({}, '"codecllm.version" is missing in its "__metadata__"'),
+        ({"version": "2"}, 'its version is "2"; this program reads 1'),
+        ({"version": "1"}, '"codecllm.streams" is missing in its "__metadata__"'),
+        ({"version": "1", "streams": "-1"}, '"codecllm.streams" in its "__metadata__" is damaged'),
+        ({"version": "1", "streams": "2"}, '"codecllm.streams" in its "__metadata__" is more than it has tensors'),
+        ({"version": "1", "streams": "1"}, '"a" should hold a stream, and is not a vector of U8'),
+    ],
+)
+def test_metadata_that_are_wrong(tmp_path: Path, entries: dict[str, str], problem: str) -> None:
+    header = {
+        "__metadata__": {"codecllm.x": "", **{f"codecllm.{key}": value for key, value in entries.items()}},
+        "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+    }
+    path = header_file(tmp_path / "a", json.dumps(header), b"\0" * 4)
+    with pytest.raises(FileError) as raised:
+        load_file(path)
+    assert str(raised.value) == f"{path}: {problem}"
+
+
+def test_a_dtype_that_pytorch_lacks(tmp_path: Path) -> None:
+    header = {"a": {"dtype": "F6_E2M3", "shape": [4], "data_offsets": [0, 3]}}
+    path = header_file(tmp_path / "a", json.dumps(header), b"\0" * 3)
+    with pytest.raises(FileError, match=r'a: "a": PyTorch .* has no dtype for F6_E2M3'):
+        load_file(path)
+
+
+def test_paths_that_are_wrong(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_file(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(FileError, match="pipe: is not a regular file"):
+        load_file(tmp_path / "pipe")
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        save_file({}, tmp_path / "nowhere" / "model.safetensors")
+
+
+def test_names_and_frameworks_that_are_wrong(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(100)}, tmp_path / "a")
+    with pytest.raises(ValueError, match="framework 'np'"):
+        safe_open(tmp_path / "a", framework="np")
+    with safe_open(tmp_path / "a") as opened, pytest.raises(FileError, match='has no tensor "b"'):
+        opened.get_tensor("b")
+
+
+def test_tensors_that_cannot_be_saved(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    matrix = torch.zeros(4, 4)
+    for tensors, kind, problem in (
+        ([matrix], ValueError, "expected a dict"),
+        ({"a": 3}, ValueError, "'a': expected a tensor, not int"),
+        ({"a": matrix.to_sparse()}, ValueError, "'a': a tensor of layout"),
+        ({"a": matrix[:, :2]}, ValueError, "'a': not contiguous"),
+        ({"a": matrix, "b": matrix[1:]}, RuntimeError, "'a' and 'b' share memory"),
+        ({"a": matrix.to(torch.complex128)}, TypeError, r"there is no dtype torch\.complex128"),
+    ):
+        with pytest.raises(kind, match=problem):
+            save_file(tensors, path)
+        assert not path.exists()
+    # Parts of one storage that do not overlap are no problem.
+    save_file({"a": matrix[:2], "b": matrix[2:]}, path)
+    with pytest.raises(ValueError, match="profile 'best'"):
+        save_file({}, path, profile="best")
+
+
+def test_cuda_is_asked_for_where_there_is_none(tmp_path: Path) -> None:
+    if features().gpus and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    save_file({"a": torch.zeros(100)}, tmp_path / "a")
+    with pytest.raises(UnavailableError, match="cuda"):
+        load_file(tmp_path / "a", device="cuda")
+    with safe_open(tmp_path / "a", device=0) as opened, pytest.raises(UnavailableError, match="cuda:0"):
+        opened.get_tensor("a")

@@ -1,0 +1,72 @@
+"""The golden vectors: streams that the reference in TypeScript wrote, and such that must be refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY
+
+from codecllm import InvalidStreamError, decode
+from codecllm._codec import Stream, encode_bytes, lengths
+from codecllm._dtypes import DTYPES, numpy_array
+from codecllm._library import PROFILES, EncodeOptions
+
+GOLDEN = REPOSITORY / "golden"
+MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
+
+# Names of the manifest, in the order of the C interface.
+MODES = ["auto", "raw", "none", "left", "top", "avg", "planar", "pairs"]
+CLASSES = ["auto", "none", "rows2", "columns2", "rows4", "columns4", "mixed"]
+
+
+def by_id(vectors: list[dict[str, Any]]) -> list[Any]:
+    return [pytest.param(vector, id=vector["id"]) for vector in vectors]
+
+
+def encode_options(options: dict[str, Any]) -> EncodeOptions:
+    result = EncodeOptions(
+        profile=PROFILES.index(options.get("profile", "small")),
+        tile_rows=options.get("tileRows", 0),
+        columns=options.get("columns", 0),
+        probability_bits=options.get("probabilityBits", 0),
+        classes=CLASSES.index(options.get("classes", "auto")),
+        column_offsets={None: 0, True: 1, False: -1}[options.get("columnOffsets")],
+    )
+    for plane, bits in enumerate(options.get("split", [])):
+        result.split[plane] = bits
+    for plane, mode in enumerate(options.get("modes", [])):
+        result.modes[plane] = MODES.index(mode)
+    return result
+
+
+@pytest.mark.parametrize("vector", by_id(MANIFEST["valid"]))
+def test_valid(vector: dict[str, Any]) -> None:
+    data = np.fromfile(GOLDEN / vector["input"], np.uint8)
+    stream = (GOLDEN / vector["stream"]).read_bytes()
+    name, shape = vector["dtype"], tuple(vector["shape"])
+
+    # Byte for byte what the TypeScript encoder wrote.
+    assert encode_bytes(data, name, shape, encode_options(vector["options"])).tobytes() == stream
+
+    view = np.frombuffer(stream, np.uint8)
+    info = Stream(view[: lengths(view)[0]]).info
+    assert (info.dtype, info.shape, info.tensor_bytes) == (name, shape, data.size)
+    if DTYPES[name].numpy is None:
+        with pytest.raises(TypeError, match=f"NumPy has no dtype for {name}"):
+            decode(stream)
+        return
+    array = decode(stream)
+    assert array.dtype == numpy_array(data, name, shape).dtype
+    assert array.shape == shape
+    assert array.tobytes() == data.tobytes()
+
+
+@pytest.mark.parametrize("vector", by_id(MANIFEST["invalid"]))
+def test_invalid(vector: dict[str, Any]) -> None:
+    error = vector["error"]
+    with pytest.raises(InvalidStreamError) as raised:
+        decode((GOLDEN / vector["stream"]).read_bytes())
+    assert str(raised.value).startswith(f"{error['field']} at byte {error['offset']}: ")

@@ -1,0 +1,206 @@
+"""Everything that decodes on a GPU, against what the host decodes. Skipped, with the reason, where there is none."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import REPOSITORY, assert_same, some_tensors, weights
+from test_models import IDS, Nested, small_model
+
+torch = pytest.importorskip("torch", reason="no PyTorch")
+
+from codecllm import FileError, GPUDecoder, InvalidStreamError, UnavailableError, encode  # noqa: E402
+from codecllm import _cuda_loading as cuda_loading  # noqa: E402
+from codecllm.torch import compress_module, load_file, safe_open, save_file  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures("gpu")
+
+GOLDEN = REPOSITORY / "golden"
+MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
+
+
+def on_device(data: bytes) -> torch.Tensor:
+    return torch.from_numpy(np.frombuffer(data, np.uint8).copy()).cuda()
+
+
+def data_of(decoder: GPUDecoder, streams: list[bytes]) -> list[torch.Tensor]:
+    return [on_device(stream[info.front_bytes :]) for info, stream in zip(decoder.streams, streams, strict=True)]
+
+
+def outputs_of(decoder: GPUDecoder) -> list[torch.Tensor]:
+    return [torch.full((info.tensor_bytes,), 0xA5, dtype=torch.uint8, device="cuda") for info in decoder.streams]
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_valid_vectors_in_one_batch(verify: bool) -> None:
+    streams = [(GOLDEN / vector["stream"]).read_bytes() for vector in MANIFEST["valid"]]
+    with GPUDecoder(streams) as decoder:
+        outputs = outputs_of(decoder)
+        decoder.decode(data_of(decoder, streams), outputs, verify=verify)
+        decoder.check()
+    for vector, output in zip(MANIFEST["valid"], outputs, strict=True):
+        assert output.cpu().numpy().tobytes() == (GOLDEN / vector["input"]).read_bytes(), vector["id"]
+
+
+@pytest.mark.parametrize("vector", [pytest.param(vector, id=vector["id"]) for vector in MANIFEST["invalid"]])
+def test_invalid_vectors(vector: dict) -> None:
+    stream = (GOLDEN / vector["stream"]).read_bytes()
+    # Data of another length than the front says are a wrong argument here.
+    with pytest.raises((InvalidStreamError, ValueError)), GPUDecoder([stream]) as decoder:
+        decoder.decode(data_of(decoder, [stream]), outputs_of(decoder))
+        decoder.check()
+
+
+def test_data_in_host_memory_and_memory_of_the_caller() -> None:
+    arrays = [weights(300, 200, seed=seed) for seed in range(3)]
+    streams = [encode(array) for array in arrays]
+    memory = torch.empty(GPUDecoder.memory_bytes(streams), dtype=torch.uint8, device="cuda")
+    with GPUDecoder(streams, 0, memory) as decoder:
+        data = [tensor.cpu().pin_memory() for tensor in data_of(decoder, streams)]
+        scratch = torch.empty(decoder.scratch_bytes, dtype=torch.uint8, device="cuda")
+        for arguments in ({}, {"scratch": scratch}):
+            outputs = [torch.empty(info.shape, dtype=torch.float32, device="cuda") for info in decoder.streams]
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                decoder.decode(data, outputs, **arguments)
+            decoder.check()
+            for output, array in zip(outputs, arrays, strict=True):
+                assert np.array_equal(output.cpu().numpy(), array)
+
+
+def test_damage_is_found_and_named() -> None:
+    streams = [bytearray(encode(weights(300, 200, seed=seed))) for seed in range(3)]
+    streams[1][-40] ^= 1
+    with GPUDecoder(streams) as decoder:
+        decoder.decode(data_of(decoder, streams), outputs_of(decoder))
+        with pytest.raises(InvalidStreamError, match="tensor 1, tile"):
+            decoder.check()
+    streams[2][70] ^= 1
+    with pytest.raises(InvalidStreamError, match="stream 2: "):
+        GPUDecoder(streams)
+
+
+def test_arguments_that_are_wrong() -> None:
+    stream = encode(weights(300, 200))
+    with GPUDecoder([stream]) as decoder:
+        data, outputs = data_of(decoder, [stream]), outputs_of(decoder)
+        for wrong, kind, problem in (
+            (([], outputs), ValueError, "0 data and 1 outputs for 1 streams"),
+            (([data[0][1:]], outputs), ValueError, "the data of stream 0 are not"),
+            ((data, [outputs[0].cpu()]), ValueError, "output 0: on cpu"),
+            ((data, [outputs[0].view(torch.int32)]), TypeError, "output 0 is torch.int32, and its stream F32"),
+            ((data, [outputs[0][1:]]), ValueError, "output 0 is not"),
+        ):
+            with pytest.raises(kind, match=problem):
+                decoder.decode(*wrong)
+        with pytest.raises(ValueError, match="scratch memory"):
+            decoder.decode([data[0].cpu()], outputs, scratch=torch.empty(16, dtype=torch.uint8, device="cuda"))
+    with pytest.raises(UnavailableError, match="device 99"):
+        GPUDecoder([stream], 99)
+    with pytest.raises(ValueError, match="memory"):
+        GPUDecoder([stream], 0, torch.empty(16, dtype=torch.uint8, device="cuda"))
+
+
+@pytest.mark.parametrize("piece", [1000, 8 * 2**20])
+@pytest.mark.parametrize("batch", [1, 100_000, 64 * 2**20])
+def test_load_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, batch: int) -> None:
+    monkeypatch.setattr(cuda_loading, "_PIECE_BYTES", piece)
+    monkeypatch.setattr(cuda_loading, "_BATCH_BYTES", batch)
+    tensors = some_tensors()
+    save_file(tensors, tmp_path / "compressed", {"format": "pt"})
+    pytest.importorskip("safetensors.torch").save_file(tensors, tmp_path / "plain")
+    for name in ("compressed", "plain"):
+        for device in ("cuda", 0):
+            loaded = load_file(tmp_path / name, device)
+            assert all(tensor.device == torch.device("cuda:0") for tensor in loaded.values())
+            assert_same(loaded, tensors)
+
+
+def test_save_file_of_tensors_on_the_gpu(tmp_path: Path) -> None:
+    tensors = some_tensors()
+    save_file(tensors, tmp_path / "from-host")
+    save_file({name: tensor.cuda() for name, tensor in tensors.items()}, tmp_path / "from-gpu")
+    assert (tmp_path / "from-gpu").read_bytes() == (tmp_path / "from-host").read_bytes()
+
+
+def test_safe_open(tmp_path: Path) -> None:
+    tensors = some_tensors()
+    save_file(tensors, tmp_path / "model.safetensors")
+    with safe_open(tmp_path, framework="pt", device="cuda") as opened:
+        assert_same({name: opened.get_tensor(name) for name in opened.keys()}, tensors)
+        part = opened.get_slice("model.weight")[3:9, :5]
+        assert torch.equal(part.cpu(), tensors["model.weight"][3:9, :5])
+
+
+def test_load_file_on_a_stream_of_the_caller(tmp_path: Path) -> None:
+    tensors = some_tensors()
+    save_file(tensors, tmp_path / "a")
+    with torch.cuda.stream(torch.cuda.Stream()):
+        assert_same(load_file(tmp_path / "a", "cuda"), tensors)
+
+
+def test_files_that_are_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file({"a": torch.from_numpy(weights(300, 200)), "b": torch.from_numpy(weights(300, 100))}, path)
+    whole = path.read_bytes()
+    begin = whole.index(b"CLLM")
+    for at, name in ((begin, "a"), (begin + 90, "a"), (len(whole) - 40, "b")):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        with pytest.raises(FileError) as raised:
+            load_file(path, "cuda")
+        assert str(raised.value).startswith(f'{path}: "{name}": ')
+    # And nothing is left that would disturb the next one.
+    path.write_bytes(whole)
+    load_file(path, "cuda")
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_from_pretrained(tmp_path: Path, tied: bool) -> None:
+    model = small_model(tied)
+    pytest.importorskip("accelerate", reason="no accelerate")
+    from codecllm.transformers import from_pretrained
+
+    model.save_pretrained(tmp_path)
+    plain = type(model).from_pretrained(tmp_path, device_map="cuda")
+    weights_file = tmp_path / "model.safetensors"
+    save_file(load_file(weights_file), weights_file, {"format": "pt"})
+    loaded = from_pretrained(tmp_path, "cuda")
+    assert_same(dict(loaded.state_dict()), dict(plain.state_dict()))
+    assert all(tensor.device.type == "cuda" for tensor in loaded.state_dict().values())
+    with torch.no_grad():
+        expected, found = (each(IDS.cuda(), labels=IDS.cuda()) for each in (plain, loaded))
+    assert torch.equal(found.logits, expected.logits)
+    assert torch.equal(found.loss, expected.loss)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_compress_module(tied: bool) -> None:
+    model = small_model(tied).cuda()
+    compressed = compress_module(copy.deepcopy(model))
+    ids = IDS.cuda()
+    with torch.no_grad():
+        expected = model(ids, labels=ids)
+        for _ in range(20):
+            found = compressed(ids, labels=ids)
+            assert torch.equal(found.logits, expected.logits)
+            assert torch.equal(found.loss, expected.loss)
+        results = [each.generate(ids, max_new_tokens=9, do_sample=False, pad_token_id=0) for each in (model, compressed)]
+    assert torch.equal(*results)
+
+
+def test_layers_inside_layers() -> None:
+    torch.manual_seed(1)
+    model = torch.nn.Sequential(Nested(), torch.nn.Linear(64, 64, dtype=torch.bfloat16), Nested()).cuda()
+    values = torch.randn(5, 64, dtype=torch.bfloat16, device="cuda")
+    with torch.no_grad():
+        expected = [layer(values) for layer in (*model, model[2], model[0])]
+        compress_module(model)
+        for _ in range(20):
+            found = [layer(values) for layer in (*model, model[2], model[0])]
+            assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
