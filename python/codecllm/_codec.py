@@ -10,7 +10,6 @@ import numpy as np
 
 from . import _library
 from ._dtypes import bytes_of, name_of, numpy_array, torch_tensor
-from ._errors import InvalidStreamError
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -40,9 +39,7 @@ def encode(array: Array, profile: Profile = "small") -> bytes:
     return encode_bytes(data, name, shape, _library.options(profile)).tobytes()
 
 
-def encode_bytes(
-    data: np.ndarray, name: str, shape: tuple[int, ...], options: _library.EncodeOptions
-) -> np.ndarray:
+def encode_bytes(data: np.ndarray, name: str, shape: tuple[int, ...], options: _library.EncodeOptions) -> np.ndarray:
     """Compresses a tensor given as its bytes: uint8, one dimension. @returns its stream, likewise"""
     described = (name.encode(), _library.shape_array(shape), len(shape), ctypes.byref(options))
     # Memory that is not written to takes no space, so that the bound may be generous.

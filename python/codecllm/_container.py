@@ -1,5 +1,5 @@
-"""What makes a safetensors file a CodecLLM file: some of its tensors are streams, and its `__metadata__` says how to get
-the original file back (spec/FORMAT.md, section 11). The entries of `__metadata__` that are not ours are the original's.
+"""What makes a safetensors file a CodecLLM file: some of its tensors are streams, and its `__metadata__` says how to
+get the original file back (spec/FORMAT.md, section 11). The other entries of `__metadata__` are the original's.
 """
 
 from __future__ import annotations
@@ -341,7 +341,9 @@ def _write_tensors(
         try:
             for index, source in enumerate(sources):
                 data = source.data()
-                pending.append((index, pool.submit(_stream_of, source, data, options), hasher.submit(sha256.update, data)))
+                pending.append(
+                    (index, pool.submit(_stream_of, source, data, options), hasher.submit(sha256.update, data))
+                )
                 if len(pending) > threads:
                     finish()
             while pending:

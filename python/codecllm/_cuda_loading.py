@@ -1,8 +1,8 @@
 """Tensors of a checkpoint onto a GPU, in a pipeline that moves compressed bytes as far as it can.
 
-Threads read pieces of a file into pinned memory, and copy them to the device on a CUDA stream of their own. Kept tensors
-are then where they belong. Streams are in staging memory, batch by batch: as soon as a batch is there, the current CUDA
-stream decodes it, while threads read the next ones.
+Threads read pieces of a file into pinned memory, and copy them to the device on a CUDA stream of their own. Kept
+tensors are then where they belong. Streams are in staging memory, batch by batch: as soon as a batch is there, the
+current CUDA stream decodes it, while threads read the next ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ._safetensors import InputFile
 _THREADS = 8
 """One takes some 5 GB/s out of the page cache; the bus takes 50."""
 _PIECE_BYTES = 8 * 2**20
-"""What a thread reads and copies at a time. It has two buffers of this, whose pinning takes longer than reading them."""
+"""What a thread reads and copies at a time. It has two such buffers, whose pinning takes longer than reading them."""
 _BATCH_BYTES = 64 * 2**20
 """A batch has about so many bytes, and at least one tensor."""
 _BATCHES_AHEAD = 3
@@ -125,7 +125,9 @@ class _Decoding:
         fronts = [tensor.front() for tensor in self.tensors]
         with self._naming_errors():
             self.decoder = GPUDecoder(fronts)
-        self.outputs = [torch.empty(info.tensor_bytes, dtype=torch.uint8, device="cuda") for info in self.decoder.streams]
+        self.outputs = [
+            torch.empty(info.tensor_bytes, dtype=torch.uint8, device="cuda") for info in self.decoder.streams
+        ]
 
     def launch(self, copier: _Copier) -> None:
         """Decodes on the current CUDA stream, as soon as everything has been handed over to the copier's."""
@@ -171,9 +173,7 @@ class _Copier:
         Returns:
             futures that are done when the copies have been handed over to `stream`
         """
-        return [
-            self._threads.submit(self._copy_piece, file, position + at, parts) for at, parts in _pieces(outputs)
-        ]
+        return [self._threads.submit(self._copy_piece, file, position + at, parts) for at, parts in _pieces(outputs)]
 
     def _copy_piece(self, file: InputFile, position: int, outputs: list[torch.Tensor]) -> None:
         with torch.cuda.stream(self.stream):
@@ -212,7 +212,7 @@ class _Buffer:
 
 
 def _pieces(outputs: list[torch.Tensor]) -> Iterator[tuple[int, list[torch.Tensor]]]:
-    """Cuts what fills these outputs into pieces of at most _PIECE_BYTES: where each begins, and the outputs it fills."""
+    """Cuts what fills these outputs into pieces of at most _PIECE_BYTES: where each begins, and what it fills."""
     begin = at = 0
     parts: list[torch.Tensor] = []
     for output in outputs:

@@ -17,9 +17,8 @@ from ._dtypes import torch_dtype
 from ._errors import InvalidStreamError
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
     import torch
+    from typing_extensions import Buffer
 
 
 class _Gpu:
@@ -67,9 +66,7 @@ class GPUDecoder:
     scratch_bytes: int
     """Bytes of scratch memory that `decode` needs if Data lie in host memory."""
 
-    def __init__(
-        self, fronts: Sequence[Buffer], device: int | None = None, memory: torch.Tensor | None = None
-    ) -> None:
+    def __init__(self, fronts: Sequence[Buffer], device: int | None = None, memory: torch.Tensor | None = None) -> None:
         self._plan = ctypes.c_void_p()
         self._gpu = _gpu(_device_number(device))
         tensors, infos, _views = _read_fronts(fronts)
@@ -80,9 +77,7 @@ class GPUDecoder:
             _check_memory(memory, needed, self._gpu.device, "memory")
             place = memory.data_ptr()
         with self._gpu.lock:
-            _library.call(
-                "gpu_plan_open", self._gpu.handle, tensors, len(tensors), place, ctypes.byref(self._plan)
-            )
+            _library.call("gpu_plan_open", self._gpu.handle, tensors, len(tensors), place, ctypes.byref(self._plan))
         # A plan in the caller's memory lives as long as this.
         self._memory = memory
         self.scratch_bytes = _library.number("gpu_scratch_size", self._plan, 1)
@@ -110,8 +105,8 @@ class GPUDecoder:
         Args:
             data: Data of each stream: uint8 of `data_bytes` bytes, all on the device, aligned to 16, or all in host
                 memory (pinned, so that they are copied asynchronously). They must not change until they are decoded
-            outputs: contiguous tensors on the device, aligned to 16, each of the dtype and shape of its stream, or uint8
-                of as many bytes
+            outputs: contiguous tensors on the device, aligned to 16, each of the bytes and the dtype of its stream, or
+                of as many bytes of uint8
             verify: check every tile; `check` tells
             scratch: uint8 on the device, of `scratch_bytes` bytes, aligned to 256, for data in host memory; by default
                 it is allocated on the CUDA stream

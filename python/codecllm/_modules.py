@@ -1,13 +1,14 @@
 """Models whose weights stay compressed in memory: each is decoded right before it is used.
 
-Decoded weights lie in one buffer that all of them share, at its two ends in turn. While a layer computes with the one at
-one end, a CUDA stream of the buffer's own decodes the next layer's to the other. Which one is next is what was next the
-last time.
+Decoded weights lie in one buffer that all of them share, at its two ends in turn. While a layer computes with the one
+at one end, a CUDA stream of the buffer's own decodes the next layer's to the other. Which one is next is what was next
+the last time.
 """
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,11 +32,11 @@ _ALIGNMENT = 256
 def compress_module(model: nn.Module, profile: Profile = "fast") -> nn.Module:
     """Replaces the weights of linear and embedding layers by compressed ones, and so saves memory.
 
-    They are decoded right before use, on their GPU (or on the host, if the model is there) into a buffer that all layers
-    share and that is as large as the two largest weights. What the model computes is the same, bit for bit. It is for
-    inference afterwards: no parameter of it requires a gradient, and it has to stay on its device.
+    They are decoded right before use, on their GPU (or on the host, if the model is there), into a buffer that all
+    layers share and that is as large as the two largest weights. What the model computes is the same, bit for bit. It
+    is for inference afterwards: no parameter of it requires a gradient, and it has to stay on its device.
 
-    A layer's `weight` is what it was while its `forward` runs; elsewhere it gives a copy that is decoded for the caller.
+    A layer's `weight` is what it was while its `forward` runs; elsewhere it is a copy that is decoded for the caller.
     Weights that do not become smaller stay as they are, and weights that several layers share are kept once.
 
     Args:
@@ -59,15 +60,16 @@ def compress_module(model: nn.Module, profile: Profile = "fast") -> nn.Module:
 
     compressed: dict[torch.device, list[tuple[_Weight, list[nn.Module]]]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for stream in pool.map(lambda weight: encode_bytes(*bytes_of(weight), options), list(layers)):
-            # Nothing holds a parameter longer than it takes to compress it.
-            parameter = next(iter(layers))
-            modules = layers.pop(parameter)
+        streams = pool.map(lambda weight: encode_bytes(*bytes_of(weight), options), layers)
+        # From here on nothing holds a parameter longer than it takes to compress it.
+        waiting = deque(layers.items())
+        del layers
+        for stream in streams:
+            parameter, modules = waiting.popleft()
             if stream.size < parameter.nbytes:
                 compressed.setdefault(parameter.device, []).append((_Weight(parameter, stream), modules))
                 for module in modules:
                     del module.weight
-        parameter = None
     for weights in compressed.values():
         buffer = _Buffer([weight for weight, _ in weights])
         for weight, modules in weights:
@@ -105,7 +107,11 @@ class _Weight:
             self._data = torch.from_numpy(stream.copy())
 
     def decode(self, output: torch.Tensor) -> torch.Tensor:
-        """Decodes it into `output` (uint8 of its size), on the current CUDA stream if it is on a GPU. @returns the weight"""
+        """Decodes it into `output` (uint8 of its size), on the current CUDA stream if it is on a GPU.
+
+        Returns:
+            the weight: a view of `output`
+        """
         if self.device.type == "cuda":
             # Nothing has touched these bytes since they were encoded here.
             self._decoder.decode([self._data], [output], verify=False)
@@ -167,7 +173,7 @@ class _Buffer:
                 end.used.record(torch.cuda.current_stream(weight.device))
 
     def _end_of(self, weight: _Weight) -> _End | None:
-        """The end that holds a weight, or will when its `decoded` has come; None if both hold others that are in use."""
+        """The end that holds a weight, or will at its `decoded`; None if both hold others that are in use."""
         for end in self._ends:
             if end.weight is weight:
                 return end
@@ -229,7 +235,9 @@ def _compressed_class(base: type[nn.Module]) -> type[nn.Module]:
             return self.compressed.tensor()
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            if torch.is_grad_enabled() and any(isinstance(value, torch.Tensor) and value.requires_grad for value in args):
+            if torch.is_grad_enabled() and any(
+                isinstance(value, torch.Tensor) and value.requires_grad for value in args
+            ):
                 raise RuntimeError("compressed layers have no gradients: use torch.no_grad()")
             with self.compressed.held():
                 return super().forward(*args, **kwargs)

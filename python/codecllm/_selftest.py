@@ -38,7 +38,16 @@ def _patterns(rows: int, columns: int) -> np.ndarray:
     """Bands of what weights are not: zeros, all ones, stripes, a checkerboard, slopes, and noise of all values."""
     row, column = np.indices((rows, columns))
     noise = np.random.default_rng(1).integers(-128, 128, (rows, columns))
-    bands = [0 * row, 0 * row - 1, 127 * (row % 2), 127 * (column % 2), 100 * ((row + column) % 2), column, row + column, noise]
+    bands = [
+        0 * row,
+        0 * row - 1,
+        127 * (row % 2),
+        127 * (column % 2),
+        100 * ((row + column) % 2),
+        column,
+        row + column,
+        noise,
+    ]
     return np.choose(row * len(bands) // rows, bands).astype(np.uint8).view(np.int8)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints for PyTorch, compressed or not: what `safetensors.torch` has, so that changing one import is all it takes.
+"""Checkpoints for PyTorch, compressed or not, as `safetensors.torch` has them: changing one import is all it takes.
 
 ::
 
@@ -60,9 +60,9 @@ def save_file(
 ) -> None:
     """Saves tensors as a compressed checkpoint.
 
-    It is what `codecllm compress` makes of the file that `safetensors.torch.save_file` writes, byte for byte (that one
-    writes more than one entry of metadata in an order that changes), and what `codecllm decompress` gives that back from.
-    The file appears under its name only when it is complete.
+    It is what `codecllm compress` makes of the file that `safetensors.torch.save_file` writes, byte for byte, and what
+    `codecllm decompress` gives that file back from. (With several entries of metadata safetensors does not write
+    the same file every time; here they keep their order.) The file appears under its name only when it is complete.
 
     Args:
         tensors: dense and contiguous, on any device, none of which shares memory with another
@@ -131,9 +131,7 @@ class safe_open:  # noqa: N801
         ValueError: another framework
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], framework: Literal["pt"] = "pt", device: Device = "cpu"
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], framework: Literal["pt"] = "pt", device: Device = "cpu") -> None:
         if framework != "pt":
             raise ValueError(f"framework {framework!r}: this is the module for 'pt'")
         self._device = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)

@@ -42,7 +42,9 @@ def from_pretrained(
     name = (config.architectures or [""])[0]
     model_class = getattr(transformers, name, None)
     if model_class is None:
-        raise FileError(os.path.join(directory, "config.json"), f'"architectures" names {name!r}: no class of transformers')
+        raise FileError(
+            os.path.join(directory, "config.json"), f'"architectures" names {name!r}: no class of transformers'
+        )
     if device != "cpu":
         arguments["device_map"] = device
     weights = load_file(directory, device)

@@ -33,7 +33,7 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     values = draw(st.sampled_from([1, 2, 40, 256]))
     size = int(np.prod(shape)) * dtype.itemsize
-    data = rng.integers(0, min(values, 2) if dtype == bool else values, size, dtype=np.uint16).astype(np.uint8)
+    data = rng.integers(0, min(values, 2) if dtype.kind == "b" else values, size, dtype=np.uint16).astype(np.uint8)
     return data.view(dtype).reshape(shape)
 
 
@@ -128,7 +128,9 @@ def test_encoder_refuses() -> None:
             encoder.code(0, 1, b"\0" * encoder.tile_row_bytes, b"\0" * 100)
 
 
-@pytest.mark.parametrize("array", [[1, 2], b"bytes", np.zeros(3, "U4"), np.zeros(3, object), np.zeros(3, np.complex128)])
+@pytest.mark.parametrize(
+    "array", [[1, 2], b"bytes", np.zeros(3, "U4"), np.zeros(3, object), np.zeros(3, np.complex128)]
+)
 def test_encode_refuses(array: object) -> None:
     with pytest.raises(TypeError, match=r"expected a NumPy array|there is no dtype"):
         codecllm.encode(array)

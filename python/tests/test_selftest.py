@@ -50,7 +50,9 @@ def test_selftest() -> None:
     assert re.fullmatch(expected, report)
 
 
-def test_selftest_fails_where_a_bit_differs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_selftest_fails_where_a_bit_differs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def damaged(stream: bytes) -> object:
         array = codecllm.decode(stream)
         array[-1, -1] ^= 1
