@@ -1,9 +1,11 @@
 // `npm run bench [-- CHECKPOINT ...]`: how small, and how fast on one core of this machine. Without arguments: the demo.
 //
-// The codec is timed alone, on one thread and on data in memory, warmed up; gzip beside it in the same run says how
-// fast the machine is. Then the commands as a user runs them, on all cores, with files.
+// Codecs are timed on the matrices of the checkpoint's layers: alone, on one thread, in memory, warmed up. Other
+// compressors, in the same run and on the same bytes, say what the numbers mean (peers.py). Then the commands as a user
+// runs them, on all cores, with files.
 
-import { mkdtemp, open, rm } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -11,82 +13,152 @@ import { gunzipSync, gzipSync } from 'node:zlib';
 import Table from 'cli-table3';
 import { decodeTensor } from '../spec/decode.ts';
 import { encodeTensor } from '../spec/encode.ts';
-import { compress, decompress, inspect } from '../src/index.ts';
-import { native, whyNotNative } from '../src/native.ts';
+import { compress, decompress } from '../src/index.ts';
+import { type Native, native, whyNotNative } from '../src/native.ts';
+import { openSafetensors } from '../src/safetensors.ts';
 
-/** The codec is timed on at most so many bytes of a checkpoint, and for at least so long. */
+/** The codec is timed on at most so many bytes of a checkpoint, and each step for at least so long. */
 const SAMPLE_BYTES = 24e6;
-const SECONDS = 2;
+const SECONDS = 3;
+
+const folderOfSources = import.meta.url.replace('/dist/bench/', '/bench/');
 
 interface Tensor {
   readonly dtype: string;
   readonly shape: readonly number[];
+  /** Of its first byte in the file. */
+  readonly position: number;
   readonly data: Uint8Array;
 }
 
-/** The first tensors of a checkpoint that hold more than a few thousand elements. */
+/** The first matrices of a checkpoint that are not embeddings. */
 async function sampleOf(path: string): Promise<Tensor[]> {
-  const [file] = await inspect(path);
-  const handle = await open(path);
-  try {
-    const headerBytes = Buffer.alloc(8);
-    await handle.read(headerBytes, 0, 8, 0);
-    const header = Buffer.alloc(Number(headerBytes.readBigUInt64LE()));
-    await handle.read(header, 0, header.length, 8);
-    const offsets = JSON.parse(header.toString()) as Record<string, { data_offsets: [number, number] }>;
-    const tensors: Tensor[] = [];
-    let total = 0;
-    for (const { name, dtype, shape, bytesBefore } of file.tensors) {
-      if (bytesBefore < 8192 || bytesBefore > 2 * SAMPLE_BYTES || total > SAMPLE_BYTES) continue;
-      const data = new Uint8Array(bytesBefore);
-      await handle.read(data, 0, bytesBefore, 8 + header.length + offsets[name].data_offsets[0]);
-      tensors.push({ dtype, shape, data });
-      total += bytesBefore;
-    }
-    return tensors;
-  } finally {
-    await handle.close();
+  const { file, header, dataStart } = await openSafetensors(path);
+  const tensors: Tensor[] = [];
+  let total = 0;
+  for (const { name, dtype, shape, start, end } of header.tensors) {
+    if (shape.length !== 2 || /embed/i.test(name) || total + end - start > SAMPLE_BYTES) continue;
+    const position = dataStart + start;
+    tensors.push({ dtype, shape, position, data: await file.read(position, end - start) });
+    total += end - start;
   }
+  await file.close();
+  return tensors;
 }
 
+const sizeOf = (parts: readonly Uint8Array[]): number => parts.reduce((sum, { length }) => sum + length, 0);
+
 /** Millions of bytes a second: the median of rounds over all inputs, after one that does not count. */
-function rate<T>(inputs: readonly T[], bytes: number, work: (input: T) => void): number {
+function rate<T>(inputs: readonly T[], bytes: number, work: (input: T, index: number) => void): number {
   const rounds: number[] = [];
   const begin = performance.now();
   while (rounds.length < 4 || performance.now() - begin < 1000 * SECONDS) {
     const from = performance.now();
-    for (const input of inputs) work(input);
+    inputs.forEach(work);
     rounds.push(bytes / 1e3 / (performance.now() - from));
   }
   return rounds.slice(1).sort((a, b) => a - b)[Math.floor((rounds.length - 1) / 2)];
 }
 
+interface Timed {
+  readonly name: string;
+  readonly ratio: number;
+  readonly compress: number;
+  readonly decompress: number;
+}
+
+type Profile = 'small' | 'fast';
+
+/** Into memory that is used again, as a program would have it that works on many tensors. */
+function timeNative(codec: Native, tensors: readonly Tensor[], bytes: number, profile: Profile): Timed {
+  const options = { profile };
+  const bounds = tensors.map(({ dtype, shape }) => codec.encodeBound(dtype, shape, options));
+  const stream = new Uint8Array(Math.max(...bounds));
+  const encode = ({ data, dtype, shape }: Tensor): number => codec.encode(data, dtype, shape, options, stream);
+  const streams = tensors.map((tensor) => stream.slice(0, encode(tensor)));
+  const decoded = new Uint8Array(Math.max(...tensors.map(({ data }) => data.length)));
+  const decode = (from: Uint8Array, index: number): Uint8Array => {
+    const to = decoded.subarray(0, tensors[index].data.length);
+    codec.decode(from, to);
+    return to;
+  };
+  streams.forEach((each, index) => {
+    if (Buffer.compare(decode(each, index), tensors[index].data) !== 0) throw new Error('decoded something else');
+  });
+  return {
+    name: `${profile} (native)`,
+    ratio: sizeOf(streams) / bytes,
+    compress: rate(tensors, bytes, encode),
+    decompress: rate(streams, bytes, decode),
+  };
+}
+
+function timeReference(tensors: readonly Tensor[], bytes: number, profile: Profile): Timed {
+  const encode = ({ data, dtype, shape }: Tensor): Uint8Array => encodeTensor(data, dtype, shape, { profile });
+  const streams = tensors.map(encode);
+  return {
+    name: `${profile} (TypeScript)`,
+    ratio: sizeOf(streams) / bytes,
+    compress: rate(tensors, bytes, encode),
+    decompress: rate(streams, bytes, (stream) => decodeTensor(stream)),
+  };
+}
+
+function timeGzip(tensors: readonly Tensor[], bytes: number): Timed {
+  const zipped = tensors.map(({ data }) => gzipSync(data));
+  return {
+    name: 'gzip -6 (zlib)',
+    ratio: sizeOf(zipped) / bytes,
+    compress: rate(tensors, bytes, ({ data }) => gzipSync(data)),
+    decompress: rate(zipped, bytes, (data) => gunzipSync(data)),
+  };
+}
+
+/** What peers.py measured, and a line for each that it could not measure. */
+function timePeers(path: string, tensors: readonly Tensor[]): { timed: Timed[]; problems: string[] } {
+  const input = JSON.stringify({
+    path,
+    tensors: tensors.map(({ position, data }) => [position, data.length]),
+    seconds: SECONDS,
+  });
+  const script = fileURLToPath(new URL('./peers.py', folderOfSources));
+  const { error, status, stdout, stderr } = spawnSync(process.env.PYTHON ?? 'python3', [script], {
+    input,
+    encoding: 'utf8',
+  });
+  if (error || status !== 0) return { timed: [], problems: [`No peers: ${error?.message ?? stderr.trim()}`] };
+  const answers = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Timed & { version: string; problem?: string });
+  return {
+    timed: answers
+      .filter(({ problem }) => problem === undefined)
+      .map((answer) => ({ ...answer, name: `${answer.name} (${answer.version})` })),
+    problems: answers
+      .filter(({ problem }) => problem !== undefined)
+      .map(({ name, problem }) => `No ${name}: ${problem} (bench/peers.py says what it needs)`),
+  };
+}
+
 async function codecTable(path: string): Promise<string> {
   const tensors = await sampleOf(path);
-  const bytes = tensors.reduce((sum, { data }) => sum + data.length, 0);
+  const bytes = sizeOf(tensors.map(({ data }) => data));
   const table = new Table({
     head: ['one core', 'ratio', 'compress MB/s', 'decompress MB/s'],
     style: { head: [], border: [] },
   });
   const codec = native();
-  const codecs = [
-    ...(codec ? [{ name: 'native', encode: codec.encode, decode: codec.decode }] : []),
-    { name: 'TypeScript', encode: encodeTensor, decode: (stream: Uint8Array) => decodeTensor(stream) },
-  ];
-  for (const { name, encode, decode } of codecs)
-    for (const profile of ['small', 'fast'] as const) {
-      const streams = tensors.map(({ data, dtype, shape }) => encode(data, dtype, shape, { profile }));
-      const ratio = streams.reduce((sum, { length }) => sum + length, 0) / bytes;
-      const compressing = rate(tensors, bytes, ({ data, dtype, shape }) => encode(data, dtype, shape, { profile }));
-      const decompressing = rate(streams, bytes, (stream) => decode(stream));
-      table.push([`${profile} (${name})`, ratio.toFixed(4), compressing.toFixed(1), decompressing.toFixed(1)]);
-    }
-  const zipped = tensors.map(({ data }) => gzipSync(data));
-  const ratio = zipped.reduce((sum, { length }) => sum + length, 0) / bytes;
-  const deflate = rate(tensors, bytes, ({ data }) => gzipSync(data));
-  const inflate = rate(zipped, bytes, (data) => gunzipSync(data));
-  table.push(['gzip -6 (zlib)', ratio.toFixed(4), deflate.toFixed(1), inflate.toFixed(1)]);
-  return table.toString();
+  const timed: Timed[] = [];
+  if (codec) for (const profile of ['small', 'fast'] as const) timed.push(timeNative(codec, tensors, bytes, profile));
+  // The peers are told that words are of BF16.
+  const peers = tensors.every(({ dtype }) => dtype === 'BF16') ? timePeers(path, tensors) : undefined;
+  timed.push(...(peers?.timed ?? []));
+  for (const profile of ['small', 'fast'] as const) timed.push(timeReference(tensors, bytes, profile));
+  timed.push(timeGzip(tensors, bytes));
+  for (const each of timed)
+    table.push([each.name, each.ratio.toFixed(4), each.compress.toFixed(1), each.decompress.toFixed(1)]);
+  return [`${tensors.length} matrices, ${bytes} bytes`, table.toString(), ...(peers?.problems ?? [])].join('\n');
 }
 
 async function commandTable(path: string, folder: string): Promise<string> {
@@ -104,7 +176,7 @@ async function commandTable(path: string, folder: string): Promise<string> {
 }
 
 async function main(): Promise<void> {
-  const demo = fileURLToPath(new URL('../demo/model.safetensors', import.meta.url.replace('/dist/bench/', '/bench/')));
+  const demo = fileURLToPath(new URL('../demo/model.safetensors', folderOfSources));
   const paths = process.argv.slice(2);
   const folder = await mkdtemp(join(tmpdir(), 'codecllm-bench-'));
   try {

@@ -1,11 +1,12 @@
 // The Node addon: codecllm.h for JavaScript. addon.d.ts says what each function takes and returns.
 //
-// Every call runs on the thread that makes it, a worker thread of the program. Encoders and streams are shared between
-// worker threads: a handle is a number, a BigInt, that any of them may use; the registry below is the process's, and
-// keeps what a handle stands for alive while a call uses it, even if another thread closes it.
+// A call runs on the thread that makes it, or, if its name ends in Async, on a thread of Node's pool. Encoders and
+// streams are shared between threads: a handle is a number, a BigInt, that any of them may use; the registry below is
+// the process's, and keeps what a handle stands for alive while a call uses it, even if another thread closes it.
 #include <napi.h>
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -198,6 +199,65 @@ std::shared_ptr<codecllm_stream> stream_of(const Napi::CallbackInfo& info) { ret
 
 Napi::Value number_from(Napi::Env env, uint64_t number) { return Napi::Number::New(env, static_cast<double>(number)); }
 
+// --------------------------------------------------------------------------------------------------------- jobs
+
+/** Work on a thread of Node's pool, and the promise of the number that it gives. */
+class Job : public Napi::AsyncWorker {
+ public:
+  /** Calls functions of the interface, and nothing of Node's: it is not the thread of JavaScript. */
+  using Work = std::function<codecllm_status(uint64_t& result)>;
+
+  static Napi::Value start(const Napi::CallbackInfo& info, Work work) {
+    // Node deletes it when it is done.
+    Job* const job = new Job(info, std::move(work));
+    job->Queue();
+    return job->deferred_.Promise();
+  }
+
+ private:
+  Job(const Napi::CallbackInfo& info, Work work)
+      : Napi::AsyncWorker(info.Env()), deferred_(info.Env()), work_(std::move(work)) {
+    Napi::Object arguments = Napi::Array::New(info.Env());
+    for (uint32_t i = 0; i < info.Length(); i++) arguments.Set(i, info[i]);
+    arguments_ = Napi::Persistent(arguments);
+  }
+
+  void Execute() override {
+    status_ = work_(result_);
+    // Messages belong to the thread.
+    if (status_ != CODECLLM_OK) SetError(codecllm_error_message());
+  }
+
+  void OnOK() override { deferred_.Resolve(number_from(Env(), result_)); }
+
+  void OnError(const Napi::Error& error) override {
+    error.Set("code", Napi::String::New(Env(), name_of(status_)));
+    deferred_.Reject(error.Value());
+  }
+
+  const Napi::Promise::Deferred deferred_;
+  const Work work_;
+  /** So that their buffers stay alive. */
+  Napi::ObjectReference arguments_;
+  codecllm_status status_ = CODECLLM_OK;
+  uint64_t result_ = 0;
+};
+
+/** Reads a call's arguments; throws where they are wrong. */
+using Prepare = Job::Work (*)(const Napi::CallbackInfo& info);
+
+template <Prepare kPrepare>
+Napi::Value Here(const Napi::CallbackInfo& info) {
+  uint64_t result = 0;
+  check(info.Env(), kPrepare(info)(result));
+  return number_from(info.Env(), result);
+}
+
+template <Prepare kPrepare>
+Napi::Value InPool(const Napi::CallbackInfo& info) {
+  return Job::start(info, kPrepare(info));
+}
+
 // ----------------------------------------------------------------------------------------------------- encoding
 
 Napi::Value EncoderOpen(const Napi::CallbackInfo& info) {
@@ -229,14 +289,17 @@ Napi::Value EncoderPass(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), code ? "code" : "gather");
 }
 
-void EncoderGather(const Napi::CallbackInfo& info) {
+Job::Work gathering(const Napi::CallbackInfo& info) {
+  const auto encoder = encoder_of(info);
+  const uint64_t first = size_of(info[1], "firstTileRow");
+  const uint64_t count = size_of(info[2], "tileRowCount");
   const Bytes bytes = bytes_of(info[3], "bytes");
-  check(info.Env(), codecllm_encoder_gather(encoder_of(info).get(), size_of(info[1], "firstTileRow"),
-                                            size_of(info[2], "tileRowCount"), bytes.data, bytes.size));
+  return [=](uint64_t&) { return codecllm_encoder_gather(encoder.get(), first, count, bytes.data, bytes.size); };
 }
 
-void EncoderAdvance(const Napi::CallbackInfo& info) {
-  check(info.Env(), codecllm_encoder_advance(encoder_of(info).get()));
+Job::Work advancing(const Napi::CallbackInfo& info) {
+  const auto encoder = encoder_of(info);
+  return [=](uint64_t&) { return codecllm_encoder_advance(encoder.get()); };
 }
 
 Napi::Value EncoderFrontSize(const Napi::CallbackInfo& info) {
@@ -251,14 +314,19 @@ Napi::Value EncoderCodeBound(const Napi::CallbackInfo& info) {
   return number_from(info.Env(), size);
 }
 
-Napi::Value EncoderCode(const Napi::CallbackInfo& info) {
+Job::Work coding(const Napi::CallbackInfo& info) {
+  const auto encoder = encoder_of(info);
+  const uint64_t first = size_of(info[1], "firstTileRow");
+  const uint64_t count = size_of(info[2], "tileRowCount");
   const Bytes bytes = bytes_of(info[3], "bytes");
   const Bytes data = bytes_of(info[4], "data");
-  size_t written = 0;
-  check(info.Env(), codecllm_encoder_code(encoder_of(info).get(), size_of(info[1], "firstTileRow"),
-                                          size_of(info[2], "tileRowCount"), bytes.data, bytes.size, data.data,
-                                          data.size, &written));
-  return number_from(info.Env(), written);
+  return [=](uint64_t& result) {
+    size_t written = 0;
+    const codecllm_status status =
+        codecllm_encoder_code(encoder.get(), first, count, bytes.data, bytes.size, data.data, data.size, &written);
+    result = written;
+    return status;
+  };
 }
 
 Napi::Value EncoderFront(const Napi::CallbackInfo& info) {
@@ -270,21 +338,28 @@ Napi::Value EncoderFront(const Napi::CallbackInfo& info) {
   return front;
 }
 
-Napi::Value Encode(const Napi::CallbackInfo& info) {
+Napi::Value EncodeBound(const Napi::CallbackInfo& info) {
+  const std::string dtype = text_of(info[0], "dtype");
+  const std::vector<uint64_t> shape = shape_of(info[1]);
+  const codecllm_encode_options options = options_of(info[2]);
+  uint64_t bound = 0;
+  check(info.Env(), codecllm_encode_bound(dtype.c_str(), shape.data(), shape.size(), &options, &bound));
+  return number_from(info.Env(), bound);
+}
+
+Job::Work encoding(const Napi::CallbackInfo& info) {
   const Bytes bytes = bytes_of(info[0], "bytes");
   const std::string dtype = text_of(info[1], "dtype");
   const std::vector<uint64_t> shape = shape_of(info[2]);
   const codecllm_encode_options options = options_of(info[3]);
-  uint64_t bound = 0;
-  check(info.Env(), codecllm_encode_bound(dtype.c_str(), shape.data(), shape.size(), &options, &bound));
-  // Memory that is not written is not touched, and so costs nothing.
-  const std::unique_ptr<uint8_t[]> stream(new uint8_t[bound]);
-  size_t written = 0;
-  check(info.Env(), codecllm_encode(bytes.data, bytes.size, dtype.c_str(), shape.data(), shape.size(), &options,
-                                    stream.get(), bound, &written));
-  Napi::Uint8Array result = Napi::Uint8Array::New(info.Env(), written);
-  std::copy(stream.get(), stream.get() + written, result.Data());
-  return result;
+  const Bytes stream = bytes_of(info[4], "stream");
+  return [=](uint64_t& result) {
+    size_t written = 0;
+    const codecllm_status status = codecllm_encode(bytes.data, bytes.size, dtype.c_str(), shape.data(), shape.size(),
+                                                   &options, stream.data, stream.size, &written);
+    result = written;
+    return status;
+  };
 }
 
 // ----------------------------------------------------------------------------------------------------- decoding
@@ -309,26 +384,23 @@ Napi::Value StreamOpen(const Napi::CallbackInfo& info) {
 
 void StreamClose(const Napi::CallbackInfo& info) { streams().remove(number_of(info[0])); }
 
-Napi::Object info_of(Napi::Env env, const codecllm_info& info) {
-  Napi::Array shape = Napi::Array::New(env, info.dimensions);
-  for (uint32_t axis = 0; axis < info.dimensions; axis++) shape.Set(axis, number_from(env, info.shape[axis]));
-  Napi::Object object = Napi::Object::New(env);
-  object.Set("dtype", Napi::String::New(env, info.dtype));
-  object.Set("shape", shape);
-  object.Set("tensorBytes", number_from(env, info.tensor_bytes));
-  object.Set("frontBytes", number_from(env, info.front_bytes));
-  object.Set("dataBytes", number_from(env, info.data_bytes));
-  object.Set("tileRows", number_from(env, info.tile_rows));
-  object.Set("tilesAcross", number_from(env, info.tiles_across));
-  object.Set("tileRowBytes", number_from(env, info.tile_row_bytes));
-  return object;
-}
-
 Napi::Value StreamInfo(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
   const auto stream = stream_of(info);
   codecllm_info found = {};
-  check(info.Env(), codecllm_stream_info(stream.get(), &found));
-  return info_of(info.Env(), found);
+  check(env, codecllm_stream_info(stream.get(), &found));
+  Napi::Array shape = Napi::Array::New(env, found.dimensions);
+  for (uint32_t axis = 0; axis < found.dimensions; axis++) shape.Set(axis, number_from(env, found.shape[axis]));
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("dtype", Napi::String::New(env, found.dtype));
+  object.Set("shape", shape);
+  object.Set("tensorBytes", number_from(env, found.tensor_bytes));
+  object.Set("frontBytes", number_from(env, found.front_bytes));
+  object.Set("dataBytes", number_from(env, found.data_bytes));
+  object.Set("tileRows", number_from(env, found.tile_rows));
+  object.Set("tilesAcross", number_from(env, found.tiles_across));
+  object.Set("tileRowBytes", number_from(env, found.tile_row_bytes));
+  return object;
 }
 
 Napi::Value StreamRange(const Napi::CallbackInfo& info) {
@@ -342,38 +414,21 @@ Napi::Value StreamRange(const Napi::CallbackInfo& info) {
   return range;
 }
 
-void StreamDecode(const Napi::CallbackInfo& info) {
+Job::Work decoding_slice(const Napi::CallbackInfo& info) {
+  const auto stream = stream_of(info);
+  const uint64_t first = size_of(info[1], "firstTileRow");
+  const uint64_t count = size_of(info[2], "tileRowCount");
   const Bytes data = bytes_of(info[3], "data");
   const Bytes bytes = bytes_of(info[4], "bytes");
-  check(info.Env(),
-        codecllm_stream_decode(stream_of(info).get(), size_of(info[1], "firstTileRow"),
-                               size_of(info[2], "tileRowCount"), data.data, data.size, bytes.data, bytes.size));
+  return [=](uint64_t&) {
+    return codecllm_stream_decode(stream.get(), first, count, data.data, data.size, bytes.data, bytes.size);
+  };
 }
 
-Napi::Value Decode(const Napi::CallbackInfo& info) {
-  const Napi::Env env = info.Env();
-  const Bytes source = bytes_of(info[0], "stream");
-  const uint64_t limit = info[1].IsUndefined() ? uint64_t{1} << 32 : size_of(info[1], "maxBytes");
-  codecllm_stream* opened = nullptr;
-  check(env, codecllm_stream_open(source.data, source.size, &opened));
-  const std::shared_ptr<codecllm_stream> stream(opened, codecllm_stream_close);
-  codecllm_info found = {};
-  check(env, codecllm_stream_info(stream.get(), &found));
-  // What cannot be decoded must be refused before memory for it is taken.
-  if (source.size != found.front_bytes + found.data_bytes)
-    check(env, codecllm_decode(source.data, source.size, nullptr, 0));
-  if (found.tensor_bytes > limit)
-    refuse(env, CODECLLM_INVALID_ARGUMENT,
-           "the tensor has " + std::to_string(found.tensor_bytes) + " bytes, more than the limit of " +
-               std::to_string(limit));
-  Napi::Uint8Array bytes = Napi::Uint8Array::New(env, found.tensor_bytes);
-  check(env, codecllm_decode(source.data, source.size, bytes.Data(), bytes.ByteLength()));
-  Napi::Object tensor = Napi::Object::New(env);
-  const Napi::Object about = info_of(env, found);
-  tensor.Set("dtype", about.Get("dtype"));
-  tensor.Set("shape", about.Get("shape"));
-  tensor.Set("data", bytes);
-  return tensor;
+Job::Work decoding(const Napi::CallbackInfo& info) {
+  const Bytes stream = bytes_of(info[0], "stream");
+  const Bytes bytes = bytes_of(info[1], "bytes");
+  return [=](uint64_t&) { return codecllm_decode(stream.data, stream.size, bytes.data, bytes.size); };
 }
 
 // -------------------------------------------------------------------------------------------------- environment
@@ -404,24 +459,30 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("version", Napi::Function::New<Version>(env));
   exports.Set("features", Napi::Function::New<Features>(env));
   exports.Set("usePath", Napi::Function::New<UsePath>(env));
-  exports.Set("encode", Napi::Function::New<Encode>(env));
+  const auto set_job = [&](const std::string& name, Napi::Function here, Napi::Function in_pool) {
+    exports.Set(name, here);
+    exports.Set(name + "Async", in_pool);
+  };
+  exports.Set("encodeBound", Napi::Function::New<EncodeBound>(env));
+  set_job("encode", Napi::Function::New<Here<encoding>>(env), Napi::Function::New<InPool<encoding>>(env));
   exports.Set("encoderOpen", Napi::Function::New<EncoderOpen>(env));
   exports.Set("encoderClose", Napi::Function::New<EncoderClose>(env));
   exports.Set("encoderLayout", Napi::Function::New<EncoderLayout>(env));
   exports.Set("encoderPass", Napi::Function::New<EncoderPass>(env));
-  exports.Set("encoderGather", Napi::Function::New<EncoderGather>(env));
-  exports.Set("encoderAdvance", Napi::Function::New<EncoderAdvance>(env));
+  set_job("encoderGather", Napi::Function::New<Here<gathering>>(env), Napi::Function::New<InPool<gathering>>(env));
+  set_job("encoderAdvance", Napi::Function::New<Here<advancing>>(env), Napi::Function::New<InPool<advancing>>(env));
   exports.Set("encoderFrontSize", Napi::Function::New<EncoderFrontSize>(env));
   exports.Set("encoderCodeBound", Napi::Function::New<EncoderCodeBound>(env));
-  exports.Set("encoderCode", Napi::Function::New<EncoderCode>(env));
+  set_job("encoderCode", Napi::Function::New<Here<coding>>(env), Napi::Function::New<InPool<coding>>(env));
   exports.Set("encoderFront", Napi::Function::New<EncoderFront>(env));
-  exports.Set("decode", Napi::Function::New<Decode>(env));
+  set_job("decode", Napi::Function::New<Here<decoding>>(env), Napi::Function::New<InPool<decoding>>(env));
   exports.Set("streamLengths", Napi::Function::New<StreamLengths>(env));
   exports.Set("streamOpen", Napi::Function::New<StreamOpen>(env));
   exports.Set("streamClose", Napi::Function::New<StreamClose>(env));
   exports.Set("streamInfo", Napi::Function::New<StreamInfo>(env));
   exports.Set("streamRange", Napi::Function::New<StreamRange>(env));
-  exports.Set("streamDecode", Napi::Function::New<StreamDecode>(env));
+  set_job("streamDecode", Napi::Function::New<Here<decoding_slice>>(env),
+          Napi::Function::New<InPool<decoding_slice>>(env));
   return exports;
 }
 

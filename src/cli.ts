@@ -79,7 +79,7 @@ function workCommand(name: string, description: string): Command {
   return command(name, description)
     .option(
       '--threads <n>',
-      'worker threads (default: as many as the machine runs at a time, at most 16)',
+      'threads (default: as many as the machine runs at a time; at most 16, or 4 with the native codec)',
       parseThreads,
     )
     .addOption(new Option('--engine <name>', 'codec (default: native if it is built, else ts)').choices(ENGINES))

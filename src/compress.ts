@@ -6,7 +6,7 @@ import type { EncodeOptions } from '../spec/decisions.ts';
 import { DTYPES } from '../spec/elements.ts';
 import { FIXED_BYTES } from '../spec/stream.ts';
 import { HeaderSpace, isCompressed, type Stored, tensorError } from './container.ts';
-import { openEncoder, sliceBytes, type TensorEncoder } from './encoders.ts';
+import type { Source, TensorEncoder } from './engine.ts';
 import { FileError } from './errors.ts';
 import { byPlace, type TensorEntry } from './header.ts';
 import type { InputFile } from './input.ts';
@@ -14,14 +14,13 @@ import { inOrder } from './ordered.ts';
 import { OutputFile } from './output.ts';
 import type { FileReport } from './report.ts';
 import { openSafetensors, type Safetensors } from './safetensors.ts';
-import { SLICE_BYTES } from './slices.ts';
+import { SLICE_BYTES, sliceBytes } from './slices.ts';
 import type { Work } from './work.ts';
-import type { Source } from './worker.ts';
 
 /**
  * Compresses one checkpoint.
  *
- * @throws FileError; then nothing has been written, and `work.pool` is closed
+ * @throws FileError; then nothing has been written, and `work.engine` is closed
  */
 export async function compressFile(
   input: string,
@@ -54,7 +53,7 @@ export async function compressFile(
       };
     } catch (error) {
       // No thread may read a file that is about to be closed.
-      await work.pool.close();
+      await work.engine.close();
       await out.discard();
       throw error;
     }
@@ -88,10 +87,11 @@ async function writeTensors(
   options: EncodeOptions,
   work: Work,
 ): Promise<{ stored: Stored[]; end: number }> {
-  const { pool } = work;
+  const { engine } = work;
   const sourceOf = (tensor: TensorEntry): Source => ({
     fd: file.fd,
     position: dataStart + tensor.start,
+    bytes: tensor.end - tensor.start,
     dtype: tensor.dtype,
     shape: tensor.shape,
     options,
@@ -106,7 +106,7 @@ async function writeTensors(
   const kept: TensorEntry[] = [];
   const prepared = inOrder(
     byPlace(header.tensors),
-    { count: 16 * pool.threads, bytes: pool.limits.bytes },
+    engine.limits,
     (tensor) => tensor.end - tensor.start,
     async (tensor) => ({
       tensor,
@@ -118,6 +118,7 @@ async function writeTensors(
     if (result instanceof Uint8Array) {
       bytes = result.length;
       await out.write(end, [result]);
+      engine.release(result);
     } else if (result !== undefined) {
       bytes = await namingErrors(file, tensor, () => codeTensor(tensor, result, out, end, work)).finally(() =>
         result.close(),
@@ -174,13 +175,13 @@ async function prepare(
     return undefined;
   }
   if (bytes > SLICE_BYTES) {
-    const encoder = openEncoder(source, work.pool);
+    const encoder = work.engine.openEncoder(source);
     await encoder.plan((done, pass) => {
       if (pass < 2) work.onProgress(PASS_SHARE * done);
     });
     return encoder;
   }
-  const stream = await work.pool.run('encodeWhole', { source, bytes }, bytes);
+  const stream = await work.engine.encodeWhole(source);
   work.onProgress(bytes);
   return stream;
 }
@@ -191,10 +192,10 @@ async function codeTensor(
   encoder: TensorEncoder,
   out: OutputFile,
   position: number,
-  { pool, onProgress }: Work,
+  { engine, onProgress }: Work,
 ): Promise<number> {
   const bytes = tensor.end - tensor.start;
-  const coded = inOrder(encoder.slices, pool.limits, sliceBytes, async (rows) => ({
+  const coded = inOrder(encoder.slices, engine.limits, sliceBytes, async (rows) => ({
     rows,
     data: await encoder.code(rows),
   }));
@@ -208,6 +209,7 @@ async function codeTensor(
       return 0;
     }
     await out.write(start, data);
+    for (const part of data) engine.release(part);
     onProgress((1 - 2 * PASS_SHARE) * sliceBytes(rows));
   }
   await out.write(position, [encoder.front()]);

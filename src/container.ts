@@ -9,7 +9,7 @@
 //
 // The other entries of `__metadata__` are the original's.
 
-import { readFront, type Stream, streamLengths } from '../spec/stream.ts';
+import { readFront, streamLengths } from '../spec/stream.ts';
 import { FileError, problemOf, quoted } from './errors.ts';
 import {
   byPlace,
@@ -43,7 +43,7 @@ export function isCompressed({ metadata }: Header): boolean {
 // ------------------------------------------------------------------------------------------ the original header
 
 /** A tensor as a header's writer sees it. */
-type Described = Pick<TensorEntry, 'name' | 'dtype' | 'shape'> & { readonly bytes: number };
+export type Described = Pick<TensorEntry, 'name' | 'dtype' | 'shape'> & { readonly bytes: number };
 
 const STYLES: readonly HeaderStyle[] = ['compact', 'python'];
 
@@ -163,12 +163,24 @@ export interface Container {
   readonly tensors: readonly Restorable[];
 }
 
+/** What the front of a stream says of its tensor. @throws where it is not as it should be */
+export type Describe = (front: Uint8Array) => Omit<Described, 'name'>;
+
+/** With the reference codec. */
+export const describeStream: Describe = (front) => {
+  const { layout } = readFront(front).coding;
+  return { dtype: layout.dtype.name, shape: layout.shape, bytes: (layout.words * layout.dtype.wordBits) / 8 };
+};
+
 /**
  * Reads what a CodecLLM file says of its original.
  *
  * @throws FileError where it is not a CodecLLM file, or what it says cannot be true
  */
-export async function readContainer({ file, header, dataStart }: Safetensors): Promise<Container> {
+export async function readContainer(
+  { file, header, dataStart }: Safetensors,
+  describe: Describe = describeStream,
+): Promise<Container> {
   const { path } = file;
   const entry = (key: string, pattern: RegExp): string => {
     const value = header.metadata?.get(key);
@@ -193,14 +205,12 @@ export async function readContainer({ file, header, dataStart }: Safetensors): P
   );
   const described: Described[] = [];
   for (const tensor of header.tensors) {
-    const storedBytes = tensor.end - tensor.start;
-    if (isStream.has(tensor.name)) {
+    const { name, start, end } = tensor;
+    if (isStream.has(name)) {
       if (tensor.dtype !== 'U8' || tensor.shape.length !== 1)
-        throw new FileError(path, `${quoted(tensor.name)} should hold a stream, and is not a vector of U8`);
-      const { layout } = (await readStream(file, tensor.name, dataStart + tensor.start, storedBytes)).coding;
-      const bytes = (layout.words * layout.dtype.wordBits) / 8;
-      described.push({ name: tensor.name, dtype: layout.dtype.name, shape: layout.shape, bytes });
-    } else described.push({ ...tensor, bytes: storedBytes });
+        throw new FileError(path, `${quoted(name)} should hold a stream, and is not a vector of U8`);
+      described.push({ name, ...(await withFront(file, name, dataStart + start, end - start, describe)) });
+    } else described.push({ ...tensor, bytes: end - start });
   }
 
   const rebuilt = STYLES.find((style) => style === description);
@@ -232,23 +242,29 @@ export async function readContainer({ file, header, dataStart }: Safetensors): P
 }
 
 /** Most fronts are shorter, and so read at once. */
-const USUAL_FRONT_BYTES = 2 ** 16;
+const USUAL_FRONT_BYTES = 2 ** 14;
 /** The front of a tensor of 5 GiB takes a few MiB; more than this is refused before it is allocated. */
 const MAX_FRONT_BYTES = 2 ** 29;
 
 /**
- * Reads and checks the front of a stream.
+ * Reads the front of a stream and makes something of it.
  *
  * @param position of the stream in the file
- * @throws FileError that names the tensor and the field
+ * @throws FileError that names the tensor, whatever `use` throws
  */
-export async function readStream(file: InputFile, name: string, position: number, bytes: number): Promise<Stream> {
+export async function withFront<T>(
+  file: InputFile,
+  name: string,
+  position: number,
+  bytes: number,
+  use: (front: Uint8Array) => T,
+): Promise<T> {
   const begin = await file.read(position, Math.min(bytes, USUAL_FRONT_BYTES));
   try {
     const { front, data } = streamLengths(begin);
     if (front + data !== bytes) throw new Error(`a stream of ${front + data} bytes in a tensor of ${bytes}`);
     if (front > MAX_FRONT_BYTES) throw new Error(`a front of ${front} bytes, more than ${MAX_FRONT_BYTES}`);
-    return readFront(front <= begin.length ? begin.subarray(0, front) : await file.read(position, front));
+    return use(front <= begin.length ? begin.subarray(0, front) : await file.read(position, front));
   } catch (error) {
     throw tensorError(file.path, name, error);
   }

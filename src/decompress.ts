@@ -2,8 +2,8 @@
 // SHA-256 before it gets its name.
 
 import { createHash } from 'node:crypto';
-import { tileRange } from '../spec/decode.ts';
-import { type Container, type Restorable, readContainer, readStream, tensorError } from './container.ts';
+import { type Container, type Restorable, readContainer, tensorError, withFront } from './container.ts';
+import type { Engine, StreamDecoder } from './engine.ts';
 import { FileError } from './errors.ts';
 import { byPlace } from './header.ts';
 import { PIECE_BYTES } from './input.ts';
@@ -11,14 +11,13 @@ import { inOrder } from './ordered.ts';
 import { OutputFile } from './output.ts';
 import type { FileReport } from './report.ts';
 import { openSafetensors } from './safetensors.ts';
-import { slicesOf } from './slices.ts';
+import { SLICE_BYTES, sliceBytes } from './slices.ts';
 import type { Work } from './work.ts';
-import type { DecodeTask } from './worker.ts';
 
 /**
  * Restores one checkpoint.
  *
- * @throws FileError; then nothing has been written, and `work.pool` is closed
+ * @throws FileError; then nothing has been written, and `work.engine` is closed
  */
 export async function decompressFile(input: string, output: string, force: boolean, work: Work): Promise<FileReport> {
   return withContainer(input, work, async (container) => {
@@ -37,7 +36,7 @@ export async function decompressFile(input: string, output: string, force: boole
 /**
  * Decodes all of one checkpoint and compares every check and the SHA-256. Nothing is written.
  *
- * @throws FileError; then `work.pool` is closed
+ * @throws FileError; then `work.engine` is closed
  */
 export async function verifyFile(input: string, work: Work): Promise<FileReport> {
   return withContainer(input, work, async (container) => {
@@ -49,10 +48,10 @@ export async function verifyFile(input: string, work: Work): Promise<FileReport>
 async function withContainer<T>(input: string, work: Work, use: (container: Container) => Promise<T>): Promise<T> {
   const compressed = await openSafetensors(input);
   try {
-    return await use(await readContainer(compressed));
+    return await use(await readContainer(compressed, (front) => work.engine.describe(front)));
   } catch (error) {
     // No thread may read a file that is about to be closed.
-    await work.pool.close();
+    await work.engine.close();
     throw error;
   } finally {
     await compressed.file.close();
@@ -77,23 +76,27 @@ function report({ file, originalBytes, sha256, tensors }: Container, output: str
   };
 }
 
-/** Consecutive bytes of the original: to be copied from the compressed file, or decoded. */
+/** Consecutive bytes of the original. */
 interface Piece {
   readonly tensor: Restorable;
   readonly bytes: number;
   /** What it takes of the compressed file. */
   readonly storedBytes: number;
-  readonly from: { readonly position: number } | { readonly task: DecodeTask };
+  readonly restore: () => Promise<Uint8Array>;
+  /** To be called once this piece, and all before it, are restored. */
+  readonly finish?: () => void;
 }
 
 /** Decodes everything in the order of the original. @throws FileError where anything is not as it should be */
-async function restore(container: Container, out: OutputFile | undefined, { pool, onProgress }: Work): Promise<void> {
+async function restore(container: Container, out: OutputFile | undefined, { engine, onProgress }: Work): Promise<void> {
   const { file, headerText, sha256, originalBytes } = container;
   const hash = createHash('sha256');
   let at = 0;
   const put = async (bytes: Uint8Array): Promise<void> => {
+    // One thread writes while this one computes.
+    const written = out?.write(at, [bytes]);
     hash.update(bytes);
-    await out?.write(at, [bytes]);
+    await written;
     at += bytes.length;
   };
   const header = new TextEncoder().encode(headerText);
@@ -102,55 +105,51 @@ async function restore(container: Container, out: OutputFile | undefined, { pool
   await put(lengthField);
   await put(header);
   const restored = inOrder(
-    piecesOf(container),
-    pool.limits,
+    piecesOf(container, engine),
+    engine.limits,
     ({ bytes }) => bytes,
-    async ({ tensor, bytes, storedBytes, from }) => {
+    async (piece) => {
       try {
-        const restoredBytes =
-          'task' in from ? await pool.run('decodeSlice', from.task, bytes) : await file.read(from.position, bytes);
-        return { restoredBytes, storedBytes };
+        return { piece, bytes: await piece.restore() };
       } catch (error) {
-        throw tensorError(file.path, tensor.name, error);
+        throw tensorError(file.path, piece.tensor.name, error);
       }
     },
   );
-  for await (const { restoredBytes, storedBytes } of restored) {
-    await put(restoredBytes);
-    onProgress(storedBytes);
+  for await (const { piece, bytes } of restored) {
+    await put(bytes);
+    engine.release(bytes);
+    piece.finish?.();
+    onProgress(piece.storedBytes);
   }
   await file.checkUnchanged();
   if (at !== originalBytes || hash.digest('hex') !== sha256)
     throw new FileError(file.path, 'what it decodes to does not have the SHA-256 of the original');
 }
 
-/** Streams have numbers, by which threads know them again. */
-let streams = 0;
-
-async function* piecesOf({ file, tensors }: Container): AsyncGenerator<Piece, void, void> {
+async function* piecesOf({ file, tensors }: Container, engine: Engine): AsyncGenerator<Piece, void, void> {
   for (const tensor of byPlace(tensors)) {
-    const { name, position, storedBytes } = tensor;
-    if (!tensor.isStream) {
+    const { name, position, storedBytes, isStream, start, end } = tensor;
+    if (!isStream) {
       for (let at = 0; at < storedBytes; at += PIECE_BYTES) {
         const bytes = Math.min(PIECE_BYTES, storedBytes - at);
-        yield { tensor, bytes, storedBytes: bytes, from: { position: position + at } };
+        yield { tensor, bytes, storedBytes: bytes, restore: () => file.read(position + at, bytes) };
       }
-      continue;
-    }
-    const stream = await readStream(file, name, position, storedBytes);
-    const { frontBytes } = stream;
-    const { layout } = stream.coding;
-    const id = streams++;
-    for (const rows of slicesOf(layout)) {
-      const first = rows.firstTileRow * layout.tilesAcross;
-      const { start, end } = tileRange(stream, first, first + rows.tileRowCount * layout.tilesAcross);
-      const bytes = rows.end - rows.start;
-      yield {
-        tensor,
-        bytes,
-        storedBytes: end - start,
-        from: { task: { fd: file.fd, position, frontBytes, rows, bytes, id } },
-      };
+    } else if (end - start <= SLICE_BYTES) {
+      const bytes = end - start;
+      yield { tensor, bytes, storedBytes, restore: () => engine.decodeWhole(file.fd, position, storedBytes, bytes) };
+    } else {
+      const open = (front: Uint8Array): StreamDecoder => engine.openStream(file.fd, position, front);
+      const stream = await withFront(file, name, position, storedBytes, open);
+      const last = stream.slices.at(-1);
+      for (const rows of stream.slices)
+        yield {
+          tensor,
+          bytes: sliceBytes(rows),
+          storedBytes: stream.storedBytes(rows),
+          restore: () => stream.decode(rows),
+          finish: rows === last ? stream.close : undefined,
+        };
     }
   }
 }

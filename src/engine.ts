@@ -1,64 +1,82 @@
-// The codecs a worker thread can use: the TypeScript reference, which is always there, and the native one, which writes
-// the same bytes and is faster.
+// The two ways to run the codec over files: the TypeScript reference, which is always there, on worker threads; and the
+// native codec, which writes the same bytes and is faster, on the threads that Node has for files.
 
 import type { EncodeOptions } from '../spec/decisions.ts';
-import { decodeTileRows, tileRange } from '../spec/decode.ts';
-import { encodeTensor } from '../spec/encode.ts';
-import { readFront } from '../spec/stream.ts';
-import { native, whyNotNative } from './native.ts';
+import type { Describe } from './container.ts';
+import { native } from './native.ts';
+import { NativeEngine } from './native-engine.ts';
+import type { Limits } from './ordered.ts';
+import { ReferenceEngine } from './reference-engine.ts';
+import type { SliceRange } from './slices.ts';
 
 export const ENGINES = ['ts', 'native'] as const;
 export type EngineName = (typeof ENGINES)[number];
 
-/** A stream whose front has been read. */
-export interface OpenStream {
-  /** Where the data of these rows of tiles lie, from the start of Data, and how many bytes of the tensor they give. */
-  locate(firstTileRow: number, tileRowCount: number): { start: number; end: number };
-  /** @param data exactly these bytes @param bytes receives the tensor's @throws FormatError, or an Error that says the same */
-  decode(firstTileRow: number, tileRowCount: number, data: Uint8Array, bytes: Uint8Array): void;
-  close(): void;
+/** A tensor to be encoded, and where it is. */
+export interface Source {
+  readonly fd: number;
+  /** Of the tensor's first byte in the file. */
+  readonly position: number;
+  readonly bytes: number;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly options: EncodeOptions;
+}
+
+/** Told of the bytes of the tensor that a pass has been over, and which pass it is, from 0. */
+export type OnPass = (bytes: number, pass: number) => void;
+
+/** Encodes a tensor that is worked on in slices: passes that count, then one that codes. */
+export interface TensorEncoder {
+  readonly slices: readonly SliceRange[];
+  /** Goes over the tensor until everything is decided. */
+  plan(onPass: OnPass): Promise<void>;
+  /** Bytes before Data; known once everything is decided. */
+  readonly frontBytes: number;
+  /** The data of a slice. Slices may be coded at the same time. */
+  code(rows: SliceRange): Promise<readonly Uint8Array[]>;
+  /** Everything before Data, once all slices are coded. */
+  front(): Uint8Array;
+  /** Waits for what is under way, and lets go. */
+  close(): Promise<void>;
+}
+
+/** Decodes a stream in slices, which may be decoded at the same time. */
+export interface StreamDecoder {
+  readonly slices: readonly SliceRange[];
+  /** What a slice takes of the stream. */
+  storedBytes(rows: SliceRange): number;
+  /** @throws FormatError, or an Error that says the same */
+  decode(rows: SliceRange): Promise<Uint8Array>;
+  /** To be called once all that was asked for is decoded. */
+  readonly close: () => void;
 }
 
 export interface Engine {
-  encodeTensor(data: Uint8Array, dtype: string, shape: readonly number[], options: EncodeOptions): Uint8Array;
-  openStream(front: Uint8Array): OpenStream;
-}
-
-const reference: Engine = {
-  encodeTensor,
-  openStream(front) {
-    const stream = readFront(front);
-    const { tilesAcross } = stream.coding.layout;
-    return {
-      locate: (first, count) => tileRange(stream, first * tilesAcross, (first + count) * tilesAcross),
-      decode: (first, count, data, bytes) => decodeTileRows(stream, first, count, data, bytes),
-      close: () => {},
-    };
-  },
-};
-
-function nativeEngine(): Engine {
-  const codec = native();
-  if (codec === undefined) throw new Error(`the native codec cannot be used: ${whyNotNative()}`);
-  return {
-    encodeTensor: (data, dtype, shape, options) => codec.encode(data, dtype, shape, options),
-    openStream(front) {
-      const stream = codec.streamOpen(front);
-      return {
-        locate: (first, count) => codec.streamRange(stream, first, count),
-        decode: (first, count, data, bytes) => codec.streamDecode(stream, first, count, data, bytes),
-        close: () => codec.streamClose(stream),
-      };
-    },
-  };
-}
-
-/** @throws Error where it cannot be had */
-export function engineNamed(name: EngineName): Engine {
-  return name === 'native' ? nativeEngine() : reference;
+  /** How many threads it has. */
+  readonly threads: number;
+  /** What may be under way, or wait for its turn, in one sequence of slices: enough that no thread runs dry. */
+  readonly limits: Limits;
+  /** @returns the stream of a whole tensor, or undefined if it is not smaller */
+  encodeWhole(source: Source): Promise<Uint8Array | undefined>;
+  /** @param position of the stream in the file @param bytes of the tensor @throws FormatError, or an Error that says the same */
+  decodeWhole(fd: number, position: number, storedBytes: number, bytes: number): Promise<Uint8Array>;
+  openEncoder(source: Source): TensorEncoder;
+  readonly describe: Describe;
+  /** @param position of the stream in the file. @throws FormatError, or an Error that says the same */
+  openStream(fd: number, position: number, front: Uint8Array): StreamDecoder;
+  /** Takes back what a function gave, which is needed no more: the next may use its memory. */
+  release(bytes: Uint8Array): void;
+  /** Ends all work; afterwards files that it read may be closed. */
+  close(): Promise<void>;
 }
 
 /** The native codec where it is built, else the reference. */
 export function defaultEngine(): EngineName {
   return native() === undefined ? 'ts' : 'native';
+}
+
+/** @param threads default: as many as the machine runs at a time, within what the engine can use */
+export function openEngine(name: EngineName, threads: number | undefined): Engine {
+  return name === 'native' ? new NativeEngine(threads) : new ReferenceEngine(threads);
 }

@@ -8,12 +8,11 @@ import { compressFile } from './compress.ts';
 import { isCompressed } from './container.ts';
 import { decompressFile, verifyFile } from './decompress.ts';
 import { checkApart, type Entry, listDirectory } from './directory.ts';
-import { defaultEngine, type EngineName } from './engine.ts';
+import { defaultEngine, type EngineName, openEngine } from './engine.ts';
 import { FileError, fileErrorOf } from './errors.ts';
 import { type InspectedFile, inspectFile } from './inspect.ts';
 import { native, whyNotNative } from './native.ts';
 import { OutputDirectory } from './output.ts';
-import { defaultThreads, Pool } from './pool.ts';
 import { type FileReport, type Report, summarise } from './report.ts';
 import { openSafetensors } from './safetensors.ts';
 import type { Work } from './work.ts';
@@ -26,7 +25,7 @@ export { removeTemporaries } from './output.ts';
 export type { FileReport, Report, TensorReport } from './report.ts';
 
 export interface WorkOptions {
-  /** Worker threads. Default: as many as the machine runs at a time, at most 16. */
+  /** Default: as many as the machine runs at a time; at most 16, or 4 with the native codec. */
   readonly threads?: number;
   /** The codec. Default: the native one if it is built, else the reference. Both write the same bytes. */
   readonly engine?: EngineName;
@@ -209,28 +208,29 @@ async function transform(
   });
 }
 
-/** Runs work with a pool of threads, measures it and reports. */
+/** Runs work with an engine, measures it and reports. */
 async function working(
   input: string,
   output: string | undefined,
-  { threads = defaultThreads(), engine = defaultEngine(), onProgress }: WorkOptions,
+  { threads, engine: name = defaultEngine(), onProgress }: WorkOptions,
   total: number,
   work: (work: Work) => Promise<Pick<Report, 'files' | 'filesCopied'>>,
 ): Promise<Report> {
   const begin = performance.now();
   let done = 0;
-  if (engine === 'native' && whyNotNative() !== undefined) throw new FileError('the native codec', `${whyNotNative()}`);
-  const pool = new Pool(threads, engine);
+  if (name === 'native' && whyNotNative() !== undefined) throw new FileError('the native codec', `${whyNotNative()}`);
+  const engine = openEngine(name, threads);
   try {
     const result = await work({
-      pool,
+      engine,
       onProgress: (bytes) => {
         done += bytes;
         onProgress?.(done, total);
       },
     });
-    return summarise({ input, output, threads, engine, seconds: (performance.now() - begin) / 1000, ...result });
+    const seconds = (performance.now() - begin) / 1000;
+    return summarise({ input, output, threads: engine.threads, engine: name, seconds, ...result });
   } finally {
-    await pool.close();
+    await engine.close();
   }
 }

@@ -1,10 +1,28 @@
 // A file that is read in pieces, at any position, and must not change meanwhile.
 
+import { read, readSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
+import { promisify } from 'node:util';
 import { FileError, fileErrorOf } from './errors.ts';
 
+/** Handing fewer bytes to another thread takes longer than working on them. */
+export const SMALL_BYTES = 2 ** 16;
+
 /** Files are copied and hashed in pieces of so many bytes. */
-export const PIECE_BYTES = 4 * 2 ** 20;
+export const PIECE_BYTES = 2 ** 20;
+
+const readAt = promisify(read);
+
+/** Fills `bytes` from byte `position` of a file on. @throws Error where there are fewer, or what the system says */
+export async function readFully(fd: number, bytes: Uint8Array, position: number): Promise<void> {
+  const { length } = bytes;
+  for (let done = 0; done < length; ) {
+    const rest = [fd, bytes, done, length - done, position + done] as const;
+    const count = length < SMALL_BYTES ? readSync(...rest) : (await readAt(...rest)).bytesRead;
+    if (count === 0) throw new Error(`ends at byte ${position + done}, where byte ${position + length} was expected`);
+    done += count;
+  }
+}
 
 export class InputFile {
   private constructor(
@@ -39,22 +57,23 @@ export class InputFile {
 
   /** @returns exactly `length` bytes from byte `position` on. @throws FileError where there are fewer */
   async read(position: number, length: number): Promise<Uint8Array> {
-    const bytes = new Uint8Array(length);
-    let done = 0;
-    while (done < length) {
-      const { bytesRead } = await this.handle.read(bytes, done, length - done, position + done).catch((error) => {
-        throw fileErrorOf(this.path, error);
-      });
-      if (bytesRead === 0)
-        throw new FileError(this.path, `ends at byte ${position + done}, where byte ${position + length} was expected`);
-      done += bytesRead;
+    return this.fill(new Uint8Array(length), position);
+  }
+
+  private async fill(bytes: Uint8Array, position: number): Promise<Uint8Array> {
+    try {
+      await readFully(this.fd, bytes, position);
+    } catch (error) {
+      throw fileErrorOf(this.path, error);
     }
     return bytes;
   }
 
-  /** The bytes from `start` to before `end`, in pieces. @throws FileError */
+  /** The bytes from `start` to before `end`, in pieces, each valid until the next. @throws FileError */
   async *pieces(start: number, end: number): AsyncGenerator<Uint8Array, void, void> {
-    for (let at = start; at < end; at += PIECE_BYTES) yield this.read(at, Math.min(PIECE_BYTES, end - at));
+    const buffer = new Uint8Array(Math.min(PIECE_BYTES, end - start));
+    for (let at = start; at < end; at += PIECE_BYTES)
+      yield this.fill(buffer.subarray(0, Math.min(PIECE_BYTES, end - at)), at);
   }
 
   /** @throws FileError where somebody wrote to the file since it was opened */

@@ -1,7 +1,8 @@
 // What a checkpoint says of itself, compressed or not. Nothing is decoded.
 
 import { type Inspection, inspectStream } from '../spec/decode.ts';
-import { isCompressed, readContainer, readStream } from './container.ts';
+import { readFront } from '../spec/stream.ts';
+import { isCompressed, readContainer, withFront } from './container.ts';
 import type { TensorReport } from './report.ts';
 import { openSafetensors } from './safetensors.ts';
 
@@ -45,7 +46,9 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
     const container = await readContainer(opened);
     const tensors: InspectedTensor[] = [];
     for (const { name, dtype, shape, start, end, isStream, position, storedBytes } of container.tensors) {
-      const stream = isStream ? inspectStream(await readStream(file, name, position, storedBytes)) : undefined;
+      const stream = isStream
+        ? await withFront(file, name, position, storedBytes, (front) => inspectStream(readFront(front)))
+        : undefined;
       tensors.push({
         name,
         dtype,

@@ -2,10 +2,11 @@
 // synced, and renamed. Whatever happens before the rename leaves what was there.
 
 import { randomBytes } from 'node:crypto';
-import { renameSync, rmSync } from 'node:fs';
+import { renameSync, rmSync, writevSync } from 'node:fs';
 import { constants, copyFile, type FileHandle, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { FileError, fileErrorOf } from './errors.ts';
+import { SMALL_BYTES } from './input.ts';
 
 /** What exists under a temporary name now. */
 const temporaries = new Set<string>();
@@ -89,10 +90,16 @@ export class OutputFile {
   async write(position: number, chunks: readonly Uint8Array[]): Promise<void> {
     let at = position;
     let rest = chunks.filter(({ length }) => length > 0);
+    const isSmall = rest.reduce((sum, { length }) => sum + length, 0) < SMALL_BYTES;
     while (rest.length > 0) {
-      let { bytesWritten } = await this.handle.writev(rest, at).catch((error) => {
+      let bytesWritten: number;
+      try {
+        bytesWritten = isSmall
+          ? writevSync(this.handle.fd, rest, at)
+          : (await this.handle.writev(rest, at)).bytesWritten;
+      } catch (error) {
         throw fileErrorOf(this.path, error);
-      });
+      }
       at += bytesWritten;
       let whole = 0;
       while (whole < rest.length && bytesWritten >= rest[whole].length) bytesWritten -= rest[whole++].length;

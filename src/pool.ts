@@ -3,7 +3,6 @@
 import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { Piscina } from 'piscina';
-import type { EngineName } from './engine.ts';
 import type { Limits } from './ordered.ts';
 import { SLICE_BYTES } from './slices.ts';
 import type * as tasks from './worker.ts';
@@ -13,11 +12,6 @@ type Tasks = typeof tasks;
 /** A thread takes about 40 MB, and so many still stay below 1 GB together. */
 const MOST_THREADS = 16;
 
-/** As many threads as the machine runs at a time, or MOST_THREADS. */
-export function defaultThreads(): number {
-  return Math.min(MOST_THREADS, availableParallelism());
-}
-
 export class Pool {
   /** What may be under way, or wait for its turn, in one sequence of slices: enough that no thread runs dry. */
   readonly limits: Limits;
@@ -25,15 +19,11 @@ export class Pool {
   private held = 0;
   private readonly waiting: { bytes: number; admit: () => void }[] = [];
 
-  constructor(
-    readonly threads: number,
-    readonly engine: EngineName,
-  ) {
+  constructor(readonly threads = Math.min(MOST_THREADS, availableParallelism())) {
     const slices = threads + 4;
     this.limits = { count: slices, bytes: slices * SLICE_BYTES };
     this.piscina = new Piscina({
       filename: fileURLToPath(new URL('./worker.js', import.meta.url)),
-      workerData: { engine },
       minThreads: 1,
       maxThreads: threads,
       idleTimeout: Number.POSITIVE_INFINITY,

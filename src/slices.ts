@@ -1,7 +1,7 @@
 // Tensors are worked on in slices of consecutive rows of tiles: memory is bounded by the slices under way, whatever
 // the tensor's size.
 
-import { type Layout, sliceRange } from '../spec/layout.ts';
+import type { Layout } from '../spec/layout.ts';
 
 /** A slice has about so many bytes of its tensor, and at least one row of tiles. */
 export const SLICE_BYTES = 4 * 2 ** 20;
@@ -14,12 +14,26 @@ export interface SliceRange {
   readonly end: number;
 }
 
+export const sliceBytes = ({ start, end }: SliceRange): number => end - start;
+
+/** What has to be known of a tensor to cut it: its bytes, its rows of tiles, and the bytes of each but the last. */
+export interface Extent {
+  readonly tensorBytes: number;
+  readonly tileRows: number;
+  readonly tileRowBytes: number;
+}
+
+export function extentOf({ words, tileRows, columns, tilesDown, dtype }: Layout): Extent {
+  const wordBytes = dtype.wordBits / 8;
+  return { tensorBytes: words * wordBytes, tileRows: tilesDown, tileRowBytes: tileRows * columns * wordBytes };
+}
+
 /** The slices of a tensor, in order. */
-export function* slicesOf(layout: Layout): Generator<SliceRange, void, void> {
-  const rowBytes = (layout.tileRows * layout.columns * layout.dtype.wordBits) / 8;
-  const most = Math.max(1, Math.floor(SLICE_BYTES / rowBytes));
-  for (let firstTileRow = 0; firstTileRow < layout.tilesDown; firstTileRow += most) {
-    const tileRowCount = Math.min(most, layout.tilesDown - firstTileRow);
-    yield { firstTileRow, tileRowCount, ...sliceRange(layout, firstTileRow, tileRowCount) };
+export function* slicesOf({ tensorBytes, tileRows, tileRowBytes }: Extent): Generator<SliceRange, void, void> {
+  const most = Math.max(1, Math.floor(SLICE_BYTES / tileRowBytes));
+  for (let firstTileRow = 0; firstTileRow < tileRows; firstTileRow += most) {
+    const tileRowCount = Math.min(most, tileRows - firstTileRow);
+    const end = Math.min(tensorBytes, (firstTileRow + tileRowCount) * tileRowBytes);
+    yield { firstTileRow, tileRowCount, start: firstTileRow * tileRowBytes, end };
   }
 }

@@ -1,9 +1,9 @@
 // What all work on files shares.
 
-import type { Pool } from './pool.ts';
+import type { Engine } from './engine.ts';
 
 export interface Work {
-  readonly pool: Pool;
+  readonly engine: Engine;
   /** To be told of every so many bytes of input that are done. */
   readonly onProgress: (bytes: number) => void;
 }

@@ -1,37 +1,22 @@
-// What worker threads do. A task names bytes of an open file, which the thread reads itself; results are moved to the
+// What worker threads do, with the reference codec. A task names bytes of an open file, which the thread reads itself; results are moved to the
 // main thread, not copied. Descriptors are those of the process: the main thread closes them, after the last task.
 
 import { readSync } from 'node:fs';
-import { move, transferableSymbol, valueSymbol, workerData } from 'piscina';
-import { decide, type EncodeOptions, type Plan } from '../spec/decisions.ts';
+import { move, transferableSymbol, valueSymbol } from 'piscina';
+import { decide, type Plan } from '../spec/decisions.ts';
+import { decodeTensor, decodeTileRows, tileRange } from '../spec/decode.ts';
 import { DTYPES } from '../spec/elements.ts';
-import { encodeSlice, layoutFor } from '../spec/encode.ts';
+import { encodeSlice, encodeTensor, layoutFor } from '../spec/encode.ts';
 import { type Layout, sliceRange } from '../spec/layout.ts';
 import { gather, type Statistics, type StatisticsRequest } from '../spec/statistics.ts';
+import { readFront } from '../spec/stream.ts';
 import type { Coding, TileMetadata } from '../spec/tile.ts';
-import { type EngineName, engineNamed, type OpenStream } from './engine.ts';
-import { type Handle, type Native, native } from './native.ts';
+import type { Source } from './engine.ts';
 import { buffersIn, share } from './share.ts';
-import { SLICE_BYTES } from './slices.ts';
-
-/** The codec of this thread: the pool says which. */
-const engine = engineNamed((workerData as { engine: EngineName }).engine);
-
-/** A tensor to be encoded, and where it is. */
-export interface Source {
-  readonly fd: number;
-  /** Of the tensor's first byte in the file. */
-  readonly position: number;
-  readonly dtype: string;
-  readonly shape: readonly number[];
-  readonly options: EncodeOptions;
-}
+import { SLICE_BYTES, type SliceRange, sliceBytes } from './slices.ts';
 
 /** Which rows of tiles. */
-export interface Rows {
-  readonly firstTileRow: number;
-  readonly tileRowCount: number;
-}
+export type Rows = Pick<SliceRange, 'firstTileRow' | 'tileRowCount'>;
 
 // ----------------------------------------------------------------------------------------------------- encoding
 
@@ -90,72 +75,47 @@ export function codeSlice({
   });
 }
 
-interface NativeTask {
-  readonly source: Source;
-  readonly rows: Rows;
-  readonly encoder: Handle;
-}
-
-export function gatherNative({ source, rows, encoder }: NativeTask): void {
-  const layout = layoutFor(source.dtype, source.shape, source.options);
-  const { firstTileRow, tileRowCount } = rows;
-  nativeCodec().encoderGather(encoder, firstTileRow, tileRowCount, readRows(source, layout, rows));
-}
-
-export function advanceNative({ encoder }: Pick<NativeTask, 'encoder'>): void {
-  nativeCodec().encoderAdvance(encoder);
-}
-
-/** @returns the slice's part of Data */
-export function codeNative({ source, rows, encoder }: NativeTask): Uint8Array {
-  const layout = layoutFor(source.dtype, source.shape, source.options);
-  const { firstTileRow, tileRowCount } = rows;
-  const data = new Uint8Array(nativeCodec().encoderCodeBound(encoder, tileRowCount));
-  const bytes = readRows(source, layout, rows);
-  return moved(data.subarray(0, nativeCodec().encoderCode(encoder, firstTileRow, tileRowCount, bytes, data)));
-}
-
-/** Tasks that name a native encoder come only where there is the native codec. */
-function nativeCodec(): Native {
-  return native() as Native;
-}
-
 /** @returns the stream of a whole tensor, or undefined if it is not smaller */
-export function encodeWhole({ source, bytes }: { source: Source; bytes: number }): Uint8Array | undefined {
-  const data = readBytes(source.fd, source.position, bytes);
-  const stream = engine.encodeTensor(data, source.dtype, source.shape, source.options);
+export function encodeWhole({ source }: { source: Source }): Uint8Array | undefined {
+  const { fd, position, bytes, dtype, shape, options } = source;
+  const stream = encodeTensor(readBytes(fd, position, bytes), dtype, shape, options);
   return stream.length < bytes ? moved(stream) : undefined;
 }
 
 // ----------------------------------------------------------------------------------------------------- decoding
+
+/** @returns the whole tensor. @throws FormatError */
+export function decodeWhole({
+  fd,
+  position,
+  storedBytes,
+}: {
+  fd: number;
+  position: number;
+  storedBytes: number;
+}): Uint8Array {
+  return moved(decodeTensor(readBytes(fd, position, storedBytes)).data);
+}
 
 export interface DecodeTask {
   readonly fd: number;
   /** Of the stream in the file. */
   readonly position: number;
   readonly frontBytes: number;
-  readonly rows: Rows;
-  /** Bytes of the tensor in these rows. */
-  readonly bytes: number;
+  readonly rows: SliceRange;
   /** The stream's number, by which a front is known that was read before. */
   readonly id: number;
 }
 
-let opened: { id: number; stream: OpenStream } | undefined;
-
-/** @returns the tensor's bytes in these rows. @throws FormatError, or an Error that says the same */
-export function decodeSlice({ fd, position, frontBytes, rows, bytes: length, id }: DecodeTask): Uint8Array {
-  if (opened?.id !== id) {
-    opened?.stream.close();
-    opened = undefined;
-    opened = { id, stream: engine.openStream(readBytes(fd, position, frontBytes).slice()) };
-  }
-  const { stream } = opened;
+/** @returns the tensor's bytes in these rows. @throws FormatError */
+export function decodeSlice({ fd, position, frontBytes, rows, id }: DecodeTask): Uint8Array {
+  const stream = remember(id, () => readFront(readBytes(fd, position, frontBytes).slice()));
   const { firstTileRow, tileRowCount } = rows;
-  const { start, end } = stream.locate(firstTileRow, tileRowCount);
+  const first = firstTileRow * stream.coding.layout.tilesAcross;
+  const { start, end } = tileRange(stream, first, first + tileRowCount * stream.coding.layout.tilesAcross);
   const data = readBytes(fd, position + frontBytes + start, end - start);
-  const bytes = new Uint8Array(length);
-  stream.decode(firstTileRow, tileRowCount, data, bytes);
+  const bytes = new Uint8Array(sliceBytes(rows));
+  decodeTileRows(stream, firstTileRow, tileRowCount, data, bytes);
   return moved(bytes);
 }
 
