@@ -190,15 +190,17 @@ inline uint32_t load_shared_half(SharedAddress address) { return shared_value<ui
 
 inline uint32_t load_shared_word(SharedAddress address) { return shared_value<uint32_t>(address); }
 
+inline uint32_t load_shared_constant(SharedAddress address) { return shared_value<uint32_t>(address); }
+
 inline void copy_to_shared(SharedAddress to, const void* from) { shared_value<uint4>(to) = *static_cast<const uint4*>(from); }
 
 inline void wait_for_copies() {}
 
-inline void store_shared(SharedAddress address, uint2 value) { shared_value<uint2>(address) = value; }
-
 inline uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) { return (a & mask) | (b & ~mask); }
 
 inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | c; }
+
+inline uint32_t multiply_high(uint32_t a, uint32_t b) { return static_cast<uint32_t>((uint64_t{a} * b) >> 32); }
 
 inline uint8_t* advance(uint8_t* pointer, uint32_t count, uint32_t size) { return pointer + uint64_t{count} * size; }
 

@@ -8,6 +8,8 @@
 
 namespace codecllm {
 
+constexpr uint32_t kAnyRingBytes = Words<kLaneColumns>::kBytes;
+
 /** One plane of a tile, decoded row by row. */
 template <uint32_t kBits>
 class AnyPlane {
@@ -122,23 +124,28 @@ class AnyPlane {
   __device__ __forceinline__ uint32_t step(uint32_t row_class, uint32_t k) {
     const uint32_t table = row_class | ((column_classes_ >> (8 * k)) & 3);
     const uint32_t slot = slots_[coder_.slot_index(table << probability_bits_)];
-    const SlotFields fields = mode_ == kPairs ? kPairSlot : kBits == 10 ? kTenBitSlot : kByteSlot;
-    coder_.step(words_, slot, fields, 4 * lane_index() + k < width_);
-    return (slot >> fields.symbol) & ((1u << kBits) - 1);
+    constexpr uint32_t kFieldBits = kSlotFieldBits<kBits>;
+    coder_.step<kFieldBits>(words_, slot, 4 * lane_index() + k < width_);
+    return (slot >> kFieldBits) & ((1u << kBits) - 1);
   }
 
   __device__ __forceinline__ void coded_row(uint64_t matrix_row, uint32_t (&symbols)[kLaneColumns]) {
     const uint32_t row_class = row_selectors_ != nullptr ? row_selectors_[matrix_row] : 0;
-    words_.template reserve<256>();
+    // Nothing of this kernel is in a hurry.
+    wait_for_copies();
+    __syncwarp();
+    words_.prepare();
+    words_.begin();
     if (mode_ == kPairs) {
       for (uint32_t k = 0; k < kLaneColumns; k += 2) {
         const uint32_t pair = step(row_class, k);
         symbols[k] = ((starts_ >> (8 * k)) & 0xff) + (pair & 15);
         symbols[k + 1] = ((starts_ >> (8 * k + 8)) & 0xff) + (pair >> 4);
       }
-      return;
+    } else {
+      for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = step(row_class, k);
     }
-    for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = step(row_class, k);
+    words_.end();
     if (predictor_ == kNone) return;
     // The second row does not count.
     uint32_t rows[2] = {symbols[0] | symbols[1] << 8 | symbols[2] << 16 | symbols[3] << 24, 0};
@@ -162,7 +169,7 @@ class AnyPlane {
   bool has_half_;
   bool has_payload_;
 
-  Words words_;
+  Words<kLaneColumns> words_;
   Coder coder_;
   const uint32_t* slots_;
   uint32_t probability_bits_;
@@ -234,7 +241,7 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
   planes.each([&](auto& plane, uint32_t p) {
     if (!plane.is_coded()) return;
     const GpuTables& tables = tile.mode(p) == kPairs ? tensor.pairs : tensor.tables[p];
-    if (!plane.open_coded(tensor, tables, tile, column, section, rings + p * kRingBytes)) valid = false;
+    if (!plane.open_coded(tensor, tables, tile, column, section, rings + p * kAnyRingBytes)) valid = false;
   });
 
   constexpr uint32_t kPerWord = 4 / sizeof(Word);
@@ -276,12 +283,9 @@ __global__ void __launch_bounds__(32 * kGenericWarps) any_kernel(const __grid_co
   const GpuBuffers& buffers =
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
   const bool valid = decode_any_tile<Word, kPlanes, kBits0, kBits>(
-      arguments.tensors[work.tensor], buffers, tile, arguments.verify != 0, shared_address(shared) + warp * kPlanes * kRingBytes);
+      arguments.tensors[work.tensor], buffers, tile, arguments.verify != 0, shared_address(shared) + warp * kPlanes * kAnyRingBytes);
   if (!valid && lane_index() == 0)
     atomicMin(arguments.bad_tile, static_cast<unsigned long long>(work.tensor) << 32 | tile);
 }
-
-/** Shared memory of a block of a generic kernel: a ring for each plane of each warp. */
-constexpr uint32_t any_shared_bytes(uint32_t planes) { return kGenericWarps * planes * kRingBytes; }
 
 }  // namespace codecllm

@@ -60,17 +60,25 @@ class DeviceScope {
   bool changed_ = false;
 };
 
-template <class Rows, bool kRowClasses>
-Kernel fast(bool verify) {
-  return verify ? fast_kernel<Rows, kRowClasses, true> : fast_kernel<Rows, kRowClasses, false>;
-}
+/** A kernel, and how much shared memory each warp of a block needs; in fast kernels the tables come on top. */
+struct Program {
+  Kernel kernel;
+  uint32_t warp_bytes;
+};
 
 template <class Rows>
-Kernel fast(bool row_classes, bool verify) {
-  return row_classes ? fast<Rows, true>(verify) : fast<Rows, false>(verify);
+Program fast(bool row_classes, bool verify) {
+  const Kernel kernels[2][2] = {{fast_kernel<Rows, false, false>, fast_kernel<Rows, false, true>},
+                                {fast_kernel<Rows, true, false>, fast_kernel<Rows, true, true>}};
+  return {kernels[row_classes][verify], kFastWarpBytes<Rows>};
 }
 
-Kernel kernel_of(uint32_t kind, bool row_classes, bool verify) {
+template <class Word, uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
+Program any() {
+  return {any_kernel<Word, kPlanes, kBits0, kBits>, kPlanes * kAnyRingBytes};
+}
+
+Program program_of(uint32_t kind, bool row_classes, bool verify) {
   switch (kind) {
     case kKernelPairs:
       return fast<HalfRows<true>>(row_classes, verify);
@@ -79,25 +87,35 @@ Kernel kernel_of(uint32_t kind, bool row_classes, bool verify) {
     case kKernelTenSix:
       return fast<TenSixRows>(row_classes, verify);
     case kKernelByte + kNone:
-      return fast<ByteRows<kNone>>(row_classes, verify);
+      return fast<ByteRows<kNone, false>>(row_classes, verify);
     case kKernelByte + kLeft:
-      return fast<ByteRows<kLeft>>(row_classes, verify);
+      return fast<ByteRows<kLeft, false>>(row_classes, verify);
     case kKernelByte + kTop:
-      return fast<ByteRows<kTop>>(row_classes, verify);
+      return fast<ByteRows<kTop, false>>(row_classes, verify);
     case kKernelByte + kAvg:
-      return fast<ByteRows<kAvg>>(row_classes, verify);
+      return fast<ByteRows<kAvg, false>>(row_classes, verify);
     case kKernelByte + kPlanar:
-      return fast<ByteRows<kPlanar>>(row_classes, verify);
+      return fast<ByteRows<kPlanar, false>>(row_classes, verify);
+    case kKernelFloatByte + kNone:
+      return fast<ByteRows<kNone, true>>(row_classes, verify);
+    case kKernelFloatByte + kLeft:
+      return fast<ByteRows<kLeft, true>>(row_classes, verify);
+    case kKernelFloatByte + kTop:
+      return fast<ByteRows<kTop, true>>(row_classes, verify);
+    case kKernelFloatByte + kAvg:
+      return fast<ByteRows<kAvg, true>>(row_classes, verify);
+    case kKernelFloatByte + kPlanar:
+      return fast<ByteRows<kPlanar, true>>(row_classes, verify);
     case kKernelFour:
       return fast<FourRows>(row_classes, verify);
     case kKernelAnyByte:
-      return any_kernel<uint8_t, 1, 8, 8>;
+      return any<uint8_t, 1, 8, 8>();
     case kKernelAnyHalf:
-      return any_kernel<uint16_t, 2, 8, 8>;
+      return any<uint16_t, 2, 8, 8>();
     case kKernelAnyTenSix:
-      return any_kernel<uint16_t, 2, 10, 6>;
+      return any<uint16_t, 2, 10, 6>();
     default:
-      return any_kernel<uint32_t, 4, 8, 8>;
+      return any<uint32_t, 4, 8, 8>();
   }
 }
 
@@ -129,7 +147,8 @@ uint32_t kernel_for(const Layout& layout, const Split& split, bool disjoint_clas
   if (!is_regular) return any;
   switch (any) {
     case kKernelAnyByte:
-      return planes[0].mode == kRans ? kKernelByte + planes[0].predictor : any;
+      if (planes[0].mode != kRans) return any;
+      return (layout.dtype->kind == Kind::Float ? kKernelFloatByte : kKernelByte) + planes[0].predictor;
     case kKernelAnyTenSix:
       return first_is_plain && planes[1].mode == kRaw ? kKernelTenSix : any;
     case kKernelAnyHalf:
@@ -224,18 +243,18 @@ void move_pointer(const Value*& pointer, const uint8_t* base) {
   if (pointer != nullptr) pointer = reinterpret_cast<const Value*>(base + reinterpret_cast<uintptr_t>(pointer));
 }
 
-/** The tables of the kernels (GpuTables) from those of the host, whose fields depend on N. */
-GpuTables place_tables(Image& image, const TableSet& set, const std::vector<uint32_t>& host_slots,
-                       const SlotFields& fields) {
+/** The tables of the kernels from those of the host. */
+GpuTables place_tables(Image& image, const TableSet& set, const std::vector<uint32_t>& host_slots) {
   GpuTables tables = {nullptr, set.count, set.probability_bits};
   if (set.empty()) return tables;
-  const uint32_t offset_mask = (1u << set.probability_bits) - 1;
+  const uint32_t slot_mask = (1u << set.probability_bits) - 1;
   std::vector<uint32_t> slots(host_slots.size());
-  for (size_t i = 0; i < slots.size(); i++) {
+  for (uint32_t i = 0; i < slots.size(); i++) {
     const uint32_t symbol = host_slots[i] & ((1u << set.symbol_bits) - 1);
-    const uint32_t offset = (host_slots[i] >> set.symbol_bits) & offset_mask;
+    const uint32_t offset = (host_slots[i] >> set.symbol_bits) & slot_mask;
     const uint32_t frequency = host_slots[i] >> (set.symbol_bits + set.probability_bits);
-    slots[i] = frequency << fields.frequency | offset << fields.offset | symbol << fields.symbol;
+    const uint32_t slot = i & slot_mask;
+    slots[i] = pack_slot(slot, symbol, frequency, slot - offset, set.probability_bits, slot_field_bits(set.symbol_bits));
   }
   tables.slots = placed<uint32_t>(image.add(slots));
   return tables;
@@ -253,7 +272,6 @@ GpuTensor place_tensor(Image& image, const Stream& stream) {
   tensor.tiles_across = static_cast<uint32_t>(layout.tiles_across);
   tensor.zero_symbol = zero_symbol(*layout.dtype);
   tensor.flip = layout.dtype->kind == Kind::Signed ? 0x80808080 : 0;
-  tensor.rotate = layout.dtype->kind == Kind::Float ? 1 : 0;
   tensor.metadata = placed<uint32_t>(image.add(stream.metadata));
   if (!coding.row_selectors.empty())
     tensor.row_selectors = placed<uint8_t>(image.add(coding.row_selectors, kSelectorSlack));
@@ -270,10 +288,9 @@ GpuTensor place_tensor(Image& image, const Stream& stream) {
   }
   for (unsigned p = 0; p < coding.split.planes; p++) {
     tensor.fields[p] = field_of(*layout.dtype, coding.split, p);
-    tensor.tables[p] = place_tables(image, coding.tables[p], stream.slots[p],
-                                    coding.split.bits[p] == 10 ? kTenBitSlot : kByteSlot);
+    tensor.tables[p] = place_tables(image, coding.tables[p], stream.slots[p]);
   }
-  tensor.pairs = place_tables(image, coding.pairs.tables, stream.pair_slots, kPairSlot);
+  tensor.pairs = place_tables(image, coding.pairs.tables, stream.pair_slots);
   return tensor;
 }
 
@@ -314,13 +331,11 @@ Launch place_launch(Image& image, const std::vector<GpuTensor>& tensors, uint32_
                    image.add(list.tiles)};
   if (is_fast(kind)) {
     for (const GpuWork& work : list.runs) {
-      const GpuTensor& tensor = tensors[work.tensor];
-      launch.shared_bytes = std::max(
-          launch.shared_bytes, fast_shared_bytes(kind == kKernelPairs ? tensor.pairs : tensor.tables[0]));
+      const GpuTables& tables = kind == kKernelPairs ? tensors[work.tensor].pairs : tensors[work.tensor].tables[0];
+      launch.shared_bytes = std::max(launch.shared_bytes, tables.classes << (tables.probability_bits + 2));
     }
-  } else {
-    launch.shared_bytes = any_shared_bytes(kind == kKernelAnyFour ? 4 : kind == kKernelAnyByte ? 1 : 2);
   }
+  launch.shared_bytes += warps * program_of(kind, row_classes, true).warp_bytes;
   return launch;
 }
 
@@ -461,8 +476,7 @@ void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outpu
   for (const Launch& part : plan.launches) {
     arguments.works = reinterpret_cast<const GpuWork*>(plan.memory + part.works_at);
     arguments.tiles = reinterpret_cast<const uint32_t*>(plan.memory + part.tiles_at);
-    launch(kernel_of(part.kind, part.row_classes, verify), part.works,
-           32 * part.warps, part.shared_bytes, arguments, stream);
+    launch(program_of(part.kind, part.row_classes, verify).kernel, part.works, 32 * part.warps, part.shared_bytes, arguments, stream);
   }
 }
 
@@ -533,7 +547,7 @@ codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_ten
     check(cudaEventCreateWithFlags(&opened->decoded, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     for (const Launch& part : blueprint.launches)
       for (const bool verify : {false, true})
-        check(cudaFuncSetAttribute(kernel_of(part.kind, part.row_classes, verify),
+        check(cudaFuncSetAttribute(program_of(part.kind, part.row_classes, verify).kernel,
                                    cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(part.shared_bytes)),
               "asking for shared memory");
     opened->tensors = count;

@@ -13,12 +13,9 @@ namespace codecllm {
 /** Warps of a block, each of which decodes one tile; fewer where there are few tiles. */
 constexpr uint32_t kFastWarps = 16;
 constexpr uint32_t kGenericWarps = 4;
-/** Bytes of words that a warp keeps in shared memory, for each coded plane that it decodes at a time. */
-constexpr uint32_t kRingBytes = 512;
-
 /**
- * The frequency tables of a plane, or of PAIRS, for decoding: for each slot of each class a word with the symbol, the
- * slot's offset within the symbol and the symbol's frequency, where SlotFields says. Index: (class << N) | slot.
+ * The frequency tables of a plane, or of PAIRS, for decoding: a word for each slot of each class, made by `pack_slot`.
+ * Index: (class << N) | slot.
  */
 struct GpuTables {
   const uint32_t* slots;
@@ -26,22 +23,27 @@ struct GpuTables {
   uint32_t probability_bits;
 };
 
-/**
- * Where the fields of a slot's word begin. Unlike those of the host they do not depend on N, and they lie where kernels
- * take them with the fewest instructions: the frequency on top, the other below, and of PAIRS, whose symbols are taken
- * apart by a multiplication, the symbol at the bottom.
- */
-struct SlotFields {
-  uint32_t frequency;
-  uint32_t offset;
-  uint32_t symbol;
-  /** Bits of the frequency, and of the offset. */
-  uint32_t bits;
-};
+/** Bits of a packed slot's offset, and of its frequency; what is left between them is enough for the symbol. */
+constexpr uint32_t slot_field_bits(uint32_t symbol_bits) { return symbol_bits > 8 ? 11 : 12; }
 
-constexpr SlotFields kByteSlot = {20, 0, 12, 12};
-constexpr SlotFields kTenBitSlot = {21, 0, 11, 11};
-constexpr SlotFields kPairSlot = {20, 8, 0, 12};
+/** The same as a constant, which is what device code can use. */
+template <uint32_t kSymbolBits>
+constexpr uint32_t kSlotFieldBits = slot_field_bits(kSymbolBits);
+
+/**
+ * A slot s as one word: from the top, a signed offset, the symbol, the frequency f.
+ *
+ * A decoder's next state is f (x >> N) + s - cumulative, where s is x mod 2^N (FORMAT.md, 6.2). Now f x / 2^N, rounded
+ * down, is f (x >> N) + f s / 2^N, whose second part depends on the slot alone. So the next state is the upper half of
+ * x times f 2^(32 - N), plus the offset s - cumulative - f s / 2^N, which lies within +- (2^(N - 2) + 1): no shift by N,
+ * and none to take the fields apart, since one multiplication and one addition have them built in. The frequency is
+ * stored as f 2^(fields - N), fields being slot_field_bits.
+ */
+constexpr uint32_t pack_slot(uint32_t slot, uint32_t symbol, uint32_t frequency, uint32_t cumulative,
+                             uint32_t probability_bits, uint32_t field_bits) {
+  const uint32_t offset = slot - cumulative - ((frequency * slot) >> probability_bits);
+  return offset << (32 - field_bits) | symbol << field_bits | frequency << (field_bits - probability_bits);
+}
 
 /** A tensor of a plan. */
 struct GpuTensor {
@@ -61,10 +63,8 @@ struct GpuTensor {
   uint32_t tiles_across;
   Field fields[kMaxPlanes];
   uint32_t zero_symbol;
-  /** How words of 8 bits come from symbols: all four symbols of a lane are XORed with this, */
+  /** What symbols of integers of 8 bits are XORed with, four at a time. */
   uint32_t flip;
-  /** and if this is 1, their lowest bit becomes the highest. */
-  uint32_t rotate;
 };
 
 /** Where a tensor's Data and its elements lie. */
@@ -109,9 +109,12 @@ enum GpuKernel : uint32_t {
   kKernelBytePair,
   /** 10 + 6 as RANS, RAW. */
   kKernelTenSix,
-  /** One plane of 8 bits as RANS: the kernel for each predictor, in their order. */
+  /** One plane of 8 bits as RANS, of integers: the kernel for each predictor, in their order. */
   kKernelByte,
   kKernelByteEnd = kKernelByte + kPredictors - 1,
+  /** Likewise, of floats. */
+  kKernelFloatByte,
+  kKernelFloatByteEnd = kKernelFloatByte + kPredictors - 1,
   /** 8 + 8 + 8 + 8, the first as RANS without prediction, the others RAW or CONST. */
   kKernelFour,
   kFastKernels,

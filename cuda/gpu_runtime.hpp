@@ -27,8 +27,14 @@ __device__ __forceinline__ uint32_t load_shared_half(SharedAddress address) {
   return half;
 }
 
-/** Loads what does not change while the kernel runs, apart from the beginning. */
 __device__ __forceinline__ uint32_t load_shared_word(SharedAddress address) {
+  uint32_t word;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address));
+  return word;
+}
+
+/** Loads what does not change while the kernel runs, apart from the beginning. */
+__device__ __forceinline__ uint32_t load_shared_constant(SharedAddress address) {
   uint32_t word;
   asm("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address));
   return word;
@@ -42,10 +48,6 @@ __device__ __forceinline__ void copy_to_shared(SharedAddress to, const void* fro
 /** Waits for this thread's copies. */
 __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-__device__ __forceinline__ void store_shared(SharedAddress address, uint2 value) {
-  asm volatile("st.shared.v2.u32 [%0], {%1, %2};" ::"r"(address), "r"(value.x), "r"(value.y));
-}
-
 /** Bits of a where the mask has ones, of b elsewhere: one instruction, which the compiler does not find. */
 __device__ __forceinline__ uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) {
   uint32_t result;
@@ -57,6 +59,16 @@ __device__ __forceinline__ uint32_t select_bits(uint32_t mask, uint32_t a, uint3
 __device__ __forceinline__ uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) {
   uint32_t result;
   asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  return result;
+}
+
+/**
+ * The upper half of a product. As two instructions of PTX, because the compiler would make one of `mul.hi` and an addition
+ * that follows: it needs a register of zeros, and the shift before such an addition is no longer free.
+ */
+__device__ __forceinline__ uint32_t multiply_high(uint32_t a, uint32_t b) {
+  uint32_t result;
+  asm volatile("{.reg .u64 product; mul.wide.u32 product, %1, %2; mov.b64 {_, %0}, product;}" : "=r"(result) : "r"(a), "r"(b));
   return result;
 }
 

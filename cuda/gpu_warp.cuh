@@ -46,50 +46,69 @@ __device__ __forceinline__ uint32_t add_bytes(uint32_t a, uint32_t b) {
   return ((a & 0x7f7f7f7f) + (b & 0x7f7f7f7f)) ^ ((a ^ b) & 0x80808080);
 }
 
-/** The words of a coded plane, in the order in which its lanes take them. */
+/**
+ * The words of a coded plane, in the order in which its lanes take them: a ring in shared memory that is filled by
+ * asynchronous copies, long before the words are needed.
+ *
+ * @tparam kSteps of a row: each takes at most one word a lane
+ */
+template <uint32_t kSteps>
 class Words {
  public:
+  /** The most bytes that two rows take. */
+  static constexpr uint32_t kTwoRows = 2 * kSteps * 2 * kLanes;
+  /** Rows for which `prepare` makes sure that words are there. */
+  static constexpr uint32_t kGroup = 4;
+  /** Shared memory that this needs, aligned to 16 bytes. */
+  static constexpr uint32_t kBytes = 5 * kTwoRows;
+
   /**
-   * @param ring kRingBytes of shared memory, aligned to as many
+   * @param ring kBytes of shared memory
    * @param data of the tile
-   * @param section where in them the words begin; at least 8 bytes of the tile lie before
+   * @param section where in them the words begin; at least 16 bytes of the tile lie before
    * @param bytes of the section, padding included
    */
   __device__ __forceinline__ void open(SharedAddress ring, const uint8_t* data, uint32_t section, uint32_t bytes) {
-    ring_ = ring;
     lanes_before_ = keep((1u << lane_index()) - 1);
     data_ = data;
-    // Each lane loads 8 bytes of a chunk.
-    slot_ = ring_ + 8 * lane_index();
-    next_ = section + 8 * lane_index();
-    last_ = section + bytes - 8;
+    section_ = section + 16 * lane_index();
+    last_ = section + bytes - 16;
+    ring_ = ring;
     taken_ = 0;
-    filled_ = 0;
-    load_chunk();
-    for (uint32_t chunk = 0; chunk < kRingBytes / kChunk; chunk++) store_chunk();
-    __syncwarp();
+    requested_ = 0;
+    request();
   }
 
-  /** Makes sure that the next `kBytes` bytes are in the ring. */
-  template <uint32_t kBytes>
-  __device__ __forceinline__ void reserve() {
-    static_assert(kBytes <= kChunk, "a chunk is as much as can be added without losing what is still needed");
-    // Once at most. A loop, because the compiler would make an `if` this small into instructions that always run.
+  /**
+   * Makes sure that the words of a group of rows are there, after `wait_for_copies` and `__syncwarp`, and requests those
+   * of the next ones.
+   */
+  __device__ __forceinline__ void prepare() {
+    // Not with what words weights have: two rows take less than half of what they could.
 #pragma unroll 1
-    while (taken_ + kBytes > filled_) {
-      // All lanes have read what is overwritten now.
-      __syncwarp();
-      store_chunk();
+    while (requested_ - taken_ < kGroup / 2 * kTwoRows) {
+      request();
+      wait_for_copies();
       __syncwarp();
     }
+    request();
   }
+
+  /** Begins two rows. */
+  __device__ __forceinline__ void begin() {
+    // What is taken now may lie beyond the ring's end, where its first part is repeated.
+    begin_ = ring_ + (taken_ & (kRing - 1));
+    next_ = begin_;
+  }
+
+  /** Ends what `begin` began. */
+  __device__ __forceinline__ void end() { taken_ += next_ - begin_; }
 
   /** Gives one word to each lane that `takes` one, in lane order; the others get any word. */
   __device__ __forceinline__ uint32_t take(bool takes) {
     const uint32_t takers = __ballot_sync(kAllLanes, takes);
-    const uint32_t before = __popc(takers & lanes_before_);
-    const SharedAddress at = and_or(taken_ + 2 * before, kRingBytes - 1, ring_);
-    taken_ += 2 * __popc(takers);
+    const SharedAddress at = next_ + 2 * __popc(takers & lanes_before_);
+    next_ += 2 * __popc(takers);
     return load_shared_half(at);
   }
 
@@ -97,33 +116,38 @@ class Words {
   __device__ __forceinline__ uint32_t taken() const { return taken_; }
 
  private:
-  static constexpr uint32_t kChunk = 256;
+  static constexpr uint32_t kRing = 4 * kTwoRows;
+  /** A lane copies 16 bytes. */
+  static constexpr uint32_t kChunk = kTwoRows;
+  static_assert(kChunk <= 16 * kLanes && kBytes == kRing + kTwoRows, "a chunk is copied at once");
 
-  /** The address is clamped, not the value chosen: a choice would have to wait for what was loaded. */
-  __device__ __forceinline__ void load_chunk() {
-    held_ = load_once<uint2>(data_ + min(next_, last_));
-    next_ += kChunk;
+  /** Requests as many chunks as there is room for. What their place held has been taken by all lanes. */
+  __device__ __forceinline__ void request() {
+#pragma unroll 1
+    while (requested_ - taken_ <= kRing - kChunk) {
+      if (16 * lane_index() < kChunk) {
+        const uint32_t place = requested_ & (kRing - 1);
+        const SharedAddress to = ring_ + place + 16 * lane_index();
+        const uint8_t* const from = data_ + min(section_ + requested_, last_);
+        copy_to_shared(to, from);
+        if (place == 0) copy_to_shared(to + kRing, from);
+      }
+      requested_ += kChunk;
+    }
   }
 
-  __device__ __forceinline__ void store_chunk() {
-    store_shared(slot_, held_);
-    slot_ ^= kChunk;
-    filled_ += kChunk;
-    load_chunk();
-  }
-
-  SharedAddress ring_;
   /** A bit for each lane before this one. */
   uint32_t lanes_before_;
-  /** Where this lane's part of the next chunk goes. */
-  SharedAddress slot_;
   const uint8_t* data_;
-  /** The part of the next chunk that is on its way. */
-  uint2 held_;
-  uint32_t next_;
+  /** Where this lane's part of the first chunk begins. */
+  uint32_t section_;
   uint32_t last_;
+  SharedAddress ring_;
+  /** Bytes, from the first word on. */
   uint32_t taken_;
-  uint32_t filled_;
+  uint32_t requested_;
+  SharedAddress begin_;
+  SharedAddress next_;
 };
 
 /** One lane's rANS coder. */
@@ -131,7 +155,6 @@ class Coder {
  public:
   __device__ __forceinline__ void open(uint32_t state, uint32_t probability_bits) {
     state_ = state;
-    shift_ = probability_bits;
     mask_ = (1u << probability_bits) - 1;
   }
 
@@ -141,12 +164,13 @@ class Coder {
   /**
    * Decodes one symbol of every lane that `exists`.
    *
-   * @param slot what the tables have for the state
+   * @param slot what the tables have for the state: `pack_slot` says how this is a step
    */
-  __device__ __forceinline__ void step(Words& words, uint32_t slot, SlotFields fields, bool exists = true) {
-    const uint32_t frequency = slot >> fields.frequency;
-    const uint32_t offset = (slot >> fields.offset) & ((1u << fields.bits) - 1);
-    const uint32_t next = frequency * (state_ >> shift_) + offset;
+  template <uint32_t kFieldBits, class Words>
+  __device__ __forceinline__ void step(Words& words, uint32_t slot, bool exists = true) {
+    const uint32_t frequency = slot << (32 - kFieldBits);
+    const int32_t offset = static_cast<int32_t>(slot) >> (32 - kFieldBits);
+    const uint32_t next = multiply_high(state_, frequency) + static_cast<uint32_t>(offset);
     const bool takes = exists && next < kFloor;
     const uint32_t word = words.take(takes);
     const uint32_t shifted = __byte_perm(word, next, 0x5410);
@@ -160,28 +184,33 @@ class Coder {
 
  private:
   uint32_t state_;
-  uint32_t shift_;
   uint32_t mask_;
 };
 
-/** The first slots of the tables of a tile's rows, 32 rows at a time. */
+/** The first slots of the tables of a tile's rows. */
 class RowTables {
  public:
-  /** @param selectors of the tile's rows and at least up to a multiple of 32 */
-  __device__ __forceinline__ void open(const uint8_t* selectors, uint32_t probability_bits, SharedAddress slots) {
-    selectors_ = selectors;
+  /** @param selectors of the tile's rows, and at least up to a multiple of 32 */
+  __device__ __forceinline__ void open(const uint8_t* selectors, uint32_t rows, uint32_t probability_bits,
+                                       SharedAddress slots) {
+    // Two bits for each row that has this lane's number, modulo 32; there are at most 256 rows.
+    classes_ = 0;
+    for (uint32_t row = 0; row < rows; row += 32) classes_ |= uint32_t{selectors[row + lane_index()]} << (row / 16);
     shift_ = probability_bits + 2;
     slots_ = slots;
   }
 
   /** The address of the first slot of this row's table; rows must be asked for in order. */
   __device__ __forceinline__ SharedAddress of(uint32_t row) {
-    if (row % 32 == 0) mine_ = slots_ + (uint32_t{selectors_[row + lane_index()]} << shift_);
+    if (row % 32 == 0) {
+      mine_ = slots_ + ((classes_ & 3) << shift_);
+      classes_ >>= 2;
+    }
     return __shfl_sync(kAllLanes, mine_, row % 32);
   }
 
  private:
-  const uint8_t* selectors_;
+  uint32_t classes_;
   uint32_t shift_;
   SharedAddress slots_;
   /** That of the row with this lane's number. */
