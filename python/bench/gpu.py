@@ -32,10 +32,12 @@ import codecllm
 import codecllm.torch
 import codecllm.transformers
 
-RUNS = 7
+RUNS = 5
 TOKENS = 64
 SEED = 20261124
 GB = 1e9
+# Not public, and not in every version.
+EMPTY_PINNED_CACHE = getattr(torch._C, "_host_emptyCache", lambda: None)
 
 
 def main() -> int:
@@ -66,7 +68,7 @@ def main() -> int:
                 record[name] = {"error": traceback.format_exc()}
                 traceback.print_exc()
             free_memory()
-            print(f"{name}: {json.dumps(record[name], indent=1)}\n({time.perf_counter() - start:.1f} s)\n", flush=True)
+            print(f"{name} ({time.perf_counter() - start:.1f} s): {json.dumps(record[name])}\n", flush=True)
             record_path.write_text(json.dumps(record, indent=1) + "\n")
     if failed:
         print("FAILED: " + ", ".join(failed))
@@ -78,7 +80,7 @@ def free_memory() -> None:
     gc.collect()
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
-    torch._C._host_emptyCache()
+    EMPTY_PINNED_CACHE()
 
 
 # ------------------------------------------------------------------------------------------------------- the checkpoint
