@@ -16,7 +16,7 @@ safetensors = pytest.importorskip("safetensors", reason="no safetensors")
 from safetensors.torch import load_file as original_load_file  # noqa: E402
 from safetensors.torch import save_file as original_save_file  # noqa: E402
 
-from codecllm import FileError, UnavailableError, features  # noqa: E402
+from codecllm import FileError, UnavailableError, _container, features  # noqa: E402
 from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
 
 DEMO = REPOSITORY / "demo" / "model.safetensors"
@@ -77,6 +77,19 @@ def test_an_existing_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> Non
     save_file({"a": torch.zeros(100)}, path)
     assert os.listdir(tmp_path) == ["model.safetensors"]
     assert_same(load_file(path), {"a": torch.zeros(100)})
+
+
+def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(data: object, name: str, shape: tuple[int, ...], options: object) -> None:
+        if shape == (101,):
+            raise MemoryError("no more")
+
+    monkeypatch.setattr(_container, "encode_bytes", fail)
+    (tmp_path / "model.safetensors").write_bytes(b"old")
+    with pytest.raises(MemoryError):
+        save_file({"a": torch.zeros(3), "b": torch.zeros(101)}, tmp_path / "model.safetensors")
+    assert os.listdir(tmp_path) == ["model.safetensors"]
+    assert (tmp_path / "model.safetensors").read_bytes() == b"old"
 
 
 def test_safe_open(tmp_path: Path) -> None:
