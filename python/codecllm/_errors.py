@@ -13,8 +13,14 @@ class CodecError(Exception):
 class InvalidStreamError(CodecError, ValueError):
     """A stream that the format does not allow: damaged, or not a stream. The message names the field or the tile."""
 
-    stream: int = 0
-    """Which one it is, of several."""
+    problem: str
+    stream: int | None
+    """Which one it is, of several that are decoded together."""
+
+    def __init__(self, problem: str, stream: int | None = None) -> None:
+        super().__init__(problem if stream is None else f"stream {stream}: {problem}")
+        self.problem = problem
+        self.stream = stream
 
 
 class FileError(CodecError, ValueError):

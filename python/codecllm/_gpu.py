@@ -127,7 +127,7 @@ class GPUDecoder:
             if not on_host:
                 _check_device(source, self._gpu.device, f"the data of stream {index}")
             _check_device(output, self._gpu.device, f"output {index}")
-            if output.dtype not in (torch.uint8, torch_dtype(info.dtype)):
+            if output.dtype != torch.uint8 and output.dtype != torch_dtype(info.dtype):
                 raise TypeError(f"output {index} is {output.dtype}, and its stream {info.dtype}")
             if not output.is_contiguous() or output.nbytes != info.tensor_bytes:
                 raise ValueError(f"output {index} is not {info.tensor_bytes} contiguous bytes")
@@ -153,13 +153,12 @@ class GPUDecoder:
                 output has no meaning, but nothing was read or written outside the tensors
             CudaError: the device failed
         """
-        stream = ctypes.c_size_t()
+        stream, tile = ctypes.c_size_t(), ctypes.c_uint64()
         with self._gpu.lock:
             try:
-                _library.call("gpu_result", self._plan, ctypes.byref(stream), None)
-            except InvalidStreamError as error:
-                error.stream = stream.value
-                raise
+                _library.call("gpu_result", self._plan, ctypes.byref(stream), ctypes.byref(tile))
+            except InvalidStreamError:
+                raise InvalidStreamError(f"tile {tile.value} is damaged", stream.value) from None
 
     def close(self) -> None:
         """Lets go of the decoder's memory, after what it was asked to decode is decoded. Nothing may be called then."""
@@ -199,9 +198,7 @@ def _read_fronts(
             views.append(stream[: lengths(stream)[0]])
             infos.append(Stream(views[-1]).info)
         except InvalidStreamError as error:
-            problem = InvalidStreamError(f"stream {index}: {error}")
-            problem.stream = index
-            raise problem from None
+            raise InvalidStreamError(error.problem, index) from None
     return (_library.GpuTensor * len(views))(*((view.ctypes.data, view.size) for view in views)), infos, views
 
 

@@ -58,8 +58,8 @@ class InputFile:
         # Before open: opening a pipe would wait for a writer.
         if not stat.S_ISREG(os.stat(self.path).st_mode):
             raise FileError(self.path, "is not a regular file")
-        self.fd = os.open(self.path, os.O_RDONLY)
-        self.size = os.fstat(self.fd).st_size
+        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115
+        self.size = os.fstat(self._file.fileno()).st_size
 
     def read_into(self, output: np.ndarray, position: int) -> None:
         """Fills `output` (uint8) with the bytes from `position` on.
@@ -69,7 +69,7 @@ class InputFile:
         """
         done = 0
         while done < output.size:
-            count = os.preadv(self.fd, [memoryview(output)[done:]], position + done)
+            count = os.preadv(self._file.fileno(), [memoryview(output)[done:]], position + done)
             if count == 0:
                 raise FileError(
                     self.path, f"ends at byte {position + done}, where byte {position + output.size} was expected"
@@ -83,7 +83,7 @@ class InputFile:
         return output
 
     def close(self) -> None:
-        os.close(self.fd)
+        self._file.close()
 
 
 def read_header(file: InputFile) -> tuple[Header, int]:

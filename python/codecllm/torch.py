@@ -42,10 +42,9 @@ def load_file(path: str | os.PathLike[str], device: Device = "cpu") -> dict[str,
         name to tensor, in the order of the file: dtypes, shapes and bits of the original
 
     Raises:
-        FileError: the file is damaged, or no checkpoint; the message names file and tensor
+        FileError: the file is damaged, or no checkpoint, or PyTorch lacks a dtype; the message names file and tensor
         OSError: it cannot be read
         UnavailableError: a CUDA device is asked for, and there is none, or the build has no CUDA
-        TypeError: PyTorch lacks a dtype
     """
     with safe_open(path, "pt", device) as checkpoint:
         return checkpoint.get_tensors()
@@ -95,6 +94,11 @@ def save_file(
     write_checkpoint(path, [_source(name, tensor) for name, tensor in tensors.items()], metadata, options)
 
 
+def as_device(device: Device) -> torch.device:
+    """A device; a number is that of a CUDA device."""
+    return torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
+
+
 def _source(name: str, tensor: torch.Tensor) -> Source:
     dtype, shape = describe_tensor(tensor)
     return Source(name, dtype, shape, tensor.nbytes, lambda: bytes_of(tensor)[0])
@@ -127,14 +131,14 @@ class safe_open:  # noqa: N801
         device: where the tensors shall be
 
     Raises:
-        FileError, OSError, UnavailableError: as in `load_file`
+        FileError, OSError: as in `load_file`
         ValueError: another framework
     """
 
     def __init__(self, path: str | os.PathLike[str], framework: Literal["pt"] = "pt", device: Device = "cpu") -> None:
         if framework != "pt":
             raise ValueError(f"framework {framework!r}: this is the module for 'pt'")
-        self._device = torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
+        self._device = as_device(device)
         self._checkpoint = Checkpoint(path)
 
     def keys(self) -> list[str]:
@@ -157,8 +161,8 @@ class safe_open:  # noqa: N801
             a new tensor on the device
 
         Raises:
-            FileError: there is none of this name, or it is damaged
-            TypeError: PyTorch lacks its dtype
+            FileError: there is none of this name, it is damaged, or PyTorch lacks its dtype
+            UnavailableError: as in `load_file`
         """
         return self._load([self._stored(name)])[name]
 

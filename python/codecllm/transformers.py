@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 
 from ._errors import FileError
-from .torch import Device, load_file
+from .torch import Device, as_device, load_file
 
 
 def from_pretrained(
@@ -45,9 +45,10 @@ def from_pretrained(
         raise FileError(
             os.path.join(directory, "config.json"), f'"architectures" names {name!r}: no class of transformers'
         )
-    if device != "cpu":
-        arguments["device_map"] = device
-    weights = load_file(directory, device)
+    place = as_device(device)
+    if place.type != "cpu":
+        arguments["device_map"] = str(place)
+    weights = load_file(directory, place)
     model = model_class.from_pretrained(None, config=config, state_dict=weights, **arguments)
     model.config.name_or_path = directory
     if os.path.exists(os.path.join(directory, "generation_config.json")):

@@ -78,7 +78,7 @@ def test_damage_is_found_and_named() -> None:
     streams[1][-40] ^= 1
     with GPUDecoder(streams) as decoder:
         decoder.decode(data_of(decoder, streams), outputs_of(decoder))
-        with pytest.raises(InvalidStreamError, match="tensor 1, tile"):
+        with pytest.raises(InvalidStreamError, match="stream 1: tile"):
             decoder.check()
     streams[2][70] ^= 1
     with pytest.raises(InvalidStreamError, match="stream 2: "):
