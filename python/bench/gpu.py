@@ -31,6 +31,7 @@ import transformers
 import codecllm
 import codecllm.torch
 import codecllm.transformers
+from codecllm import _cuda_loading
 
 RUNS = 5
 TOKENS = 64
@@ -57,6 +58,7 @@ def main() -> int:
         for name, part in (
             ("checkpoint", lambda: make_checkpoint(plain, compressed)),
             ("loading", lambda: measure_loading(plain / "model.safetensors", compressed / "model.safetensors")),
+            ("pieces", lambda: measure_pieces(compressed / "model.safetensors")),
             ("transformers", lambda: compare_transformers(plain, compressed)),
             ("module", lambda: measure_module(plain)),
         ):
@@ -171,6 +173,24 @@ def measure_loading(plain: Path, compressed: Path) -> dict[str, object]:
         "warm": times(free_memory),
         "warmAgain": times(lambda: None),
     }
+
+
+def measure_pieces(compressed: Path) -> dict[str, float]:
+    """Seconds of a warm load by threads and the size of a piece: what the constants of _cuda_loading are chosen by."""
+    chosen = _cuda_loading._THREADS, _cuda_loading._PIECE_BYTES
+    medians = {}
+    for threads in (4, 8, 16):
+        for mebibytes in (1, 2, 4, 8, 16):
+            _cuda_loading._THREADS, _cuda_loading._PIECE_BYTES = threads, mebibytes * 2**20
+            seconds = []
+            for _ in range(3):
+                free_memory()
+                start = time.perf_counter()
+                codecllm.torch.load_file(compressed, device="cuda")
+                seconds.append(time.perf_counter() - start)
+            medians[f"{threads} x {mebibytes} MiB"] = round(statistics.median(seconds), 4)
+    _cuda_loading._THREADS, _cuda_loading._PIECE_BYTES = chosen
+    return medians
 
 
 def drop(path: Path) -> None:

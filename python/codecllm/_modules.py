@@ -98,9 +98,8 @@ class _Weight:
         self._dtype = weight.dtype
         self._shape = weight.shape
         if self.device.type == "cuda":
-            memory = torch.empty(
-                GPUDecoder.memory_bytes([stream], self.device.index), dtype=torch.uint8, device=self.device
-            )
+            size = GPUDecoder.memory_bytes([stream], self.device.index)
+            memory = torch.empty(size, dtype=torch.uint8, device=self.device)
             # Until nothing uses this memory any more.
             torch.cuda.synchronize(self.device)
             self._decoder = GPUDecoder([stream], self.device.index, memory)
