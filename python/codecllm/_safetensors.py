@@ -158,10 +158,11 @@ def _parse_header(text: str, refuse: Callable[[str], NoReturn], data_bytes: int)
 
 
 def _unique(pairs: _Object, where: str, refuse: Callable[[str], NoReturn]) -> dict:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        refuse(f"{where}{quoted(next(name for name in values if names.count(name) > 1))} occurs twice")
+    values = {}
+    for name, value in pairs:
+        if name in values:
+            refuse(f"{where}{quoted(name)} occurs twice")
+        values[name] = value
     return values
 
 
