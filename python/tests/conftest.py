@@ -13,6 +13,12 @@ import numpy as np
 import pytest
 
 import codecllm
+from codecllm._dtypes import DTYPES
+
+try:
+    import ml_dtypes
+except ImportError:
+    ml_dtypes = None
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +48,16 @@ def gpu() -> None:
         pytest.skip("this build has no CUDA")
     if not gpus or not torch.cuda.is_available():
         pytest.skip("there is no GPU")
+
+
+def numpy_dtype(name: str) -> np.dtype | None:
+    """NumPy's dtype for one of safetensors, with ml_dtypes if that is there; None where there is none."""
+    numpy_name = DTYPES[name].numpy
+    if numpy_name is None:
+        return None
+    if hasattr(np, numpy_name):
+        return np.dtype(numpy_name)
+    return None if ml_dtypes is None else np.dtype(getattr(ml_dtypes, numpy_name))
 
 
 def weights(*shape: int, seed: int = 1) -> np.ndarray:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ml_dtypes
 import numpy as np
 import pytest
-from conftest import weights
+from conftest import numpy_dtype, weights
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import codecllm
+from codecllm import _library
+from codecllm._codec import encode_bytes
 from codecllm._dtypes import DTYPES
 
 NUMPY_DTYPES = [
-    np.dtype(getattr(np, dtype.numpy, None) or getattr(ml_dtypes, dtype.numpy))
-    for dtype in DTYPES.values()
-    if dtype.numpy is not None and dtype.has_streams
+    numpy_dtype(dtype.name) for dtype in DTYPES.values() if dtype.has_streams and numpy_dtype(dtype.name) is not None
 ]
 TORCH_DTYPES = [dtype.torch for dtype in DTYPES.values() if dtype.torch is not None and dtype.has_streams]
 
@@ -77,6 +76,7 @@ def test_torch_round_trip(name: str) -> None:
 
 def test_numpy_and_torch_give_the_same_stream() -> None:
     torch = pytest.importorskip("torch", reason="no PyTorch")
+    ml_dtypes = pytest.importorskip("ml_dtypes", reason="no ml_dtypes")
     array = weights(300, 200).astype(ml_dtypes.bfloat16)
     tensor = torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
     assert codecllm.encode(tensor) == codecllm.encode(array)
@@ -90,10 +90,11 @@ def test_numpy_and_torch_give_the_same_stream() -> None:
     st.integers(1, 4),
 )
 def test_slices_give_the_same_stream(profile: str, shape: tuple[int, int], count: int) -> None:
-    array = weights(*shape).astype(ml_dtypes.bfloat16)
-    data = array.view(np.uint8).reshape(-1)
-    with codecllm.Encoder(array.dtype, shape, profile) as encoder:
-        assert encoder.tensor_bytes == array.nbytes
+    # BF16, for which NumPy needs no dtype here: the upper halves of floats.
+    data = np.ascontiguousarray(weights(*shape).view(np.uint16)[:, 1::2]).view(np.uint8).reshape(-1)
+    whole = encode_bytes(data, "BF16", shape, _library.options(profile)).tobytes()
+    with codecllm.Encoder("BF16", shape, profile) as encoder:
+        assert encoder.tensor_bytes == data.size
         rows = encoder.tile_row_bytes
         slices = [
             (first, min(count, encoder.tile_rows - first), data[first * rows : (first + count) * rows])
@@ -109,7 +110,13 @@ def test_slices_give_the_same_stream(profile: str, shape: tuple[int, int], count
             coded.append(output[: encoder.code(*part, output)])
         front = bytearray(encoder.front_bytes)
         encoder.front(front)
-    assert bytes(front) + b"".join(coded) == codecllm.encode(array, profile)
+    assert bytes(front) + b"".join(coded) == whole
+
+
+def test_dtypes_of_an_encoder() -> None:
+    for dtype in ("F16", "float16", np.float16, np.dtype("float16"), np.dtype(">f2")):
+        with codecllm.Encoder(dtype, (300, 200)) as encoder:
+            assert encoder.tensor_bytes == 2 * 300 * 200
 
 
 def test_encoder_refuses() -> None:
@@ -157,7 +164,7 @@ def test_wrong_choices() -> None:
 @settings(deadline=None, max_examples=300)
 @given(st.data())
 def test_damage_is_found(data: st.DataObject) -> None:
-    stream = bytearray(codecllm.encode(weights(70, 130).astype(ml_dtypes.bfloat16)))
+    stream = bytearray(codecllm.encode(weights(70, 130)))
     bit = data.draw(st.integers(0, 8 * len(stream) - 1))
     stream[bit // 8] ^= 1 << bit % 8
     with pytest.raises(codecllm.InvalidStreamError):
@@ -170,3 +177,13 @@ def test_truncation_is_found(data: st.DataObject) -> None:
     stream = codecllm.encode(weights(70, 130))
     with pytest.raises(codecllm.InvalidStreamError):
         codecllm.decode(stream[: data.draw(st.integers(0, len(stream) - 1))])
+
+
+def test_a_gpu_is_asked_for_where_there_is_none() -> None:
+    cuda, gpus = codecllm.features()
+    if gpus:
+        pytest.skip("there is a GPU")
+    with pytest.raises(
+        codecllm.UnavailableError, match="device 0 where there are 0" if cuda else "this build has no CUDA"
+    ):
+        codecllm.GPUDecoder([codecllm.encode(weights(30, 40))], 0)

@@ -16,7 +16,7 @@ safetensors = pytest.importorskip("safetensors", reason="no safetensors")
 from safetensors.torch import load_file as original_load_file  # noqa: E402
 from safetensors.torch import save_file as original_save_file  # noqa: E402
 
-from codecllm import FileError, UnavailableError, _container, features  # noqa: E402
+from codecllm import FileError, UnavailableError, _container, _cuda_loading, features  # noqa: E402
 from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
 
 DEMO = REPOSITORY / "demo" / "model.safetensors"
@@ -340,3 +340,11 @@ def test_cuda_is_asked_for_where_there_is_none(tmp_path: Path) -> None:
         load_file(tmp_path / "a", device="cuda")
     with safe_open(tmp_path / "a", device=0) as opened, pytest.raises(UnavailableError, match="cuda:0"):
         opened.get_tensor("a")
+
+
+def test_cuda_is_asked_of_a_build_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(_cuda_loading, "has_cuda", lambda: False)
+    save_file({"a": torch.zeros(100)}, tmp_path / "a")
+    with pytest.raises(UnavailableError, match="cuda: this build of codecllm has no CUDA"):
+        load_file(tmp_path / "a", device="cuda")

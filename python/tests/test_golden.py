@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, numpy_dtype
 
 from codecllm import InvalidStreamError, decode
 from codecllm._codec import Stream, encode_bytes, lengths
-from codecllm._dtypes import DTYPES, numpy_array
 from codecllm._library import PROFILES, EncodeOptions
 
 GOLDEN = REPOSITORY / "golden"
@@ -54,12 +53,13 @@ def test_valid(vector: dict[str, Any]) -> None:
     view = np.frombuffer(stream, np.uint8)
     info = Stream(view[: lengths(view)[0]]).info
     assert (info.dtype, info.shape, info.tensor_bytes) == (name, shape, data.size)
-    if DTYPES[name].numpy is None:
+    dtype = numpy_dtype(name)
+    if dtype is None:
         with pytest.raises(TypeError, match=f"NumPy has no dtype for {name}"):
             decode(stream)
         return
     array = decode(stream)
-    assert array.dtype == numpy_array(data, name, shape).dtype
+    assert array.dtype == dtype
     assert array.shape == shape
     assert array.tobytes() == data.tobytes()
 
