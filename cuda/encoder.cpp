@@ -115,12 +115,12 @@ size_t Encoder::code(uint64_t first, uint64_t count, const uint8_t* bytes, size_
   if (pass_ != Pass::Code) throw ArgumentError("not ready to code: gather and advance first");
   const Slice slice = slice_of(first, count, bytes, size);
   mark(first, count);
-  const auto reader = std::make_unique<TileReader>();
+  TileReader reader;
   const auto encoder = std::make_unique<TileEncoder>(plan_);
   size_t written = 0;
   for (uint64_t index = first * layout_.tiles_across; index < (first + count) * layout_.tiles_across; index++) {
     const Tile tile = layout_.tile_at(index);
-    const TileWords words = reader->read(layout_, tile, slice);
+    const TileWords words = reader.read(layout_, tile, slice);
     size_t length = 0;
     metadata_[index] = encoder->encode(index, tile, words, data + written, capacity - written, length);
     lengths_[index] = static_cast<uint32_t>(length);

@@ -194,10 +194,10 @@ void Survey::add(const Slice& slice) {
   std::vector<uint64_t> slice_costs(splits_.size());
   std::vector<uint64_t> row_sums(layout_.tile_rows);
   std::vector<uint64_t> row_counts(layout_.tile_rows);
-  const auto reader = std::make_unique<TileReader>();
+  TileReader reader;
   Magnitudes magnitudes;
   for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
-    const TileWords words = reader->read(layout_, tile, slice);
+    const TileWords words = reader.read(layout_, tile, slice);
     kernels().measure(words, format, tile.height, tile.width, magnitudes);
     for (uint32_t j = 0; j < tile.width; j++) {
       sums[tile.column + j] += magnitudes.column_sums[j];
@@ -241,12 +241,12 @@ void WindowCount::add(const Slice& slice) {
         way[at] = 0;
       }
   };
-  const auto reader = std::make_unique<TileReader>();
+  TileReader reader;
   uint64_t counted = 0;
   for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
     // BF16 as 8 + 8 has two planes.
     if (choices_[2 * index] != kNone) return;
-    const TileWords words = reader->read(layout_, tile, slice);
+    const TileWords words = reader.read(layout_, tile, slice);
     uint16_t from[kTileColumns] = {};
     for (uint32_t j = 0; j < tile.width; j++)
       from[j] = static_cast<uint16_t>(kWindowShift - (offsets_.empty() ? 0 : offsets_[tile.column + j]));
@@ -299,7 +299,7 @@ std::unique_ptr<SymbolCount::Counters> SymbolCount::take_counters(uint64_t words
 }
 
 void SymbolCount::add(const Slice& slice) {
-  const auto reader = std::make_unique<TileReader>();
+  TileReader reader;
   std::unique_ptr<Counters> counters;
   for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
     const uint64_t tile_words = uint64_t{tile.height} * tile.width;
@@ -312,7 +312,7 @@ void SymbolCount::add(const Slice& slice) {
       counters = std::move(next);
     }
     counters->words += tile_words;
-    add_tile(tile, index, reader->read(layout_, tile, slice), *counters);
+    add_tile(tile, index, reader.read(layout_, tile, slice), *counters);
   });
   if (counters == nullptr) return;
   const std::lock_guard<std::mutex> lock(mutex_);
