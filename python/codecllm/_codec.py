@@ -12,9 +12,7 @@ from . import _library
 from ._dtypes import bytes_of, name_of, numpy_array, torch_tensor
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
-
-    from ._dtypes import Array
+    from ._dtypes import Array, Buffer
 
 Profile = Literal["small", "fast"]
 Framework = Literal["np", "pt"]

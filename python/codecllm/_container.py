@@ -333,7 +333,7 @@ def _write_tensors(
         if stream is None:
             kept.append(index)
             return
-        output.write(memoryview(stream))
+        output.write(stream.data)
         stored[index] = (original[index]._replace(start=at, end=at + stream.size), True)
         at += stream.size
 
@@ -342,7 +342,7 @@ def _write_tensors(
             for index, source in enumerate(sources):
                 data = source.data()
                 pending.append(
-                    (index, pool.submit(_stream_of, source, data, options), hasher.submit(sha256.update, data))
+                    (index, pool.submit(_stream_of, source, data, options), hasher.submit(sha256.update, data.data))
                 )
                 if len(pending) > threads:
                     finish()
@@ -355,7 +355,7 @@ def _write_tensors(
     # Larger elements first keeps everything aligned.
     for index in sorted(kept, key=lambda index: -_element_bits(sources[index])):
         data = sources[index].data()
-        output.write(memoryview(data))
+        output.write(data.data)
         stored[index] = (original[index]._replace(start=at, end=at + data.size), False)
         at += data.size
     return stored  # type: ignore[return-value]

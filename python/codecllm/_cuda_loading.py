@@ -156,7 +156,7 @@ class _Decoding:
         try:
             yield
         except InvalidStreamError as error:
-            raise self.tensors[error.stream].error(error.problem) from None
+            raise self.tensors[error.stream or 0].error(error.problem) from None
 
 
 class _Copier:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
     Array = np.ndarray | torch.Tensor
+    Buffer = bytes | bytearray | memoryview | np.ndarray
+    """Contiguous bytes."""
 
 
 class Dtype(NamedTuple):
@@ -65,7 +67,7 @@ _BY_NUMPY_NAME = {dtype.numpy.rstrip("_"): dtype for dtype in DTYPES.values() if
 _BY_TORCH_NAME = {dtype.torch: dtype for dtype in DTYPES.values() if dtype.torch is not None}
 
 
-def is_torch(array: object) -> bool:
+def is_torch(array: object) -> TypeGuard[torch.Tensor]:
     """Whether this is a tensor of PyTorch, which is not imported for it."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(array, torch.Tensor)

@@ -18,7 +18,8 @@ from ._errors import InvalidStreamError
 
 if TYPE_CHECKING:
     import torch
-    from typing_extensions import Buffer
+
+    from ._dtypes import Buffer
 
 
 class _Gpu:
@@ -199,7 +200,8 @@ def _read_fronts(
             infos.append(Stream(views[-1]).info)
         except InvalidStreamError as error:
             raise InvalidStreamError(error.problem, index) from None
-    return (_library.GpuTensor * len(views))(*((view.ctypes.data, view.size) for view in views)), infos, views
+    tensors = [_library.GpuTensor(view.ctypes.data, view.size) for view in views]
+    return (_library.GpuTensor * len(views))(*tensors), infos, views
 
 
 def _plan_size(gpu: _Gpu, tensors: ctypes.Array[_library.GpuTensor]) -> int:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_int, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from pathlib import Path
+from typing import Any
 
 from ._errors import CudaError, InvalidStreamError, UnavailableError
 
@@ -135,7 +136,7 @@ def _load() -> ctypes.CDLL:
 _library = _load()
 
 
-def plain(name: str) -> Callable[..., object]:
+def plain(name: str) -> Callable[..., Any]:
     """A function that cannot fail, e.g. `version` for codecllm_version."""
     return getattr(_library, f"codecllm_{name}")
 

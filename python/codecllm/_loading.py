@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -65,7 +66,7 @@ def _start(tensor: StoredTensor) -> tuple[Loaded, Iterator[Callable[[], None]]]:
 def _kept_pieces(tensor: StoredTensor, output: np.ndarray) -> Iterator[Callable[[], None]]:
     for at in range(0, output.size, _PIECE_BYTES):
         piece = output[at : at + _PIECE_BYTES]
-        yield lambda piece=piece, at=at: tensor.file.read_into(piece, tensor.position + at)
+        yield partial(tensor.file.read_into, piece, tensor.position + at)
 
 
 def _stream_pieces(tensor: StoredTensor, stream: Stream, output: np.ndarray) -> Iterator[Callable[[], None]]:
@@ -80,4 +81,4 @@ def _stream_pieces(tensor: StoredTensor, stream: Stream, output: np.ndarray) -> 
 
     most = max(1, _PIECE_BYTES // max(1, stream.tile_row_bytes))
     for first in range(0, stream.tile_rows, most):
-        yield lambda first=first: decode(first, min(most, stream.tile_rows - first))
+        yield partial(decode, first, min(most, stream.tile_rows - first))

@@ -55,8 +55,9 @@ def compress_module(model: nn.Module, profile: Profile = "fast") -> nn.Module:
     # A dict for the order of the modules, in which they are mostly used, too.
     layers: dict[nn.Parameter, list[nn.Module]] = {}
     for module in model.modules():
-        if _has_weight(module):
-            layers.setdefault(module.weight, []).append(module)
+        own = _weight_of(module)
+        if own is not None:
+            layers.setdefault(own, []).append(module)
 
     compressed: dict[torch.device, list[tuple[_Weight, list[nn.Module]]]] = {}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -70,20 +71,21 @@ def compress_module(model: nn.Module, profile: Profile = "fast") -> nn.Module:
                 compressed.setdefault(parameter.device, []).append((_Weight(parameter, stream), modules))
                 for module in modules:
                     del module.weight
-    for weights in compressed.values():
-        buffer = _Buffer([weight for weight, _ in weights])
+    for device, weights in compressed.items():
+        buffer = (_CudaBuffer if device.type == "cuda" else _Buffer)([weight for weight, _ in weights])
         for weight, modules in weights:
             for module in modules:
-                module.__class__ = _compressed_class(type(module))
-                module.compressed = _ModuleWeight(weight, buffer)
+                module.__class__ = _compressed_class(type(module))  # type: ignore[arg-type]
+                module.__dict__["compressed"] = _ModuleWeight(weight, buffer)
     return model
 
 
-def _has_weight(module: nn.Module) -> bool:
+def _weight_of(module: nn.Module) -> nn.Parameter | None:
+    """The weight that is to be compressed, if the module has one."""
     # An embedding with max_norm changes its weight as it is used.
-    return (
-        isinstance(module, nn.Linear) or (isinstance(module, nn.Embedding) and module.max_norm is None)
-    ) and isinstance(module.__dict__["_parameters"].get("weight"), nn.Parameter)
+    if isinstance(module, nn.Linear) or (isinstance(module, nn.Embedding) and module.max_norm is None):
+        return dict(module.named_parameters(recurse=False, remove_duplicate=False)).get("weight")
+    return None
 
 
 class _Weight:
@@ -123,29 +125,24 @@ class _Weight:
 
 
 class _End:
-    """An end of the buffer."""
+    """An end of the buffer, and what is there."""
 
-    def __init__(self, is_cuda: bool) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.weight: _Weight | None = None
-        self.tensor: torch.Tensor | None = None
+        self.tensor = torch.empty(0)
         self.users = 0
         """How many layers compute with it now: more than one if they are inside each other."""
-        self.decoded = torch.cuda.Event() if is_cuda else None
-        self.used = torch.cuda.Event() if is_cuda else None
 
 
 class _Buffer:
-    """The memory of a device that decoded weights share."""
+    """The memory of a device that decoded weights share. This one decodes a weight when it is asked for."""
 
     def __init__(self, weights: list[_Weight]) -> None:
-        device = weights[0].device
         # Any two of them, one at each end.
         size = sum(sorted(_aligned(weight.size) for weight in weights)[-2:])
-        self._memory = torch.empty(size, dtype=torch.uint8, device=device)
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        if self._stream is not None:
-            self._stream.wait_stream(torch.cuda.current_stream(device))
-        self._ends = [_End(self._stream is not None) for _ in range(2)]
+        self._memory = torch.empty(size, dtype=torch.uint8, device=weights[0].device)
+        self._ends = [_End(0), _End(1)]
         self._last: _Weight | None = None
         for weight, following in pairwise(weights):
             weight.following = following
@@ -161,40 +158,64 @@ class _Buffer:
             # Layers inside layers: both ends are in use.
             yield weight.decode(torch.empty(weight.size, dtype=torch.uint8, device=weight.device))
             return
-        if self._stream is not None:
-            torch.cuda.current_stream(weight.device).wait_event(end.decoded)
         end.users += 1
         try:
-            if self._stream is not None and weight.following is not None:
-                # Decodes it to the other end, if that is free.
-                self._end_of(weight.following)
+            self._begin(end, weight)
             yield end.tensor
         finally:
             end.users -= 1
-            if self._stream is not None:
-                end.used.record(torch.cuda.current_stream(weight.device))
+            self._finish(end)
 
     def _end_of(self, weight: _Weight) -> _End | None:
-        """The end that holds a weight, or will at its `decoded`; None if both hold others that are in use."""
+        """The end where a weight is, or is being decoded to; None if both hold others that are in use."""
         for end in self._ends:
             if end.weight is weight:
                 return end
-        free = [number for number, end in enumerate(self._ends) if end.users == 0]
+        free = [end for end in self._ends if end.users == 0]
         if not free:
             return None
-        number = free[0]
-        end = self._ends[number]
-        start = 0 if number == 0 else self._memory.numel() - _aligned(weight.size)
-        output = self._memory[start : start + weight.size]
+        end = free[0]
+        start = 0 if end.number == 0 else self._memory.numel() - _aligned(weight.size)
         end.weight = weight
-        if self._stream is None:
-            end.tensor = weight.decode(output)
-        else:
-            with torch.cuda.stream(self._stream):
-                self._stream.wait_event(end.used)
-                end.tensor = weight.decode(output)
-                end.decoded.record(self._stream)
+        self._decode(end, weight, self._memory[start : start + weight.size])
         return end
+
+    def _decode(self, end: _End, weight: _Weight, output: torch.Tensor) -> None:
+        end.tensor = weight.decode(output)
+
+    def _begin(self, end: _End, weight: _Weight) -> None:
+        """Called before a layer uses a weight at an end,"""
+
+    def _finish(self, end: _End) -> None:
+        """and when it has."""
+
+
+class _CudaBuffer(_Buffer):
+    """The same on a GPU, where the next weight is decoded while a layer computes."""
+
+    def __init__(self, weights: list[_Weight]) -> None:
+        super().__init__(weights)
+        self._device = weights[0].device
+        self._stream = torch.cuda.Stream(self._device)
+        # The buffer's memory may be such that the current stream still works with.
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        self._decoded = [torch.cuda.Event(), torch.cuda.Event()]
+        self._used = [torch.cuda.Event(), torch.cuda.Event()]
+
+    def _decode(self, end: _End, weight: _Weight, output: torch.Tensor) -> None:
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(self._used[end.number])
+            super()._decode(end, weight, output)
+            self._decoded[end.number].record(self._stream)
+
+    def _begin(self, end: _End, weight: _Weight) -> None:
+        torch.cuda.current_stream(self._device).wait_event(self._decoded[end.number])
+        if weight.following is not None:
+            # Begins to decode it to the other end, if that is free.
+            self._end_of(weight.following)
+
+    def _finish(self, end: _End) -> None:
+        self._used[end.number].record(torch.cuda.current_stream(self._device))
 
 
 def _aligned(size: int) -> int:

@@ -69,7 +69,7 @@ class InputFile:
         """
         done = 0
         while done < output.size:
-            count = os.preadv(self._file.fileno(), [memoryview(output)[done:]], position + done)
+            count = os.preadv(self._file.fileno(), [output.data[done:]], position + done)
             if count == 0:
                 raise FileError(
                     self.path, f"ends at byte {position + done}, where byte {position + output.size} was expected"
