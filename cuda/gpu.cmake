@@ -4,7 +4,6 @@
 # what comes later; otherwise a list as CMake has it. Default: native where there is a GPU, else a short list.
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
-find_package(Threads REQUIRED)
 
 set(CODECLLM_CUDA_ARCHITECTURES "" CACHE STRING "native, release, or a list of CUDA architectures")
 if(CODECLLM_CUDA_ARCHITECTURES STREQUAL "release")
@@ -30,9 +29,10 @@ target_link_libraries(codecllm_gpu_objects PUBLIC CUDA::cudart_static)
 target_link_libraries(codecllm PUBLIC codecllm_gpu_objects)
 
 add_executable(codecllm_conformance EXCLUDE_FROM_ALL conformance.cpp)
-add_executable(codecllm_benchmark EXCLUDE_FROM_ALL benchmark.cpp)
+add_executable(codecllm_benchmark EXCLUDE_FROM_ALL benchmark.cu)
+set_target_properties(codecllm_benchmark PROPERTIES CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}")
 foreach(program codecllm_conformance codecllm_benchmark)
   target_include_directories(${program} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
-  target_compile_options(${program} PRIVATE -Wall -Wextra)
+  target_compile_options(${program} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra>)
   target_link_libraries(${program} PRIVATE codecllm_objects codecllm_gpu_objects Threads::Threads)
 endforeach()

@@ -19,6 +19,10 @@ using namespace codecllm;
 struct codecllm_gpu {
   int device;
   uint32_t multiprocessors;
+  /** Shared memory that a block can have. */
+  uint32_t shared_bytes;
+  /** Whether a kernel can start while the one before it ends. */
+  bool has_eager_launches;
   /** For reading results, beside whatever the caller's streams do. */
   cudaStream_t stream;
 };
@@ -313,35 +317,71 @@ struct Blueprint {
   MemoryMap map;
 };
 
-/** Warps of a block, so that there are blocks for every multiprocessor. */
-uint32_t block_warps(uint32_t kind, size_t tiles, uint32_t multiprocessors) {
-  if (!is_fast(kind)) return kGenericWarps;
-  uint32_t warps = kFastWarps;
-  while (warps > kGenericWarps && tiles < size_t{warps} * multiprocessors) warps /= 2;
-  return warps;
+void allow_shared_bytes(Kernel kernel, uint32_t bytes) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+        "asking for shared memory");
+}
+
+/** The blocks of a launch. */
+struct BlockShape {
+  uint32_t warps;
+  uint32_t shared_bytes;
+};
+
+/**
+ * The blocks with which a fast kernel should take the shortest time. Blocks come in rounds, as many at a time as fit on
+ * the device, and a round of m warps a multiprocessor takes about as long as m + 12: more warps hide more latency, fewer
+ * waste less of the last round (bench/NOTES.md has the measurements that this fits).
+ */
+BlockShape fast_shape(const codecllm_gpu& gpu, const Program& program, const TileList& list, uint32_t table_bytes) {
+  constexpr uint64_t kRoundCost = 12;
+  BlockShape best = {0, 0};
+  uint64_t least = ~uint64_t{0};
+  for (uint32_t warps = kGenericWarps; warps <= kFastWarps; warps++) {
+    const uint32_t shared_bytes = table_bytes + warps * program.warp_bytes;
+    if (shared_bytes > gpu.shared_bytes) break;
+    allow_shared_bytes(program.kernel, shared_bytes);
+    int at_once = 0;
+    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, program.kernel, static_cast<int>(32 * warps), shared_bytes),
+          "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+    if (at_once == 0) break;
+    uint64_t blocks = 0;
+    for (const GpuWork& run : list.runs) blocks += (run.count + warps - 1) / warps;
+    const uint64_t round = static_cast<uint64_t>(at_once) * gpu.multiprocessors;
+    const uint64_t full_rounds = (blocks - 1) / round;
+    const uint64_t last = (blocks - full_rounds * round + gpu.multiprocessors - 1) / gpu.multiprocessors;
+    const uint64_t time = (full_rounds * static_cast<uint64_t>(at_once) + last) * warps + (full_rounds + 1) * kRoundCost;
+    if (time > least) continue;
+    least = time;
+    best = {warps, shared_bytes};
+  }
+  if (best.warps == 0) throw Error(CODECLLM_UNAVAILABLE, "the device has too little shared memory for these tables");
+  return best;
 }
 
 /** Adds the lists of one kernel. */
-Launch place_launch(Image& image, const std::vector<GpuTensor>& tensors, uint32_t kind, bool row_classes,
-                    const TileList& list, uint32_t multiprocessors) {
-  const uint32_t warps = block_warps(kind, list.tiles.size(), multiprocessors);
-  const std::vector<GpuWork> works = list.works(warps);
-  if (works.size() >= 1u << 31) throw ArgumentError("a plan of too many tiles");
-  Launch launch = {kind, row_classes, static_cast<uint32_t>(works.size()), warps, 0, image.add(works),
-                   image.add(list.tiles)};
+Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<GpuTensor>& tensors, uint32_t kind,
+                    bool row_classes, const TileList& list) {
+  const Program program = program_of(kind, row_classes, true);
+  BlockShape shape = {kGenericWarps, kGenericWarps * program.warp_bytes};
   if (is_fast(kind)) {
-    for (const GpuWork& work : list.runs) {
-      const GpuTables& tables = kind == kKernelPairs ? tensors[work.tensor].pairs : tensors[work.tensor].tables[0];
-      launch.shared_bytes = std::max(launch.shared_bytes, tables.classes << (tables.probability_bits + 2));
+    uint32_t table_bytes = 0;
+    for (const GpuWork& run : list.runs) {
+      const GpuTables& tables = kind == kKernelPairs ? tensors[run.tensor].pairs : tensors[run.tensor].tables[0];
+      table_bytes = std::max(table_bytes, tables.classes << (tables.probability_bits + 2));
     }
+    shape = fast_shape(gpu, program, list, table_bytes);
   }
-  launch.shared_bytes += warps * program_of(kind, row_classes, true).warp_bytes;
-  return launch;
+  const std::vector<GpuWork> works = list.works(shape.warps);
+  if (works.size() >= 1u << 31) throw ArgumentError("a plan of too many tiles");
+  return {kind,       row_classes,         static_cast<uint32_t>(works.size()),
+          shape.warps, shape.shared_bytes, image.add(works), image.add(list.tiles)};
 }
 
 Blueprint draw(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors, size_t count) {
   if (count > 0) require(tensors, "tensors");
   if (count >= 1u << 31) throw ArgumentError(text(count, " tensors"));
+  const DeviceScope scope(gpu.device);
   Blueprint plan;
   plan.image.reserve(sizeof(unsigned long long));
   TileList lists[kGpuKernels][2];
@@ -372,8 +412,7 @@ Blueprint draw(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors, size
   for (uint32_t kind = 0; kind < kGpuKernels; kind++)
     for (const bool row_classes : {false, true})
       if (const TileList& list = lists[kind][row_classes]; !list.tiles.empty())
-        plan.launches.push_back(
-            place_launch(plan.image, plan.tensors, kind, row_classes, list, gpu.multiprocessors));
+        plan.launches.push_back(place_launch(gpu, plan.image, plan.tensors, kind, row_classes, list));
   plan.map.tensors_at = plan.image.reserve(count * sizeof(GpuTensor));
   plan.map.buffers_at = plan.image.reserve(count > kInlineBuffers ? count * sizeof(GpuBuffers) : 0);
   plan.map.size = round_up(plan.image.bytes().size(), kMemoryAlignment);
@@ -391,11 +430,26 @@ __global__ void set_buffers(const __grid_constant__ BufferBatch batch) {
   if (threadIdx.x < batch.count) batch.to[threadIdx.x] = batch.buffers[threadIdx.x];
 }
 
+/**
+ * Launches a kernel.
+ *
+ * @param is_eager whether its blocks may start while the kernel before it in the stream ends: it must wait for that one
+ *                 itself (wait_for_kernel_before)
+ */
 template <class Argument>
-void launch(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_t shared_bytes, Argument& argument,
-            cudaStream_t stream) {
-  void* arguments[] = {&argument};
-  check(cudaLaunchKernel(kernel, dim3(blocks), dim3(threads), arguments, shared_bytes, stream), "launching a kernel");
+void launch(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_t shared_bytes, const Argument& argument,
+            cudaStream_t stream, bool is_eager = false) {
+  cudaLaunchAttribute eager = {};
+  eager.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  eager.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(blocks);
+  config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &eager;
+  config.numAttrs = is_eager ? 1 : 0;
+  check(cudaLaunchKernelEx(&config, kernel, argument), "launching a kernel");
 }
 
 }  // namespace
@@ -476,7 +530,8 @@ void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outpu
   for (const Launch& part : plan.launches) {
     arguments.works = reinterpret_cast<const GpuWork*>(plan.memory + part.works_at);
     arguments.tiles = reinterpret_cast<const uint32_t*>(plan.memory + part.tiles_at);
-    launch(program_of(part.kind, part.row_classes, verify).kernel, part.works, 32 * part.warps, part.shared_bytes, arguments, stream);
+    launch(program_of(part.kind, part.row_classes, verify).kernel, part.works, 32 * part.warps, part.shared_bytes,
+           arguments, stream, plan.gpu->has_eager_launches && is_fast(part.kind));
   }
 }
 
@@ -496,11 +551,16 @@ codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu) {
     if (device < 0 || device >= count)
       throw Error(CODECLLM_UNAVAILABLE, text("device ", device, " where there are ", count));
     const DeviceScope scope(device);
-    int multiprocessors = 0;
-    check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+    const auto attribute = [device](cudaDeviceAttr which) {
+      int value = 0;
+      check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
+      return static_cast<uint32_t>(value);
+    };
     cudaStream_t stream;
     check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-    *gpu = new codecllm_gpu{device, static_cast<uint32_t>(multiprocessors), stream};
+    *gpu = new codecllm_gpu{device, attribute(cudaDevAttrMultiProcessorCount),
+                            attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
+                            attribute(cudaDevAttrComputeCapabilityMajor) >= 9, stream};
   });
 }
 
@@ -547,9 +607,7 @@ codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_ten
     check(cudaEventCreateWithFlags(&opened->decoded, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     for (const Launch& part : blueprint.launches)
       for (const bool verify : {false, true})
-        check(cudaFuncSetAttribute(program_of(part.kind, part.row_classes, verify).kernel,
-                                   cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(part.shared_bytes)),
-              "asking for shared memory");
+        allow_shared_bytes(program_of(part.kind, part.row_classes, verify).kernel, part.shared_bytes);
     opened->tensors = count;
     opened->launches = std::move(blueprint.launches);
     opened->data_bytes = std::move(blueprint.data_bytes);

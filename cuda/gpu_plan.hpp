@@ -11,7 +11,7 @@
 namespace codecllm {
 
 /** Warps of a block, each of which decodes one tile; fewer where there are few tiles. */
-constexpr uint32_t kFastWarps = 16;
+constexpr uint32_t kFastWarps = 24;
 constexpr uint32_t kGenericWarps = 4;
 /**
  * The frequency tables of a plane, or of PAIRS, for decoding: a word for each slot of each class, made by `pack_slot`.

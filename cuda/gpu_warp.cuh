@@ -74,6 +74,8 @@ class Words {
     section_ = section + 16 * lane_index();
     last_ = section + bytes - 16;
     ring_ = ring;
+    begin_ = ring;
+    next_ = ring;
     taken_ = 0;
     requested_ = 0;
     request();

@@ -10,9 +10,10 @@ import { buildProgram } from './program.ts';
 
 const RANDOM_STREAMS = 10_000;
 
-function commit(): string {
+/** The first line that a program prints. */
+function answer(program: string, ...args: string[]): string {
   try {
-    return execFileSync('git', ['rev-parse', 'HEAD'], { encoding: 'utf8' }).trim();
+    return execFileSync(program, args, { encoding: 'utf8' }).split('\n')[0].trim();
   } catch {
     return 'unknown';
   }
@@ -25,7 +26,9 @@ try {
   console.log(`making ${RANDOM_STREAMS} streams with the reference codec ...`);
   writeFileSync(pack, makePack(RANDOM_STREAMS));
   mkdirSync('conformance', { recursive: true });
-  const args = [pack, '--record', 'conformance/local.json', '--commit', commit()];
+  const commit = answer('git', 'rev-parse', 'HEAD');
+  const driver = answer('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader');
+  const args = [pack, '--record', 'conformance/local.json', '--commit', commit, '--driver', driver];
   process.exitCode = spawnSync(program, args, { stdio: 'inherit' }).status ?? 1;
 } finally {
   rmSync(folder, { recursive: true });
