@@ -101,14 +101,19 @@ class _Weight:
         self._shape = weight.shape
         if self.device.type == "cuda":
             size = GPUDecoder.memory_bytes([stream], self.device.index)
-            memory = torch.empty(size, dtype=torch.uint8, device=self.device)
+            self._memory = torch.empty(size, dtype=torch.uint8, device=self.device)
             # Until nothing uses this memory any more.
             torch.cuda.synchronize(self.device)
-            self._decoder = GPUDecoder([stream], self.device.index, memory)
+            self._decoder = GPUDecoder([stream], self.device.index, self._memory)
             front = self._decoder.streams[0].front_bytes
             self._data = torch.from_numpy(stream[front:]).to(self.device)
         else:
             self._data = torch.from_numpy(stream.copy())
+
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """Keeps its memory, should it be freed, from being used again before a CUDA stream has decoded it."""
+        self._memory.record_stream(stream)
+        self._data.record_stream(stream)
 
     def decode(self, output: torch.Tensor) -> torch.Tensor:
         """Decodes it into `output` (uint8 of its size), on the current CUDA stream if it is on a GPU.
@@ -199,6 +204,10 @@ class _CudaBuffer(_Buffer):
         self._stream = torch.cuda.Stream(self._device)
         # The buffer's memory may be such that the current stream still works with.
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        # And whoever gets this memory next must not find it being decoded to.
+        self._memory.record_stream(self._stream)
+        for weight in weights:
+            weight.record_stream(self._stream)
         self._decoded = [torch.cuda.Event(), torch.cuda.Event()]
         self._used = [torch.cuda.Event(), torch.cuda.Event()]
 
