@@ -273,6 +273,29 @@ CODECLLM_API codecllm_status codecllm_gpu_decode(codecllm_gpu_plan* plan, const 
  */
 CODECLLM_API codecllm_status codecllm_gpu_result(codecllm_gpu_plan* plan, size_t* tensor, uint64_t* tile);
 
+/**
+ * One stream decoded on a GPU from host memory to host memory, in pieces of any size: open, write all of Data, decode,
+ * read. It takes as much device memory as Data and the tensor have together. Functions that are given a stream count as
+ * functions of its device.
+ */
+typedef struct codecllm_gpu_stream codecllm_gpu_stream;
+
+/** @param front everything before Data, needed only during the call */
+CODECLLM_API codecllm_status codecllm_gpu_stream_open(codecllm_gpu* gpu, const void* front, size_t front_size,
+                                                      codecllm_gpu_stream** stream);
+CODECLLM_API void codecllm_gpu_stream_close(codecllm_gpu_stream* stream);
+
+/** Copies a piece of Data to the device. @param offset its first byte, from the start of Data */
+CODECLLM_API codecllm_status codecllm_gpu_stream_write(codecllm_gpu_stream* stream, uint64_t offset, const void* data,
+                                                       size_t size);
+
+/** Decodes, and waits until it is done. CODECLLM_INVALID_STREAM if a tile's data are damaged; the message names it. */
+CODECLLM_API codecllm_status codecllm_gpu_stream_decode(codecllm_gpu_stream* stream);
+
+/** Copies elements back. @param offset the first byte, from the start of the tensor */
+CODECLLM_API codecllm_status codecllm_gpu_stream_read(codecllm_gpu_stream* stream, uint64_t offset, void* bytes,
+                                                      size_t size);
+
 #ifdef __cplusplus
 }
 #endif

@@ -3,7 +3,7 @@
 // The pack comes from test/conformance/pack.ts and needs nothing but this program to be used. What is asked of the GPU:
 //
 //   valid      each stream decodes to its bytes: in batches, with and without verification, with Data in device and in
-//              host memory, with the plan's memory its own and the caller's, and inside a CUDA graph;
+//              host memory, with the plan's memory its own and the caller's, inside a CUDA graph, and in pieces;
 //   invalid    each is refused, by its front or by its Data, and in a batch the error names its tensor;
 //   damaged    each valid stream with one bit of Data flipped is refused, and with a run of random bytes in Data it is
 //              refused exactly if the host decoder refuses it;
@@ -303,6 +303,25 @@ void expect_output(Report& report, const Entry& entry, const Bytes& output, cons
                 entry.name + " (" + how + "): byte " + std::to_string(found - output.begin()) + " differs");
 }
 
+/** Decodes a stream from and to host memory, in two pieces each. */
+void decode_in_pieces(Decoder& decoder, const Entry& entry, Report& report) {
+  const Job job = job_of(entry.stream, entry.expected.size());
+  codecllm_gpu_stream* stream = nullptr;
+  check(codecllm_gpu_stream_open(decoder.gpu(), job.front, job.front_size, &stream), "codecllm_gpu_stream_open");
+  const size_t part = job.data_size / 3;
+  check(codecllm_gpu_stream_write(stream, part, job.data + part, job.data_size - part), "codecllm_gpu_stream_write");
+  check(codecllm_gpu_stream_write(stream, 0, job.data, part), "codecllm_gpu_stream_write");
+  report.expect(codecllm_gpu_stream_decode(stream) == CODECLLM_OK, entry.name + " (in pieces): refused");
+  Bytes output(entry.expected.size());
+  const size_t middle = output.size() / 2;
+  check(codecllm_gpu_stream_read(stream, 0, output.data(), middle), "codecllm_gpu_stream_read");
+  check(codecllm_gpu_stream_read(stream, middle, output.data() + middle, output.size() - middle), "codecllm_gpu_stream_read");
+  expect_output(report, entry, output, "in pieces");
+  report.expect(codecllm_gpu_stream_read(stream, 0, output.data(), output.size() + 1) == CODECLLM_INVALID_ARGUMENT,
+                entry.name + ": more elements than there are can be read");
+  codecllm_gpu_stream_close(stream);
+}
+
 void decode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, Report& report) {
   // Batches of one and a few, and of more tensors than travel with a launch.
   const size_t sizes[] = {1, 7, 64, 65, 500};
@@ -326,6 +345,7 @@ void decode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, Re
       report.expect(outcome.guards_intact, how + ": written outside of an output");
       for (size_t i = 0; i < count; i++) expect_output(report, *entries[first + i], outcome.outputs[i], how);
     }
+    if (count == 1) decode_in_pieces(decoder, *entries[first], report);
     first += count;
   }
 }

@@ -4,3 +4,4 @@
 #pragma GCC diagnostic ignored "-Wsubobject-linkage"
 #endif
 #include "gpu_decoder.cu"
+#include "gpu_stream.cu"

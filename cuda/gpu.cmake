@@ -22,7 +22,7 @@ endif()
 message(STATUS "CUDA architectures: ${cuda_architectures}")
 
 # Apart from codecllm_objects, whose compiler options nvcc does not know.
-add_library(codecllm_gpu_objects OBJECT gpu_decoder.cu)
+add_library(codecllm_gpu_objects OBJECT gpu_decoder.cu gpu_stream.cu)
 set_target_properties(codecllm_gpu_objects PROPERTIES
   CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}" CUDA_VISIBILITY_PRESET hidden)
 target_link_libraries(codecllm_gpu_objects PUBLIC CUDA::cudart_static)

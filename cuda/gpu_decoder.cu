@@ -9,23 +9,13 @@
 
 #include "codecllm.h"
 #include "gpu_any.cuh"
+#include "gpu_device.hpp"
 #include "gpu_fast.cuh"
 #include "gpu_runtime.hpp"
 #include "interface.hpp"
 #include "stream.hpp"
 
 using namespace codecllm;
-
-struct codecllm_gpu {
-  int device;
-  uint32_t multiprocessors;
-  /** Shared memory that a block can have. */
-  uint32_t shared_bytes;
-  /** Whether a kernel can start while the one before it ends. */
-  bool has_eager_launches;
-  /** For reading results, beside whatever the caller's streams do. */
-  cudaStream_t stream;
-};
 
 namespace {
 
@@ -35,34 +25,7 @@ constexpr uint64_t kMemoryAlignment = 256;
 /** A full tile may be read to its end where only a part of its columns or rows exists. */
 constexpr uint64_t kSelectorSlack = 256;
 
-void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  // Otherwise the next call would report it again.
-  cudaGetLastError();
-  throw Error(error == cudaErrorMemoryAllocation ? CODECLLM_OUT_OF_MEMORY : CODECLLM_CUDA_ERROR,
-              text(what, ": ", cudaGetErrorString(error)));
-}
-
 uint64_t round_up(uint64_t size, uint64_t unit) { return (size + unit - 1) / unit * unit; }
-
-/** Makes a device the current one, for as long as this lives. */
-class DeviceScope {
- public:
-  explicit DeviceScope(int device) {
-    check(cudaGetDevice(&before_), "cudaGetDevice");
-    if (before_ != device) check(cudaSetDevice(device), "cudaSetDevice");
-    changed_ = before_ != device;
-  }
-  ~DeviceScope() {
-    if (changed_) cudaSetDevice(before_);
-  }
-  DeviceScope(const DeviceScope&) = delete;
-  DeviceScope& operator=(const DeviceScope&) = delete;
-
- private:
-  int before_ = 0;
-  bool changed_ = false;
-};
 
 /** A kernel, and how much shared memory each warp of a block needs; in fast kernels the tables come on top. */
 struct Program {

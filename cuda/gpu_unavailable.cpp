@@ -34,3 +34,15 @@ codecllm_status codecllm_gpu_decode(codecllm_gpu_plan*, const void* const*, void
 }
 
 codecllm_status codecllm_gpu_result(codecllm_gpu_plan*, size_t*, uint64_t*) { return unavailable(); }
+
+codecllm_status codecllm_gpu_stream_open(codecllm_gpu*, const void*, size_t, codecllm_gpu_stream**) {
+  return unavailable();
+}
+
+void codecllm_gpu_stream_close(codecllm_gpu_stream*) {}
+
+codecllm_status codecllm_gpu_stream_write(codecllm_gpu_stream*, uint64_t, const void*, size_t) { return unavailable(); }
+
+codecllm_status codecllm_gpu_stream_decode(codecllm_gpu_stream*) { return unavailable(); }
+
+codecllm_status codecllm_gpu_stream_read(codecllm_gpu_stream*, uint64_t, void*, size_t) { return unavailable(); }

@@ -1,0 +1,49 @@
+// What an open device is, and how calls of the CUDA runtime fail.
+#pragma once
+
+#include <cstdint>
+
+#include "gpu_runtime.hpp"
+#include "interface.hpp"
+
+struct codecllm_gpu {
+  int device;
+  uint32_t multiprocessors;
+  /** Shared memory that a block can have. */
+  uint32_t shared_bytes;
+  /** Whether a kernel can start while the one before it ends. */
+  bool has_eager_launches;
+  /** For reading results, beside whatever the caller's streams do. */
+  cudaStream_t stream;
+};
+
+namespace codecllm {
+
+inline void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  // Otherwise the next call would report it again.
+  cudaGetLastError();
+  throw Error(error == cudaErrorMemoryAllocation ? CODECLLM_OUT_OF_MEMORY : CODECLLM_CUDA_ERROR,
+              text(what, ": ", cudaGetErrorString(error)));
+}
+
+/** Makes a device the current one, for as long as this lives. */
+class DeviceScope {
+ public:
+  explicit DeviceScope(int device) {
+    check(cudaGetDevice(&before_), "cudaGetDevice");
+    if (before_ != device) check(cudaSetDevice(device), "cudaSetDevice");
+    changed_ = before_ != device;
+  }
+  ~DeviceScope() {
+    if (changed_) cudaSetDevice(before_);
+  }
+  DeviceScope(const DeviceScope&) = delete;
+  DeviceScope& operator=(const DeviceScope&) = delete;
+
+ private:
+  int before_ = 0;
+  bool changed_ = false;
+};
+
+}  // namespace codecllm
