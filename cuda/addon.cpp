@@ -431,6 +431,73 @@ Job::Work decoding(const Napi::CallbackInfo& info) {
   return [=](uint64_t&) { return codecllm_decode(stream.data, stream.size, bytes.data, bytes.size); };
 }
 
+// ---------------------------------------------------------------------------------------------------------- GPU
+
+/** The first device, opened once; whoever uses it, or a stream on it, holds the lock. */
+struct Gpu {
+  std::mutex mutex;
+  codecllm_gpu* device = nullptr;
+};
+
+Gpu& gpu() {
+  static Gpu only;
+  return only;
+}
+
+Registry<codecllm_gpu_stream>& gpu_streams() {
+  static Registry<codecllm_gpu_stream> registry;
+  return registry;
+}
+
+Job::Work opening_gpu_stream(const Napi::CallbackInfo& info) {
+  const Bytes front = bytes_of(info[0], "front");
+  return [=](uint64_t& result) {
+    const std::lock_guard<std::mutex> lock(gpu().mutex);
+    if (gpu().device == nullptr) {
+      const codecllm_status status = codecllm_gpu_open(0, &gpu().device);
+      if (status != CODECLLM_OK) return status;
+    }
+    codecllm_gpu_stream* stream = nullptr;
+    const codecllm_status status = codecllm_gpu_stream_open(gpu().device, front.data, front.size, &stream);
+    if (status == CODECLLM_OK)
+      result = gpu_streams().add(std::shared_ptr<codecllm_gpu_stream>(stream, codecllm_gpu_stream_close));
+    return status;
+  };
+}
+
+void GpuStreamClose(const Napi::CallbackInfo& info) {
+  const std::lock_guard<std::mutex> lock(gpu().mutex);
+  gpu_streams().remove(number_of(info[0]));
+}
+
+Job::Work writing_gpu_stream(const Napi::CallbackInfo& info) {
+  const auto stream = entry_of(gpu_streams(), info[0]);
+  const uint64_t offset = size_of(info[1], "offset");
+  const Bytes data = bytes_of(info[2], "data");
+  return [=](uint64_t&) {
+    const std::lock_guard<std::mutex> lock(gpu().mutex);
+    return codecllm_gpu_stream_write(stream.get(), offset, data.data, data.size);
+  };
+}
+
+Job::Work decoding_gpu_stream(const Napi::CallbackInfo& info) {
+  const auto stream = entry_of(gpu_streams(), info[0]);
+  return [=](uint64_t&) {
+    const std::lock_guard<std::mutex> lock(gpu().mutex);
+    return codecllm_gpu_stream_decode(stream.get());
+  };
+}
+
+Job::Work reading_gpu_stream(const Napi::CallbackInfo& info) {
+  const auto stream = entry_of(gpu_streams(), info[0]);
+  const uint64_t offset = size_of(info[1], "offset");
+  const Bytes bytes = bytes_of(info[2], "bytes");
+  return [=](uint64_t&) {
+    const std::lock_guard<std::mutex> lock(gpu().mutex);
+    return codecllm_gpu_stream_read(stream.get(), offset, bytes.data, bytes.size);
+  };
+}
+
 // -------------------------------------------------------------------------------------------------- environment
 
 Napi::Value Version(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), codecllm_version()); }
@@ -483,6 +550,11 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("streamRange", Napi::Function::New<StreamRange>(env));
   set_job("streamDecode", Napi::Function::New<Here<decoding_slice>>(env),
           Napi::Function::New<InPool<decoding_slice>>(env));
+  exports.Set("gpuStreamOpenAsync", Napi::Function::New<InPool<opening_gpu_stream>>(env));
+  exports.Set("gpuStreamClose", Napi::Function::New<GpuStreamClose>(env));
+  exports.Set("gpuStreamWriteAsync", Napi::Function::New<InPool<writing_gpu_stream>>(env));
+  exports.Set("gpuStreamDecodeAsync", Napi::Function::New<InPool<decoding_gpu_stream>>(env));
+  exports.Set("gpuStreamReadAsync", Napi::Function::New<InPool<reading_gpu_stream>>(env));
   return exports;
 }
 

@@ -78,4 +78,19 @@ export interface Native extends Jobs, AsyncJobs {
   streamInfo(stream: Handle): NativeInfo;
   /** Where the data of these rows of tiles lie, from the start of Data. */
   streamRange(stream: Handle, firstTileRow: number, tileRowCount: number): { start: number; end: number };
+
+  /**
+   * A stream on the first GPU: open, write all of its Data, decode, read elements, close. It takes device memory for both.
+   *
+   * @param front everything before Data
+   * @returns the handle, as a number
+   */
+  gpuStreamOpenAsync(front: Uint8Array): Promise<number>;
+  gpuStreamClose(stream: Handle): void;
+  /** @param offset of these bytes in Data */
+  gpuStreamWriteAsync(stream: Handle, offset: number, data: Uint8Array): Promise<number>;
+  /** Fails with INVALID_STREAM, and names the tile, where a tile's data are damaged. */
+  gpuStreamDecodeAsync(stream: Handle): Promise<number>;
+  /** @param offset of these bytes in the tensor */
+  gpuStreamReadAsync(stream: Handle, offset: number, bytes: Uint8Array): Promise<number>;
 }

@@ -10,7 +10,9 @@ import {
   compressedName,
   decompress,
   doctor,
+  ENCODING_ENGINES,
   ENGINES,
+  EngineError,
   type EngineName,
   FileError,
   inspect,
@@ -75,18 +77,22 @@ function command(name: string, description: string): Command {
 }
 
 /** A command that uses threads, and writes an output unless it only verifies. */
-function workCommand(name: string, description: string): Command {
+function workCommand(name: string, description: string, engines: readonly EngineName[] = ENGINES): Command {
   return command(name, description)
     .option(
       '--threads <n>',
       'threads (default: as many as the machine runs at a time; at most 16, or 4 with the native codec)',
       parseThreads,
     )
-    .addOption(new Option('--engine <name>', 'codec (default: native if it is built, else ts)').choices(ENGINES))
+    .addOption(new Option('--engine <name>', 'codec (default: native if it is built, else ts)').choices(engines))
     .option('--quiet', 'no progress bar and no summary');
 }
 
-workCommand('compress', 'Compress a .safetensors file, or every one in a directory, whose other files are copied.')
+workCommand(
+  'compress',
+  'Compress a .safetensors file, or every one in a directory, whose other files are copied.',
+  ENCODING_ENGINES,
+)
   .argument('<in>', 'file or directory')
   .argument('[out]', 'default: X.codecllm.safetensors for X.safetensors, D.codecllm for a directory D')
   .addOption(
@@ -182,8 +188,9 @@ async function main(): Promise<number> {
   } catch (error) {
     bar?.stop();
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
-    // Anything but a FileError is a mistake of this program.
-    const message = error instanceof FileError ? error.message : String((error as Error).stack ?? error);
+    // Anything else is a mistake of this program.
+    const isExpected = error instanceof FileError || error instanceof EngineError;
+    const message = isExpected ? error.message : String((error as Error).stack ?? error);
     process.stderr.write(`codecllm: ${message}\n`);
     if (wantsJson) print(JSON.stringify({ error: message }, undefined, 2));
     return EXIT.failure;

@@ -1,5 +1,5 @@
-// The two ways to run the codec over files: the TypeScript reference, which is always there, on worker threads; and the
-// native codec, which writes the same bytes and is faster, on the threads that Node has for files.
+// The ways to run the codec over files: the TypeScript reference, which is always there, on worker threads; the native
+// codec, which writes the same bytes and is faster, on the threads that Node has for files; and the GPU decoder.
 
 import type { EncodeOptions } from '../spec/decisions.ts';
 import type { Describe } from './container.ts';
@@ -7,7 +7,9 @@ import { native } from './native.ts';
 import type { Limits } from './ordered.ts';
 import type { SliceRange } from './slices.ts';
 
-export const ENGINES = ['ts', 'native'] as const;
+/** The GPU engine only decodes. */
+export const ENCODING_ENGINES = ['ts', 'native'] as const;
+export const ENGINES = [...ENCODING_ENGINES, 'gpu'] as const;
 export type EngineName = (typeof ENGINES)[number];
 
 /** A tensor to be encoded, and where it is. */
@@ -78,5 +80,6 @@ export function defaultEngine(): EngineName {
 export async function openEngine(name: EngineName, threads: number | undefined): Promise<Engine> {
   // Only one of them is loaded: that takes a while.
   if (name === 'native') return new (await import('./native-engine.ts')).NativeEngine(threads);
+  if (name === 'gpu') return new (await import('./gpu-engine.ts')).GpuEngine(threads);
   return new (await import('./reference-engine.ts')).ReferenceEngine(threads);
 }

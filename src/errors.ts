@@ -1,4 +1,4 @@
-// The one error of the product: which file, and what is wrong with it, in one line.
+// The errors of the product: which file, and what is wrong with it, in one line; or which engine, and why it cannot be used.
 
 import { getSystemErrorMap } from 'node:util';
 
@@ -11,6 +11,15 @@ export class FileError extends Error {
     readonly problem: string,
   ) {
     super(`${path}: ${problem}`);
+  }
+}
+
+/** An engine that cannot be used here. */
+export class EngineError extends Error {
+  override readonly name = 'EngineError';
+
+  constructor(engine: string, reason: string) {
+    super(`--engine ${engine}: ${reason}`);
   }
 }
 

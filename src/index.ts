@@ -11,14 +11,14 @@ import { checkApart, type Entry, listDirectory } from './directory.ts';
 import { defaultEngine, type EngineName, openEngine } from './engine.ts';
 import { FileError, fileErrorOf } from './errors.ts';
 import { type InspectedFile, inspectFile } from './inspect.ts';
-import { native, whyNotNative } from './native.ts';
+import { native, whyNotGpu, whyNotNative } from './native.ts';
 import { OutputDirectory } from './output.ts';
 import { type FileReport, type Report, summarise } from './report.ts';
 import { openSafetensors } from './safetensors.ts';
 import type { Work } from './work.ts';
 
-export { ENGINES, type EngineName } from './engine.ts';
-export { FileError } from './errors.ts';
+export { ENCODING_ENGINES, ENGINES, type EngineName } from './engine.ts';
+export { EngineError, FileError } from './errors.ts';
 export type { InspectedFile, InspectedTensor } from './inspect.ts';
 export { compressedName, restoredName } from './names.ts';
 export { removeTemporaries } from './output.ts';
@@ -27,7 +27,7 @@ export type { FileReport, Report, TensorReport } from './report.ts';
 export interface WorkOptions {
   /** Default: as many as the machine runs at a time; at most 16, or 4 with the native codec. */
   readonly threads?: number;
-  /** The codec. Default: the native one if it is built, else the reference. Both write the same bytes. */
+  /** The codec. Default: the native one if it is built, else the reference. All give the same bytes. */
   readonly engine?: EngineName;
   /** Told now and then how many bytes of the input are done, and how many there are. */
   readonly onProgress?: (done: number, total: number) => void;
@@ -120,13 +120,7 @@ export interface Capability {
 export function doctor(): Capability[] {
   const codec = native();
   const features = codec?.features();
-  const gpu = !features
-    ? 'it comes with the native codec'
-    : !features.cuda
-      ? 'the native codec was built without nvcc'
-      : features.gpus === 0
-        ? 'built, and there is no GPU'
-        : `built; GPUs here: ${features.gpus}`;
+  const noGpu = whyNotGpu();
   return [
     { name: 'ts', usable: true, detail: 'the reference codec; always there' },
     {
@@ -136,7 +130,11 @@ export function doctor(): Capability[] {
         ? `version ${codec?.version()}; instruction sets: ${features.paths.join(', ')}`
         : `${whyNotNative()}`,
     },
-    { name: 'gpu decoder', usable: (features?.gpus ?? 0) > 0, detail: gpu },
+    {
+      name: 'gpu',
+      usable: noGpu === undefined,
+      detail: noGpu ?? `decodes on the first of the GPUs here: ${features?.gpus}`,
+    },
   ];
 }
 

@@ -5,6 +5,7 @@
 import { availableParallelism } from 'node:os';
 import type { Describe } from './container.ts';
 import type { Engine, OnPass, Source, StreamDecoder, TensorEncoder } from './engine.ts';
+import { EngineError } from './errors.ts';
 import { readFully, SMALL_BYTES } from './input.ts';
 import { type Handle, type Native, native, whyNotNative } from './native.ts';
 import { inOrder, type Limits } from './ordered.ts';
@@ -19,7 +20,7 @@ const LARGEST_BUFFER = 4 * SLICE_BYTES;
 export class NativeEngine implements Engine {
   readonly threads: number;
   readonly limits: Limits;
-  private readonly codec: Native;
+  protected readonly codec: Native;
   private readonly streams = new Set<Handle>();
   private readonly buffers: Uint8Array[] = [];
   private readonly tasks = new Set<Promise<unknown>>();
@@ -27,10 +28,9 @@ export class NativeEngine implements Engine {
   private readonly waiting: (() => void)[] = [];
   private closed = false;
 
-  /** @throws Error where there is no native codec */
-  constructor(threads = availableParallelism()) {
-    const codec = native();
-    if (codec === undefined) throw new Error(`the native codec cannot be used: ${whyNotNative()}`);
+  /** @throws EngineError where there is no native codec */
+  constructor(threads = availableParallelism(), codec = native()) {
+    if (codec === undefined) throw new EngineError('native', `${whyNotNative()}`);
     this.codec = codec;
     this.threads = Math.min(MOST_THREADS, threads);
     const slices = this.threads + 4;
@@ -145,14 +145,14 @@ export class NativeEngine implements Engine {
   }
 
   /** Exactly so many bytes, whatever they hold. */
-  private take(length: number): Uint8Array {
+  protected take(length: number): Uint8Array {
     const found = this.buffers.findLastIndex((buffer) => buffer.length >= length);
     const buffer = found < 0 ? new Uint8Array(Math.max(length, SLICE_BYTES)) : this.buffers.splice(found, 1)[0];
     return buffer.subarray(0, length);
   }
 
   /** Reads bytes of a file and then works on them. */
-  private async withBytes<T>(
+  protected async withBytes<T>(
     fd: number,
     position: number,
     length: number,

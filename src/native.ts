@@ -32,3 +32,12 @@ export function whyNotNative(): string | undefined {
   load();
   return reason;
 }
+
+/** Why the GPU decoder cannot be used; undefined where it can. */
+export function whyNotGpu(): string | undefined {
+  const codec = native();
+  if (codec === undefined) return `there is no native codec: ${whyNotNative()}`;
+  const { cuda, gpus } = codec.features();
+  if (!cuda) return 'it is not built: there was no nvcc when the native codec was';
+  return gpus === 0 ? 'there is no GPU' : undefined;
+}

@@ -1,0 +1,77 @@
+// The GPU decoder for files: a stream's Data go to the first GPU piece by piece, and its elements come back as they are
+// asked for. It is for machines whose host is slow beside their GPU, and to check a GPU on real checkpoints: a program
+// that wants the weights on the GPU decodes them there (codecllm.h, python/). Encoding is the native codec's.
+
+import type { StreamDecoder } from './engine.ts';
+import { EngineError } from './errors.ts';
+import { type Handle, native, whyNotGpu } from './native.ts';
+import { NativeEngine } from './native-engine.ts';
+import { SLICE_BYTES, sliceBytes, slicesOf } from './slices.ts';
+
+export class GpuEngine extends NativeEngine {
+  /** @param codec of another build, for tests. @throws EngineError where there is no GPU, or no decoder for it */
+  constructor(threads?: number, codec = native()) {
+    const reason = codec === undefined || codec === native() ? whyNotGpu() : undefined;
+    if (reason !== undefined) throw new EngineError('gpu', reason);
+    super(threads, codec);
+  }
+
+  override async decodeWhole(fd: number, position: number, storedBytes: number, bytes: number): Promise<Uint8Array> {
+    const front = await this.withBytes(fd, position, storedBytes, async (stream) =>
+      stream.slice(0, this.codec.streamLengths(stream).front),
+    );
+    const opened = this.openStream(fd, position, front);
+    try {
+      return await this.readElements(opened.handle, 0, bytes);
+    } finally {
+      opened.close();
+    }
+  }
+
+  override openStream(fd: number, position: number, front: Uint8Array): StreamDecoder & { handle: Promise<Handle> } {
+    const { codec } = this;
+    const described = codec.streamOpen(front);
+    const info = codec.streamInfo(described);
+    const ranges = new Map(
+      [...slicesOf(info)].map((rows) => [rows, codec.streamRange(described, rows.firstTileRow, rows.tileRowCount)]),
+    );
+    codec.streamClose(described);
+    const handle = this.decodeOnGpu(fd, position + info.frontBytes, info.dataBytes, front);
+    // Whoever decodes a slice is told.
+    handle.catch(() => {});
+    return {
+      handle,
+      slices: [...ranges.keys()],
+      storedBytes: (rows) => {
+        const { start = 0, end = 0 } = ranges.get(rows) ?? {};
+        return end - start;
+      },
+      decode: (rows) => this.readElements(handle, rows.start, sliceBytes(rows)),
+      close: () => {
+        handle.then(codec.gpuStreamClose, () => {});
+      },
+    };
+  }
+
+  private async decodeOnGpu(fd: number, position: number, dataBytes: number, front: Uint8Array): Promise<Handle> {
+    const { codec } = this;
+    const handle = BigInt(await codec.gpuStreamOpenAsync(front));
+    try {
+      for (let at = 0; at < dataBytes; at += SLICE_BYTES)
+        await this.withBytes(fd, position + at, Math.min(SLICE_BYTES, dataBytes - at), (data) =>
+          codec.gpuStreamWriteAsync(handle, at, data),
+        );
+      await codec.gpuStreamDecodeAsync(handle);
+      return handle;
+    } catch (error) {
+      codec.gpuStreamClose(handle);
+      throw error;
+    }
+  }
+
+  private async readElements(handle: Promise<Handle>, offset: number, length: number): Promise<Uint8Array> {
+    const bytes = this.take(length);
+    await this.codec.gpuStreamReadAsync(await handle, offset, bytes);
+    return bytes;
+  }
+}
