@@ -3,7 +3,8 @@
 // The pack comes from test/conformance/pack.ts and needs nothing but this program to be used. What is asked of the GPU:
 //
 //   valid      each stream decodes to its bytes: in batches, with and without verification, with Data in device and in
-//              host memory, with the plan's memory its own and the caller's, inside a CUDA graph, and in pieces;
+//              host memory, with the plan's memory its own and the caller's, inside a CUDA graph, in pieces, and
+//              with other plans open;
 //   invalid    each is refused, by its front or by its Data, and in a batch the error names its tensor;
 //   damaged    each valid stream with one bit of Data flipped is refused, and with a run of random bytes in Data it is
 //              refused exactly if the host decoder refuses it;
@@ -322,6 +323,26 @@ void decode_in_pieces(Decoder& decoder, const Entry& entry, Report& report) {
   codecllm_gpu_stream_close(stream);
 }
 
+/** Opens a stream's plan beside many others, from the largest to the smallest, and decodes each. */
+void decode_side_by_side(Decoder& decoder, std::vector<const Entry*> entries, Report& report) {
+  const auto is_larger = [](const Entry* a, const Entry* b) { return a->stream.size() > b->stream.size(); };
+  std::sort(entries.begin(), entries.end(), is_larger);
+  entries.resize(std::min<size_t>(entries.size(), 200));
+  std::vector<codecllm_gpu_stream*> streams(entries.size());
+  for (size_t i = 0; i < streams.size(); i++) {
+    const Job job = job_of(entries[i]->stream, entries[i]->expected.size());
+    check(codecllm_gpu_stream_open(decoder.gpu(), job.front, job.front_size, &streams[i]), "codecllm_gpu_stream_open");
+    check(codecllm_gpu_stream_write(streams[i], 0, job.data, job.data_size), "codecllm_gpu_stream_write");
+  }
+  for (size_t i = 0; i < streams.size(); i++) {
+    report.expect(codecllm_gpu_stream_decode(streams[i]) == CODECLLM_OK, entries[i]->name + " (beside others): refused");
+    Bytes output(entries[i]->expected.size());
+    check(codecllm_gpu_stream_read(streams[i], 0, output.data(), output.size()), "codecllm_gpu_stream_read");
+    expect_output(report, *entries[i], output, "beside others");
+    codecllm_gpu_stream_close(streams[i]);
+  }
+}
+
 void decode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, Report& report) {
   // Batches of one and a few, and of more tensors than travel with a launch.
   const size_t sizes[] = {1, 7, 64, 65, 500};
@@ -558,6 +579,7 @@ int run(const Arguments& arguments) {
   {
     Decoder decoder(arguments.device);
     decode_valid(decoder, valid, parts[0].report);
+    decode_side_by_side(decoder, valid, parts[0].report);
     decode_invalid(decoder, invalid, *repeatable, parts[1].report);
     parts[2].streams = std::min(valid.size(), arguments.damaged);
     decode_damaged(decoder, valid, arguments.seed, arguments.damaged, parts[2].report);

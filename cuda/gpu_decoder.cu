@@ -280,8 +280,9 @@ struct Blueprint {
   MemoryMap map;
 };
 
-void allow_shared_bytes(Kernel kernel, uint32_t bytes) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+/** Lets a kernel have all the shared memory that a block can have: other plans may need more of it than this one. */
+void allow_shared_memory(const codecllm_gpu& gpu, Kernel kernel) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(gpu.shared_bytes)),
         "asking for shared memory");
 }
 
@@ -298,12 +299,12 @@ struct BlockShape {
  */
 BlockShape fast_shape(const codecllm_gpu& gpu, const Program& program, const TileList& list, uint32_t table_bytes) {
   constexpr uint64_t kRoundCost = 12;
+  allow_shared_memory(gpu, program.kernel);
   BlockShape best = {0, 0};
   uint64_t least = ~uint64_t{0};
   for (uint32_t warps = kGenericWarps; warps <= kFastWarps; warps++) {
     const uint32_t shared_bytes = table_bytes + warps * program.warp_bytes;
     if (shared_bytes > gpu.shared_bytes) break;
-    allow_shared_bytes(program.kernel, shared_bytes);
     int at_once = 0;
     check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, program.kernel, static_cast<int>(32 * warps), shared_bytes),
           "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
@@ -570,7 +571,7 @@ codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_ten
     check(cudaEventCreateWithFlags(&opened->decoded, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     for (const Launch& part : blueprint.launches)
       for (const bool verify : {false, true})
-        allow_shared_bytes(program_of(part.kind, part.row_classes, verify).kernel, part.shared_bytes);
+        allow_shared_memory(*gpu, program_of(part.kind, part.row_classes, verify).kernel);
     opened->tensors = count;
     opened->launches = std::move(blueprint.launches);
     opened->data_bytes = std::move(blueprint.data_bytes);
