@@ -327,7 +327,8 @@ void decode_in_pieces(Decoder& decoder, const Entry& entry, Report& report) {
 void decode_side_by_side(Decoder& decoder, std::vector<const Entry*> entries, Report& report) {
   const auto is_larger = [](const Entry* a, const Entry* b) { return a->stream.size() > b->stream.size(); };
   std::sort(entries.begin(), entries.end(), is_larger);
-  entries.resize(std::min<size_t>(entries.size(), 200));
+  constexpr size_t kMost = 200;
+  if (entries.size() > kMost) entries.erase(entries.begin() + kMost, entries.end());
   std::vector<codecllm_gpu_stream*> streams(entries.size());
   for (size_t i = 0; i < streams.size(); i++) {
     const Job job = job_of(entries[i]->stream, entries[i]->expected.size());

@@ -2,10 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <sstream>
 #include <stdexcept>
 #include <string>
-#include <utility>
+#include <type_traits>
 
 #include "codecllm.h"
 
@@ -19,12 +18,19 @@ class Error : public std::runtime_error {
   const codecllm_status status;
 };
 
-/** Puts values one after the other into a text. */
+/**
+ * Puts strings and whole numbers one after the other into a text. Not by streams: their locales belong to the process, and
+ * one that has another C++ library beside ours, as Python programs have, would crash.
+ */
 template <class... Values>
 std::string text(const Values&... values) {
-  std::ostringstream stream;
-  (stream << ... << values);
-  return stream.str();
+  const auto shown = [](const auto& value) -> std::string {
+    if constexpr (std::is_arithmetic_v<std::decay_t<decltype(value)>>)
+      return std::to_string(value);
+    else
+      return value;
+  };
+  return (std::string() + ... + shown(values));
 }
 
 /** An argument that makes no sense. */
