@@ -196,10 +196,6 @@ inline void copy_to_shared(SharedAddress to, const void* from) { shared_value<ui
 
 inline void wait_for_copies() {}
 
-inline void wait_for_kernel_before() {}
-
-inline void allow_next_kernel() {}
-
 inline uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) { return (a & mask) | (b & ~mask); }
 
 inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | c; }
@@ -215,7 +211,7 @@ inline uint8_t* advance(uint8_t* pointer, uint32_t count, uint32_t size) { retur
 enum cudaError_t { cudaSuccess = 0, cudaErrorMemoryAllocation = 2, cudaErrorNoDevice = 100 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost = 2, cudaMemcpyDeviceToDevice = 3 };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 };
-enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97, cudaDevAttrComputeCapabilityMajor = 75 };
+enum cudaDeviceAttr { cudaDevAttrMultiProcessorCount = 16, cudaDevAttrMaxSharedMemoryPerBlockOptin = 97 };
 enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0 };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal = 1 };
 constexpr unsigned cudaStreamNonBlocking = 1;
@@ -238,7 +234,7 @@ inline cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
 }
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr which, int) {
   // Two multiprocessors, with the shared memory of the smallest GPUs that are supported.
-  *value = which == cudaDevAttrMultiProcessorCount ? 2 : which == cudaDevAttrComputeCapabilityMajor ? 8 : 99 << 10;
+  *value = which == cudaDevAttrMultiProcessorCount ? 2 : 99 << 10;
   return cudaSuccess;
 }
 template <class Kernel>
@@ -277,43 +273,28 @@ cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int) {
   return cudaSuccess;
 }
 
-enum cudaLaunchAttributeID { cudaLaunchAttributeProgrammaticStreamSerialization = 6 };
-struct cudaLaunchAttribute {
-  cudaLaunchAttributeID id;
-  struct {
-    int programmaticStreamSerializationAllowed;
-  } val;
-};
-struct cudaLaunchConfig_t {
-  dim3 gridDim;
-  dim3 blockDim;
-  size_t dynamicSmemBytes;
-  cudaStream_t stream;
-  cudaLaunchAttribute* attrs;
-  unsigned numAttrs;
-};
-
 template <class Argument>
-cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Argument), const Argument& argument) {
+cudaError_t cudaLaunchKernel(void (*kernel)(Argument), dim3 grid, dim3 size, void** arguments, size_t shared_bytes,
+                             cudaStream_t) {
   struct Call {
     void (*kernel)(Argument);
     const Argument* argument;
-  } call = {kernel, &argument};
+  } call = {kernel, static_cast<const Argument*>(arguments[0])};
   emulation::Block& block = emulation::block;
-  block.size = config->blockDim;
+  block.size = size;
   if (block.fibers.size() < block.size.x) block.fibers.resize(block.size.x);
   block.argument = &call;
   block.run = [](void* opaque) {
     const Call& made = *static_cast<Call*>(opaque);
     made.kernel(*made.argument);
   };
-  for (uint32_t index = 0; index < config->gridDim.x; index++) {
+  for (uint32_t index = 0; index < grid.x; index++) {
     block.index = dim3(index);
     block.warps.assign(block.size.x / emulation::kWarp, {});
     block.all = {};
     // As long as the block lives, so that the sanitizers see what lies outside.
     const std::unique_ptr<uint8_t, void (*)(void*)> shared(
-        static_cast<uint8_t*>(std::aligned_alloc(1024, (config->dynamicSmemBytes + 1023) / 1024 * 1024)), std::free);
+        static_cast<uint8_t*>(std::aligned_alloc(1024, (shared_bytes + 1023) / 1024 * 1024)), std::free);
     block.shared = shared.get();
     emulation::run_block();
   }

@@ -394,26 +394,11 @@ __global__ void set_buffers(const __grid_constant__ BufferBatch batch) {
   if (threadIdx.x < batch.count) batch.to[threadIdx.x] = batch.buffers[threadIdx.x];
 }
 
-/**
- * Launches a kernel.
- *
- * @param is_eager whether its blocks may start while the kernel before it in the stream ends: it must wait for that one
- *                 itself (wait_for_kernel_before)
- */
 template <class Argument>
-void launch(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_t shared_bytes, const Argument& argument,
-            cudaStream_t stream, bool is_eager = false) {
-  cudaLaunchAttribute eager = {};
-  eager.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  eager.val.programmaticStreamSerializationAllowed = 1;
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(blocks);
-  config.blockDim = dim3(threads);
-  config.dynamicSmemBytes = shared_bytes;
-  config.stream = stream;
-  config.attrs = &eager;
-  config.numAttrs = is_eager ? 1 : 0;
-  check(cudaLaunchKernelEx(&config, kernel, argument), "launching a kernel");
+void launch(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_t shared_bytes, Argument& argument,
+            cudaStream_t stream) {
+  void* arguments[] = {&argument};
+  check(cudaLaunchKernel(kernel, dim3(blocks), dim3(threads), arguments, shared_bytes, stream), "launching a kernel");
 }
 
 }  // namespace
@@ -495,7 +480,7 @@ void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outpu
     arguments.works = reinterpret_cast<const GpuWork*>(plan.memory + part.works_at);
     arguments.tiles = reinterpret_cast<const uint32_t*>(plan.memory + part.tiles_at);
     launch(program_of(part.kind, part.row_classes, verify).kernel, part.works, 32 * part.warps, part.shared_bytes,
-           arguments, stream, plan.gpu->has_eager_launches && is_fast(part.kind));
+           arguments, stream);
   }
 }
 
@@ -523,8 +508,7 @@ codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu) {
     cudaStream_t stream;
     check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
     *gpu = new codecllm_gpu{device, attribute(cudaDevAttrMultiProcessorCount),
-                            attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin),
-                            attribute(cudaDevAttrComputeCapabilityMajor) >= 9, stream};
+                            attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin), stream};
   });
 }
 

@@ -11,8 +11,6 @@ struct codecllm_gpu {
   uint32_t multiprocessors;
   /** Shared memory that a block can have. */
   uint32_t shared_bytes;
-  /** Whether a kernel can start while the one before it ends. */
-  bool has_eager_launches;
   /** For reading results, beside whatever the caller's streams do. */
   cudaStream_t stream;
 };

@@ -413,7 +413,6 @@ constexpr uint32_t kFastWarpBytes = Words<Rows::kSteps>::kBytes + Rows::kBufferB
 template <class Rows, bool kRowClasses, bool kVerify>
 __global__ void __launch_bounds__(32 * kFastWarps, 2) fast_kernel(const __grid_constant__ GpuArguments arguments) {
   CODECLLM_SHARED_MEMORY(shared);
-  allow_next_kernel();
   const GpuWork work = arguments.works[blockIdx.x];
   const GpuTensor& tensor = arguments.tensors[work.tensor];
   const GpuTables& tables = Rows::tables(tensor);
@@ -424,8 +423,6 @@ __global__ void __launch_bounds__(32 * kFastWarps, 2) fast_kernel(const __grid_c
   // A warp that has no tile of its own comes along with the last one's to where all warps wait.
   const uint32_t warp = uniform(threadIdx.x / 32);
   const uint32_t tile = uniform(arguments.tiles[work.first + min(warp, work.count - 1)]);
-  // So far it was the plan that was read, which no kernel writes.
-  wait_for_kernel_before();
   const GpuBuffers& buffers =
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
   const bool valid = decode_fast_tile<Rows, kRowClasses, kVerify>(

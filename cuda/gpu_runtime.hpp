@@ -48,20 +48,6 @@ __device__ __forceinline__ void copy_to_shared(SharedAddress to, const void* fro
 /** Waits for this thread's copies. */
 __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-/** Waits until the kernel before this one in the stream has ended, and what it wrote can be read. */
-__device__ __forceinline__ void wait_for_kernel_before() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
-}
-
-/** Lets the kernel after this one start as soon as all blocks of this one have. */
-__device__ __forceinline__ void allow_next_kernel() {
-#if __CUDA_ARCH__ >= 900
-  asm volatile("griddepcontrol.launch_dependents;");
-#endif
-}
-
 /** Bits of a where the mask has ones, of b elsewhere: one instruction, which the compiler does not find. */
 __device__ __forceinline__ uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) {
   uint32_t result;
