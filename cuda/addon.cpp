@@ -513,11 +513,7 @@ Napi::Value Features(const Napi::CallbackInfo& info) {
       paths.Set(paths.Length(), Napi::String::New(info.Env(), kPaths[path]));
   Napi::Object features = Napi::Object::New(info.Env());
   features.Set("paths", paths);
-#ifdef CODECLLM_CUDA
-  features.Set("cuda", Napi::Boolean::New(info.Env(), true));
-#else
-  features.Set("cuda", Napi::Boolean::New(info.Env(), false));
-#endif
+  features.Set("cuda", Napi::Boolean::New(info.Env(), codecllm_has_cuda() != 0));
   features.Set("gpus", Napi::Number::New(info.Env(), codecllm_gpu_count()));
   return features;
 }

@@ -219,6 +219,9 @@ typedef struct codecllm_gpu codecllm_gpu;
 /** A list of tensors that is decoded together. It may be decoded many times, on any stream of its device. */
 typedef struct codecllm_gpu_plan codecllm_gpu_plan;
 
+/** 1 if this build has the GPU decoder, else 0. */
+CODECLLM_API int codecllm_has_cuda(void);
+
 /** Number of CUDA devices; 0 where there is none or the build has no CUDA. */
 CODECLLM_API int codecllm_gpu_count(void);
 

@@ -486,6 +486,8 @@ void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outpu
 
 }  // namespace
 
+int codecllm_has_cuda(void) { return 1; }
+
 int codecllm_gpu_count(void) {
   int count = 0;
   if (cudaGetDeviceCount(&count) == cudaSuccess) return count;

@@ -10,6 +10,8 @@ codecllm_status unavailable() { return fail(CODECLLM_UNAVAILABLE, "this build ha
 
 }  // namespace
 
+int codecllm_has_cuda(void) { return 0; }
+
 int codecllm_gpu_count(void) { return 0; }
 
 codecllm_status codecllm_gpu_open(int, codecllm_gpu**) { return unavailable(); }

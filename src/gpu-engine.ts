@@ -9,9 +9,11 @@ import { NativeEngine } from './native-engine.ts';
 import { SLICE_BYTES, sliceBytes, slicesOf } from './slices.ts';
 
 export class GpuEngine extends NativeEngine {
-  /** @param codec of another build, for tests. @throws EngineError where there is no GPU, or no decoder for it */
+  private readonly handles = new Set<Handle>();
+
+  /** @throws EngineError where there is no GPU, or no decoder for it */
   constructor(threads?: number, codec = native()) {
-    const reason = codec === undefined || codec === native() ? whyNotGpu() : undefined;
+    const reason = whyNotGpu(codec);
     if (reason !== undefined) throw new EngineError('gpu', reason);
     super(threads, codec);
   }
@@ -48,14 +50,26 @@ export class GpuEngine extends NativeEngine {
       },
       decode: (rows) => this.readElements(handle, rows.start, sliceBytes(rows)),
       close: () => {
-        handle.then(codec.gpuStreamClose, () => {});
+        handle.then(this.closeHandle, () => {});
       },
     };
   }
 
+  override async close(): Promise<void> {
+    await super.close();
+    // Where work ended early.
+    for (const handle of this.handles) this.closeHandle(handle);
+  }
+
+  private readonly closeHandle = (handle: Handle): void => {
+    this.codec.gpuStreamClose(handle);
+    this.handles.delete(handle);
+  };
+
   private async decodeOnGpu(fd: number, position: number, dataBytes: number, front: Uint8Array): Promise<Handle> {
     const { codec } = this;
     const handle = BigInt(await codec.gpuStreamOpenAsync(front));
+    this.handles.add(handle);
     try {
       for (let at = 0; at < dataBytes; at += SLICE_BYTES)
         await this.withBytes(fd, position + at, Math.min(SLICE_BYTES, dataBytes - at), (data) =>
@@ -64,7 +78,7 @@ export class GpuEngine extends NativeEngine {
       await codec.gpuStreamDecodeAsync(handle);
       return handle;
     } catch (error) {
-      codec.gpuStreamClose(handle);
+      this.closeHandle(handle);
       throw error;
     }
   }

@@ -34,8 +34,7 @@ export function whyNotNative(): string | undefined {
 }
 
 /** Why the GPU decoder cannot be used; undefined where it can. */
-export function whyNotGpu(): string | undefined {
-  const codec = native();
+export function whyNotGpu(codec = native()): string | undefined {
   if (codec === undefined) return `there is no native codec: ${whyNotNative()}`;
   const { cuda, gpus } = codec.features();
   if (!cuda) return 'it is not built: there was no nvcc when the native codec was';

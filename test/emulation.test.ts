@@ -1,12 +1,16 @@
-// The GPU decoder's kernels against the reference, on the CPU: what `npm run conformance` asks of a GPU, with fewer
-// streams. It needs what the native codec is built with, CMake and a C++ compiler.
+// The GPU decoder on the CPU, its kernels emulated: what `npm run conformance` asks of a GPU, with fewer streams, and the
+// engine `gpu` of the commands. It needs what the native codec is built with, CMake and a C++ compiler.
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { decompressFile } from '../src/decompress.ts';
+import { GpuEngine } from '../src/gpu-engine.ts';
+import { compress } from '../src/index.ts';
 import { makePack } from './conformance/pack.ts';
 
 const RANDOM_STREAMS = 150;
@@ -23,14 +27,38 @@ function run(program: string, ...args: string[]): string {
   return stdout;
 }
 
-test.runIf(isBuilt)('the kernels of the GPU decoder agree with the reference', { timeout: 300_000 }, () => {
-  run('cmake', '--build', BUILD, '--parallel', '2', '--target', 'codecllm_emulation');
+describe.runIf(isBuilt)('the GPU decoder, emulated', { timeout: 300_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'codecllm-emulation-'));
-  try {
+  beforeAll(() => {
+    run('cmake', '--build', BUILD, '--parallel', '2', '--target', 'codecllm_emulations');
+  }, 300_000);
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test('agrees with the reference', () => {
     const pack = join(folder, 'pack');
     writeFileSync(pack, makePack(RANDOM_STREAMS));
     expect(run(`${BUILD}/codecllm_emulation`, pack, '--damaged', `${DAMAGED}`)).toContain('everything agrees');
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+  });
+
+  test('restores a checkpoint, and names what is damaged', async () => {
+    const codec = createRequire(import.meta.url)(`${BUILD}/Release/codecllm_emulated.node`);
+    const demo = fileURLToPath(new URL('../demo/model.safetensors', import.meta.url));
+    const [compressed, restored] = [join(folder, 'compressed'), join(folder, 'restored')];
+    await compress(demo, compressed, { engine: 'native', profile: 'fast' });
+    const decompress = async (): Promise<void> => {
+      const engine = new GpuEngine(2, codec);
+      try {
+        await decompressFile(compressed, restored, true, { engine, onProgress: () => {} });
+      } finally {
+        await engine.close();
+      }
+    };
+    await decompress();
+    expect(readFileSync(restored).equals(readFileSync(demo))).toBe(true);
+    const bytes = readFileSync(compressed);
+    // In the data of a stream: kept tensors, which are few, come last.
+    bytes[Math.floor(bytes.length / 2)] ^= 1;
+    writeFileSync(compressed, bytes);
+    await expect(decompress()).rejects.toThrow(/: ".*": tile \d+: its data are damaged/);
+  });
 });

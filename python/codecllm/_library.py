@@ -112,6 +112,7 @@ _PLAIN: dict[str, tuple[object, list[object]]] = {
     "encoder_pass": (c_int, [c_void_p]),
     "stream_close": (None, [c_void_p]),
     "has_path": (c_int, [c_int]),
+    "has_cuda": (c_int, []),
     "gpu_count": (c_int, []),
     "gpu_plan_close": (None, [c_void_p]),
 }
@@ -177,5 +178,4 @@ def options(profile: str) -> EncodeOptions:
 
 def has_cuda() -> bool:
     """Whether the library was built with the GPU decoder, be there a GPU or not."""
-    # Without a GPU's handle this is an error in either case; only a build without CUDA says that it is unavailable.
-    return _library.codecllm_gpu_plan_size(None, None, 0, None) != _UNAVAILABLE
+    return plain("has_cuda")() != 0
