@@ -22,17 +22,17 @@ endif()
 message(STATUS "CUDA architectures: ${cuda_architectures}")
 
 # Apart from codecllm_objects, whose compiler options nvcc does not know.
-add_library(codecllm_gpu_objects OBJECT gpu_decoder.cu gpu_stream.cu)
+add_library(codecllm_gpu_objects OBJECT gpu/decoder.cu gpu/stream.cu)
 set_target_properties(codecllm_gpu_objects PROPERTIES
   CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}" CUDA_VISIBILITY_PRESET hidden)
+target_include_directories(codecllm_gpu_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(codecllm_gpu_objects PUBLIC CUDA::cudart_static)
 target_link_libraries(codecllm PUBLIC codecllm_gpu_objects)
 
-add_executable(codecllm_conformance EXCLUDE_FROM_ALL conformance.cpp)
-add_executable(codecllm_benchmark EXCLUDE_FROM_ALL benchmark.cu)
+add_executable(codecllm_conformance EXCLUDE_FROM_ALL programs/conformance.cpp)
+add_executable(codecllm_benchmark EXCLUDE_FROM_ALL programs/benchmark.cu)
 set_target_properties(codecllm_benchmark PROPERTIES CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}")
 foreach(program codecllm_conformance codecllm_benchmark)
-  target_include_directories(${program} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
   target_compile_options(${program} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra>)
   target_link_libraries(${program} PRIVATE codecllm_objects codecllm_gpu_objects Threads::Threads)
 endforeach()

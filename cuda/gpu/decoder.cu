@@ -1,6 +1,6 @@
 // The GPU decoder behind the C interface: fronts become plans, plans become launches.
 //
-// A plan sorts the tiles of all its tensors by the kernel that decodes them (gpu_plan.hpp says which there are), when
+// A plan sorts the tiles of all its tensors by the kernel that decodes them (plan.hpp says which there are), when
 // it is opened. Decoding it is then one launch for each kernel that has tiles: mostly one.
 #include <algorithm>
 #include <memory>
@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "codecllm.h"
-#include "gpu_any.cuh"
-#include "gpu_device.hpp"
-#include "gpu_fast.cuh"
-#include "gpu_runtime.hpp"
-#include "interface.hpp"
-#include "stream.hpp"
+#include "any.cuh"
+#include "device.hpp"
+#include "fast.cuh"
+#include "runtime.hpp"
+#include "host/interface.hpp"
+#include "host/stream.hpp"
 
 using namespace codecllm;
 

@@ -5,7 +5,7 @@
 // row become words; that is what the classes ...Rows below do.
 #pragma once
 
-#include "gpu_tile.cuh"
+#include "tile.cuh"
 
 namespace codecllm {
 

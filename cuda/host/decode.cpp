@@ -2,7 +2,7 @@
 //
 // A kernel decodes any data without reading or writing where it must not, so everything that can be wrong with a tile
 // is looked for here, afterwards and in the order of the reference.
-#include "host_decode.hpp"
+#include "decode.hpp"
 
 #include <algorithm>
 #include <cstring>

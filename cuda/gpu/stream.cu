@@ -3,7 +3,7 @@
 #include <memory>
 
 #include "codecllm.h"
-#include "gpu_device.hpp"
+#include "device.hpp"
 
 using namespace codecllm;
 

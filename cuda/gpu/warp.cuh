@@ -8,8 +8,8 @@
 
 #include <cstdint>
 
-#include "gpu_plan.hpp"
-#include "gpu_runtime.hpp"
+#include "plan.hpp"
+#include "runtime.hpp"
 
 namespace codecllm {
 

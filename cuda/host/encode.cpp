@@ -1,5 +1,5 @@
 // Encoding one tile.
-#include "host_encode.hpp"
+#include "encode.hpp"
 
 #include <algorithm>
 #include <cstring>

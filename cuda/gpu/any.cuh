@@ -1,10 +1,10 @@
 // The generic kernels: every tile that the format allows, of any size and in any combination of modes.
 //
 // One warp decodes one tile, all planes of a row after another, so that a payload is there when its RAW plane ends.
-// Tables stay in global memory. Nothing here is tuned; what weights mostly have goes to gpu_fast.cuh.
+// Tables stay in global memory. Nothing here is tuned; what weights mostly have goes to fast.cuh.
 #pragma once
 
-#include "gpu_tile.cuh"
+#include "tile.cuh"
 
 namespace codecllm {
 

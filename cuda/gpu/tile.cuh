@@ -1,7 +1,7 @@
 // What every kernel does with a tile beside decoding its planes: find it, sum it up, and finish it with its outliers.
 #pragma once
 
-#include "gpu_warp.cuh"
+#include "warp.cuh"
 
 namespace codecllm {
 

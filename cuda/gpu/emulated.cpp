@@ -3,5 +3,5 @@
 // It takes the file below for a header, whose names would be seen elsewhere.
 #pragma GCC diagnostic ignored "-Wsubobject-linkage"
 #endif
-#include "gpu_decoder.cu"
-#include "gpu_stream.cu"
+#include "decoder.cu"
+#include "stream.cu"

@@ -3,7 +3,7 @@
 
 #include "encoder.hpp"
 #include "error.hpp"
-#include "host_decode.hpp"
+#include "decode.hpp"
 #include "interface.hpp"
 #include "kernels.hpp"
 #include "stream.hpp"

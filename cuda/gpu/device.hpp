@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "gpu_runtime.hpp"
-#include "interface.hpp"
+#include "runtime.hpp"
+#include "host/interface.hpp"
 
 struct codecllm_gpu {
   int device;

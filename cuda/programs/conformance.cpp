@@ -22,8 +22,8 @@
 #include <vector>
 
 #include "codecllm.h"
-#include "gpu_runtime.hpp"
-#include "stream.hpp"
+#include "gpu/runtime.hpp"
+#include "host/stream.hpp"
 
 namespace {
 

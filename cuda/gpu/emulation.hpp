@@ -174,7 +174,7 @@ inline unsigned long long atomicMin(unsigned long long* address, unsigned long l
 
 namespace codecllm {
 
-/** Where something is in the block's shared memory, with the functions of gpu_runtime.hpp. */
+/** Where something is in the block's shared memory, with the functions of runtime.hpp. */
 using SharedAddress = uint32_t;
 
 inline SharedAddress shared_address(const void* pointer) {

@@ -1,6 +1,6 @@
 // The functions of the GPU decoder in a build without CUDA: each says so.
 #include "codecllm.h"
-#include "interface.hpp"
+#include "host/interface.hpp"
 
 using namespace codecllm;
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "decisions.hpp"
-#include "host_encode.hpp"
+#include "encode.hpp"
 #include "statistics.hpp"
 
 namespace codecllm {

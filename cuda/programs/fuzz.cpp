@@ -14,9 +14,9 @@
 #include <string>
 #include <vector>
 
-#include "checksums.hpp"
+#include "host/checksums.hpp"
 #include "codecllm.h"
-#include "stream.hpp"
+#include "host/stream.hpp"
 
 namespace {
 

@@ -1,4 +1,4 @@
-// What a plan holds in device memory: written once by the host (gpu_decoder.cu), read by the kernels.
+// What a plan holds in device memory: written once by the host (decoder.cu), read by the kernels.
 //
 // Everything here comes from a front that Stream::read has checked, so kernels rely on every size, mode, table and
 // selector. Only Data are unknown to them.
@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-#include "tile.hpp"
+#include "host/tile.hpp"
 
 namespace codecllm {
 
