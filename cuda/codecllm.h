@@ -7,6 +7,11 @@
  *  3. Sizes are bytes unless a name says otherwise. The caller owns every buffer it passes, and keeps it alive as long
  *     as the function's comment says.
  *  4. What is written and read is the stream of spec/FORMAT.md, byte for byte.
+ *  5. Calls on different handles may go on at the same time, on any threads. On one handle they may not, unless the
+ *     handle's comment says so. Functions without a handle may always be called.
+ *
+ * Beside what its comment says, every function refuses null where it needs a pointer (CODECLLM_INVALID_ARGUMENT), and
+ * one that allocates can fail with CODECLLM_OUT_OF_MEMORY.
  */
 #ifndef CODECLLM_H
 #define CODECLLM_H
@@ -30,6 +35,7 @@ typedef enum codecllm_status {
   CODECLLM_INVALID_ARGUMENT = 1,
   /** A stream that FORMAT.md does not allow. */
   CODECLLM_INVALID_STREAM = 2,
+  /** Of the host or of the device. */
   CODECLLM_OUT_OF_MEMORY = 3,
   /** The CUDA runtime failed; the message has its words. */
   CODECLLM_CUDA_ERROR = 4,
@@ -48,6 +54,7 @@ CODECLLM_API const char* codecllm_version(void);
 
 /* ------------------------------------------------------------------------------------------------------ encoding */
 
+/** The fewest bytes, or the fewest steps of a decoder. */
 typedef enum codecllm_profile { CODECLLM_SMALL = 0, CODECLLM_FAST = 1 } codecllm_profile;
 
 /** How a plane is coded in every tile; CODECLLM_MODE_AUTO lets the encoder choose. */
@@ -62,6 +69,7 @@ typedef enum codecllm_mode {
   CODECLLM_MODE_PAIRS = 7
 } codecllm_mode;
 
+/** Which classes of rows and columns have frequency tables of their own (FORMAT.md, 6.1). */
 typedef enum codecllm_classes {
   CODECLLM_CLASSES_AUTO = 0,
   CODECLLM_CLASSES_NONE = 1,
@@ -101,12 +109,16 @@ typedef struct codecllm_encode_options {
 typedef struct codecllm_encoder codecllm_encoder;
 
 /**
+ * Begins to encode a tensor. Refuses an unknown dtype, a shape that it cannot have, more than 255 dimensions, and options
+ * that the dtype or the shape does not allow. Nothing that is passed is needed after the call.
+ *
  * @param dtype the dtype's name as safetensors gives it: "BF16", "F32", "I8", ...
  * @param shape `dimensions` numbers; may be null if there are none
  * @param options null for all defaults
  */
 CODECLLM_API codecllm_status codecllm_encoder_open(const char* dtype, const uint64_t* shape, size_t dimensions,
                                                    const codecllm_encode_options* options, codecllm_encoder** encoder);
+/** Frees an encoder; does nothing with null. */
 CODECLLM_API void codecllm_encoder_close(codecllm_encoder* encoder);
 
 /** Bytes of the tensor, rows of tiles, and bytes of one full row of tiles. */
@@ -115,9 +127,15 @@ CODECLLM_API codecllm_status codecllm_encoder_layout(const codecllm_encoder* enc
 
 typedef enum codecllm_pass { CODECLLM_PASS_GATHER = 0, CODECLLM_PASS_CODE = 1 } codecllm_pass;
 
+/** What is to be done with every slice next. */
 CODECLLM_API codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder);
 
-/** Counts a slice. @param bytes its elements, which are not needed after the call */
+/**
+ * Counts a slice: consecutive rows of tiles. Refuses rows that the tensor does not have or that this pass has seen, a size
+ * that is not theirs, and to gather when it is time to code.
+ *
+ * @param bytes its elements, which are not needed after the call
+ */
 CODECLLM_API codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_tile_row,
                                                      uint64_t tile_row_count, const void* bytes, size_t size);
 
@@ -132,7 +150,8 @@ CODECLLM_API codecllm_status codecllm_encoder_code_bound(const codecllm_encoder*
                                                          uint64_t* size);
 
 /**
- * Codes a slice. Data of slices follow one another in the order of their rows of tiles.
+ * Codes a slice. Data of slices follow one another in the order of their rows of tiles. Refuses what gathering refuses, to
+ * code when it is time to gather, and a capacity that does not suffice; codecllm_encoder_code_bound says which does.
  *
  * @param data receives the slice's part of Data, at most `capacity` bytes; `written` says how many
  */
@@ -140,14 +159,19 @@ CODECLLM_API codecllm_status codecllm_encoder_code(codecllm_encoder* encoder, ui
                                                    uint64_t tile_row_count, const void* bytes, size_t size, void* data,
                                                    size_t capacity, size_t* written);
 
-/** Everything before Data, after every row of tiles was coded once. @param size as front_size says */
+/** Writes everything before Data, after every row of tiles was coded once. @param size as front_size says */
 CODECLLM_API codecllm_status codecllm_encoder_front(codecllm_encoder* encoder, void* front, size_t size);
 
 /** An upper bound of the stream of a tensor of so many bytes with these options. */
 CODECLLM_API codecllm_status codecllm_encode_bound(const char* dtype, const uint64_t* shape, size_t dimensions,
                                                    const codecllm_encode_options* options, uint64_t* size);
 
-/** Encodes a tensor that is in memory, on the calling thread. @param written the stream's length */
+/**
+ * Encodes a tensor that is in memory, on the calling thread. Refuses what codecllm_encoder_open refuses, a size that is
+ * not the tensor's, and a capacity that does not suffice; codecllm_encode_bound says which does.
+ *
+ * @param written receives the stream's length
+ */
 CODECLLM_API codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtype, const uint64_t* shape,
                                              size_t dimensions, const codecllm_encode_options* options, void* stream,
                                              size_t capacity, size_t* written);
@@ -157,17 +181,23 @@ CODECLLM_API codecllm_status codecllm_encode(const void* bytes, size_t size, con
 /** A stream's front, read and checked. Its functions may be called on many threads at once. */
 typedef struct codecllm_stream codecllm_stream;
 
-/** What the first 64 bytes of a stream say of its size. */
+/** What the first 64 bytes of a stream say of its size. CODECLLM_INVALID_STREAM if they are no stream's. */
 CODECLLM_API codecllm_status codecllm_stream_lengths(const void* bytes, size_t size, uint64_t* front, uint64_t* data);
 
-/** Reads everything before Data and checks it, all tile metadata included. @param front is copied */
+/**
+ * Reads everything before Data and checks it, all tile metadata included; CODECLLM_INVALID_STREAM names the field and its
+ * byte. Takes memory in proportion to the front.
+ *
+ * @param front not needed after the call; what follows the front may follow here, too
+ */
 CODECLLM_API codecllm_status codecllm_stream_open(const void* front, size_t size, codecllm_stream** stream);
+/** Frees a stream; does nothing with null. */
 CODECLLM_API void codecllm_stream_close(codecllm_stream* stream);
 
 typedef struct codecllm_info {
+  /** safetensors' name. */
   const char* dtype;
   size_t dimensions;
-  /** Valid as long as the stream. */
   const uint64_t* shape;
   uint64_t tensor_bytes;
   uint64_t front_bytes;
@@ -178,9 +208,10 @@ typedef struct codecllm_info {
   uint64_t tile_row_bytes;
 } codecllm_info;
 
+/** Says what a stream holds. @param info receives it; its pointers are valid as long as the stream */
 CODECLLM_API codecllm_status codecllm_stream_info(const codecllm_stream* stream, codecllm_info* info);
 
-/** Where the data of these rows of tiles lie, from the start of Data. */
+/** Where the data of these rows of tiles lie, from the start of Data. Refuses rows that the tensor does not have. */
 CODECLLM_API codecllm_status codecllm_stream_range(const codecllm_stream* stream, uint64_t first_tile_row,
                                                    uint64_t tile_row_count, uint64_t* start, uint64_t* end);
 
@@ -199,7 +230,9 @@ CODECLLM_API int codecllm_has_path(codecllm_path path);
 CODECLLM_API codecllm_status codecllm_use_path(codecllm_path path);
 
 /**
- * Decodes rows of tiles on the calling thread, and checks every tile.
+ * Decodes rows of tiles on the calling thread, and checks every tile; CODECLLM_INVALID_STREAM names the first one whose
+ * data are damaged, and then `bytes` hold nothing of meaning. Refuses rows that the tensor does not have, and sizes that
+ * are not theirs.
  *
  * @param data exactly the bytes of `codecllm_stream_range`
  * @param bytes receives the elements: rows of tiles of `tile_row_bytes`, the last one shorter
@@ -208,12 +241,18 @@ CODECLLM_API codecllm_status codecllm_stream_decode(const codecllm_stream* strea
                                                     uint64_t tile_row_count, const void* data, size_t data_size,
                                                     void* bytes, size_t size);
 
-/** Decodes a whole stream on the calling thread. @param size exactly the tensor's bytes */
+/**
+ * Decodes a whole stream on the calling thread, and checks everything. Fails as codecllm_stream_open and
+ * codecllm_stream_decode do.
+ *
+ * @param bytes receives the tensor
+ * @param size exactly the tensor's bytes
+ */
 CODECLLM_API codecllm_status codecllm_decode(const void* stream, size_t stream_size, void* bytes, size_t size);
 
 /* ----------------------------------------------------------------------------------------------------------- GPU */
 
-/** One device. Its functions may be called from one thread at a time. */
+/** One device. Functions of it, of its plans and of its streams may be called from one thread at a time. */
 typedef struct codecllm_gpu codecllm_gpu;
 
 /** A list of tensors that is decoded together. It may be decoded many times, on any stream of its device. */
@@ -225,7 +264,10 @@ CODECLLM_API int codecllm_has_cuda(void);
 /** Number of CUDA devices; 0 where there is none or the build has no CUDA. */
 CODECLLM_API int codecllm_gpu_count(void);
 
+/** Opens a device by CUDA's number of it. CODECLLM_UNAVAILABLE if there is none, or this build has no CUDA. */
 CODECLLM_API codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu);
+
+/** Frees a device, whose plans and streams have been closed; does nothing with null. */
 CODECLLM_API void codecllm_gpu_close(codecllm_gpu* gpu);
 
 /** A tensor of a plan: its front, in host memory, needed only during the call. */
@@ -235,15 +277,20 @@ typedef struct codecllm_gpu_tensor {
 } codecllm_gpu_tensor;
 
 /**
- * Reads and checks fronts and makes a plan. Synchronous.
+ * Reads and checks fronts and makes a plan. Synchronous. CODECLLM_INVALID_STREAM names the tensor, by its number, the
+ * field and its byte. Refuses memory that is not aligned.
  *
  * @param plan_memory device memory of `codecllm_gpu_plan_size` bytes, aligned to 256, alive as long as the plan; null
  *                    to let the plan allocate its own
  */
 CODECLLM_API codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_tensor* tensors, size_t count,
                                                     void* plan_memory, codecllm_gpu_plan** plan);
+
+/** Bytes of device memory that such a plan needs. Fails as codecllm_gpu_plan_open does. */
 CODECLLM_API codecllm_status codecllm_gpu_plan_size(codecllm_gpu* gpu, const codecllm_gpu_tensor* tensors, size_t count,
                                                     uint64_t* size);
+
+/** Frees a plan, all of whose decodes have ended; does nothing with null. */
 CODECLLM_API void codecllm_gpu_plan_close(codecllm_gpu_plan* plan);
 
 /** What decoding needs beside the plan: bytes of device memory as scratch if Data lie in device, or in host memory. */
@@ -259,10 +306,12 @@ typedef struct codecllm_gpu_decode_options {
 } codecllm_gpu_decode_options;
 
 /**
- * Decodes all tensors of a plan in one launch, asynchronously on `cuda_stream`. Can be captured into a CUDA graph if
- * all memory is the caller's.
+ * Decodes all tensors of a plan in one batch, asynchronously on `cuda_stream`: one launch for each kernel that has tiles,
+ * mostly one in all. Can be captured into a CUDA graph if all memory is the caller's. Refuses pointers that are not
+ * aligned. That data are damaged is for codecllm_gpu_result to say.
  *
- * @param data one pointer a tensor: the Data of its stream
+ * @param data one pointer a tensor: the Data of its stream, all in device or all in host memory, which must not change
+ *             until they are decoded
  * @param outputs one device pointer a tensor, aligned to 16: receives its elements
  * @param cuda_stream a cudaStream_t
  */
@@ -278,24 +327,28 @@ CODECLLM_API codecllm_status codecllm_gpu_result(codecllm_gpu_plan* plan, size_t
 
 /**
  * One stream decoded on a GPU from host memory to host memory, in pieces of any size: open, write all of Data, decode,
- * read. It takes as much device memory as Data and the tensor have together. Functions that are given a stream count as
- * functions of its device.
+ * read. It takes as much device memory as Data and the tensor have together.
  */
 typedef struct codecllm_gpu_stream codecllm_gpu_stream;
 
-/** @param front everything before Data, needed only during the call */
+/**
+ * Reads and checks a front, and allocates. Fails as codecllm_gpu_plan_open does.
+ *
+ * @param front everything before Data, needed only during the call
+ */
 CODECLLM_API codecllm_status codecllm_gpu_stream_open(codecllm_gpu* gpu, const void* front, size_t front_size,
                                                       codecllm_gpu_stream** stream);
+/** Frees a stream and its memory; does nothing with null. */
 CODECLLM_API void codecllm_gpu_stream_close(codecllm_gpu_stream* stream);
 
-/** Copies a piece of Data to the device. @param offset its first byte, from the start of Data */
+/** Copies a piece of Data to the device. Refuses bytes beyond them. @param offset its first byte, from their start */
 CODECLLM_API codecllm_status codecllm_gpu_stream_write(codecllm_gpu_stream* stream, uint64_t offset, const void* data,
                                                        size_t size);
 
 /** Decodes, and waits until it is done. CODECLLM_INVALID_STREAM if a tile's data are damaged; the message names it. */
 CODECLLM_API codecllm_status codecllm_gpu_stream_decode(codecllm_gpu_stream* stream);
 
-/** Copies elements back. @param offset the first byte, from the start of the tensor */
+/** Copies elements back. Refuses bytes beyond the tensor. @param offset the first byte, from its start */
 CODECLLM_API codecllm_status codecllm_gpu_stream_read(codecllm_gpu_stream* stream, uint64_t offset, void* bytes,
                                                       size_t size);
 
