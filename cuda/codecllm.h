@@ -109,8 +109,8 @@ typedef struct codecllm_encode_options {
 typedef struct codecllm_encoder codecllm_encoder;
 
 /**
- * Begins to encode a tensor. Refuses an unknown dtype, a shape that it cannot have, more than 255 dimensions, and options
- * that the dtype or the shape does not allow. Nothing that is passed is needed after the call.
+ * Begins to encode a tensor. Refuses an unknown dtype, a shape that it cannot have, more than 255 dimensions, and
+ * options that the dtype or the shape does not allow. Nothing that is passed is needed after the call.
  *
  * @param dtype the dtype's name as safetensors gives it: "BF16", "F32", "I8", ...
  * @param shape `dimensions` numbers; may be null if there are none
@@ -131,8 +131,8 @@ typedef enum codecllm_pass { CODECLLM_PASS_GATHER = 0, CODECLLM_PASS_CODE = 1 } 
 CODECLLM_API codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder);
 
 /**
- * Counts a slice: consecutive rows of tiles. Refuses rows that the tensor does not have or that this pass has seen, a size
- * that is not theirs, and to gather when it is time to code.
+ * Counts a slice: consecutive rows of tiles. Refuses rows that the tensor does not have or that this pass has seen, a
+ * size that is not theirs, and to gather when it is time to code.
  *
  * @param bytes its elements, which are not needed after the call
  */
@@ -150,8 +150,8 @@ CODECLLM_API codecllm_status codecllm_encoder_code_bound(const codecllm_encoder*
                                                          uint64_t* size);
 
 /**
- * Codes a slice. Data of slices follow one another in the order of their rows of tiles. Refuses what gathering refuses, to
- * code when it is time to gather, and a capacity that does not suffice; codecllm_encoder_code_bound says which does.
+ * Codes a slice. Data of slices follow one another in the order of their rows of tiles. Refuses what gathering refuses,
+ * to code when it is time to gather, and a capacity that does not suffice; codecllm_encoder_code_bound says which does.
  *
  * @param data receives the slice's part of Data, at most `capacity` bytes; `written` says how many
  */
@@ -185,8 +185,8 @@ typedef struct codecllm_stream codecllm_stream;
 CODECLLM_API codecllm_status codecllm_stream_lengths(const void* bytes, size_t size, uint64_t* front, uint64_t* data);
 
 /**
- * Reads everything before Data and checks it, all tile metadata included; CODECLLM_INVALID_STREAM names the field and its
- * byte. Takes memory in proportion to the front.
+ * Reads everything before Data and checks it, all tile metadata included; CODECLLM_INVALID_STREAM names the field and
+ * its byte. Takes memory in proportion to the front.
  *
  * @param front not needed after the call; what follows the front may follow here, too
  */
@@ -231,8 +231,8 @@ CODECLLM_API codecllm_status codecllm_use_path(codecllm_path path);
 
 /**
  * Decodes rows of tiles on the calling thread, and checks every tile; CODECLLM_INVALID_STREAM names the first one whose
- * data are damaged, and then `bytes` hold nothing of meaning. Refuses rows that the tensor does not have, and sizes that
- * are not theirs.
+ * data are damaged, and then `bytes` hold nothing of meaning. Refuses rows that the tensor does not have, and sizes
+ * that are not theirs.
  *
  * @param data exactly the bytes of `codecllm_stream_range`
  * @param bytes receives the elements: rows of tiles of `tile_row_bytes`, the last one shorter
@@ -306,9 +306,9 @@ typedef struct codecllm_gpu_decode_options {
 } codecllm_gpu_decode_options;
 
 /**
- * Decodes all tensors of a plan in one batch, asynchronously on `cuda_stream`: one launch for each kernel that has tiles,
- * mostly one in all. Can be captured into a CUDA graph if all memory is the caller's. Refuses pointers that are not
- * aligned. That data are damaged is for codecllm_gpu_result to say.
+ * Decodes all tensors of a plan in one batch, asynchronously on `cuda_stream`: one launch for each kernel that has
+ * tiles, mostly one in all. Can be captured into a CUDA graph if all memory is the caller's. Refuses pointers that are
+ * not aligned. That data are damaged is for codecllm_gpu_result to say.
  *
  * @param data one pointer a tensor: the Data of its stream, all in device or all in host memory, which must not change
  *             until they are decoded

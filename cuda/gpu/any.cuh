@@ -283,7 +283,8 @@ __global__ void __launch_bounds__(32 * kGenericWarps) any_kernel(const __grid_co
   const GpuBuffers& buffers =
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
   const bool valid = decode_any_tile<Word, kPlanes, kBits0, kBits>(
-      arguments.tensors[work.tensor], buffers, tile, arguments.verify != 0, shared_address(shared) + warp * kPlanes * kAnyRingBytes);
+      arguments.tensors[work.tensor], buffers, tile, arguments.verify != 0,
+      shared_address(shared) + warp * kPlanes * kAnyRingBytes);
   if (!valid && lane_index() == 0)
     atomicMin(arguments.bad_tile, static_cast<unsigned long long>(work.tensor) << 32 | tile);
 }

@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
-#include "codecllm.h"
 #include "any.cuh"
+#include "codecllm.h"
 #include "device.hpp"
 #include "fast.cuh"
-#include "runtime.hpp"
 #include "host/interface.hpp"
 #include "host/stream.hpp"
+#include "runtime.hpp"
 
 using namespace codecllm;
 
@@ -108,8 +108,8 @@ bool has_disjoint_classes(const Coding& coding) {
 uint32_t kernel_for(const Layout& layout, const Split& split, bool disjoint_classes, const Tile& tile,
                     const TilePlane* planes) {
   const uint32_t any = any_kernel_of(split);
-  const bool is_regular = disjoint_classes && tile.width == kTileColumns && layout.columns % kLaneColumns == 0 && tile.height % 4 == 0 &&
-                          (tile.row + tile.height) * layout.columns <= layout.words;
+  const bool is_regular = disjoint_classes && tile.width == kTileColumns && layout.columns % kLaneColumns == 0 &&
+                          tile.height % 4 == 0 && (tile.row + tile.height) * layout.columns <= layout.words;
   const bool first_is_plain = planes[0].mode == kRans && planes[0].predictor == kNone;
   if (!is_regular) return any;
   switch (any) {
@@ -221,7 +221,8 @@ GpuTables place_tables(Image& image, const TableSet& set, const std::vector<uint
     const uint32_t offset = (host_slots[i] >> set.symbol_bits) & slot_mask;
     const uint32_t frequency = host_slots[i] >> (set.symbol_bits + set.probability_bits);
     const uint32_t slot = i & slot_mask;
-    slots[i] = pack_slot(slot, symbol, frequency, slot - offset, set.probability_bits, slot_field_bits(set.symbol_bits));
+    slots[i] =
+        pack_slot(slot, symbol, frequency, slot - offset, set.probability_bits, slot_field_bits(set.symbol_bits));
   }
   tables.slots = placed<uint32_t>(image.add(slots));
   return tables;
@@ -294,8 +295,8 @@ struct BlockShape {
 
 /**
  * The blocks with which a fast kernel should take the shortest time. Blocks come in rounds, as many at a time as fit on
- * the device, and a round of m warps a multiprocessor takes about as long as m + 12: more warps hide more latency, fewer
- * waste less of the last round (bench/NOTES.md has the measurements that this fits).
+ * the device, and a round of m warps a multiprocessor takes about as long as m + 12: more warps hide more latency,
+ * fewer waste less of the last round (bench/NOTES.md has the measurements that this fits).
  */
 BlockShape fast_shape(const codecllm_gpu& gpu, const Program& program, const TileList& list, uint32_t table_bytes) {
   constexpr uint64_t kRoundCost = 12;
@@ -306,7 +307,8 @@ BlockShape fast_shape(const codecllm_gpu& gpu, const Program& program, const Til
     const uint32_t shared_bytes = table_bytes + warps * program.warp_bytes;
     if (shared_bytes > gpu.shared_bytes) break;
     int at_once = 0;
-    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, program.kernel, static_cast<int>(32 * warps), shared_bytes),
+    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, program.kernel, static_cast<int>(32 * warps),
+                                                        shared_bytes),
           "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
     if (at_once == 0) break;
     uint64_t blocks = 0;
@@ -314,7 +316,8 @@ BlockShape fast_shape(const codecllm_gpu& gpu, const Program& program, const Til
     const uint64_t round = static_cast<uint64_t>(at_once) * gpu.multiprocessors;
     const uint64_t full_rounds = (blocks - 1) / round;
     const uint64_t last = (blocks - full_rounds * round + gpu.multiprocessors - 1) / gpu.multiprocessors;
-    const uint64_t time = (full_rounds * static_cast<uint64_t>(at_once) + last) * warps + (full_rounds + 1) * kRoundCost;
+    const uint64_t time =
+        (full_rounds * static_cast<uint64_t>(at_once) + last) * warps + (full_rounds + 1) * kRoundCost;
     if (time > least) continue;
     least = time;
     best = {warps, shared_bytes};
@@ -338,8 +341,13 @@ Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<Gpu
   }
   const std::vector<GpuWork> works = list.works(shape.warps);
   if (works.size() >= 1u << 31) throw ArgumentError("a plan of too many tiles");
-  return {kind,       row_classes,         static_cast<uint32_t>(works.size()),
-          shape.warps, shape.shared_bytes, image.add(works), image.add(list.tiles)};
+  return {kind,
+          row_classes,
+          static_cast<uint32_t>(works.size()),
+          shape.warps,
+          shape.shared_bytes,
+          image.add(works),
+          image.add(list.tiles)};
 }
 
 Blueprint draw(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors, size_t count) {

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "runtime.hpp"
 #include "host/interface.hpp"
+#include "runtime.hpp"
 
 struct codecllm_gpu {
   int device;

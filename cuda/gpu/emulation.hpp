@@ -152,7 +152,8 @@ inline uint32_t __popc(uint32_t value) { return static_cast<uint32_t>(__builtin_
 inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t selector) {
   const uint64_t bytes = a | uint64_t{b} << 32;
   uint32_t result = 0;
-  for (int i = 0; i < 4; i++) result |= static_cast<uint32_t>((bytes >> (((selector >> (4 * i)) & 7) * 8)) & 0xff) << (8 * i);
+  for (int i = 0; i < 4; i++)
+    result |= static_cast<uint32_t>((bytes >> (((selector >> (4 * i)) & 7) * 8)) & 0xff) << (8 * i);
   return result;
 }
 inline uint32_t __funnelshift_r(uint32_t low, uint32_t high, uint32_t shift) {
@@ -192,7 +193,9 @@ inline uint32_t load_shared_word(SharedAddress address) { return shared_value<ui
 
 inline uint32_t load_shared_constant(SharedAddress address) { return shared_value<uint32_t>(address); }
 
-inline void copy_to_shared(SharedAddress to, const void* from) { shared_value<uint4>(to) = *static_cast<const uint4*>(from); }
+inline void copy_to_shared(SharedAddress to, const void* from) {
+  shared_value<uint4>(to) = *static_cast<const uint4*>(from);
+}
 
 inline void wait_for_copies() {}
 
@@ -257,7 +260,9 @@ inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cuda
   return cudaMemcpy(to, from, size, kind);
 }
 inline cudaError_t cudaMemset(void* to, int value, size_t size) { return std::memset(to, value, size), cudaSuccess; }
-inline cudaError_t cudaMemsetAsync(void* to, int value, size_t size, cudaStream_t) { return cudaMemset(to, value, size); }
+inline cudaError_t cudaMemsetAsync(void* to, int value, size_t size, cudaStream_t) {
+  return cudaMemset(to, value, size);
+}
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = nullptr, cudaSuccess; }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }

@@ -1,8 +1,8 @@
 // The fast kernels: tiles that are 128 columns wide and complete, in the modes that weights mostly have.
 //
-// One warp decodes one tile, row by row. The tables of the tensor are in shared memory, what else is read comes to shared memory some rows
-// before it is needed, and every row is written as one line. What differs between formats is how the symbols of a
-// row become words; that is what the classes ...Rows below do.
+// One warp decodes one tile, row by row. The tables of the tensor are in shared memory, what else is read comes to
+// shared memory some rows before it is needed, and every row is written as one line. What differs between formats is
+// how the symbols of a row become words; that is what the classes ...Rows below do.
 #pragma once
 
 #include "tile.cuh"
@@ -29,7 +29,9 @@ class RawRows {
     request();
   }
 
-  /** Goes on to the next group, after `wait_for_copies` and `__syncwarp`, and requests the one after it if there is one. */
+  /**
+   * Goes on to the next group, after `wait_for_copies` and `__syncwarp`, and requests the one after it if there is one.
+   */
   __device__ __forceinline__ void advance(bool is_last) {
     current_ = both_ - current_;
     if (!is_last) request();
@@ -71,7 +73,9 @@ __device__ __forceinline__ uint32_t join_exponents(uint32_t exponents, uint32_t 
 }
 
 /** The symbols of two slots as halves of 16 bits: bit 0 of a symbol of 8 bits is bit 4 there, of 10 bits bit 3. */
-__device__ __forceinline__ uint32_t symbol_halves(uint32_t left, uint32_t right) { return __byte_perm(left, right, 0x6521); }
+__device__ __forceinline__ uint32_t symbol_halves(uint32_t left, uint32_t right) {
+  return __byte_perm(left, right, 0x6521);
+}
 
 /** The symbols of two slots as exponents of two 16-bit words, with any other bits beside them. */
 __device__ __forceinline__ uint32_t exponents(uint32_t left, uint32_t right) { return symbol_halves(left, right) << 3; }
@@ -92,7 +96,9 @@ struct HalfRows {
     return kPairs ? tensor.pairs : tensor.tables[0];
   }
 
-  __device__ __forceinline__ uint32_t raw_bytes(const GpuTile& tile) const { return full_raw_bytes(tile.height, 8, true); }
+  __device__ __forceinline__ uint32_t raw_bytes(const GpuTile& tile) const {
+    return full_raw_bytes(tile.height, 8, true);
+  }
 
   __device__ __forceinline__ void open(const GpuTensor& tensor, const GpuTile& tile, uint32_t column,
                                        SharedAddress buffers) {
@@ -108,8 +114,8 @@ struct HalfRows {
 
   __device__ __forceinline__ void rows(uint32_t j, bool is_last, const uint32_t (&row_slots)[1][kSteps], uint32_t state,
                                        uint32_t (&row_words)[1][kWords]) {
-    const uint32_t(&slots)[kSteps] = row_slots[0];
-    uint32_t(&words)[kWords] = row_words[0];
+    const uint32_t (&slots)[kSteps] = row_slots[0];
+    uint32_t (&words)[kWords] = row_words[0];
     const uint32_t raw = j == kGroup - 1 && is_last ? raw_.word_with_payload(j, state) : raw_.word(j);
     if constexpr (kPairs) {
       // Left codes are those of columns 0 and 2, right ones those of columns 1 and 3.
@@ -146,7 +152,9 @@ struct TenSixRows {
 
   static __device__ __forceinline__ const GpuTables& tables(const GpuTensor& tensor) { return tensor.tables[0]; }
 
-  __device__ __forceinline__ uint32_t raw_bytes(const GpuTile& tile) const { return full_raw_bytes(tile.height, 6, true); }
+  __device__ __forceinline__ uint32_t raw_bytes(const GpuTile& tile) const {
+    return full_raw_bytes(tile.height, 6, true);
+  }
 
   __device__ __forceinline__ void open(const GpuTensor&, const GpuTile& tile, uint32_t, SharedAddress buffers) {
     raw_.open(buffers, tile.data);
@@ -156,8 +164,8 @@ struct TenSixRows {
 
   __device__ __forceinline__ void rows(uint32_t j, bool is_last, const uint32_t (&row_slots)[1][kSteps], uint32_t state,
                                        uint32_t (&row_words)[1][kWords]) {
-    const uint32_t(&slots)[kSteps] = row_slots[0];
-    uint32_t(&words)[kWords] = row_words[0];
+    const uint32_t (&slots)[kSteps] = row_slots[0];
+    uint32_t (&words)[kWords] = row_words[0];
     // Four rows of 24 bits.
     uint32_t raw;
     if (j == 0) {
@@ -273,8 +281,8 @@ struct FourRows {
 
   __device__ __forceinline__ void rows(uint32_t j, bool is_last, const uint32_t (&row_slots)[1][kSteps], uint32_t state,
                                        uint32_t (&row_words)[1][kWords]) {
-    const uint32_t(&slots)[kSteps] = row_slots[0];
-    uint32_t(&words)[kWords] = row_words[0];
+    const uint32_t (&slots)[kSteps] = row_slots[0];
+    uint32_t (&words)[kWords] = row_words[0];
     uint32_t bytes[3];
     for (uint32_t p = 0; p < 3; p++) {
       bytes[p] = constant_[p];

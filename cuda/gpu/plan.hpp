@@ -35,8 +35,8 @@ constexpr uint32_t kSlotFieldBits = slot_field_bits(kSymbolBits);
  *
  * A decoder's next state is f (x >> N) + s - cumulative, where s is x mod 2^N (FORMAT.md, 6.2). Now f x / 2^N, rounded
  * down, is f (x >> N) + f s / 2^N, whose second part depends on the slot alone. So the next state is the upper half of
- * x times f 2^(32 - N), plus the offset s - cumulative - f s / 2^N, which lies within +- (2^(N - 2) + 1): no shift by N,
- * and none to take the fields apart, since one multiplication and one addition have them built in. The frequency is
+ * x times f 2^(32 - N), plus the offset s - cumulative - f s / 2^N, which lies within +- (2^(N - 2) + 1): no shift by
+ * N, and none to take the fields apart, since one multiplication and one addition have them built in. The frequency is
  * stored as f 2^(fields - N), fields being slot_field_bits.
  */
 constexpr uint32_t pack_slot(uint32_t slot, uint32_t symbol, uint32_t frequency, uint32_t cumulative,
@@ -73,7 +73,9 @@ struct GpuBuffers {
   uint8_t* elements;
 };
 
-/** What one block decodes: tiles of one tensor, one a warp; they are `count` numbers of the list that begins at `first`. */
+/**
+ * What one block decodes: tiles of one tensor, one a warp; they are `count` numbers of the list that begins at `first`.
+ */
 struct GpuWork {
   uint32_t tensor;
   uint32_t count;

@@ -63,12 +63,14 @@ __device__ __forceinline__ uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) {
 }
 
 /**
- * The upper half of a product. As two instructions of PTX, because the compiler would make one of `mul.hi` and an addition
- * that follows: it needs a register of zeros, and the shift before such an addition is no longer free.
+ * The upper half of a product. As two instructions of PTX, because the compiler would make one of `mul.hi` and an
+ * addition that follows: it needs a register of zeros, and the shift before such an addition is no longer free.
  */
 __device__ __forceinline__ uint32_t multiply_high(uint32_t a, uint32_t b) {
   uint32_t result;
-  asm volatile("{.reg .u64 product; mul.wide.u32 product, %1, %2; mov.b64 {_, %0}, product;}" : "=r"(result) : "r"(a), "r"(b));
+  asm volatile("{.reg .u64 product; mul.wide.u32 product, %1, %2; mov.b64 {_, %0}, product;}"
+               : "=r"(result)
+               : "r"(a), "r"(b));
   return result;
 }
 

@@ -99,7 +99,8 @@ codecllm_status codecllm_gpu_stream_read(codecllm_gpu_stream* stream, uint64_t o
     if (size == 0) return;
     require(bytes, "bytes");
     const DeviceScope scope(stream->gpu->device);
-    codecllm::check(cudaMemcpy(bytes, static_cast<const uint8_t*>(stream->elements) + offset, size, cudaMemcpyDeviceToHost),
-                    "copying elements");
+    codecllm::check(
+        cudaMemcpy(bytes, static_cast<const uint8_t*>(stream->elements) + offset, size, cudaMemcpyDeviceToHost),
+        "copying elements");
   });
 }

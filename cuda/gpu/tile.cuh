@@ -24,8 +24,8 @@ struct GpuTile {
 
 /** Finds tile `index`; its first row and column in the matrix come back, too. */
 template <uint32_t kPlanes>
-__device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint8_t* data, uint32_t index, uint64_t& row,
-                                             uint32_t& column) {
+__device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint8_t* data, uint32_t index,
+                                             uint64_t& row, uint32_t& column) {
   const uint32_t* const metadata = tensor.metadata + uint64_t{index} * (2 + kPlanes);
   const uint32_t down = index / tensor.tiles_across;
   row = uint64_t{down} * tensor.tile_rows;
@@ -41,7 +41,9 @@ __device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint
   return tile;
 }
 
-__device__ __forceinline__ uint32_t align_section(uint32_t bytes) { return (bytes + kAlignment - 1) & ~(kAlignment - 1); }
+__device__ __forceinline__ uint32_t align_section(uint32_t bytes) {
+  return (bytes + kAlignment - 1) & ~(kAlignment - 1);
+}
 
 /** Whether the bytes after a section are zero, as far as this lane looks. */
 __device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t length) {

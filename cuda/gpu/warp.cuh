@@ -82,8 +82,8 @@ class Words {
   }
 
   /**
-   * Makes sure that the words of a group of rows are there, after `wait_for_copies` and `__syncwarp`, and requests those
-   * of the next ones.
+   * Makes sure that the words of a group of rows are there, after `wait_for_copies` and `__syncwarp`, and requests
+   * those of the next ones.
    */
   __device__ __forceinline__ void prepare() {
     // Not with what words weights have: two rows take less than half of what they could.

@@ -1,9 +1,9 @@
 // The C interface: arguments are checked here, and every exception becomes a status and a message.
 #include "codecllm.h"
 
+#include "decode.hpp"
 #include "encoder.hpp"
 #include "error.hpp"
-#include "decode.hpp"
 #include "interface.hpp"
 #include "kernels.hpp"
 #include "stream.hpp"

@@ -19,8 +19,8 @@ class Error : public std::runtime_error {
 };
 
 /**
- * Puts strings and whole numbers one after the other into a text. Not by streams: their locales belong to the process, and
- * one that has another C++ library beside ours, as Python programs have, would crash.
+ * Puts strings and whole numbers one after the other into a text. Not by streams: their locales belong to the process,
+ * and one that has another C++ library beside ours, as Python programs have, would crash.
  */
 template <class... Values>
 std::string text(const Values&... values) {

@@ -2,8 +2,10 @@
 //
 // Inputs are made here, from a seed, and encoded by the host encoder. Each time is the median of CUDA events around
 // `inner` decodes in a row, over buffers that rotate so that nothing is left in the L2 cache; each output is compared
-// with its input. GB/s are 10^9 bytes of decoded tensor a second; the copy counts bytes read and written. Beside each case
-// a kernel that only moves the same bytes (move_bytes.cuh) says what the memory allows.
+// with its input. GB/s are 10^9 bytes of decoded tensor a second; the copy counts bytes read and written. Beside each
+// case a kernel that only moves the same bytes (move_bytes.cuh) says what the memory allows.
+#include <cuda_runtime.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -16,8 +18,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <cuda_runtime.h>
 
 #include "codecllm.h"
 #include "move_bytes.cuh"
@@ -88,14 +88,16 @@ uint16_t to_f16(float value) {
   const uint32_t bits = bits_of(value) + 0x1000;
   const int exponent = static_cast<int>((bits >> 23) & 0xff) - 112;
   const uint32_t sign = (bits >> 16) & 0x8000;
-  return static_cast<uint16_t>(exponent <= 0 ? sign : sign | static_cast<uint32_t>(exponent) << 10 | ((bits >> 13) & 0x3ff));
+  return static_cast<uint16_t>(exponent <= 0 ? sign
+                                             : sign | static_cast<uint32_t>(exponent) << 10 | ((bits >> 13) & 0x3ff));
 }
 
 uint8_t to_f8_e4m3(float value) {
   const uint32_t bits = bits_of(value) + 0x80000;
   const int exponent = static_cast<int>((bits >> 23) & 0xff) - 120;
   const uint32_t sign = (bits >> 24) & 0x80;
-  return static_cast<uint8_t>(exponent <= 0 ? sign : sign | static_cast<uint32_t>(std::min(exponent, 14)) << 3 | ((bits >> 20) & 7));
+  return static_cast<uint8_t>(
+      exponent <= 0 ? sign : sign | static_cast<uint32_t>(std::min(exponent, 14)) << 3 | ((bits >> 20) & 7));
 }
 
 enum class Scale { None, Columns, Both };
@@ -131,11 +133,16 @@ Bytes make_tensor(const Case& described, uint64_t rows, uint64_t columns, uint64
       if (j % 2 == 0) gaussians(state, pair[0], pair[1]);
       const float value = pair[j % 2] * row_scale * column_scales[j];
       uint32_t word;
-      if (described.dtype == "F32") word = described.holds_bf16 ? uint32_t{to_bf16(value)} << 16 : bits_of(value);
-      else if (described.dtype == "BF16") word = to_bf16(value);
-      else if (described.dtype == "F16") word = to_f16(value);
-      else if (is_i8) word = static_cast<uint8_t>(static_cast<int>(std::lround(std::max(-127.0f, std::min(127.0f, value)))));
-      else word = to_f8_e4m3(value);
+      if (described.dtype == "F32")
+        word = described.holds_bf16 ? uint32_t{to_bf16(value)} << 16 : bits_of(value);
+      else if (described.dtype == "BF16")
+        word = to_bf16(value);
+      else if (described.dtype == "F16")
+        word = to_f16(value);
+      else if (is_i8)
+        word = static_cast<uint8_t>(static_cast<int>(std::lround(std::max(-127.0f, std::min(127.0f, value)))));
+      else
+        word = to_f8_e4m3(value);
       std::memcpy(at, &word, width);
     }
   });
@@ -151,7 +158,8 @@ struct Encoded {
 Encoded encode(const Case& described, uint64_t rows, uint64_t columns, const Bytes& bytes) {
   const uint64_t shape[] = {rows, columns};
   codecllm_encoder* encoder = nullptr;
-  check(codecllm_encoder_open(described.dtype.c_str(), shape, 2, &described.options, &encoder), "codecllm_encoder_open");
+  check(codecllm_encoder_open(described.dtype.c_str(), shape, 2, &described.options, &encoder),
+        "codecllm_encoder_open");
   uint64_t tensor_bytes = 0;
   uint64_t tile_rows = 0;
   uint64_t tile_row_bytes = 0;
@@ -253,7 +261,8 @@ struct Result {
 };
 
 /** The moves that decoding a stream takes, tile by tile. */
-void add_moves(std::vector<codecllm::TileMove>& moves, const Encoded& stream, uint32_t tile_rows, const void* data, void* elements) {
+void add_moves(std::vector<codecllm::TileMove>& moves, const Encoded& stream, uint32_t tile_rows, const void* data,
+               void* elements) {
   codecllm_stream* opened = nullptr;
   check(codecllm_stream_open(stream.front.data(), stream.front.size(), &opened), "codecllm_stream_open");
   codecllm_info info;
@@ -266,17 +275,21 @@ void add_moves(std::vector<codecllm::TileMove>& moves, const Encoded& stream, ui
     const uint64_t begin = t * stream.data.size() / tiles / 16 * 16;
     const uint64_t end = (t + 1) * stream.data.size() / tiles / 16 * 16;
     const uint64_t row = t / info.tiles_across * tile_rows;
-    moves.push_back({static_cast<const uint8_t*>(data) + begin,
-                     static_cast<uint8_t*>(elements) + row * stride + t % info.tiles_across * (stride / info.tiles_across),
-                     stride, static_cast<uint32_t>(end - begin), static_cast<uint32_t>(std::min<uint64_t>(tile_rows, rows - row))});
+    moves.push_back(
+        {static_cast<const uint8_t*>(data) + begin,
+         static_cast<uint8_t*>(elements) + row * stride + t % info.tiles_across * (stride / info.tiles_across), stride,
+         static_cast<uint32_t>(end - begin), static_cast<uint32_t>(std::min<uint64_t>(tile_rows, rows - row))});
   }
 }
 
 void launch_moves(size_t width, const codecllm::TileMove* moves, uint32_t count) {
   const uint32_t blocks = (count + 15) / 16;
-  if (width == 1) codecllm::move_bytes_kernel<uint32_t><<<blocks, 512>>>(moves, count);
-  else if (width == 2) codecllm::move_bytes_kernel<uint2><<<blocks, 512>>>(moves, count);
-  else codecllm::move_bytes_kernel<uint4><<<blocks, 512>>>(moves, count);
+  if (width == 1)
+    codecllm::move_bytes_kernel<uint32_t><<<blocks, 512>>>(moves, count);
+  else if (width == 2)
+    codecllm::move_bytes_kernel<uint2><<<blocks, 512>>>(moves, count);
+  else
+    codecllm::move_bytes_kernel<uint4><<<blocks, 512>>>(moves, count);
 }
 
 /** Measures one batch of tensors of a kind. */
@@ -340,11 +353,13 @@ Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape
     const uint32_t tile_rows = described.options.tile_rows > 0 ? described.options.tile_rows : 128;
     for (size_t t = 0; t < shapes.size(); t++) add_moves(host_moves, streams[t], tile_rows, data[c][t], outputs[c][t]);
     moves[c] = device_bytes(host_moves.size() * sizeof host_moves[0]);
-    check(cudaMemcpy(moves[c], host_moves.data(), host_moves.size() * sizeof host_moves[0], cudaMemcpyHostToDevice), "copying moves");
+    check(cudaMemcpy(moves[c], host_moves.data(), host_moves.size() * sizeof host_moves[0], cudaMemcpyHostToDevice),
+          "copying moves");
     move_count = static_cast<uint32_t>(host_moves.size());
   }
   const double seconds = stopwatch.median(setting.runs, inner, [&](int call) {
-    launch_moves(word_bytes(described.dtype), static_cast<const codecllm::TileMove*>(moves[static_cast<size_t>(call % copies)]), move_count);
+    launch_moves(word_bytes(described.dtype),
+                 static_cast<const codecllm::TileMove*>(moves[static_cast<size_t>(call % copies)]), move_count);
   });
   check(cudaGetLastError(), "moving bytes");
   result.moved = static_cast<double>(result.bytes) / seconds / 1e9;
@@ -363,9 +378,8 @@ double measure_copy(size_t bytes, int runs) {
   void* const to = device_bytes(bytes);
   check(cudaMemset(from, 0x37, bytes), "cudaMemset");
   Stopwatch stopwatch;
-  const double seconds = stopwatch.median(runs, 1, [&](int) {
-    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, nullptr), "copying");
-  });
+  const double seconds = stopwatch.median(
+      runs, 1, [&](int) { check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, nullptr), "copying"); });
   cudaFree(from);
   cudaFree(to);
   return 2 * static_cast<double>(bytes) / seconds / 1e9;
@@ -402,12 +416,14 @@ std::vector<Case> large_cases() {
       {"BF16 fast, 4 column classes", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_COLUMNS4)},
       {"BF16 fast, 2 x 2 classes", "BF16", false, Scale::Both, fast(CODECLLM_CLASSES_MIXED)},
       {"BF16 10 + 6", "BF16", false, Scale::None, forced(kNone, kRaw, 10, 6)},
-      {"BF16 10 + 6, 4 column classes", "BF16", false, Scale::Columns, forced(kNone, kRaw, 10, 6, CODECLLM_CLASSES_COLUMNS4)},
+      {"BF16 10 + 6, 4 column classes", "BF16", false, Scale::Columns,
+       forced(kNone, kRaw, 10, 6, CODECLLM_CLASSES_COLUMNS4)},
       {"BF16 10 + 6, 2 x 2 classes", "BF16", false, Scale::Both, forced(kNone, kRaw, 10, 6, CODECLLM_CLASSES_MIXED)},
       {"BF16 8 + 8", "BF16", false, Scale::None, forced(kNone, kRaw, 8, 8)},
       {"F16", "F16", false, Scale::None, forced(kNone, kRaw, 8, 8)},
       {"I8 NONE", "I8", false, Scale::None, i8(kNone)},
-      {"I8 NONE, 4 column classes", "I8", false, Scale::Columns, forced(kNone, CODECLLM_MODE_AUTO, 8, 0, CODECLLM_CLASSES_COLUMNS4)},
+      {"I8 NONE, 4 column classes", "I8", false, Scale::Columns,
+       forced(kNone, CODECLLM_MODE_AUTO, 8, 0, CODECLLM_CLASSES_COLUMNS4)},
       {"I8 LEFT", "I8", false, Scale::None, i8(CODECLLM_MODE_LEFT)},
       {"I8 TOP", "I8", false, Scale::None, i8(CODECLLM_MODE_TOP)},
       {"I8 AVG", "I8", false, Scale::None, i8(CODECLLM_MODE_AVG)},
@@ -422,7 +438,15 @@ std::vector<Case> large_cases() {
 std::vector<Shape> model_shapes() {
   std::vector<Shape> shapes = {{128256, 2048}};
   for (int layer = 0; layer < 16; layer++)
-    for (const Shape& shape : std::vector<Shape>{{2048, 2048}, {512, 2048}, {512, 2048}, {2048, 2048}, {8192, 2048}, {8192, 2048}, {2048, 8192}, {1, 2048}, {1, 2048}})
+    for (const Shape& shape : std::vector<Shape>{{2048, 2048},
+                                                 {512, 2048},
+                                                 {512, 2048},
+                                                 {2048, 2048},
+                                                 {8192, 2048},
+                                                 {8192, 2048},
+                                                 {2048, 8192},
+                                                 {1, 2048},
+                                                 {1, 2048}})
       shapes.push_back(shape);
   return shapes;
 }
@@ -444,7 +468,8 @@ int run(const Setting& setting) {
   check(codecllm_gpu_open(setting.device, &gpu), "codecllm_gpu_open");
   const double copy = measure_copy(setting.size * setting.size * 2, setting.runs);
   std::printf("%s, device-to-device copy %.0f GB/s (read + written)\n", properties.name, copy);
-  std::printf("%-32s %6s %9s %9s %8s %9s %8s %8s\n", "", "ratio", "verified", "not", "cost", "moved", "of that", "of copy");
+  std::printf("%-32s %6s %9s %9s %8s %9s %8s %8s\n", "", "ratio", "verified", "not", "cost", "moved", "of that",
+              "of copy");
 
   std::vector<Result> results;
   const auto add = [&](const Case& described, const std::vector<Shape>& shapes) {
@@ -462,7 +487,8 @@ int run(const Setting& setting) {
   codecllm_gpu_close(gpu);
 
   bool correct = true;
-  std::string json = "{\n \"gpu\": \"" + std::string(properties.name) + "\",\n \"seed\": " + std::to_string(setting.seed) +
+  std::string json = "{\n \"gpu\": \"" + std::string(properties.name) +
+                     "\",\n \"seed\": " + std::to_string(setting.seed) +
                      ",\n \"size\": " + std::to_string(setting.size) + ",\n \"runs\": " + std::to_string(setting.runs) +
                      ",\n \"copyGBps\": " + std::to_string(copy) + ",\n \"cases\": [\n";
   for (const Result& result : results) {
@@ -492,13 +518,20 @@ int main(int count, char** values) {
   for (int i = 1; i + 1 < count; i += 2) {
     const std::string name = values[i];
     const char* const value = values[i + 1];
-    if (name == "--json") setting.json = value;
-    else if (name == "--only") setting.only = value;
-    else if (name == "--device") setting.device = std::atoi(value);
-    else if (name == "--size") setting.size = std::strtoull(value, nullptr, 10);
-    else if (name == "--runs") setting.runs = std::max(10, std::atoi(value));
-    else if (name == "--seed") setting.seed = std::strtoull(value, nullptr, 10);
-    else count = 0;
+    if (name == "--json")
+      setting.json = value;
+    else if (name == "--only")
+      setting.only = value;
+    else if (name == "--device")
+      setting.device = std::atoi(value);
+    else if (name == "--size")
+      setting.size = std::strtoull(value, nullptr, 10);
+    else if (name == "--runs")
+      setting.runs = std::max(10, std::atoi(value));
+    else if (name == "--seed")
+      setting.seed = std::strtoull(value, nullptr, 10);
+    else
+      count = 0;
   }
   if (count % 2 == 0) {
     std::fprintf(stderr, "benchmark [--json FILE] [--only TEXT] [--size N] [--runs N] [--seed N] [--device N]\n");

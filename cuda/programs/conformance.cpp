@@ -201,8 +201,7 @@ class Decoder {
       if (choices.data_on_host) continue;
       // Exactly as long as Data, so that memcheck sees what is read beyond, as far as an arena allows.
       uint8_t* const copy = arena_.take(job.data_size);
-      if (job.data_size > 0)
-        check(cudaMemcpy(copy, job.data, job.data_size, cudaMemcpyHostToDevice), "copying Data");
+      if (job.data_size > 0) check(cudaMemcpy(copy, job.data, job.data_size, cudaMemcpyHostToDevice), "copying Data");
       data.back() = copy;
     }
     check(cudaMemcpy(area, before.data(), output_bytes, cudaMemcpyHostToDevice), "poisoning outputs");
@@ -294,8 +293,9 @@ Job job_of(const Bytes& stream, size_t output_size) {
 }
 
 std::string describe(const Choices& choices) {
-  return std::string(choices.verify ? "verified" : "not verified") + (choices.data_on_host ? ", Data on the host" : "") +
-         (choices.own_memory ? ", own memory" : "") + (choices.graph ? ", in a graph" : "");
+  return std::string(choices.verify ? "verified" : "not verified") +
+         (choices.data_on_host ? ", Data on the host" : "") + (choices.own_memory ? ", own memory" : "") +
+         (choices.graph ? ", in a graph" : "");
 }
 
 void expect_output(Report& report, const Entry& entry, const Bytes& output, const std::string& how) {
@@ -316,7 +316,8 @@ void decode_in_pieces(Decoder& decoder, const Entry& entry, Report& report) {
   Bytes output(entry.expected.size());
   const size_t middle = output.size() / 2;
   check(codecllm_gpu_stream_read(stream, 0, output.data(), middle), "codecllm_gpu_stream_read");
-  check(codecllm_gpu_stream_read(stream, middle, output.data() + middle, output.size() - middle), "codecllm_gpu_stream_read");
+  check(codecllm_gpu_stream_read(stream, middle, output.data() + middle, output.size() - middle),
+        "codecllm_gpu_stream_read");
   expect_output(report, entry, output, "in pieces");
   report.expect(codecllm_gpu_stream_read(stream, 0, output.data(), output.size() + 1) == CODECLLM_INVALID_ARGUMENT,
                 entry.name + ": more elements than there are can be read");
@@ -336,7 +337,8 @@ void decode_side_by_side(Decoder& decoder, std::vector<const Entry*> entries, Re
     check(codecllm_gpu_stream_write(streams[i], 0, job.data, job.data_size), "codecllm_gpu_stream_write");
   }
   for (size_t i = 0; i < streams.size(); i++) {
-    report.expect(codecllm_gpu_stream_decode(streams[i]) == CODECLLM_OK, entries[i]->name + " (beside others): refused");
+    report.expect(codecllm_gpu_stream_decode(streams[i]) == CODECLLM_OK,
+                  entries[i]->name + " (beside others): refused");
     Bytes output(entries[i]->expected.size());
     check(codecllm_gpu_stream_read(streams[i], 0, output.data(), output.size()), "codecllm_gpu_stream_read");
     expect_output(report, *entries[i], output, "beside others");
@@ -351,7 +353,8 @@ void decode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, Re
   for (size_t batch = 0; first < entries.size(); batch++) {
     const size_t count = std::min(batch < 200 ? sizes[batch % 4] : sizes[4], entries.size() - first);
     std::vector<Job> jobs;
-    for (size_t i = 0; i < count; i++) jobs.push_back(job_of(entries[first + i]->stream, entries[first + i]->expected.size()));
+    for (size_t i = 0; i < count; i++)
+      jobs.push_back(job_of(entries[first + i]->stream, entries[first + i]->expected.size()));
     for (const bool verify : {true, false}) {
       // Capturing needs all memory to be the caller's.
       const bool own_memory = batch % 2 == 1;
@@ -383,8 +386,9 @@ void decode_invalid(Decoder& decoder, const std::vector<const Entry*>& entries, 
     if (entry->kind == Kind::InvalidFront) {
       uint64_t front = 0;
       uint64_t data = 0;
-      bool refused = codecllm_stream_lengths(entry->stream.data(), entry->stream.size(), &front, &data) != CODECLLM_OK ||
-                     front + data != entry->stream.size();
+      bool refused =
+          codecllm_stream_lengths(entry->stream.data(), entry->stream.size(), &front, &data) != CODECLLM_OK ||
+          front + data != entry->stream.size();
       if (!refused) {
         const Job job = {entry->stream.data(), static_cast<size_t>(front), nullptr, 0, 0};
         const codecllm_gpu_tensor tensor = {job.front, job.front_size};
@@ -434,7 +438,8 @@ void decode_damaged(Decoder& decoder, const std::vector<const Entry*>& entries, 
       }
       const bool taken = host_takes(stream, entry->expected.size());
       const Job job = job_of(stream, entry->expected.size());
-      const std::string what = entry->name + (one_bit ? ", bit flipped in byte " : ", random from byte ") + std::to_string(at);
+      const std::string what =
+          entry->name + (one_bit ? ", bit flipped in byte " : ", random from byte ") + std::to_string(at);
       if (one_bit) report.expect(!taken, what + ": taken by the host");
       const Outcome verified = decoder.decode({job}, {true, false, false, false});
       report.expect((verified.status == CODECLLM_OK) == taken, what + (taken ? ": refused" : ": taken"));
@@ -490,7 +495,8 @@ void decode_large(Decoder& decoder, const Entry& small, Report& report) {
   check(cudaMemset(output, kPoison, output_size), "cudaMemset");
   Bytes repeated;
   for (uint64_t i = 0; i < repeats; i++)
-    repeated.insert(repeated.end(), small.stream.end() - static_cast<std::ptrdiff_t>(source.data_bytes), small.stream.end());
+    repeated.insert(repeated.end(), small.stream.end() - static_cast<std::ptrdiff_t>(source.data_bytes),
+                    small.stream.end());
   check(cudaMemcpy(data, repeated.data(), repeated.size(), cudaMemcpyHostToDevice), "copying Data");
   const codecllm_gpu_decode_options options = {0, 1, nullptr};
   check(codecllm_gpu_decode(plan, &data, &output, &options, nullptr), "codecllm_gpu_decode");
@@ -502,7 +508,8 @@ void decode_large(Decoder& decoder, const Entry& small, Report& report) {
   Bytes decoded(output_size);
   check(cudaMemcpy(decoded.data(), output, output_size, cudaMemcpyDeviceToHost), "copying outputs");
   for (uint64_t i = 0; i < repeats; i++)
-    if (!std::equal(small.expected.begin(), small.expected.end(), decoded.begin() + static_cast<std::ptrdiff_t>(i * small.expected.size()))) {
+    if (!std::equal(small.expected.begin(), small.expected.end(),
+                    decoded.begin() + static_cast<std::ptrdiff_t>(i * small.expected.size()))) {
       report.expect(false, "large: differs in copy " + std::to_string(i));
       break;
     }
@@ -519,7 +526,9 @@ std::string quoted(const std::string& text) {
   return result + "\"";
 }
 
-std::string version_text(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
+std::string version_text(int version) {
+  return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
 
 struct Arguments {
   std::string pack;
@@ -545,13 +554,20 @@ bool parse(int count, char** values, Arguments& arguments) {
       continue;
     }
     if (value == nullptr) return false;
-    if (name == "--record") arguments.record = value;
-    else if (name == "--commit") arguments.commit = value;
-    else if (name == "--driver") arguments.driver = value;
-    else if (name == "--device") arguments.device = std::atoi(value);
-    else if (name == "--seed") arguments.seed = static_cast<uint32_t>(std::strtoul(value, nullptr, 10));
-    else if (name == "--damaged") arguments.damaged = std::strtoul(value, nullptr, 10);
-    else return false;
+    if (name == "--record")
+      arguments.record = value;
+    else if (name == "--commit")
+      arguments.commit = value;
+    else if (name == "--driver")
+      arguments.driver = value;
+    else if (name == "--device")
+      arguments.device = std::atoi(value);
+    else if (name == "--seed")
+      arguments.seed = static_cast<uint32_t>(std::strtoul(value, nullptr, 10));
+    else if (name == "--damaged")
+      arguments.damaged = std::strtoul(value, nullptr, 10);
+    else
+      return false;
     i++;
   }
   return !arguments.pack.empty();
@@ -608,7 +624,8 @@ int run(const Arguments& arguments) {
     std::printf("%-8s %6zu streams, %7zu asked, %zu failed\n", part.name, part.streams, part.report.asked(),
                 part.report.failed());
     failed += part.report.failed();
-    for (const std::string& failure : part.report.failures()) failures += (failures.empty() ? "" : ", ") + quoted(failure);
+    for (const std::string& failure : part.report.failures())
+      failures += (failures.empty() ? "" : ", ") + quoted(failure);
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   record += " },\n \"seconds\": " + std::to_string(static_cast<int>(seconds)) + ",\n";
@@ -629,7 +646,8 @@ int main(int count, char** values) {
   Arguments arguments;
   if (!parse(count, values, arguments)) {
     std::fprintf(stderr,
-                 "conformance PACK [--record FILE] [--commit HASH] [--driver VERSION] [--device N] [--seed N] [--damaged N] [--large]\n");
+                 "conformance PACK [--record FILE] [--commit HASH] [--driver VERSION] [--device N] [--seed N] "
+                 "[--damaged N] [--large]\n");
     return 2;
   }
   if (codecllm_gpu_count() <= arguments.device) {

@@ -14,8 +14,8 @@
 #include <string>
 #include <vector>
 
-#include "host/checksums.hpp"
 #include "codecllm.h"
+#include "host/checksums.hpp"
 #include "host/stream.hpp"
 
 namespace {
