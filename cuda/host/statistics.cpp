@@ -12,8 +12,7 @@ namespace {
 
 /** Prediction is tried on about so many rows of a tile. */
 constexpr uint32_t kSampledRows = 8;
-/** Half a bit in nats: an entropy estimated from counts is low by so much for each symbol seen but one (Miller 1955).
- */
+/** Half a nat in units: an entropy estimated from counts is low by so much for each symbol but one (Miller 1955). */
 constexpr uint64_t kBias = 2955;
 /** A tile is coded as PAIRS if at most this share of its elements, or 4, lie outside the window. */
 constexpr uint32_t kOutsideShift = 9;
