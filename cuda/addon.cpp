@@ -5,7 +5,12 @@
 // the process's, and keeps what a handle stands for alive while a call uses it, even if another thread closes it.
 #include <napi.h>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include <algorithm>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -256,6 +261,24 @@ Napi::Value Here(const Napi::CallbackInfo& info) {
 template <Prepare kPrepare>
 Napi::Value InPool(const Napi::CallbackInfo& info) {
   return Job::start(info, kPrepare(info));
+}
+
+// ------------------------------------------------------------------------------------------------------- memory
+
+Napi::Value Allocate(const Napi::CallbackInfo& info) {
+  const uint64_t size = size_of(info[0], "size");
+#if defined(__linux__)
+  constexpr size_t kHugePage = size_t{2} << 20;
+  const size_t whole = (size + kHugePage - 1) / kHugePage * kHugePage;
+  void* const memory = std::aligned_alloc(kHugePage, whole);
+  if (memory == nullptr) refuse(info.Env(), CODECLLM_OUT_OF_MEMORY, "out of memory");
+  // Only advice: where it is not taken, pages are small.
+  madvise(memory, whole, MADV_HUGEPAGE);
+  const auto buffer = Napi::ArrayBuffer::New(info.Env(), memory, size, [](Napi::Env, void* data) { std::free(data); });
+#else
+  const auto buffer = Napi::ArrayBuffer::New(info.Env(), size);
+#endif
+  return Napi::Uint8Array::New(info.Env(), size, buffer, 0);
 }
 
 // ----------------------------------------------------------------------------------------------------- encoding
@@ -522,6 +545,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("version", Napi::Function::New<Version>(env));
   exports.Set("features", Napi::Function::New<Features>(env));
   exports.Set("usePath", Napi::Function::New<UsePath>(env));
+  exports.Set("allocate", Napi::Function::New<Allocate>(env));
   const auto set_job = [&](const std::string& name, Napi::Function here, Napi::Function in_pool) {
     exports.Set(name, here);
     exports.Set(name + "Async", in_pool);

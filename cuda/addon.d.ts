@@ -21,7 +21,7 @@ export interface NativeInfo {
 
 /** Functions that can run on a thread of Node's pool, too. */
 interface Jobs {
-  /** @returns the bytes written to `stream`, which has `encodeBound` of them at most */
+  /** @returns the stream's length; 0 where `stream` is too short for it: it has `encodeBound` bytes at most */
   encode(
     bytes: Uint8Array,
     dtype: string,
@@ -50,6 +50,12 @@ export interface Native extends Jobs, AsyncJobs {
   features(): { paths: ('plain' | 'avx2' | 'avx512')[]; cuda: boolean; gpus: number };
   /** Makes the whole process use one instruction set; for tests. */
   usePath(path: 'best' | 'plain' | 'avx2' | 'avx512'): void;
+
+  /**
+   * Memory for buffers of some MiB that are used again and again, whatever it holds: in large pages where the system has
+   * them. In small ones, the first use of a buffer takes longer than decoding into it.
+   */
+  allocate(size: number): Uint8Array;
 
   /** The most bytes that a stream of such a tensor can have. */
   encodeBound(dtype: string, shape: readonly number[], options?: EncodeOptions): number;

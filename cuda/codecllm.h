@@ -167,10 +167,11 @@ CODECLLM_API codecllm_status codecllm_encode_bound(const char* dtype, const uint
                                                    const codecllm_encode_options* options, uint64_t* size);
 
 /**
- * Encodes a tensor that is in memory, on the calling thread. Refuses what codecllm_encoder_open refuses, a size that is
- * not the tensor's, and a capacity that does not suffice; codecllm_encode_bound says which does.
+ * Encodes a tensor that is in memory, on the calling thread. Refuses what codecllm_encoder_open refuses, and a size that
+ * is not the tensor's.
  *
- * @param written receives the stream's length
+ * @param written receives the stream's length; 0 if that is more than `capacity`, and the stream is not made.
+ *                codecllm_encode_bound says what always suffices
  */
 CODECLLM_API codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtype, const uint64_t* shape,
                                              size_t dimensions, const codecllm_encode_options* options, void* stream,

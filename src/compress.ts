@@ -5,11 +5,11 @@ import { createHash } from 'node:crypto';
 import type { EncodeOptions } from '../spec/decisions.ts';
 import { DTYPES } from '../spec/elements.ts';
 import { FIXED_BYTES } from '../spec/stream.ts';
+import { batchesOf } from './batches.ts';
 import { HeaderSpace, isCompressed, type Stored, tensorError } from './container.ts';
-import type { Source, TensorEncoder } from './engine.ts';
+import type { TensorEncoder } from './engine.ts';
 import { FileError } from './errors.ts';
 import { byPlace, type TensorEntry } from './header.ts';
-import type { InputFile } from './input.ts';
 import { inOrder } from './ordered.ts';
 import { OutputFile } from './output.ts';
 import type { FileReport } from './report.ts';
@@ -36,11 +36,8 @@ export async function compressFile(
     const space = new HeaderSpace(original);
     const out = await OutputFile.create(output, force, file.mode, input);
     try {
-      const sha256 = sha256Of(file);
-      // Reported below, or not at all if something else fails.
-      sha256.catch(() => {});
-      const { stored, end } = await writeTensors(original, out, space, options, work);
-      await out.write(0, [space.fill(stored, await sha256)]);
+      const { stored, end, sha256 } = await new Compression(original, out, options, work).writeTensors(space.dataStart);
+      await out.write(0, [space.fill(stored, sha256)]);
       await file.checkUnchanged();
       await out.commit(end);
       return {
@@ -48,7 +45,7 @@ export async function compressFile(
         output,
         bytesBefore: file.size,
         bytesAfter: end,
-        sha256: await sha256,
+        sha256,
         tensors: reports(original, stored),
       };
     } catch (error) {
@@ -62,12 +59,6 @@ export async function compressFile(
   }
 }
 
-async function sha256Of(file: InputFile): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const piece of file.pieces(0, file.size)) hash.update(piece);
-  return hash.digest('hex');
-}
-
 function reports({ header }: Safetensors, stored: readonly Stored[]): FileReport['tensors'] {
   return header.tensors.map(({ name, dtype, shape, start, end }, index) => ({
     name,
@@ -79,74 +70,183 @@ function reports({ header }: Safetensors, stored: readonly Stored[]): FileReport
   }));
 }
 
-/** @returns where each tensor is now, in the order of the header's keys, and the end of the file */
-async function writeTensors(
-  { file, header, dataStart }: Safetensors,
-  out: OutputFile,
-  space: HeaderSpace,
-  options: EncodeOptions,
-  work: Work,
-): Promise<{ stored: Stored[]; end: number }> {
-  const { engine } = work;
-  const sourceOf = (tensor: TensorEntry): Source => ({
-    fd: file.fd,
-    position: dataStart + tensor.start,
-    bytes: tensor.end - tensor.start,
-    dtype: tensor.dtype,
-    shape: tensor.shape,
-    options,
-  });
-  const stored = new Map<string, Stored>();
-  let end = space.dataStart;
-  const place = (tensor: TensorEntry, bytes: number, isStream: boolean): void => {
-    stored.set(tensor.name, { ...tensor, start: end - space.dataStart, end: end - space.dataStart + bytes, isStream });
-    end += bytes;
-  };
+/** What is left to do with tensors in their turn: to hash them, and to write at `position`. @returns bytes of each one's stream; 0: no stream */
+type Finish = (position: number) => Promise<readonly number[]>;
 
-  const kept: TensorEntry[] = [];
-  const prepared = inOrder(
-    byPlace(header.tensors),
-    engine.limits,
-    (tensor) => tensor.end - tensor.start,
-    async (tensor) => ({
-      tensor,
-      result: await namingErrors(file, tensor, () => prepare(sourceOf(tensor), tensor, work)),
-    }),
-  );
-  for await (const { tensor, result } of prepared) {
-    let bytes = 0;
-    if (result instanceof Uint8Array) {
-      bytes = result.length;
-      await out.write(end, [result]);
-      engine.release(result);
-    } else if (result !== undefined) {
-      bytes = await namingErrors(file, tensor, () => codeTensor(tensor, result, out, end, work)).finally(() =>
-        result.close(),
+/** Tensors are worked on ahead, but hashed and written one after the other. */
+class Compression {
+  private readonly hash = createHash('sha256');
+
+  constructor(
+    private readonly original: Safetensors,
+    private readonly out: OutputFile,
+    private readonly options: EncodeOptions,
+    private readonly work: Work,
+  ) {}
+
+  /** @returns where each tensor is now, in the order of the header's keys, the end of the file, and the original's SHA-256 */
+  async writeTensors(dataStart: number): Promise<{ stored: Stored[]; end: number; sha256: string }> {
+    const { file, header } = this.original;
+    const stored = new Map<string, Stored>();
+    let end = dataStart;
+    const place = (tensor: TensorEntry, bytes: number, isStream: boolean): void => {
+      stored.set(tensor.name, { ...tensor, start: end - dataStart, end: end - dataStart + bytes, isStream });
+      end += bytes;
+    };
+
+    await this.hashFile(0, this.original.dataStart);
+    const kept: TensorEntry[] = [];
+    const { limits } = this.work.engine;
+    const prepared = inOrder(
+      batchesOf(byPlace(header.tensors), tensorBytes),
+      limits,
+      // Of a large one, slices are held, not all of it.
+      (batch) => Math.min(limits.bytes / 2, batchBytes(batch)),
+      async (batch) => ({ batch, finish: await this.prepare(batch) }),
+    );
+    for await (const { batch, finish } of prepared) {
+      const lengths = await finish(end);
+      batch.forEach((tensor, index) => {
+        if (lengths[index] > 0) place(tensor, lengths[index], true);
+        else kept.push(tensor);
+      });
+    }
+
+    // Larger elements first keeps everything aligned.
+    kept.sort((a, b) => elementBits(b) - elementBits(a));
+    for (const tensor of kept) {
+      let at = end;
+      const position = this.positionOf(tensor);
+      for await (const piece of file.pieces(position, position + tensorBytes(tensor))) {
+        await this.out.write(at, [piece]);
+        at += piece.length;
+      }
+      place(tensor, tensorBytes(tensor), false);
+    }
+    return {
+      stored: header.tensors.map(({ name }) => stored.get(name) as Stored),
+      end,
+      sha256: this.hash.digest('hex'),
+    };
+  }
+
+  private positionOf(tensor: TensorEntry): number {
+    return this.original.dataStart + tensor.start;
+  }
+
+  private async hashFile(start: number, end: number): Promise<void> {
+    for await (const piece of this.original.file.pieces(start, end)) this.hash.update(piece);
+  }
+
+  /** Works on tensors ahead of their turn. */
+  private async prepare(batch: readonly TensorEntry[]): Promise<Finish> {
+    const [tensor] = batch;
+    if (batchBytes(batch) <= SLICE_BYTES) return this.prepareWhole(batch);
+    if (mayBecomeStream(tensor)) return this.prepareLarge(tensor);
+    return async () => {
+      await this.hashFile(this.positionOf(tensor), this.positionOf(tensor) + tensorBytes(tensor));
+      this.work.onProgress(tensorBytes(tensor));
+      return [0];
+    };
+  }
+
+  private async prepareWhole(batch: readonly TensorEntry[]): Promise<Finish> {
+    const { engine, onProgress } = this.work;
+    const position = this.positionOf(batch[0]);
+    const bytes = await this.original.file.fill(engine.take(batchBytes(batch)), position);
+    const room = engine.take(bytes.length);
+    const streams = await Promise.all(
+      batch.map(async (tensor) => {
+        if (!mayBecomeStream(tensor)) return undefined;
+        const { dtype, shape } = tensor;
+        const at = this.positionOf(tensor) - position;
+        const [from, to] = [bytes, room].map((each) => each.subarray(at, at + tensorBytes(tensor)));
+        return this.namingErrors(tensor, () => engine.encodeWhole(from, dtype, shape, this.options, to));
+      }),
+    );
+    return async (end) => {
+      // One thread writes while this one computes.
+      const written = this.out.write(
+        end,
+        streams.filter((stream) => stream !== undefined),
       );
-    }
-    if (bytes > 0) place(tensor, bytes, true);
-    else kept.push(tensor);
+      this.hash.update(bytes);
+      await written;
+      engine.release(bytes);
+      engine.release(room);
+      onProgress(bytes.length);
+      return streams.map((stream) => stream?.length ?? 0);
+    };
   }
 
-  // Larger elements first keeps everything aligned.
-  kept.sort((a, b) => elementBits(b) - elementBits(a));
-  for (const tensor of kept) {
-    let at = end;
-    for await (const piece of file.pieces(dataStart + tensor.start, dataStart + tensor.end)) {
-      await out.write(at, [piece]);
-      at += piece.length;
-    }
-    place(tensor, tensor.end - tensor.start, false);
+  private async prepareLarge(tensor: TensorEntry): Promise<Finish> {
+    const { engine, onProgress } = this.work;
+    const { dtype, shape } = tensor;
+    const { fd } = this.original.file;
+    return this.namingErrors(tensor, async () => {
+      const encoder = engine.openEncoder({
+        fd,
+        position: this.positionOf(tensor),
+        dtype,
+        shape,
+        options: this.options,
+      });
+      await encoder.plan((done, pass) => {
+        if (pass < 2) onProgress(PASS_SHARE * done);
+      });
+      return async (end) => {
+        const length = await this.namingErrors(tensor, () => this.code(tensor, encoder, end)).finally(encoder.close);
+        return [length];
+      };
+    });
   }
-  return { stored: header.tensors.map(({ name }) => stored.get(name) as Stored), end };
+
+  /** Codes a tensor slice by slice. @returns the bytes of its stream, or 0 if it would not be smaller than the tensor */
+  private async code(tensor: TensorEntry, encoder: TensorEncoder, position: number): Promise<number> {
+    const { engine, onProgress } = this.work;
+    const bytes = tensorBytes(tensor);
+    const coded = inOrder(encoder.slices, engine.limits, sliceBytes, async (rows) => ({
+      rows,
+      ...(await encoder.code(rows)),
+    }));
+    // The front holds what is known only after the last tile, but its length is known before the first.
+    let length = encoder.frontBytes;
+    for await (const { rows, original, data } of coded) {
+      const start = position + length;
+      length += data.reduce((sum, part) => sum + part.length, 0);
+      if (length >= bytes) {
+        await this.hashFile(this.positionOf(tensor) + rows.start, this.positionOf(tensor) + bytes);
+        onProgress((1 - 2 * PASS_SHARE) * (bytes - rows.start));
+        return 0;
+      }
+      const written = this.out.write(start, data);
+      this.hash.update(original);
+      await written;
+      for (const each of [original, ...data]) engine.release(each);
+      onProgress((1 - 2 * PASS_SHARE) * sliceBytes(rows));
+    }
+    await this.out.write(position, [encoder.front()]);
+    return length;
+  }
+
+  private async namingErrors<T>(tensor: TensorEntry, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw tensorError(this.original.file.path, tensor.name, error);
+    }
+  }
 }
 
-async function namingErrors<T>(file: InputFile, tensor: TensorEntry, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw tensorError(file.path, tensor.name, error);
-  }
+/** A progress bar moves by so much of a tensor's bytes in each of the first two passes, and by the rest in the last. */
+const PASS_SHARE = 1 / 4;
+
+function tensorBytes({ start, end }: TensorEntry): number {
+  return end - start;
+}
+
+function batchBytes(batch: readonly TensorEntry[]): number {
+  return batch.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
 }
 
 function elementBits({ dtype, shape, start, end }: TensorEntry): number {
@@ -158,60 +258,4 @@ function elementBits({ dtype, shape, start, end }: TensorEntry): number {
 /** Whether a stream of this tensor exists, and could be smaller than the tensor. */
 function mayBecomeStream({ dtype, shape, start, end }: TensorEntry): boolean {
   return end - start > FIXED_BYTES && shape.length <= 255 && DTYPES.some(({ name }) => name === dtype);
-}
-
-/** A progress bar moves by so much of a tensor's bytes in each of the first two passes, and by the rest in the last. */
-const PASS_SHARE = 1 / 4;
-
-/** Works on a tensor ahead of its turn: @returns its stream if it is small, its encoder with everything decided, or undefined to keep it */
-async function prepare(
-  source: Source,
-  tensor: TensorEntry,
-  work: Work,
-): Promise<Uint8Array | TensorEncoder | undefined> {
-  const bytes = tensor.end - tensor.start;
-  if (!mayBecomeStream(tensor)) {
-    work.onProgress(bytes);
-    return undefined;
-  }
-  if (bytes > SLICE_BYTES) {
-    const encoder = work.engine.openEncoder(source);
-    await encoder.plan((done, pass) => {
-      if (pass < 2) work.onProgress(PASS_SHARE * done);
-    });
-    return encoder;
-  }
-  const stream = await work.engine.encodeWhole(source);
-  work.onProgress(bytes);
-  return stream;
-}
-
-/** Codes a tensor slice by slice. @returns the bytes of its stream, or 0 if it would not be smaller than the tensor */
-async function codeTensor(
-  tensor: TensorEntry,
-  encoder: TensorEncoder,
-  out: OutputFile,
-  position: number,
-  { engine, onProgress }: Work,
-): Promise<number> {
-  const bytes = tensor.end - tensor.start;
-  const coded = inOrder(encoder.slices, engine.limits, sliceBytes, async (rows) => ({
-    rows,
-    data: await encoder.code(rows),
-  }));
-  // The front holds what is known only after the last tile, but its length is known before the first.
-  let length = encoder.frontBytes;
-  for await (const { rows, data } of coded) {
-    const start = position + length;
-    length += data.reduce((sum, part) => sum + part.length, 0);
-    if (length >= bytes) {
-      onProgress((1 - 2 * PASS_SHARE) * (bytes - rows.start));
-      return 0;
-    }
-    await out.write(start, data);
-    for (const part of data) engine.release(part);
-    onProgress((1 - 2 * PASS_SHARE) * sliceBytes(rows));
-  }
-  await out.write(position, [encoder.front()]);
-  return length;
 }

@@ -2,11 +2,11 @@
 // SHA-256 before it gets its name.
 
 import { createHash } from 'node:crypto';
+import { batchesOf } from './batches.ts';
 import { type Container, type Restorable, readContainer, tensorError, withFront } from './container.ts';
 import type { Engine, StreamDecoder } from './engine.ts';
 import { FileError } from './errors.ts';
 import { byPlace } from './header.ts';
-import { PIECE_BYTES } from './input.ts';
 import { inOrder } from './ordered.ts';
 import { OutputFile } from './output.ts';
 import type { FileReport } from './report.ts';
@@ -78,7 +78,6 @@ function report({ file, originalBytes, sha256, tensors }: Container, output: str
 
 /** Consecutive bytes of the original. */
 interface Piece {
-  readonly tensor: Restorable;
   readonly bytes: number;
   /** What it takes of the compressed file. */
   readonly storedBytes: number;
@@ -108,13 +107,7 @@ async function restore(container: Container, out: OutputFile | undefined, { engi
     piecesOf(container, engine),
     engine.limits,
     ({ bytes }) => bytes,
-    async (piece) => {
-      try {
-        return { piece, bytes: await piece.restore() };
-      } catch (error) {
-        throw tensorError(file.path, piece.tensor.name, error);
-      }
-    },
+    async (piece) => ({ piece, bytes: await piece.restore() }),
   );
   for await (const { piece, bytes } of restored) {
     await put(bytes);
@@ -127,29 +120,73 @@ async function restore(container: Container, out: OutputFile | undefined, { engi
     throw new FileError(file.path, 'what it decodes to does not have the SHA-256 of the original');
 }
 
-async function* piecesOf({ file, tensors }: Container, engine: Engine): AsyncGenerator<Piece, void, void> {
-  for (const tensor of byPlace(tensors)) {
-    const { name, position, storedBytes, isStream, start, end } = tensor;
-    if (!isStream) {
-      for (let at = 0; at < storedBytes; at += PIECE_BYTES) {
-        const bytes = Math.min(PIECE_BYTES, storedBytes - at);
-        yield { tensor, bytes, storedBytes: bytes, restore: () => file.read(position + at, bytes) };
-      }
-    } else if (end - start <= SLICE_BYTES) {
-      const bytes = end - start;
-      yield { tensor, bytes, storedBytes, restore: () => engine.decodeWhole(file.fd, position, storedBytes, bytes) };
-    } else {
-      const open = (front: Uint8Array): StreamDecoder => engine.openStream(file.fd, position, front);
-      const stream = await withFront(file, name, position, storedBytes, open);
-      const last = stream.slices.at(-1);
-      for (const rows of stream.slices)
-        yield {
-          tensor,
-          bytes: sliceBytes(rows),
-          storedBytes: stream.storedBytes(rows),
-          restore: () => stream.decode(rows),
-          finish: rows === last ? stream.close : undefined,
-        };
-    }
+async function* piecesOf(container: Container, engine: Engine): AsyncGenerator<Piece, void, void> {
+  const batches = batchesOf(
+    byPlace(container.tensors),
+    ({ start, end }) => end - start,
+    (before, tensor) => before.isStream === tensor.isStream && before.position + before.storedBytes === tensor.position,
+  );
+  for (const batch of batches) {
+    const [{ isStream, start }] = batch;
+    const bytes = batch[batch.length - 1].end - start;
+    if (bytes <= SLICE_BYTES) yield wholePiece(container, engine, batch);
+    else if (isStream) yield* slicePieces(container, engine, batch[0]);
+    else yield* keptPieces(container, engine, batch[0]);
   }
+}
+
+function* keptPieces({ file }: Container, engine: Engine, { position, storedBytes }: Restorable): Generator<Piece> {
+  for (let at = 0; at < storedBytes; at += SLICE_BYTES) {
+    const bytes = Math.min(SLICE_BYTES, storedBytes - at);
+    yield { bytes, storedBytes: bytes, restore: () => file.fill(engine.take(bytes), position + at) };
+  }
+}
+
+/** Tensors that are neighbours in the original and in the compressed file. */
+function wholePiece({ file }: Container, engine: Engine, batch: readonly Restorable[]): Piece {
+  const [{ isStream, position, start }] = batch;
+  const bytes = batch[batch.length - 1].end - start;
+  const storedBytes = batch.reduce((sum, tensor) => sum + tensor.storedBytes, 0);
+  return {
+    bytes,
+    storedBytes,
+    restore: async () => {
+      const stored = await file.fill(engine.take(storedBytes), position);
+      if (!isStream) return stored;
+      const restored = engine.take(bytes);
+      await Promise.all(
+        batch.map(async (tensor) => {
+          const from = tensor.position - position;
+          const stream = stored.subarray(from, from + tensor.storedBytes);
+          try {
+            await engine.decodeWhole(stream, restored.subarray(tensor.start - start, tensor.end - start));
+          } catch (error) {
+            throw tensorError(file.path, tensor.name, error);
+          }
+        }),
+      );
+      engine.release(stored);
+      return restored;
+    },
+  };
+}
+
+async function* slicePieces(
+  { file }: Container,
+  engine: Engine,
+  { name, position, storedBytes }: Restorable,
+): AsyncGenerator<Piece, void, void> {
+  const open = (front: Uint8Array): StreamDecoder => engine.openStream(file.fd, position, front);
+  const stream = await withFront(file, name, position, storedBytes, open);
+  const last = stream.slices.at(-1);
+  for (const rows of stream.slices)
+    yield {
+      bytes: sliceBytes(rows),
+      storedBytes: stream.storedBytes(rows),
+      restore: () =>
+        stream.decode(rows).catch((error) => {
+          throw tensorError(file.path, name, error);
+        }),
+      finish: rows === last ? stream.close : undefined,
+    };
 }

@@ -12,12 +12,11 @@ export const ENCODING_ENGINES = ['ts', 'native'] as const;
 export const ENGINES = [...ENCODING_ENGINES, 'gpu'] as const;
 export type EngineName = (typeof ENGINES)[number];
 
-/** A tensor to be encoded, and where it is. */
+/** A tensor to be encoded in slices, and where it is. */
 export interface Source {
   readonly fd: number;
   /** Of the tensor's first byte in the file. */
   readonly position: number;
-  readonly bytes: number;
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly options: EncodeOptions;
@@ -26,6 +25,11 @@ export interface Source {
 /** Told of the bytes of the tensor that a pass has been over, and which pass it is, from 0. */
 export type OnPass = (bytes: number, pass: number) => void;
 
+export interface CodedRows {
+  readonly original: Uint8Array;
+  readonly data: readonly Uint8Array[];
+}
+
 /** Encodes a tensor that is worked on in slices: passes that count, then one that codes. */
 export interface TensorEncoder {
   readonly slices: readonly SliceRange[];
@@ -33,8 +37,8 @@ export interface TensorEncoder {
   plan(onPass: OnPass): Promise<void>;
   /** Bytes before Data; known once everything is decided. */
   readonly frontBytes: number;
-  /** The data of a slice. Slices may be coded at the same time. */
-  code(rows: SliceRange): Promise<readonly Uint8Array[]>;
+  /** The bytes of a slice as they were read, and its data. Slices may be coded at the same time. */
+  code(rows: SliceRange): Promise<CodedRows>;
   /** Everything before Data, once all slices are coded. */
   front(): Uint8Array;
   /** Waits for what is under way, and lets go. */
@@ -57,14 +61,25 @@ export interface Engine {
   readonly threads: number;
   /** What may be under way, or wait for its turn, in one sequence of slices: enough that no thread runs dry. */
   readonly limits: Limits;
-  /** @returns the stream of a whole tensor, or undefined if it is not smaller */
-  encodeWhole(source: Source): Promise<Uint8Array | undefined>;
-  /** @param position of the stream in the file @param bytes of the tensor @throws FormatError, or an Error that says the same */
-  decodeWhole(fd: number, position: number, storedBytes: number, bytes: number): Promise<Uint8Array>;
+  /**
+   * @param room as long as the tensor; the stream may be put there
+   * @returns the stream of a whole tensor, or undefined if it is not smaller
+   */
+  encodeWhole(
+    tensor: Uint8Array,
+    dtype: string,
+    shape: readonly number[],
+    options: EncodeOptions,
+    room: Uint8Array,
+  ): Promise<Uint8Array | undefined>;
+  /** @param tensor receives the elements. @throws FormatError, or an Error that says the same */
+  decodeWhole(stream: Uint8Array, tensor: Uint8Array): Promise<void>;
   openEncoder(source: Source): TensorEncoder;
   readonly describe: Describe;
   /** @param position of the stream in the file. @throws FormatError, or an Error that says the same */
   openStream(fd: number, position: number, front: Uint8Array): StreamDecoder;
+  /** Memory for exactly so many bytes, whatever it holds. */
+  take(length: number): Uint8Array;
   /** Takes back what a function gave, which is needed no more: the next may use its memory. */
   release(bytes: Uint8Array): void;
   /** Ends all work; afterwards files that it read may be closed. */

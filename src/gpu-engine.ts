@@ -18,19 +18,20 @@ export class GpuEngine extends NativeEngine {
     super(threads, codec);
   }
 
-  override async decodeWhole(fd: number, position: number, storedBytes: number, bytes: number): Promise<Uint8Array> {
-    const front = await this.withBytes(fd, position, storedBytes, async (stream) =>
-      stream.slice(0, this.codec.streamLengths(stream).front),
-    );
-    const opened = this.openStream(fd, position, front);
+  override async decodeWhole(stream: Uint8Array, tensor: Uint8Array): Promise<void> {
+    const { codec } = this;
+    const { front } = codec.streamLengths(stream);
+    const handle = BigInt(await codec.gpuStreamOpenAsync(stream.subarray(0, front)));
     try {
-      return await this.readElements(opened.handle, 0, bytes);
+      await codec.gpuStreamWriteAsync(handle, 0, stream.subarray(front));
+      await codec.gpuStreamDecodeAsync(handle);
+      await codec.gpuStreamReadAsync(handle, 0, tensor);
     } finally {
-      opened.close();
+      codec.gpuStreamClose(handle);
     }
   }
 
-  override openStream(fd: number, position: number, front: Uint8Array): StreamDecoder & { handle: Promise<Handle> } {
+  override openStream(fd: number, position: number, front: Uint8Array): StreamDecoder {
     const { codec } = this;
     const described = codec.streamOpen(front);
     const info = codec.streamInfo(described);
@@ -42,7 +43,6 @@ export class GpuEngine extends NativeEngine {
     // Whoever decodes a slice is told.
     handle.catch(() => {});
     return {
-      handle,
       slices: [...ranges.keys()],
       storedBytes: (rows) => {
         const { start = 0, end = 0 } = ranges.get(rows) ?? {};
@@ -72,9 +72,10 @@ export class GpuEngine extends NativeEngine {
     this.handles.add(handle);
     try {
       for (let at = 0; at < dataBytes; at += SLICE_BYTES)
-        await this.withBytes(fd, position + at, Math.min(SLICE_BYTES, dataBytes - at), (data) =>
-          codec.gpuStreamWriteAsync(handle, at, data),
-        );
+        await this.withBytes(fd, position + at, Math.min(SLICE_BYTES, dataBytes - at), async (data) => {
+          await codec.gpuStreamWriteAsync(handle, at, data);
+          this.release(data);
+        });
       await codec.gpuStreamDecodeAsync(handle);
       return handle;
     } catch (error) {

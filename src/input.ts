@@ -25,6 +25,8 @@ export async function readFully(fd: number, bytes: Uint8Array, position: number)
 }
 
 export class InputFile {
+  private readonly reads = new Set<Promise<void>>();
+
   private constructor(
     readonly path: string,
     private readonly handle: FileHandle,
@@ -60,11 +62,16 @@ export class InputFile {
     return this.fill(new Uint8Array(length), position);
   }
 
-  private async fill(bytes: Uint8Array, position: number): Promise<Uint8Array> {
+  /** Reads into memory that is there already, all of it. @throws FileError */
+  async fill(bytes: Uint8Array, position: number): Promise<Uint8Array> {
+    const read = readFully(this.fd, bytes, position);
+    this.reads.add(read);
     try {
-      await readFully(this.fd, bytes, position);
+      await read;
     } catch (error) {
       throw fileErrorOf(this.path, error);
+    } finally {
+      this.reads.delete(read);
     }
     return bytes;
   }
@@ -83,7 +90,9 @@ export class InputFile {
       throw new FileError(this.path, 'was changed while it was being read');
   }
 
+  /** Waits for reads that nobody else waits for any more: another file may get the descriptor. */
   async close(): Promise<void> {
+    await Promise.allSettled(this.reads);
     await this.handle.close();
   }
 }

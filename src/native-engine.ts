@@ -3,17 +3,20 @@
 // Fresh memory costs more than decoding into it, because the system clears every page of it, so buffers are used again.
 
 import { availableParallelism } from 'node:os';
+import type { EncodeOptions } from '../spec/decisions.ts';
 import type { Describe } from './container.ts';
 import type { Engine, OnPass, Source, StreamDecoder, TensorEncoder } from './engine.ts';
 import { EngineError } from './errors.ts';
 import { readFully, SMALL_BYTES } from './input.ts';
 import { type Handle, type Native, native, whyNotNative } from './native.ts';
 import { inOrder, type Limits } from './ordered.ts';
-import { SLICE_BYTES, type SliceRange, sliceBytes, slicesOf } from './slices.ts';
+import { SLICE_BYTES, sliceBytes, slicesOf } from './slices.ts';
 
 /** Node's pool has so many, and SHA-256 of a file, one thread's work, is slower than their encoding. */
 const MOST_THREADS = 4;
 
+/** A large page of memory. */
+const SMALLEST_BUFFER = 2 ** 21;
 /** Larger buffers are not kept. A stream may need more than twice its tensor's bytes, of which most is not touched. */
 const LARGEST_BUFFER = 4 * SLICE_BYTES;
 
@@ -22,9 +25,9 @@ export class NativeEngine implements Engine {
   readonly limits: Limits;
   protected readonly codec: Native;
   private readonly streams = new Set<Handle>();
-  private readonly buffers: Uint8Array[] = [];
+  /** That wait to be used again, by their size. */
+  private readonly buffers = new Map<number, Uint8Array[]>();
   private readonly tasks = new Set<Promise<unknown>>();
-  private busy = 0;
   private readonly waiting: (() => void)[] = [];
   private closed = false;
 
@@ -37,24 +40,25 @@ export class NativeEngine implements Engine {
     this.limits = { count: slices, bytes: slices * SLICE_BYTES };
   }
 
-  async encodeWhole({ fd, position, bytes, dtype, shape, options }: Source): Promise<Uint8Array | undefined> {
-    return this.withBytes(fd, position, bytes, async (tensor) => {
-      const stream = this.take(this.codec.encodeBound(dtype, shape, options));
-      const encode = bytes < SMALL_BYTES ? this.codec.encode : this.codec.encodeAsync;
-      const length = await encode(tensor, dtype, shape, options, stream);
-      if (length < bytes) return stream.subarray(0, length);
-      this.release(stream);
-      return undefined;
-    });
+  async encodeWhole(
+    tensor: Uint8Array,
+    dtype: string,
+    shape: readonly number[],
+    options: EncodeOptions,
+    room: Uint8Array,
+  ): Promise<Uint8Array | undefined> {
+    const { codec } = this;
+    const length =
+      tensor.length < SMALL_BYTES
+        ? codec.encode(tensor, dtype, shape, options, room)
+        : await this.inTurn(() => codec.encodeAsync(tensor, dtype, shape, options, room));
+    return length > 0 && length < tensor.length ? room.subarray(0, length) : undefined;
   }
 
-  async decodeWhole(fd: number, position: number, storedBytes: number, bytes: number): Promise<Uint8Array> {
-    return this.withBytes(fd, position, storedBytes, async (stream) => {
-      const tensor = this.take(bytes);
-      const decode = bytes < SMALL_BYTES ? this.codec.decode : this.codec.decodeAsync;
-      await decode(stream, tensor);
-      return tensor;
-    });
+  async decodeWhole(stream: Uint8Array, tensor: Uint8Array): Promise<void> {
+    const { codec } = this;
+    if (tensor.length < SMALL_BYTES) codec.decode(stream, tensor);
+    else await this.inTurn(() => codec.decodeAsync(stream, tensor));
   }
 
   openEncoder({ fd, position, dtype, shape, options }: Source): TensorEncoder {
@@ -62,16 +66,15 @@ export class NativeEngine implements Engine {
     const encoder = codec.encoderOpen(dtype, shape, options);
     const slices = [...slicesOf(codec.encoderLayout(encoder))];
     const coding = new Set<Promise<unknown>>();
-    const withSlice = <T>(rows: SliceRange, work: (bytes: Uint8Array) => Promise<T>): Promise<T> =>
-      this.withBytes(fd, position + rows.start, sliceBytes(rows), work);
     return {
       slices,
       plan: async (onPass: OnPass) => {
         for (let pass = 0; codec.encoderPass(encoder) === 'gather'; pass++) {
           const gathered = inOrder(slices, this.limits, sliceBytes, async (rows) => {
-            await withSlice(rows, (bytes) =>
-              codec.encoderGatherAsync(encoder, rows.firstTileRow, rows.tileRowCount, bytes),
-            );
+            await this.withBytes(fd, position + rows.start, sliceBytes(rows), async (bytes) => {
+              await codec.encoderGatherAsync(encoder, rows.firstTileRow, rows.tileRowCount, bytes);
+              this.release(bytes);
+            });
             return rows;
           });
           for await (const rows of gathered) onPass(sliceBytes(rows), pass);
@@ -83,12 +86,13 @@ export class NativeEngine implements Engine {
       },
       code: async (rows) => {
         const { firstTileRow, tileRowCount } = rows;
-        const part = withSlice(rows, async (bytes) => {
+        const coded = this.withBytes(fd, position + rows.start, sliceBytes(rows), async (original) => {
           const data = this.take(codec.encoderCodeBound(encoder, tileRowCount));
-          return data.subarray(0, await codec.encoderCodeAsync(encoder, firstTileRow, tileRowCount, bytes, data));
+          const length = await codec.encoderCodeAsync(encoder, firstTileRow, tileRowCount, original, data);
+          return { original, data: [data.subarray(0, length)] };
         });
-        coding.add(part);
-        return [await part.finally(() => coding.delete(part))];
+        coding.add(coded);
+        return coded.finally(() => coding.delete(coded));
       },
       front: () => codec.encoderFront(encoder),
       close: async () => {
@@ -122,6 +126,7 @@ export class NativeEngine implements Engine {
         return this.withBytes(fd, position + info.frontBytes + start, end - start, async (data) => {
           const bytes = this.take(sliceBytes(rows));
           await codec.streamDecodeAsync(stream, firstTileRow, tileRowCount, data, bytes);
+          this.release(data);
           return bytes;
         });
       },
@@ -132,8 +137,19 @@ export class NativeEngine implements Engine {
     };
   }
 
-  release(bytes: Uint8Array): void {
-    if (bytes.buffer.byteLength <= LARGEST_BUFFER) this.buffers.push(new Uint8Array(bytes.buffer));
+  take(length: number): Uint8Array {
+    if (length < SMALL_BYTES) return new Uint8Array(length);
+    // Few sizes, so that a buffer fits again.
+    const size = Math.max(SMALLEST_BUFFER, 2 ** Math.ceil(Math.log2(length)));
+    return (this.buffers.get(size)?.pop() ?? this.codec.allocate(size)).subarray(0, length);
+  }
+
+  release({ buffer }: Uint8Array): void {
+    const { byteLength } = buffer;
+    if (byteLength < SMALLEST_BUFFER || byteLength > LARGEST_BUFFER) return;
+    const kept = this.buffers.get(byteLength);
+    if (kept) kept.push(new Uint8Array(buffer));
+    else this.buffers.set(byteLength, [new Uint8Array(buffer)]);
   }
 
   async close(): Promise<void> {
@@ -144,41 +160,30 @@ export class NativeEngine implements Engine {
     for (const stream of this.streams) this.codec.streamClose(stream);
   }
 
-  /** Exactly so many bytes, whatever they hold. */
-  protected take(length: number): Uint8Array {
-    const found = this.buffers.findLastIndex((buffer) => buffer.length >= length);
-    const buffer = found < 0 ? new Uint8Array(Math.max(length, SLICE_BYTES)) : this.buffers.splice(found, 1)[0];
-    return buffer.subarray(0, length);
-  }
-
-  /** Reads bytes of a file and then works on them. */
+  /** Reads bytes of a file and works on them, which may keep them or release them. */
   protected async withBytes<T>(
     fd: number,
     position: number,
     length: number,
     work: (bytes: Uint8Array) => Promise<T>,
   ): Promise<T> {
-    const run = async (): Promise<T> => {
+    return this.inTurn(async () => {
       const bytes = this.take(length);
       await readFully(fd, bytes, position);
-      const result = await this.inTurn(() => work(bytes));
-      this.release(bytes);
-      return result;
-    };
-    const task = run();
-    this.tasks.add(task);
-    return task.finally(() => this.tasks.delete(task));
+      return work(bytes);
+    });
   }
 
-  /** Runs work while at most `threads` are busy. */
+  /** Runs work while no more is under way than there are threads, and one that reads. */
   private async inTurn<T>(work: () => Promise<T>): Promise<T> {
-    while (this.busy >= this.threads && !this.closed) await new Promise<void>((wake) => this.waiting.push(wake));
+    while (this.tasks.size > this.threads && !this.closed) await new Promise<void>((wake) => this.waiting.push(wake));
     if (this.closed) throw new Error('ended');
-    this.busy++;
+    const task = work();
+    this.tasks.add(task);
     try {
-      return await work();
+      return await task;
     } finally {
-      this.busy--;
+      this.tasks.delete(task);
       this.waiting.shift()?.();
     }
   }

@@ -1,13 +1,13 @@
 // The reference codec on worker threads. What it counts and decides travels between them and the main thread.
 
-import type { Plan } from '../spec/decisions.ts';
+import type { EncodeOptions, Plan } from '../spec/decisions.ts';
 import { tileRange } from '../spec/decode.ts';
 import { layoutFor, placeTiles } from '../spec/encode.ts';
 import type { Layout } from '../spec/layout.ts';
 import { type Statistics, Total } from '../spec/statistics.ts';
 import { readFront, writeFront } from '../spec/stream.ts';
 import { describeStream } from './container.ts';
-import type { Engine, OnPass, Source, StreamDecoder, TensorEncoder } from './engine.ts';
+import type { CodedRows, Engine, OnPass, Source, StreamDecoder, TensorEncoder } from './engine.ts';
 import { inOrder, type Limits } from './ordered.ts';
 import { Pool } from './pool.ts';
 import { extentOf, type SliceRange, sliceBytes, slicesOf } from './slices.ts';
@@ -32,12 +32,17 @@ export class ReferenceEngine implements Engine {
     return this.pool.limits;
   }
 
-  async encodeWhole(source: Source): Promise<Uint8Array | undefined> {
-    return this.pool.run('encodeWhole', { source }, source.bytes);
+  async encodeWhole(
+    tensor: Uint8Array,
+    dtype: string,
+    shape: readonly number[],
+    options: EncodeOptions,
+  ): Promise<Uint8Array | undefined> {
+    return this.pool.run('encodeWhole', { tensor: tensor.slice(), dtype, shape, options }, tensor.length);
   }
 
-  async decodeWhole(fd: number, position: number, storedBytes: number, bytes: number): Promise<Uint8Array> {
-    return this.pool.run('decodeWhole', { fd, position, storedBytes }, bytes);
+  async decodeWhole(stream: Uint8Array, tensor: Uint8Array): Promise<void> {
+    tensor.set(await this.pool.run('decodeWhole', { stream: stream.slice() }, tensor.length));
   }
 
   openEncoder(source: Source): TensorEncoder {
@@ -59,6 +64,10 @@ export class ReferenceEngine implements Engine {
       decode: (rows) => this.pool.run('decodeSlice', { fd, position, frontBytes, rows, id }, sliceBytes(rows)),
       close: () => {},
     };
+  }
+
+  take(length: number): Uint8Array {
+    return new Uint8Array(length);
   }
 
   /** What is moved here from a thread has memory of its own. */
@@ -115,11 +124,11 @@ class ReferenceEncoder implements TensorEncoder {
     return writeFront(this.planned.coding, [], 0).length;
   }
 
-  async code(rows: SliceRange): Promise<readonly Uint8Array[]> {
+  async code(rows: SliceRange): Promise<CodedRows> {
     const { source, id, planned: plan } = this;
-    const { tiles, data } = await this.pool.run('codeSlice', { source, rows, id, plan }, sliceBytes(rows));
+    const { tiles, ...coded } = await this.pool.run('codeSlice', { source, rows, id, plan }, sliceBytes(rows));
     this.coded.set(rows.firstTileRow, tiles);
-    return data;
+    return coded;
   }
 
   front(): Uint8Array {

@@ -3,7 +3,7 @@
 
 import { readSync } from 'node:fs';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
-import { decide, type Plan } from '../spec/decisions.ts';
+import { decide, type EncodeOptions, type Plan } from '../spec/decisions.ts';
 import { decodeTensor, decodeTileRows, tileRange } from '../spec/decode.ts';
 import { DTYPES } from '../spec/elements.ts';
 import { encodeSlice, encodeTensor, layoutFor } from '../spec/encode.ts';
@@ -11,7 +11,7 @@ import { type Layout, sliceRange } from '../spec/layout.ts';
 import { gather, type Statistics, type StatisticsRequest } from '../spec/statistics.ts';
 import { readFront } from '../spec/stream.ts';
 import type { Coding, TileMetadata } from '../spec/tile.ts';
-import type { Source } from './engine.ts';
+import type { CodedRows, Source } from './engine.ts';
 import { buffersIn, share } from './share.ts';
 import { SLICE_BYTES, type SliceRange, sliceBytes } from './slices.ts';
 
@@ -47,10 +47,8 @@ export function gatherSlice({
   return moved(gather(layout, { ...rows, bytes: readRows(source, layout, rows) }, request));
 }
 
-export interface CodedSlice {
+export interface CodedSlice extends CodedRows {
   readonly tiles: readonly { readonly metadata: TileMetadata; readonly length: number }[];
-  /** The tiles' data, in order. */
-  readonly data: readonly Uint8Array[];
 }
 
 /** @param task.plan as `nextStep` made it; `id` is the tensor's, by which a plan is known that came before */
@@ -71,30 +69,32 @@ export function codeSlice({
   const tiles = encodeSlice(known, { ...rows, bytes });
   return moved({
     tiles: tiles.map(({ metadata, data }) => ({ metadata, length: data.length })),
+    original: bytes.slice(),
     data: tiles.map(({ data }) => data),
   });
 }
 
 /** @returns the stream of a whole tensor, or undefined if it is not smaller */
-export function encodeWhole({ source }: { source: Source }): Uint8Array | undefined {
-  const { fd, position, bytes, dtype, shape, options } = source;
-  const stream = encodeTensor(readBytes(fd, position, bytes), dtype, shape, options);
-  return stream.length < bytes ? moved(stream) : undefined;
+export function encodeWhole({
+  tensor,
+  dtype,
+  shape,
+  options,
+}: {
+  tensor: Uint8Array;
+  dtype: string;
+  shape: readonly number[];
+  options: EncodeOptions;
+}): Uint8Array | undefined {
+  const stream = encodeTensor(tensor, dtype, shape, options);
+  return stream.length < tensor.length ? moved(stream) : undefined;
 }
 
 // ----------------------------------------------------------------------------------------------------- decoding
 
 /** @returns the whole tensor. @throws FormatError */
-export function decodeWhole({
-  fd,
-  position,
-  storedBytes,
-}: {
-  fd: number;
-  position: number;
-  storedBytes: number;
-}): Uint8Array {
-  return moved(decodeTensor(readBytes(fd, position, storedBytes)).data);
+export function decodeWhole({ stream }: { stream: Uint8Array }): Uint8Array {
+  return moved(decodeTensor(stream).data);
 }
 
 export interface DecodeTask {

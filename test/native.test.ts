@@ -211,6 +211,24 @@ describe.skipIf(!isBuilt)('native and reference', () => {
     );
   });
 
+  test('a stream that does not fit is not made, and nothing is written beyond its room', () => {
+    fc.assert(
+      fc.property(samples, ({ dtype, shape, data, options }) => {
+        const { length } = encodeTensor(data, dtype.name, shape, options);
+        const guarded = new Uint8Array(length + 128).fill(0xa5);
+        const encode = (room: number): number =>
+          native.encode(data, dtype.name, shape, options, guarded.subarray(0, room));
+        for (const room of [0, length >> 1, length - 1]) {
+          expect(encode(room)).toBe(0);
+          expect(guarded.subarray(room).every((byte) => byte === 0xa5)).toBe(true);
+        }
+        expect(encode(length)).toBe(length);
+        expect(guarded.subarray(length).every((byte) => byte === 0xa5)).toBe(true);
+      }),
+      { numRuns: 100, seed: SEED + 2 },
+    );
+  });
+
   test('slices, in any order, make the same stream; and are decoded one by one', () => {
     fc.assert(
       fc.property(samples, fc.integer(), ({ dtype, shape, data, options }, seed) => {

@@ -180,10 +180,15 @@ codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtyp
       encoder.gather(0, rows, source, size);
       encoder.advance();
     }
+    *written = 0;
     const uint64_t front = encoder.front_bytes();
-    if (front > capacity) throw ArgumentError(text("a front of ", front, " bytes where ", capacity, " are left"));
+    if (front > capacity) return;
     uint8_t* const target = static_cast<uint8_t*>(stream);
-    *written = front + encoder.code(0, rows, source, size, target + front, capacity - front);
+    try {
+      *written = front + encoder.code(0, rows, source, size, target + front, capacity - front);
+    } catch (const CapacityError&) {
+      return;
+    }
     encoder.write_front(target, front);
   });
 }

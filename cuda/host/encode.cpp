@@ -292,7 +292,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
 
   const Sections sections = sections_of(split, dtype, tile, metadata.planes);
   if (sections.length > capacity)
-    throw ArgumentError(text("a tile of ", sections.length, " bytes where ", capacity, " are left"));
+    throw CapacityError(text("a tile of ", sections.length, " bytes where ", capacity, " are left"));
   length = sections.length;
   // Sections, and zeros up to the next.
   const auto put = [data](const Section& section, size_t from, const void* bytes, size_t size) {

@@ -39,6 +39,12 @@ class ArgumentError : public Error {
   explicit ArgumentError(const std::string& message) : Error(CODECLLM_INVALID_ARGUMENT, message) {}
 };
 
+/** Memory that does not suffice for what is to be written. */
+class CapacityError : public ArgumentError {
+ public:
+  using ArgumentError::ArgumentError;
+};
+
 /** A stream that FORMAT.md does not allow: the name the field has there, its first byte, and what is wrong with it. */
 class FormatError : public Error {
  public:
