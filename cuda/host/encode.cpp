@@ -20,38 +20,33 @@ constexpr uint32_t kSubstituted = 1u << 31;
 constexpr uint32_t kAnyCode = kBinades;
 constexpr uint32_t kCodeBits = 5;
 
-/** Entry and reciprocal of each symbol of one table. */
-struct TableEntries {
-  std::vector<uint32_t> entries;
-  std::vector<uint32_t> reciprocals;
-
-  TableEntries(const uint16_t* frequencies, uint32_t alphabet) : entries(alphabet), reciprocals(alphabet) {
-    uint32_t cumulative = 0;
-    for (uint32_t symbol = 0; symbol < alphabet; symbol++) {
-      const uint32_t frequency = frequencies[symbol];
-      entries[symbol] = frequency | cumulative << 16;
-      reciprocals[symbol] = frequency > 1 ? static_cast<uint32_t>((uint64_t{1} << 32) / frequency) : 0xffffffff;
-      cumulative += frequency;
-    }
+/** The entry of each symbol of one table. */
+std::vector<uint64_t> entries_of(const uint16_t* frequencies, uint32_t alphabet) {
+  std::vector<uint64_t> entries(alphabet);
+  uint32_t cumulative = 0;
+  for (uint32_t symbol = 0; symbol < alphabet; symbol++) {
+    const uint32_t frequency = frequencies[symbol];
+    const uint64_t reciprocal = frequency > 1 ? (uint64_t{1} << 32) / frequency : 0xffffffff;
+    entries[symbol] = frequency | cumulative << 16 | reciprocal << 32;
+    cumulative += frequency;
   }
-};
+  return entries;
+}
 
 /** A symbol without a slot is coded as the likeliest one. */
 void expand_plane(const TableSet& set, EncodeTables& tables) {
   tables.index_bits = set.symbol_bits;
   tables.entries.resize(size_t{set.count} << tables.index_bits);
-  tables.reciprocals.resize(tables.entries.size());
   tables.coded.resize(tables.entries.size());
   for (uint32_t index = 0; index < set.count; index++) {
     const uint16_t* const frequencies = set.table(index);
-    const TableEntries of(frequencies, set.alphabet());
+    const std::vector<uint64_t> entries = entries_of(frequencies, set.alphabet());
     const uint32_t substitute = likeliest(frequencies, set.alphabet());
     for (uint32_t symbol = 0; symbol < set.alphabet(); symbol++) {
       const bool has_slot = frequencies[symbol] > 0;
       const uint32_t coded = has_slot ? symbol : substitute;
       const size_t at = (size_t{index} << tables.index_bits) | symbol;
-      tables.entries[at] = of.entries[coded] | (has_slot ? 0 : kSubstituted);
-      tables.reciprocals[at] = of.reciprocals[coded];
+      tables.entries[at] = entries[coded] | (has_slot ? 0 : kSubstituted);
       tables.coded[at] = static_cast<uint16_t>(coded);
     }
   }
@@ -64,11 +59,10 @@ void expand_plane(const TableSet& set, EncodeTables& tables) {
 void expand_pairs(const TableSet& set, EncodeTables& tables) {
   tables.index_bits = 2 * kCodeBits;
   tables.entries.resize(size_t{set.count} << tables.index_bits);
-  tables.reciprocals.resize(tables.entries.size());
   tables.coded.resize(tables.entries.size());
   for (uint32_t index = 0; index < set.count; index++) {
     const uint16_t* const frequencies = set.table(index);
-    const TableEntries of(frequencies, set.alphabet());
+    const std::vector<uint64_t> entries = entries_of(frequencies, set.alphabet());
     const auto better = [frequencies](uint32_t a, uint32_t b) {
       return frequencies[a] > frequencies[b] || (frequencies[a] == frequencies[b] && a < b);
     };
@@ -99,8 +93,7 @@ void expand_pairs(const TableSet& set, EncodeTables& tables) {
           if (right_fits && (!left_fits || better(with_right[right], coded))) coded = with_right[right];
         }
         const size_t at = (size_t{index} << tables.index_bits) + left + (right << kCodeBits);
-        tables.entries[at] = of.entries[coded] | (has_slot ? 0 : kSubstituted);
-        tables.reciprocals[at] = of.reciprocals[coded];
+        tables.entries[at] = entries[coded] | (has_slot ? 0 : kSubstituted);
         tables.coded[at] = static_cast<uint16_t>(coded);
       }
   }
@@ -143,7 +136,6 @@ bool TileEncoder::code_plane(unsigned p, const TilePlane& wish) {
   job.wide = pairs || set.symbol_bits > 8;
   job.probability_bits = set.probability_bits;
   job.entries = tables.entries.data();
-  job.reciprocals = tables.reciprocals.data();
   job.index_bits = tables.index_bits;
   job.words = words_[p] + sizeof words_[p];
   job.substituted = substituted_;

@@ -13,8 +13,7 @@ namespace codecllm {
 struct EncodeTables {
   /** Indices are (class << index_bits) | symbol; in PAIRS a symbol is left + 32 x right, and 16 any code. */
   uint32_t index_bits = 0;
-  std::vector<uint32_t> entries;
-  std::vector<uint32_t> reciprocals;
+  std::vector<uint64_t> entries;
   /** The symbol that is coded: itself, or the one that stands for it. */
   std::vector<uint16_t> coded;
 };

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 
 #include "kernels.hpp"
 
@@ -23,8 +24,9 @@ CODECLLM_INLINE void encode_step(const LanesEncode& job, unsigned k, uint32_t ro
                                  uint8_t*& words, uint32_t*& substituted) {
   const unsigned probability_bits = job.probability_bits;
   const Lanes active = load(job.classes.active[k]);
-  Lanes entry = gather(job.entries, indices);
-  const Lanes reciprocal = gather(job.reciprocals, indices);
+  Lanes entry;
+  Lanes reciprocal;
+  gather_halves(job.entries, indices, entry, reciprocal);
   if (!kFull) entry = entry & (active | all(0x7fffffff));
   uint32_t others = top_bits(entry);
   if (others != 0)
@@ -262,21 +264,37 @@ uint64_t sum_of_counts(const uint32_t* counts, size_t size, const uint32_t* tabl
 /** Adds up the magnitudes that `magnitude` finds in words. */
 template <class Word, class Magnitude>
 void measure_words(TileWords words, uint32_t height, uint32_t width, Magnitude magnitude, Magnitudes& sums) {
+  // Magnitudes are below 2^10, so that so many of them fit into 16 bits; columns of a row are added up in as few parts.
+  constexpr uint32_t kRows = 64;
+  constexpr uint32_t kParts = 32;
   for (uint32_t j = 0; j < kTileColumns; j++) sums.column_sums[j] = sums.column_counts[j] = 0;
-  for (uint32_t i = 0; i < height; i++) {
-    const uint8_t* const row = words.bytes + i * words.stride;
-    uint32_t sum = 0;
-    uint32_t count = 0;
-    for (uint32_t j = 0; j < width; j++) {
-      const uint32_t size = magnitude(load_word<Word>(row + j * sizeof(Word)));
-      const uint32_t one = size != 0 ? 1 : 0;
-      sum += size;
-      count += one;
-      sums.column_sums[j] += size;
-      sums.column_counts[j] += one;
+  for (uint32_t first = 0; first < height; first += kRows) {
+    uint16_t column_sums[kTileColumns] = {};
+    uint16_t column_counts[kTileColumns] = {};
+    for (uint32_t i = first; i < height && i < first + kRows; i++) {
+      const uint8_t* const row = words.bytes + i * words.stride;
+      uint16_t sizes[kTileColumns];
+      for (uint32_t j = 0; j < kTileColumns; j++)
+        sizes[j] = static_cast<uint16_t>(magnitude(load_word<Word>(row + j * sizeof(Word))));
+      for (uint32_t j = width; j < kTileColumns; j++) sizes[j] = 0;
+      uint16_t row_sums[kParts] = {};
+      uint16_t row_counts[kParts] = {};
+      for (uint32_t from = 0; from < kTileColumns; from += kParts)
+        for (uint32_t part = 0; part < kParts; part++) {
+          const uint16_t size = sizes[from + part];
+          const uint16_t one = size != 0 ? 1 : 0;
+          row_sums[part] = static_cast<uint16_t>(row_sums[part] + size);
+          row_counts[part] = static_cast<uint16_t>(row_counts[part] + one);
+          column_sums[from + part] = static_cast<uint16_t>(column_sums[from + part] + size);
+          column_counts[from + part] = static_cast<uint16_t>(column_counts[from + part] + one);
+        }
+      sums.row_sums[i] = std::accumulate(row_sums, row_sums + kParts, 0u);
+      sums.row_counts[i] = std::accumulate(row_counts, row_counts + kParts, 0u);
     }
-    sums.row_sums[i] = sum;
-    sums.row_counts[i] = count;
+    for (uint32_t j = 0; j < kTileColumns; j++) {
+      sums.column_sums[j] += column_sums[j];
+      sums.column_counts[j] += column_counts[j];
+    }
   }
 }
 
@@ -285,9 +303,9 @@ void measure(TileWords words, WordFormat format, uint32_t height, uint32_t width
   if (format.word_bits == 32)
     measure_words<uint32_t>(words, height, width, [](uint32_t word) { return (word >> 21) & 0x3ff; }, sums);
   else if (format.word_bits == 16)
-    measure_words<uint16_t>(words, height, width, [](uint32_t word) { return (word >> 5) & 0x3ff; }, sums);
+    measure_words<uint16_t>(words, height, width, [](uint16_t word) { return (word >> 5) & 0x3ff; }, sums);
   else if (format.kind == Kind::Float)
-    measure_words<uint8_t>(words, height, width, [](uint32_t word) { return word & 0x7f; }, sums);
+    measure_words<uint8_t>(words, height, width, [](uint8_t word) { return word & 0x7f; }, sums);
   else if (format.kind == Kind::Signed)
     measure_words<uint8_t>(words, height, width, [&](uint32_t word) { return distance(word ^ 0x80); }, sums);
   else

@@ -102,10 +102,10 @@ struct LanesEncode {
   uint32_t probability_bits;
   /**
    * For each symbol of each class: frequency, cumulative frequency << 16, and the top bit if what is coded is another
-   * symbol; and the reciprocal of the frequency, floor(2^32 / frequency), or 2^32 - 1 for 1.
+   * symbol; and in the upper half the reciprocal of the frequency, floor(2^32 / frequency), or 2^32 - 1 for 1. In one
+   * number, because looking up is most of the work.
    */
-  const uint32_t* entries;
-  const uint32_t* reciprocals;
+  const uint64_t* entries;
   /** The bits by which classes are shifted left. */
   uint32_t index_bits;
   LaneClasses classes;

@@ -89,6 +89,19 @@ CODECLLM_INLINE Lanes gather(const uint32_t* table, Lanes index) {
   return each([&](int i) { return _mm256_i32gather_epi32(reinterpret_cast<const int*>(table), index.v[i], 4); });
 }
 
+CODECLLM_INLINE void gather_halves(const uint64_t* table, Lanes index, Lanes& low, Lanes& high) {
+  const long long* const entries = reinterpret_cast<const long long*>(table);
+  const __m256i halves = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);
+  for (int i = 0; i < 4; i++) {
+    const __m256i first = _mm256_i32gather_epi64(entries, _mm256_castsi256_si128(index.v[i]), 8);
+    const __m256i second = _mm256_i32gather_epi64(entries, _mm256_extracti128_si256(index.v[i], 1), 8);
+    const __m256i a = _mm256_permutevar8x32_epi32(first, halves);
+    const __m256i b = _mm256_permutevar8x32_epi32(second, halves);
+    low.v[i] = _mm256_permute2x128_si256(a, b, 0x20);
+    high.v[i] = _mm256_permute2x128_si256(a, b, 0x31);
+  }
+}
+
 CODECLLM_INLINE void store_interleaved(void* to, Lanes low, Lanes high) {
   __m256i* vectors = static_cast<__m256i*>(to);
   for (int i = 0; i < 4; i++) {

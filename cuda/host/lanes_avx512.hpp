@@ -85,6 +85,17 @@ CODECLLM_INLINE Lanes gather(const uint32_t* table, Lanes index) {
   return {{_mm512_i32gather_epi32(index.v[0], table, 4), _mm512_i32gather_epi32(index.v[1], table, 4)}};
 }
 
+CODECLLM_INLINE void gather_halves(const uint64_t* table, Lanes index, Lanes& low, Lanes& high) {
+  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  for (int half = 0; half < 2; half++) {
+    const __m512i first = _mm512_i32gather_epi64(_mm512_castsi512_si256(index.v[half]), table, 8);
+    const __m512i second = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(index.v[half], 1), table, 8);
+    low.v[half] = _mm512_permutex2var_epi32(first, even, second);
+    high.v[half] = _mm512_permutex2var_epi32(first, odd, second);
+  }
+}
+
 CODECLLM_INLINE void store_interleaved(void* to, Lanes low, Lanes high) {
   const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
   const __m512i second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);

@@ -92,6 +92,15 @@ CODECLLM_INLINE Lanes gather(const uint32_t* table, const Lanes& index) {
   return each([&](int lane) { return table[index.v[lane]]; });
 }
 
+/** The lower and upper halves of table[index]. */
+CODECLLM_INLINE void gather_halves(const uint64_t* table, const Lanes& index, Lanes& low, Lanes& high) {
+  for (int lane = 0; lane < 32; lane++) {
+    const uint64_t entry = table[index.v[lane]];
+    low.v[lane] = static_cast<uint32_t>(entry);
+    high.v[lane] = static_cast<uint32_t>(entry >> 32);
+  }
+}
+
 /** Stores low[0], high[0], low[1], high[1], ... */
 CODECLLM_INLINE void store_interleaved(void* to, const Lanes& low, const Lanes& high) {
   uint32_t row[64];
