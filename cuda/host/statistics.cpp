@@ -205,9 +205,10 @@ void Survey::add(const Slice& slice) {
     for (uint32_t i = 0; i < tile.height; i++) {
       row_sums[i] = (tile.column == 0 ? 0 : row_sums[i]) + magnitudes.row_sums[i];
       row_counts[i] = (tile.column == 0 ? 0 : row_counts[i]) + magnitudes.row_counts[i];
-      // Complete with the last tile of the row; until then it is written too early.
-      row_levels[tile.row + i] = static_cast<uint16_t>(level(row_sums[i], row_counts[i]));
     }
+    if (tile.column + tile.width == layout_.columns)
+      for (uint32_t i = 0; i < tile.height; i++)
+        row_levels[tile.row + i] = static_cast<uint16_t>(level(row_sums[i], row_counts[i]));
     for (size_t s = 0; s < splits_.size(); s++)
       for (unsigned p = 0; p < splits_[s].planes; p++) {
         const Choice choice = choose_predictor(words, tile, dtype, splits_[s], p, p > 0 ? minimum_saving_ : 1);
