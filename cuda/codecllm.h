@@ -127,7 +127,7 @@ CODECLLM_API codecllm_status codecllm_encoder_layout(const codecllm_encoder* enc
 
 typedef enum codecllm_pass { CODECLLM_PASS_GATHER = 0, CODECLLM_PASS_CODE = 1 } codecllm_pass;
 
-/** What is to be done with every slice next. */
+/** What is to be done with every slice next; CODE for null. */
 CODECLLM_API codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder);
 
 /**
@@ -167,8 +167,8 @@ CODECLLM_API codecllm_status codecllm_encode_bound(const char* dtype, const uint
                                                    const codecllm_encode_options* options, uint64_t* size);
 
 /**
- * Encodes a tensor that is in memory, on the calling thread. Refuses what codecllm_encoder_open refuses, and a size that
- * is not the tensor's.
+ * Encodes a tensor that is in memory, on the calling thread. Refuses what codecllm_encoder_open refuses, and a size
+ * that is not the tensor's.
  *
  * @param written receives the stream's length; 0 if that is more than `capacity`, and the stream is not made.
  *                codecllm_encode_bound says what always suffices
@@ -256,7 +256,10 @@ CODECLLM_API codecllm_status codecllm_decode(const void* stream, size_t stream_s
 /** One device. Functions of it, of its plans and of its streams may be called from one thread at a time. */
 typedef struct codecllm_gpu codecllm_gpu;
 
-/** A list of tensors that is decoded together. It may be decoded many times, on any stream of its device. */
+/**
+ * A list of tensors that is decoded together. It may be decoded many times, on any CUDA streams of its device, but one
+ * decode has to end before the next begins: it is the caller who orders them, replays of a captured one included.
+ */
 typedef struct codecllm_gpu_plan codecllm_gpu_plan;
 
 /** 1 if this build has the GPU decoder, else 0. */
@@ -265,7 +268,10 @@ CODECLLM_API int codecllm_has_cuda(void);
 /** Number of CUDA devices; 0 where there is none or the build has no CUDA. */
 CODECLLM_API int codecllm_gpu_count(void);
 
-/** Opens a device by CUDA's number of it. CODECLLM_UNAVAILABLE if there is none, or this build has no CUDA. */
+/**
+ * Opens a device by CUDA's number of it. CODECLLM_UNAVAILABLE if there is none, its compute capability is below 8.0, or
+ * this build has no CUDA.
+ */
 CODECLLM_API codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu);
 
 /** Frees a device, whose plans and streams have been closed; does nothing with null. */
@@ -279,7 +285,8 @@ typedef struct codecllm_gpu_tensor {
 
 /**
  * Reads and checks fronts and makes a plan. Synchronous. CODECLLM_INVALID_STREAM names the tensor, by its number, the
- * field and its byte. Refuses memory that is not aligned.
+ * field and its byte; CODECLLM_UNAVAILABLE says that a block of the device has too little shared memory for the tables.
+ * Refuses memory that is not aligned.
  *
  * @param plan_memory device memory of `codecllm_gpu_plan_size` bytes, aligned to 256, alive as long as the plan; null
  *                    to let the plan allocate its own
@@ -308,8 +315,9 @@ typedef struct codecllm_gpu_decode_options {
 
 /**
  * Decodes all tensors of a plan in one batch, asynchronously on `cuda_stream`: one launch for each kernel that has
- * tiles, mostly one in all. Can be captured into a CUDA graph if all memory is the caller's. Refuses pointers that are
- * not aligned. That data are damaged is for codecllm_gpu_result to say.
+ * tiles, mostly one in all, after one for every 64 tensors if there are more than that. Can be captured into a CUDA
+ * graph if all memory is the caller's. Refuses pointers that are not aligned. That data are damaged is for
+ * codecllm_gpu_result to say. The arrays are not needed after the call.
  *
  * @param data one pointer a tensor: the Data of its stream, all in device or all in host memory, which must not change
  *             until they are decoded
@@ -320,9 +328,13 @@ CODECLLM_API codecllm_status codecllm_gpu_decode(codecllm_gpu_plan* plan, const 
                                                  const codecllm_gpu_decode_options* options, void* cuda_stream);
 
 /**
- * Waits for the plan's last decode and says whether all tiles were valid; if not, CODECLLM_INVALID_STREAM, and which
- * tensor and tile was the first that was not. What was decoded of an invalid stream has no meaning, but nothing was
- * read or written outside its buffers.
+ * Waits for the plan's last decode (once one was captured, for the whole device) and says whether all tiles were valid
+ * in all decodes since the last result; if not, CODECLLM_INVALID_STREAM, and which tensor and tile was the first that
+ * was not. Decodes that do not verify find only what shows without the checks. What was decoded of an invalid stream
+ * has no meaning, but nothing was read or written outside its buffers.
+ *
+ * @param tensor receives its number; may be null
+ * @param tile receives its number; may be null
  */
 CODECLLM_API codecllm_status codecllm_gpu_result(codecllm_gpu_plan* plan, size_t* tensor, uint64_t* tile);
 

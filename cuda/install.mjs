@@ -21,9 +21,11 @@ function obstacle() {
   return undefined;
 }
 
-function build() {
+/** @returns why it failed, or undefined */
+function build(withCuda) {
   const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
-  const options = ['compile', '--directory', folder, '--out', `${folder}build`, '--parallel', '2'];
+  const cuda = `--CDCODECLLM_WITH_CUDA=${withCuda ? 'ON' : 'OFF'}`;
+  const options = ['compile', '--directory', folder, '--out', `${folder}build`, '--parallel', '2', cuda];
   const stdio = verbose ? 'inherit' : 'pipe';
   const result = spawnSync(process.execPath, [cmakeJs, ...options], { encoding: 'utf8', stdio });
   if (result.status === 0 && existsSync(addon)) return undefined;
@@ -32,11 +34,14 @@ function build() {
 }
 
 const missing = obstacle();
-const failure = missing ?? build();
-if (failure !== undefined) {
-  console.log(`codecllm: no native codec, the TypeScript codec serves: ${missing ?? `it does not build: ${failure}`}`);
+const failure = missing ?? build(true);
+// It may have been CUDA that failed: an nvcc that does not go with the C++ compiler, say.
+const failureWithoutCuda = missing ?? (failure && build(false));
+if (failureWithoutCuda !== undefined) {
+  const reason = missing ?? `it does not build: ${failureWithoutCuda}`;
+  console.log(`codecllm: no native codec, the TypeScript codec serves: ${reason}`);
 } else {
   const { cuda } = createRequire(import.meta.url)(addon).features();
-  const gpu = cuda ? ' and the GPU decoder' : ', without the GPU decoder: there is no nvcc';
-  console.log(`codecllm: built the native codec${gpu}`);
+  const without = failure === undefined ? 'there is no nvcc' : `it does not build: ${failure}`;
+  console.log(`codecllm: built the native codec${cuda ? ' and the GPU decoder' : `, without the GPU decoder: ${without}`}`);
 }

@@ -76,6 +76,8 @@ export class OutputFile {
       const [old, source] = await Promise.all([stat(path).catch(() => undefined), stat(input)]);
       if (old?.dev === source.dev && old.ino === source.ino) throw new FileError(path, 'is the input itself');
       if (old?.isDirectory()) throw new FileError(path, 'is a directory');
+      // A pipe, or a device: to take its name is not what anybody wants.
+      if (old && !old.isFile()) throw new FileError(path, 'is not a file');
       await refuseExisting(path, force);
       const temporary = temporaryName(path);
       const handle = await open(temporary, 'wx', mode);

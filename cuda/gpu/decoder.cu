@@ -515,6 +515,8 @@ codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu) {
       check(cudaDeviceGetAttribute(&value, which, device), "cudaDeviceGetAttribute");
       return static_cast<uint32_t>(value);
     };
+    if (attribute(cudaDevAttrComputeCapabilityMajor) < 8)
+      throw Error(CODECLLM_UNAVAILABLE, text("device ", device, " is of a compute capability below 8.0"));
     cudaStream_t stream;
     check(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
     *gpu = new codecllm_gpu{device, attribute(cudaDevAttrMultiProcessorCount),
@@ -560,8 +562,11 @@ codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_ten
     std::copy(blueprint.tensors.begin(), blueprint.tensors.end(),
               reinterpret_cast<GpuTensor*>(image.at(blueprint.map.tensors_at)));
     *reinterpret_cast<unsigned long long*>(image.at(0)) = kNoBadTile;
-    check(cudaMemcpy(opened->memory, image.bytes().data(), image.bytes().size(), cudaMemcpyHostToDevice),
+    // Another stream may decode the plan at once, so all of it must be there: cudaMemcpy may return before that.
+    check(cudaMemcpyAsync(opened->memory, image.bytes().data(), image.bytes().size(), cudaMemcpyHostToDevice,
+                          gpu->stream),
           "copying a plan");
+    check(cudaStreamSynchronize(gpu->stream), "copying a plan");
     check(cudaEventCreateWithFlags(&opened->decoded, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     for (const Launch& part : blueprint.launches)
       for (const bool verify : {false, true})
@@ -600,7 +605,12 @@ codecllm_status codecllm_gpu_decode(codecllm_gpu_plan* plan, const void* const* 
     if (allocates) check(cudaMallocAsync(&scratch, needed, stream), "allocating scratch memory");
     if (reinterpret_cast<uintptr_t>(scratch) % kMemoryAlignment != 0)
       throw ArgumentError("scratch memory is not aligned to 256");
-    decode(*plan, data, outputs, data_on_host, options->verify != 0, static_cast<uint8_t*>(scratch), stream);
+    try {
+      decode(*plan, data, outputs, data_on_host, options->verify != 0, static_cast<uint8_t*>(scratch), stream);
+    } catch (...) {
+      if (allocates) cudaFreeAsync(scratch, stream);
+      throw;
+    }
     if (allocates) check(cudaFreeAsync(scratch, stream), "freeing scratch memory");
     cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
     check(cudaStreamIsCapturing(stream, &capture), "cudaStreamIsCapturing");

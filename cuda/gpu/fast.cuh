@@ -11,6 +11,7 @@ namespace codecllm {
 
 /** Rows that are decoded in one turn of the loop, and for which data are copied to shared memory at a time. */
 constexpr uint32_t kGroup = 4;
+static_assert(kGroup == Words<4>::kGroup, "words are prepared for as many rows");
 
 /** A RAW plane: the words of a group of rows in shared memory, and those of the next one on their way. */
 template <uint32_t kBits>
@@ -324,7 +325,7 @@ __device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[4
  * Decodes one tile.
  *
  * @param slots where the tables will be
- * @param memory shared memory of this warp: fast_warp_bytes
+ * @param memory shared memory of this warp: kFastWarpBytes
  * @param await_tables waits for them, while the first words of the tile are on their way; false if this warp ends there
  * @returns whether it is valid, in all lanes
  */

@@ -10,7 +10,7 @@
 
 namespace codecllm {
 
-/** Warps of a block, each of which decodes one tile; fewer where there are few tiles. */
+/** Warps of a block, each of which decodes one tile: at most so many in fast kernels, so many in generic ones. */
 constexpr uint32_t kFastWarps = 24;
 constexpr uint32_t kGenericWarps = 4;
 /**

@@ -75,8 +75,11 @@ codecllm_status codecllm_gpu_stream_write(codecllm_gpu_stream* stream, uint64_t 
     if (size == 0) return;
     require(data, "data");
     const DeviceScope scope(stream->gpu->device);
-    codecllm::check(cudaMemcpy(static_cast<uint8_t*>(stream->data) + offset, data, size, cudaMemcpyHostToDevice),
-                    "copying Data");
+    const cudaStream_t own = stream->gpu->stream;
+    codecllm::check(
+        cudaMemcpyAsync(static_cast<uint8_t*>(stream->data) + offset, data, size, cudaMemcpyHostToDevice, own),
+        "copying Data");
+    codecllm::check(cudaStreamSynchronize(own), "copying Data");
   });
 }
 

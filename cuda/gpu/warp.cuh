@@ -33,7 +33,7 @@ __device__ __forceinline__ uint32_t keep(uint32_t value) {
   return __shfl_sync(kAllLanes, value ^ lane_index(), lane_index()) ^ lane_index();
 }
 
-/** Loads what is read only once, and by nobody else. */
+/** Loads what nothing writes while the kernel runs. */
 template <class Value>
 __device__ __forceinline__ Value load_once(const void* address) {
   return __ldg(static_cast<const Value*>(address));
@@ -86,7 +86,7 @@ class Words {
    * those of the next ones.
    */
   __device__ __forceinline__ void prepare() {
-    // Not with what words weights have: two rows take less than half of what they could.
+    // Only where the group before took more than half of what it could take, which weights do not; and then once.
 #pragma unroll 1
     while (requested_ - taken_ < kGroup / 2 * kTwoRows) {
       request();

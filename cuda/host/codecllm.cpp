@@ -105,7 +105,9 @@ codecllm_status codecllm_encoder_layout(const codecllm_encoder* encoder, uint64_
   });
 }
 
-codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder) { return encoder->encoder.pass(); }
+codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder) {
+  return encoder == nullptr ? CODECLLM_PASS_CODE : encoder->encoder.pass();
+}
 
 codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_tile_row, uint64_t tile_row_count,
                                         const void* bytes, size_t size) {
