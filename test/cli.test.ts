@@ -126,6 +126,10 @@ describe('one file', () => {
       for (const path of [original, same])
         expect(fail('compress', original, path, '--force')).toContain('is the input itself');
       expect(fail('compress', original, directory, '--force')).toContain(`${directory}: is a directory`);
+      if (process.platform !== 'win32') {
+        spawnSync('mkfifo', [join(directory, 'pipe')]);
+        expect(fail('compress', original, join(directory, 'pipe'), '--force')).toContain('pipe: is not a file');
+      }
       expect(run('compress', original, other, '--force', '--quiet', '--tile-rows', '32')).toBe('');
       expect(run('verify', other, '--quiet')).toBe('');
       expect(readdirSync(directory)).toHaveLength(3);

@@ -163,7 +163,10 @@ class Checkpoint:
     def _open_directory(self) -> None:
         index = os.path.join(self.path, INDEX_NAME)
         if not os.path.exists(index):
-            self._open_file(os.path.join(self.path, FILE_NAME))
+            file = os.path.join(self.path, FILE_NAME)
+            if not os.path.exists(file):
+                raise FileError(self.path, f"a directory with neither {FILE_NAME} nor {INDEX_NAME}")
+            self._open_file(file)
             return
         wanted = _read_index(index)
         for shard in sorted(set(wanted.values())):

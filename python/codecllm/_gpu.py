@@ -37,7 +37,9 @@ _gpu = cache(_Gpu)
 
 
 class GPUDecoder:
-    """Decodes a list of streams on a GPU, in one launch and as often as one likes, into tensors of the caller.
+    """Decodes a list of streams on a GPU, in one batch and as often as one likes, into tensors of the caller.
+
+    One `decode` has to end before the next begins: on one CUDA stream they do.
 
     ::
 
@@ -147,7 +149,7 @@ class GPUDecoder:
             )
 
     def check(self) -> None:
-        """Waits for the last `decode`, and checks what it found.
+        """Waits for the last `decode`, and checks what all since the last `check` found.
 
         Raises:
             InvalidStreamError: a tile was damaged; the message gives the numbers of the first such stream and tile. Its
@@ -162,7 +164,7 @@ class GPUDecoder:
                 raise InvalidStreamError(f"tile {tile.value} is damaged", stream.value) from None
 
     def close(self) -> None:
-        """Lets go of the decoder's memory, after what it was asked to decode is decoded. Nothing may be called then."""
+        """Lets go of the decoder's memory, when all it was asked for is decoded. Nothing may be called then."""
         _library.plain("gpu_plan_close")(self._plan)
         self._plan = ctypes.c_void_p()
         self._memory = None

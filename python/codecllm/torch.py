@@ -27,15 +27,15 @@ Device = str | int | torch.device
 Index = int | slice | EllipsisType | None
 
 
-def load_file(path: str | os.PathLike[str], device: Device = "cpu") -> dict[str, torch.Tensor]:
+def load_file(filename: str | os.PathLike[str], device: Device = "cpu") -> dict[str, torch.Tensor]:
     """Loads a checkpoint.
 
     On a CUDA device streams are decoded there: reading the file, copying what was read through pinned memory and
     decoding go on at the same time. All of it is done when this returns.
 
     Args:
-        path: a safetensors file, compressed by CodecLLM or not; or a directory with such a `model.safetensors`, or with
-            shards and their `model.safetensors.index.json`
+        filename: a safetensors file, compressed by CodecLLM or not; or a directory with such a `model.safetensors`, or
+            with shards and their `model.safetensors.index.json`
         device: where the tensors shall be: "cpu", "cuda", "cuda:1", 1, ...
 
     Returns:
@@ -46,13 +46,13 @@ def load_file(path: str | os.PathLike[str], device: Device = "cpu") -> dict[str,
         OSError: it cannot be read
         UnavailableError: a CUDA device is asked for, and there is none, or the build has no CUDA
     """
-    with safe_open(path, "pt", device) as checkpoint:
+    with safe_open(filename, "pt", device) as checkpoint:
         return checkpoint.get_tensors()
 
 
 def save_file(
     tensors: dict[str, torch.Tensor],
-    path: str | os.PathLike[str],
+    filename: str | os.PathLike[str],
     metadata: dict[str, str] | None = None,
     *,
     profile: Profile = "small",
@@ -65,7 +65,7 @@ def save_file(
 
     Args:
         tensors: dense and contiguous, on any device, none of which shares memory with another
-        path: of the file, which is replaced if it exists
+        filename: of the file, which is replaced if it exists
         metadata: text that is kept in the header
         profile: "small" is for files; "fast" takes a little more space and decodes faster on a GPU
 
@@ -91,7 +91,7 @@ def save_file(
             if not isinstance(text, str):
                 raise TypeError(f"metadata: expected text, not {type(text).__name__} for {key!r}")
     _check_apart(tensors)
-    write_checkpoint(path, [_source(name, tensor) for name, tensor in tensors.items()], metadata, options)
+    write_checkpoint(filename, [_source(name, tensor) for name, tensor in tensors.items()], metadata, options)
 
 
 def as_device(device: Device) -> torch.device:
@@ -126,7 +126,7 @@ class safe_open:  # noqa: N801
                 tensor = checkpoint.get_tensor(name)
 
     Args:
-        path: as in `load_file`
+        filename: as in `load_file`
         framework: "pt"
         device: where the tensors shall be
 
@@ -135,15 +135,17 @@ class safe_open:  # noqa: N801
         ValueError: another framework
     """
 
-    def __init__(self, path: str | os.PathLike[str], framework: Literal["pt"] = "pt", device: Device = "cpu") -> None:
+    def __init__(
+        self, filename: str | os.PathLike[str], framework: Literal["pt"] = "pt", device: Device = "cpu"
+    ) -> None:
         if framework != "pt":
             raise ValueError(f"framework {framework!r}: this is the module for 'pt'")
         self._device = as_device(device)
-        self._checkpoint = Checkpoint(path)
+        self._checkpoint = Checkpoint(filename)
 
     def keys(self) -> list[str]:
-        """The names of the tensors, in the order of the header."""
-        return list(self._checkpoint.tensors)
+        """The names of the tensors, sorted."""
+        return sorted(self._checkpoint.tensors)
 
     def offset_keys(self) -> list[str]:
         """The names of the tensors, in the order in which they lie in the file."""
