@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -127,8 +128,10 @@ describe('one file', () => {
         expect(fail('compress', original, path, '--force')).toContain('is the input itself');
       expect(fail('compress', original, directory, '--force')).toContain(`${directory}: is a directory`);
       if (process.platform !== 'win32') {
-        spawnSync('mkfifo', [join(directory, 'pipe')]);
-        expect(fail('compress', original, join(directory, 'pipe'), '--force')).toContain('pipe: is not a file');
+        const pipe = join(directory, 'pipe');
+        spawnSync('mkfifo', [pipe]);
+        expect(fail('compress', original, pipe, '--force')).toContain(`${pipe}: is not a file`);
+        rmSync(pipe);
       }
       expect(run('compress', original, other, '--force', '--quiet', '--tile-rows', '32')).toBe('');
       expect(run('verify', other, '--quiet')).toBe('');
