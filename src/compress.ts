@@ -70,7 +70,10 @@ function reports({ header }: Safetensors, stored: readonly Stored[]): FileReport
   }));
 }
 
-/** What is left to do with tensors in their turn: to hash them, and to write at `position`. @returns bytes of each one's stream; 0: no stream */
+/**
+ * What is left to do with tensors in their turn: to hash them, and to write at `position`.
+ * @returns bytes of each one's stream; 0: no stream
+ */
 type Finish = (position: number) => Promise<readonly number[]>;
 
 /** Tensors are worked on ahead, but hashed and written one after the other. */
@@ -84,7 +87,10 @@ class Compression {
     private readonly work: Work,
   ) {}
 
-  /** @returns where each tensor is now, in the order of the header's keys, the end of the file, and the original's SHA-256 */
+  /**
+   * @returns where each tensor is now, in the order of the header's keys, the end of the file, and the original's
+   * SHA-256
+   */
   async writeTensors(dataStart: number): Promise<{ stored: Stored[]; end: number; sha256: string }> {
     const { file, header } = this.original;
     const stored = new Map<string, Stored>();
@@ -201,7 +207,10 @@ class Compression {
     });
   }
 
-  /** Codes a tensor slice by slice. @returns the bytes of its stream, or 0 if it would not be smaller than the tensor */
+  /**
+   * Codes a tensor slice by slice.
+   * @returns the bytes of its stream, or 0 if it would not be smaller than the tensor
+   */
   private async code(tensor: TensorEntry, encoder: TensorEncoder, position: number): Promise<number> {
     const { engine, onProgress } = this.work;
     const bytes = tensorBytes(tensor);

@@ -1,4 +1,5 @@
-// The errors of the product: which file, and what is wrong with it, in one line; or which engine, and why it cannot be used.
+// The errors of the product: which file, and what is wrong with it, in one line; or which engine, and why it cannot be
+// used.
 
 import { getSystemErrorMap } from 'node:util';
 

@@ -6,7 +6,7 @@ import type { StreamDecoder } from './engine.ts';
 import { EngineError } from './errors.ts';
 import { type Handle, native, whyNotGpu } from './native.ts';
 import { NativeEngine } from './native-engine.ts';
-import { SLICE_BYTES, sliceBytes, slicesOf } from './slices.ts';
+import { SLICE_BYTES, sliceBytes } from './slices.ts';
 
 export class GpuEngine extends NativeEngine {
   private readonly handles = new Set<Handle>();
@@ -32,24 +32,16 @@ export class GpuEngine extends NativeEngine {
   }
 
   override openStream(fd: number, position: number, front: Uint8Array): StreamDecoder {
-    const { codec } = this;
-    const described = codec.streamOpen(front);
-    const info = codec.streamInfo(described);
-    const ranges = new Map(
-      [...slicesOf(info)].map((rows) => [rows, codec.streamRange(described, rows.firstTileRow, rows.tileRowCount)]),
-    );
-    codec.streamClose(described);
-    const handle = this.decodeOnGpu(fd, position + info.frontBytes, info.dataBytes, front);
+    const described = super.openStream(fd, position, front);
+    const lengths = this.codec.streamLengths(front);
+    const handle = this.decodeOnGpu(fd, position + lengths.front, lengths.data, front);
     // Whoever decodes a slice is told.
     handle.catch(() => {});
     return {
-      slices: [...ranges.keys()],
-      storedBytes: (rows) => {
-        const { start = 0, end = 0 } = ranges.get(rows) ?? {};
-        return end - start;
-      },
+      ...described,
       decode: (rows) => this.readElements(handle, rows.start, sliceBytes(rows)),
       close: () => {
+        described.close();
         handle.then(this.closeHandle, () => {});
       },
     };

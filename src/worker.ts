@@ -1,5 +1,6 @@
 // What worker threads do, with the reference codec. A task brings a small tensor, or names bytes of an open file, which
-// the thread reads itself; results are moved to the main thread, not copied. Descriptors are those of the process: the main thread closes them, after the last task.
+// the thread reads itself; results are moved to the main thread, not copied. Descriptors are those of the
+// process: the main thread closes them, after the last task.
 
 import { readSync } from 'node:fs';
 import { move, transferableSymbol, valueSymbol } from 'piscina';

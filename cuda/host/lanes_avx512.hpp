@@ -85,14 +85,19 @@ CODECLLM_INLINE Lanes gather(const uint32_t* table, Lanes index) {
   return {{_mm512_i32gather_epi32(index.v[0], table, 4), _mm512_i32gather_epi32(index.v[1], table, 4)}};
 }
 
-CODECLLM_INLINE void gather_halves(const uint64_t* table, Lanes index, Lanes& low, Lanes& high) {
+/** Takes 16 pairs of words apart: `first` holds eight of them, `second` the next eight. */
+CODECLLM_INLINE void deinterleave(__m512i first, __m512i second, __m512i& low, __m512i& high) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  low = _mm512_permutex2var_epi32(first, even, second);
+  high = _mm512_permutex2var_epi32(first, odd, second);
+}
+
+CODECLLM_INLINE void gather_halves(const uint64_t* table, Lanes index, Lanes& low, Lanes& high) {
   for (int half = 0; half < 2; half++) {
     const __m512i first = _mm512_i32gather_epi64(_mm512_castsi512_si256(index.v[half]), table, 8);
     const __m512i second = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(index.v[half], 1), table, 8);
-    low.v[half] = _mm512_permutex2var_epi32(first, even, second);
-    high.v[half] = _mm512_permutex2var_epi32(first, odd, second);
+    deinterleave(first, second, low.v[half], high.v[half]);
   }
 }
 
@@ -107,14 +112,11 @@ CODECLLM_INLINE void store_interleaved(void* to, Lanes low, Lanes high) {
 }
 
 CODECLLM_INLINE void load_interleaved(const void* from, Lanes& low, Lanes& high) {
-  const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-  const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
   const uint8_t* bytes = static_cast<const uint8_t*>(from);
   for (int half = 0; half < 2; half++) {
     const __m512i first = _mm512_loadu_si512(bytes + 128 * half);
     const __m512i second = _mm512_loadu_si512(bytes + 128 * half + 64);
-    low.v[half] = _mm512_permutex2var_epi32(first, even, second);
-    high.v[half] = _mm512_permutex2var_epi32(first, odd, second);
+    deinterleave(first, second, low.v[half], high.v[half]);
   }
 }
 
