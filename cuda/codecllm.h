@@ -315,7 +315,7 @@ typedef struct codecllm_gpu_decode_options {
 
 /**
  * Decodes all tensors of a plan in one batch, asynchronously on `cuda_stream`: one launch for each kernel that has
- * tiles, mostly one in all, after one for every 64 tensors if there are more than that. Can be captured into a CUDA
+ * tiles, mostly one in all, after one for every 224 tensors if there are more than that. Can be captured into a CUDA
  * graph if all memory is the caller's. Refuses pointers that are not aligned. That data are damaged is for
  * codecllm_gpu_result to say. The arrays are not needed after the call.
  *

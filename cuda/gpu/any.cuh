@@ -222,11 +222,11 @@ __device__ __forceinline__ void store_any_row(const GpuTile& tile, uint32_t row,
 
 /** Decodes one tile. @returns whether it is valid, in all lanes */
 template <class Word, uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
-__device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const GpuBuffers& buffers, uint32_t index,
-                                                bool verify, SharedAddress rings) {
+__device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const GpuBuffers& buffers,
+                                                const GpuTileEntry& entry, bool verify, SharedAddress rings) {
   uint64_t first_row;
   uint32_t column;
-  const GpuTile tile = find_tile<kPlanes>(tensor, buffers.data, index, first_row, column);
+  const GpuTile tile = find_tile<kPlanes>(tensor, buffers.data, entry, first_row, column);
   Word* const elements = reinterpret_cast<Word*>(buffers.elements);
   AnyPlanes<kPlanes, kBits0, kBits> planes;
   const uint8_t* section = tile.data;
@@ -279,14 +279,14 @@ __global__ void __launch_bounds__(32 * kGenericWarps) any_kernel(const __grid_co
   const GpuWork work = arguments.works[blockIdx.x];
   const uint32_t warp = uniform(threadIdx.x / 32);
   if (warp >= work.count) return;
-  const uint32_t tile = arguments.tiles[work.first + warp];
+  const GpuTileEntry& entry = arguments.tiles[blockIdx.x * kGenericWarps + warp];
   const GpuBuffers& buffers =
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
   const bool valid = decode_any_tile<Word, kPlanes, kBits0, kBits>(
-      arguments.tensors[work.tensor], buffers, tile, arguments.verify != 0,
+      arguments.tensors[work.tensor], buffers, entry, arguments.verify != 0,
       shared_address(shared) + warp * kPlanes * kAnyRingBytes);
   if (!valid && lane_index() == 0)
-    atomicMin(arguments.bad_tile, static_cast<unsigned long long>(work.tensor) << 32 | tile);
+    atomicMin(arguments.bad_tile, static_cast<unsigned long long>(work.tensor) << 32 | entry.index);
 }
 
 }  // namespace codecllm

@@ -3,6 +3,7 @@
 // A plan sorts the tiles of all its tensors by the kernel that decodes them (plan.hpp says which there are), when
 // it is opened. Decoding it is then one launch for each kernel that has tiles: mostly one.
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <vector>
@@ -21,7 +22,6 @@ namespace {
 
 using Kernel = void (*)(GpuArguments);
 
-constexpr uint64_t kMemoryAlignment = 256;
 /** A full tile may be read to its end where only a part of its columns or rows exists. */
 constexpr uint64_t kSelectorSlack = 256;
 
@@ -129,25 +129,31 @@ uint32_t kernel_for(const Layout& layout, const Split& split, bool disjoint_clas
   }
 }
 
+GpuTileEntry tile_entry(const Stream& stream, uint64_t index) {
+  GpuTileEntry entry = {};
+  entry.index = static_cast<uint32_t>(index);
+  const uint32_t bytes = metadata_bytes(stream.coding.split.planes);
+  const uint8_t* const metadata = stream.metadata.data() + index * bytes;
+  std::memcpy(&entry.offset, metadata, 4);
+  std::memcpy(&entry.check, metadata + 4, 4);
+  std::memcpy(entry.planes, metadata + 8, bytes - 8);
+  return entry;
+}
+
 /** The tiles of one kernel, tensor by tensor. */
 struct TileList {
-  std::vector<uint32_t> tiles;
-  /** How many of each tensor. */
-  std::vector<GpuWork> runs;
+  std::vector<GpuTileEntry> tiles;
+  /** How many there are of each tensor. */
+  struct Run {
+    uint32_t tensor;
+    uint32_t count;
+  };
+  std::vector<Run> runs;
 
-  void add(uint32_t tensor, uint32_t tile) {
-    if (runs.empty() || runs.back().tensor != tensor) runs.push_back({tensor, 0, tiles.size()});
+  void add(uint32_t tensor, const GpuTileEntry& tile) {
+    if (runs.empty() || runs.back().tensor != tensor) runs.push_back({tensor, 0});
     runs.back().count++;
     tiles.push_back(tile);
-  }
-
-  /** What each block decodes, if it has so many warps. */
-  std::vector<GpuWork> works(uint32_t warps) const {
-    std::vector<GpuWork> works;
-    for (const GpuWork& run : runs)
-      for (uint32_t done = 0; done < run.count; done += warps)
-        works.push_back({run.tensor, std::min(warps, run.count - done), run.first + done});
-    return works;
   }
 };
 
@@ -240,7 +246,6 @@ GpuTensor place_tensor(Image& image, const Stream& stream) {
   tensor.tiles_across = static_cast<uint32_t>(layout.tiles_across);
   tensor.zero_symbol = zero_symbol(*layout.dtype);
   tensor.flip = layout.dtype->kind == Kind::Signed ? 0x80808080 : 0;
-  tensor.metadata = placed<uint32_t>(image.add(stream.metadata));
   if (!coding.row_selectors.empty())
     tensor.row_selectors = placed<uint8_t>(image.add(coding.row_selectors, kSelectorSlack));
   if (!coding.column_selectors.empty()) {
@@ -263,7 +268,6 @@ GpuTensor place_tensor(Image& image, const Stream& stream) {
 }
 
 void move_tensor(GpuTensor& tensor, const uint8_t* base) {
-  move_pointer(tensor.metadata, base);
   move_pointer(tensor.row_selectors, base);
   move_pointer(tensor.column_selectors, base);
   move_pointer(tensor.window_starts, base);
@@ -300,7 +304,6 @@ struct BlockShape {
  */
 BlockShape fast_shape(const codecllm_gpu& gpu, const Program& program, const TileList& list, uint32_t table_bytes) {
   constexpr uint64_t kRoundCost = 12;
-  allow_shared_memory(gpu, program.kernel);
   BlockShape best = {0, 0};
   uint64_t least = ~uint64_t{0};
   for (uint32_t warps = kGenericWarps; warps <= kFastWarps; warps++) {
@@ -312,7 +315,7 @@ BlockShape fast_shape(const codecllm_gpu& gpu, const Program& program, const Til
           "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
     if (at_once == 0) break;
     uint64_t blocks = 0;
-    for (const GpuWork& run : list.runs) blocks += (run.count + warps - 1) / warps;
+    for (const TileList::Run& run : list.runs) blocks += (run.count + warps - 1) / warps;
     const uint64_t round = static_cast<uint64_t>(at_once) * gpu.multiprocessors;
     const uint64_t full_rounds = (blocks - 1) / round;
     const uint64_t last = (blocks - full_rounds * round + gpu.multiprocessors - 1) / gpu.multiprocessors;
@@ -329,17 +332,32 @@ BlockShape fast_shape(const codecllm_gpu& gpu, const Program& program, const Til
 /** Adds the lists of one kernel. */
 Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<GpuTensor>& tensors, uint32_t kind,
                     bool row_classes, const TileList& list) {
+  for (const bool verify : {false, true}) allow_shared_memory(gpu, program_of(kind, row_classes, verify).kernel);
   const Program program = program_of(kind, row_classes, true);
+  const auto tables_of = [&](uint32_t tensor) -> const GpuTables& {
+    return kind == kKernelPairs ? tensors[tensor].pairs : tensors[tensor].tables[0];
+  };
   BlockShape shape = {kGenericWarps, kGenericWarps * program.warp_bytes};
   if (is_fast(kind)) {
     uint32_t table_bytes = 0;
-    for (const GpuWork& run : list.runs) {
-      const GpuTables& tables = kind == kKernelPairs ? tensors[run.tensor].pairs : tensors[run.tensor].tables[0];
-      table_bytes = std::max(table_bytes, tables.classes << (tables.probability_bits + 2));
-    }
+    for (const TileList::Run& run : list.runs) table_bytes = std::max(table_bytes, tables_of(run.tensor).bytes());
     shape = fast_shape(gpu, program, list, table_bytes);
   }
-  const std::vector<GpuWork> works = list.works(shape.warps);
+  std::vector<GpuWork> works;
+  std::vector<GpuTileEntry> entries;
+  auto tile = list.tiles.begin();
+  for (const auto& [tensor, count] : list.runs) {
+    const GpuTables& tables = tables_of(tensor);
+    // Still an offset in the plan's memory.
+    const uint64_t tables_at = reinterpret_cast<uintptr_t>(tables.slots) / kMemoryAlignment;
+    for (uint32_t done = 0; done < count; done += shape.warps) {
+      const uint32_t tiles = std::min(shape.warps, count - done);
+      works.push_back({tensor, tiles, static_cast<uint32_t>(tables_at), tables.bytes()});
+      entries.insert(entries.end(), tile, tile + tiles);
+      entries.insert(entries.end(), shape.warps - tiles, *tile);
+      tile += tiles;
+    }
+  }
   if (works.size() >= 1u << 31) throw ArgumentError("a plan of too many tiles");
   return {kind,
           row_classes,
@@ -347,7 +365,7 @@ Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<Gpu
           shape.warps,
           shape.shared_bytes,
           image.add(works),
-          image.add(list.tiles)};
+          image.add(entries)};
 }
 
 Blueprint draw(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors, size_t count) {
@@ -378,7 +396,7 @@ Blueprint draw(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors, size
           kernel_for(layout, stream.coding.split, disjoint_classes, layout.tile_at(index), stream.tile(index).planes);
       const GpuTables& tables = kind == kKernelPairs ? tensor.pairs : tensor.tables[0];
       const bool row_classes = is_fast(kind) && tables.classes > 1 && tensor.row_selectors != nullptr;
-      lists[kind][row_classes].add(static_cast<uint32_t>(t), static_cast<uint32_t>(index));
+      lists[kind][row_classes].add(static_cast<uint32_t>(t), tile_entry(stream, index));
     }
   }
   for (uint32_t kind = 0; kind < kGpuKernels; kind++)
@@ -486,7 +504,8 @@ void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outpu
   }
   for (const Launch& part : plan.launches) {
     arguments.works = reinterpret_cast<const GpuWork*>(plan.memory + part.works_at);
-    arguments.tiles = reinterpret_cast<const uint32_t*>(plan.memory + part.tiles_at);
+    arguments.tiles = reinterpret_cast<const GpuTileEntry*>(plan.memory + part.tiles_at);
+    arguments.memory = plan.memory;
     launch(program_of(part.kind, part.row_classes, verify).kernel, part.works, 32 * part.warps, part.shared_bytes,
            arguments, stream);
   }
@@ -568,9 +587,6 @@ codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_ten
           "copying a plan");
     check(cudaStreamSynchronize(gpu->stream), "copying a plan");
     check(cudaEventCreateWithFlags(&opened->decoded, cudaEventDisableTiming), "cudaEventCreateWithFlags");
-    for (const Launch& part : blueprint.launches)
-      for (const bool verify : {false, true})
-        allow_shared_memory(*gpu, program_of(part.kind, part.row_classes, verify).kernel);
     opened->tensors = count;
     opened->launches = std::move(blueprint.launches);
     opened->data_bytes = std::move(blueprint.data_bytes);

@@ -330,14 +330,15 @@ __device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[4
  * @returns whether it is valid, in all lanes
  */
 template <class Rows, bool kRowClasses, bool kVerify, class Await>
-__device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const GpuBuffers& buffers, uint32_t index,
-                                                 SharedAddress slots, SharedAddress memory, Await await_tables) {
+__device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const GpuBuffers& buffers,
+                                                 const GpuTileEntry& entry, SharedAddress slots, SharedAddress memory,
+                                                 Await await_tables) {
   using Word = typename Rows::Word;
   constexpr uint32_t kSteps = Rows::kSteps;
   constexpr uint32_t kFieldBits = kSlotFieldBits<Rows::kSymbolBits>;
   uint64_t first_row;
   uint32_t column;
-  const GpuTile tile = find_tile<Rows::kPlanes>(tensor, buffers.data, index, first_row, column);
+  const GpuTile tile = find_tile<Rows::kPlanes>(tensor, buffers.data, entry, first_row, column);
   const uint32_t lane = lane_index();
   const GpuTables& tables = Rows::tables(tensor);
 
@@ -423,25 +424,23 @@ template <class Rows, bool kRowClasses, bool kVerify>
 __global__ void __launch_bounds__(32 * kFastWarps, 2) fast_kernel(const __grid_constant__ GpuArguments arguments) {
   CODECLLM_SHARED_MEMORY(shared);
   const GpuWork work = arguments.works[blockIdx.x];
-  const GpuTensor& tensor = arguments.tensors[work.tensor];
-  const GpuTables& tables = Rows::tables(tensor);
-  const SharedAddress slots = shared_address(shared);
-  const uint32_t table_bytes = tables.classes << (tables.probability_bits + 2);
-  for (uint32_t i = 16 * threadIdx.x; i < table_bytes; i += 16 * blockDim.x)
-    copy_to_shared(slots + i, reinterpret_cast<const uint8_t*>(tables.slots) + i);
-  // A warp that has no tile of its own comes along with the last one's to where all warps wait.
   const uint32_t warp = uniform(threadIdx.x / 32);
-  const uint32_t tile = uniform(arguments.tiles[work.first + min(warp, work.count - 1)]);
+  // A warp that has no tile of its own comes along with another one's to where all warps wait.
+  const GpuTileEntry entry = arguments.tiles[blockIdx.x * (blockDim.x / 32) + warp];
+  const GpuTensor& tensor = arguments.tensors[work.tensor];
+  const SharedAddress slots = shared_address(shared);
+  const uint8_t* const tables = arguments.memory + work.tables_at * kMemoryAlignment;
+  for (uint32_t i = 16 * threadIdx.x; i < work.table_bytes; i += 16 * blockDim.x) copy_to_shared(slots + i, tables + i);
   const GpuBuffers& buffers =
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
   const bool valid = decode_fast_tile<Rows, kRowClasses, kVerify>(
-      tensor, buffers, tile, slots, slots + table_bytes + warp * kFastWarpBytes<Rows>, [&] {
+      tensor, buffers, entry, slots, slots + work.table_bytes + warp * kFastWarpBytes<Rows>, [&] {
         wait_for_copies();
         __syncthreads();
         return warp < work.count;
       });
   if (!valid && lane_index() == 0)
-    atomicMin(arguments.bad_tile, static_cast<unsigned long long>(work.tensor) << 32 | tile);
+    atomicMin(arguments.bad_tile, static_cast<unsigned long long>(work.tensor) << 32 | entry.index);
 }
 
 }  // namespace codecllm

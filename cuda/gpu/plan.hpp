@@ -10,6 +10,9 @@
 
 namespace codecllm {
 
+/** What a plan's memory holds begins at multiples of this. */
+constexpr uint64_t kMemoryAlignment = 256;
+
 /** Warps of a block, each of which decodes one tile: at most so many in fast kernels, so many in generic ones. */
 constexpr uint32_t kFastWarps = 24;
 constexpr uint32_t kGenericWarps = 4;
@@ -21,6 +24,8 @@ struct GpuTables {
   const uint32_t* slots;
   uint32_t classes;
   uint32_t probability_bits;
+
+  uint32_t bytes() const { return classes << (probability_bits + 2); }
 };
 
 /** Bits of a packed slot's offset, and of its frequency; what is left between them is enough for the symbol. */
@@ -49,8 +54,6 @@ constexpr uint32_t pack_slot(uint32_t slot, uint32_t symbol, uint32_t frequency,
 struct GpuTensor {
   uint64_t words;
   uint64_t rows;
-  /** The metadata of all tiles, as in the stream. */
-  const uint32_t* metadata;
   /** The class of each row and of each column; null if all are 0. Both may be read up to the end of a full tile. */
   const uint8_t* row_selectors;
   const uint8_t* column_selectors;
@@ -73,25 +76,39 @@ struct GpuBuffers {
   uint8_t* elements;
 };
 
-/**
- * What one block decodes: tiles of one tensor, one a warp; they are `count` numbers of the list that begins at `first`.
- */
+/** What one block decodes: `count` tiles of one tensor, one a warp. */
 struct GpuWork {
   uint32_t tensor;
   uint32_t count;
-  uint64_t first;
+  /** Where the tables begin in the plan's memory, in units of kMemoryAlignment, and their bytes. */
+  uint32_t tables_at;
+  uint32_t table_bytes;
+};
+
+/** A tile's number in its tensor, and its metadata. */
+struct alignas(16) GpuTileEntry {
+  uint32_t index;
+  /** In units of kAlignment. */
+  uint32_t offset;
+  uint32_t check;
+  uint32_t reserved;
+  /** As in the stream (FORMAT.md, 8). */
+  uint32_t planes[kMaxPlanes];
 };
 
 /** The first bad tile: tensor << 32 | tile. */
 constexpr unsigned long long kNoBadTile = ~0ull;
 
-/** Buffers that travel with the launch itself, so that small plans need no other copy to the device. */
-constexpr uint32_t kInlineBuffers = 64;
+/** Buffers that travel with a launch itself, whose arguments have 4 KiB: each launch more takes some microseconds. */
+constexpr uint32_t kInlineBuffers = 224;
 
 struct GpuArguments {
   const GpuTensor* tensors;
+  /** What each block decodes, and what each warp does: one entry for each, and where a block has fewer tiles, any. */
   const GpuWork* works;
-  const uint32_t* tiles;
+  const GpuTileEntry* tiles;
+  /** The plan's memory. */
+  const uint8_t* memory;
   /** null: take inline_buffers. */
   const GpuBuffers* buffers;
   /** Becomes the lowest bad tile, if there is one. */

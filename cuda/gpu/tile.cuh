@@ -22,18 +22,17 @@ struct GpuTile {
   __device__ __forceinline__ uint32_t outliers() const { return planes[0] >> 24; }
 };
 
-/** Finds tile `index`; its first row and column in the matrix come back, too. */
+/** Finds a tile; its first row and column in the matrix come back, too. */
 template <uint32_t kPlanes>
-__device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint8_t* data, uint32_t index,
+__device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint8_t* data, const GpuTileEntry& entry,
                                              uint64_t& row, uint32_t& column) {
-  const uint32_t* const metadata = tensor.metadata + uint64_t{index} * (2 + kPlanes);
-  const uint32_t down = index / tensor.tiles_across;
+  const uint32_t down = entry.index / tensor.tiles_across;
   row = uint64_t{down} * tensor.tile_rows;
-  column = (index - down * tensor.tiles_across) * kTileColumns;
+  column = (entry.index - down * tensor.tiles_across) * kTileColumns;
   GpuTile tile;
-  tile.data = uniform(data + uint64_t{metadata[0]} * kAlignment);
-  tile.check = metadata[1];
-  for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = uniform(metadata[2 + p]);
+  tile.data = uniform(data + uint64_t{entry.offset} * kAlignment);
+  tile.check = entry.check;
+  for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = uniform(entry.planes[p]);
   tile.row_words = uniform(tensor.columns);
   tile.first_word = row * tensor.columns + column;
   tile.height = uniform(static_cast<uint32_t>(min(uint64_t{tensor.tile_rows}, tensor.rows - row)));
