@@ -348,7 +348,7 @@ void decode_side_by_side(Decoder& decoder, std::vector<const Entry*> entries, Re
 
 void decode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, Report& report) {
   // Batches of one and a few, and of more tensors than travel with a launch.
-  const size_t sizes[] = {1, 7, 64, 65, 500};
+  const size_t sizes[] = {1, 7, 224, 225, 500};
   size_t first = 0;
   for (size_t batch = 0; first < entries.size(); batch++) {
     const size_t count = std::min(batch < 200 ? sizes[batch % 4] : sizes[4], entries.size() - first);
