@@ -1,8 +1,8 @@
 // `npm run bench [-- CHECKPOINT ...]`: how small, and how fast on one core of this machine. Without arguments: the demo.
 //
 // Codecs are timed on the matrices of the checkpoint's layers: alone, on one thread, in memory, warmed up. Other
-// compressors, in the same run and on the same bytes, say what the numbers mean (peers.py). Then the commands as a user
-// runs them, on all cores, with files.
+// compressors, in the same run and on the same bytes, say what the numbers mean (peers/cpu.py). Then the commands as a
+// user runs them, on all cores, with files.
 
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -118,14 +118,14 @@ function timeGzip(tensors: readonly Tensor[], bytes: number): Timed {
   };
 }
 
-/** What peers.py measured, and a line for each that it could not measure. */
+/** What peers/cpu.py measured, and a line for each that it could not measure. */
 function timePeers(path: string, tensors: readonly Tensor[]): { timed: Timed[]; problems: string[] } {
   const input = JSON.stringify({
     path,
     tensors: tensors.map(({ position, data }) => [position, data.length]),
     seconds: SECONDS,
   });
-  const script = fileURLToPath(new URL('./peers.py', folderOfSources));
+  const script = fileURLToPath(new URL('./peers/cpu.py', folderOfSources));
   const { error, status, stdout, stderr } = spawnSync(process.env.PYTHON ?? 'python3', [script], {
     input,
     encoding: 'utf8',
@@ -141,7 +141,7 @@ function timePeers(path: string, tensors: readonly Tensor[]): { timed: Timed[]; 
       .map((answer) => ({ ...answer, name: `${answer.name} (${answer.version})` })),
     problems: answers
       .filter(({ problem }) => problem !== undefined)
-      .map(({ name, problem }) => `No ${name}: ${problem} (bench/peers.py says what it needs)`),
+      .map(({ name, problem }) => `No ${name}: ${problem} (bench/peers/cpu.py says what it needs)`),
   };
 }
 

@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""How other compressors do on the same tensors: `npm run bench` runs this, with the Python that PYTHON names.
+"""How other compressors do on the same tensors, on the CPU.
+
+`npm run bench` runs this, with the Python that PYTHON names.
 
     pip install zstandard==0.25.0 zipnn==0.5.4 lmzip==1.3.0
 
