@@ -477,10 +477,16 @@ __global__ void __launch_bounds__(32 * kFinishWarps) finish_kernel(const __grid_
   uint8_t* const data = arguments.data + offset;
   const uint32_t lanes = lane_count(tile.width);
 
+  // In registers, other than what is found by a number that the compiler does not know.
+  bool is_raw[kPlanes];
+  uint32_t payload_bits[kPlanes];
   RawWriter writers[kPlanes];
 #pragma unroll
-  for (uint32_t p = 0; p < kPlanes; p++)
-    if (planes[p].mode == kRaw) writers[p].open(data, sections.raw[p], lanes);
+  for (uint32_t p = 0; p < kPlanes; p++) {
+    is_raw[p] = planes[p].mode == kRaw;
+    payload_bits[p] = has_payload(planes, p) ? 16 : 0;
+    if (is_raw[p]) writers[p].open(data, sections.raw[p], lanes);
+  }
   TileSum<TileRows<Word>::kCount> sum;
   sum.open();
 #pragma unroll 4
@@ -491,14 +497,14 @@ __global__ void __launch_bounds__(32 * kFinishWarps) finish_kernel(const __grid_
     const bool is_last = row + 1 == tile.height;
 #pragma unroll
     for (uint32_t p = 0; p < kPlanes; p++)
-      if (planes[p].mode == kRaw)
+      if (is_raw[p])
         append_row<Word>(writers[p], arguments.split.fields[p], split.bits[p], rows, words,
-                         is_last && has_payload(planes, p) ? 16 : 0);
+                         is_last ? payload_bits[p] : 0);
   }
   const uint8_t* const slot = arguments.slots + number * arguments.slot_bytes;
 #pragma unroll
   for (uint32_t p = 0; p < kPlanes; p++) {
-    if (planes[p].mode == kRaw) {
+    if (is_raw[p]) {
       writers[p].finish();
       pad_section(data, sections.raw[p]);
     } else if (is_coded(planes[p].mode)) {

@@ -116,7 +116,7 @@ class MemoryPlan {
       const uint64_t bins = may_have_bins ? kRowBins * kColumnBins : 1;
       counters[job] = take<uint64_t>(bits == 0 ? 0 : bins << bits);
     }
-    zeroed_on_both = size_;
+    zeroed = size_;
     column_levels = take<uint32_t>(layout.columns);
     row_levels = take<uint16_t>(layout.rows);
     offsets = take<uint8_t>(padded_columns);
@@ -131,7 +131,7 @@ class MemoryPlan {
     on_both = size_;
     rows = take<Count>(layout.rows);
     columns = take<Count>(2 * layout.columns);
-    zeroed_on_device = size_;
+    sums_end = size_;
     for (size_t s = 0; s < splits.size(); s++) choices[s] = take<uint8_t>(layout.tile_count * planes);
     modes = take<uint8_t>(layout.tile_count);
     lengths = take<uint32_t>(layout.tile_count);
@@ -169,8 +169,8 @@ class MemoryPlan {
   Array<uint64_t> data_bytes;
   Array<Count> window;
   Array<uint64_t> counters[kJobs];
-  /** Up to here all is zero at first. */
-  uint64_t zeroed_on_both;
+  /** Up to here all is zero at first on the device. */
+  uint64_t zeroed;
   Array<uint32_t> column_levels;
   Array<uint16_t> row_levels;
   Array<uint8_t> offsets;
@@ -182,11 +182,11 @@ class MemoryPlan {
   Array<uint64_t> entries;
   Array<uint16_t> coded;
   Array<uint32_t> metadata;
-  /** What follows is on the device only; up to `zeroed_on_device` it is zero at first. */
+  /** What follows is on the device only; up to `sums_end` it is zero at first. */
   uint64_t on_both;
   Array<Count> rows;
   Array<Count> columns;
-  uint64_t zeroed_on_device;
+  uint64_t sums_end;
   Array<uint8_t> choices[kSurveyedSplits];
   Array<uint8_t> modes;
   Array<uint32_t> lengths;
@@ -441,7 +441,6 @@ void Worker::encode_words(const Source& source, codecllm_gpu_source& tensor) {
   const MemoryPlan plan(source, decisions.splits());
   device_.require_size(plan.size());
   host_.require_size(plan.on_both);
-  std::fill_n(host_.bytes(), plan.zeroed_on_both, uint8_t{0});
   const bool has_tiles = layout.tile_count > 0;
   GpuMatrix matrix = {};
   matrix.elements = static_cast<const uint8_t*>(tensor.elements);
@@ -455,11 +454,12 @@ void Worker::encode_words(const Source& source, codecllm_gpu_source& tensor) {
   matrix.zero_symbol = zero_symbol(*layout.dtype);
 
   if (has_tiles) {
-    check(cudaMemsetAsync(device_.bytes(), 0, plan.zeroed_on_both, stream_), "cudaMemsetAsync");
-    check(cudaMemsetAsync(device_.bytes() + plan.on_both, 0, plan.zeroed_on_device - plan.on_both, stream_),
-          "cudaMemsetAsync");
+    check(cudaMemsetAsync(device_.bytes(), 0, plan.zeroed, stream_), "cudaMemsetAsync");
+    check(cudaMemsetAsync(device_.bytes() + plan.on_both, 0, plan.sums_end - plan.on_both, stream_), "cudaMemsetAsync");
     survey<Word>(source, plan, matrix, decisions);
   } else {
+    *on_host(plan.survey) = {};
+    *on_host(plan.data_bytes) = 0;
     decisions.take_survey(std::vector<uint64_t>(decisions.splits().size()), {}, std::vector<uint32_t>(layout.columns));
   }
   const Split& split = decisions.split();
@@ -572,14 +572,16 @@ void encode_all(codecllm_gpu_encoder& encoder, const std::vector<Source>& source
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
     return sources[a].layout.tensor_bytes() > sources[b].layout.tensor_bytes();
   });
-  std::atomic<size_t> next{0};
+  // Each worker begins with the same one in every call of the same list, so that its memory does not grow any more.
+  std::atomic<size_t> next{workers};
   std::mutex mutex;
   std::exception_ptr failure;
-  const auto work = [&](Worker& worker) {
+  const auto work = [&](unsigned number) {
+    Worker& worker = *encoder.workers[number];
     size_t t = 0;
     try {
       const DeviceScope scope(encoder.gpu->device);
-      for (size_t i; (i = next++) < order.size();) {
+      for (size_t i = number; i < order.size(); i = next++) {
         t = order[i];
         worker.encode(sources[t], tensors[t]);
       }
@@ -599,8 +601,8 @@ void encode_all(codecllm_gpu_encoder& encoder, const std::vector<Source>& source
     }
   };
   std::vector<std::thread> threads;
-  for (unsigned w = 1; w < workers; w++) threads.emplace_back(work, std::ref(*encoder.workers[w]));
-  work(*encoder.workers[0]);
+  for (unsigned w = 1; w < workers; w++) threads.emplace_back(work, w);
+  work(0);
   for (std::thread& thread : threads) thread.join();
   if (failure) std::rethrow_exception(failure);
 }

@@ -111,12 +111,23 @@ constexpr int64_t kOffsetsWorth = 20;
 /** Division that rounds down, also below zero; b > 0. */
 int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0 ? 1 : 0); }
 
-/** The variance of values, about a mean that is rounded down. */
-int64_t spread(const std::vector<int64_t>& values) {
-  const int64_t count = static_cast<int64_t>(values.size());
-  const int64_t mean = floor_divide(std::accumulate(values.begin(), values.end(), int64_t{0}), count);
+/** A value, and how often it is there. */
+struct Repeated {
+  int64_t value;
+  int64_t count;
+};
+
+/** The variance of values, of which there is at least one, about a mean that is rounded down. */
+int64_t spread(const std::vector<Repeated>& values) {
+  int64_t count = 0;
+  int64_t sum = 0;
+  for (const Repeated& each : values) {
+    count += each.count;
+    sum += each.count * each.value;
+  }
+  const int64_t mean = floor_divide(sum, count);
   int64_t squares = 0;
-  for (const int64_t value : values) squares += (value - mean) * (value - mean);
+  for (const Repeated& each : values) squares += each.count * (each.value - mean) * (each.value - mean);
   return squares / count;
 }
 
@@ -131,31 +142,44 @@ bool wants_pairs(const Layout& layout, const Split& split, const EncodeOptions& 
  */
 std::vector<uint8_t> choose_offsets(const std::vector<uint32_t>& levels, uint64_t rows, int32_t wanted) {
   if (wanted < 0) return {};
-  std::vector<uint32_t> sorted = levels;
-  std::nth_element(sorted.begin(), sorted.begin() + sorted.size() / 2, sorted.end());
-  const int64_t median = sorted[sorted.size() / 2];
-  std::vector<uint8_t> best;
+  // Many columns share a level.
+  std::vector<int64_t> counts(kLevels);
+  for (const uint32_t level : levels) counts[level]++;
+  std::vector<Repeated> distinct;
+  for (uint32_t level = 0; level < kLevels; level++)
+    if (counts[level] > 0) distinct.push_back({level, counts[level]});
+  int64_t before = 0;
+  int64_t median = 0;
+  for (const Repeated& each : distinct) {
+    if (before <= static_cast<int64_t>(levels.size() / 2)) median = each.value;
+    before += each.count;
+  }
+  const auto offset_of = [](int64_t level, int64_t start) {
+    return std::clamp<int64_t>(floor_divide(level - start, kBinade), 0, kBinades - 1);
+  };
+  int64_t best_start = 0;
   int64_t best_spread = std::numeric_limits<int64_t>::max();
-  std::vector<uint8_t> offsets(levels.size());
-  std::vector<int64_t> left(levels.size());
+  std::vector<Repeated> left(distinct.size());
   for (int64_t phase = 0; phase < kBinade; phase += kBinade / 8) {
     const int64_t start = median - kBinade * kBinades / 2 - phase;
-    for (size_t j = 0; j < levels.size(); j++) {
-      const int64_t binade = floor_divide(levels[j] - start, kBinade);
-      offsets[j] = static_cast<uint8_t>(std::clamp<int64_t>(binade, 0, kBinades - 1));
-      left[j] = levels[j] - kBinade * offsets[j];
-    }
+    for (size_t i = 0; i < distinct.size(); i++)
+      left[i] = {distinct[i].value - kBinade * offset_of(distinct[i].value, start), distinct[i].count};
     const int64_t found = spread(left);
     if (found < best_spread) {
-      best = offsets;
+      best_start = start;
       best_spread = found;
     }
   }
-  const int64_t gain = (spread({levels.begin(), levels.end()}) - best_spread) * static_cast<int64_t>(rows);
+  const int64_t gain = (spread(distinct) - best_spread) * static_cast<int64_t>(rows);
   if (wanted == 0 && gain <= kOffsetsWorth * kBinade * kBinade) return {};
-  const uint8_t lowest = *std::min_element(best.begin(), best.end());
-  for (uint8_t& offset : best) offset = static_cast<uint8_t>(offset - lowest);
-  return best;
+  // Offsets rise with levels.
+  const int64_t lowest = offset_of(distinct.front().value, best_start);
+  std::vector<uint8_t> of_level(kLevels);
+  for (const Repeated& each : distinct)
+    of_level[each.value] = static_cast<uint8_t>(offset_of(each.value, best_start) - lowest);
+  std::vector<uint8_t> offsets(levels.size());
+  for (size_t j = 0; j < levels.size(); j++) offsets[j] = of_level[levels[j]];
+  return offsets;
 }
 
 /** The base with the most exponents in the window. */

@@ -391,7 +391,10 @@ std::vector<JointCounts> SymbolCount::joints() const {
 JointCounts joint_counts(const uint64_t* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits) {
   const size_t alphabet = size_t{1} << bits;
   std::vector<uint64_t> seen(alphabet);
-  for (size_t at = 0; at < row_bins * alphabet * column_bins; at++) seen[at / column_bins % alphabet] |= counters[at];
+  const uint64_t* at = counters;
+  for (uint32_t row = 0; row < row_bins; row++)
+    for (uint64_t& symbol : seen)
+      for (uint32_t column = 0; column < column_bins; column++) symbol |= *at++;
   JointCounts joint;
   for (uint32_t symbol = 0; symbol < alphabet; symbol++)
     if (seen[symbol] != 0) joint.symbols.push_back(symbol);

@@ -623,6 +623,44 @@ const Entry* find_repeatable(const std::vector<const Entry*>& entries) {
   return best;
 }
 
+/** Encodes a large tensor that is on the device, and on the host, too. */
+void encode_large(Decoder& decoder, const codecllm::Layout& layout, const Bytes& bytes, const void* elements,
+                  Report& report) {
+  codecllm_encode_options options = {};
+  options.profile = CODECLLM_FAST;
+  options.columns = layout.columns;
+  codecllm_gpu_source source = {};
+  source.dtype = layout.dtype->name;
+  source.shape = layout.shape.data();
+  source.dimensions = layout.shape.size();
+  source.options = &options;
+  source.elements = elements;
+  uint64_t front = 0;
+  uint64_t data = 0;
+  check(codecllm_gpu_encode_bound(source.dtype, source.shape, source.dimensions, &options, &front, &data),
+        "codecllm_gpu_encode_bound");
+  Bytes stream(front + data);
+  size_t written = 0;
+  check(codecllm_encode(bytes.data(), bytes.size(), source.dtype, source.shape, source.dimensions, &options,
+                        stream.data(), stream.size(), &written),
+        "codecllm_encode");
+  Bytes encoded(front);
+  source.front = encoded.data();
+  source.front_capacity = encoded.size();
+  source.data_capacity = data;
+  check(cudaMalloc(&source.data, data), "cudaMalloc");
+  codecllm_gpu_encoder* encoder = nullptr;
+  check(codecllm_gpu_encoder_open(decoder.gpu(), &encoder), "codecllm_gpu_encoder_open");
+  check(codecllm_gpu_encode(encoder, &source, 1, nullptr), "codecllm_gpu_encode");
+  codecllm_gpu_encoder_close(encoder);
+  encoded.resize(source.front_size + source.data_size);
+  check(cudaMemcpy(encoded.data() + source.front_size, source.data, source.data_size, cudaMemcpyDeviceToHost),
+        "copying Data");
+  cudaFree(source.data);
+  stream.resize(written);
+  report.expect(encoded == stream, "large: the stream differs from the host's");
+}
+
 /** Decodes a tensor of more than 4 GiB, made of copies of a smaller one, one below the other. */
 void decode_large(Decoder& decoder, const Entry& small, Report& report) {
   using namespace codecllm;
@@ -674,8 +712,9 @@ void decode_large(Decoder& decoder, const Entry& small, Report& report) {
       report.expect(false, "large: differs in copy " + std::to_string(i));
       break;
     }
-  cudaFree(output);
   cudaFree(data);
+  encode_large(decoder, coding.layout, decoded, output, report);
+  cudaFree(output);
 }
 
 std::string quoted(const std::string& text) {
