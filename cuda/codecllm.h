@@ -262,7 +262,7 @@ typedef struct codecllm_gpu codecllm_gpu;
  */
 typedef struct codecllm_gpu_plan codecllm_gpu_plan;
 
-/** 1 if this build has the GPU decoder, else 0. */
+/** 1 if this build has the GPU codec, else 0. */
 CODECLLM_API int codecllm_has_cuda(void);
 
 /** Number of CUDA devices; 0 where there is none or the build has no CUDA. */
@@ -274,7 +274,7 @@ CODECLLM_API int codecllm_gpu_count(void);
  */
 CODECLLM_API codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu);
 
-/** Frees a device, whose plans and streams have been closed; does nothing with null. */
+/** Frees a device, whose plans, streams and encoders have been closed; does nothing with null. */
 CODECLLM_API void codecllm_gpu_close(codecllm_gpu* gpu);
 
 /** A tensor of a plan: its front, in host memory, needed only during the call. */
@@ -364,6 +364,60 @@ CODECLLM_API codecllm_status codecllm_gpu_stream_decode(codecllm_gpu_stream* str
 /** Copies elements back. Refuses bytes beyond the tensor. @param offset the first byte, from its start */
 CODECLLM_API codecllm_status codecllm_gpu_stream_read(codecllm_gpu_stream* stream, uint64_t offset, void* bytes,
                                                       size_t size);
+
+/**
+ * Encodes tensors from device memory to device memory, and gives the bytes that codecllm_encode gives. It may be used
+ * beside its device's other encoders, plans and streams, by one thread at a time. It keeps device memory for the next
+ * call: for each tensor that is encoded at the same time, at most 8, about the tensor's size, but of large ones not much
+ * more than 256 MiB; and a few MiB of pinned host memory.
+ */
+typedef struct codecllm_gpu_encoder codecllm_gpu_encoder;
+
+/** Opens an encoder of a device, which must stay open as long as it. */
+CODECLLM_API codecllm_status codecllm_gpu_encoder_open(codecllm_gpu* gpu, codecllm_gpu_encoder** encoder);
+
+/** Frees an encoder and its memory; does nothing with null. */
+CODECLLM_API void codecllm_gpu_encoder_close(codecllm_gpu_encoder* encoder);
+
+/** A tensor that is to be encoded, and where its stream goes. */
+typedef struct codecllm_gpu_source {
+  /** As for codecllm_encoder_open. */
+  const char* dtype;
+  const uint64_t* shape;
+  size_t dimensions;
+  /** null for all defaults. */
+  const codecllm_encode_options* options;
+  /** Device memory, aligned to 16. */
+  const void* elements;
+  /** Host memory that receives everything before Data. */
+  void* front;
+  size_t front_capacity;
+  /** Device memory, aligned to 16, that receives Data. What lies behind them, up to the capacity, stays as it is. */
+  void* data;
+  size_t data_capacity;
+  /** Out: their lengths; both 0 if one of them is more than its capacity, and then there is no stream. */
+  size_t front_size;
+  size_t data_size;
+} codecllm_gpu_source;
+
+/**
+ * Capacities that always suffice for a tensor. Where only a stream that is smaller than the tensor is of use, a
+ * `data_capacity` of the tensor's bytes does. Refuses what codecllm_gpu_encode refuses.
+ */
+CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const uint64_t* shape, size_t dimensions,
+                                                       const codecllm_encode_options* options, uint64_t* front,
+                                                       uint64_t* data);
+
+/**
+ * Encodes tensors, and waits until all are done. Large and small ones may be mixed, and many in one call are faster than
+ * one by one: the host decides for one of them while the device works on others, on up to 8 threads. Refuses what
+ * codecllm_encoder_open refuses, a tensor of 2^32 tiles, and memory that is not aligned; the message names the tensor by
+ * its number. After an error, fronts and Data of all tensors have no meaning.
+ *
+ * @param cuda_stream a cudaStream_t: what it holds when this is called ends before elements are read
+ */
+CODECLLM_API codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder* encoder, codecllm_gpu_source* tensors,
+                                                 size_t count, void* cuda_stream);
 
 #ifdef __cplusplus
 }

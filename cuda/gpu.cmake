@@ -1,4 +1,4 @@
-# The GPU decoder, and the programs that prove and measure it. Included where there is a CUDA compiler.
+# The GPU codec, and the programs that prove and measure it. Included where there is a CUDA compiler.
 #
 # CODECLLM_CUDA_ARCHITECTURES: "native" is this machine's own GPU, "release" every GPU that is supported, with PTX for
 # what comes later; otherwise a list as CMake has it. Default: native where there is a GPU, else a short list.
@@ -26,7 +26,7 @@ endif()
 message(STATUS "CUDA architectures: ${cuda_architectures}")
 
 # Apart from codecllm_objects, whose compiler options nvcc does not know.
-add_library(codecllm_gpu_objects OBJECT gpu/decoder.cu gpu/stream.cu)
+add_library(codecllm_gpu_objects OBJECT gpu/decoder.cu gpu/encoder.cu gpu/stream.cu)
 set_target_properties(codecllm_gpu_objects PROPERTIES
   CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}" CUDA_VISIBILITY_PRESET hidden)
 target_include_directories(codecllm_gpu_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})

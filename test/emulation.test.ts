@@ -1,4 +1,4 @@
-// The GPU decoder on the CPU, its kernels emulated: what `npm run conformance` asks of a GPU, with fewer streams, and the
+// The GPU codec on the CPU, its kernels emulated: what `npm run conformance` asks of a GPU, with fewer streams, and the
 // engine `gpu` of the commands. It needs what the native codec is built with, CMake and a C++ compiler.
 
 import { spawnSync } from 'node:child_process';
@@ -27,7 +27,7 @@ function run(program: string, ...args: string[]): string {
   return stdout;
 }
 
-describe.runIf(isBuilt)('the GPU decoder, emulated', { timeout: 300_000 }, () => {
+describe.runIf(isBuilt)('the GPU codec, emulated', { timeout: 300_000 }, () => {
   const folder = mkdtempSync(join(tmpdir(), 'codecllm-emulation-'));
   beforeAll(() => {
     run('cmake', '--build', BUILD, '--parallel', '2', '--target', 'codecllm_emulations');

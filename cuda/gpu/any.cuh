@@ -179,13 +179,6 @@ class AnyPlane {
   uint32_t starts_;
 };
 
-/** The bits of a word that this symbol stands for: Field::paste, for the device. */
-__device__ __forceinline__ uint32_t paste(const Field& field, uint32_t symbol) {
-  const uint32_t bits = symbol ^ field.flip;
-  return (((bits >> field.up) & field.mask) << field.shift) |
-         (((bits >> field.sign_to) & field.sign_mask) << field.sign_from);
-}
-
 /** The planes of a tile; bits of planes that do not exist are 0. */
 template <uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
 struct AnyPlanes {
@@ -256,7 +249,7 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
       plane.row(row, first_row + row, state, symbols, valid);
       state = plane.state();
       const Field& field = tensor.fields[p];
-      for (uint32_t k = 0; k < kLaneColumns; k++) words[k] |= paste(field, symbols[k]);
+      for (uint32_t k = 0; k < kLaneColumns; k++) words[k] |= field.paste(symbols[k]);
     });
     store_any_row(tile, row, tensor.words, elements, words);
     uint32_t packed[kWords] = {};
@@ -269,7 +262,7 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
     if (!plane.is_complete(feeds_next(p))) valid = false;
   });
   if (!write_outliers(tile, section, tensor.words, elements, sum)) valid = false;
-  if (verify && !sum.is(tile.check)) valid = false;
+  if (verify && sum.check() != tile.check) valid = false;
   return __all_sync(kAllLanes, valid);
 }
 

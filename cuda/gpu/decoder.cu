@@ -25,8 +25,6 @@ using Kernel = void (*)(GpuArguments);
 /** A full tile may be read to its end where only a part of its columns or rows exists. */
 constexpr uint64_t kSelectorSlack = 256;
 
-uint64_t round_up(uint64_t size, uint64_t unit) { return (size + unit - 1) / unit * unit; }
-
 /** A kernel, and how much shared memory each warp of a block needs; in fast kernels the tables come on top. */
 struct Program {
   Kernel kernel;
@@ -237,7 +235,6 @@ GpuTables place_tables(Image& image, const TableSet& set, const std::vector<uint
 GpuTensor place_tensor(Image& image, const Stream& stream) {
   const Coding& coding = stream.coding;
   const Layout& layout = coding.layout;
-  const bool has_pairs = !coding.pairs.tables.empty();
   GpuTensor tensor = {};
   tensor.words = layout.words;
   tensor.rows = layout.rows;
@@ -248,17 +245,10 @@ GpuTensor place_tensor(Image& image, const Stream& stream) {
   tensor.flip = layout.dtype->kind == Kind::Signed ? 0x80808080 : 0;
   if (!coding.row_selectors.empty())
     tensor.row_selectors = placed<uint8_t>(image.add(coding.row_selectors, kSelectorSlack));
-  if (!coding.column_selectors.empty()) {
-    std::vector<uint8_t> selectors(layout.columns);
-    for (uint32_t j = 0; j < layout.columns; j++) selectors[j] = coding.column_selectors[has_pairs ? j / 2 : j];
-    tensor.column_selectors = placed<uint8_t>(image.add(selectors, kSelectorSlack));
-  }
-  if (has_pairs) {
-    std::vector<uint8_t> starts(layout.columns, coding.pairs.base);
-    for (size_t j = 0; j < coding.pairs.offsets.size(); j++)
-      starts[j] = static_cast<uint8_t>(starts[j] + coding.pairs.offsets[j]);
-    tensor.window_starts = placed<uint8_t>(image.add(starts, kSelectorSlack));
-  }
+  if (!coding.column_selectors.empty())
+    tensor.column_selectors = placed<uint8_t>(image.add(selectors_of_columns(coding), kSelectorSlack));
+  if (!coding.pairs.tables.empty())
+    tensor.window_starts = placed<uint8_t>(image.add(starts_of_columns(coding.pairs, layout.columns), kSelectorSlack));
   for (unsigned p = 0; p < coding.split.planes; p++) {
     tensor.fields[p] = field_of(*layout.dtype, coding.split, p);
     tensor.tables[p] = place_tables(image, coding.tables[p], stream.slots[p]);
@@ -284,12 +274,6 @@ struct Blueprint {
   std::vector<uint64_t> tensor_bytes;
   MemoryMap map;
 };
-
-/** Lets a kernel have all the shared memory that a block can have: other plans may need more of it than this one. */
-void allow_shared_memory(const codecllm_gpu& gpu, Kernel kernel) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(gpu.shared_bytes)),
-        "asking for shared memory");
-}
 
 /** The blocks of a launch. */
 struct BlockShape {
@@ -418,13 +402,6 @@ struct BufferBatch {
 
 __global__ void set_buffers(const __grid_constant__ BufferBatch batch) {
   if (threadIdx.x < batch.count) batch.to[threadIdx.x] = batch.buffers[threadIdx.x];
-}
-
-template <class Argument>
-void launch(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_t shared_bytes, Argument& argument,
-            cudaStream_t stream) {
-  void* arguments[] = {&argument};
-  check(cudaLaunchKernel(kernel, dim3(blocks), dim3(threads), arguments, shared_bytes, stream), "launching a kernel");
 }
 
 }  // namespace

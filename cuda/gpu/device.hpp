@@ -25,6 +25,22 @@ inline void check(cudaError_t error, const char* what) {
               text(what, ": ", cudaGetErrorString(error)));
 }
 
+inline uint64_t round_up(uint64_t size, uint64_t unit) { return (size + unit - 1) / unit * unit; }
+
+/** Lets a kernel have all the shared memory that a block can have: other launches may need more of it than this one. */
+template <class Argument>
+void allow_shared_memory(const codecllm_gpu& gpu, void (*kernel)(Argument)) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(gpu.shared_bytes)),
+        "asking for shared memory");
+}
+
+template <class Argument>
+void launch(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_t shared_bytes, Argument& argument,
+            cudaStream_t stream) {
+  void* arguments[] = {&argument};
+  check(cudaLaunchKernel(kernel, dim3(blocks), dim3(threads), arguments, shared_bytes, stream), "launching a kernel");
+}
+
 /** Makes a device the current one, for as long as this lives. */
 class DeviceScope {
  public:

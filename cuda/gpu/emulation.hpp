@@ -2,7 +2,8 @@
 //
 // Each thread of a block is a fiber; blocks run one after another. A fiber runs until it calls a function of its warp
 // (ballot, shuffle, syncwarp) or of its block (syncthreads), and goes on when all others have come there. Device memory
-// is host memory, so that the sanitizers of a C++ compiler see every access. Only what the decoder uses is here.
+// is host memory, so that the sanitizers of a C++ compiler see every access. Only what our code uses is here. Each host
+// thread emulates on its own.
 #pragma once
 
 #include <ucontext.h>
@@ -57,6 +58,7 @@ struct Fiber {
 struct Block {
   dim3 index;
   dim3 size;
+  dim3 grid;
   uint8_t* shared = nullptr;
   std::vector<Fiber> fibers;
   std::vector<Meeting> warps;
@@ -66,8 +68,8 @@ struct Block {
   void* argument = nullptr;
 };
 
-inline Block block;
-inline dim3 thread;
+inline thread_local Block block;
+inline thread_local dim3 thread;
 
 inline void pause() { swapcontext(&block.fibers[thread.x].context, &block.scheduler); }
 
@@ -120,9 +122,10 @@ inline void run_block() {
 
 }  // namespace emulation
 
-inline dim3& threadIdx = emulation::thread;
-inline dim3& blockIdx = emulation::block.index;
-inline dim3& blockDim = emulation::block.size;
+#define threadIdx emulation::thread
+#define blockIdx emulation::block.index
+#define blockDim emulation::block.size
+#define gridDim emulation::block.grid
 #define CODECLLM_SHARED_MEMORY(name) uint8_t* const name = emulation::block.shared
 
 inline void __syncwarp() { emulation::exchange(0); }
@@ -148,6 +151,19 @@ Value __shfl_up_sync(unsigned, Value value, uint32_t distance) {
   const uint32_t lane = emulation::thread.x % 32;
   return static_cast<Value>(emulation::exchange(value)[lane >= distance ? lane - distance : lane]);
 }
+inline uint32_t __reduce_add_sync(unsigned, uint32_t value) {
+  const uint64_t* const values = emulation::exchange(value);
+  uint32_t sum = 0;
+  for (unsigned lane = 0; lane < 32; lane++) sum += static_cast<uint32_t>(values[lane]);
+  return sum;
+}
+inline uint32_t __reduce_or_sync(unsigned, uint32_t value) {
+  const uint64_t* const values = emulation::exchange(value);
+  uint32_t bits = 0;
+  for (unsigned lane = 0; lane < 32; lane++) bits |= static_cast<uint32_t>(values[lane]);
+  return bits;
+}
+inline uint32_t __umulhi(uint32_t a, uint32_t b) { return static_cast<uint32_t>((uint64_t{a} * b) >> 32); }
 inline uint32_t __popc(uint32_t value) { return static_cast<uint32_t>(__builtin_popcount(value)); }
 inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t selector) {
   const uint64_t bytes = a | uint64_t{b} << 32;
@@ -170,6 +186,13 @@ void __stcs(Value* address, Value value) {
 inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
   const unsigned long long old = *address;
   *address = std::min(old, value);
+  return old;
+}
+
+template <class Value>
+Value atomicAdd(Value* address, Value value) {
+  const Value old = *address;
+  *address = old + value;
   return old;
 }
 
@@ -256,6 +279,8 @@ inline cudaError_t cudaMalloc(void** memory, size_t size) {
 inline cudaError_t cudaFree(void* memory) { return std::free(memory), cudaSuccess; }
 inline cudaError_t cudaMallocAsync(void** memory, size_t size, cudaStream_t) { return cudaMalloc(memory, size); }
 inline cudaError_t cudaFreeAsync(void* memory, cudaStream_t) { return cudaFree(memory); }
+inline cudaError_t cudaMallocHost(void** memory, size_t size) { return cudaMalloc(memory, size); }
+inline cudaError_t cudaFreeHost(void* memory) { return cudaFree(memory); }
 inline cudaError_t cudaMemcpy(void* to, const void* from, size_t size, cudaMemcpyKind) {
   return std::memcpy(to, from, size), cudaSuccess;
 }
@@ -269,6 +294,7 @@ inline cudaError_t cudaMemsetAsync(void* to, int value, size_t size, cudaStream_
 inline cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { return *stream = nullptr, cudaSuccess; }
 inline cudaError_t cudaStreamDestroy(cudaStream_t) { return cudaSuccess; }
 inline cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+inline cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 inline cudaError_t cudaStreamIsCapturing(cudaStream_t, cudaStreamCaptureStatus* status) {
   return *status = cudaStreamCaptureStatusNone, cudaSuccess;
 }
@@ -290,6 +316,7 @@ cudaError_t cudaLaunchKernel(void (*kernel)(Argument), dim3 grid, dim3 size, voi
   } call = {kernel, static_cast<const Argument*>(arguments[0])};
   emulation::Block& block = emulation::block;
   block.size = size;
+  block.grid = grid;
   if (block.fibers.size() < block.size.x) block.fibers.resize(block.size.x);
   block.argument = &call;
   block.run = [](void* opaque) {

@@ -411,7 +411,7 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   }
   if (kVerify) {
     valid = valid && padding_is_zero(tile.data + word_section, word_bytes);
-    if (!sum.is(tile.check)) valid = false;
+    if (sum.check() != tile.check) valid = false;
   }
   return __all_sync(kAllLanes, valid);
 }

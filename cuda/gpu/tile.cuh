@@ -69,7 +69,13 @@ class TileSum {
     sum_ += uint64_t{2 * (height * kRowWords + index) + 1} * word;
   }
 
-  __device__ __forceinline__ bool is(uint32_t check) const { return warp_sum(sum_) % 0xffffffff == check; }
+  /** Adds what 32-bit word `index` of the rows is changed by; modulo 2^64, and exact when all is added up. */
+  __device__ __forceinline__ void add_change(uint32_t index, uint64_t change) {
+    sum_ += uint64_t{2 * index + 1} * change;
+  }
+
+  /** The check of all that was added, in all lanes. */
+  __device__ __forceinline__ uint32_t check() const { return static_cast<uint32_t>(warp_sum(sum_) % 0xffffffff); }
 
  private:
   static constexpr uint32_t kRowWords = kCount * kLanes;

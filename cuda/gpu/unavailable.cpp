@@ -1,4 +1,4 @@
-// The functions of the GPU decoder in a build without CUDA: each says so.
+// The functions of the GPU codec in a build without CUDA: each says so.
 #include "codecllm.h"
 #include "host/interface.hpp"
 
@@ -36,6 +36,19 @@ codecllm_status codecllm_gpu_decode(codecllm_gpu_plan*, const void* const*, void
 }
 
 codecllm_status codecllm_gpu_result(codecllm_gpu_plan*, size_t*, uint64_t*) { return unavailable(); }
+
+codecllm_status codecllm_gpu_encoder_open(codecllm_gpu*, codecllm_gpu_encoder**) { return unavailable(); }
+
+void codecllm_gpu_encoder_close(codecllm_gpu_encoder*) {}
+
+codecllm_status codecllm_gpu_encode_bound(const char*, const uint64_t*, size_t, const codecllm_encode_options*,
+                                          uint64_t*, uint64_t*) {
+  return unavailable();
+}
+
+codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder*, codecllm_gpu_source*, size_t, void*) {
+  return unavailable();
+}
 
 codecllm_status codecllm_gpu_stream_open(codecllm_gpu*, const void*, size_t, codecllm_gpu_stream**) {
   return unavailable();

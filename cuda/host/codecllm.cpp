@@ -62,15 +62,6 @@ std::vector<uint64_t> shape_of(const uint64_t* shape, size_t dimensions) {
   return {shape, shape + dimensions};
 }
 
-/** More bytes than the front of any stream of this layout has. */
-uint64_t front_bound(const Layout& layout) {
-  // At most 12 bits and a gamma code of 11 bits for each symbol of four tables of five kinds.
-  constexpr uint64_t kTablesBound = 3 * 4 * (1024 + 4 * 256);
-  const uint64_t selectors = layout.rows + 2 * uint64_t{layout.columns};
-  return kFixedBytes + 8 * 255 + kTablesBound + selectors + layout.tile_count * metadata_bytes(kMaxPlanes) +
-         2 * kAlignment;
-}
-
 /** More bytes than a stream can have: every plane forced to rANS, with tables that do not fit it at all. */
 uint64_t stream_bound(const Encoder& encoder) {
   const Layout& layout = encoder.layout();

@@ -27,6 +27,20 @@ bool allows(const Dtype& dtype, const Split& split, const EncodeOptions& options
   return true;
 }
 
+/** The splits that the options leave to choose from, in the order in which they are tried. */
+std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options) {
+  std::vector<Split> splits;
+  for (unsigned s = 0; s < dtype.split_count; s++)
+    if (options.split.planes == 0 || options.split == dtype.splits[s]) splits.push_back(dtype.splits[s]);
+  if (options.profile == CODECLLM_FAST && splits.size() > 1) splits.erase(splits.begin(), splits.end() - 1);
+  if (!options.has_modes) return splits;
+  // With forced modes there is nothing to compare: the first split that has them.
+  const auto found =
+      std::find_if(splits.begin(), splits.end(), [&](const Split& split) { return allows(dtype, split, options); });
+  if (found == splits.end()) return {};
+  return {*found};
+}
+
 }  // namespace
 
 EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* source) {
@@ -61,49 +75,28 @@ EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* so
   return options;
 }
 
+Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const EncodeOptions& options) {
+  const uint32_t columns = options.columns != 0 ? options.columns : default_columns(dtype, shape, options.tile_rows);
+  return lay_out(dtype, shape, columns, options.tile_rows);
+}
+
 uint32_t minimum_saving(const EncodeOptions& options) { return options.profile == CODECLLM_FAST ? 16 : 1; }
 
-std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options) {
-  std::vector<Split> splits;
-  for (unsigned s = 0; s < dtype.split_count; s++)
-    if (options.split.planes == 0 || options.split == dtype.splits[s]) splits.push_back(dtype.splits[s]);
-  if (options.profile == CODECLLM_FAST && splits.size() > 1) splits.erase(splits.begin(), splits.end() - 1);
-  if (!options.has_modes) return splits;
-  // With forced modes there is nothing to compare: the first split that has them.
-  const auto found =
-      std::find_if(splits.begin(), splits.end(), [&](const Split& split) { return allows(dtype, split, options); });
-  if (found == splits.end()) return {};
-  return {*found};
-}
-
-size_t choose_split(const std::vector<uint64_t>& costs) {
-  return costs.size() > 1 && costs[1] + costs[1] / 32 < costs[0] ? 1 : 0;
-}
-
-void apply_modes(const EncodeOptions& options, const Split& split, std::vector<uint8_t>& choices) {
-  if (!options.has_modes) return;
-  const auto choice_of = [](codecllm_mode mode) -> uint8_t {
-    switch (mode) {
-      case CODECLLM_MODE_RAW:
-        return kSurveyRaw;
-      case CODECLLM_MODE_LEFT:
-        return kLeft;
-      case CODECLLM_MODE_TOP:
-        return kTop;
-      case CODECLLM_MODE_AVG:
-        return kAvg;
-      case CODECLLM_MODE_PLANAR:
-        return kPlanar;
-      default:
-        return kNone;
-    }
-  };
-  for (size_t i = 0; i < choices.size(); i++) choices[i] = choice_of(options.modes[i % split.planes]);
-}
-
-bool wants_pairs(const Layout& layout, const Split& split, const EncodeOptions& options) {
-  if (!is_bf16(*layout.dtype) || split.bits[0] != 8 || layout.words == 0) return false;
-  return options.has_modes ? options.modes[0] == CODECLLM_MODE_PAIRS : options.profile == CODECLLM_FAST;
+uint8_t choice_of(codecllm_mode mode) {
+  switch (mode) {
+    case CODECLLM_MODE_RAW:
+      return kSurveyRaw;
+    case CODECLLM_MODE_LEFT:
+      return kLeft;
+    case CODECLLM_MODE_TOP:
+      return kTop;
+    case CODECLLM_MODE_AVG:
+      return kAvg;
+    case CODECLLM_MODE_PLANAR:
+      return kPlanar;
+    default:
+      return kNone;
+  }
 }
 
 // ------------------------------------------------------------------------------------------------------- window
@@ -118,52 +111,78 @@ constexpr int64_t kOffsetsWorth = 20;
 /** Division that rounds down, also below zero; b > 0. */
 int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0 ? 1 : 0); }
 
-/** The variance of values, about a mean that is rounded down. */
-int64_t spread(const std::vector<int64_t>& values) {
-  const int64_t count = static_cast<int64_t>(values.size());
-  const int64_t mean = floor_divide(std::accumulate(values.begin(), values.end(), int64_t{0}), count);
+/** A value, and how often it is there. */
+struct Repeated {
+  int64_t value;
+  int64_t count;
+};
+
+/** The variance of values, of which there is at least one, about a mean that is rounded down. */
+int64_t spread(const std::vector<Repeated>& values) {
+  int64_t count = 0;
+  int64_t sum = 0;
+  for (const Repeated& each : values) {
+    count += each.count;
+    sum += each.count * each.value;
+  }
+  const int64_t mean = floor_divide(sum, count);
   int64_t squares = 0;
-  for (const int64_t value : values) squares += (value - mean) * (value - mean);
+  for (const Repeated& each : values) squares += each.count * (each.value - mean) * (each.value - mean);
   return squares / count;
 }
 
-}  // namespace
-
-std::vector<uint32_t> column_levels(const Survey& survey) {
-  std::vector<uint32_t> levels(survey.column_sums.size());
-  for (size_t j = 0; j < levels.size(); j++) levels[j] = level(survey.column_sums[j], survey.column_counts[j]);
-  return levels;
+bool wants_pairs(const Layout& layout, const Split& split, const EncodeOptions& options) {
+  if (!is_bf16(*layout.dtype) || split.bits[0] != 8 || layout.words == 0) return false;
+  return options.has_modes ? options.modes[0] == CODECLLM_MODE_PAIRS : options.profile == CODECLLM_FAST;
 }
 
+/**
+ * Offsets that bring the columns' mean exponents together; empty where columns are too much alike to pay for 4 bits
+ * each. The grid of whole binades is laid where columns straddle its lines least.
+ */
 std::vector<uint8_t> choose_offsets(const std::vector<uint32_t>& levels, uint64_t rows, int32_t wanted) {
   if (wanted < 0) return {};
-  std::vector<uint32_t> sorted = levels;
-  std::nth_element(sorted.begin(), sorted.begin() + sorted.size() / 2, sorted.end());
-  const int64_t median = sorted[sorted.size() / 2];
-  std::vector<uint8_t> best;
+  // Many columns share a level.
+  std::vector<int64_t> counts(kLevels);
+  for (const uint32_t level : levels) counts[level]++;
+  std::vector<Repeated> distinct;
+  for (uint32_t level = 0; level < kLevels; level++)
+    if (counts[level] > 0) distinct.push_back({level, counts[level]});
+  int64_t before = 0;
+  int64_t median = 0;
+  for (const Repeated& each : distinct) {
+    if (before <= static_cast<int64_t>(levels.size() / 2)) median = each.value;
+    before += each.count;
+  }
+  const auto offset_of = [](int64_t level, int64_t start) {
+    return std::clamp<int64_t>(floor_divide(level - start, kBinade), 0, kBinades - 1);
+  };
+  int64_t best_start = 0;
   int64_t best_spread = std::numeric_limits<int64_t>::max();
-  std::vector<uint8_t> offsets(levels.size());
-  std::vector<int64_t> left(levels.size());
+  std::vector<Repeated> left(distinct.size());
   for (int64_t phase = 0; phase < kBinade; phase += kBinade / 8) {
     const int64_t start = median - kBinade * kBinades / 2 - phase;
-    for (size_t j = 0; j < levels.size(); j++) {
-      const int64_t binade = floor_divide(levels[j] - start, kBinade);
-      offsets[j] = static_cast<uint8_t>(std::clamp<int64_t>(binade, 0, kBinades - 1));
-      left[j] = levels[j] - kBinade * offsets[j];
-    }
+    for (size_t i = 0; i < distinct.size(); i++)
+      left[i] = {distinct[i].value - kBinade * offset_of(distinct[i].value, start), distinct[i].count};
     const int64_t found = spread(left);
     if (found < best_spread) {
-      best = offsets;
+      best_start = start;
       best_spread = found;
     }
   }
-  const int64_t gain = (spread({levels.begin(), levels.end()}) - best_spread) * static_cast<int64_t>(rows);
+  const int64_t gain = (spread(distinct) - best_spread) * static_cast<int64_t>(rows);
   if (wanted == 0 && gain <= kOffsetsWorth * kBinade * kBinade) return {};
-  const uint8_t lowest = *std::min_element(best.begin(), best.end());
-  for (uint8_t& offset : best) offset = static_cast<uint8_t>(offset - lowest);
-  return best;
+  // Offsets rise with levels.
+  const int64_t lowest = offset_of(distinct.front().value, best_start);
+  std::vector<uint8_t> of_level(kLevels);
+  for (const Repeated& each : distinct)
+    of_level[each.value] = static_cast<uint8_t>(offset_of(each.value, best_start) - lowest);
+  std::vector<uint8_t> offsets(levels.size());
+  for (size_t j = 0; j < levels.size(); j++) offsets[j] = of_level[levels[j]];
+  return offsets;
 }
 
+/** The base with the most exponents in the window. */
 uint8_t choose_base(const std::vector<uint64_t>& exponents, const std::vector<uint8_t>& offsets) {
   const uint32_t highest = kMaxStart - (offsets.empty() ? 0 : *std::max_element(offsets.begin(), offsets.end()));
   uint32_t best = 0;
@@ -180,8 +199,6 @@ uint8_t choose_base(const std::vector<uint64_t>& exponents, const std::vector<ui
 }
 
 // --------------------------------------------------------------------------------------------------------- bins
-
-namespace {
 
 /** Smaller tensors have one class: selectors and tables would cost more than they save. */
 constexpr uint64_t kClassesFromWords = 1 << 14;
@@ -203,8 +220,7 @@ std::vector<uint8_t> quantile_bins(const std::vector<Level>& levels, uint64_t bi
   return result;
 }
 
-}  // namespace
-
+/** @param pairs null where there are none */
 Bins choose_bins(const Layout& layout, const std::vector<uint16_t>& row_levels, const std::vector<uint32_t>& levels,
                  const PairCoding* pairs, codecllm_classes wanted) {
   Bins bins;
@@ -233,8 +249,6 @@ Bins choose_bins(const Layout& layout, const std::vector<uint16_t>& row_levels, 
 }
 
 // ------------------------------------------------------------------------------------------------------ classes
-
-namespace {
 
 /** What the counted symbols cost at their entropy, in units. */
 uint64_t entropy_cost(const Histogram& counts) {
@@ -409,19 +423,20 @@ struct Candidate {
   uint64_t total;
 };
 
-}  // namespace
-
-Coding choose_tables(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices,
-                     const PairCoding* window, const Bins& bins, const SymbolCount& counts,
-                     const EncodeOptions& options) {
+/**
+ * Chooses classes by what they save in the leading plane, and tables for every plane that is worth coding.
+ *
+ * @param window base and offsets of pairs; null where there are none
+ */
+Coding choose_tables(const Layout& layout, const Split& split, bool predicted, const PairCoding* window,
+                     const Bins& bins, std::vector<JointCounts> joints, const EncodeOptions& options) {
   Coding coding;
   coding.layout = layout;
   coding.split = split;
   // The leading one first: PAIRS, if any, before plane 0's other tiles.
   std::vector<Job> jobs;
   const auto add_job = [&](unsigned plane, uint32_t bits) {
-    JointCounts joint = counts.joint(plane);
-    if (!joint.symbols.empty()) jobs.push_back({plane, bits, std::move(joint)});
+    if (!joints[plane].symbols.empty()) jobs.push_back({plane, bits, std::move(joints[plane])});
   };
   add_job(kMaxPlanes, kPairBits);
   for (unsigned p = 0; p < split.planes; p++) add_job(p, split.bits[p]);
@@ -432,10 +447,6 @@ Coding choose_tables(const Layout& layout, const Split& split, const std::vector
   const auto full_table = [&](uint32_t bits) {
     return 1u << (options.probability_bits != 0 ? options.probability_bits : max_probability_bits(bits));
   };
-  // Outliers need a plane 0 without prediction.
-  bool predicted = false;
-  for (size_t i = 0; i < choices.size(); i += split.planes)
-    predicted = predicted || (choices[i] != kNone && choices[i] != kSurveyRaw);
   ClassMap map;
   uint32_t slots = kMaxSlots;
   for (size_t job = 0; job < jobs.size(); job++) {
@@ -443,6 +454,7 @@ Coding choose_tables(const Layout& layout, const Split& split, const std::vector
     const bool is_pairs = jobs[job].is_pairs();
     uint32_t reserved = 0;
     for (size_t later = job + 1; later < jobs.size(); later++) reserved += full_table(jobs[later].bits);
+    // Outliers need a plane 0 without prediction.
     const bool may_list = is_pairs || (plane == 0 && !predicted);
     const uint32_t outlier_bits = may_list ? 8 * outlier_bytes(*layout.dtype) : 0;
     std::vector<ClassMap> maps = {ClassMap{}};
@@ -496,6 +508,39 @@ Coding choose_tables(const Layout& layout, const Split& split, const std::vector
     if (coding.pairs.tables.empty()) coding.column_selectors.resize(layout.columns);
   }
   return coding;
+}
+
+/** Which of two splits, or one, to take: the second has to win by 1/32, since estimates are only that good. */
+size_t choose_split(const std::vector<uint64_t>& costs) {
+  return costs.size() > 1 && costs[1] + costs[1] / 32 < costs[0] ? 1 : 0;
+}
+
+}  // namespace
+
+// ------------------------------------------------------------------------------------------------------- passes
+
+Decisions::Decisions(const Layout& layout, const EncodeOptions& options)
+    : layout_(layout), options_(options), splits_(splits_for(*layout.dtype, options)) {}
+
+void Decisions::take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
+                            std::vector<uint32_t> column_levels) {
+  chosen_ = choose_split(costs);
+  has_pairs_ = wants_pairs(layout_, split(), options_);
+  row_levels_ = std::move(row_levels);
+  column_levels_ = std::move(column_levels);
+  if (has_pairs_)
+    pairs_.offsets = choose_offsets(column_levels_, layout_.rows, options_.column_offsets);
+  else
+    bins_ = choose_bins(layout_, row_levels_, column_levels_, nullptr, options_.classes);
+}
+
+void Decisions::take_window(const std::vector<uint64_t>& counts) {
+  pairs_.base = choose_base(counts, pairs_.offsets);
+  bins_ = choose_bins(layout_, row_levels_, column_levels_, &pairs_, options_.classes);
+}
+
+Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted) const {
+  return choose_tables(layout_, split(), predicted, pairs(), bins_, std::move(joints), options_);
 }
 
 }  // namespace codecllm

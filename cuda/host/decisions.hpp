@@ -38,42 +38,62 @@ struct EncodeOptions {
  */
 EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* options);
 
+/** The matrix view that the options ask for, or the encoder's choice. @throws ArgumentError as `lay_out` does */
+Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const EncodeOptions& options);
+
 /** For planes after the first: code them only where that saves more than so many 256ths. */
 uint32_t minimum_saving(const EncodeOptions& options);
 
-/** The splits that the options leave to choose from, in the order in which they are tried. */
-std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options);
+/** What the survey's choices for a plane are replaced by where its mode was asked for. */
+uint8_t choice_of(codecllm_mode mode);
 
-/** Which of two splits, or one, to take: the second has to win by 1/32, since estimates are only that good. */
-size_t choose_split(const std::vector<uint64_t>& costs);
+/** What an encoder decides of one tensor, each time that a pass over it has counted what has to be known. */
+class Decisions {
+ public:
+  /** Refers to both for as long as it lives. */
+  Decisions(const Layout& layout, const EncodeOptions& options);
 
-/** Replaces the survey's choices by the modes asked for. */
-void apply_modes(const EncodeOptions& options, const Split& split, std::vector<uint8_t>& choices);
+  /** The splits to survey. */
+  const std::vector<Split>& splits() const { return splits_; }
 
-bool wants_pairs(const Layout& layout, const Split& split, const EncodeOptions& options);
+  /**
+   * After the survey: the split, and with pairs the offsets of columns.
+   *
+   * @param costs of each split
+   */
+  void take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
+                   std::vector<uint32_t> column_levels);
 
-std::vector<uint32_t> column_levels(const Survey& survey);
+  /** After the second pass, which only pairs need: the base. @param counts of exponents less offsets */
+  void take_window(const std::vector<uint64_t>& counts);
 
-/**
- * Offsets that bring the columns' mean exponents together; empty where columns are too much alike to pay for 4 bits
- * each. The grid of whole binades is laid where columns straddle its lines least.
- */
-std::vector<uint8_t> choose_offsets(const std::vector<uint32_t>& levels, uint64_t rows, int32_t wanted);
+  /**
+   * After the last pass: classes and tables.
+   *
+   * @param joints of each plane, and of pairs at kMaxPlanes
+   * @param predicted whether the survey predicts a tile's plane 0
+   */
+  Coding take_counts(std::vector<JointCounts> joints, bool predicted) const;
 
-/** The base with the most exponents in the window. */
-uint8_t choose_base(const std::vector<uint64_t>& exponents, const std::vector<uint8_t>& offsets);
+  /** The number of the split that was chosen, and the split. */
+  size_t chosen() const { return chosen_; }
+  const Split& split() const { return splits_[chosen_]; }
 
-/** @param pairs null where there are none */
-Bins choose_bins(const Layout& layout, const std::vector<uint16_t>& row_levels, const std::vector<uint32_t>& levels,
-                 const PairCoding* pairs, codecllm_classes wanted);
+  /** Null where there are none. */
+  const PairCoding* pairs() const { return has_pairs_ ? &pairs_ : nullptr; }
 
-/**
- * Chooses classes by what they save in the leading plane, and tables for every plane that is worth coding.
- *
- * @param window base and offsets of pairs; null where there are none
- */
-Coding choose_tables(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices,
-                     const PairCoding* window, const Bins& bins, const SymbolCount& counts,
-                     const EncodeOptions& options);
+  const Bins& bins() const { return bins_; }
+
+ private:
+  const Layout& layout_;
+  const EncodeOptions& options_;
+  const std::vector<Split> splits_;
+  size_t chosen_ = 0;
+  bool has_pairs_ = false;
+  PairCoding pairs_;
+  std::vector<uint16_t> row_levels_;
+  std::vector<uint32_t> column_levels_;
+  Bins bins_;
+};
 
 }  // namespace codecllm

@@ -10,6 +10,8 @@
 #include <string>
 #include <vector>
 
+#include "inline.hpp"
+
 namespace codecllm {
 
 constexpr unsigned kMaxPlanes = 4;
@@ -70,18 +72,28 @@ struct Field {
   /** What the symbol is XORed with. */
   uint32_t flip;
 
-  uint32_t cut(uint32_t word) const {
+  /** All bits of a word that the plane has. */
+  CODECLLM_ANYWHERE uint32_t bits_of_word() const { return mask << shift | sign_mask << sign_from; }
+
+  CODECLLM_ANYWHERE uint32_t cut(uint32_t word) const {
     return ((((word >> shift) & mask) << up) | (((word >> sign_from) & sign_mask) << sign_to)) ^ flip;
   }
 
   /** The bits of a word that this symbol stands for. */
-  uint32_t paste(uint32_t symbol) const {
+  CODECLLM_ANYWHERE uint32_t paste(uint32_t symbol) const {
     const uint32_t bits = symbol ^ flip;
     return (((bits >> up) & mask) << shift) | (((bits >> sign_to) & sign_mask) << sign_from);
   }
 };
 
 Field field_of(const Dtype& dtype, const Split& split, unsigned plane);
+
+/** How large an element is, below 2^10: the top of a float's magnitude, or a byte's distance from 128. */
+CODECLLM_ANYWHERE CODECLLM_INLINE uint32_t magnitude_of(uint32_t word, uint32_t word_bits, Kind kind) {
+  if (kind == Kind::Float) return word_bits == 8 ? word & 0x7f : (word >> (word_bits - 11)) & 0x3ff;
+  const uint32_t symbol = kind == Kind::Signed ? word ^ 0x80 : word;
+  return symbol > 128 ? symbol - 128 : 128 - symbol;
+}
 
 /** The symbol of the value zero: what prediction takes for a neighbour outside the tile. */
 inline uint8_t zero_symbol(const Dtype& dtype) { return dtype.kind == Kind::Signed ? 0x80 : 0; }

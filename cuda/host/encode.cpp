@@ -14,8 +14,6 @@ namespace codecllm {
 
 namespace {
 
-/** Set in an entry that stands for another symbol. */
-constexpr uint32_t kSubstituted = 1u << 31;
 /** The code of an exponent outside the window, and the bits of one code in an index of pairs. */
 constexpr uint32_t kAnyCode = kBinades;
 constexpr uint32_t kCodeBits = 5;
@@ -205,8 +203,6 @@ void TileEncoder::pack_plane(unsigned p) {
 uint64_t TileEncoder::enter_outliers(TileWords words) {
   const Dtype& dtype = *plan_.coding.layout.dtype;
   const Field field = field_of(dtype, plan_.coding.split, 0);
-  // All bits of a word that plane 0 has, whatever the symbol.
-  const uint32_t of_plane = field.mask << field.shift | field.sign_mask << field.sign_from;
   const uint32_t word_bytes = dtype.word_bytes();
   uint64_t change = 0;
   entries_.clear();
@@ -220,7 +216,7 @@ uint64_t TileEncoder::enter_outliers(TileWords words) {
     } else {
       entries_.push_back(outlier.position | word << 16);
     }
-    const uint64_t decoded = (word & ~of_plane) | field.paste(outlier.symbol);
+    const uint64_t decoded = (word & ~field.bits_of_word()) | field.paste(outlier.symbol);
     // The sum is over 32-bit words. It is exact in the end, though a change may be below zero.
     const uint32_t byte = outlier.position * word_bytes;
     change += (2 * uint64_t{byte / 4} + 1) * ((decoded - word) << 8 * (byte % 4));
@@ -282,7 +278,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
   }
   const uint64_t change = enter_outliers(words);
 
-  const Sections sections = sections_of(split, dtype, tile, metadata.planes);
+  const Sections sections = sections_of(split, outlier_bytes(dtype), tile, metadata.planes);
   if (sections.length > capacity)
     throw CapacityError(text("a tile of ", sections.length, " bytes where ", capacity, " are left"));
   length = sections.length;

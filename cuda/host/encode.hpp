@@ -9,6 +9,9 @@
 
 namespace codecllm {
 
+/** Set in an entry of an encoder's table that stands for another symbol. */
+constexpr uint32_t kSubstituted = 1u << 31;
+
 /** The encoder's view of a set of tables; `LanesEncode` says what it holds. */
 struct EncodeTables {
   /** Indices are (class << index_bits) | symbol; in PAIRS a symbol is left + 32 x right, and 16 any code. */

@@ -6,18 +6,12 @@
 
 namespace codecllm {
 
-namespace {
-
-Layout layout_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const EncodeOptions& options) {
-  const uint32_t columns = options.columns != 0 ? options.columns : default_columns(dtype, shape, options.tile_rows);
-  return lay_out(dtype, shape, columns, options.tile_rows);
-}
-
-}  // namespace
-
 Encoder::Encoder(const Dtype& dtype, const std::vector<uint64_t>& shape, const codecllm_encode_options* options)
-    : options_(read_options(dtype, options)), layout_(layout_for(dtype, shape, options_)), marked_(layout_.tiles_down) {
-  survey_ = std::make_unique<Survey>(layout_, splits_for(dtype, options_), minimum_saving(options_));
+    : options_(read_options(dtype, options)),
+      layout_(lay_out_for(dtype, shape, options_)),
+      decisions_(layout_, options_),
+      marked_(layout_.tiles_down) {
+  survey_ = std::make_unique<Survey>(layout_, decisions_.splits(), minimum_saving(options_));
 }
 
 Slice Encoder::slice_of(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size) const {
@@ -51,10 +45,8 @@ void Encoder::gather(uint64_t first, uint64_t count, const uint8_t* bytes, size_
 }
 
 void Encoder::begin_count() {
-  bins_ = choose_bins(layout_, survey_->row_levels, column_levels_, has_pairs_ ? &pairs_ : nullptr, options_.classes);
-  count_ = std::make_unique<SymbolCount>(layout_, split_, choices_, has_pairs_ ? &pairs_ : nullptr, options_.has_modes,
-                                         bins_);
-  survey_.reset();
+  count_ = std::make_unique<SymbolCount>(layout_, decisions_.split(), choices_, decisions_.pairs(), options_.has_modes,
+                                         decisions_.bins());
   pass_ = Pass::Count;
 }
 
@@ -62,29 +54,30 @@ void Encoder::advance() {
   if (pass_ == Pass::Code) throw ArgumentError("nothing to decide: the encoder is ready to code");
   require_all_marked();
   switch (pass_) {
-    case Pass::Survey: {
-      const size_t chosen = choose_split(survey_->costs);
-      split_ = splits_for(*layout_.dtype, options_)[chosen];
-      choices_ = std::move(survey_->choices[chosen]);
-      apply_modes(options_, split_, choices_);
-      column_levels_ = column_levels(*survey_);
-      has_pairs_ = wants_pairs(layout_, split_, options_);
-      if (has_pairs_) {
-        pairs_.offsets = choose_offsets(column_levels_, layout_.rows, options_.column_offsets);
-        window_ = std::make_unique<WindowCount>(layout_, pairs_.offsets, choices_);
+    case Pass::Survey:
+      decisions_.take_survey(survey_->costs, std::move(survey_->row_levels), survey_->column_levels());
+      choices_ = std::move(survey_->choices[decisions_.chosen()]);
+      if (options_.has_modes)
+        for (size_t i = 0; i < choices_.size(); i++)
+          choices_[i] = choice_of(options_.modes[i % decisions_.split().planes]);
+      survey_.reset();
+      if (decisions_.pairs() != nullptr) {
+        window_ = std::make_unique<WindowCount>(layout_, decisions_.pairs()->offsets, choices_);
         pass_ = Pass::Window;
       } else {
         begin_count();
       }
       break;
-    }
     case Pass::Window:
-      pairs_.base = choose_base(window_->counts, pairs_.offsets);
+      decisions_.take_window(window_->counts);
       window_.reset();
       begin_count();
       break;
-    default:
-      plan_.coding = choose_tables(layout_, split_, choices_, has_pairs_ ? &pairs_ : nullptr, bins_, *count_, options_);
+    default: {
+      bool predicted = false;
+      for (size_t i = 0; i < choices_.size(); i += decisions_.split().planes)
+        predicted = predicted || (choices_[i] != kNone && choices_[i] != kSurveyRaw);
+      plan_.coding = decisions_.take_counts(count_->joints(), predicted);
       plan_.choices = std::move(choices_);
       plan_.fits = std::move(count_->fits);
       plan_.forced = options_.has_modes;
@@ -93,6 +86,7 @@ void Encoder::advance() {
       metadata_.resize(layout_.tile_count);
       lengths_.resize(layout_.tile_count);
       pass_ = Pass::Code;
+    }
   }
   marked_.assign(layout_.tiles_down, false);
   marked_count_ = 0;
@@ -138,9 +132,7 @@ void Encoder::write_front(uint8_t* front, size_t size) const {
     metadata[index].offset = offset;
     offset += lengths_[index];
   }
-  // Offsets are stored in 32 bits, in units of 16 bytes.
-  if (offset > (uint64_t{1} << 32) * kAlignment) throw ArgumentError("more than 64 GiB of data in one stream");
-  codecllm::write_front(plan_.coding, metadata, offset, front);
+  codecllm::write_front(plan_.coding, pack_metadata(metadata, plan_.coding.split.planes).data(), offset, front);
 }
 
 }  // namespace codecllm

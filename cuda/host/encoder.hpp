@@ -52,16 +52,12 @@ class Encoder {
 
   const EncodeOptions options_;
   const Layout layout_;
+  Decisions decisions_;
   Pass pass_ = Pass::Survey;
   std::unique_ptr<Survey> survey_;
   std::unique_ptr<WindowCount> window_;
   std::unique_ptr<SymbolCount> count_;
-  std::vector<uint32_t> column_levels_;
   std::vector<uint8_t> choices_;
-  Split split_ = {};
-  bool has_pairs_ = false;
-  PairCoding pairs_;
-  Bins bins_;
   EncodePlan plan_;
   std::vector<TileMetadata> metadata_;
   std::vector<uint32_t> lengths_;

@@ -299,17 +299,20 @@ void measure_words(TileWords words, uint32_t height, uint32_t width, Magnitude m
 }
 
 void measure(TileWords words, WordFormat format, uint32_t height, uint32_t width, Magnitudes& sums) {
-  const auto distance = [](uint32_t x) { return x > 128 ? x - 128 : 128 - x; };
   if (format.word_bits == 32)
-    measure_words<uint32_t>(words, height, width, [](uint32_t word) { return (word >> 21) & 0x3ff; }, sums);
+    measure_words<uint32_t>(
+        words, height, width, [](uint32_t word) { return magnitude_of(word, 32, Kind::Float); }, sums);
   else if (format.word_bits == 16)
-    measure_words<uint16_t>(words, height, width, [](uint16_t word) { return (word >> 5) & 0x3ff; }, sums);
+    measure_words<uint16_t>(
+        words, height, width, [](uint16_t word) { return magnitude_of(word, 16, Kind::Float); }, sums);
   else if (format.kind == Kind::Float)
-    measure_words<uint8_t>(words, height, width, [](uint8_t word) { return word & 0x7f; }, sums);
+    measure_words<uint8_t>(words, height, width, [](uint8_t word) { return magnitude_of(word, 8, Kind::Float); }, sums);
   else if (format.kind == Kind::Signed)
-    measure_words<uint8_t>(words, height, width, [&](uint32_t word) { return distance(word ^ 0x80); }, sums);
+    measure_words<uint8_t>(
+        words, height, width, [](uint8_t word) { return magnitude_of(word, 8, Kind::Signed); }, sums);
   else
-    measure_words<uint8_t>(words, height, width, distance, sums);
+    measure_words<uint8_t>(
+        words, height, width, [](uint8_t word) { return magnitude_of(word, 8, Kind::Unsigned); }, sums);
 }
 
 }  // namespace

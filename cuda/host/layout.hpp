@@ -68,6 +68,6 @@ uint32_t default_columns(const Dtype& dtype, const std::vector<uint64_t>& shape,
 std::string shape_text(const std::vector<uint64_t>& shape);
 
 /** A lane owns four neighbouring columns. */
-inline uint32_t lane_count(uint32_t width) { return (width + kLaneColumns - 1) / kLaneColumns; }
+CODECLLM_ANYWHERE inline uint32_t lane_count(uint32_t width) { return (width + kLaneColumns - 1) / kLaneColumns; }
 
 }  // namespace codecllm

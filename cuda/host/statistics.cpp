@@ -10,13 +10,6 @@ namespace codecllm {
 
 namespace {
 
-/** Prediction is tried on about so many rows of a tile. */
-constexpr uint32_t kSampledRows = 8;
-/** Half a nat in units: an entropy estimated from counts is low by so much for each symbol but one (Miller 1955). */
-constexpr uint64_t kBias = 2955;
-/** A tile is coded as PAIRS if at most this share of its elements, or 4, lie outside the window. */
-constexpr uint32_t kOutsideShift = 9;
-
 /** Calls `visit` with each tile of a slice and its index. */
 template <class Visit>
 void for_each_tile(const Layout& layout, const Slice& slice, Visit visit) {
@@ -107,19 +100,10 @@ void count_row(const Symbol* row, uint32_t width, uint32_t* const* ways) {
   if (j < width) ways[0][row[j]]++;
 }
 
-struct Choice {
-  uint8_t predictor;
-  uint64_t cost;
-};
-
-/**
- * Which predictor codes a plane of a tile best, from a sample of its rows: one of every `step`; which one differs, lest
- * the sample fall in step with a pattern of the tensor. Another than NONE if it saves more than 1/32 and 64
- * bits; RAW if even so less than `minimum_saving` 256ths are saved.
- */
-Choice choose_predictor(TileWords words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
-                        uint32_t minimum_saving) {
-  const uint32_t step = std::max(1u, tile.height / kSampledRows);
+/** Which predictor codes a plane of a tile best, from a sample of its rows. */
+Choice survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
+                    uint32_t minimum_saving) {
+  const SampledRows sample = SampledRows::of(tile.height);
   const uint32_t bits = split.bits[plane];
   const uint32_t alphabet = 1u << bits;
   const unsigned predictors = bits == 8 ? kPredictors : 1;
@@ -130,9 +114,8 @@ Choice choose_predictor(TileWords words, const Tile& tile, const Dtype& dtype, c
   std::fill_n(counters[0], predictors * alphabet, 0);
   std::fill_n(counters[1], predictors * alphabet, 0);
   const uint8_t zero = zero_symbol(dtype);
-  const uint32_t sampled_rows = tile.height / step;
-  for (uint32_t k = 0; k < sampled_rows; k++) {
-    const uint32_t i = step * k + (5 * k + 3) % step;
+  for (uint32_t k = 0; k < sample.count; k++) {
+    const uint32_t i = sample.row(k);
     const uint32_t above = i > 0 ? i - 1 : 0;
     alignas(64) uint8_t rows[2 * kTileColumns * 2];
     uint8_t outside[kTileColumns];
@@ -152,7 +135,7 @@ Choice choose_predictor(TileWords words, const Tile& tile, const Dtype& dtype, c
       count_row(residuals, tile.width, ways);
     }
   }
-  const uint64_t sampled = uint64_t{sampled_rows} * tile.width;
+  const uint64_t sampled = uint64_t{sample.count} * tile.width;
   uint64_t costs[kPredictors];
   for (unsigned predictor = 0; predictor < predictors; predictor++) {
     uint32_t* const counts = counters[0] + predictor * alphabet;
@@ -163,13 +146,7 @@ Choice choose_predictor(TileWords words, const Tile& tile, const Dtype& dtype, c
     const uint64_t sum = kernels().sum_of_counts(counts, alphabet, kSmallXlog2x.data(), seen);
     costs[predictor] = xlog2x(sampled) - sum + (seen - 1) * kBias;
   }
-  unsigned best = 0;
-  for (unsigned predictor = 1; predictor < predictors; predictor++)
-    if (costs[predictor] < costs[best]) best = predictor;
-  if (costs[best] + costs[0] / 32 + 64 * kBit >= costs[0]) best = 0;
-  const uint64_t raw = sampled * bits * kBit;
-  if (costs[best] * 256 > raw * (256 - minimum_saving)) return {kSurveyRaw, raw};
-  return {static_cast<uint8_t>(best), costs[best]};
+  return choose_predictor(costs, predictors, sampled * bits * kBit, minimum_saving);
 }
 
 }  // namespace
@@ -211,7 +188,7 @@ void Survey::add(const Slice& slice) {
         row_levels[tile.row + i] = static_cast<uint16_t>(level(row_sums[i], row_counts[i]));
     for (size_t s = 0; s < splits_.size(); s++)
       for (unsigned p = 0; p < splits_[s].planes; p++) {
-        const Choice choice = choose_predictor(words, tile, dtype, splits_[s], p, p > 0 ? minimum_saving_ : 1);
+        const Choice choice = survey_plane(words, tile, dtype, splits_[s], p, p > 0 ? minimum_saving_ : 1);
         choices[s][index * splits_[s].planes + p] = choice.predictor;
         slice_costs[s] += choice.cost;
       }
@@ -222,6 +199,12 @@ void Survey::add(const Slice& slice) {
     column_counts[column] += counts[column];
   }
   for (size_t s = 0; s < costs.size(); s++) costs[s] += slice_costs[s];
+}
+
+std::vector<uint32_t> Survey::column_levels() const {
+  std::vector<uint32_t> levels(column_sums.size());
+  for (size_t j = 0; j < levels.size(); j++) levels[j] = level(column_sums[j], column_counts[j]);
+  return levels;
 }
 
 // ------------------------------------------------------------------------------------------------------- window
@@ -357,7 +340,7 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, TileWords words, Co
       const uint32_t width = repeat_odd_column(symbols, tile.height, tile.width);
       const uint32_t outside = kernels().find_pairs(symbols.bytes, starts, tile.height, width, pairs);
       const uint32_t elements = tile.height * tile.width;
-      if (outside <= (forced_ ? elements : std::max(4u, elements >> kOutsideShift))) {
+      if (outside <= most_outside(elements, forced_)) {
         fits[index] = kPairs;
         // Pairs as they will be coded: where one code is outside the window, the other one stands for it.
         for (uint32_t at = 0; at < tile.height * kTileColumns / 2; at++) {
@@ -390,34 +373,43 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, TileWords words, Co
   }
 }
 
-JointCounts SymbolCount::joint(unsigned plane) const {
-  const uint32_t bits = plane == kMaxPlanes ? kPairBits : split_.bits[plane];
-  std::vector<uint32_t> seen(size_t{1} << bits);
-  for (const auto& counters : idle_) {
-    const std::vector<uint32_t>& of = counters->of[plane];
-    for (size_t at = 0; at < of.size(); at += column_bins_) {
-      uint32_t some = 0;
-      for (uint32_t column = 0; column < column_bins_; column++) some |= of[at + column];
-      seen[at / column_bins_ % seen.size()] |= some;
+std::vector<JointCounts> SymbolCount::joints() const {
+  std::vector<JointCounts> joints(kMaxPlanes + 1);
+  for (unsigned plane = 0; plane <= kMaxPlanes; plane++) {
+    std::vector<uint64_t> sums;
+    for (const auto& counters : idle_) {
+      const std::vector<uint32_t>& of = counters->of[plane];
+      sums.resize(std::max(sums.size(), of.size()));
+      for (size_t at = 0; at < of.size(); at++) sums[at] += of[at];
     }
+    const uint32_t bits = plane == kMaxPlanes ? kPairBits : split_.bits[plane];
+    if (!sums.empty()) joints[plane] = joint_counts(sums.data(), row_bins_, column_bins_, bits);
   }
+  return joints;
+}
+
+JointCounts joint_counts(const uint64_t* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits) {
+  const size_t alphabet = size_t{1} << bits;
+  std::vector<uint64_t> seen(alphabet);
+  const uint64_t* at = counters;
+  for (uint32_t row = 0; row < row_bins; row++)
+    for (uint64_t& symbol : seen)
+      for (uint32_t column = 0; column < column_bins; column++) symbol |= *at++;
   JointCounts joint;
-  for (uint32_t symbol = 0; symbol < seen.size(); symbol++)
+  for (uint32_t symbol = 0; symbol < alphabet; symbol++)
     if (seen[symbol] != 0) joint.symbols.push_back(symbol);
   const Histogram zero(joint.symbols.size());
-  joint.of_bin.assign(size_t{row_bins_} * column_bins_, zero);
-  joint.of_row_bin.assign(row_bins_, zero);
-  joint.of_column_bin.assign(column_bins_, zero);
-  for (uint32_t row = 0; row < row_bins_; row++)
-    for (uint32_t column = 0; column < column_bins_; column++) {
-      Histogram& sum = joint.of_bin[row * column_bins_ + column];
-      for (const auto& counters : idle_) {
-        if (counters->of[plane].empty()) continue;
-        const uint32_t* const from = counters->of[plane].data() + (size_t{row} << bits) * column_bins_ + column;
-        for (size_t i = 0; i < sum.size(); i++) sum[i] += from[joint.symbols[i] * column_bins_];
+  joint.of_bin.assign(size_t{row_bins} * column_bins, zero);
+  joint.of_row_bin.assign(row_bins, zero);
+  joint.of_column_bin.assign(column_bins, zero);
+  for (uint32_t row = 0; row < row_bins; row++)
+    for (size_t i = 0; i < joint.symbols.size(); i++) {
+      const uint64_t* const from = counters + (row * alphabet + joint.symbols[i]) * column_bins;
+      for (uint32_t column = 0; column < column_bins; column++) {
+        joint.of_bin[row * column_bins + column][i] = from[column];
+        joint.of_row_bin[row][i] += from[column];
+        joint.of_column_bin[column][i] += from[column];
       }
-      add_to(joint.of_row_bin[row], sum);
-      add_to(joint.of_column_bin[column], sum);
     }
   return joint;
 }

@@ -7,8 +7,10 @@
 #include <mutex>
 #include <vector>
 
+#include "inline.hpp"
 #include "kernels.hpp"
 #include "layout.hpp"
+#include "logarithm.hpp"
 #include "tile.hpp"
 
 namespace codecllm {
@@ -19,14 +21,73 @@ constexpr uint32_t kColumnBins = 16;
 /** Levels of rows and columns are below this. */
 constexpr uint32_t kLevels = 1 << 14;
 
+/** What a survey says of a plane of a tile: a predictor, or this. */
+constexpr uint8_t kSurveyRaw = 7;
+
 /** How often each of some symbols occurs. */
 using Histogram = std::vector<uint64_t>;
 
 /** Adds counts of the same symbols. */
 void add_to(Histogram& sum, const Histogram& counts);
 
-/** What a survey says of a plane of a tile: a predictor, or this. */
-constexpr uint8_t kSurveyRaw = 7;
+// What host and GPU count alike.
+
+/** Prediction is tried on about so many rows of a tile. */
+constexpr uint32_t kSampledRows = 8;
+
+/**
+ * A sample of a tile's rows: one of every `step`; which one differs, lest the sample fall in step with a pattern of the
+ * tensor.
+ */
+struct SampledRows {
+  uint32_t step;
+  uint32_t count;
+
+  static CODECLLM_ANYWHERE SampledRows of(uint32_t height) {
+    const uint32_t step = height < kSampledRows ? 1 : height / kSampledRows;
+    return {step, height / step};
+  }
+
+  CODECLLM_ANYWHERE uint32_t row(uint32_t k) const { return step * k + (5 * k + 3) % step; }
+};
+
+/** Half a nat in units: an entropy estimated from counts is low by so much for each symbol but one (Miller 1955). */
+constexpr uint64_t kBias = 2955;
+
+/** What a survey says of a plane of a tile: a predictor or kSurveyRaw, and what that costs the sample. */
+struct Choice {
+  uint8_t predictor;
+  uint64_t cost;
+};
+
+/**
+ * Which predictor codes a plane of a tile best: another than NONE if it saves more than 1/32 and 64 bits; RAW if even
+ * so less than `minimum_saving` 256ths are saved.
+ *
+ * @param costs of a sample, one for each predictor
+ * @param raw what the sample costs as it is
+ */
+CODECLLM_ANYWHERE inline Choice choose_predictor(const uint64_t* costs, unsigned predictors, uint64_t raw,
+                                                 uint32_t minimum_saving) {
+  unsigned best = 0;
+  for (unsigned predictor = 1; predictor < predictors; predictor++)
+    if (costs[predictor] < costs[best]) best = predictor;
+  if (costs[best] + costs[0] / 32 + 64 * kBit >= costs[0]) best = 0;
+  if (costs[best] * 256 > raw * (256 - minimum_saving)) return {kSurveyRaw, raw};
+  return {static_cast<uint8_t>(best), costs[best]};
+}
+
+/** The level of a row or column; 0 where all of it is zero. */
+CODECLLM_ANYWHERE inline uint32_t level(uint64_t sum, uint64_t count) {
+  return count == 0 ? 0 : static_cast<uint32_t>(16 * sum / count);
+}
+
+/** A tile is coded as PAIRS if at most so many of its elements lie outside their windows, or if it has to be. */
+CODECLLM_ANYWHERE inline uint32_t most_outside(uint32_t elements, bool forced) {
+  return forced ? elements : elements < 4 * 512 ? 4 : elements / 512;
+}
+
+// Where they are counted on the host.
 
 /** Consecutive rows of tiles, and the bytes of the tensor's words that lie in them. */
 struct Slice {
@@ -72,9 +133,6 @@ void find_residuals(const TileSymbols& symbols, const Dtype& dtype, uint32_t hei
 /** Makes the width even by repeating the last column of a tile's symbols of 8 bits. @returns the even width */
 uint32_t repeat_odd_column(TileSymbols& symbols, uint32_t height, uint32_t width);
 
-/** The level of a row or column; 0 where all of it is zero. */
-inline uint32_t level(uint64_t sum, uint64_t count) { return count == 0 ? 0 : static_cast<uint32_t>(16 * sum / count); }
-
 /** First pass: how large rows and columns are, and what prediction would do. */
 class Survey {
  public:
@@ -85,6 +143,8 @@ class Survey {
   Survey(const Layout& layout, std::vector<Split> splits, uint32_t minimum_saving);
 
   void add(const Slice& slice);
+
+  std::vector<uint32_t> column_levels() const;
 
   /** Mean magnitude of each row's non-zero elements, below kLevels. */
   std::vector<uint16_t> row_levels;
@@ -141,6 +201,9 @@ struct JointCounts {
   std::vector<Histogram> of_column_bin;
 };
 
+/** @param counters [(row bin << bits | symbol) x column bins + column bin] */
+JointCounts joint_counts(const uint64_t* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits);
+
 /** Last pass: symbols by row bin and column bin. */
 class SymbolCount {
  public:
@@ -154,8 +217,8 @@ class SymbolCount {
 
   void add(const Slice& slice);
 
-  /** What was counted, of plane `plane`, or of pairs if it is kMaxPlanes; without symbols if nothing was. */
-  JointCounts joint(unsigned plane) const;
+  /** What was counted, of each plane, and of pairs at kMaxPlanes; without symbols where nothing was. */
+  std::vector<JointCounts> joints() const;
 
   /** The mode of plane 0 of each tile if there are pairs: PAIRS where it fits. */
   std::vector<uint8_t> fits;

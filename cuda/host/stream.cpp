@@ -394,6 +394,14 @@ void pack(const std::vector<uint8_t>& values, unsigned bits, uint8_t* bytes) {
 
 }  // namespace
 
+uint64_t front_bound(const Layout& layout) {
+  // At most 12 bits and a gamma code of 11 bits for each symbol of four tables of five kinds.
+  constexpr uint64_t kTablesBound = 3 * 4 * (1024 + 4 * 256);
+  const uint64_t selectors = layout.rows + 2 * uint64_t{layout.columns};
+  return kFixedBytes + 8 * 255 + kTablesBound + selectors + layout.tile_count * metadata_bytes(kMaxPlanes) +
+         2 * kAlignment;
+}
+
 uint64_t front_size(const Coding& coding) {
   uint64_t bits = 0;
   const auto count_set = [&bits](const TableSet& set) {
@@ -404,7 +412,25 @@ uint64_t front_size(const Coding& coding) {
   return front_parts_of(coding, (bits + 7) / 8).end;
 }
 
-void write_front(const Coding& coding, const std::vector<TileMetadata>& metadata, uint64_t data_bytes, uint8_t* front) {
+std::vector<uint8_t> pack_metadata(const std::vector<TileMetadata>& metadata, unsigned planes) {
+  std::vector<uint8_t> packed(metadata.size() * metadata_bytes(planes));
+  uint8_t* bytes = packed.data();
+  for (const TileMetadata& tile : metadata) {
+    store(bytes, static_cast<uint32_t>(tile.offset / kAlignment));
+    store(bytes + 4, tile.check);
+    for (unsigned p = 0; p < planes; p++) {
+      const TilePlane& plane = tile.planes[p];
+      store(bytes + 8 + 4 * p, plane.value | uint32_t{plane.mode} << 16 | uint32_t{plane.predictor} << 20 |
+                                   uint32_t{plane.outliers} << 24);
+    }
+    bytes += metadata_bytes(planes);
+  }
+  return packed;
+}
+
+void write_front(const Coding& coding, const uint8_t* metadata, uint64_t data_bytes, uint8_t* front) {
+  // Offsets are stored in 32 bits, in units of 16 bytes.
+  if (data_bytes > (uint64_t{1} << 32) * kAlignment) throw ArgumentError("more than 64 GiB of data in one stream");
   const Layout& layout = coding.layout;
   const std::vector<uint8_t> tables = write_tables(coding);
   const FrontParts parts = front_parts_of(coding, tables.size());
@@ -438,17 +464,7 @@ void write_front(const Coding& coding, const std::vector<TileMetadata>& metadata
   pack(pairs.offsets, 4, front + parts.column_offsets);
   pack(coding.row_selectors, selector_bits(coding.classes), front + parts.row_selectors);
   pack(coding.column_selectors, selector_bits(coding.classes), front + parts.column_selectors);
-  for (size_t index = 0; index < metadata.size(); index++) {
-    const TileMetadata& tile = metadata[index];
-    uint8_t* bytes = front + parts.metadata + index * metadata_bytes(coding.split.planes);
-    store(bytes, static_cast<uint32_t>(tile.offset / kAlignment));
-    store(bytes + 4, tile.check);
-    for (unsigned p = 0; p < coding.split.planes; p++) {
-      const TilePlane& plane = tile.planes[p];
-      store(bytes + 8 + 4 * p, plane.value | uint32_t{plane.mode} << 16 | uint32_t{plane.predictor} << 20 |
-                                   uint32_t{plane.outliers} << 24);
-    }
-  }
+  std::copy_n(metadata, parts.metadata_end - parts.metadata, front + parts.metadata);
   store(front + at::kFrontCrc, crc32(front + kFixedBytes, parts.end - kFixedBytes));
   store(front + at::kFixedCrc, crc32(front, at::kFixedCrc));
 }

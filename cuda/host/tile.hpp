@@ -13,7 +13,7 @@ namespace codecllm {
 /** How a plane of a tile is coded; the values are the codes in the metadata. */
 enum Mode : uint8_t { kConst = 0, kRaw = 1, kRans = 2, kPairs = 3 };
 
-inline bool is_coded(uint8_t mode) { return mode == kRans || mode == kPairs; }
+CODECLLM_ANYWHERE inline bool is_coded(uint8_t mode) { return mode == kRans || mode == kPairs; }
 
 /** What a symbol of RANS is predicted from; the values are the codes in the metadata. */
 enum Predictor : uint8_t { kNone = 0, kLeft = 1, kTop = 2, kAvg = 3, kPlanar = 4 };
@@ -47,6 +47,21 @@ struct Coding {
   std::vector<uint8_t> column_selectors;
 };
 
+/** The class bits of each column, where there are column selectors. */
+inline std::vector<uint8_t> selectors_of_columns(const Coding& coding) {
+  std::vector<uint8_t> selectors(coding.layout.columns);
+  const bool of_pairs = !coding.pairs.tables.empty();
+  for (uint32_t j = 0; j < coding.layout.columns; j++) selectors[j] = coding.column_selectors[of_pairs ? j / 2 : j];
+  return selectors;
+}
+
+/** The start of each column's window. */
+inline std::vector<uint8_t> starts_of_columns(const PairCoding& pairs, uint32_t columns) {
+  std::vector<uint8_t> starts(columns, pairs.base);
+  for (size_t j = 0; j < pairs.offsets.size(); j++) starts[j] = static_cast<uint8_t>(starts[j] + pairs.offsets[j]);
+  return starts;
+}
+
 /** The metadata of one plane of one tile. */
 struct TilePlane {
   uint8_t mode;
@@ -72,13 +87,13 @@ constexpr uint32_t kMaxOutliers = 255;
 /** Every section of Data begins at a multiple of this. */
 constexpr uint32_t kAlignment = 16;
 
-inline uint64_t align(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+CODECLLM_ANYWHERE inline uint64_t align(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 /** Bytes of one outlier in a tile's data. */
 inline uint32_t outlier_bytes(const Dtype& dtype) { return dtype.word_bits == 32 ? 8 : 4; }
 
 /** Whether the last 16 bits of each lane of a plane travel in the final states of the plane before. */
-inline bool has_payload(const TilePlane* planes, unsigned plane) {
+CODECLLM_ANYWHERE inline bool has_payload(const TilePlane* planes, unsigned plane) {
   return planes[plane].mode == kRaw && plane > 0 && is_coded(planes[plane - 1].mode);
 }
 
@@ -89,14 +104,14 @@ struct RawShape {
 };
 
 /** @param payload whether the last 16 bits of each lane travel in the states of the plane before */
-inline RawShape raw_shape(uint32_t height, uint32_t bits, bool payload) {
+CODECLLM_ANYWHERE inline RawShape raw_shape(uint32_t height, uint32_t bits, bool payload) {
   const uint32_t stored = height * kLaneColumns * bits - (payload ? 16 : 0);
   const uint32_t rest = stored % 32;
   return {stored / 32 + (rest > 16 ? 1 : 0), rest > 0 && rest <= 16 ? 1u : 0u};
 }
 
 /** Bytes of a RAW plane, before padding. */
-inline uint32_t raw_bytes(uint32_t height, uint32_t width, uint32_t bits, bool payload) {
+CODECLLM_ANYWHERE inline uint32_t raw_bytes(uint32_t height, uint32_t width, uint32_t bits, bool payload) {
   const RawShape shape = raw_shape(height, bits, payload);
   return lane_count(width) * (4 * shape.words + 2 * shape.halves);
 }
@@ -119,6 +134,27 @@ struct Sections {
   uint32_t length;
 };
 
-Sections sections_of(const Split& split, const Dtype& dtype, const Tile& tile, const TilePlane* planes);
+/** @param entry_bytes of an outlier */
+CODECLLM_ANYWHERE inline Sections sections_of(const Split& split, uint32_t entry_bytes, const Tile& tile,
+                                              const TilePlane* planes) {
+  Sections sections = {};
+  uint32_t at = 0;
+  const auto section = [&at](uint32_t length) {
+    const Section placed = {at, length};
+    at = static_cast<uint32_t>(align(at + length));
+    return placed;
+  };
+  for (unsigned p = 0; p < split.planes; p++)
+    if (planes[p].mode == kRaw)
+      sections.raw[p] = section(raw_bytes(tile.height, tile.width, split.bits[p], has_payload(planes, p)));
+  for (unsigned p = 0; p < split.planes; p++) {
+    if (!is_coded(planes[p].mode)) continue;
+    sections.states[p] = section(4 * lane_count(tile.width));
+    sections.words[p] = section(2u * planes[p].value);
+  }
+  sections.outliers = section(planes[0].outliers * entry_bytes);
+  sections.length = at;
+  return sections;
+}
 
 }  // namespace codecllm

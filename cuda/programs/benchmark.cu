@@ -1,9 +1,10 @@
-// benchmark: how fast the GPU decodes, beside a device-to-device copy of the same run.
+// benchmark: how fast the GPU decodes and encodes, beside a device-to-device copy of the same run.
 //
 // Inputs are made here, from a seed, and encoded by the host encoder. Each time is the median of CUDA events around
 // `inner` decodes in a row, over buffers that rotate so that nothing is left in the L2 cache; each output is compared
 // with its input. GB/s are 10^9 bytes of decoded tensor a second; the copy counts bytes read and written. Beside each
-// case a kernel that only moves the same bytes (move_bytes.cuh) says what the memory allows.
+// case a kernel that only moves the same bytes (move_bytes.cuh) says what the memory allows. Encoding is measured by
+// the clock on the wall, since the host has its part in it, and compared with the host encoder's streams.
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -373,6 +374,73 @@ Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape
   return result;
 }
 
+struct EncodeResult {
+  std::string name;
+  size_t tensors;
+  uint64_t bytes;
+  double ratio;
+  double speed;
+  bool correct;
+};
+
+/** Measures how fast the GPU encodes a batch of tensors of a kind, in one call. */
+EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes,
+                            const Setting& setting) {
+  EncodeResult result = {described.name, shapes.size(), 0, 0, 0, true};
+  std::vector<Encoded> expected(shapes.size());
+  std::vector<Bytes> fronts(shapes.size());
+  std::vector<codecllm_gpu_source> sources(shapes.size());
+  for (size_t t = 0; t < shapes.size(); t++) {
+    const Bytes input = make_tensor(described, shapes[t].rows, shapes[t].columns, setting.seed + t * 977);
+    expected[t] = encode(described, shapes[t].rows, shapes[t].columns, input);
+    result.bytes += input.size();
+    codecllm_gpu_source& source = sources[t];
+    source.dtype = described.dtype.c_str();
+    source.shape = &shapes[t].rows;
+    source.dimensions = 2;
+    source.options = &described.options;
+    uint64_t front = 0;
+    uint64_t data = 0;
+    check(codecllm_gpu_encode_bound(source.dtype, source.shape, 2, source.options, &front, &data),
+          "codecllm_gpu_encode_bound");
+    fronts[t].resize(front);
+    source.front = fronts[t].data();
+    source.front_capacity = fronts[t].size();
+    source.data = device_bytes(data);
+    source.data_capacity = data;
+    void* const elements = device_bytes(input.size());
+    check(cudaMemcpy(elements, input.data(), input.size(), cudaMemcpyHostToDevice), "copying elements");
+    source.elements = elements;
+  }
+
+  codecllm_gpu_encoder* encoder = nullptr;
+  check(codecllm_gpu_encoder_open(gpu, &encoder), "codecllm_gpu_encoder_open");
+  std::vector<double> seconds;
+  // The first calls allocate.
+  for (int run = -2; run < setting.runs; run++) {
+    const auto begin = std::chrono::steady_clock::now();
+    check(codecllm_gpu_encode(encoder, sources.data(), sources.size(), nullptr), "codecllm_gpu_encode");
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+    if (run >= 0) seconds.push_back(taken.count());
+  }
+  codecllm_gpu_encoder_close(encoder);
+  std::sort(seconds.begin(), seconds.end());
+  result.speed = static_cast<double>(result.bytes) / seconds[seconds.size() / 2] / 1e9;
+
+  uint64_t stream_bytes = 0;
+  for (size_t t = 0; t < shapes.size(); t++) {
+    fronts[t].resize(sources[t].front_size);
+    Bytes data(sources[t].data_size);
+    check(cudaMemcpy(data.data(), sources[t].data, data.size(), cudaMemcpyDeviceToHost), "copying Data");
+    result.correct = result.correct && fronts[t] == expected[t].front && data == expected[t].data;
+    stream_bytes += fronts[t].size() + data.size();
+    cudaFree(sources[t].data);
+    cudaFree(const_cast<void*>(sources[t].elements));
+  }
+  result.ratio = static_cast<double>(stream_bytes) / static_cast<double>(result.bytes);
+  return result;
+}
+
 double measure_copy(size_t bytes, int runs) {
   void* const from = device_bytes(bytes);
   void* const to = device_bytes(bytes);
@@ -434,6 +502,16 @@ std::vector<Case> large_cases() {
   };
 }
 
+std::vector<Case> encode_cases() {
+  return {
+      {"encode BF16 fast", "BF16", false, Scale::None, fast(CODECLLM_CLASSES_AUTO)},
+      {"encode BF16 fast, scaled columns", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_AUTO)},
+      {"encode BF16 small", "BF16", false, Scale::None, {}},
+      {"encode I8", "I8", false, Scale::None, {}},
+      {"encode F32", "F32", false, Scale::None, fast(CODECLLM_CLASSES_AUTO)},
+  };
+}
+
 /** The tensors of a model of 1.2 billion parameters: 16 layers of width 2048, and 128,256 tokens. */
 std::vector<Shape> model_shapes() {
   std::vector<Shape> shapes = {{128256, 2048}};
@@ -484,6 +562,22 @@ int run(const Setting& setting) {
         {{4096, 4096}});
   add({"BF16 fast, a model's tensors", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_AUTO)}, model_shapes());
   add({"BF16 small, a model's tensors", "BF16", false, Scale::Columns, {}}, model_shapes());
+
+  std::vector<EncodeResult> encoded;
+  const auto add_encode = [&](const Case& described, const std::vector<Shape>& shapes) {
+    if (described.name.find(setting.only) == std::string::npos) return;
+    const EncodeResult result = measure_encode(gpu, described, shapes, setting);
+    std::printf("%-42s %6.4f %9.0f %s\n", result.name.c_str(), result.ratio, result.speed,
+                result.correct ? "" : "WRONG");
+    std::fflush(stdout);
+    encoded.push_back(result);
+  };
+  std::printf("%-42s %6s %9s\n", "", "ratio", "GB/s");
+  for (const Case& described : encode_cases()) add_encode(described, {{setting.size, setting.size}});
+  for (const bool is_fast : {true, false})
+    add_encode({std::string("encode BF16 ") + (is_fast ? "fast" : "small") + ", a model's tensors", "BF16", false,
+                Scale::Columns, is_fast ? fast(CODECLLM_CLASSES_AUTO) : codecllm_encode_options{}},
+               model_shapes());
   codecllm_gpu_close(gpu);
 
   bool correct = true;
@@ -500,6 +594,17 @@ int run(const Setting& setting) {
                   result.name.c_str(), result.tensors, static_cast<unsigned long long>(result.bytes), result.ratio,
                   result.verified, result.unverified, result.moved, result.correct ? "true" : "false",
                   &result == &results.back() ? "" : ",");
+    json += line;
+  }
+  json += " ],\n \"encodeCases\": [\n";
+  for (const EncodeResult& result : encoded) {
+    correct = correct && result.correct;
+    char line[512];
+    std::snprintf(line, sizeof line,
+                  "  { \"name\": \"%s\", \"tensors\": %zu, \"bytes\": %llu, \"ratio\": %.5f, \"GBps\": %.1f, "
+                  "\"correct\": %s }%s\n",
+                  result.name.c_str(), result.tensors, static_cast<unsigned long long>(result.bytes), result.ratio,
+                  result.speed, result.correct ? "true" : "false", &result == &encoded.back() ? "" : ",");
     json += line;
   }
   json += " ]\n}\n";

@@ -1,4 +1,5 @@
-// conformance PACK: decodes every stream of a pack on the GPU and compares every byte with what the reference says.
+// conformance PACK: decodes every stream of a pack on the GPU and compares every byte with what the reference says;
+// and encodes every tensor of it on the GPU and compares every byte with what the host encoder makes of it.
 //
 // The pack comes from test/conformance/pack.ts and needs nothing but this program to be used. What is asked of the GPU:
 //
@@ -8,6 +9,8 @@
 //   invalid    each is refused, by its front or by its Data, and in a batch the error names its tensor;
 //   damaged    each valid stream with one bit of Data flipped is refused, and with a run of random bytes in Data it is
 //              refused exactly if the host decoder refuses it;
+//   encoded    each tensor gives the host encoder's stream: as a file's, for the GPU, and with options drawn at random;
+//              in batches, with as much memory as always suffices, as just suffices, and as does not;
 //   large      a tensor of more than 4 GiB, if --large is given.
 //
 // Outputs lie between guards, which must stay as they are. Exit codes: 0 all of it holds, 1 something does not,
@@ -19,6 +22,7 @@
 #include <fstream>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "codecllm.h"
@@ -172,6 +176,8 @@ class Decoder {
   Decoder& operator=(const Decoder&) = delete;
 
   codecllm_gpu* gpu() const { return gpu_; }
+  cudaStream_t stream() const { return stream_; }
+  Arena& arena() { return arena_; }
 
   Outcome decode(const std::vector<Job>& jobs, const Choices& choices) {
     arena_.reset();
@@ -450,6 +456,161 @@ void decode_damaged(Decoder& decoder, const std::vector<const Entry*>& entries, 
   }
 }
 
+/** A tensor, and how it is to be encoded. */
+struct EncodeJob {
+  const Entry* entry;
+  std::string dtype;
+  std::vector<uint64_t> shape;
+  codecllm_encode_options options;
+  std::string how;
+};
+
+/** Options for a tensor of this stream; some make no sense. */
+codecllm_encode_options draw_options(const codecllm::Coding& coding, Random& random) {
+  using codecllm::Dtype;
+  const Dtype& dtype = *coding.layout.dtype;
+  codecllm_encode_options options = {};
+  options.profile = static_cast<codecllm_profile>(random() % 2);
+  options.tile_rows = 32u << random() % 4;
+  options.columns = coding.layout.columns;
+  if (random() % 4 == 0) options.columns = 1 + random() % 300;
+  options.classes = static_cast<codecllm_classes>(random() % 7);
+  options.column_offsets = static_cast<int32_t>(random() % 3) - 1;
+  if (random() % 3 == 0) options.probability_bits = 8 + random() % 4;
+  if (random() % 3 == 0) return options;
+  const codecllm::Split& split = dtype.splits[random() % dtype.split_count];
+  std::copy(split.bits, split.bits + split.planes, options.split);
+  if (random() % 4 == 0) return options;
+  for (unsigned p = 0; p < split.planes; p++)
+    options.modes[p] = static_cast<codecllm_mode>(1 + random() % (p == 0 ? 7 : random() % 2 == 0 ? 2 : 6));
+  return options;
+}
+
+/** Encodes a batch of tensors on the GPU and on the host. */
+void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, const std::vector<EncodeJob>& jobs, unsigned number,
+                  Report& report) {
+  struct Tensor {
+    Bytes expected;
+    Bytes front;
+    size_t capacity;
+    uint8_t* data;
+  };
+  Arena& arena = decoder.arena();
+  arena.reset();
+  std::vector<Tensor> tensors(jobs.size());
+  std::vector<codecllm_gpu_source> sources(jobs.size());
+  for (size_t i = 0; i < jobs.size(); i++) {
+    const EncodeJob& job = jobs[i];
+    const Bytes& bytes = job.entry->expected;
+    const char* const dtype = job.dtype.c_str();
+    Tensor& tensor = tensors[i];
+    uint64_t bound = 0;
+    check(codecllm_encode_bound(dtype, job.shape.data(), job.shape.size(), &job.options, &bound),
+          "codecllm_encode_bound");
+    tensor.expected.resize(bound);
+    size_t written = 0;
+    check(codecllm_encode(bytes.data(), bytes.size(), dtype, job.shape.data(), job.shape.size(), &job.options,
+                          tensor.expected.data(), bound, &written),
+          "codecllm_encode");
+    tensor.expected.resize(written);
+    const Job parts = job_of(tensor.expected, 0);
+    uint64_t front = 0;
+    uint64_t data = 0;
+    check(codecllm_gpu_encode_bound(dtype, job.shape.data(), job.shape.size(), &job.options, &front, &data),
+          "codecllm_gpu_encode_bound");
+    report.expect(parts.front_size <= front && parts.data_size <= data, job.how + ": more bytes than the bound");
+    // As much as always suffices, as just suffices, and as does not.
+    tensor.capacity = static_cast<size_t>(data);
+    if (number % 3 == 1) tensor.capacity = parts.data_size;
+    if (number % 3 == 2) tensor.capacity = parts.data_size - std::min<size_t>(parts.data_size, i % 2);
+    tensor.front.assign(number % 2 == 0 ? front : parts.front_size, kPoison);
+    uint8_t* const elements = arena.take(bytes.size());
+    if (!bytes.empty())
+      check(cudaMemcpy(elements, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "copying elements");
+    uint8_t* const area = arena.take(tensor.capacity + 2 * kGuard);
+    check(cudaMemset(area, kGuardByte, tensor.capacity + 2 * kGuard), "cudaMemset");
+    tensor.data = area + kGuard;
+    sources[i] = {dtype,
+                  job.shape.data(),
+                  job.shape.size(),
+                  &job.options,
+                  elements,
+                  tensor.front.data(),
+                  tensor.front.size(),
+                  tensor.data,
+                  tensor.capacity,
+                  0,
+                  0};
+  }
+  check(codecllm_gpu_encode(encoder, sources.data(), sources.size(), decoder.stream()), "codecllm_gpu_encode");
+  for (size_t i = 0; i < jobs.size(); i++) {
+    const std::string& how = jobs[i].how;
+    Tensor& tensor = tensors[i];
+    const Job parts = job_of(tensor.expected, 0);
+    const codecllm_gpu_source& source = sources[i];
+    Bytes area(tensor.capacity + 2 * kGuard);
+    check(cudaMemcpy(area.data(), tensor.data - kGuard, area.size(), cudaMemcpyDeviceToHost), "copying Data");
+    const auto is_guard = [&area](size_t from, size_t to) {
+      return std::all_of(area.begin() + static_cast<std::ptrdiff_t>(from),
+                         area.begin() + static_cast<std::ptrdiff_t>(to),
+                         [](uint8_t byte) { return byte == kGuardByte; });
+    };
+    report.expect(is_guard(0, kGuard) && is_guard(kGuard + tensor.capacity, area.size()),
+                  how + ": written outside of Data");
+    if (tensor.capacity < parts.data_size) {
+      report.expect(source.front_size == 0 && source.data_size == 0, how + ": Data that do not fit");
+      continue;
+    }
+    if (source.front_size != parts.front_size || source.data_size != parts.data_size) {
+      report.expect(false, how + ": " + std::to_string(source.front_size) + " + " + std::to_string(source.data_size) +
+                               " bytes where the host makes " + std::to_string(parts.front_size) + " + " +
+                               std::to_string(parts.data_size));
+      continue;
+    }
+    report.expect(is_guard(kGuard + parts.data_size, area.size()), how + ": written behind Data");
+    const auto front = std::mismatch(parts.front, parts.front + parts.front_size, tensor.front.begin());
+    report.expect(front.first == parts.front + parts.front_size,
+                  how + ": byte " + std::to_string(front.first - parts.front) + " of the front differs");
+    const auto data = std::mismatch(parts.data, parts.data + parts.data_size, area.begin() + kGuard);
+    report.expect(data.first == parts.data + parts.data_size,
+                  how + ": byte " + std::to_string(data.first - parts.data) + " of Data differs");
+  }
+}
+
+void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report) {
+  Random random(seed);
+  codecllm_gpu_encoder* encoder = nullptr;
+  check(codecllm_gpu_encoder_open(decoder.gpu(), &encoder), "codecllm_gpu_encoder_open");
+  const size_t sizes[] = {1, 7, 30};
+  std::vector<EncodeJob> jobs;
+  unsigned batch = 0;
+  for (const Entry* entry : entries) {
+    const codecllm::Stream stream = codecllm::Stream::read(entry->stream.data(), entry->stream.size());
+    const codecllm::Layout& layout = stream.coding.layout;
+    codecllm_encode_options fast = {};
+    fast.profile = CODECLLM_FAST;
+    const std::pair<const char*, codecllm_encode_options> all[] = {
+        {"small", {}}, {"fast", fast}, {"random", draw_options(stream.coding, random)}};
+    for (const auto& [how, options] : all) {
+      uint64_t front = 0;
+      uint64_t data = 0;
+      uint64_t bound = 0;
+      const auto on_host =
+          codecllm_encode_bound(layout.dtype->name, layout.shape.data(), layout.shape.size(), &options, &bound);
+      const auto on_gpu = codecllm_gpu_encode_bound(layout.dtype->name, layout.shape.data(), layout.shape.size(),
+                                                    &options, &front, &data);
+      report.expect(on_host == on_gpu, entry->name + " (" + how + "): host and GPU do not refuse the same");
+      if (on_host != CODECLLM_OK) continue;
+      jobs.push_back({entry, layout.dtype->name, layout.shape, options, entry->name + " (" + how + ", encoded)"});
+      if (jobs.size() < sizes[batch % 3]) continue;
+      encode_batch(decoder, encoder, jobs, batch++, report);
+      jobs.clear();
+    }
+  }
+  if (!jobs.empty()) encode_batch(decoder, encoder, jobs, batch, report);
+  codecllm_gpu_encoder_close(encoder);
+}
+
 /** The largest stream that consists of whole rows of tiles, so that copies of it make a larger tensor. */
 const Entry* find_repeatable(const std::vector<const Entry*>& entries) {
   const Entry* best = nullptr;
@@ -460,6 +621,44 @@ const Entry* find_repeatable(const std::vector<const Entry*>& entries) {
       best = entry;
   }
   return best;
+}
+
+/** Encodes a large tensor that is on the device, and on the host, too. */
+void encode_large(Decoder& decoder, const codecllm::Layout& layout, const Bytes& bytes, const void* elements,
+                  Report& report) {
+  codecllm_encode_options options = {};
+  options.profile = CODECLLM_FAST;
+  options.columns = layout.columns;
+  codecllm_gpu_source source = {};
+  source.dtype = layout.dtype->name;
+  source.shape = layout.shape.data();
+  source.dimensions = layout.shape.size();
+  source.options = &options;
+  source.elements = elements;
+  uint64_t front = 0;
+  uint64_t data = 0;
+  check(codecllm_gpu_encode_bound(source.dtype, source.shape, source.dimensions, &options, &front, &data),
+        "codecllm_gpu_encode_bound");
+  Bytes stream(front + data);
+  size_t written = 0;
+  check(codecllm_encode(bytes.data(), bytes.size(), source.dtype, source.shape, source.dimensions, &options,
+                        stream.data(), stream.size(), &written),
+        "codecllm_encode");
+  Bytes encoded(front);
+  source.front = encoded.data();
+  source.front_capacity = encoded.size();
+  source.data_capacity = data;
+  check(cudaMalloc(&source.data, data), "cudaMalloc");
+  codecllm_gpu_encoder* encoder = nullptr;
+  check(codecllm_gpu_encoder_open(decoder.gpu(), &encoder), "codecllm_gpu_encoder_open");
+  check(codecllm_gpu_encode(encoder, &source, 1, nullptr), "codecllm_gpu_encode");
+  codecllm_gpu_encoder_close(encoder);
+  encoded.resize(source.front_size + source.data_size);
+  check(cudaMemcpy(encoded.data() + source.front_size, source.data, source.data_size, cudaMemcpyDeviceToHost),
+        "copying Data");
+  cudaFree(source.data);
+  stream.resize(written);
+  report.expect(encoded == stream, "large: the stream differs from the host's");
 }
 
 /** Decodes a tensor of more than 4 GiB, made of copies of a smaller one, one below the other. */
@@ -482,7 +681,7 @@ void decode_large(Decoder& decoder, const Entry& small, Report& report) {
       metadata.back().offset += i * source.data_bytes;
     }
   Bytes front(front_size(coding));
-  write_front(coding, metadata, source.data_bytes * repeats, front.data());
+  write_front(coding, pack_metadata(metadata, coding.split.planes).data(), source.data_bytes * repeats, front.data());
 
   const codecllm_gpu_tensor tensor = {front.data(), front.size()};
   codecllm_gpu_plan* plan = nullptr;
@@ -513,8 +712,9 @@ void decode_large(Decoder& decoder, const Entry& small, Report& report) {
       report.expect(false, "large: differs in copy " + std::to_string(i));
       break;
     }
-  cudaFree(output);
   cudaFree(data);
+  encode_large(decoder, coding.layout, decoded, output, report);
+  cudaFree(output);
 }
 
 std::string quoted(const std::string& text) {
@@ -592,7 +792,11 @@ int run(const Arguments& arguments) {
     size_t streams;
     Report report;
   };
-  Part parts[] = {{"valid", valid.size(), {}}, {"invalid", invalid.size(), {}}, {"damaged", 0, {}}, {"large", 0, {}}};
+  Part parts[] = {{"valid", valid.size(), {}},
+                  {"invalid", invalid.size(), {}},
+                  {"damaged", 0, {}},
+                  {"encoded", valid.size(), {}},
+                  {"large", 0, {}}};
   {
     Decoder decoder(arguments.device);
     decode_valid(decoder, valid, parts[0].report);
@@ -600,9 +804,10 @@ int run(const Arguments& arguments) {
     decode_invalid(decoder, invalid, *repeatable, parts[1].report);
     parts[2].streams = std::min(valid.size(), arguments.damaged);
     decode_damaged(decoder, valid, arguments.seed, arguments.damaged, parts[2].report);
+    encode_valid(decoder, valid, arguments.seed, parts[3].report);
     if (arguments.large) {
-      parts[3].streams = 1;
-      decode_large(decoder, *repeatable, parts[3].report);
+      parts[4].streams = 1;
+      decode_large(decoder, *repeatable, parts[4].report);
     }
   }
 
@@ -620,7 +825,7 @@ int run(const Arguments& arguments) {
     const std::string line = std::string("\"") + part.name + "\": { \"streams\": " + std::to_string(part.streams) +
                              ", \"asked\": " + std::to_string(part.report.asked()) +
                              ", \"failed\": " + std::to_string(part.report.failed()) + " }";
-    record += "  " + line + (&part == &parts[3] ? "\n" : ",\n");
+    record += "  " + line + (&part == &parts[4] ? "\n" : ",\n");
     std::printf("%-8s %6zu streams, %7zu asked, %zu failed\n", part.name, part.streams, part.report.asked(),
                 part.report.failed());
     failed += part.report.failed();

@@ -1,5 +1,5 @@
-// `npm run conformance`: decodes all golden vectors and 10,000 random streams on this machine's GPU, compares every byte
-// with the reference, and writes a record to conformance/. Exit codes: 0 all agree, 1 something does not, 3 no GPU.
+// `npm run conformance`: decodes all golden vectors and 10,000 random streams on this machine's GPU, encodes their
+// tensors, compares every byte, and writes a record to conformance/. Exit codes: 0 all agree, 1 something does not, 3 no GPU.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,0 +1,528 @@
+// Coding tiles on the GPU, one a warp (FORMAT.md, sections 4 to 8). Three launches, since a tile's place in Data is
+// known only when the lengths of all before it are:
+//
+//   code    decides each plane's mode, from the last to the first, and codes: states, words and outliers go to a slot
+//           of the tile's own;
+//   place   adds up lengths;
+//   finish  writes each tile where it belongs: RAW planes from the tensor, what is coded from the slot; and sums it up.
+//
+// Rows are coded from the bottom up, as rANS wants it, and words from the end of their memory to its front, so that
+// they lie in the order in which a decoder takes them.
+#pragma once
+
+#include "host/encode.hpp"
+#include "rows.cuh"
+
+namespace codecllm {
+
+constexpr uint32_t kCodeWarps = 8;
+constexpr uint32_t kFinishWarps = 8;
+constexpr uint32_t kPlaceThreads = 1024;
+
+/** Elements of which a decoder gets another symbol of plane 0, as a tile's slot lists them: in no order. */
+class OutlierList {
+ public:
+  __device__ __forceinline__ explicit OutlierList(uint8_t* memory) : items_(reinterpret_cast<uint32_t*>(memory)) {}
+
+  __device__ __forceinline__ void clear() { count_ = 0; }
+  __device__ __forceinline__ uint32_t count() const { return count_; }
+
+  /** Adds an element of each lane that `has` one. Those beyond kMaxOutliers are counted, and not kept. */
+  __device__ __forceinline__ void add(bool has, uint32_t position, uint32_t symbol) {
+    const uint32_t lanes = __ballot_sync(kAllLanes, has);
+    const uint32_t at = count_ + __popc(lanes & ((1u << lane_index()) - 1));
+    if (has && at < kMaxOutliers) items_[at] = position | symbol << 16;
+    count_ += __popc(lanes);
+  }
+
+ private:
+  uint32_t* items_;
+  uint32_t count_ = 0;
+};
+
+/** Words of a plane, each before those given earlier. What does not fit is counted, and not kept. */
+class WordStack {
+ public:
+  /** @param end of `capacity` bytes */
+  __device__ __forceinline__ WordStack(uint8_t* end, uint32_t capacity) : end_(end), capacity_(capacity) {
+    lanes_before_ = keep((1u << lane_index()) - 1);
+  }
+
+  /** Takes the lower half of the states of lanes that give one, in lane order. */
+  __device__ __forceinline__ void give(bool gives, uint32_t state) {
+    const uint32_t givers = __ballot_sync(kAllLanes, gives);
+    bytes_ += 2 * __popc(givers);
+    if (gives && bytes_ <= capacity_)
+      *reinterpret_cast<uint16_t*>(end_ - bytes_ + 2 * __popc(givers & lanes_before_)) = static_cast<uint16_t>(state);
+  }
+
+  __device__ __forceinline__ uint32_t count() const { return bytes_ / 2; }
+
+ private:
+  uint8_t* end_;
+  uint32_t capacity_;
+  uint32_t lanes_before_;
+  uint32_t bytes_ = 0;
+};
+
+/** One step of a lane's state: encode_step of host/kernel_encode.hpp says why the quotient is exact. */
+__device__ __forceinline__ uint32_t next_state(uint32_t state, uint32_t frequency, uint32_t cumulative,
+                                               uint32_t reciprocal, uint32_t probability_bits) {
+  const uint32_t quotient = __umulhi(state, reciprocal);
+  const uint32_t remainder = state - quotient * frequency;
+  const uint32_t next = (quotient << probability_bits) + cumulative + remainder;
+  return remainder >= frequency ? next + (1u << probability_bits) - frequency : next;
+}
+
+/** The symbols of a plane, four a lane and row. */
+template <class Word>
+struct PlaneSymbols {
+  static constexpr uint32_t kSteps = kLaneColumns;
+
+  const CodeArguments& arguments;
+  const TileRows<Word>& rows;
+  uint32_t plane;
+  uint32_t predictor;
+
+  __device__ __forceinline__ bool exists(uint32_t k) const { return rows.exists(k); }
+
+  __device__ __forceinline__ void find(const uint32_t (&words)[TileRows<Word>::kCount],
+                                       const uint32_t (&above)[TileRows<Word>::kCount], bool is_first,
+                                       uint32_t (&symbols)[kSteps]) const {
+    const Field& field = arguments.split.fields[plane];
+    if (predictor == kNone) {
+      cut_row<Word>(field, words, symbols);
+      return;
+    }
+    const Neighbours near = Neighbours::of<Word>(field, arguments.matrix.zero_symbol, words, above, is_first);
+    for (uint32_t k = 0; k < kSteps; k++) symbols[k] = near.residual(predictor, k);
+  }
+
+  /** Whether another symbol than the wished one may be coded, and be listed. */
+  __device__ __forceinline__ bool may_list() const { return plane == 0 && predictor == kNone; }
+
+  /** Lists what a decoder gets instead of the symbol in column k, if another one `is_coded`. */
+  __device__ __forceinline__ void list(OutlierList& outliers, bool is_coded, uint32_t row, uint32_t k, uint32_t,
+                                       uint32_t coded) const {
+    outliers.add(is_coded, row * kTileColumns + 4 * lane_index() + k, coded);
+  }
+};
+
+/** The pairs of exponents, two a lane and row. */
+struct PairSymbols {
+  static constexpr uint32_t kSteps = kLaneColumns / 2;
+  /** Bits of one code, of which 16 stands for any that is outside the window. */
+  static constexpr uint32_t kCodeBits = 5;
+
+  const TileRows<uint16_t>& rows;
+  /** Of this lane's columns, one a byte. */
+  uint32_t starts;
+
+  __device__ __forceinline__ bool exists(uint32_t k) const { return rows.exists(2 * k); }
+
+  __device__ __forceinline__ void find(const uint32_t (&words)[2], const uint32_t (&)[2], bool,
+                                       uint32_t (&symbols)[kSteps]) const {
+    const WindowCodes codes = WindowCodes::of_row(words, starts);
+#pragma unroll
+    for (uint32_t k = 0; k < kSteps; k++) {
+      const uint32_t left = min(codes.of[k] & 0xff, kBinades);
+      const uint32_t right = rows.exists(2 * k + 1) ? min(codes.of[k] >> 16, kBinades) : left;
+      symbols[k] = left | right << kCodeBits;
+    }
+  }
+
+  __device__ __forceinline__ bool may_list() const { return true; }
+
+  __device__ __forceinline__ void list(OutlierList& outliers, bool is_coded, uint32_t row, uint32_t k, uint32_t symbol,
+                                       uint32_t coded) const {
+    const uint32_t at = row * kTileColumns + 4 * lane_index() + 2 * k;
+    const uint32_t left = coded % kBinades;
+    const uint32_t right = coded / kBinades;
+    const bool is_left_wrong = is_coded && left != symbol % (1u << kCodeBits);
+    const bool is_right_wrong = is_coded && right != symbol >> kCodeBits && rows.exists(2 * k + 1);
+    outliers.add(is_left_wrong, at, ((starts >> (16 * k)) & 0xff) + left);
+    outliers.add(is_right_wrong, at + 1, ((starts >> (16 * k + 8)) & 0xff) + right);
+  }
+};
+
+/** What coding a plane gave. */
+struct CodedPlane {
+  bool is_possible;
+  uint32_t words;
+};
+
+/**
+ * Codes a plane of a tile.
+ *
+ * @param entries of the tables, in shared memory
+ * @param state the final one of this lane
+ * @param section where states, and the words that end at `end`, go
+ */
+template <class Word, class Symbols>
+__device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments, const GpuEncodeTables& tables,
+                                                 const TileRows<Word>& rows, const Symbols& symbols,
+                                                 const uint2* entries, uint32_t state, uint8_t* section, uint8_t* end,
+                                                 OutlierList& outliers) {
+  constexpr uint32_t kSteps = Symbols::kSteps;
+  constexpr uint32_t kCount = TileRows<Word>::kCount;
+  const Tile& tile = rows.tile();
+  const uint32_t lane = lane_index();
+  const uint32_t threshold_shift = 32 - tables.probability_bits;
+  const bool has_classes = tables.count > 1;
+  const uint8_t* const row_selectors = has_classes ? arguments.row_selectors : nullptr;
+  uint32_t column_classes[kSteps] = {};
+  if (has_classes && arguments.column_selectors != nullptr)
+    for (uint32_t k = 0; k < kSteps; k++)
+      if (symbols.exists(k))
+        column_classes[k] = arguments.column_selectors[tile.column + 4 * lane + k * (kLaneColumns / kSteps)]
+                            << tables.index_bits;
+
+  WordStack stack(end, static_cast<uint32_t>(end - section) - 4 * kLanes);
+  // The row that is coded, the one above it, and the one above that, which is on its way.
+  uint32_t words[kCount];
+  uint32_t above[kCount];
+  rows.load(tile.height - 1, words);
+  rows.load(tile.height > 1 ? tile.height - 2 : 0, above);
+  for (uint32_t row = tile.height; row-- > 0;) {
+    uint32_t next[kCount];
+    rows.load(row > 1 ? row - 2 : 0, next);
+    uint32_t of_row[kSteps];
+    symbols.find(words, above, row == 0, of_row);
+    const uint32_t row_class =
+        row_selectors != nullptr ? uint32_t{row_selectors[tile.row + row]} << tables.index_bits : 0;
+    uint32_t substituted = 0;
+#pragma unroll
+    for (uint32_t k = kSteps; k-- > 0;) {
+      const bool exists = symbols.exists(k);
+      const uint32_t index = exists ? of_row[k] | row_class | column_classes[k] : 0;
+      const uint2 entry = entries[index];
+      const uint32_t frequency = entry.x & 0xffff;
+      const bool gives = exists && state >= frequency << threshold_shift;
+      stack.give(gives, state);
+      if (gives) state >>= 16;
+      if (exists) {
+        state = next_state(state, frequency, (entry.x >> 16) & 0xfff, entry.y, tables.probability_bits);
+        substituted |= entry.x & kSubstituted;
+      }
+    }
+    if (__any_sync(kAllLanes, substituted != 0)) {
+      if (!symbols.may_list()) return {false, 0};
+      for (uint32_t k = 0; k < kSteps; k++) {
+        const uint32_t index = of_row[k] | row_class | column_classes[k];
+        const bool is_coded = symbols.exists(k) && (entries[index].x & kSubstituted) != 0;
+        symbols.list(outliers, is_coded, row, k, of_row[k], is_coded ? tables.coded[index] : 0);
+      }
+      if (outliers.count() > kMaxOutliers) return {false, 0};
+    }
+    for (uint32_t c = 0; c < kCount; c++) {
+      words[c] = above[c];
+      above[c] = next[c];
+    }
+  }
+  reinterpret_cast<uint32_t*>(section)[lane] = state;
+  return {true, stack.count()};
+}
+
+/** The last 16 bits of each lane's sequence of a RAW plane, which are in the last row. */
+template <class Word>
+__device__ __forceinline__ uint32_t payload_of(const Field& field, uint32_t bits, const TileRows<Word>& rows) {
+  uint32_t words[TileRows<Word>::kCount];
+  uint32_t symbols[kLaneColumns];
+  rows.load(rows.tile().height - 1, words);
+  cut_row<Word>(field, words, symbols);
+  uint64_t row = 0;
+  for (uint32_t k = 0; k < kLaneColumns; k++)
+    if (rows.exists(k)) row |= uint64_t{symbols[k]} << (k * bits);
+  return static_cast<uint32_t>(row >> (kLaneColumns * bits - 16)) & 0xffff;
+}
+
+/** A plane's metadata as the stream has them. */
+__device__ __forceinline__ uint32_t packed_plane(const TilePlane& plane) {
+  return plane.value | uint32_t{plane.mode} << 16 | uint32_t{plane.predictor} << 20 | uint32_t{plane.outliers} << 24;
+}
+
+__device__ __forceinline__ TilePlane unpacked_plane(uint32_t packed) {
+  TilePlane plane;
+  plane.value = static_cast<uint16_t>(packed & 0xffff);
+  plane.mode = (packed >> 16) & 15;
+  plane.predictor = (packed >> 20) & 15;
+  plane.outliers = static_cast<uint8_t>(packed >> 24);
+  return plane;
+}
+
+/** Decides and codes the planes of one tile: TileEncoder::encode of the host, but for the writing. */
+template <class Word>
+__device__ __forceinline__ void code_tile(const CodeArguments& arguments, const uint2* entries, uint32_t number) {
+  const uint32_t index = arguments.first_tile + number;
+  const TileRows<Word> rows(arguments.matrix, index);
+  const Tile& tile = rows.tile();
+  const Split& split = arguments.split.split;
+  const uint32_t lanes = lane_count(tile.width);
+  uint8_t* const slot = arguments.slots + number * arguments.slot_bytes;
+  OutlierList outliers(slot + arguments.plane_at[split.planes]);
+  TilePlane planes[kMaxPlanes] = {};
+  uint32_t payload = 0;
+#pragma unroll 1
+  for (uint32_t p = split.planes; p-- > 0;) {
+    const uint32_t bits = split.bits[p];
+    const uint8_t choice = arguments.choices.choice(index, p);
+    const bool paired = p == 0 && arguments.pairs.count > 0 && arguments.modes[index] == kPairs;
+    const GpuEncodeTables& tables = paired ? arguments.pairs : arguments.tables[p];
+    const bool is_constant = arguments.choices.is_constant(index, p);
+    // The plane after, if it is RAW, waits to know whether its last bits travel with this one.
+    const bool waiting = p + 1 < split.planes && planes[p + 1].mode == kRaw;
+    TilePlane& plane = planes[p];
+    bool coded = false;
+    if (!is_constant && choice != kSurveyRaw && tables.count > 0) {
+      const uint32_t state = kStateFloor + (waiting ? payload : 0);
+      uint8_t* const section = slot + arguments.plane_at[p];
+      uint8_t* const end = slot + arguments.plane_at[p + 1];
+      const uint2* const of_plane = entries + tables.shared_at;
+      CodedPlane result = {};
+      outliers.clear();
+      if (!paired) {
+        const PlaneSymbols<Word> symbols = {arguments, rows, p, choice};
+        result = code_lanes<Word>(arguments, tables, rows, symbols, of_plane, state, section, end, outliers);
+      } else if constexpr (sizeof(Word) == 2) {
+        const PairSymbols symbols = {rows, load_once<uint32_t>(arguments.starts + tile.column + 4 * lane_index())};
+        result = code_lanes<Word>(arguments, tables, rows, symbols, of_plane, state, section, end, outliers);
+      }
+      coded = result.is_possible;
+      if (coded && !arguments.choices.is_forced()) {
+        const uint32_t entry_bytes = sizeof(Word) == 4 ? 8 : 4;
+        const uint64_t size = align(4 * lanes) + align(2 * result.words) + align(outliers.count() * entry_bytes);
+        const uint64_t raw_size = align(raw_bytes(tile.height, tile.width, bits, false));
+        coded = size < raw_size + (waiting ? 2 * lanes : 0);
+      }
+      if (coded) {
+        plane.mode = paired ? kPairs : kRans;
+        plane.predictor = paired ? uint8_t{kNone} : choice;
+        plane.value = static_cast<uint16_t>(result.words);
+        plane.outliers = static_cast<uint8_t>(outliers.count());
+      }
+    }
+    if (!coded && is_constant) {
+      plane.mode = kConst;
+      plane.value = static_cast<uint16_t>(arguments.split.fields[p].cut(rows.word_at(0, 0)));
+    } else if (!coded) {
+      plane.mode = kRaw;
+      payload = payload_of<Word>(arguments.split.fields[p], bits, rows);
+    }
+  }
+  if (lane_index() > 0) return;
+  arguments.lengths[number] = sections_of(split, sizeof(Word) == 4 ? 8 : 4, tile, planes).length;
+  for (uint32_t p = 0; p < split.planes; p++)
+    arguments.metadata[uint64_t{index} * (2 + split.planes) + 2 + p] = packed_plane(planes[p]);
+}
+
+template <class Word>
+__global__ void __launch_bounds__(32 * kCodeWarps) code_kernel(const __grid_constant__ CodeArguments arguments) {
+  CODECLLM_SHARED_MEMORY(shared);
+  uint2* const entries = reinterpret_cast<uint2*>(shared);
+  for (uint32_t i = threadIdx.x; i < arguments.entry_count; i += blockDim.x)
+    entries[i] = reinterpret_cast<const uint2*>(arguments.entries)[i];
+  __syncthreads();
+  for (uint32_t number = blockIdx.x * kCodeWarps + threadIdx.x / 32; number < arguments.tile_count;
+       number += gridDim.x * kCodeWarps)
+    code_tile<Word>(arguments, entries, number);
+}
+
+/** Adds up the lengths of the tiles of a launch, one block for all of them, and writes where each begins. */
+__global__ void __launch_bounds__(kPlaceThreads) place_kernel(const __grid_constant__ CodeArguments arguments) {
+  CODECLLM_SHARED_MEMORY(shared);
+  uint64_t* const sums = reinterpret_cast<uint64_t*>(shared);
+  const uint32_t thread = threadIdx.x;
+  const uint32_t share = (arguments.tile_count + kPlaceThreads - 1) / kPlaceThreads;
+  const uint32_t first = min(thread * share, arguments.tile_count);
+  const uint32_t end = min(first + share, arguments.tile_count);
+  uint64_t mine = 0;
+  for (uint32_t i = first; i < end; i++) mine += arguments.lengths[i];
+  sums[thread] = mine;
+  for (uint32_t distance = 1; distance < kPlaceThreads; distance *= 2) {
+    __syncthreads();
+    const uint64_t before = thread >= distance ? sums[thread - distance] : 0;
+    __syncthreads();
+    sums[thread] += before;
+  }
+  uint64_t at = *arguments.data_bytes + sums[thread] - mine;
+  for (uint32_t i = first; i < end; i++) {
+    arguments.metadata[uint64_t{arguments.first_tile + i} * (2 + arguments.split.split.planes)] =
+        static_cast<uint32_t>(at / kAlignment);
+    at += arguments.lengths[i];
+  }
+  // All have read where the launch begins.
+  __syncthreads();
+  if (thread == kPlaceThreads - 1) *arguments.data_bytes += sums[thread];
+}
+
+/** Writes zeros after a section. */
+__device__ __forceinline__ void pad_section(uint8_t* data, const Section& section) {
+  const uint32_t end = section.start + section.length;
+  if (lane_index() < align(end) - end) data[end + lane_index()] = 0;
+}
+
+/** A lane's bits of a RAW plane, row by row. */
+class RawWriter {
+ public:
+  __device__ __forceinline__ void open(uint8_t* data, const Section& section, uint32_t lanes) {
+    at_ = data + section.start + 4 * lane_index();
+    stride_ = 4 * lanes;
+    exists_ = lane_index() < lanes;
+  }
+
+  /** At most 32 bits at a time. */
+  __device__ __forceinline__ void append(uint32_t bits, uint32_t count) {
+    pending_ |= uint64_t{bits} << filled_;
+    filled_ += count;
+    if (filled_ < 32) return;
+    put();
+    pending_ >>= 32;
+    filled_ -= 32;
+  }
+
+  /** Writes what is left: as a 16-bit word where that is enough. */
+  __device__ __forceinline__ void finish() {
+    if (filled_ > 16)
+      put();
+    else if (filled_ > 0 && exists_)
+      *reinterpret_cast<uint16_t*>(at_ - 2 * lane_index()) = static_cast<uint16_t>(pending_);
+  }
+
+ private:
+  __device__ __forceinline__ void put() {
+    if (exists_) *reinterpret_cast<uint32_t*>(at_) = static_cast<uint32_t>(pending_);
+    at_ += stride_;
+  }
+
+  uint8_t* at_ = nullptr;
+  uint32_t stride_ = 0;
+  bool exists_ = false;
+  uint64_t pending_ = 0;
+  uint32_t filled_ = 0;
+};
+
+/** Appends a row of a RAW plane. @param dropped bits of it that travel in the states of the plane before */
+template <class Word>
+__device__ __forceinline__ void append_row(RawWriter& writer, const Field& field, uint32_t bits,
+                                           const TileRows<Word>& rows, const uint32_t (&words)[TileRows<Word>::kCount],
+                                           uint32_t dropped) {
+  uint32_t symbols[kLaneColumns];
+  cut_row<Word>(field, words, symbols);
+  uint64_t row = 0;
+#pragma unroll
+  for (uint32_t k = 0; k < kLaneColumns; k++)
+    if (rows.exists(k)) row |= uint64_t{symbols[k]} << (k * bits);
+  const uint32_t count = kLaneColumns * bits - dropped;
+  row &= (uint64_t{1} << count) - 1;
+  writer.append(static_cast<uint32_t>(row), min(count, 32u));
+  if (count > 32) writer.append(static_cast<uint32_t>(row >> 32), count - 32);
+}
+
+/** Copies the words of a coded plane, which lie at any even address, with zeros up to the section's padded end. */
+__device__ __forceinline__ void copy_words(uint8_t* data, const Section& section, const uint8_t* from) {
+  uint32_t* const to = reinterpret_cast<uint32_t*>(data + section.start);
+  const uint32_t halves = section.length / 2;
+  const uint16_t* const words = reinterpret_cast<const uint16_t*>(from);
+  for (uint32_t i = lane_index(); i < align(section.length) / 4; i += 32) {
+    const uint32_t low = 2 * i < halves ? words[2 * i] : 0;
+    const uint32_t high = 2 * i + 1 < halves ? words[2 * i + 1] : 0;
+    to[i] = low | high << 16;
+  }
+}
+
+/** Writes a tile's outliers in order, and adds them to its sum, with what a decoder gets before they are written. */
+template <class Word, uint32_t kCount>
+__device__ __forceinline__ void write_entries(const CodeArguments& arguments, const TileRows<Word>& rows,
+                                              const uint32_t* items, uint32_t count, uint32_t* entries,
+                                              TileSum<kCount>& sum) {
+  const Field& field = arguments.split.fields[0];
+  for (uint32_t e = lane_index(); e < count; e += 32) {
+    const uint32_t position = items[e] & 0xffff;
+    const uint32_t symbol = items[e] >> 16;
+    uint32_t rank = 0;
+    for (uint32_t other = 0; other < count; other++) rank += (items[other] & 0xffff) < position ? 1 : 0;
+    const uint32_t word = rows.word_at(position / kTileColumns, position % kTileColumns);
+    if (sizeof(Word) == 4) {
+      entries[2 * rank] = position;
+      entries[2 * rank + 1] = word;
+      sum.add_entry(rows.tile().height, 2 * rank, position);
+      sum.add_entry(rows.tile().height, 2 * rank + 1, word);
+    } else {
+      entries[rank] = position | word << 16;
+      sum.add_entry(rows.tile().height, rank, position | word << 16);
+    }
+    const uint32_t decoded = (word & ~field.bits_of_word()) | field.paste(symbol);
+    const uint32_t byte = position * sizeof(Word);
+    sum.add_change(byte / 4, (uint64_t{decoded} - word) << (8 * (byte % 4)));
+  }
+}
+
+/** Writes one tile's data to their place. */
+template <class Word>
+__global__ void __launch_bounds__(32 * kFinishWarps) finish_kernel(const __grid_constant__ CodeArguments arguments) {
+  const uint32_t number = blockIdx.x * kFinishWarps + threadIdx.x / 32;
+  if (number >= arguments.tile_count) return;
+  const uint32_t index = arguments.first_tile + number;
+  const TileRows<Word> rows(arguments.matrix, index);
+  const Tile& tile = rows.tile();
+  const Split& split = arguments.split.split;
+  constexpr uint32_t kPlanes = sizeof(Word);
+  uint32_t* const metadata = arguments.metadata + uint64_t{index} * (2 + split.planes);
+  TilePlane planes[kMaxPlanes] = {};
+  for (uint32_t p = 0; p < kPlanes; p++) planes[p] = unpacked_plane(metadata[2 + p]);
+  const Sections sections = sections_of(split, sizeof(Word) == 4 ? 8 : 4, tile, planes);
+  const uint64_t offset = uint64_t{metadata[0]} * kAlignment;
+  // Offsets have 32 bits; the host refuses more than they can tell.
+  if (offset + sections.length > arguments.capacity) return;
+  uint8_t* const data = arguments.data + offset;
+  const uint32_t lanes = lane_count(tile.width);
+
+  // In registers, other than what is found by a number that the compiler does not know.
+  bool is_raw[kPlanes];
+  uint32_t payload_bits[kPlanes];
+  RawWriter writers[kPlanes];
+#pragma unroll
+  for (uint32_t p = 0; p < kPlanes; p++) {
+    is_raw[p] = planes[p].mode == kRaw;
+    payload_bits[p] = has_payload(planes, p) ? 16 : 0;
+    if (is_raw[p]) writers[p].open(data, sections.raw[p], lanes);
+  }
+  TileSum<TileRows<Word>::kCount> sum;
+  sum.open();
+#pragma unroll 4
+  for (uint32_t row = 0; row < tile.height; row++) {
+    uint32_t words[TileRows<Word>::kCount];
+    rows.load(row, words);
+    sum.add_row(words);
+    const bool is_last = row + 1 == tile.height;
+#pragma unroll
+    for (uint32_t p = 0; p < kPlanes; p++)
+      if (is_raw[p])
+        append_row<Word>(writers[p], arguments.split.fields[p], split.bits[p], rows, words,
+                         is_last ? payload_bits[p] : 0);
+  }
+  const uint8_t* const slot = arguments.slots + number * arguments.slot_bytes;
+#pragma unroll
+  for (uint32_t p = 0; p < kPlanes; p++) {
+    if (is_raw[p]) {
+      writers[p].finish();
+      pad_section(data, sections.raw[p]);
+    } else if (is_coded(planes[p].mode)) {
+      const uint32_t* const states = reinterpret_cast<const uint32_t*>(slot + arguments.plane_at[p]);
+      if (lane_index() < lanes)
+        reinterpret_cast<uint32_t*>(data + sections.states[p].start)[lane_index()] = states[lane_index()];
+      pad_section(data, sections.states[p]);
+      copy_words(data, sections.words[p], slot + arguments.plane_at[p + 1] - sections.words[p].length);
+    }
+  }
+  if (planes[0].outliers > 0) {
+    const uint32_t* const items = reinterpret_cast<const uint32_t*>(slot + arguments.plane_at[split.planes]);
+    write_entries(arguments, rows, items, planes[0].outliers,
+                  reinterpret_cast<uint32_t*>(data + sections.outliers.start), sum);
+    pad_section(data, sections.outliers);
+  }
+  const uint32_t check = sum.check();
+  if (lane_index() == 0) metadata[1] = check;
+}
+
+}  // namespace codecllm

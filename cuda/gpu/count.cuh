@@ -1,0 +1,205 @@
+// The encoder's counting passes after the survey (FORMAT.md, annex A): where the exponents of pairs lie, which tiles
+// fit into their windows, and symbols by bins of rows and columns.
+//
+// Counters of a block are in shared memory; 32 bits suffice, since what a block counts fits into a GPU's memory.
+#pragma once
+
+#include "rows.cuh"
+
+namespace codecllm {
+
+constexpr uint32_t kCountWarps = 16;
+/** Counters of a warp of window_kernel, which has some to itself, so that equal exponents wait less for each other. */
+constexpr uint32_t kWindowStride = (kWindowCounts + 31) / 32 * 32;
+
+/** Counts exponents less offsets in tiles of BF16 that the survey does not predict. */
+__global__ void __launch_bounds__(32 * kCountWarps) window_kernel(const __grid_constant__ WindowArguments arguments) {
+  CODECLLM_SHARED_MEMORY(shared);
+  uint32_t* const all = reinterpret_cast<uint32_t*>(shared);
+  uint32_t* const counters = all + threadIdx.x / 32 * kWindowStride;
+  for (uint32_t i = lane_index(); i < kWindowStride; i += 32) counters[i] = 0;
+  __syncwarp();
+  for_each_unit(arguments.matrix, blockIdx.x, gridDim.x, [&](uint32_t index, uint32_t first, uint32_t end) {
+    if (arguments.choices.choice(index, 0) != kNone) return;
+    const TileRows<uint16_t> rows(arguments.matrix, index);
+    const uint32_t column = rows.tile().column + 4 * lane_index();
+    uint32_t* from[kLaneColumns];
+    for (uint32_t k = 0; k < kLaneColumns; k++)
+      from[k] = counters + kWindowShift -
+                (arguments.offsets != nullptr && rows.exists(k) ? arguments.offsets[column + k] : 0);
+    end = min(end, rows.tile().height);
+#pragma unroll 4
+    for (uint32_t row = first; row < end; row++) {
+      uint32_t words[2];
+      rows.load(row, words);
+#pragma unroll
+      for (uint32_t k = 0; k < kLaneColumns; k++)
+        if (rows.exists(k)) atomicAdd(from[k] + ((words[k / 2] >> (7 + 16 * (k % 2))) & 0xff), 1u);
+    }
+  });
+  __syncthreads();
+  for (uint32_t i = threadIdx.x; i < kWindowCounts; i += blockDim.x) {
+    Count sum = 0;
+    for (uint32_t warp = 0; warp < kCountWarps; warp++) sum += all[warp * kWindowStride + i];
+    if (sum > 0) atomicAdd(arguments.counts + i, sum);
+  }
+}
+
+/** Finds the tiles that are coded as PAIRS, one a warp: where few elements lie outside of their windows. */
+__global__ void __launch_bounds__(32 * kCountWarps) fit_kernel(const __grid_constant__ FitArguments arguments) {
+  const uint64_t index = uint64_t{blockIdx.x} * kCountWarps + threadIdx.x / 32;
+  if (index >= arguments.matrix.tile_count) return;
+  const uint8_t choice = arguments.choices.choice(index, 0);
+  const bool is_counted = choice != kSurveyRaw && !arguments.choices.is_constant(index, 0);
+  bool fits = false;
+  if (is_counted && choice == kNone) {
+    const TileRows<uint16_t> rows(arguments.matrix, static_cast<uint32_t>(index));
+    const Tile& tile = rows.tile();
+    const uint32_t starts = load_once<uint32_t>(arguments.starts + tile.column + 4 * lane_index());
+    uint32_t outside = 0;
+#pragma unroll 4
+    for (uint32_t row = 0; row < tile.height; row++) {
+      uint32_t words[2];
+      rows.load(row, words);
+      const WindowCodes codes = WindowCodes::of_row(words, starts);
+      if (((codes.of[0] | codes.of[1]) & kOutsideBits) == 0) continue;
+      for (uint32_t k = 0; k < kLaneColumns; k++) {
+        const bool is_outside = ((codes.of[k / 2] >> (16 * (k % 2))) & 0xf0) != 0;
+        // A last column that has no right neighbour stands for it, too.
+        if (is_outside && rows.exists(k)) outside += k % 2 == 0 && !rows.exists(k + 1) ? 2 : 1;
+      }
+    }
+    outside = __reduce_add_sync(kAllLanes, outside);
+    fits = outside <= most_outside(tile.height * tile.width, arguments.choices.is_forced());
+  }
+  if (lane_index() > 0) return;
+  arguments.modes[index] = fits ? kPairs : kRans;
+  // All who write here write the same.
+  if (fits) arguments.fits->pairs = 1;
+  if (is_counted && !fits) arguments.fits->others = 1;
+}
+
+/** Row bins that a block counts. */
+struct RowBins {
+  uint32_t first;
+  uint32_t count;
+
+  __device__ __forceinline__ bool has(uint32_t bin) const { return bin - first < count; }
+};
+
+/** Calls add(row, its bin less the first, words) for those of some rows that are in the block's bins. */
+template <class Word, class Add>
+__device__ __forceinline__ void for_each_counted_row(const CountArguments& arguments, const RowBins& row_bins,
+                                                     const TileRows<Word>& rows, uint32_t first, uint32_t end,
+                                                     Add add) {
+  constexpr uint32_t kAtOnce = 4;
+  const Tile& tile = rows.tile();
+  end = min(end, tile.height);
+  for (; first < end; first += kAtOnce) {
+    uint32_t words[kAtOnce][TileRows<Word>::kCount];
+    uint32_t bins[kAtOnce];
+#pragma unroll
+    for (uint32_t r = 0; r < kAtOnce; r++) {
+      bins[r] = ~0u;
+      if (first + r >= end) continue;
+      bins[r] = arguments.row_bins != nullptr ? arguments.row_bins[tile.row + first + r] : 0;
+      if (row_bins.has(bins[r])) rows.load(first + r, words[r]);
+    }
+#pragma unroll
+    for (uint32_t r = 0; r < kAtOnce; r++)
+      if (row_bins.has(bins[r])) add(first + r, bins[r] - row_bins.first, words[r]);
+  }
+}
+
+/** Counts the pairs of some rows of a tile. */
+__device__ __forceinline__ void count_pairs(const CountArguments& arguments, const RowBins& row_bins,
+                                            const TileRows<uint16_t>& rows, uint32_t first, uint32_t end,
+                                            uint32_t* counters) {
+  const uint32_t column = rows.tile().column + 4 * lane_index();
+  const uint32_t starts = load_once<uint32_t>(arguments.starts + column);
+  uint32_t column_bins[2] = {};
+  for (uint32_t k = 0; k < 2; k++)
+    if (arguments.column_bins != nullptr && rows.exists(2 * k)) column_bins[k] = arguments.column_bins[column / 2 + k];
+  for_each_counted_row(arguments, row_bins, rows, first, end,
+                       [&](uint32_t, uint32_t row_bin, const uint32_t (&words)[2]) {
+                         uint32_t* const of_row = counters + (row_bin << kPairBits) * arguments.column_bin_count;
+                         const WindowCodes codes = WindowCodes::of_row(words, starts);
+#pragma unroll
+                         for (uint32_t k = 0; k < 2; k++) {
+                           uint32_t left = codes.of[k] & 0xff;
+                           uint32_t right = codes.of[k] >> 16;
+                           if (!rows.exists(2 * k + 1)) right = left;
+                           if (((left | right) & 0xf0) != 0) {
+                             // Pairs as they will be coded: where one code is outside the window, the other one stands
+                             // for it.
+                             if (left >= kBinades) left = right < kBinades ? right : 0;
+                             if (right >= kBinades) right = left;
+                           }
+                           const uint32_t symbol = left | right << 4;
+                           if (rows.exists(2 * k))
+                             atomicAdd(of_row + symbol * arguments.column_bin_count + column_bins[k], 1u);
+                         }
+                       });
+}
+
+/** Counts a plane's symbols or residuals in some rows of a tile. */
+template <class Word>
+__device__ __forceinline__ void count_symbols(const CountArguments& arguments, const RowBins& row_bins,
+                                              const TileRows<Word>& rows, uint32_t predictor, uint32_t first,
+                                              uint32_t end, uint32_t* counters) {
+  const uint32_t column = rows.tile().column + 4 * lane_index();
+  const bool bins_of_pairs = arguments.starts != nullptr;
+  uint32_t column_bins[kLaneColumns] = {};
+  for (uint32_t k = 0; k < kLaneColumns; k++)
+    if (arguments.column_bins != nullptr && rows.exists(k))
+      column_bins[k] = arguments.column_bins[bins_of_pairs ? (column + k) / 2 : column + k];
+  for_each_counted_row(arguments, row_bins, rows, first, end,
+                       [&](uint32_t row, uint32_t row_bin, const uint32_t (&words)[TileRows<Word>::kCount]) {
+                         uint32_t* const of_row = counters + (row_bin << arguments.bits) * arguments.column_bin_count;
+                         uint32_t symbols[kLaneColumns];
+                         if (predictor == kNone) {
+                           cut_row<Word>(arguments.field, words, symbols);
+                         } else {
+                           uint32_t above[TileRows<Word>::kCount];
+                           rows.load(row > 0 ? row - 1 : 0, above);
+                           const Neighbours near = Neighbours::of<Word>(arguments.field, arguments.matrix.zero_symbol,
+                                                                        words, above, row == 0);
+                           for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = near.residual(predictor, k);
+                         }
+#pragma unroll
+                         for (uint32_t k = 0; k < kLaneColumns; k++)
+                           if (rows.exists(k))
+                             atomicAdd(of_row + symbols[k] * arguments.column_bin_count + column_bins[k], 1u);
+                       });
+}
+
+/** Counts what PAIRS code, or a plane's symbols, by bins of rows and columns. */
+template <class Word, bool kOfPairs>
+__global__ void __launch_bounds__(32 * kCountWarps) count_kernel(const __grid_constant__ CountArguments arguments) {
+  CODECLLM_SHARED_MEMORY(shared);
+  if (arguments.wanted != nullptr && *arguments.wanted == 0) return;
+  uint32_t* const counters = reinterpret_cast<uint32_t*>(shared);
+  const RowBins row_bins = {blockIdx.x % arguments.parts * arguments.row_bins_of_part, arguments.row_bins_of_part};
+  const uint32_t count = (row_bins.count << arguments.bits) * arguments.column_bin_count;
+  for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) counters[i] = 0;
+  __syncthreads();
+  const uint32_t block = blockIdx.x / arguments.parts;
+  for_each_unit(
+      arguments.matrix, block, gridDim.x / arguments.parts, [&](uint32_t index, uint32_t first, uint32_t end) {
+        const uint32_t choice = arguments.choices.choice(index, arguments.plane);
+        if (choice == kSurveyRaw || arguments.choices.is_constant(index, arguments.plane)) return;
+        const bool is_paired = arguments.plane == 0 && arguments.modes != nullptr && arguments.modes[index] == kPairs;
+        if (is_paired != kOfPairs) return;
+        const TileRows<Word> rows(arguments.matrix, index);
+        if constexpr (kOfPairs)
+          count_pairs(arguments, row_bins, rows, first, end, counters);
+        else
+          count_symbols(arguments, row_bins, rows, choice, first, end, counters);
+      });
+  __syncthreads();
+  Count* const sums = arguments.counters + (row_bins.first << arguments.bits) * arguments.column_bin_count;
+  for (uint32_t i = threadIdx.x; i < count; i += blockDim.x)
+    if (counters[i] > 0) atomicAdd(sums + i, Count{counters[i]});
+}
+
+}  // namespace codecllm
