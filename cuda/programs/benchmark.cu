@@ -110,6 +110,8 @@ struct Case {
   bool holds_bf16;
   Scale scale;
   codecllm_encode_options options;
+  /** What a warp executes for a row of 128 elements, counted on an H200; 0: not counted. */
+  double row_instructions = 0;
 };
 
 size_t word_bytes(const std::string& dtype) { return dtype == "F32" ? 4 : dtype == "BF16" || dtype == "F16" ? 2 : 1; }
@@ -202,6 +204,8 @@ struct Setting {
   uint64_t seed = 20261123;
   std::string only;
   std::string json;
+  /** Only what there is a prediction for. */
+  bool quick = false;
 };
 
 void* device_bytes(size_t size) {
@@ -480,16 +484,16 @@ std::vector<Case> large_cases() {
   const auto i8 = [](codecllm_mode mode) { return forced(mode, CODECLLM_MODE_AUTO, 8, 0); };
   codecllm_encode_options f32 = fast(CODECLLM_CLASSES_NONE);
   return {
-      {"BF16 fast", "BF16", false, Scale::None, fast(CODECLLM_CLASSES_NONE)},
+      {"BF16 fast", "BF16", false, Scale::None, fast(CODECLLM_CLASSES_NONE), 67},
       {"BF16 fast, 4 column classes", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_COLUMNS4)},
       {"BF16 fast, 2 x 2 classes", "BF16", false, Scale::Both, fast(CODECLLM_CLASSES_MIXED)},
-      {"BF16 10 + 6", "BF16", false, Scale::None, forced(kNone, kRaw, 10, 6)},
+      {"BF16 10 + 6", "BF16", false, Scale::None, forced(kNone, kRaw, 10, 6), 104},
       {"BF16 10 + 6, 4 column classes", "BF16", false, Scale::Columns,
        forced(kNone, kRaw, 10, 6, CODECLLM_CLASSES_COLUMNS4)},
       {"BF16 10 + 6, 2 x 2 classes", "BF16", false, Scale::Both, forced(kNone, kRaw, 10, 6, CODECLLM_CLASSES_MIXED)},
       {"BF16 8 + 8", "BF16", false, Scale::None, forced(kNone, kRaw, 8, 8)},
       {"F16", "F16", false, Scale::None, forced(kNone, kRaw, 8, 8)},
-      {"I8 NONE", "I8", false, Scale::None, i8(kNone)},
+      {"I8 NONE", "I8", false, Scale::None, i8(kNone), 83},
       {"I8 NONE, 4 column classes", "I8", false, Scale::Columns,
        forced(kNone, CODECLLM_MODE_AUTO, 8, 0, CODECLLM_CLASSES_COLUMNS4)},
       {"I8 LEFT", "I8", false, Scale::None, i8(CODECLLM_MODE_LEFT)},
@@ -529,6 +533,44 @@ std::vector<Shape> model_shapes() {
   return shapes;
 }
 
+/** The matrices of a small encoder, all-MiniLM-L6-v2, twelve times. */
+std::vector<Shape> small_shapes() {
+  std::vector<Shape> shapes;
+  for (int layer = 0; layer < 6 * 12; layer++)
+    for (const Shape& shape :
+         std::vector<Shape>{{384, 384}, {384, 384}, {384, 384}, {384, 384}, {1536, 384}, {384, 1536}})
+      shapes.push_back(shape);
+  for (int model = 0; model < 12; model++) shapes.push_back({512, 384});
+  return shapes;
+}
+
+/**
+ * What a GPU should reach, by what bounds a decoder: its memory, which mixed reads and writes get nine tenths of a copy
+ * out of, or its four instructions a cycle and multiprocessor, of which three are had (bench/NOTES.md).
+ */
+struct Prediction {
+  double memory;
+  double instructions;
+
+  /** Of the lower bound, an H200 reaches this much in every case that is counted. */
+  static constexpr double kReached = 0.88;
+  double expected() const { return kReached * std::min(memory, instructions); }
+};
+
+Prediction predict(const Case& described, double ratio, double copy, int device) {
+  int multiprocessors = 0;
+  int kilohertz = 0;
+  check(cudaDeviceGetAttribute(&multiprocessors, cudaDevAttrMultiProcessorCount, device), "cudaDeviceGetAttribute");
+  check(cudaDeviceGetAttribute(&kilohertz, cudaDevAttrClockRate, device), "cudaDeviceGetAttribute");
+  const double rows = 0.75 * 4 * multiprocessors * (1e3 * kilohertz) / described.row_instructions;
+  return {0.9 * copy / (1 + ratio), rows * 128 * static_cast<double>(word_bytes(described.dtype)) / 1e9};
+}
+
+void print(const Prediction& prediction, double measured) {
+  std::printf("  predicted %.0f GB/s (memory allows %.0f, instructions %.0f), measured %.2f of that\n",
+              prediction.expected(), prediction.memory, prediction.instructions, measured / prediction.expected());
+}
+
 void print(const Result& result, double copy) {
   std::printf("%-32s %6.4f %9.0f %9.0f %6.1f %% %9.0f %6.1f %% %6.1f %% %s\n", result.name.c_str(), result.ratio,
               result.verified, result.unverified, 100 * (1 - result.verified / result.unverified), result.moved,
@@ -552,27 +594,32 @@ int run(const Setting& setting) {
   std::vector<Result> results;
   const auto add = [&](const Case& described, const std::vector<Shape>& shapes) {
     if (described.name.find(setting.only) == std::string::npos) return;
+    if (setting.quick && described.row_instructions == 0) return;
     results.push_back(measure(gpu, described, shapes, l2_bytes, setting));
     print(results.back(), copy);
+    if (described.row_instructions > 0)
+      print(predict(described, results.back().ratio, copy, setting.device), results.back().verified);
   };
   for (const Case& described : large_cases()) add(described, {{setting.size, setting.size}});
   for (const uint32_t tile_rows : {32u, 64u, 128u})
     add({"BF16 fast, 4096 x 4096, H = " + std::to_string(tile_rows), "BF16", false, Scale::None,
          fast(CODECLLM_CLASSES_NONE, tile_rows)},
         {{4096, 4096}});
+  add({"BF16 fast, 1024 x 4096, H = 32", "BF16", false, Scale::None, fast(CODECLLM_CLASSES_NONE, 32)}, {{1024, 4096}});
+  add({"BF16 fast, 444 small tensors", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_AUTO)}, small_shapes());
   add({"BF16 fast, a model's tensors", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_AUTO)}, model_shapes());
   add({"BF16 small, a model's tensors", "BF16", false, Scale::Columns, {}}, model_shapes());
 
   std::vector<EncodeResult> encoded;
   const auto add_encode = [&](const Case& described, const std::vector<Shape>& shapes) {
-    if (described.name.find(setting.only) == std::string::npos) return;
+    if (setting.quick || described.name.find(setting.only) == std::string::npos) return;
     const EncodeResult result = measure_encode(gpu, described, shapes, setting);
     std::printf("%-42s %6.4f %9.0f %s\n", result.name.c_str(), result.ratio, result.speed,
                 result.correct ? "" : "WRONG");
     std::fflush(stdout);
     encoded.push_back(result);
   };
-  std::printf("%-42s %6s %9s\n", "", "ratio", "GB/s");
+  if (!setting.quick) std::printf("%-42s %6s %9s\n", "", "ratio", "GB/s");
   for (const Case& described : encode_cases()) add_encode(described, {{setting.size, setting.size}});
   for (const bool is_fast : {true, false})
     add_encode({std::string("encode BF16 ") + (is_fast ? "fast" : "small") + ", a model's tensors", "BF16", false,
@@ -620,10 +667,17 @@ int run(const Setting& setting) {
 
 int main(int count, char** values) {
   Setting setting;
-  for (int i = 1; i + 1 < count; i += 2) {
+  bool is_understood = true;
+  for (int i = 1; i < count; i++) {
     const std::string name = values[i];
-    const char* const value = values[i + 1];
-    if (name == "--json")
+    if (name == "--quick") {
+      setting.quick = true;
+      continue;
+    }
+    const char* const value = ++i < count ? values[i] : "";
+    if (i == count)
+      is_understood = false;
+    else if (name == "--json")
       setting.json = value;
     else if (name == "--only")
       setting.only = value;
@@ -636,10 +690,11 @@ int main(int count, char** values) {
     else if (name == "--seed")
       setting.seed = std::strtoull(value, nullptr, 10);
     else
-      count = 0;
+      is_understood = false;
   }
-  if (count % 2 == 0) {
-    std::fprintf(stderr, "benchmark [--json FILE] [--only TEXT] [--size N] [--runs N] [--seed N] [--device N]\n");
+  if (!is_understood) {
+    std::fprintf(stderr,
+                 "benchmark [--quick] [--json FILE] [--only TEXT] [--size N] [--runs N] [--seed N] [--device N]\n");
     return 2;
   }
   if (codecllm_gpu_count() <= setting.device) {

@@ -20,6 +20,7 @@ function answer(program: string, ...args: string[]): string {
 }
 
 const program = buildProgram('codecllm_conformance');
+const benchmark = buildProgram('codecllm_benchmark');
 const folder = mkdtempSync(join(tmpdir(), 'codecllm-conformance-'));
 try {
   const pack = join(folder, 'pack');
@@ -30,6 +31,10 @@ try {
   const driver = answer('nvidia-smi', '--query-gpu=driver_version', '--format=csv,noheader');
   const args = [pack, '--record', 'conformance/local.json', '--commit', commit, '--driver', driver];
   process.exitCode = spawnSync(program, args, { stdio: 'inherit' }).status ?? 1;
+  if (process.exitCode === 0) {
+    console.log('\nits speed, beside what this GPU was predicted to do (bench/NOTES.md):');
+    process.exitCode = spawnSync(benchmark, ['--quick'], { stdio: 'inherit' }).status ?? 1;
+  }
 } finally {
   rmSync(folder, { recursive: true });
 }
