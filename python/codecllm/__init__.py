@@ -1,7 +1,8 @@
 """CodecLLM: lossless compression of LLM weights, in a format that GPUs decode.
 
 Arrays: `encode` and `decode`. Checkpoints: `codecllm.torch` has what `safetensors.torch` has. Models:
-`codecllm.transformers`. For callers who hold buffers, streams and scratch memory themselves: `Encoder`, `GPUDecoder`.
+`codecllm.transformers`. Tensors on a GPU: `GPUEncoder`. For callers who hold buffers, streams and scratch memory
+themselves: `Encoder`, `GPUDecoder`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from . import _library
 from ._codec import Encoder, StreamInfo, decode, encode
 from ._errors import CodecError, CudaError, FileError, InvalidStreamError, UnavailableError
-from ._gpu import GPUDecoder
+from ._gpu import GPUDecoder, GPUEncoder, GPUStream
 
 __all__ = [
     "CodecError",
@@ -20,6 +21,8 @@ __all__ = [
     "Features",
     "FileError",
     "GPUDecoder",
+    "GPUEncoder",
+    "GPUStream",
     "InvalidStreamError",
     "StreamInfo",
     "UnavailableError",

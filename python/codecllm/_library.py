@@ -66,6 +66,24 @@ class GpuTensor(ctypes.Structure):
     _fields_ = (("front", c_void_p), ("front_size", c_size_t))
 
 
+class GpuSource(ctypes.Structure):
+    """codecllm_gpu_source."""
+
+    _fields_ = (
+        ("dtype", c_char_p),
+        ("shape", POINTER(c_uint64)),
+        ("dimensions", c_size_t),
+        ("options", POINTER(EncodeOptions)),
+        ("elements", c_void_p),
+        ("front", c_void_p),
+        ("front_capacity", c_size_t),
+        ("data", c_void_p),
+        ("data_capacity", c_size_t),
+        ("front_size", c_size_t),
+        ("data_size", c_size_t),
+    )
+
+
 class GpuDecodeOptions(ctypes.Structure):
     """codecllm_gpu_decode_options."""
 
@@ -102,6 +120,9 @@ _CHECKED: dict[str, list[object]] = {
     "gpu_scratch_size": [c_void_p, c_int, _PLACE],
     "gpu_decode": [c_void_p, POINTER(c_void_p), POINTER(c_void_p), POINTER(GpuDecodeOptions), c_void_p],
     "gpu_result": [c_void_p, POINTER(c_size_t), _PLACE],
+    "gpu_encoder_open": [c_void_p, POINTER(c_void_p)],
+    "gpu_encode_bound": [*_SHAPE, _PLACE, _PLACE],
+    "gpu_encode": [c_void_p, POINTER(GpuSource), c_size_t, c_void_p],
 }
 
 # Functions that cannot fail: what they return, and what they take.
@@ -115,6 +136,7 @@ _PLAIN: dict[str, tuple[object, list[object]]] = {
     "has_cuda": (c_int, []),
     "gpu_count": (c_int, []),
     "gpu_plan_close": (None, [c_void_p]),
+    "gpu_encoder_close": (None, [c_void_p]),
 }
 
 

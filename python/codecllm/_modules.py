@@ -23,10 +23,12 @@ from torch import nn
 from . import _library
 from ._codec import Profile, encode_bytes
 from ._dtypes import bytes_of
-from ._gpu import GPUDecoder
+from ._gpu import GPUDecoder, GPUEncoder, GPUStream
 
 _ALIGNMENT = 256
 """Decoded weights begin at a multiple of this."""
+_BATCH_BYTES = 512 * 2**20
+"""Weights are compressed so many bytes at a time, or one."""
 
 
 def compress_module(model: nn.Module, profile: Profile = "fast") -> nn.Module:
@@ -50,7 +52,7 @@ def compress_module(model: nn.Module, profile: Profile = "fast") -> nn.Module:
         UnavailableError: the model is on a GPU, and this build of codecllm has no CUDA
         ValueError: no such profile
     """
-    options = _library.options(profile)
+    _library.options(profile)
     model.requires_grad_(False)
     # A dict for the order of the modules, in which they are mostly used, too.
     layers: dict[nn.Parameter, list[nn.Module]] = {}
@@ -60,17 +62,18 @@ def compress_module(model: nn.Module, profile: Profile = "fast") -> nn.Module:
             layers.setdefault(own, []).append(module)
 
     compressed: dict[torch.device, list[tuple[_Weight, list[nn.Module]]]] = {}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        streams = pool.map(lambda weight: encode_bytes(*bytes_of(weight), options), layers)
-        # From here on nothing holds a parameter longer than it takes to compress it.
-        waiting = deque(layers.items())
-        del layers
-        for stream in streams:
-            parameter, modules = waiting.popleft()
-            if stream.size < parameter.nbytes:
-                compressed.setdefault(parameter.device, []).append((_Weight(parameter, stream), modules))
-                for module in modules:
-                    del module.weight
+    # From here on nothing holds a parameter longer than it takes to compress its batch.
+    waiting = deque(layers.items())
+    del layers
+    while waiting:
+        batch = _next_batch(waiting)
+        streams = _streams_of([parameter for parameter, _ in batch], profile)
+        for (parameter, modules), stream in zip(batch, streams, strict=True):
+            if stream is None:
+                continue
+            compressed.setdefault(parameter.device, []).append((_Weight(parameter, stream), modules))
+            for module in modules:
+                del module.weight
     for device, weights in compressed.items():
         buffer = (_CudaBuffer if device.type == "cuda" else _Buffer)([weight for weight, _ in weights])
         for weight, modules in weights:
@@ -88,25 +91,46 @@ def _weight_of(module: nn.Module) -> nn.Parameter | None:
     return None
 
 
+def _next_batch(waiting: deque[tuple[nn.Parameter, list[nn.Module]]]) -> list[tuple[nn.Parameter, list[nn.Module]]]:
+    """Takes weights that are compressed together: of one device."""
+    batch = [waiting.popleft()]
+    size = batch[0][0].nbytes
+    while waiting and waiting[0][0].device == batch[0][0].device and size + waiting[0][0].nbytes <= _BATCH_BYTES:
+        batch.append(waiting.popleft())
+        size += batch[-1][0].nbytes
+    return batch
+
+
+def _streams_of(weights: list[nn.Parameter], profile: Profile) -> list[GPUStream | np.ndarray | None]:
+    """Compresses weights where they are; None for those that do not become smaller."""
+    device = weights[0].device
+    if device.type == "cuda":
+        with GPUEncoder(device.index) as encoder:
+            return list(encoder.encode(weights, profile))
+    options = _library.options(profile)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        streams = list(pool.map(lambda weight: encode_bytes(*bytes_of(weight), options), weights))
+    return [stream if stream.size < weight.nbytes else None for weight, stream in zip(weights, streams, strict=True)]
+
+
 class _Weight:
     """A compressed weight, in the memory of the device on which it is used."""
 
     following: _Weight | None = None
     """The one that was used after it, the last time."""
 
-    def __init__(self, weight: nn.Parameter, stream: np.ndarray) -> None:
+    def __init__(self, weight: nn.Parameter, stream: GPUStream | np.ndarray) -> None:
         self.device = weight.device
         self.size = weight.nbytes
         self._dtype = weight.dtype
         self._shape = weight.shape
-        if self.device.type == "cuda":
-            size = GPUDecoder.memory_bytes([stream], self.device.index)
+        if isinstance(stream, GPUStream):
+            size = GPUDecoder.memory_bytes([stream.front], self.device.index)
             self._memory = torch.empty(size, dtype=torch.uint8, device=self.device)
             # Until nothing uses this memory any more.
             torch.cuda.synchronize(self.device)
-            self._decoder = GPUDecoder([stream], self.device.index, self._memory)
-            front = self._decoder.streams[0].front_bytes
-            self._data = torch.from_numpy(stream[front:]).to(self.device)
+            self._decoder = GPUDecoder([stream.front], self.device.index, self._memory)
+            self._data = stream.data
         else:
             self._data = torch.from_numpy(stream.copy())
 

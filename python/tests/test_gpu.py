@@ -13,7 +13,7 @@ from test_models import IDS, Nested, small_model
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
 
-from codecllm import FileError, GPUDecoder, InvalidStreamError, UnavailableError, encode  # noqa: E402
+from codecllm import FileError, GPUDecoder, GPUEncoder, InvalidStreamError, UnavailableError, encode  # noqa: E402
 from codecllm import _cuda_loading as cuda_loading  # noqa: E402
 from codecllm.torch import compress_module, load_file, safe_open, save_file  # noqa: E402
 
@@ -104,6 +104,49 @@ def test_arguments_that_are_wrong() -> None:
         GPUDecoder([stream], 99)
     with pytest.raises(ValueError, match="memory"):
         GPUDecoder([stream], 0, torch.empty(16, dtype=torch.uint8, device="cuda"))
+
+
+@pytest.mark.parametrize("profile", ["small", "fast"])
+def test_encoder_gives_the_bytes_of_the_host(profile: str) -> None:
+    generator = torch.Generator().manual_seed(5)
+    tensors = list(some_tensors().values())
+    for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.int8, torch.uint8, torch.bool):
+        values = torch.randn(300, 200, generator=generator) * 20
+        tensors += [values.to(dtype), values.to(dtype).t(), values.to(dtype)[1:, 3:77]]
+    with GPUEncoder() as encoder:
+        streams = encoder.encode([tensor.cuda() for tensor in tensors], profile)
+    for tensor, stream in zip(tensors, streams, strict=True):
+        expected = encode(tensor, profile)
+        if stream is None:
+            assert len(expected) >= tensor.nbytes
+        else:
+            assert stream.front + stream.data.cpu().numpy().tobytes() == expected
+
+
+def test_encoder_reads_views_and_what_the_stream_has_written() -> None:
+    with GPUEncoder() as encoder, torch.cuda.stream(torch.cuda.Stream()):
+        base = torch.randn(1_000_001, device="cuda").bfloat16() * 0.02
+        for _ in range(5):
+            base.add_(0.001)
+            view = base[1:].view(1000, 1000)
+            (stream,) = encoder.encode([view])
+            assert stream is not None
+            assert stream.front + stream.data.cpu().numpy().tobytes() == encode(view, "fast")
+
+
+def test_encoder_refuses() -> None:
+    with GPUEncoder() as encoder:
+        assert encoder.encode([]) == []
+        for tensor, kind, problem in (
+            (torch.zeros(300, 200), ValueError, "tensor 0: on cpu"),
+            (torch.zeros(3, dtype=torch.complex128, device="cuda"), TypeError, "no dtype torch.complex128"),
+        ):
+            with pytest.raises(kind, match=problem):
+                encoder.encode([tensor])
+        with pytest.raises(ValueError, match="profile"):
+            encoder.encode([torch.zeros(300, 200, device="cuda")], "best")
+    with pytest.raises(UnavailableError, match="device 99"):
+        GPUEncoder(99)
 
 
 @pytest.mark.parametrize("piece", [1000, 8 * 2**20])
