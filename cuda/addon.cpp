@@ -96,6 +96,18 @@ std::vector<uint64_t> shape_of(const Napi::Value& value) {
   return shape;
 }
 
+std::vector<Napi::Object> objects_of(const Napi::Value& value, const char* name) {
+  std::vector<Napi::Object> objects;
+  if (!value.IsArray()) refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, std::string(name) + " must be an array");
+  const Napi::Array array = value.As<Napi::Array>();
+  for (uint32_t i = 0; i < array.Length(); i++) {
+    const Napi::Value object = array.Get(i);
+    if (!object.IsObject()) refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, std::string(name) + " must hold objects");
+    objects.push_back(object.As<Napi::Object>());
+  }
+  return objects;
+}
+
 // In the order of the enumerations of codecllm.h.
 constexpr const char* kProfiles[] = {"small", "fast"};
 constexpr const char* kModes[] = {"auto", "raw", "none", "left", "top", "avg", "planar", "pairs"};
@@ -209,7 +221,10 @@ Napi::Value number_from(Napi::Env env, uint64_t number) { return Napi::Number::N
 /** Work on a thread of Node's pool, and the promise of the number that it gives. */
 class Job : public Napi::AsyncWorker {
  public:
-  /** Calls functions of the interface, and nothing of Node's: it is not the thread of JavaScript. */
+  /**
+   * Calls functions of the interface, and nothing of Node's: it is not the thread of JavaScript. Where a batch fails,
+   * `result` is the number of the item.
+   */
   using Work = std::function<codecllm_status(uint64_t& result)>;
 
   static Napi::Value start(const Napi::CallbackInfo& info, Work work) {
@@ -237,6 +252,7 @@ class Job : public Napi::AsyncWorker {
 
   void OnError(const Napi::Error& error) override {
     error.Set("code", Napi::String::New(Env(), name_of(status_)));
+    error.Set("item", number_from(Env(), result_));
     deferred_.Reject(error.Value());
   }
 
@@ -385,6 +401,35 @@ Job::Work encoding(const Napi::CallbackInfo& info) {
   };
 }
 
+Job::Work encoding_batch(const Napi::CallbackInfo& info) {
+  struct Item {
+    Bytes bytes;
+    std::string dtype;
+    std::vector<uint64_t> shape;
+    Bytes stream;
+  };
+  std::vector<Item> items;
+  for (const Napi::Object& tensor : objects_of(info[0], "tensors"))
+    items.push_back({bytes_of(tensor.Get("bytes"), "bytes"), text_of(tensor.Get("dtype"), "dtype"),
+                     shape_of(tensor.Get("shape")), bytes_of(tensor.Get("stream"), "stream")});
+  const codecllm_encode_options options = options_of(info[1]);
+  if (!info[2].IsTypedArray() || info[2].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
+      info[2].As<Napi::Float64Array>().ElementLength() != items.size())
+    refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "lengths must be a Float64Array with a number for each tensor");
+  double* const lengths = info[2].As<Napi::Float64Array>().Data();
+  return [=](uint64_t& result) {
+    for (const Item& item : items) {
+      size_t written = 0;
+      const codecllm_status status =
+          codecllm_encode(item.bytes.data, item.bytes.size, item.dtype.c_str(), item.shape.data(), item.shape.size(),
+                          &options, item.stream.data, item.stream.size, &written);
+      if (status != CODECLLM_OK) return status;
+      lengths[result++] = static_cast<double>(written);
+    }
+    return CODECLLM_OK;
+  };
+}
+
 // ----------------------------------------------------------------------------------------------------- decoding
 
 Napi::Value StreamLengths(const Napi::CallbackInfo& info) {
@@ -452,6 +497,20 @@ Job::Work decoding(const Napi::CallbackInfo& info) {
   const Bytes stream = bytes_of(info[0], "stream");
   const Bytes bytes = bytes_of(info[1], "bytes");
   return [=](uint64_t&) { return codecllm_decode(stream.data, stream.size, bytes.data, bytes.size); };
+}
+
+Job::Work decoding_batch(const Napi::CallbackInfo& info) {
+  std::vector<std::pair<Bytes, Bytes>> items;
+  for (const Napi::Object& item : objects_of(info[0], "streams"))
+    items.emplace_back(bytes_of(item.Get("stream"), "stream"), bytes_of(item.Get("bytes"), "bytes"));
+  return [=](uint64_t& result) {
+    for (const auto& [stream, bytes] : items) {
+      const codecllm_status status = codecllm_decode(stream.data, stream.size, bytes.data, bytes.size);
+      if (status != CODECLLM_OK) return status;
+      result++;
+    }
+    return CODECLLM_OK;
+  };
 }
 
 // ---------------------------------------------------------------------------------------------------------- GPU
@@ -551,7 +610,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     exports.Set(name + "Async", in_pool);
   };
   exports.Set("encodeBound", Napi::Function::New<EncodeBound>(env));
-  set_job("encode", Napi::Function::New<Here<encoding>>(env), Napi::Function::New<InPool<encoding>>(env));
+  exports.Set("encode", Napi::Function::New<Here<encoding>>(env));
+  exports.Set("encodeBatchAsync", Napi::Function::New<InPool<encoding_batch>>(env));
   exports.Set("encoderOpen", Napi::Function::New<EncoderOpen>(env));
   exports.Set("encoderClose", Napi::Function::New<EncoderClose>(env));
   exports.Set("encoderLayout", Napi::Function::New<EncoderLayout>(env));
@@ -562,7 +622,8 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("encoderCodeBound", Napi::Function::New<EncoderCodeBound>(env));
   set_job("encoderCode", Napi::Function::New<Here<coding>>(env), Napi::Function::New<InPool<coding>>(env));
   exports.Set("encoderFront", Napi::Function::New<EncoderFront>(env));
-  set_job("decode", Napi::Function::New<Here<decoding>>(env), Napi::Function::New<InPool<decoding>>(env));
+  exports.Set("decode", Napi::Function::New<Here<decoding>>(env));
+  exports.Set("decodeBatchAsync", Napi::Function::New<InPool<decoding_batch>>(env));
   exports.Set("streamLengths", Napi::Function::New<StreamLengths>(env));
   exports.Set("streamOpen", Napi::Function::New<StreamOpen>(env));
   exports.Set("streamClose", Napi::Function::New<StreamClose>(env));

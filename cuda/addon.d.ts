@@ -21,16 +21,6 @@ export interface NativeInfo {
 
 /** Functions that can run on a thread of Node's pool, too. */
 interface Jobs {
-  /** @returns the stream's length; 0 where `stream` is too short for it: it has `encodeBound` bytes at most */
-  encode(
-    bytes: Uint8Array,
-    dtype: string,
-    shape: readonly number[],
-    options: EncodeOptions | undefined,
-    stream: Uint8Array,
-  ): number;
-  /** @param bytes receives the tensor: as many as `streamInfo` says */
-  decode(stream: Uint8Array, bytes: Uint8Array): void;
   encoderGather(encoder: Handle, firstTileRow: number, tileRowCount: number, bytes: Uint8Array): void;
   encoderAdvance(encoder: Handle): void;
   /** @returns the bytes written to `data` */
@@ -56,6 +46,30 @@ export interface Native extends Jobs, AsyncJobs {
    * them. In small ones, the first use of a buffer takes longer than decoding into it.
    */
   allocate(size: number): Uint8Array;
+
+  /** @returns the stream's length; 0 where `stream` is too short for it: it has `encodeBound` bytes at most */
+  encode(
+    bytes: Uint8Array,
+    dtype: string,
+    shape: readonly number[],
+    options: EncodeOptions | undefined,
+    stream: Uint8Array,
+  ): number;
+  /** @param bytes receives the tensor: as many as `streamInfo` says */
+  decode(stream: Uint8Array, bytes: Uint8Array): void;
+
+  /**
+   * `encode` and `decode` of several tensors, one after the other on one thread of the pool: handing small ones over one by
+   * one takes as long as working on them. Where one fails, so does the batch, and the error's `item` is its number.
+   *
+   * @param lengths receives what `encode` returns, a number for each
+   */
+  encodeBatchAsync(
+    tensors: readonly { bytes: Uint8Array; dtype: string; shape: readonly number[]; stream: Uint8Array }[],
+    options: EncodeOptions | undefined,
+    lengths: Float64Array,
+  ): Promise<number>;
+  decodeBatchAsync(streams: readonly { stream: Uint8Array; bytes: Uint8Array }[]): Promise<number>;
 
   /** The most bytes that a stream of such a tensor can have. */
   encodeBound(dtype: string, shape: readonly number[], options?: EncodeOptions): number;

@@ -6,8 +6,8 @@ import type { EncodeOptions } from '../spec/decisions.ts';
 import { DTYPES } from '../spec/elements.ts';
 import { FIXED_BYTES } from '../spec/stream.ts';
 import { batchesOf } from './batches.ts';
-import { HeaderSpace, isCompressed, type Stored, tensorError } from './container.ts';
-import type { TensorEncoder } from './engine.ts';
+import { batchError, HeaderSpace, isCompressed, type Stored, tensorError } from './container.ts';
+import type { TensorEncoder, WholeTensor } from './engine.ts';
 import { FileError } from './errors.ts';
 import { byPlace, type TensorEntry } from './header.ts';
 import { inOrder } from './ordered.ts';
@@ -161,27 +161,29 @@ class Compression {
     const position = this.positionOf(batch[0]);
     const bytes = await this.original.file.fill(engine.take(batchBytes(batch)), position);
     const room = engine.take(bytes.length);
-    const streams = await Promise.all(
-      batch.map(async (tensor) => {
-        if (!mayBecomeStream(tensor)) return undefined;
-        const { dtype, shape } = tensor;
-        const at = this.positionOf(tensor) - position;
-        const [from, to] = [bytes, room].map((each) => each.subarray(at, at + tensorBytes(tensor)));
-        return this.namingErrors(tensor, () => engine.encodeWhole(from, dtype, shape, this.options, to));
-      }),
-    );
+    const encoded = batch.filter(mayBecomeStream);
+    const tensors = encoded.map((tensor): WholeTensor => {
+      const { dtype, shape } = tensor;
+      const at = this.positionOf(tensor) - position;
+      const [from, to] = [bytes, room].map((each) => each.subarray(at, at + tensorBytes(tensor)));
+      return { bytes: from, dtype, shape, stream: to };
+    });
+    const made = await engine.encodeBatch(tensors, this.options).catch((error) => {
+      throw batchError(this.original.file.path, encoded, error);
+    });
+    const streams = new Map(encoded.map((tensor, index) => [tensor, made[index]]));
     return async (end) => {
       // One thread writes while this one computes.
       const written = this.out.write(
         end,
-        streams.filter((stream) => stream !== undefined),
+        made.filter((stream) => stream !== undefined),
       );
       this.hash.update(bytes);
       await written;
       engine.release(bytes);
       engine.release(room);
       onProgress(bytes.length);
-      return streams.map((stream) => stream?.length ?? 0);
+      return batch.map((tensor) => streams.get(tensor)?.length ?? 0);
     };
   }
 

@@ -10,7 +10,7 @@
 // The other entries of `__metadata__` are the original's.
 
 import { readFront, streamLengths } from '../spec/stream.ts';
-import { FileError, problemOf, quoted } from './errors.ts';
+import { FileError, ItemError, problemOf, quoted } from './errors.ts';
 import {
   byPlace,
   formatHeader,
@@ -268,6 +268,11 @@ export async function withFront<T>(
   } catch (error) {
     throw tensorError(file.path, name, error);
   }
+}
+
+/** A FileError that names the tensor of a batch that an ItemError is about. */
+export function batchError(path: string, batch: readonly { readonly name: string }[], error: unknown): unknown {
+  return error instanceof ItemError ? tensorError(path, batch[error.item].name, error.cause) : error;
 }
 
 /** A FileError that names the tensor. */

@@ -3,7 +3,7 @@
 
 import { createHash } from 'node:crypto';
 import { batchesOf } from './batches.ts';
-import { type Container, type Restorable, readContainer, tensorError, withFront } from './container.ts';
+import { batchError, type Container, type Restorable, readContainer, tensorError, withFront } from './container.ts';
 import type { Engine, StreamDecoder } from './engine.ts';
 import { FileError } from './errors.ts';
 import { byPlace } from './header.ts';
@@ -154,17 +154,16 @@ function wholePiece({ file }: Container, engine: Engine, batch: readonly Restora
       const stored = await file.fill(engine.take(storedBytes), position);
       if (!isStream) return stored;
       const restored = engine.take(bytes);
-      await Promise.all(
-        batch.map(async (tensor) => {
-          const from = tensor.position - position;
-          const stream = stored.subarray(from, from + tensor.storedBytes);
-          try {
-            await engine.decodeWhole(stream, restored.subarray(tensor.start - start, tensor.end - start));
-          } catch (error) {
-            throw tensorError(file.path, tensor.name, error);
-          }
-        }),
-      );
+      const streams = batch.map((tensor) => {
+        const from = tensor.position - position;
+        return {
+          stream: stored.subarray(from, from + tensor.storedBytes),
+          bytes: restored.subarray(tensor.start - start, tensor.end - start),
+        };
+      });
+      await engine.decodeBatch(streams).catch((error) => {
+        throw batchError(file.path, batch, error);
+      });
       engine.release(stored);
       return restored;
     },

@@ -56,24 +56,36 @@ export interface StreamDecoder {
   readonly close: () => void;
 }
 
+/** A tensor of a batch. */
+export interface WholeTensor {
+  readonly bytes: Uint8Array;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** As long as the tensor; its stream may be put there. */
+  readonly stream: Uint8Array;
+}
+
+/** A stream of a batch. */
+export interface WholeStream {
+  readonly stream: Uint8Array;
+  /** Receives the elements. */
+  readonly bytes: Uint8Array;
+}
+
 export interface Engine {
   /** How many threads it has. */
   readonly threads: number;
   /** What may be under way, or wait for its turn, in one sequence of slices: enough that no thread runs dry. */
   readonly limits: Limits;
   /**
-   * @param room as long as the tensor; the stream may be put there
-   * @returns the stream of a whole tensor, or undefined if it is not smaller
+   * Encodes whole tensors.
+   *
+   * @returns for each its stream, or undefined if it is not smaller
+   * @throws ItemError
    */
-  encodeWhole(
-    tensor: Uint8Array,
-    dtype: string,
-    shape: readonly number[],
-    options: EncodeOptions,
-    room: Uint8Array,
-  ): Promise<Uint8Array | undefined>;
-  /** @param tensor receives the elements. @throws FormatError, or an Error that says the same */
-  decodeWhole(stream: Uint8Array, tensor: Uint8Array): Promise<void>;
+  encodeBatch(tensors: readonly WholeTensor[], options: EncodeOptions): Promise<(Uint8Array | undefined)[]>;
+  /** Decodes whole streams. @throws ItemError */
+  decodeBatch(streams: readonly WholeStream[]): Promise<void>;
   openEncoder(source: Source): TensorEncoder;
   readonly describe: Describe;
   /** @param position of the stream in the file. @throws FormatError, or an Error that says the same */

@@ -24,6 +24,32 @@ export class EngineError extends Error {
   }
 }
 
+/** What `cause` says of one item of a batch, by its number. */
+export class ItemError extends Error {
+  override readonly name = 'ItemError';
+
+  constructor(
+    readonly item: number,
+    override readonly cause: unknown,
+  ) {
+    super(problemOf(cause));
+  }
+}
+
+/** Works on all items of a batch at the same time. @throws ItemError */
+export function eachItem<Item, Result>(
+  items: readonly Item[],
+  work: (item: Item) => Promise<Result>,
+): Promise<Result[]> {
+  return Promise.all(
+    items.map((item, number) =>
+      work(item).catch((error) => {
+        throw new ItemError(number, error);
+      }),
+    ),
+  );
+}
+
 /** A FileError for whatever was thrown while working on `path`; one that names a file already is left as it is. */
 export function fileErrorOf(path: string, error: unknown): FileError {
   if (error instanceof FileError) return error;

@@ -2,8 +2,8 @@
 // asked for. It is for machines whose host is slow beside their GPU, and to check a GPU on real checkpoints: a program
 // that wants the weights on the GPU decodes them there (codecllm.h, python/). Encoding is the native codec's.
 
-import type { StreamDecoder } from './engine.ts';
-import { EngineError } from './errors.ts';
+import type { StreamDecoder, WholeStream } from './engine.ts';
+import { EngineError, eachItem } from './errors.ts';
 import { type Handle, native, whyNotGpu } from './native.ts';
 import { NativeEngine } from './native-engine.ts';
 import { SLICE_BYTES, sliceBytes } from './slices.ts';
@@ -18,17 +18,19 @@ export class GpuEngine extends NativeEngine {
     super(threads, codec);
   }
 
-  override async decodeWhole(stream: Uint8Array, tensor: Uint8Array): Promise<void> {
+  override async decodeBatch(streams: readonly WholeStream[]): Promise<void> {
     const { codec } = this;
-    const { front } = codec.streamLengths(stream);
-    const handle = BigInt(await codec.gpuStreamOpenAsync(stream.subarray(0, front)));
-    try {
-      await codec.gpuStreamWriteAsync(handle, 0, stream.subarray(front));
-      await codec.gpuStreamDecodeAsync(handle);
-      await codec.gpuStreamReadAsync(handle, 0, tensor);
-    } finally {
-      codec.gpuStreamClose(handle);
-    }
+    await eachItem(streams, async ({ stream, bytes }) => {
+      const { front } = codec.streamLengths(stream);
+      const handle = BigInt(await codec.gpuStreamOpenAsync(stream.subarray(0, front)));
+      try {
+        await codec.gpuStreamWriteAsync(handle, 0, stream.subarray(front));
+        await codec.gpuStreamDecodeAsync(handle);
+        await codec.gpuStreamReadAsync(handle, 0, bytes);
+      } finally {
+        codec.gpuStreamClose(handle);
+      }
+    });
   }
 
   override openStream(fd: number, position: number, front: Uint8Array): StreamDecoder {

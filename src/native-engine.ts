@@ -5,8 +5,8 @@
 import { availableParallelism } from 'node:os';
 import type { EncodeOptions } from '../spec/decisions.ts';
 import type { Describe } from './container.ts';
-import type { Engine, OnPass, Source, StreamDecoder, TensorEncoder } from './engine.ts';
-import { EngineError } from './errors.ts';
+import type { Engine, OnPass, Source, StreamDecoder, TensorEncoder, WholeStream, WholeTensor } from './engine.ts';
+import { EngineError, ItemError } from './errors.ts';
 import { readFully, SMALL_BYTES } from './input.ts';
 import { type Handle, type Native, native, whyNotNative } from './native.ts';
 import { inOrder, type Limits } from './ordered.ts';
@@ -36,29 +36,21 @@ export class NativeEngine implements Engine {
     if (codec === undefined) throw new EngineError('native', `${whyNotNative()}`);
     this.codec = codec;
     this.threads = Math.min(MOST_THREADS, threads);
-    const slices = this.threads + 4;
+    const slices = this.threads + 2;
     this.limits = { count: slices, bytes: slices * SLICE_BYTES };
   }
 
-  async encodeWhole(
-    tensor: Uint8Array,
-    dtype: string,
-    shape: readonly number[],
-    options: EncodeOptions,
-    room: Uint8Array,
-  ): Promise<Uint8Array | undefined> {
-    const { codec } = this;
-    const length =
-      tensor.length < SMALL_BYTES
-        ? codec.encode(tensor, dtype, shape, options, room)
-        : await this.inTurn(() => codec.encodeAsync(tensor, dtype, shape, options, room));
-    return length > 0 && length < tensor.length ? room.subarray(0, length) : undefined;
+  async encodeBatch(tensors: readonly WholeTensor[], options: EncodeOptions): Promise<(Uint8Array | undefined)[]> {
+    const lengths = new Float64Array(tensors.length);
+    await namingItem(this.inTurn(() => this.codec.encodeBatchAsync(tensors, options, lengths)));
+    return tensors.map(({ bytes, stream }, index) => {
+      const length = lengths[index];
+      return length > 0 && length < bytes.length ? stream.subarray(0, length) : undefined;
+    });
   }
 
-  async decodeWhole(stream: Uint8Array, tensor: Uint8Array): Promise<void> {
-    const { codec } = this;
-    if (tensor.length < SMALL_BYTES) codec.decode(stream, tensor);
-    else await this.inTurn(() => codec.decodeAsync(stream, tensor));
+  async decodeBatch(streams: readonly WholeStream[]): Promise<void> {
+    await namingItem(this.inTurn(() => this.codec.decodeBatchAsync(streams)));
   }
 
   openEncoder({ fd, position, dtype, shape, options }: Source): TensorEncoder {
@@ -186,5 +178,15 @@ export class NativeEngine implements Engine {
       this.tasks.delete(task);
       this.waiting.shift()?.();
     }
+  }
+}
+
+/** @throws ItemError where the addon says which item of a batch failed */
+async function namingItem<T>(batch: Promise<T>): Promise<T> {
+  try {
+    return await batch;
+  } catch (error) {
+    const { item } = error as { item?: number };
+    throw item === undefined ? error : new ItemError(item, error);
   }
 }

@@ -7,7 +7,17 @@ import type { Layout } from '../spec/layout.ts';
 import { type Statistics, Total } from '../spec/statistics.ts';
 import { readFront, writeFront } from '../spec/stream.ts';
 import { describeStream } from './container.ts';
-import type { CodedRows, Engine, OnPass, Source, StreamDecoder, TensorEncoder } from './engine.ts';
+import type {
+  CodedRows,
+  Engine,
+  OnPass,
+  Source,
+  StreamDecoder,
+  TensorEncoder,
+  WholeStream,
+  WholeTensor,
+} from './engine.ts';
+import { eachItem } from './errors.ts';
 import { inOrder, type Limits } from './ordered.ts';
 import { Pool } from './pool.ts';
 import { extentOf, type SliceRange, sliceBytes, slicesOf } from './slices.ts';
@@ -32,17 +42,16 @@ export class ReferenceEngine implements Engine {
     return this.pool.limits;
   }
 
-  async encodeWhole(
-    tensor: Uint8Array,
-    dtype: string,
-    shape: readonly number[],
-    options: EncodeOptions,
-  ): Promise<Uint8Array | undefined> {
-    return this.pool.run('encodeWhole', { tensor: tensor.slice(), dtype, shape, options }, tensor.length);
+  encodeBatch(tensors: readonly WholeTensor[], options: EncodeOptions): Promise<(Uint8Array | undefined)[]> {
+    return eachItem(tensors, ({ bytes, dtype, shape }) =>
+      this.pool.run('encodeWhole', { tensor: bytes.slice(), dtype, shape, options }, bytes.length),
+    );
   }
 
-  async decodeWhole(stream: Uint8Array, tensor: Uint8Array): Promise<void> {
-    tensor.set(await this.pool.run('decodeWhole', { stream: stream.slice() }, tensor.length));
+  async decodeBatch(streams: readonly WholeStream[]): Promise<void> {
+    await eachItem(streams, async ({ stream, bytes }) => {
+      bytes.set(await this.pool.run('decodeWhole', { stream: stream.slice() }, bytes.length));
+    });
   }
 
   openEncoder(source: Source): TensorEncoder {

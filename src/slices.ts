@@ -3,8 +3,8 @@
 
 import type { Layout } from '../spec/layout.ts';
 
-/** A slice has about so many bytes of its tensor, and at least one row of tiles. */
-export const SLICE_BYTES = 4 * 2 ** 20;
+/** A slice has about so many bytes of its tensor, and at least one row of tiles: few, since fresh memory is slow. */
+export const SLICE_BYTES = 2 * 2 ** 20;
 
 export interface SliceRange {
   readonly firstTileRow: number;

@@ -376,24 +376,31 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, TileWords words, Co
 std::vector<JointCounts> SymbolCount::joints() const {
   std::vector<JointCounts> joints(kMaxPlanes + 1);
   for (unsigned plane = 0; plane <= kMaxPlanes; plane++) {
+    const uint32_t bits = plane == kMaxPlanes ? kPairBits : split_.bits[plane];
+    if (idle_.size() == 1) {
+      // As it is for small tensors, for which a sum would take as long as the counting.
+      const std::vector<uint32_t>& only = idle_[0]->of[plane];
+      if (!only.empty()) joints[plane] = joint_counts(only.data(), row_bins_, column_bins_, bits);
+      continue;
+    }
     std::vector<uint64_t> sums;
     for (const auto& counters : idle_) {
       const std::vector<uint32_t>& of = counters->of[plane];
       sums.resize(std::max(sums.size(), of.size()));
       for (size_t at = 0; at < of.size(); at++) sums[at] += of[at];
     }
-    const uint32_t bits = plane == kMaxPlanes ? kPairBits : split_.bits[plane];
     if (!sums.empty()) joints[plane] = joint_counts(sums.data(), row_bins_, column_bins_, bits);
   }
   return joints;
 }
 
-JointCounts joint_counts(const uint64_t* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits) {
+template <class Counter>
+JointCounts joint_counts(const Counter* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits) {
   const size_t alphabet = size_t{1} << bits;
-  std::vector<uint64_t> seen(alphabet);
-  const uint64_t* at = counters;
+  std::vector<Counter> seen(alphabet);
+  const Counter* at = counters;
   for (uint32_t row = 0; row < row_bins; row++)
-    for (uint64_t& symbol : seen)
+    for (Counter& symbol : seen)
       for (uint32_t column = 0; column < column_bins; column++) symbol |= *at++;
   JointCounts joint;
   for (uint32_t symbol = 0; symbol < alphabet; symbol++)
@@ -404,7 +411,7 @@ JointCounts joint_counts(const uint64_t* counters, uint32_t row_bins, uint32_t c
   joint.of_column_bin.assign(column_bins, zero);
   for (uint32_t row = 0; row < row_bins; row++)
     for (size_t i = 0; i < joint.symbols.size(); i++) {
-      const uint64_t* const from = counters + (row * alphabet + joint.symbols[i]) * column_bins;
+      const Counter* const from = counters + (row * alphabet + joint.symbols[i]) * column_bins;
       for (uint32_t column = 0; column < column_bins; column++) {
         joint.of_bin[row * column_bins + column][i] = from[column];
         joint.of_row_bin[row][i] += from[column];
@@ -413,5 +420,8 @@ JointCounts joint_counts(const uint64_t* counters, uint32_t row_bins, uint32_t c
     }
   return joint;
 }
+
+template JointCounts joint_counts(const uint32_t*, uint32_t, uint32_t, uint32_t);
+template JointCounts joint_counts(const uint64_t*, uint32_t, uint32_t, uint32_t);
 
 }  // namespace codecllm

@@ -202,7 +202,8 @@ struct JointCounts {
 };
 
 /** @param counters [(row bin << bits | symbol) x column bins + column bin] */
-JointCounts joint_counts(const uint64_t* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits);
+template <class Counter>
+JointCounts joint_counts(const Counter* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits);
 
 /** Last pass: symbols by row bin and column bin. */
 class SymbolCount {
