@@ -118,6 +118,7 @@ const I8 = 'mode-I8-none';
 const I8_RAW = 'mode-I8-raw';
 const TEN = 'rans-then-raw';
 const PAIRS = 'mode-BF16-8-8-pairs';
+const NIBBLES = 'mode-I8-4-4-pairs';
 const TILES = 'tile-rows-32';
 
 /** [id, comment, damaged vector, damage, field, seal] */
@@ -180,10 +181,48 @@ const ROWS: readonly [string, string, string, Damage, string, boolean][] = [
     true,
   ],
   ['plane-reserved', 'A reserved byte of a plane', I8, bytes(27, 1), 'header.plane[0].reserved', true],
-  ['pairs-in-i8', 'PAIRS in I8', I8, bytes(40, 1, 8), 'header.pairs.tables', true],
+  ['pairs-in-i8', 'PAIRS in I8 as one plane', I8, bytes(40, 1, 8), 'header.pairs.tables', true],
   ['pairs-in-10-6', 'PAIRS in BF16 as 10 + 6', TEN, bytes(40, 1, 8), 'header.pairs.tables', true],
   ['pairs-bits', 'N = 13 in PAIRS', PAIRS, bytes(41, 13), 'header.pairs.probabilityBits', true],
   ['pairs-base', 'A window above 255', PAIRS, bytes(42, 241), 'header.pairs.base', true],
+  ['nibbles-base', 'A base in 4 + 4', NIBBLES, bytes(42, 1), 'header.pairs.base', true],
+  ['nibbles-offsets', 'Column offsets in 4 + 4', NIBBLES, bytes(22, 4), 'header.flags', true],
+  ['nibbles-planes', '4 + 4 with one plane', NIBBLES, bytes(20, 1), 'header.planes', true],
+  ['nibbles-split', 'I8 as 4 + 8', NIBBLES, bytes(28, 8), 'header.plane[0].bits', true],
+  [
+    'nibbles-bits',
+    'N = 13 in a plane of 4 bits',
+    'mode-I8-4-4-none',
+    bytes(26, 13),
+    'header.plane[0].probabilityBits',
+    true,
+  ],
+  ['nibbles-of-bytes', '4 + 4 of a dtype that is coded as bytes', NIBBLES, bytes(5, 8), 'header.plane[0].bits', true],
+  [
+    'nibbles-const-symbol',
+    'CONST with a symbol of five bits',
+    'mode-I8-4-4-const',
+    metadata(0, 8, () => 16),
+    'tile[0].plane[0].value',
+    true,
+  ],
+  [
+    'nibbles-predictor',
+    'A predicted plane of 4 bits',
+    'mode-I8-4-4-none',
+    metadata(0, 8, (old) => old | (1 << 20)),
+    'tile[0].plane[0].predictor',
+    true,
+  ],
+  ['nibbles-flipped', 'Another bit in a RAW plane of 4 bits', NIBBLES, flipIn('raw', 1, 0, 16), 'tile.check', false],
+  [
+    'nibbles-missing-column',
+    'A bit of a column that does not exist in a plane of 4 bits',
+    NIBBLES,
+    flipIn('raw', 1, 31, 0x80),
+    'tile.plane[1].raw',
+    false,
+  ],
   ['pairs-base-alone', 'A base without PAIRS', I8, bytes(42, 1), 'header.pairs.base', true],
   [
     'pairs-beside-four',

@@ -2,7 +2,7 @@
 
 import { readFileSync } from 'node:fs';
 import type { EncodeOptions, ModeChoice } from '../spec/decisions.ts';
-import { DTYPES } from '../spec/elements.ts';
+import { DTYPES, isNibbles, type Split } from '../spec/elements.ts';
 import { encodeTensor } from '../spec/encode.ts';
 import { makeTensor, type Pattern } from './patterns.ts';
 
@@ -38,13 +38,13 @@ const PREDICTED: readonly [ModeChoice, Pattern][] = [
   ['planar', 'diagonal'],
 ];
 
-/** Every mode and predictor, for every dtype and split. */
-function modeCases(): Case[] {
+/** Every mode and predictor, for every dtype and those of its splits that are wanted. */
+function modeCases(wanted: (split: Split) => boolean): Case[] {
   return DTYPES.flatMap((dtype, d) =>
-    dtype.splits.flatMap((split) => {
+    dtype.splits.filter(wanted).flatMap((split) => {
       // 31 columns: the last lane of a tile has three. 24 bits is the least that elements of 4 and 6 bits can fill.
       const shape = dtype.bits < 8 ? [19, 31 * 8] : dtype.wordBits < dtype.bits ? [19, 8] : [19, 31];
-      const splitName = dtype.splits.length > 1 ? `-${split.join('-')}` : '';
+      const splitName = dtype.splits.length > 1 && split.length > 1 ? `-${split.join('-')}` : '';
       const columns = 31;
       const common = { dtype: dtype.name, shape };
       const cases = PREDICTED.filter(
@@ -425,6 +425,160 @@ const OTHER_CASES: readonly Case[] = [
   { id: 'auto-bool', comment: 'A mask', flags: ['auto'], dtype: 'BOOL', shape: [40, 200], pattern: 'sparse' },
 ];
 
+const NIBBLES: EncodeOptions = { split: [4, 4], modes: ['pairs', 'raw'] };
+
+const NIBBLE_CASES: readonly Case[] = [
+  ...['BOOL', 'U8', 'I8', 'F8_E4M3', 'F8_E5M2'].map(
+    (dtype): Case => ({
+      id: `mode-${dtype}-4-4-pairs`,
+      comment: `${dtype} as 4 + 4: PAIRS, then RAW with its last bits in the final states`,
+      flags: ['mode', 'pairs'],
+      dtype,
+      shape: [19, 31],
+      options: { ...NIBBLES, columns: 31 },
+      pattern: 'gaussian',
+    }),
+  ),
+  {
+    id: 'nibbles-then-rans',
+    comment: 'I8 as 4 + 4: PAIRS without payload, the next plane is coded too',
+    flags: ['pairs'],
+    dtype: 'I8',
+    shape: [19, 30],
+    options: { split: [4, 4], modes: ['pairs', 'none'], columns: 30 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'nibbles-rans-then-raw',
+    comment: 'F8_E4M3 as 4 + 4: RANS, then RAW with its last bits in the final states',
+    flags: ['payload'],
+    dtype: 'F8_E4M3',
+    shape: [19, 31],
+    options: { split: [4, 4], modes: ['none', 'raw'], columns: 31 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'nibbles-one-row',
+    comment: 'I8 as 4 + 4 with one row: all bits of plane 1 travel in the final states',
+    flags: ['pairs', 'edge'],
+    dtype: 'I8',
+    shape: [31],
+    options: NIBBLES,
+    pattern: 'gaussian',
+  },
+  {
+    id: 'nibbles-one-column',
+    comment: 'U8 as 4 + 4 with a single column: no right column exists',
+    flags: ['pairs', 'edge'],
+    dtype: 'U8',
+    shape: [41],
+    options: { ...NIBBLES, columns: 1, tileRows: 32 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'nibbles-last-tile-one-row',
+    comment: 'I8 as 4 + 4, the last tile one row high',
+    flags: ['pairs', 'edge'],
+    dtype: 'I8',
+    shape: [33, 140],
+    options: { ...NIBBLES, tileRows: 32, columns: 140 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'nibbles-short-last-row',
+    comment: 'F8_E4M3 as 4 + 4: the last row of the matrix view is short, its last word is repeated',
+    flags: ['pairs', 'edge'],
+    dtype: 'F8_E4M3',
+    shape: [1000],
+    options: NIBBLES,
+    pattern: 'gaussian',
+  },
+  {
+    id: 'nibbles-outliers',
+    comment: 'I8 as 4 + 4 with outliers: pairs too rare for a slot',
+    flags: ['pairs', 'outliers'],
+    dtype: 'I8',
+    shape: [256, 132],
+    options: { ...NIBBLES, columns: 132, probabilityBits: 8 },
+    pattern: 'outliers',
+  },
+  ...([32, 64, 128, 256] as const).map(
+    (tileRows): Case => ({
+      id: `nibbles-tile-rows-${tileRows}`,
+      comment: `I8 as 4 + 4, H = ${tileRows}, whole tiles but for the last four rows`,
+      flags: ['pairs'],
+      dtype: 'I8',
+      shape: [tileRows + 4, 128],
+      options: { ...NIBBLES, tileRows, columns: 128 },
+      pattern: 'gaussian',
+    }),
+  ),
+  {
+    id: 'nibbles-whole-f8',
+    comment: 'F8_E4M3 as 4 + 4, whole tiles',
+    flags: ['pairs'],
+    dtype: 'F8_E4M3',
+    shape: [64, 256],
+    options: { ...NIBBLES, tileRows: 32, columns: 256 },
+    pattern: 'extremes',
+  },
+  {
+    id: 'nibbles-whole-mixed',
+    comment: 'I8 as 4 + 4, whole tiles, with mixed classes',
+    flags: ['classes', 'pairs'],
+    dtype: 'I8',
+    shape: [64, 256],
+    options: { ...NIBBLES, classes: 'mixed', tileRows: 64, columns: 256 },
+    pattern: 'rows',
+  },
+  ...(['none', 'rows2', 'columns2', 'rows4', 'columns4', 'mixed'] as const).map(
+    (classes): Case => ({
+      id: `classes-nibbles-${classes}`,
+      comment: `I8 as 4 + 4 with classes: ${classes}; column selectors are for two columns each`,
+      flags: ['classes', 'pairs'],
+      dtype: 'I8',
+      shape: [45, 67],
+      options: { ...NIBBLES, classes, columns: 67, tileRows: 32 },
+      pattern: classes.startsWith('col') ? 'columns' : 'rows',
+    }),
+  ),
+  {
+    id: 'auto-nibbles',
+    comment: 'I8 in profile fast, all choices left to the encoder: 4 + 4',
+    flags: ['auto'],
+    dtype: 'I8',
+    shape: [256, 128],
+    options: { profile: 'fast' },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'auto-gradient-fast',
+    comment: 'What prediction suits is one plane of 8 bits in profile fast, too',
+    flags: ['auto'],
+    dtype: 'U8',
+    shape: [64, 128],
+    options: { profile: 'fast' },
+    pattern: 'gradient',
+  },
+  {
+    id: 'auto-bool-fast',
+    comment: 'A mask in profile fast: its plane 1 as 4 + 4 would be RAW, so it is one plane',
+    flags: ['auto'],
+    dtype: 'BOOL',
+    shape: [40, 200],
+    options: { profile: 'fast' },
+    pattern: 'sparse',
+  },
+];
+
+/** In order: inputs are seeded by number, so that what is added comes last. */
+const CASES: readonly Case[] = [
+  ...modeCases((split) => !isNibbles(split)),
+  ...OTHER_CASES,
+  ...modeCases(isNibbles),
+  ...NIBBLE_CASES,
+];
+
 function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern }: Case, index: number): Vector {
   const known = DTYPES.find(({ name }) => name === dtype);
   if (known === undefined) throw new Error(id);
@@ -464,7 +618,7 @@ function realVectors(checkpoint: Uint8Array): Vector[] {
 
 export function validVectors(): Vector[] {
   const checkpoint = readFileSync(new URL('../demo/model.safetensors', rootOf(import.meta.url)));
-  return [...[...modeCases(), ...OTHER_CASES].map(vectorOf), ...realVectors(new Uint8Array(checkpoint))];
+  return [...CASES.map(vectorOf), ...realVectors(new Uint8Array(checkpoint))];
 }
 
 /** The URL that a file of this folder has in a checkout, also when it runs compiled, under dist/. */

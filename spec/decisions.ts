@@ -2,7 +2,7 @@
 // comes first, so that another implementation that counts alike writes the same bytes.
 
 import { BitWriter } from './bits.ts';
-import { BF16, type Dtype, type Split } from './elements.ts';
+import { allowsPairs, type Dtype, isNibbles, type Split } from './elements.ts';
 import {
   codingCost,
   MAX_SLOTS,
@@ -68,7 +68,7 @@ function allows(dtype: Dtype, split: Split, modes: readonly ModeChoice[]): boole
   return (
     modes.length === split.length &&
     modes.every((mode, p) => {
-      if (mode === 'pairs') return dtype === BF16 && split[0] === 8 && p === 0;
+      if (mode === 'pairs') return p === 0 && allowsPairs(dtype, split);
       return mode === 'raw' || mode === 'none' || split[p] === 8;
     })
   );
@@ -77,9 +77,12 @@ function allows(dtype: Dtype, split: Split, modes: readonly ModeChoice[]): boole
 /** The splits that the options leave to choose from, in the order in which they are tried. */
 function splitsFor(dtype: Dtype, { profile, split, modes }: EncodeOptions): readonly Split[] {
   const named = dtype.splits.filter((candidate) => split === undefined || candidate.join() === split.join());
-  const preferred = profile === 'fast' ? named.slice(-1) : named;
+  const preferred = profile === 'fast' ? named.toReversed() : named;
   // With forced modes there is nothing to compare: the first split that has them.
-  return modes === undefined ? preferred : preferred.filter((candidate) => allows(dtype, candidate, modes)).slice(0, 1);
+  if (modes !== undefined) return preferred.filter((candidate) => allows(dtype, candidate, modes)).slice(0, 1);
+  // What cannot win is not tried: 4 + 4 in small, 10 + 6 in fast.
+  const comparesAll = (dtype.wordBits === 8) === (profile === 'fast');
+  return comparesAll ? preferred : preferred.slice(0, 1);
 }
 
 /** @throws RangeError for options that the format does not have for this dtype */
@@ -104,19 +107,18 @@ export function* decide(layout: Layout, options: EncodeOptions): Generator<Stati
   const profile = options.profile ?? 'small';
   const splits = splitsFor(dtype, options);
   const survey = (yield { kind: 'survey', splits, minimumSaving: MINIMUM_SAVING[profile] }) as Survey;
-  // The second split has to win by 1/32: estimates are that good.
+  // The second split has to win by 1/32: estimates are that good, and 4 + 4, which halves a decoder's steps, may cost it.
   const [firstCost, secondCost] = survey.costs;
   const chosen = splits.length > 1 && secondCost + Math.floor(secondCost / 32) < firstCost ? 1 : 0;
   const split = splits[chosen];
   const choices = applyForced(survey.choices[chosen], split.length, options.modes);
 
   const wantsPairs =
-    dtype === BF16 &&
-    split[0] === 8 &&
-    (options.modes === undefined ? profile === 'fast' : options.modes[0] === 'pairs');
+    allowsPairs(dtype, split) && (options.modes === undefined ? profile === 'fast' : options.modes[0] === 'pairs');
   const columnLevels = Array.from(survey.columnSums, (sum, j) => level(sum, survey.columnCounts[j]));
   let window: Window | undefined;
-  if (wantsPairs && layout.words > 0) {
+  if (wantsPairs && isNibbles(split)) window = { base: 0, offsets: undefined };
+  else if (wantsPairs && layout.words > 0) {
     const offsets = chooseOffsets(columnLevels, layout.rows, options.columnOffsets);
     const exponents = (yield {
       kind: 'window',

@@ -23,6 +23,7 @@ export interface Dtype {
 }
 
 const BYTE: Split = [8];
+const NIBBLES: Split = [4, 4];
 
 function coded(code: number, name: string, kind: Dtype['kind'], wordBits: 8 | 16 | 32, splits: Split[]): Dtype {
   return { name, code, bits: wordBits, wordBits, kind, splits };
@@ -34,11 +35,11 @@ function asBytes(code: number, name: string, bits: number): Dtype {
 
 /** Every dtype of safetensors that a stream can hold; the index is the code. */
 export const DTYPES: readonly Dtype[] = [
-  coded(0, 'BOOL', 'unsigned', 8, [BYTE]),
-  coded(1, 'U8', 'unsigned', 8, [BYTE]),
-  coded(2, 'I8', 'signed', 8, [BYTE]),
-  coded(3, 'F8_E4M3', 'float', 8, [BYTE]),
-  coded(4, 'F8_E5M2', 'float', 8, [BYTE]),
+  coded(0, 'BOOL', 'unsigned', 8, [BYTE, NIBBLES]),
+  coded(1, 'U8', 'unsigned', 8, [BYTE, NIBBLES]),
+  coded(2, 'I8', 'signed', 8, [BYTE, NIBBLES]),
+  coded(3, 'F8_E4M3', 'float', 8, [BYTE, NIBBLES]),
+  coded(4, 'F8_E5M2', 'float', 8, [BYTE, NIBBLES]),
   coded(5, 'F16', 'float', 16, [[8, 8]]),
   coded(6, 'BF16', 'float', 16, [
     [10, 6],
@@ -59,7 +60,17 @@ export const DTYPES: readonly Dtype[] = [
   asBytes(19, 'F6_E3M2', 6),
 ];
 
-export const BF16 = DTYPES[6];
+const BF16 = DTYPES[6];
+
+/** Whether this is 4 + 4, of which plane 1 is left as it is: the split is for decoders that are fast. */
+export function isNibbles(split: Split): boolean {
+  return split[0] === 4;
+}
+
+/** Whether plane 0 may be coded in PAIRS: in 8 + 8 of BF16, where codes are relative to windows, and in 4 + 4. */
+export function allowsPairs(dtype: Dtype, split: Split): boolean {
+  return isNibbles(split) || (dtype === BF16 && split[0] === 8);
+}
 
 /** @throws TypeError where the format has no such dtype. */
 export function dtypeNamed(name: string): Dtype {
@@ -105,7 +116,7 @@ function fieldOf(dtype: Dtype, split: Split, plane: number): Field {
     signMask: hasSign ? 1 : 0,
     signFrom: dtype.wordBits - 1,
     signTo: alone ? 0 : bits - 1,
-    flip: dtype.kind === 'signed' ? 0x80 : 0,
+    flip: dtype.kind === 'signed' && plane === 0 ? 1 << (bits - 1) : 0,
   };
 }
 
@@ -143,7 +154,7 @@ export function pastePlane(words: Uint32Array, dtype: Dtype, split: Split, plane
   }
 }
 
-/** The symbol of the value zero: what prediction takes for a neighbour outside the tile. */
+/** The symbol of the value zero in 8 bits: what prediction takes for a neighbour outside the tile. */
 export function zeroSymbol(dtype: Dtype): number {
   return dtype.kind === 'signed' ? 0x80 : 0;
 }

@@ -1,7 +1,8 @@
-// PAIRS (FORMAT.md, section 6.3): one rANS symbol holds the exponents of two neighbouring columns.
+// PAIRS (FORMAT.md, section 6.3): one rANS symbol holds the plane 0 of two neighbouring columns.
 //
 // Almost all exponents of a BF16 tensor lie in a window of 16 binades, so an exponent is start[column] + code with a
-// code of 4 bits, and two codes are one symbol: left + 16 x right. That halves the number of rANS steps.
+// code of 4 bits, and two codes are one symbol: left + 16 x right. That halves the number of rANS steps. Where plane 0
+// has 4 bits itself, its symbols are the codes: all windows start at 0.
 
 import type { TableSet } from './frequency.ts';
 
@@ -37,9 +38,9 @@ export function pairsAcross(width: number): number {
 /** The code of a symbol outside the window, for which any code will do: the element is an outlier anyway. */
 export const ANY_CODE = BINADES;
 
-/** Codes of a tile's exponents, ANY_CODE outside the window; a right column that does not exist repeats the left code. */
+/** Codes of a tile's symbols, ANY_CODE outside the window; a right column that does not exist repeats the left code. */
 export function codesOf(
-  exponents: Uint16Array,
+  symbols: Uint16Array,
   height: number,
   width: number,
   starts: Uint8Array,
@@ -48,26 +49,26 @@ export function codesOf(
   const even = 2 * pairsAcross(width);
   for (let i = 0; i < height; i++) {
     for (let j = 0; j < width; j++) {
-      const code = exponents[i * width + j] - starts[j];
+      const code = symbols[i * width + j] - starts[j];
       codes[i * even + j] = code >= 0 && code < BINADES ? code : ANY_CODE;
     }
     if (even > width) codes[i * even + width] = codes[i * even + width - 1];
   }
 }
 
-/** Turns a tile's pairs back into exponents; the code of a right column that does not exist is ignored. */
+/** Turns a tile's pairs back into symbols of plane 0; the code of a right column that does not exist is ignored. */
 export function expandPairs(
   pairs: Uint16Array,
   height: number,
   width: number,
   starts: Uint8Array,
-  exponents: Uint16Array,
+  symbols: Uint16Array,
 ): void {
   const across = pairsAcross(width);
   for (let i = 0; i < height; i++)
     for (let j = 0; j < width; j++) {
       const pair = pairs[i * across + (j >>> 1)];
-      exponents[i * width + j] = starts[j] + (j & 1 ? pair >>> 4 : pair & 15);
+      symbols[i * width + j] = starts[j] + (j & 1 ? pair >>> 4 : pair & 15);
     }
 }
 

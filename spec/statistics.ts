@@ -1,7 +1,7 @@
 // What an encoder counts (FORMAT.md, annex A). Each pass looks at slices on their own, in any order and on any
 // thread; what they found is added up. All sums are exact.
 
-import { cutPlane, type Dtype, type Split, zeroSymbol } from './elements.ts';
+import { cutPlane, type Dtype, isNibbles, type Split, zeroSymbol } from './elements.ts';
 import { type Layout, readTile, type Slice, TILE_COLUMNS, type Tile, tileAt, viewWords } from './layout.ts';
 import { BIT, entropyCost } from './logarithm.ts';
 import { ANY_CODE, codesOf, pairsAcross, type Window, windowStarts } from './pairs.ts';
@@ -28,7 +28,7 @@ export interface SurveyRequest {
   readonly minimumSaving: number;
 }
 
-/** Second pass, where PAIRS are wanted: exponents less their column's offset. */
+/** Second pass, where PAIRS with windows are wanted: exponents less their column's offset. */
 export interface WindowRequest {
   readonly kind: 'window';
   readonly offsets: Uint8Array;
@@ -114,7 +114,7 @@ function surveySlice(layout: Layout, slice: Slice, request: SurveyRequest): Surv
     const sample = sampleRows(tile, words);
     request.splits.forEach((split, s) => {
       for (let p = 0; p < split.length; p++) {
-        const choice = choosePredictor(sample, dtype, split, p, p > 0 ? request.minimumSaving : 1);
+        const choice = choosePredictor(sample, dtype, split, p, minimumSaving(split, p, request));
         choices[s][(index - firstTile) * split.length + p] = choice.predictor;
         costs[s] += choice.cost;
       }
@@ -128,6 +128,12 @@ function surveySlice(layout: Layout, slice: Slice, request: SurveyRequest): Surv
     choices,
     costs,
   };
+}
+
+/** How many 256ths of a plane coding must save, or it is RAW; of plane 1 of 4 + 4, all. */
+function minimumSaving(split: Split, plane: number, request: SurveyRequest): number {
+  if (plane === 0) return 1;
+  return isNibbles(split) ? 256 : request.minimumSaving;
 }
 
 /** The level of a row or column; 0 where all of it is zero. */
@@ -309,11 +315,11 @@ function binsOfColumns(pairBins: Uint8Array | undefined, tile: Tile): Uint8Array
 }
 
 /** The pairs of a tile as they will be counted: where a code is outside the window, the other one of the pair stands for it. */
-function pairsOf(pairs: Window, tile: Tile, exponents: Uint16Array): { pairs: Uint16Array; outside: number } {
+function pairsOf(pairs: Window, tile: Tile, symbols: Uint16Array): { pairs: Uint16Array; outside: number } {
   const { height, width } = tile;
   const across = pairsAcross(width);
   const codes = new Uint8Array(height * 2 * across);
-  codesOf(exponents, height, width, windowStarts(pairs, tile.column, width), codes);
+  codesOf(symbols, height, width, windowStarts(pairs, tile.column, width), codes);
   const coded = new Uint16Array(height * across);
   let outside = 0;
   for (let i = 0; i < coded.length; i++) {

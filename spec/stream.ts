@@ -2,7 +2,7 @@
 
 import { BitReader, BitWriter } from './bits.ts';
 import { crc32 } from './checksums.ts';
-import { DTYPES, type Split, wordCount } from './elements.ts';
+import { allowsPairs, DTYPES, isNibbles, type Split, wordCount } from './elements.ts';
 import { FormatError } from './errors.ts';
 import {
   MAX_SLOTS,
@@ -280,16 +280,16 @@ function readFixed(bytes: Uint8Array): Fixed {
   const pairProbabilityBits = bytes[At.pairProbabilityBits];
   const base = bytes[At.pairBase];
   checkTables(pairTables, pairProbabilityBits, PAIR_BITS, classes, 'header.pairs', At.pairTables);
-  if (pairTables > 0 && (dtype.name !== 'BF16' || split[0] !== 8))
-    refuse('header.pairs.tables', At.pairTables, 'only BF16 as 8 + 8 has pairs');
+  if (pairTables > 0 && !allowsPairs(dtype, split))
+    refuse('header.pairs.tables', At.pairTables, `${dtype.name} as ${split.join(' + ')} has no pairs`);
   if (pairTables > 0 && planes[0].tables > 1)
     refuse('header.plane[0].tables', At.plane + 1, 'beside pairs, plane 0 has one table at most');
-  if (pairTables === 0 ? base !== 0 : base > MAX_START)
-    refuse('header.pairs.base', At.pairBase, `${base} is out of range`);
+  const hasWindows = pairTables > 0 && !isNibbles(split);
+  if (hasWindows ? base > MAX_START : base !== 0) refuse('header.pairs.base', At.pairBase, `${base} is out of range`);
   const flags = bytes[At.flags];
   if (flags > 7) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
-  if ((flags & Flag.columnOffsets) !== 0 && pairTables === 0)
-    refuse('header.flags', At.flags, 'column offsets without pairs');
+  if ((flags & Flag.columnOffsets) !== 0 && !hasWindows)
+    refuse('header.flags', At.flags, 'column offsets without windows');
   const hasSelectors = (flags & (Flag.rowSelectors | Flag.columnSelectors)) !== 0;
   if (hasSelectors !== classes > 1)
     refuse('header.flags', At.flags, `selectors ${hasSelectors ? '' : 'missing '}for ${classes} classes`);

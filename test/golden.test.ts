@@ -3,7 +3,7 @@
 import { describe, expect, test } from 'vitest';
 import { committedFiles, differences, goldenFiles } from '../golden/generate.ts';
 import type { EncodeOptions } from '../spec/decisions.ts';
-import { DTYPES } from '../spec/elements.ts';
+import { allowsPairs, DTYPES } from '../spec/elements.ts';
 import { decodeTensor, encodeTensor, FormatError, inspectTensor } from '../spec/index.ts';
 
 interface Manifest {
@@ -47,7 +47,7 @@ test('every mode and predictor of every dtype and split is there', () => {
     dtype.splits.flatMap((split) =>
       split.flatMap((bits, p) => {
         const modes = ['const', 'raw', 'rans', ...(bits === 8 ? ['left', 'top', 'avg', 'planar'] : [])];
-        if (dtype.name === 'BF16' && split[0] === 8 && p === 0) modes.push('pairs');
+        if (p === 0 && allowsPairs(dtype, split)) modes.push('pairs');
         return modes.map((mode) => `${dtype.name} ${split.join('+')} ${p} ${mode}`);
       }),
     ),

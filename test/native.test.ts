@@ -14,7 +14,7 @@ import type { Native } from '../cuda/addon.d.ts';
 import { committedFiles } from '../golden/generate.ts';
 import { generator, makeTensor, PATTERNS } from '../golden/patterns.ts';
 import type { ClassChoice, EncodeOptions, ModeChoice } from '../spec/decisions.ts';
-import { DTYPES, type Dtype, wordCount } from '../spec/elements.ts';
+import { allowsPairs, DTYPES, type Dtype, wordCount } from '../spec/elements.ts';
 import { decodeTensor, encodeTensor, FormatError } from '../spec/index.ts';
 import { TILE_ROWS } from '../spec/layout.ts';
 import { readFront, seal, streamLengths } from '../spec/stream.ts';
@@ -68,7 +68,7 @@ const maybe = <T>(values: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.op
 function optionsFor(dtype: Dtype): fc.Arbitrary<EncodeOptions> {
   return fc.constantFrom(...dtype.splits).chain((split) => {
     const modes = split.map((bits, p) => {
-      const pairs: ModeChoice[] = dtype.name === 'BF16' && split[0] === 8 && p === 0 ? ['pairs', 'pairs'] : [];
+      const pairs: ModeChoice[] = p === 0 && allowsPairs(dtype, split) ? ['pairs', 'pairs'] : [];
       return fc.constantFrom<ModeChoice>(...pairs, ...(bits === 8 ? BYTE_MODES : BYTE_MODES.slice(0, 2)));
     });
     const most = split[0] === 10 ? 11 : 12;
@@ -382,10 +382,10 @@ describe.skipIf(!isBuilt)('addon', () => {
       () => nativeEncode(bytes, 'U8', [8], { tileRows: 16 as 32 }),
       () => nativeEncode(bytes, 'U8', [8], { columns: 0 }),
       () => nativeEncode(bytes, 'U8', [8], { columns: 2 ** 18 + 1 }),
-      () => nativeEncode(bytes, 'U8', [8], { split: [4, 4] }),
+      () => nativeEncode(bytes, 'U8', [8], { split: [5, 3] }),
       () => nativeEncode(bytes, 'BF16', [4], { split: [10, 6], modes: ['left', 'raw'] }),
       () => nativeEncode(bytes, 'U8', [8], { modes: ['pairs'] }),
-      () => nativeEncode(bytes, 'U8', [8], { modes: ['none', 'none'] }),
+      () => nativeEncode(bytes, 'U8', [8], { modes: ['left', 'none'] }),
       () => nativeEncode(bytes, 'U8', [8], { probabilityBits: 13 }),
       () => nativeEncode(bytes, 'BF16', [4], { probabilityBits: 12 }),
       () => nativeEncode(bytes, 'U8', [8], { profile: 'tiny' as 'small' }),

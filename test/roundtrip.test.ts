@@ -2,9 +2,9 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { makeTensor, PATTERNS } from '../golden/patterns.ts';
+import { makeTensor, PATTERNS, type Pattern } from '../golden/patterns.ts';
 import type { ClassChoice, EncodeOptions, ModeChoice } from '../spec/decisions.ts';
-import { DTYPES, type Dtype, wordCount } from '../spec/elements.ts';
+import { allowsPairs, DTYPES, type Dtype, wordCount } from '../spec/elements.ts';
 import { decodeTensor, decodeTile, encodeTensor, inspectTensor } from '../spec/index.ts';
 import { TILE_ROWS } from '../spec/layout.ts';
 import { SEED } from './seed.ts';
@@ -19,7 +19,7 @@ const maybe = <T>(values: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.op
 function optionsFor(dtype: Dtype): fc.Arbitrary<EncodeOptions> {
   return fc.constantFrom(...dtype.splits).chain((split) => {
     const modes = split.map((bits, p) => {
-      const pairs: ModeChoice[] = dtype.name === 'BF16' && split[0] === 8 && p === 0 ? ['pairs'] : [];
+      const pairs: ModeChoice[] = p === 0 && allowsPairs(dtype, split) ? ['pairs'] : [];
       return fc.constantFrom<ModeChoice>(...pairs, ...(bits === 8 ? BYTE_MODE : ANY_MODE));
     });
     const most = Math.min(...split) >= 8 ? (split[0] === 10 ? 11 : 12) : 11;
@@ -157,6 +157,34 @@ describe('round trip', () => {
   });
 });
 
+describe('profile fast', () => {
+  /** Split and modes of a tensor of 256 x 128 words, and its bytes in the profiles fast and small. */
+  const coded = (dtype: string, pattern: Pattern): { split: string; modes: string; fast: number; small: number } => {
+    const data = makeTensor(dtype, 256 * 128, 128, pattern, 11);
+    const stream = encodeTensor(data, dtype, [256, 128], { profile: 'fast' });
+    const { split, modes } = inspectTensor(stream);
+    const small = encodeTensor(data, dtype, [256, 128]).length;
+    return { split: split.join(), modes: modes.flatMap(Object.keys).join(), fast: stream.length, small };
+  };
+
+  test.each(['I8', 'U8', 'F8_E4M3'])('%s as 4 + 4 costs at most 1/32 more than as 8', (dtype) => {
+    const { split, modes, fast, small } = coded(dtype, 'gaussian');
+    expect({ split, modes }).toEqual({ split: '4,4', modes: 'pairs,raw' });
+    expect(fast).toBeLessThan(small * (1 + 1 / 32));
+  });
+
+  test.each([
+    ['U8', 'gradient'],
+    ['I8', 'smooth'],
+    ['I8', 'sparse'],
+    ['BOOL', 'sparse'],
+    ['F8_E5M2', 'gaussian'],
+  ] as const)('%s, %s, costs more as 4 + 4: it is one plane', (dtype, pattern) => {
+    const { split, fast, small } = coded(dtype, pattern);
+    expect({ split, fast }).toEqual({ split: '8', fast: small });
+  });
+});
+
 describe('arguments', () => {
   const refused: [string, () => unknown, RegExp][] = [
     ['an unknown dtype', () => encodeTensor(new Uint8Array(4), 'F128', [1]), /unknown dtype "F128"/],
@@ -169,7 +197,7 @@ describe('arguments', () => {
     ['bits that do not fill bytes', () => encodeTensor(new Uint8Array(1), 'F4', [3]), /cannot have the shape/],
     ['columns', () => encodeTensor(new Uint8Array(4), 'U8', [4], { columns: 0 }), /columns must be from 1/],
     ['tile rows', () => encodeTensor(new Uint8Array(4), 'U8', [4], { tileRows: 48 as 32 }), /tile rows must be one of/],
-    ['a split', () => encodeTensor(new Uint8Array(4), 'U8', [4], { split: [4, 4] }), /U8 cannot be coded as 4 \+ 4/],
+    ['a split', () => encodeTensor(new Uint8Array(4), 'U8', [4], { split: [5, 3] }), /U8 cannot be coded as 5 \+ 3/],
     ['modes', () => encodeTensor(new Uint8Array(4), 'U8', [4], { modes: ['pairs'] }), /in modes pairs/],
     [
       'prediction of 10 bits',

@@ -126,7 +126,8 @@ class AnyPlane {
     const uint32_t slot = slots_[coder_.slot_index(table << probability_bits_)];
     constexpr uint32_t kFieldBits = kSlotFieldBits<kBits>;
     coder_.step<kFieldBits>(words_, slot, 4 * lane_index() + k < width_);
-    return (slot >> kFieldBits) & ((1u << kBits) - 1);
+    // All that is between the fields: a pair has more bits than a plane of 4.
+    return (slot >> kFieldBits) & ((1u << (32 - 2 * kFieldBits)) - 1);
   }
 
   __device__ __forceinline__ void coded_row(uint64_t matrix_row, uint32_t (&symbols)[kLaneColumns]) {

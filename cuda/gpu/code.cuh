@@ -108,21 +108,24 @@ struct PlaneSymbols {
   }
 };
 
-/** The pairs of exponents, two a lane and row. */
+/** The pairs of plane 0, two a lane and row. */
+template <class Word>
 struct PairSymbols {
   static constexpr uint32_t kSteps = kLaneColumns / 2;
   /** Bits of one code, of which 16 stands for any that is outside the window. */
   static constexpr uint32_t kCodeBits = 5;
 
-  const TileRows<uint16_t>& rows;
+  const Field& field;
+  const TileRows<Word>& rows;
   /** Of this lane's columns, one a byte. */
   uint32_t starts;
 
   __device__ __forceinline__ bool exists(uint32_t k) const { return rows.exists(2 * k); }
 
-  __device__ __forceinline__ void find(const uint32_t (&words)[2], const uint32_t (&)[2], bool,
+  __device__ __forceinline__ void find(const uint32_t (&words)[TileRows<Word>::kCount],
+                                       const uint32_t (&)[TileRows<Word>::kCount], bool,
                                        uint32_t (&symbols)[kSteps]) const {
-    const WindowCodes codes = WindowCodes::of_row(words, starts);
+    const WindowCodes codes = WindowCodes::of_row(field, words, starts);
 #pragma unroll
     for (uint32_t k = 0; k < kSteps; k++) {
       const uint32_t left = min(codes.of[k] & 0xff, kBinades);
@@ -283,8 +286,9 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
       if (!paired) {
         const PlaneSymbols<Word> symbols = {arguments, rows, p, choice};
         result = code_lanes<Word>(arguments, tables, rows, symbols, of_plane, state, section, end, outliers);
-      } else if constexpr (sizeof(Word) == 2) {
-        const PairSymbols symbols = {rows, load_once<uint32_t>(arguments.starts + tile.column + 4 * lane_index())};
+      } else if constexpr (sizeof(Word) < 4) {
+        const PairSymbols<Word> symbols = {arguments.split.fields[0], rows,
+                                           load_once<uint32_t>(arguments.starts + tile.column + 4 * lane_index())};
         result = code_lanes<Word>(arguments, tables, rows, symbols, of_plane, state, section, end, outliers);
       }
       coded = result.is_possible;
@@ -466,10 +470,12 @@ __global__ void __launch_bounds__(32 * kFinishWarps) finish_kernel(const __grid_
   const TileRows<Word> rows(arguments.matrix, index);
   const Tile& tile = rows.tile();
   const Split& split = arguments.split.split;
-  constexpr uint32_t kPlanes = sizeof(Word);
+  // Words of 8 bits may have one only.
+  constexpr uint32_t kPlanes = sizeof(Word) == 4 ? 4 : 2;
   uint32_t* const metadata = arguments.metadata + uint64_t{index} * (2 + split.planes);
   TilePlane planes[kMaxPlanes] = {};
-  for (uint32_t p = 0; p < kPlanes; p++) planes[p] = unpacked_plane(metadata[2 + p]);
+  for (uint32_t p = 0; p < kPlanes; p++)
+    if (sizeof(Word) > 1 || p < split.planes) planes[p] = unpacked_plane(metadata[2 + p]);
   const Sections sections = sections_of(split, sizeof(Word) == 4 ? 8 : 4, tile, planes);
   const uint64_t offset = uint64_t{metadata[0]} * kAlignment;
   // Offsets have 32 bits; the host refuses more than they can tell.

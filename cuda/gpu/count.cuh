@@ -46,6 +46,7 @@ __global__ void __launch_bounds__(32 * kCountWarps) window_kernel(const __grid_c
 }
 
 /** Finds the tiles that are coded as PAIRS, one a warp: where few elements lie outside of their windows. */
+template <class Word>
 __global__ void __launch_bounds__(32 * kCountWarps) fit_kernel(const __grid_constant__ FitArguments arguments) {
   const uint64_t index = uint64_t{blockIdx.x} * kCountWarps + threadIdx.x / 32;
   if (index >= arguments.matrix.tile_count) return;
@@ -53,15 +54,15 @@ __global__ void __launch_bounds__(32 * kCountWarps) fit_kernel(const __grid_cons
   const bool is_counted = choice != kSurveyRaw && !arguments.choices.is_constant(index, 0);
   bool fits = false;
   if (is_counted && choice == kNone) {
-    const TileRows<uint16_t> rows(arguments.matrix, static_cast<uint32_t>(index));
+    const TileRows<Word> rows(arguments.matrix, static_cast<uint32_t>(index));
     const Tile& tile = rows.tile();
     const uint32_t starts = load_once<uint32_t>(arguments.starts + tile.column + 4 * lane_index());
     uint32_t outside = 0;
 #pragma unroll 4
     for (uint32_t row = 0; row < tile.height; row++) {
-      uint32_t words[2];
+      uint32_t words[TileRows<Word>::kCount];
       rows.load(row, words);
-      const WindowCodes codes = WindowCodes::of_row(words, starts);
+      const WindowCodes codes = WindowCodes::of_row(arguments.field, words, starts);
       if (((codes.of[0] | codes.of[1]) & kOutsideBits) == 0) continue;
       for (uint32_t k = 0; k < kLaneColumns; k++) {
         const bool is_outside = ((codes.of[k / 2] >> (16 * (k % 2))) & 0xf0) != 0;
@@ -112,8 +113,9 @@ __device__ __forceinline__ void for_each_counted_row(const CountArguments& argum
 }
 
 /** Counts the pairs of some rows of a tile. */
+template <class Word>
 __device__ __forceinline__ void count_pairs(const CountArguments& arguments, const RowBins& row_bins,
-                                            const TileRows<uint16_t>& rows, uint32_t first, uint32_t end,
+                                            const TileRows<Word>& rows, uint32_t first, uint32_t end,
                                             uint32_t* counters) {
   const uint32_t column = rows.tile().column + 4 * lane_index();
   const uint32_t starts = load_once<uint32_t>(arguments.starts + column);
@@ -121,9 +123,9 @@ __device__ __forceinline__ void count_pairs(const CountArguments& arguments, con
   for (uint32_t k = 0; k < 2; k++)
     if (arguments.column_bins != nullptr && rows.exists(2 * k)) column_bins[k] = arguments.column_bins[column / 2 + k];
   for_each_counted_row(arguments, row_bins, rows, first, end,
-                       [&](uint32_t, uint32_t row_bin, const uint32_t (&words)[2]) {
+                       [&](uint32_t, uint32_t row_bin, const uint32_t (&words)[TileRows<Word>::kCount]) {
                          uint32_t* const of_row = counters + (row_bin << kPairBits) * arguments.column_bin_count;
-                         const WindowCodes codes = WindowCodes::of_row(words, starts);
+                         const WindowCodes codes = WindowCodes::of_row(arguments.field, words, starts);
 #pragma unroll
                          for (uint32_t k = 0; k < 2; k++) {
                            uint32_t left = codes.of[k] & 0xff;

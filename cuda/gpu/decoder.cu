@@ -71,10 +71,16 @@ Program program_of(uint32_t kind, bool row_classes, bool verify) {
       return fast<ByteRows<kAvg, true>>(row_classes, verify);
     case kKernelFloatByte + kPlanar:
       return fast<ByteRows<kPlanar, true>>(row_classes, verify);
+    case kKernelNibbles:
+      return fast<NibbleRows<false>>(row_classes, verify);
+    case kKernelFloatNibbles:
+      return fast<NibbleRows<true>>(row_classes, verify);
     case kKernelFour:
       return fast<FourRows>(row_classes, verify);
     case kKernelAnyByte:
       return any<uint8_t, 1, 8, 8>();
+    case kKernelAnyNibbles:
+      return any<uint8_t, 2, 4, 4>();
     case kKernelAnyHalf:
       return any<uint16_t, 2, 8, 8>();
     case kKernelAnyTenSix:
@@ -86,10 +92,17 @@ Program program_of(uint32_t kind, bool row_classes, bool verify) {
 
 bool is_fast(uint32_t kind) { return kind < kFastKernels; }
 
+/** The tables that a fast kernel uses. */
+const GpuTables& tables_of(const GpuTensor& tensor, uint32_t kind) {
+  const bool has_pairs = kind == kKernelPairs || kind == kKernelNibbles || kind == kKernelFloatNibbles;
+  return has_pairs ? tensor.pairs : tensor.tables[0];
+}
+
 /** The kernel that decodes every tile of a tensor. */
 uint32_t any_kernel_of(const Split& split) {
   if (split.planes == 1) return kKernelAnyByte;
   if (split.planes == 4) return kKernelAnyFour;
+  if (is_nibbles(split)) return kKernelAnyNibbles;
   return split.bits[0] == 10 ? kKernelAnyTenSix : kKernelAnyHalf;
 }
 
@@ -114,6 +127,9 @@ uint32_t kernel_for(const Layout& layout, const Split& split, bool disjoint_clas
     case kKernelAnyByte:
       if (planes[0].mode != kRans) return any;
       return (layout.dtype->kind == Kind::Float ? kKernelFloatByte : kKernelByte) + planes[0].predictor;
+    case kKernelAnyNibbles:
+      if (planes[0].mode != kPairs || planes[1].mode != kRaw) return any;
+      return layout.dtype->kind == Kind::Float ? kKernelFloatNibbles : kKernelNibbles;
     case kKernelAnyTenSix:
       return first_is_plain && planes[1].mode == kRaw ? kKernelTenSix : any;
     case kKernelAnyHalf:
@@ -318,20 +334,18 @@ Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<Gpu
                     bool row_classes, const TileList& list) {
   for (const bool verify : {false, true}) allow_shared_memory(gpu, program_of(kind, row_classes, verify).kernel);
   const Program program = program_of(kind, row_classes, true);
-  const auto tables_of = [&](uint32_t tensor) -> const GpuTables& {
-    return kind == kKernelPairs ? tensors[tensor].pairs : tensors[tensor].tables[0];
-  };
   BlockShape shape = {kGenericWarps, kGenericWarps * program.warp_bytes};
   if (is_fast(kind)) {
     uint32_t table_bytes = 0;
-    for (const TileList::Run& run : list.runs) table_bytes = std::max(table_bytes, tables_of(run.tensor).bytes());
+    for (const TileList::Run& run : list.runs)
+      table_bytes = std::max(table_bytes, tables_of(tensors[run.tensor], kind).bytes());
     shape = fast_shape(gpu, program, list, table_bytes);
   }
   std::vector<GpuWork> works;
   std::vector<GpuTileEntry> entries;
   auto tile = list.tiles.begin();
   for (const auto& [tensor, count] : list.runs) {
-    const GpuTables& tables = tables_of(tensor);
+    const GpuTables& tables = tables_of(tensors[tensor], kind);
     // Still an offset in the plan's memory.
     const uint64_t tables_at = reinterpret_cast<uintptr_t>(tables.slots) / kMemoryAlignment;
     for (uint32_t done = 0; done < count; done += shape.warps) {
@@ -378,8 +392,7 @@ Blueprint draw(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors, size
     for (uint64_t index = 0; index < layout.tile_count; index++) {
       const uint32_t kind =
           kernel_for(layout, stream.coding.split, disjoint_classes, layout.tile_at(index), stream.tile(index).planes);
-      const GpuTables& tables = kind == kKernelPairs ? tensor.pairs : tensor.tables[0];
-      const bool row_classes = is_fast(kind) && tables.classes > 1 && tensor.row_selectors != nullptr;
+      const bool row_classes = is_fast(kind) && tables_of(tensor, kind).classes > 1 && tensor.row_selectors != nullptr;
       lists[kind][row_classes].add(static_cast<uint32_t>(t), tile_entry(stream, index));
     }
   }

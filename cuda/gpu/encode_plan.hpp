@@ -91,7 +91,7 @@ struct LevelArguments {
   uint32_t* column_levels;
 };
 
-/** Columns may be read to the end of the last tile: what lies beyond the last column repeats it. */
+/** With windows only. Columns may be read to the end of the last tile: what lies beyond the last column repeats it. */
 struct WindowArguments {
   GpuMatrix matrix;
   GpuChoices choices;
@@ -109,6 +109,8 @@ struct GpuFits {
 struct FitArguments {
   GpuMatrix matrix;
   GpuChoices choices;
+  /** Of plane 0. */
+  Field field;
   /** The start of each column's window. */
   const uint8_t* starts;
   /** The mode of plane 0 of each tile. */

@@ -1,9 +1,9 @@
 // The GPU encoder behind the C interface: it counts and codes on the device, and decides on the host.
 //
-// A tensor takes four rounds of kernels, and what they find is small: after the survey, after the window (with pairs
-// only), and after the counts the host decides, by the same code as the host encoder, and so gives the same bytes.
-// While it does, the device works on other tensors: some workers share a list, each with a CUDA stream and memory of
-// its own.
+// A tensor takes four rounds of kernels, and what they find is small: after the survey, after the window (with pairs of
+// 8 + 8 only), and after the counts the host decides, by the same code as the host encoder, and so gives the same
+// bytes. While it does, the device works on other tensors: some workers share a list, each with a CUDA stream and
+// memory of its own.
 #include <algorithm>
 #include <atomic>
 #include <exception>
@@ -101,7 +101,8 @@ class MemoryPlan {
  public:
   MemoryPlan(const Source& source, const std::vector<Split>& splits) {
     const Layout& layout = source.layout;
-    const uint64_t planes = splits[0].planes;
+    uint64_t planes = 0;
+    for (const Split& split : splits) planes = std::max<uint64_t>(planes, split.planes);
     // Kernels read columns to the end of a tile.
     const uint64_t padded_columns = layout.tiles_across * kTileColumns;
     const bool may_have_bins = layout.words > 0;
@@ -325,8 +326,15 @@ std::vector<JointCounts> Worker::count(const Source& source, const MemoryPlan& p
   if (pairs != nullptr) {
     arguments.starts = upload(plan.starts, starts_of_columns(*pairs, matrix.columns));
     arguments.modes = on_device(plan.modes);
-    FitArguments fit = {matrix, choices, arguments.starts, on_device(plan.modes), on_device(plan.fits)};
-    launch(fit_kernel, blocks_for(matrix.tile_count, kCountWarps, UINT32_MAX), 32 * kCountWarps, 0, fit, stream_);
+    FitArguments fit = {matrix,
+                        choices,
+                        field_of(*source.layout.dtype, split, 0),
+                        arguments.starts,
+                        on_device(plan.modes),
+                        on_device(plan.fits)};
+    if constexpr (sizeof(Word) < 4)
+      launch(fit_kernel<Word>, blocks_for(matrix.tile_count, kCountWarps, UINT32_MAX), 32 * kCountWarps, 0, fit,
+             stream_);
   }
   const GpuSurvey& surveyed = *on_host(plan.survey);
   const uint64_t units = uint64_t{matrix.tile_count} * (matrix.tile_rows / kUnitRows);
@@ -358,7 +366,7 @@ std::vector<JointCounts> Worker::count(const Source& source, const MemoryPlan& p
     arguments.counters = reinterpret_cast<Count*>(on_device(plan.counters[job]));
     const uint32_t most = std::max(1u, gpu_.multiprocessors * kCountBlocks / arguments.parts);
     void (*kernel)(CountArguments) = count_kernel<Word, false>;
-    if constexpr (sizeof(Word) == 2)
+    if constexpr (sizeof(Word) < 4)
       if (of_pairs) kernel = count_kernel<Word, true>;
     allow_shared_memory(gpu_, kernel);
     launch(kernel, arguments.parts * blocks_for(units, kCountWarps, most), 32 * kCountWarps,
@@ -471,7 +479,7 @@ void Worker::encode_words(const Source& source, codecllm_gpu_source& tensor) {
   bool predicted = on_host(plan.survey)->predicted[decisions.chosen()] != 0;
   if (choices.is_forced()) predicted = choices.forced[0] != kNone && choices.forced[0] != kSurveyRaw;
 
-  if (decisions.pairs() != nullptr) {
+  if (decisions.has_windows()) {
     if constexpr (sizeof(Word) == 2) {
       WindowArguments window = {matrix, choices, upload(plan.offsets, decisions.pairs()->offsets),
                                 on_device(plan.window)};

@@ -122,7 +122,7 @@ struct GpuArguments {
  * modes that weights mostly have; the generic ones decode everything.
  */
 enum GpuKernel : uint32_t {
-  /** PAIRS, RAW. */
+  /** 8 + 8 as PAIRS, RAW. */
   kKernelPairs,
   /** 8 + 8 as RANS without prediction, RAW. */
   kKernelBytePair,
@@ -134,11 +134,15 @@ enum GpuKernel : uint32_t {
   /** Likewise, of floats. */
   kKernelFloatByte,
   kKernelFloatByteEnd = kKernelFloatByte + kPredictors - 1,
+  /** 4 + 4 as PAIRS, RAW, of integers, and of floats. */
+  kKernelNibbles,
+  kKernelFloatNibbles,
   /** 8 + 8 + 8 + 8, the first as RANS without prediction, the others RAW or CONST. */
   kKernelFour,
   kFastKernels,
-  /** Any tile of one plane, as 8 + 8, as 10 + 6, of four planes. */
+  /** Any tile of one plane, as 4 + 4, as 8 + 8, as 10 + 6, of four planes. */
   kKernelAnyByte = kFastKernels,
+  kKernelAnyNibbles,
   kKernelAnyHalf,
   kKernelAnyTenSix,
   kKernelAnyFour,

@@ -137,15 +137,23 @@ struct Neighbours {
   }
 };
 
-/** The codes of a lane's exponents, less the starts of their columns' windows, modulo 256: two in each word. */
+/** The codes of a lane's symbols of plane 0, less the starts of their columns' windows, modulo 256: two in each word.
+ */
 struct WindowCodes {
   uint32_t of[2];
 
-  /** @param starts of the lane's four columns, one a byte */
-  static __device__ __forceinline__ WindowCodes of_row(const uint32_t (&words)[2], uint32_t starts) {
+  /** Of 8 + 8. @param starts of the lane's four columns, one a byte */
+  static __device__ __forceinline__ WindowCodes of_row(const Field& field, const uint32_t (&words)[2],
+                                                       uint32_t starts) {
     const uint32_t low = __byte_perm(starts, 0, 0x4140);
     const uint32_t high = __byte_perm(starts, 0, 0x4342);
-    return {{code((words[0] >> 7) & 0x00ff00ff, low), code((words[1] >> 7) & 0x00ff00ff, high)}};
+    return {{code((words[0] >> field.shift) & 0x00ff00ff, low), code((words[1] >> field.shift) & 0x00ff00ff, high)}};
+  }
+
+  /** Of 4 + 4, where symbols are the codes. */
+  static __device__ __forceinline__ WindowCodes of_row(const Field& field, const uint32_t (&words)[1], uint32_t) {
+    const uint32_t symbols = ((words[0] >> field.shift) & 0x0f0f0f0f) ^ splat_byte(field.flip);
+    return {{__byte_perm(symbols, 0, 0x4140), __byte_perm(symbols, 0, 0x4342)}};
   }
 
  private:

@@ -108,7 +108,7 @@ __device__ __forceinline__ Choice survey_plane(const SurveyArguments& arguments,
     costs[predictor] = uint64_t{load_once<uint32_t>(arguments.xlog2x + sampled)} - sum + (seen - 1) * kBias;
   }
   const uint64_t raw = uint64_t{sampled} * bits * kBit;
-  return choose_predictor(costs, predictors, raw, plane > 0 ? arguments.minimum_saving : 1);
+  return choose_predictor(costs, predictors, raw, saving_of(split.split, plane, arguments.minimum_saving));
 }
 
 template <class Word>

@@ -67,7 +67,8 @@ uint64_t stream_bound(const Encoder& encoder) {
   const Layout& layout = encoder.layout();
   const uint32_t height = static_cast<uint32_t>(layout.rows < layout.tile_rows ? layout.rows : layout.tile_rows);
   const uint64_t plane = align(4 * kLanes) + align(2 * uint64_t{height} * kTileColumns);
-  const uint64_t planes = layout.dtype->splits[0].planes;
+  // The last split has the most.
+  const uint64_t planes = layout.dtype->splits[layout.dtype->split_count - 1].planes;
   const uint64_t tile = planes * plane + align(kMaxOutliers * outlier_bytes(*layout.dtype));
   return front_bound(layout) + layout.tile_count * tile;
 }

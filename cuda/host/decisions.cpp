@@ -22,7 +22,7 @@ bool allows(const Dtype& dtype, const Split& split, const EncodeOptions& options
     if ((mode != CODECLLM_MODE_AUTO) != (p < split.planes)) return false;
     const bool predicted = mode >= CODECLLM_MODE_LEFT && mode <= CODECLLM_MODE_PLANAR;
     if (predicted && split.bits[p] != 8) return false;
-    if (mode == CODECLLM_MODE_PAIRS && (!is_bf16(dtype) || split.bits[0] != 8 || p > 0)) return false;
+    if (mode == CODECLLM_MODE_PAIRS && (p > 0 || !allows_pairs(dtype, split))) return false;
   }
   return true;
 }
@@ -32,13 +32,17 @@ std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options) 
   std::vector<Split> splits;
   for (unsigned s = 0; s < dtype.split_count; s++)
     if (options.split.planes == 0 || options.split == dtype.splits[s]) splits.push_back(dtype.splits[s]);
-  if (options.profile == CODECLLM_FAST && splits.size() > 1) splits.erase(splits.begin(), splits.end() - 1);
-  if (!options.has_modes) return splits;
+  const bool is_fast = options.profile == CODECLLM_FAST;
+  if (is_fast) std::reverse(splits.begin(), splits.end());
   // With forced modes there is nothing to compare: the first split that has them.
-  const auto found =
-      std::find_if(splits.begin(), splits.end(), [&](const Split& split) { return allows(dtype, split, options); });
-  if (found == splits.end()) return {};
-  return {*found};
+  if (options.has_modes)
+    splits.erase(std::remove_if(splits.begin(), splits.end(),
+                                [&](const Split& split) { return !allows(dtype, split, options); }),
+                 splits.end());
+  // What cannot win is not tried: 4 + 4 in small, 10 + 6 in fast.
+  const bool compares_all = !options.has_modes && (dtype.word_bits == 8) == is_fast;
+  if (!compares_all && splits.size() > 1) splits.resize(1);
+  return splits;
 }
 
 }  // namespace
@@ -132,7 +136,7 @@ int64_t spread(const std::vector<Repeated>& values) {
 }
 
 bool wants_pairs(const Layout& layout, const Split& split, const EncodeOptions& options) {
-  if (!is_bf16(*layout.dtype) || split.bits[0] != 8 || layout.words == 0) return false;
+  if (!allows_pairs(*layout.dtype, split) || layout.words == 0) return false;
   return options.has_modes ? options.modes[0] == CODECLLM_MODE_PAIRS : options.profile == CODECLLM_FAST;
 }
 
@@ -510,7 +514,10 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, c
   return coding;
 }
 
-/** Which of two splits, or one, to take: the second has to win by 1/32, since estimates are only that good. */
+/**
+ * Which of two splits, or one, to take: the second has to win by 1/32. Estimates are that good, and 4 + 4, which halves
+ * a decoder's steps, may cost it.
+ */
 size_t choose_split(const std::vector<uint64_t>& costs) {
   return costs.size() > 1 && costs[1] + costs[1] / 32 < costs[0] ? 1 : 0;
 }
@@ -528,10 +535,10 @@ void Decisions::take_survey(const std::vector<uint64_t>& costs, std::vector<uint
   has_pairs_ = wants_pairs(layout_, split(), options_);
   row_levels_ = std::move(row_levels);
   column_levels_ = std::move(column_levels);
-  if (has_pairs_)
+  if (has_windows())
     pairs_.offsets = choose_offsets(column_levels_, layout_.rows, options_.column_offsets);
   else
-    bins_ = choose_bins(layout_, row_levels_, column_levels_, nullptr, options_.classes);
+    bins_ = choose_bins(layout_, row_levels_, column_levels_, pairs(), options_.classes);
 }
 
 void Decisions::take_window(const std::vector<uint64_t>& counts) {

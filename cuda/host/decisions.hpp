@@ -64,7 +64,7 @@ class Decisions {
   void take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
                    std::vector<uint32_t> column_levels);
 
-  /** After the second pass, which only pairs need: the base. @param counts of exponents less offsets */
+  /** After the second pass, which only pairs with windows need: the base. @param counts of exponents less offsets */
   void take_window(const std::vector<uint64_t>& counts);
 
   /**
@@ -81,6 +81,9 @@ class Decisions {
 
   /** Null where there are none. */
   const PairCoding* pairs() const { return has_pairs_ ? &pairs_ : nullptr; }
+
+  /** Whether pairs have windows, which do not all start at 0. */
+  bool has_windows() const { return has_pairs_ && !is_nibbles(split()); }
 
   const Bins& bins() const { return bins_; }
 

@@ -10,6 +10,7 @@ namespace codecllm {
 namespace {
 
 constexpr Split kByte = {1, {8}};
+constexpr Split kNibbles = {2, {4, 4}};
 constexpr Split kBytes2 = {2, {8, 8}};
 constexpr Split kBytes4 = {4, {8, 8, 8, 8}};
 constexpr Split kTenSix = {2, {10, 6}};
@@ -17,6 +18,10 @@ constexpr Split kTenSix = {2, {10, 6}};
 constexpr Dtype coded(uint8_t code, const char* name, Kind kind, Split split) {
   const uint8_t bits = static_cast<uint8_t>(split.bits[0] + split.bits[1] + split.bits[2] + split.bits[3]);
   return {name, code, bits, bits, kind, 1, {split, {}}};
+}
+
+constexpr Dtype byte(uint8_t code, const char* name, Kind kind) {
+  return {name, code, 8, 8, kind, 2, {kByte, kNibbles}};
 }
 
 constexpr Dtype as_bytes(uint8_t code, const char* name, uint8_t bits) {
@@ -29,11 +34,11 @@ constexpr double kMaxExact = 9007199254740991.0;
 }  // namespace
 
 const Dtype kDtypes[kDtypeCount] = {
-    coded(0, "BOOL", Kind::Unsigned, kByte),
-    coded(1, "U8", Kind::Unsigned, kByte),
-    coded(2, "I8", Kind::Signed, kByte),
-    coded(3, "F8_E4M3", Kind::Float, kByte),
-    coded(4, "F8_E5M2", Kind::Float, kByte),
+    byte(0, "BOOL", Kind::Unsigned),
+    byte(1, "U8", Kind::Unsigned),
+    byte(2, "I8", Kind::Signed),
+    byte(3, "F8_E4M3", Kind::Float),
+    byte(4, "F8_E5M2", Kind::Float),
     coded(5, "F16", Kind::Float, kBytes2),
     {"BF16", 6, 16, 16, Kind::Float, 2, {kTenSix, kBytes2}},
     coded(7, "F32", Kind::Float, kBytes4),
@@ -53,6 +58,11 @@ const Dtype kDtypes[kDtypeCount] = {
 
 bool Split::operator==(const Split& other) const {
   return planes == other.planes && std::memcmp(bits, other.bits, sizeof bits) == 0;
+}
+
+bool allows_pairs(const Dtype& dtype, const Split& split) {
+  constexpr uint8_t kBf16 = 6;
+  return is_nibbles(split) || (dtype.code == kBf16 && split.bits[0] == 8);
 }
 
 const Dtype& dtype_named(const char* name) {
@@ -93,7 +103,7 @@ Field field_of(const Dtype& dtype, const Split& split, unsigned plane) {
   field.sign_mask = has_sign ? 1 : 0;
   field.sign_from = dtype.word_bits - 1u;
   field.sign_to = alone ? 0 : bits - 1;
-  field.flip = dtype.kind == Kind::Signed ? 0x80 : 0;
+  field.flip = dtype.kind == Kind::Signed && plane == 0 ? 1u << (bits - 1) : 0;
   return field;
 }
 

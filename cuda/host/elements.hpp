@@ -50,7 +50,11 @@ extern const Dtype kDtypes[kDtypeCount];
 /** The dtype of this name. @throws ArgumentError where the format has none */
 const Dtype& dtype_named(const char* name);
 
-inline bool is_bf16(const Dtype& dtype) { return dtype.code == 6; }
+/** Whether this is 4 + 4, of which plane 1 is left as it is: the split is for decoders that are fast. */
+CODECLLM_ANYWHERE inline bool is_nibbles(const Split& split) { return split.bits[0] == 4; }
+
+/** Whether plane 0 may be coded in PAIRS: in 8 + 8 of BF16, where codes are relative to windows, and in 4 + 4. */
+bool allows_pairs(const Dtype& dtype, const Split& split);
 
 /**
  * Words that a tensor of this shape has.
@@ -95,7 +99,7 @@ CODECLLM_ANYWHERE CODECLLM_INLINE uint32_t magnitude_of(uint32_t word, uint32_t 
   return symbol > 128 ? symbol - 128 : 128 - symbol;
 }
 
-/** The symbol of the value zero: what prediction takes for a neighbour outside the tile. */
+/** The symbol of the value zero in 8 bits: what prediction takes for a neighbour outside the tile. */
 inline uint8_t zero_symbol(const Dtype& dtype) { return dtype.kind == Kind::Signed ? 0x80 : 0; }
 
 }  // namespace codecllm

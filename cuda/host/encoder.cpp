@@ -61,7 +61,7 @@ void Encoder::advance() {
         for (size_t i = 0; i < choices_.size(); i++)
           choices_[i] = choice_of(options_.modes[i % decisions_.split().planes]);
       survey_.reset();
-      if (decisions_.pairs() != nullptr) {
+      if (decisions_.has_windows()) {
         window_ = std::make_unique<WindowCount>(layout_, decisions_.pairs()->offsets, choices_);
         pass_ = Pass::Window;
       } else {

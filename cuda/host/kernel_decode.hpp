@@ -92,6 +92,8 @@ template <bool kFull, unsigned kTiles>
 void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, SymbolBlock* const* symbols) {
   if (planes[0]->mode == kPairs)
     decode_coded<kPairBits, true, kFull, kTiles>(planes, first, rows, symbols);
+  else if (planes[0]->bits == 4)
+    decode_coded<4, false, kFull, kTiles>(planes, first, rows, symbols);
   else if (planes[0]->bits == 6)
     decode_coded<6, false, kFull, kTiles>(planes, first, rows, symbols);
   else if (planes[0]->bits == 8)
@@ -120,12 +122,16 @@ void unpack_raw(const PlaneDecode& plane, uint32_t first, uint32_t rows, SymbolB
     const uint32_t position = (first + i) * kLaneColumns * kBits;
     if (kBits == 8) {
       store(symbols.row8(i), bits_at(words, first_word, position, 32));
+    } else if (kBits == 4) {
+      const Lanes bits = bits_at(words, first_word, position, 16);
+      const Lanes pairs = (bits | bits << 8) & all(0x00ff00ff);
+      store(symbols.row8(i), (pairs | pairs << 4) & all(0x0f0f0f0f));
     } else if (kBits == 6) {
       const Lanes bits = bits_at(words, first_word, position, 24);
       store(symbols.row8(i),
             (bits & all(0x3f)) | (bits & all(0xfc0)) << 2 | (bits & all(0x3f000)) << 4 | (bits & all(0xfc0000)) << 6);
     } else {
-      static_assert(kBits == 6 || kBits == 8 || kBits == 10, "the bits of a plane");
+      static_assert(kBits == 4 || kBits == 6 || kBits == 8 || kBits == 10, "the bits of a plane");
       const Lanes low = bits_at(words, first_word, position, 20);
       const Lanes high = bits_at(words, first_word, position + 20, 20);
       store_interleaved(symbols.row16(i), (low & all(0x3ff)) | (low & all(0xffc00)) << 6,
@@ -197,6 +203,7 @@ void decode_plain(TileDecode& job, uint32_t p, uint32_t first, uint32_t rows, Sy
     return;
   }
   if (plane.has_payload && first + rows == job.height) put_payload(job.plane[p - 1], plane, job.height);
+  if (plane.bits == 4) unpack_raw<4>(plane, first, rows, symbols);
   if (plane.bits == 6) unpack_raw<6>(plane, first, rows, symbols);
   if (plane.bits == 8) unpack_raw<8>(plane, first, rows, symbols);
   if (plane.bits == 10) unpack_raw<10>(plane, first, rows, symbols);
@@ -257,6 +264,28 @@ struct FloatBytes {
   }
 };
 
+struct UnsignedNibbles {
+  static constexpr uint32_t kParts = 1;
+  CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t) {
+    return load(symbols[0].row8(i)) << 4 | load(symbols[1].row8(i));
+  }
+};
+
+struct SignedNibbles {
+  static constexpr uint32_t kParts = 1;
+  CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t part) {
+    return UnsignedNibbles::words(symbols, i, part) ^ all(0x80808080);
+  }
+};
+
+struct FloatNibbles {
+  static constexpr uint32_t kParts = 1;
+  CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t) {
+    const Lanes rest = load(symbols[1].row8(i));
+    return load(symbols[0].row8(i)) << 3 | (rest & all(0x07070707)) | (rest & all(0x08080808)) << 4;
+  }
+};
+
 struct FloatEightEight {
   static constexpr uint32_t kParts = 2;
   CODECLLM_INLINE static Lanes words(SymbolBlock* symbols, uint32_t i, uint32_t part) {
@@ -301,6 +330,12 @@ class WordWriter {
       write_rows<FloatTenSix>(first, rows, symbols);
     else if (job_.word_bits == 16)
       write_rows<FloatEightEight>(first, rows, symbols);
+    else if (job_.plane[0].bits == 4 && job_.kind == Kind::Float)
+      write_rows<FloatNibbles>(first, rows, symbols);
+    else if (job_.plane[0].bits == 4 && job_.kind == Kind::Signed)
+      write_rows<SignedNibbles>(first, rows, symbols);
+    else if (job_.plane[0].bits == 4)
+      write_rows<UnsignedNibbles>(first, rows, symbols);
     else if (job_.kind == Kind::Float)
       write_rows<FloatBytes>(first, rows, symbols);
     else if (job_.kind == Kind::Signed)

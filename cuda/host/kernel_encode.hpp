@@ -126,6 +126,16 @@ void cut_plane(TileWords words, WordFormat format, uint32_t plane, uint32_t rows
       cut_words<uint16_t, uint8_t>(words, rows, symbols, [](uint16_t word) { return word >> 7; });
     else
       cut_words<uint16_t, uint16_t>(words, rows, symbols, [](uint16_t word) { return (word >> 5) & 0x3ff; });
+  } else if (format.top_bits == 4) {
+    if (format.kind == Kind::Float && plane == 0)
+      cut_words<uint8_t, uint8_t>(words, rows, symbols, [](uint8_t word) { return (word >> 3) & 15; });
+    else if (format.kind == Kind::Float)
+      cut_words<uint8_t, uint8_t>(words, rows, symbols, [](uint8_t word) { return (word & 7) | ((word >> 4) & 8); });
+    else if (plane == 0) {
+      const uint8_t flip = format.kind == Kind::Signed ? 8 : 0;
+      cut_words<uint8_t, uint8_t>(words, rows, symbols, [=](uint8_t word) { return word >> 4 ^ flip; });
+    } else
+      cut_words<uint8_t, uint8_t>(words, rows, symbols, [](uint8_t word) { return word & 15; });
   } else if (format.kind == Kind::Float) {
     cut_words<uint8_t, uint8_t>(words, rows, symbols, [](uint8_t word) { return word << 1 | word >> 7; });
   } else {
@@ -159,10 +169,10 @@ void find_residuals(const uint8_t* above, const uint8_t* row, uint32_t predictor
   }
 }
 
-uint32_t find_pairs(const uint8_t* exponents, const uint8_t* starts, uint32_t height, uint32_t width, uint16_t* pairs) {
+uint32_t find_pairs(const uint8_t* symbols, const uint8_t* starts, uint32_t height, uint32_t width, uint16_t* pairs) {
   uint32_t outside = 0;
   for (uint32_t i = 0; i < height; i++) {
-    const uint8_t* const row = exponents + i * kTileColumns;
+    const uint8_t* const row = symbols + i * kTileColumns;
     uint8_t codes[kTileColumns];
     uint8_t highest = 0;
     for (uint32_t j = 0; j < kTileColumns; j++) {
@@ -221,12 +231,16 @@ void pack_raw(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* 
       continue;
     }
     const Lanes row = load(symbols + i * kTileColumns);
-    if (bits == 8)
+    if (bits == 8) {
       packer.append(row, 32);
-    else
+    } else if (bits == 4) {
+      const Lanes pairs = row | row >> 4;
+      packer.append((pairs & all(0xff)) | ((pairs >> 8) & all(0xff00)), 16);
+    } else {
       packer.append(
           (row & all(0x3f)) | ((row >> 2) & all(0xfc0)) | ((row >> 4) & all(0x3f000)) | ((row >> 6) & all(0xfc0000)),
           24);
+    }
   }
   packer.finish();
 }

@@ -159,12 +159,12 @@ struct Kernels {
   void (*find_residuals)(const uint8_t* above, const uint8_t* row, uint32_t predictor, uint8_t zero,
                          uint8_t* residuals);
   /**
-   * Codes of a tile's exponents, less the starts of the columns' windows: left + 32 x right for each two columns, 16
+   * Codes of a tile's symbols, less the starts of the columns' windows: left + 32 x right for each two columns, 16
    * outside the window. `width` is even: where it was not, the last column is there twice.
    *
    * @returns the number of codes outside the window
    */
-  uint32_t (*find_pairs)(const uint8_t* exponents, const uint8_t* starts, uint32_t height, uint32_t width,
+  uint32_t (*find_pairs)(const uint8_t* symbols, const uint8_t* starts, uint32_t height, uint32_t width,
                          uint16_t* pairs);
   /** The sequences of all lanes, `sequence_words` words of each, side by side. */
   void (*pack_raw)(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* sequence);

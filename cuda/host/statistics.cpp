@@ -105,7 +105,8 @@ Choice survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const
                     uint32_t minimum_saving) {
   const SampledRows sample = SampledRows::of(tile.height);
   const uint32_t bits = split.bits[plane];
-  const uint32_t alphabet = 1u << bits;
+  // Counts are added up 32 at a time.
+  const uint32_t alphabet = std::max(kLanes, 1u << bits);
   const unsigned predictors = bits == 8 ? kPredictors : 1;
   const WordFormat format = word_format(dtype, split);
   // Two ways of counters for each predictor.
@@ -188,7 +189,8 @@ void Survey::add(const Slice& slice) {
         row_levels[tile.row + i] = static_cast<uint16_t>(level(row_sums[i], row_counts[i]));
     for (size_t s = 0; s < splits_.size(); s++)
       for (unsigned p = 0; p < splits_[s].planes; p++) {
-        const Choice choice = survey_plane(words, tile, dtype, splits_[s], p, p > 0 ? minimum_saving_ : 1);
+        const Choice choice =
+            survey_plane(words, tile, dtype, splits_[s], p, saving_of(splits_[s], p, minimum_saving_));
         choices[s][index * splits_[s].planes + p] = choice.predictor;
         slice_costs[s] += choice.cost;
       }

@@ -77,6 +77,11 @@ CODECLLM_ANYWHERE inline Choice choose_predictor(const uint64_t* costs, unsigned
   return {static_cast<uint8_t>(best), costs[best]};
 }
 
+/** How many 256ths of a plane coding must save, or it is RAW: `minimum` of later ones, but all of plane 1 of 4 + 4. */
+CODECLLM_ANYWHERE inline uint32_t saving_of(const Split& split, uint32_t plane, uint32_t minimum) {
+  return plane == 0 ? 1 : is_nibbles(split) ? 256 : minimum;
+}
+
 /** The level of a row or column; 0 where all of it is zero. */
 CODECLLM_ANYWHERE inline uint32_t level(uint64_t sum, uint64_t count) {
   return count == 0 ? 0 : static_cast<uint32_t>(16 * sum / count);
@@ -166,7 +171,7 @@ class Survey {
 constexpr uint32_t kWindowShift = 15;
 constexpr uint32_t kWindowCounts = 256 + kWindowShift;
 
-/** Second pass, where PAIRS are wanted: exponents less their column's offset. */
+/** Second pass, where PAIRS with windows are wanted: exponents less their column's offset. */
 class WindowCount {
  public:
   /**

@@ -179,16 +179,17 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   fixed.pairs = read_table_header(bytes, at::kPairTables, kPairBits, fixed.classes, "header.pairs");
   fixed.pair_base = bytes[at::kPairBase];
   const bool has_pairs = fixed.pairs.tables > 0;
-  if (has_pairs && (!is_bf16(dtype) || split->bits[0] != 8))
-    throw FormatError("header.pairs.tables", at::kPairTables, "only BF16 as 8 + 8 has pairs");
+  if (has_pairs && !allows_pairs(dtype, *split))
+    throw FormatError("header.pairs.tables", at::kPairTables, text(dtype.name, " in this split has no pairs"));
   if (has_pairs && fixed.planes[0].tables > 1)
     throw FormatError("header.plane[0].tables", at::kPlane + 1, "beside pairs, plane 0 has one table at most");
-  if (has_pairs ? fixed.pair_base > kMaxStart : fixed.pair_base != 0)
+  const bool has_windows = has_pairs && !is_nibbles(*split);
+  if (has_windows ? fixed.pair_base > kMaxStart : fixed.pair_base != 0)
     throw FormatError("header.pairs.base", at::kPairBase, text(+fixed.pair_base, " is out of range"));
   fixed.flags = bytes[at::kFlags];
   if (fixed.flags > 7) throw FormatError("header.flags", at::kFlags, text("unknown flags in ", +fixed.flags));
-  if ((fixed.flags & kColumnOffsets) != 0 && !has_pairs)
-    throw FormatError("header.flags", at::kFlags, "column offsets without pairs");
+  if ((fixed.flags & kColumnOffsets) != 0 && !has_windows)
+    throw FormatError("header.flags", at::kFlags, "column offsets without windows");
   const bool has_selectors = (fixed.flags & (kRowSelectors | kColumnSelectors)) != 0;
   if (has_selectors != (fixed.classes > 1))
     throw FormatError("header.flags", at::kFlags,

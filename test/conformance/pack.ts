@@ -12,7 +12,7 @@ import { invalidVectors } from '../../golden/invalid.ts';
 import { generator, makeTensor, PATTERNS } from '../../golden/patterns.ts';
 import { validVectors } from '../../golden/vectors.ts';
 import type { ClassChoice, EncodeOptions, ModeChoice } from '../../spec/decisions.ts';
-import { DTYPES, type Dtype } from '../../spec/elements.ts';
+import { allowsPairs, DTYPES, type Dtype } from '../../spec/elements.ts';
 import { encodeTensor, inspectTensor } from '../../spec/index.ts';
 import { TILE_ROWS } from '../../spec/layout.ts';
 
@@ -57,7 +57,7 @@ function sample(index: number, random: () => number): Sample {
   const shape = random() % 4 === 0 ? [1, elements, 1] : [elements];
 
   const modeOf = (bits: number, p: number): ModeChoice => {
-    if (dtype.name === 'BF16' && split[0] === 8 && p === 0 && random() % 2 === 0) return 'pairs';
+    if (p === 0 && allowsPairs(dtype, split) && random() % 2 === 0) return 'pairs';
     return pick(
       bits === 8 && random() % 2 === 0 ? PREDICTED : p > 0 ? ['raw', 'none', 'raw'] : ['none', 'none', 'raw'],
     );
@@ -101,7 +101,7 @@ function missing(seen: ReadonlyMap<string, number>): string[] {
     dtype.splits.flatMap((split) =>
       split.flatMap((bits, p) => {
         const modes = ['const', 'raw', 'rans', ...(bits === 8 ? PREDICTED : [])];
-        if (dtype.name === 'BF16' && split[0] === 8 && p === 0) modes.push('pairs');
+        if (p === 0 && allowsPairs(dtype, split)) modes.push('pairs');
         return modes.map((mode) => `${dtype.name} ${split.join('+')} plane ${p} ${mode}`);
       }),
     ),
