@@ -90,12 +90,17 @@ struct PlaneSymbols {
                                        const uint32_t (&above)[TileRows<Word>::kCount], bool is_first,
                                        uint32_t (&symbols)[kSteps]) const {
     const Field& field = arguments.split.fields[plane];
-    if (predictor == kNone) {
+    if (arguments.split.split.bits[plane] > 8) {
       cut_row<Word>(field, words, symbols);
       return;
     }
-    const Neighbours near = Neighbours::of<Word>(field, arguments.matrix.zero_symbol, words, above, is_first);
-    for (uint32_t k = 0; k < kSteps; k++) symbols[k] = near.residual(predictor, k);
+    uint32_t bytes = cut_bytes<Word>(field, words);
+    if (predictor != kNone) {
+      const uint32_t zeros = splat_byte(arguments.matrix.zero_symbol);
+      bytes = Neighbours::of(bytes, is_first ? zeros : cut_bytes<Word>(field, above), zeros).residuals(predictor);
+    }
+#pragma unroll
+    for (uint32_t k = 0; k < kSteps; k++) symbols[k] = byte_of(bytes, k);
   }
 
   /** Whether another symbol than the wished one may be coded, and be listed. */
@@ -178,46 +183,61 @@ __device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments,
                             << tables.index_bits;
 
   WordStack stack(end, static_cast<uint32_t>(end - section) - 4 * kLanes);
-  // The row that is coded, the one above it, and the one above that, which is on its way.
-  uint32_t words[kCount];
-  uint32_t above[kCount];
-  rows.load(tile.height - 1, words);
-  rows.load(tile.height > 1 ? tile.height - 2 : 0, above);
-  for (uint32_t row = tile.height; row-- > 0;) {
-    uint32_t next[kCount];
-    rows.load(row > 1 ? row - 2 : 0, next);
-    uint32_t of_row[kSteps];
-    symbols.find(words, above, row == 0, of_row);
-    const uint32_t row_class =
-        row_selectors != nullptr ? uint32_t{row_selectors[tile.row + row]} << tables.index_bits : 0;
+  // Some rows at a time, while those above are on their way.
+  constexpr uint32_t kGroup = 4;
+  const uint32_t last_group = (tile.height - 1) / kGroup * kGroup;
+  uint32_t words[kGroup][kCount];
+  uint32_t next[kGroup][kCount];
+  rows.load_rows(last_group, words);
+  for (uint32_t top = last_group;; top -= kGroup) {
+    rows.load_rows(top > 0 ? top - kGroup : 0, next);
+    const uint32_t row_classes = row_selectors != nullptr ? load_once<uint32_t>(row_selectors + tile.row + top) : 0;
+    uint32_t indices[kGroup][kSteps];
+    uint2 found[kGroup][kSteps];
     uint32_t substituted = 0;
 #pragma unroll
-    for (uint32_t k = kSteps; k-- > 0;) {
-      const bool exists = symbols.exists(k);
-      const uint32_t index = exists ? of_row[k] | row_class | column_classes[k] : 0;
-      const uint2 entry = entries[index];
-      const uint32_t frequency = entry.x & 0xffff;
-      const bool gives = exists && state >= frequency << threshold_shift;
-      stack.give(gives, state);
-      if (gives) state >>= 16;
-      if (exists) {
-        state = next_state(state, frequency, (entry.x >> 16) & 0xfff, entry.y, tables.probability_bits);
-        substituted |= entry.x & kSubstituted;
+    for (uint32_t r = 0; r < kGroup; r++) {
+      symbols.find(words[r], r > 0 ? words[r - 1] : next[kGroup - 1], top + r == 0, indices[r]);
+      const uint32_t row_class = byte_of(row_classes, r) << tables.index_bits;
+#pragma unroll
+      for (uint32_t k = 0; k < kSteps; k++) {
+        const bool exists = symbols.exists(k) && top + r < tile.height;
+        found[r][k] = entries[exists ? indices[r][k] | row_class | column_classes[k] : 0];
+        if (exists) substituted |= found[r][k].x;
       }
     }
-    if (__any_sync(kAllLanes, substituted != 0)) {
+#pragma unroll
+    for (uint32_t r = kGroup; r-- > 0;) {
+      if (top + r >= tile.height) continue;
+#pragma unroll
+      for (uint32_t k = kSteps; k-- > 0;) {
+        const uint2 entry = found[r][k];
+        const uint32_t frequency = entry.x & 0xffff;
+        const bool exists = symbols.exists(k);
+        const bool gives = exists && state >= frequency << threshold_shift;
+        stack.give(gives, state);
+        if (gives) state >>= 16;
+        const uint32_t next_one =
+            next_state(state, frequency, (entry.x >> 16) & 0xfff, entry.y, tables.probability_bits);
+        if (exists) state = next_one;
+      }
+    }
+    if (__any_sync(kAllLanes, (substituted & kSubstituted) != 0)) {
       if (!symbols.may_list()) return {false, 0};
-      for (uint32_t k = 0; k < kSteps; k++) {
-        const uint32_t index = of_row[k] | row_class | column_classes[k];
-        const bool is_coded = symbols.exists(k) && (entries[index].x & kSubstituted) != 0;
-        symbols.list(outliers, is_coded, row, k, of_row[k], is_coded ? tables.coded[index] : 0);
+#pragma unroll
+      for (uint32_t r = 0; r < kGroup; r++) {
+        const uint32_t row_class = byte_of(row_classes, r) << tables.index_bits;
+        for (uint32_t k = 0; k < kSteps; k++) {
+          const bool is_coded = symbols.exists(k) && top + r < tile.height && (found[r][k].x & kSubstituted) != 0;
+          const uint32_t index = indices[r][k] | row_class | column_classes[k];
+          symbols.list(outliers, is_coded, top + r, k, indices[r][k], is_coded ? tables.coded[index] : 0);
+        }
       }
       if (outliers.count() > kMaxOutliers) return {false, 0};
     }
-    for (uint32_t c = 0; c < kCount; c++) {
-      words[c] = above[c];
-      above[c] = next[c];
-    }
+    if (top == 0) break;
+    for (uint32_t r = 0; r < kGroup; r++)
+      for (uint32_t c = 0; c < kCount; c++) words[r][c] = next[r][c];
   }
   reinterpret_cast<uint32_t*>(section)[lane] = state;
   return {true, stack.count()};
@@ -375,7 +395,7 @@ class RawWriter {
     pending_ |= uint64_t{bits} << filled_;
     filled_ += count;
     if (filled_ < 32) return;
-    put();
+    put(static_cast<uint32_t>(pending_));
     pending_ >>= 32;
     filled_ -= 32;
   }
@@ -383,17 +403,18 @@ class RawWriter {
   /** Writes what is left: as a 16-bit word where that is enough. */
   __device__ __forceinline__ void finish() {
     if (filled_ > 16)
-      put();
+      put(static_cast<uint32_t>(pending_));
     else if (filled_ > 0 && exists_)
       *reinterpret_cast<uint16_t*>(at_ - 2 * lane_index()) = static_cast<uint16_t>(pending_);
   }
 
- private:
-  __device__ __forceinline__ void put() {
-    if (exists_) *reinterpret_cast<uint32_t*>(at_) = static_cast<uint32_t>(pending_);
+  /** 32 bits, where nothing is left of those before. */
+  __device__ __forceinline__ void put(uint32_t bits) {
+    if (exists_) *reinterpret_cast<uint32_t*>(at_) = bits;
     at_ += stride_;
   }
 
+ private:
   uint8_t* at_ = nullptr;
   uint32_t stride_ = 0;
   bool exists_ = false;
@@ -406,6 +427,10 @@ template <class Word>
 __device__ __forceinline__ void append_row(RawWriter& writer, const Field& field, uint32_t bits,
                                            const TileRows<Word>& rows, const uint32_t (&words)[TileRows<Word>::kCount],
                                            uint32_t dropped) {
+  if (bits == 8 && dropped == 0) {
+    writer.put(cut_bytes<Word>(field, words) & rows.existing_bytes());
+    return;
+  }
   uint32_t symbols[kLaneColumns];
   cut_row<Word>(field, words, symbols);
   uint64_t row = 0;
@@ -489,17 +514,25 @@ __global__ void __launch_bounds__(32 * kFinishWarps) finish_kernel(const __grid_
   }
   TileSum<TileRows<Word>::kCount> sum;
   sum.open();
-#pragma unroll 4
-  for (uint32_t row = 0; row < tile.height; row++) {
-    uint32_t words[TileRows<Word>::kCount];
-    rows.load(row, words);
-    sum.add_row(words);
-    const bool is_last = row + 1 == tile.height;
+  constexpr uint32_t kAtOnce = TileRows<Word>::kAtOnce;
+  for (uint32_t top = 0; top < tile.height; top += kAtOnce) {
+    uint32_t words[kAtOnce][TileRows<Word>::kCount];
+    rows.load_rows(top, words);
 #pragma unroll
-    for (uint32_t p = 0; p < kPlanes; p++)
-      if (is_raw[p])
-        append_row<Word>(writers[p], arguments.split.fields[p], split.bits[p], rows, words,
-                         is_last ? payload_bits[p] : 0);
+    for (uint32_t r = 0; r < kAtOnce; r++) {
+      if (top + r >= tile.height) break;
+      sum.add_row(words[r]);
+    }
+#pragma unroll
+    for (uint32_t p = 0; p < kPlanes; p++) {
+      if (!is_raw[p]) continue;
+#pragma unroll
+      for (uint32_t r = 0; r < kAtOnce; r++) {
+        if (top + r >= tile.height) break;
+        append_row<Word>(writers[p], arguments.split.fields[p], split.bits[p], rows, words[r],
+                         top + r + 1 == tile.height ? payload_bits[p] : 0);
+      }
+    }
   }
   const uint8_t* const slot = arguments.slots + number * arguments.slot_bytes;
 #pragma unroll

@@ -388,6 +388,13 @@ std::vector<JointCounts> SymbolCount::joints() const {
   return joints;
 }
 
+void JointCounts::add_empty_bins() {
+  const Histogram zero(symbols.size());
+  of_bin.resize(kRowBins * kColumnBins, zero);
+  of_row_bin.resize(kRowBins, zero);
+  of_column_bin.resize(kColumnBins, zero);
+}
+
 JointCounts joint_counts(const uint64_t* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits) {
   const size_t alphabet = size_t{1} << bits;
   std::vector<uint64_t> seen(alphabet);

@@ -199,6 +199,9 @@ struct JointCounts {
   std::vector<Histogram> of_bin;
   std::vector<Histogram> of_row_bin;
   std::vector<Histogram> of_column_bin;
+
+  /** What was counted in one bin is in bin 0 of all. */
+  void add_empty_bins();
 };
 
 /** @param counters [(row bin << bits | symbol) x column bins + column bin] */
