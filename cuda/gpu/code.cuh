@@ -16,7 +16,10 @@
 namespace codecllm {
 
 constexpr uint32_t kCodeWarps = 8;
+/** Blocks that a multiprocessor has room for, as far as registers go. */
+constexpr uint32_t kCodeBlocks = 3;
 constexpr uint32_t kFinishWarps = 8;
+constexpr uint32_t kFinishBlocks = 4;
 constexpr uint32_t kPlaceThreads = 1024;
 
 /** Elements of which a decoder gets another symbol of plane 0, as a tile's slot lists them: in no order. */
@@ -78,6 +81,8 @@ __device__ __forceinline__ uint32_t next_state(uint32_t state, uint32_t frequenc
 template <class Word>
 struct PlaneSymbols {
   static constexpr uint32_t kSteps = kLaneColumns;
+  /** Rows that are coded at once. */
+  static constexpr uint32_t kGroup = 2;
 
   const CodeArguments& arguments;
   const TileRows<Word>& rows;
@@ -116,6 +121,7 @@ struct PlaneSymbols {
 /** The pairs of exponents, two a lane and row. */
 struct PairSymbols {
   static constexpr uint32_t kSteps = kLaneColumns / 2;
+  static constexpr uint32_t kGroup = 4;
   /** Bits of one code, of which 16 stands for any that is outside the window. */
   static constexpr uint32_t kCodeBits = 5;
 
@@ -163,11 +169,11 @@ struct CodedPlane {
  * @param state the final one of this lane
  * @param section where states, and the words that end at `end`, go
  */
-template <class Word, class Symbols>
-__device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments, const GpuEncodeTables& tables,
-                                                 const TileRows<Word>& rows, const Symbols& symbols,
-                                                 const uint2* entries, uint32_t state, uint8_t* section, uint8_t* end,
-                                                 OutlierList& outliers) {
+template <bool kWhole, class Word, class Symbols>
+__device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, const GpuEncodeTables& tables,
+                                                const TileRows<Word>& rows, const Symbols& symbols,
+                                                const uint2* entries, uint32_t state, uint8_t* section, uint8_t* end,
+                                                OutlierList& outliers) {
   constexpr uint32_t kSteps = Symbols::kSteps;
   constexpr uint32_t kCount = TileRows<Word>::kCount;
   const Tile& tile = rows.tile();
@@ -184,36 +190,37 @@ __device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments,
 
   WordStack stack(end, static_cast<uint32_t>(end - section) - 4 * kLanes);
   // Some rows at a time, while those above are on their way.
-  constexpr uint32_t kGroup = 4;
+  constexpr uint32_t kGroup = Symbols::kGroup;
   const uint32_t last_group = (tile.height - 1) / kGroup * kGroup;
   uint32_t words[kGroup][kCount];
   uint32_t next[kGroup][kCount];
   rows.load_rows(last_group, words);
   for (uint32_t top = last_group;; top -= kGroup) {
     rows.load_rows(top > 0 ? top - kGroup : 0, next);
-    const uint32_t row_classes = row_selectors != nullptr ? load_once<uint32_t>(row_selectors + tile.row + top) : 0;
+    uint32_t row_classes[kGroup];
+    for (uint32_t r = 0; r < kGroup; r++)
+      row_classes[r] = row_selectors != nullptr ? uint32_t{row_selectors[tile.row + top + r]} << tables.index_bits : 0;
     uint32_t indices[kGroup][kSteps];
     uint2 found[kGroup][kSteps];
     uint32_t substituted = 0;
 #pragma unroll
     for (uint32_t r = 0; r < kGroup; r++) {
       symbols.find(words[r], r > 0 ? words[r - 1] : next[kGroup - 1], top + r == 0, indices[r]);
-      const uint32_t row_class = byte_of(row_classes, r) << tables.index_bits;
 #pragma unroll
       for (uint32_t k = 0; k < kSteps; k++) {
-        const bool exists = symbols.exists(k) && top + r < tile.height;
-        found[r][k] = entries[exists ? indices[r][k] | row_class | column_classes[k] : 0];
+        const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
+        found[r][k] = entries[exists ? indices[r][k] | row_classes[r] | column_classes[k] : 0];
         if (exists) substituted |= found[r][k].x;
       }
     }
 #pragma unroll
     for (uint32_t r = kGroup; r-- > 0;) {
-      if (top + r >= tile.height) continue;
+      if (!kWhole && top + r >= tile.height) continue;
 #pragma unroll
       for (uint32_t k = kSteps; k-- > 0;) {
         const uint2 entry = found[r][k];
         const uint32_t frequency = entry.x & 0xffff;
-        const bool exists = symbols.exists(k);
+        const bool exists = kWhole || symbols.exists(k);
         const bool gives = exists && state >= frequency << threshold_shift;
         stack.give(gives, state);
         if (gives) state >>= 16;
@@ -226,10 +233,10 @@ __device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments,
       if (!symbols.may_list()) return {false, 0};
 #pragma unroll
       for (uint32_t r = 0; r < kGroup; r++) {
-        const uint32_t row_class = byte_of(row_classes, r) << tables.index_bits;
         for (uint32_t k = 0; k < kSteps; k++) {
-          const bool is_coded = symbols.exists(k) && top + r < tile.height && (found[r][k].x & kSubstituted) != 0;
-          const uint32_t index = indices[r][k] | row_class | column_classes[k];
+          const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
+          const bool is_coded = exists && (found[r][k].x & kSubstituted) != 0;
+          const uint32_t index = indices[r][k] | row_classes[r] | column_classes[k];
           symbols.list(outliers, is_coded, top + r, k, indices[r][k], is_coded ? tables.coded[index] : 0);
         }
       }
@@ -241,6 +248,17 @@ __device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments,
   }
   reinterpret_cast<uint32_t*>(section)[lane] = state;
   return {true, stack.count()};
+}
+
+/** Likewise: tiles of full width and whole groups of rows ask less. */
+template <class Word, class Symbols>
+__device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments, const GpuEncodeTables& tables,
+                                                 const TileRows<Word>& rows, const Symbols& symbols,
+                                                 const uint2* entries, uint32_t state, uint8_t* section, uint8_t* end,
+                                                 OutlierList& outliers) {
+  if (rows.tile().width == kTileColumns && rows.tile().height % Symbols::kGroup == 0)
+    return code_rows<true, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
+  return code_rows<false, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
 }
 
 /** The last 16 bits of each lane's sequence of a RAW plane, which are in the last row. */
@@ -336,7 +354,8 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
 }
 
 template <class Word>
-__global__ void __launch_bounds__(32 * kCodeWarps) code_kernel(const __grid_constant__ CodeArguments arguments) {
+__global__ void __launch_bounds__(32 * kCodeWarps, kCodeBlocks)
+    code_kernel(const __grid_constant__ CodeArguments arguments) {
   CODECLLM_SHARED_MEMORY(shared);
   uint2* const entries = reinterpret_cast<uint2*>(shared);
   for (uint32_t i = threadIdx.x; i < arguments.entry_count; i += blockDim.x)
@@ -427,10 +446,6 @@ template <class Word>
 __device__ __forceinline__ void append_row(RawWriter& writer, const Field& field, uint32_t bits,
                                            const TileRows<Word>& rows, const uint32_t (&words)[TileRows<Word>::kCount],
                                            uint32_t dropped) {
-  if (bits == 8 && dropped == 0) {
-    writer.put(cut_bytes<Word>(field, words) & rows.existing_bytes());
-    return;
-  }
   uint32_t symbols[kLaneColumns];
   cut_row<Word>(field, words, symbols);
   uint64_t row = 0;
@@ -484,7 +499,8 @@ __device__ __forceinline__ void write_entries(const CodeArguments& arguments, co
 
 /** Writes one tile's data to their place. */
 template <class Word>
-__global__ void __launch_bounds__(32 * kFinishWarps) finish_kernel(const __grid_constant__ CodeArguments arguments) {
+__global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks)
+    finish_kernel(const __grid_constant__ CodeArguments arguments) {
   const uint32_t number = blockIdx.x * kFinishWarps + threadIdx.x / 32;
   if (number >= arguments.tile_count) return;
   const uint32_t index = arguments.first_tile + number;
@@ -514,22 +530,26 @@ __global__ void __launch_bounds__(32 * kFinishWarps) finish_kernel(const __grid_
   }
   TileSum<TileRows<Word>::kCount> sum;
   sum.open();
+  const uint32_t existing = rows.existing_bytes();
   constexpr uint32_t kAtOnce = TileRows<Word>::kAtOnce;
   for (uint32_t top = 0; top < tile.height; top += kAtOnce) {
     uint32_t words[kAtOnce][TileRows<Word>::kCount];
     rows.load_rows(top, words);
-#pragma unroll
-    for (uint32_t r = 0; r < kAtOnce; r++) {
-      if (top + r >= tile.height) break;
-      sum.add_row(words[r]);
-    }
+    for_each_row<kAtOnce>(tile.height - top, [&](uint32_t r) { sum.add_row(words[r]); });
 #pragma unroll
     for (uint32_t p = 0; p < kPlanes; p++) {
       if (!is_raw[p]) continue;
+      const uint32_t bits = split.bits[p];
+      if (bits == 8 && top + kAtOnce < tile.height) {
+#pragma unroll
+        for (uint32_t r = 0; r < kAtOnce; r++)
+          writers[p].put(cut_bytes<Word>(arguments.split.fields[p], words[r]) & existing);
+        continue;
+      }
 #pragma unroll
       for (uint32_t r = 0; r < kAtOnce; r++) {
         if (top + r >= tile.height) break;
-        append_row<Word>(writers[p], arguments.split.fields[p], split.bits[p], rows, words[r],
+        append_row<Word>(writers[p], arguments.split.fields[p], bits, rows, words[r],
                          top + r + 1 == tile.height ? payload_bits[p] : 0);
       }
     }

@@ -31,21 +31,21 @@ __global__ void __launch_bounds__(32 * kWindowWarps) window_kernel(const __grid_
     constexpr uint32_t kAtOnce = TileRows<uint16_t>::kAtOnce;
     const TileRows<uint16_t> rows(arguments.matrix, index);
     const uint32_t column = rows.tile().column + 4 * lane_index();
-    uint32_t* const mine = &counters->x + lane_index() % kWays;
-    uint32_t* from[kLaneColumns];
-    for (uint32_t k = 0; k < kLaneColumns; k++)
-      from[k] = mine + kWays * (kWindowShift -
-                                (arguments.offsets != nullptr && rows.exists(k) ? arguments.offsets[column + k] : 0));
+    // In bytes. What does not exist is 0, and counted where nobody looks.
+    uint8_t* const mine = reinterpret_cast<uint8_t*>(&counters->x + lane_index() % kWays);
+    uint8_t* from[kLaneColumns];
+    for (uint32_t k = 0; k < kLaneColumns; k++) {
+      const uint32_t offset = arguments.offsets != nullptr && rows.exists(k) ? arguments.offsets[column + k] : 0;
+      from[k] = mine + sizeof(uint4) * (rows.exists(k) ? kWindowShift - offset : kWindowStride - 1);
+    }
     for (uint32_t top = 0; top < rows.tile().height; top += kAtOnce) {
       uint32_t words[kAtOnce][2];
       rows.load_rows(top, words);
-#pragma unroll
-      for (uint32_t r = 0; r < kAtOnce; r++) {
-        if (top + r >= rows.tile().height) break;
+      for_each_row<kAtOnce>(rows.tile().height - top, [&](uint32_t r) {
 #pragma unroll
         for (uint32_t k = 0; k < kLaneColumns; k++)
-          if (rows.exists(k)) atomicAdd(from[k] + kWays * ((words[r][k / 2] >> (7 + 16 * (k % 2))) & 0xff), 1u);
-      }
+          atomicAdd(reinterpret_cast<uint32_t*>(from[k] + ((words[r][k / 2] >> (3 + 16 * (k % 2))) & 0xff0)), 1u);
+      });
     }
     __syncwarp();
     uint16_t* const of_tile = arguments.of_tiles + uint64_t{index} * kWindowStride;
@@ -112,6 +112,7 @@ __device__ __forceinline__ void for_each_counted_row(const CountArguments& argum
   const Tile& tile = rows.tile();
   end = min(end, tile.height);
   for (; first < end; first += kAtOnce) {
+    // One a byte.
     uint32_t bins[2] = {};
     if (arguments.row_bins != nullptr)
       for (uint32_t i = 0; i < kAtOnce / 4; i++)
@@ -119,10 +120,16 @@ __device__ __forceinline__ void for_each_counted_row(const CountArguments& argum
     uint32_t words[kAtOnce][TileRows<Word>::kCount];
     const auto bin = [&bins](uint32_t r) { return byte_of(bins[r / 4], r % 4); };
     const auto counts = [&](uint32_t r) { return first + r < end && row_bins.has(bin(r)); };
-    rows.load_wanted(first, words, counts);
+    if (arguments.parts == 1)
+      rows.load_rows(first, words);
+    else
+      rows.load_wanted(first, words, counts);
+    if (arguments.parts == 1)
+      for_each_row<kAtOnce>(end - first, [&](uint32_t r) { add(first + r, bin(r), words[r]); });
+    else
 #pragma unroll
-    for (uint32_t r = 0; r < kAtOnce; r++)
-      if (counts(r)) add(first + r, bin(r) - row_bins.first, words[r]);
+      for (uint32_t r = 0; r < kAtOnce; r++)
+        if (counts(r)) add(first + r, bin(r) - row_bins.first, words[r]);
   }
 }
 
@@ -141,16 +148,17 @@ __device__ __forceinline__ void count_pairs(const CountArguments& arguments, con
                          const WindowCodes codes = WindowCodes::of_row(words, starts);
 #pragma unroll
                          for (uint32_t k = 0; k < 2; k++) {
-                           uint32_t left = codes.of[k] & 0xff;
-                           uint32_t right = codes.of[k] >> 16;
-                           if (!rows.exists(2 * k + 1)) right = left;
-                           if (((left | right) & 0xf0) != 0) {
+                           uint32_t code = codes.of[k];
+                           if (!rows.exists(2 * k + 1)) code = (code & 0xff) * 0x10001;
+                           uint32_t symbol = (code | code >> 12) & 0xff;
+                           if ((code & kOutsideBits) != 0) {
                              // Pairs as they will be coded: where one code is outside the window, the other one stands
                              // for it.
-                             if (left >= kBinades) left = right < kBinades ? right : 0;
-                             if (right >= kBinades) right = left;
+                             const uint32_t left = code & 0xff;
+                             const uint32_t right = code >> 16;
+                             const uint32_t inside = left < kBinades ? left : right < kBinades ? right : 0;
+                             symbol = inside | (right < kBinades ? right : inside) << 4;
                            }
-                           const uint32_t symbol = left | right << 4;
                            if (rows.exists(2 * k))
                              atomicAdd(of_row + symbol * arguments.column_bin_count + column_bins[k], 1u);
                          }

@@ -126,6 +126,19 @@ class TileRows {
   uint32_t whole_rows_;
 };
 
+/** Calls use(r) for the first `count` of kRows rows. Where these are all, nothing is asked row by row. */
+template <uint32_t kRows, class Use>
+__device__ __forceinline__ void for_each_row(uint32_t count, Use use) {
+  if (count >= kRows) {
+#pragma unroll
+    for (uint32_t r = 0; r < kRows; r++) use(r);
+  } else {
+#pragma unroll
+    for (uint32_t r = 0; r < kRows; r++)
+      if (r < count) use(r);
+  }
+}
+
 /** Word k of a lane. */
 template <class Word>
 __device__ __forceinline__ uint32_t word_of(const uint32_t (&words)[TileRows<Word>::kCount], uint32_t k) {

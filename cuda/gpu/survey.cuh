@@ -3,6 +3,8 @@
 // One warp surveys one tile: magnitudes and constant planes from all rows, predictors from a sample of them.
 #pragma once
 
+#include <type_traits>
+
 #include "rows.cuh"
 
 namespace codecllm {
@@ -71,9 +73,7 @@ __device__ __forceinline__ uint32_t measure_tile(const SurveyArguments& argument
     for (uint32_t top = begin; top < end; top += kAtOnce) {
       uint32_t words[kAtOnce][kCount];
       rows.load_rows(top, words);
-#pragma unroll
-      for (uint32_t r = 0; r < kAtOnce; r++) {
-        if (top + r >= end) break;
+      for_each_row<kAtOnce>(end - top, [&](uint32_t r) {
         for (uint32_t c = 0; c < kCount; c++) differing[c] |= words[r][c] ^ firsts;
         const RowMagnitudes<Word> magnitudes = RowMagnitudes<Word>::of_row(words[r], arguments.matrix.kind, rows);
         uint32_t present[2];
@@ -87,7 +87,7 @@ __device__ __forceinline__ uint32_t measure_tile(const SurveyArguments& argument
         const uint32_t count = __popc(present[0] | present[1] << 1);
         const uint32_t sum = __reduce_add_sync(kAllLanes, (both & 0xffff) + (both >> 16) + (count << kMagnitudeBits));
         if (top + r == begin + lane) mine = sum;
-      }
+      });
     }
     if (begin + lane < end)
       atomicAdd(arguments.rows + tile.row + begin + lane, unpacked_sum(mine) | unpacked_count(mine) << 32);
@@ -134,16 +134,14 @@ __device__ __forceinline__ Choice survey_plane(const SurveyArguments& arguments,
       const uint32_t row = numbers[r / 2];
       return r % 2 == 0 && row > 0 ? row - 1 : row;
     });
-#pragma unroll
-    for (uint32_t n = 0; n < kAtOnce; n++) {
-      if (begin + n >= rows_sampled) break;
+    const auto count_row = [&](uint32_t n, auto is_wide) {
       const uint32_t (&row)[TileRows<Word>::kCount] = words[2 * n + 1];
       if (bits > 8) {
         uint32_t symbols[kLaneColumns];
         cut_row<Word>(field, row, symbols);
         for (uint32_t k = 0; k < kLaneColumns; k++)
-          if (rows.exists(k)) atomicAdd(counters + symbols[k], 1u);
-        continue;
+          if (is_wide.value || rows.exists(k)) atomicAdd(counters + symbols[k], 1u);
+        return;
       }
       const uint32_t above = numbers[n] == 0 ? zeros : cut_bytes<Word>(field, words[2 * n]);
       const Neighbours near = Neighbours::of(cut_bytes<Word>(field, row), above, zeros);
@@ -153,8 +151,16 @@ __device__ __forceinline__ Choice survey_plane(const SurveyArguments& arguments,
         const uint32_t residuals = near.residuals(predictor);
 #pragma unroll
         for (uint32_t k = 0; k < kLaneColumns; k++)
-          if (rows.exists(k)) atomicAdd(counters + 256 * predictor + byte_of(residuals, k), 1u);
+          if (is_wide.value || rows.exists(k)) atomicAdd(counters + 256 * predictor + byte_of(residuals, k), 1u);
       }
+    };
+    if (tile.width == kTileColumns && begin + kAtOnce <= rows_sampled) {
+#pragma unroll
+      for (uint32_t n = 0; n < kAtOnce; n++) count_row(n, std::true_type());
+    } else {
+#pragma unroll
+      for (uint32_t n = 0; n < kAtOnce; n++)
+        if (begin + n < rows_sampled) count_row(n, std::false_type());
     }
   }
   __syncwarp();
