@@ -43,38 +43,42 @@ class OutlierList {
   uint32_t count_ = 0;
 };
 
-/** Words of a plane, each before those given earlier. What does not fit is counted, and not kept. */
+/** Words of a plane, each before those given earlier. */
 class WordStack {
  public:
-  /** @param end of `capacity` bytes */
-  __device__ __forceinline__ WordStack(uint8_t* end, uint32_t capacity) : end_(end), capacity_(capacity) {
+  __device__ __forceinline__ explicit WordStack(uint8_t* end) : top_(end) {
     lanes_before_ = keep((1u << lane_index()) - 1);
   }
 
   /** Takes the lower half of the states of lanes that give one, in lane order. */
   __device__ __forceinline__ void give(bool gives, uint32_t state) {
     const uint32_t givers = __ballot_sync(kAllLanes, gives);
-    bytes_ += 2 * __popc(givers);
-    if (gives && bytes_ <= capacity_)
-      *reinterpret_cast<uint16_t*>(end_ - bytes_ + 2 * __popc(givers & lanes_before_)) = static_cast<uint16_t>(state);
+    const uint32_t count = __popc(givers);
+    top_ -= 2 * count;
+    words_ += count;
+    if (gives) reinterpret_cast<uint16_t*>(top_)[__popc(givers & lanes_before_)] = static_cast<uint16_t>(state);
   }
 
-  __device__ __forceinline__ uint32_t count() const { return bytes_ / 2; }
+  /** Words given. */
+  __device__ __forceinline__ uint32_t count() const { return words_; }
 
  private:
-  uint8_t* end_;
-  uint32_t capacity_;
+  uint8_t* top_;
   uint32_t lanes_before_;
-  uint32_t bytes_ = 0;
+  uint32_t words_ = 0;
 };
 
-/** One step of a lane's state: encode_step of host/kernel_encode.hpp says why the quotient is exact. */
-__device__ __forceinline__ uint32_t next_state(uint32_t state, uint32_t frequency, uint32_t cumulative,
-                                               uint32_t reciprocal, uint32_t probability_bits) {
+/**
+ * One step of a lane's state: encode_step of host/kernel_encode.hpp says why the quotient is exact, but for one.
+ *
+ * @param complement 2^N - frequency
+ */
+__device__ __forceinline__ uint32_t next_state(uint32_t state, uint32_t frequency, uint32_t complement,
+                                               uint32_t cumulative, uint32_t reciprocal) {
+  // (quotient << N) + cumulative + remainder, where state = quotient x frequency + remainder
   const uint32_t quotient = __umulhi(state, reciprocal);
-  const uint32_t remainder = state - quotient * frequency;
-  const uint32_t next = (quotient << probability_bits) + cumulative + remainder;
-  return remainder >= frequency ? next + (1u << probability_bits) - frequency : next;
+  const uint32_t next = quotient * complement + (state + cumulative);
+  return state - quotient * frequency >= frequency ? next + complement : next;
 }
 
 /** The symbols of a plane, four a lane and row. */
@@ -136,9 +140,9 @@ struct PairSymbols {
     const WindowCodes codes = WindowCodes::of_row(words, starts);
 #pragma unroll
     for (uint32_t k = 0; k < kSteps; k++) {
-      const uint32_t left = min(codes.of[k] & 0xff, kBinades);
-      const uint32_t right = rows.exists(2 * k + 1) ? min(codes.of[k] >> 16, kBinades) : left;
-      symbols[k] = left | right << kCodeBits;
+      const uint32_t inside = min_halves(codes.of[k], kBinades * 0x10001);
+      const uint32_t both = rows.exists(2 * k + 1) ? inside : (inside & 0xff) * 0x10001;
+      symbols[k] = (both | both >> (16 - kCodeBits)) & ((1u << 2 * kCodeBits) - 1);
     }
   }
 
@@ -156,7 +160,7 @@ struct PairSymbols {
   }
 };
 
-/** What coding a plane gave. */
+/** What coding a plane gave; it is not possible either where it would take more than RAW does. */
 struct CodedPlane {
   bool is_possible;
   uint32_t words;
@@ -176,40 +180,53 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
                                                 OutlierList& outliers) {
   constexpr uint32_t kSteps = Symbols::kSteps;
   constexpr uint32_t kCount = TileRows<Word>::kCount;
+  // Some rows at a time, while those above are on their way.
+  constexpr uint32_t kGroup = Symbols::kGroup;
+  static_assert(kWordsBeyond >= kGroup * kSteps * kLanes, "a group's words fit");
   const Tile& tile = rows.tile();
   const uint32_t lane = lane_index();
   const uint32_t threshold_shift = 32 - tables.probability_bits;
+  const uint32_t slots = 1u << tables.probability_bits;
+  // What a row's class is shifted by to get to its entries, in bytes.
+  const uint32_t class_shift = tables.index_bits + 3;
   const bool has_classes = tables.count > 1;
   const uint8_t* const row_selectors = has_classes ? arguments.row_selectors : nullptr;
-  uint32_t column_classes[kSteps] = {};
-  if (has_classes && arguments.column_selectors != nullptr)
-    for (uint32_t k = 0; k < kSteps; k++)
-      if (symbols.exists(k))
-        column_classes[k] = arguments.column_selectors[tile.column + 4 * lane + k * (kLaneColumns / kSteps)]
-                            << tables.index_bits;
+  const uint8_t* of_column[kSteps];
+  for (uint32_t k = 0; k < kSteps; k++) {
+    of_column[k] = reinterpret_cast<const uint8_t*>(entries);
+    if (has_classes && arguments.column_selectors != nullptr && symbols.exists(k))
+      of_column[k] += arguments.column_selectors[tile.column + 4 * lane + k * (kLaneColumns / kSteps)] << class_shift;
+  }
+  const uint32_t most_words = static_cast<uint32_t>(end - section - 4 * kLanes) / 2 - kWordsBeyond;
 
-  WordStack stack(end, static_cast<uint32_t>(end - section) - 4 * kLanes);
-  // Some rows at a time, while those above are on their way.
-  constexpr uint32_t kGroup = Symbols::kGroup;
-  const uint32_t last_group = (tile.height - 1) / kGroup * kGroup;
+  WordStack stack(end);
+  const auto load = [&](uint32_t row, uint32_t (&loaded)[kGroup][kCount]) {
+    if constexpr (kWhole)
+      rows.load_whole(row, loaded);
+    else
+      rows.load_rows(row, loaded);
+  };
   uint32_t words[kGroup][kCount];
   uint32_t next[kGroup][kCount];
-  rows.load_rows(last_group, words);
+  const uint32_t last_group = (tile.height - 1) / kGroup * kGroup;
+  load(last_group, words);
   for (uint32_t top = last_group;; top -= kGroup) {
-    rows.load_rows(top > 0 ? top - kGroup : 0, next);
-    uint32_t row_classes[kGroup];
-    for (uint32_t r = 0; r < kGroup; r++)
-      row_classes[r] = row_selectors != nullptr ? uint32_t{row_selectors[tile.row + top + r]} << tables.index_bits : 0;
+    load(top > 0 ? top - kGroup : 0, next);
+    // One a byte.
+    uint32_t row_classes = 0;
+    if (row_selectors != nullptr) row_classes = load_once<uint32_t>(row_selectors + tile.row + (top & ~3u));
     uint32_t indices[kGroup][kSteps];
     uint2 found[kGroup][kSteps];
     uint32_t substituted = 0;
 #pragma unroll
     for (uint32_t r = 0; r < kGroup; r++) {
       symbols.find(words[r], r > 0 ? words[r - 1] : next[kGroup - 1], top + r == 0, indices[r]);
+      const uint32_t row_class = byte_of(row_classes, (top + r) % 4) << class_shift;
 #pragma unroll
       for (uint32_t k = 0; k < kSteps; k++) {
         const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
-        found[r][k] = entries[exists ? indices[r][k] | row_classes[r] | column_classes[k] : 0];
+        const uint8_t* const at = of_column[k] + row_class + indices[r][k] * sizeof(uint2);
+        found[r][k] = *reinterpret_cast<const uint2*>(exists ? at : of_column[k]);
         if (exists) substituted |= found[r][k].x;
       }
     }
@@ -224,22 +241,25 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
         const bool gives = exists && state >= frequency << threshold_shift;
         stack.give(gives, state);
         if (gives) state >>= 16;
-        const uint32_t next_one =
-            next_state(state, frequency, (entry.x >> 16) & 0xfff, entry.y, tables.probability_bits);
-        if (exists) state = next_one;
+        const uint32_t after = next_state(state, frequency, slots - frequency, (entry.x >> 16) & 0xfff, entry.y);
+        if (exists) state = after;
       }
     }
+    if (stack.count() > most_words) return {false, 0};
     if (__any_sync(kAllLanes, (substituted & kSubstituted) != 0)) {
       if (!symbols.may_list()) return {false, 0};
 #pragma unroll
-      for (uint32_t r = 0; r < kGroup; r++) {
+      for (uint32_t r = 0; r < kGroup; r++)
         for (uint32_t k = 0; k < kSteps; k++) {
           const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
           const bool is_coded = exists && (found[r][k].x & kSubstituted) != 0;
-          const uint32_t index = indices[r][k] | row_classes[r] | column_classes[k];
-          symbols.list(outliers, is_coded, top + r, k, indices[r][k], is_coded ? tables.coded[index] : 0);
+          uint32_t coded = 0;
+          if (is_coded) {
+            const uint8_t* const at = of_column[k] + (byte_of(row_classes, (top + r) % 4) << class_shift);
+            coded = tables.coded[(at - reinterpret_cast<const uint8_t*>(entries)) / sizeof(uint2) + indices[r][k]];
+          }
+          symbols.list(outliers, is_coded, top + r, k, indices[r][k], coded);
         }
-      }
       if (outliers.count() > kMaxOutliers) return {false, 0};
     }
     if (top == 0) break;
@@ -250,13 +270,13 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
   return {true, stack.count()};
 }
 
-/** Likewise: tiles of full width and whole groups of rows ask less. */
+/** Likewise: whole tiles ask less. */
 template <class Word, class Symbols>
 __device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments, const GpuEncodeTables& tables,
                                                  const TileRows<Word>& rows, const Symbols& symbols,
                                                  const uint2* entries, uint32_t state, uint8_t* section, uint8_t* end,
                                                  OutlierList& outliers) {
-  if (rows.tile().width == kTileColumns && rows.tile().height % Symbols::kGroup == 0)
+  if (rows.is_whole() && rows.tile().height % Symbols::kGroup == 0)
     return code_rows<true, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
   return code_rows<false, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
 }

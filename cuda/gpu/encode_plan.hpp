@@ -159,6 +159,12 @@ struct GpuEncodeTables {
   uint32_t probability_bits;
 };
 
+/**
+ * Words of a plane in a slot beyond those that are worth coding: so many may be written before it is noticed that they
+ * are too many.
+ */
+constexpr uint32_t kWordsBeyond = 256;
+
 struct CodeArguments {
   GpuMatrix matrix;
   GpuSplit split;

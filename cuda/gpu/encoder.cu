@@ -157,7 +157,7 @@ class MemoryPlan {
       // What is not forced is coded only where that is smaller than RAW, but for a payload.
       const uint64_t words = source.options.has_modes ? 2 * uint64_t{height} * width
                                                       : raw_bytes(height, width, split.bits[p], false) + 4 * kLanes;
-      at += 4 * kLanes + align(words);
+      at += 4 * kLanes + align(words) + 2 * kWordsBeyond;
     }
     plane_at[split.planes] = static_cast<uint32_t>(at);
     return at + align(4 * kMaxOutliers);

@@ -45,6 +45,20 @@ class TileRows {
         words[k / kPerWord] |= element(at + k) << (k % kPerWord * 8 * sizeof(Word));
   }
 
+  /** Whether all lanes have all words of all rows, where they can be loaded at once. */
+  __device__ __forceinline__ bool is_whole() const {
+    const uint64_t end = (tile_.row + tile_.height - 1) * matrix_.columns + tile_.column + kTileColumns;
+    return tile_.width == kTileColumns && matrix_.columns % kLaneColumns == 0 && end <= matrix_.words;
+  }
+
+  /** Loads consecutive rows of a whole tile. */
+  template <uint32_t kRows>
+  __device__ __forceinline__ void load_whole(uint32_t row, uint32_t (&words)[kRows][kCount]) const {
+    const uint8_t* at = matrix_.elements + (first_ + uint64_t{row} * matrix_.columns) * sizeof(Word);
+#pragma unroll
+    for (uint32_t r = 0; r < kRows; r++, at += uint64_t{matrix_.columns} * sizeof(Word)) load_line(at, words[r]);
+  }
+
   /** Loads rows at once: row_of(0), row_of(1), ..., of which the last one has the highest number. */
   template <uint32_t kRows, class RowOf>
   __device__ __forceinline__ void load_rows(uint32_t (&words)[kRows][kCount], RowOf row_of) const {

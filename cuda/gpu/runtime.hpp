@@ -74,6 +74,9 @@ __device__ __forceinline__ uint32_t multiply_high(uint32_t a, uint32_t b) {
   return result;
 }
 
+/** The lower of each of two unsigned halves. */
+__device__ __forceinline__ uint32_t min_halves(uint32_t a, uint32_t b) { return __vminu2(a, b); }
+
 /** pointer + count x size, likewise. */
 __device__ __forceinline__ uint8_t* advance(uint8_t* pointer, uint32_t count, uint32_t size) {
   uint64_t result;
