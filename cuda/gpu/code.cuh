@@ -46,26 +46,44 @@ class OutlierList {
 /** Words of a plane, each before those given earlier. */
 class WordStack {
  public:
-  __device__ __forceinline__ explicit WordStack(uint8_t* end) : top_(end) {
+  /** @param memory of all slots, and where in it the stack begins */
+  __device__ __forceinline__ WordStack(uint8_t* memory, uint32_t end) : memory_(memory), end_(end), top_(end) {
     lanes_before_ = keep((1u << lane_index()) - 1);
   }
 
   /** Takes the lower half of the states of lanes that give one, in lane order. */
   __device__ __forceinline__ void give(bool gives, uint32_t state) {
     const uint32_t givers = __ballot_sync(kAllLanes, gives);
-    const uint32_t count = __popc(givers);
-    top_ -= 2 * count;
-    words_ += count;
-    if (gives) reinterpret_cast<uint16_t*>(top_)[__popc(givers & lanes_before_)] = static_cast<uint16_t>(state);
+    top_ -= 2 * __popc(givers);
+    if (gives)
+      *reinterpret_cast<uint16_t*>(memory_ + (top_ + 2 * __popc(givers & lanes_before_))) =
+          static_cast<uint16_t>(state);
   }
 
   /** Words given. */
-  __device__ __forceinline__ uint32_t count() const { return words_; }
+  __device__ __forceinline__ uint32_t count() const { return (end_ - top_) / 2; }
 
  private:
-  uint8_t* top_;
+  uint8_t* memory_;
+  uint32_t end_;
+  uint32_t top_;
   uint32_t lanes_before_;
-  uint32_t words_ = 0;
+};
+
+/** Entries as they lie in shared memory: so that fields of `LanesEncode` are cut with less. */
+struct SharedEntry {
+  static __device__ __forceinline__ uint2 of(uint2 entry) {
+    return make_uint2((entry.x & ~kSubstituted) | (entry.x & kSubstituted) >> kFlag, entry.y);
+  }
+  static __device__ __forceinline__ uint32_t frequency(uint2 entry) { return entry.x & 0xfff; }
+  static __device__ __forceinline__ uint32_t cumulative(uint2 entry) { return entry.x >> 16; }
+  static __device__ __forceinline__ uint32_t reciprocal(uint2 entry) { return entry.y; }
+  /** Whether it stands for another symbol, or one of those whose first words have been joined by OR does. */
+  static __device__ __forceinline__ bool is_substituted(uint32_t first) { return (first & kSubstituted >> kFlag) != 0; }
+
+ private:
+  static constexpr uint32_t kFlag = 19;
+  static_assert(kMaxProbabilityBits <= 12, "no frequency has more bits, since none is 2^N");
 };
 
 /**
@@ -95,6 +113,7 @@ struct PlaneSymbols {
 
   __device__ __forceinline__ bool exists(uint32_t k) const { return rows.exists(k); }
 
+  template <bool kWhole>
   __device__ __forceinline__ void find(const uint32_t (&words)[TileRows<Word>::kCount],
                                        const uint32_t (&above)[TileRows<Word>::kCount], bool is_first,
                                        uint32_t (&symbols)[kSteps]) const {
@@ -135,13 +154,14 @@ struct PairSymbols {
 
   __device__ __forceinline__ bool exists(uint32_t k) const { return rows.exists(2 * k); }
 
+  template <bool kWhole>
   __device__ __forceinline__ void find(const uint32_t (&words)[2], const uint32_t (&)[2], bool,
                                        uint32_t (&symbols)[kSteps]) const {
     const WindowCodes codes = WindowCodes::of_row(words, starts);
 #pragma unroll
     for (uint32_t k = 0; k < kSteps; k++) {
       const uint32_t inside = min_halves(codes.of[k], kBinades * 0x10001);
-      const uint32_t both = rows.exists(2 * k + 1) ? inside : (inside & 0xff) * 0x10001;
+      const uint32_t both = kWhole || rows.exists(2 * k + 1) ? inside : (inside & 0xff) * 0x10001;
       symbols[k] = (both | both >> (16 - kCodeBits)) & ((1u << 2 * kCodeBits) - 1);
     }
   }
@@ -176,7 +196,7 @@ struct CodedPlane {
 template <bool kWhole, class Word, class Symbols>
 __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, const GpuEncodeTables& tables,
                                                 const TileRows<Word>& rows, const Symbols& symbols,
-                                                const uint2* entries, uint32_t state, uint8_t* section, uint8_t* end,
+                                                const uint2* entries, uint32_t state, uint32_t section, uint32_t end,
                                                 OutlierList& outliers) {
   constexpr uint32_t kSteps = Symbols::kSteps;
   constexpr uint32_t kCount = TileRows<Word>::kCount;
@@ -197,9 +217,9 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
     if (has_classes && arguments.column_selectors != nullptr && symbols.exists(k))
       of_column[k] += arguments.column_selectors[tile.column + 4 * lane + k * (kLaneColumns / kSteps)] << class_shift;
   }
-  const uint32_t most_words = static_cast<uint32_t>(end - section - 4 * kLanes) / 2 - kWordsBeyond;
+  const uint32_t most_words = (end - section - 4 * kLanes) / 2 - kWordsBeyond;
 
-  WordStack stack(end);
+  WordStack stack(arguments.slots, end);
   const auto load = [&](uint32_t row, uint32_t (&loaded)[kGroup][kCount]) {
     if constexpr (kWhole)
       rows.load_whole(row, loaded);
@@ -220,7 +240,7 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
     uint32_t substituted = 0;
 #pragma unroll
     for (uint32_t r = 0; r < kGroup; r++) {
-      symbols.find(words[r], r > 0 ? words[r - 1] : next[kGroup - 1], top + r == 0, indices[r]);
+      symbols.template find<kWhole>(words[r], r > 0 ? words[r - 1] : next[kGroup - 1], top + r == 0, indices[r]);
       const uint32_t row_class = byte_of(row_classes, (top + r) % 4) << class_shift;
 #pragma unroll
       for (uint32_t k = 0; k < kSteps; k++) {
@@ -236,23 +256,24 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
 #pragma unroll
       for (uint32_t k = kSteps; k-- > 0;) {
         const uint2 entry = found[r][k];
-        const uint32_t frequency = entry.x & 0xffff;
+        const uint32_t frequency = SharedEntry::frequency(entry);
         const bool exists = kWhole || symbols.exists(k);
         const bool gives = exists && state >= frequency << threshold_shift;
         stack.give(gives, state);
         if (gives) state >>= 16;
-        const uint32_t after = next_state(state, frequency, slots - frequency, (entry.x >> 16) & 0xfff, entry.y);
+        const uint32_t after = next_state(state, frequency, slots - frequency, SharedEntry::cumulative(entry),
+                                          SharedEntry::reciprocal(entry));
         if (exists) state = after;
       }
     }
     if (stack.count() > most_words) return {false, 0};
-    if (__any_sync(kAllLanes, (substituted & kSubstituted) != 0)) {
+    if (__any_sync(kAllLanes, SharedEntry::is_substituted(substituted))) {
       if (!symbols.may_list()) return {false, 0};
 #pragma unroll
       for (uint32_t r = 0; r < kGroup; r++)
         for (uint32_t k = 0; k < kSteps; k++) {
           const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
-          const bool is_coded = exists && (found[r][k].x & kSubstituted) != 0;
+          const bool is_coded = exists && SharedEntry::is_substituted(found[r][k].x);
           uint32_t coded = 0;
           if (is_coded) {
             const uint8_t* const at = of_column[k] + (byte_of(row_classes, (top + r) % 4) << class_shift);
@@ -266,7 +287,7 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
     for (uint32_t r = 0; r < kGroup; r++)
       for (uint32_t c = 0; c < kCount; c++) words[r][c] = next[r][c];
   }
-  reinterpret_cast<uint32_t*>(section)[lane] = state;
+  reinterpret_cast<uint32_t*>(arguments.slots + section)[lane] = state;
   return {true, stack.count()};
 }
 
@@ -274,7 +295,7 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
 template <class Word, class Symbols>
 __device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments, const GpuEncodeTables& tables,
                                                  const TileRows<Word>& rows, const Symbols& symbols,
-                                                 const uint2* entries, uint32_t state, uint8_t* section, uint8_t* end,
+                                                 const uint2* entries, uint32_t state, uint32_t section, uint32_t end,
                                                  OutlierList& outliers) {
   if (rows.is_whole() && rows.tile().height % Symbols::kGroup == 0)
     return code_rows<true, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
@@ -316,8 +337,9 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
   const Tile& tile = rows.tile();
   const Split& split = arguments.split.split;
   const uint32_t lanes = lane_count(tile.width);
-  uint8_t* const slot = arguments.slots + number * arguments.slot_bytes;
-  OutlierList outliers(slot + arguments.plane_at[split.planes]);
+  // Memory for all slots has less than 2^32 bytes.
+  const uint32_t slot = number * static_cast<uint32_t>(arguments.slot_bytes);
+  OutlierList outliers(arguments.slots + slot + arguments.plane_at[split.planes]);
   TilePlane planes[kMaxPlanes] = {};
   uint32_t payload = 0;
 #pragma unroll 1
@@ -333,8 +355,8 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
     bool coded = false;
     if (!is_constant && choice != kSurveyRaw && tables.count > 0) {
       const uint32_t state = kStateFloor + (waiting ? payload : 0);
-      uint8_t* const section = slot + arguments.plane_at[p];
-      uint8_t* const end = slot + arguments.plane_at[p + 1];
+      const uint32_t section = slot + arguments.plane_at[p];
+      const uint32_t end = slot + arguments.plane_at[p + 1];
       const uint2* const of_plane = entries + tables.shared_at;
       CodedPlane result = {};
       outliers.clear();
@@ -379,7 +401,7 @@ __global__ void __launch_bounds__(32 * kCodeWarps, kCodeBlocks)
   CODECLLM_SHARED_MEMORY(shared);
   uint2* const entries = reinterpret_cast<uint2*>(shared);
   for (uint32_t i = threadIdx.x; i < arguments.entry_count; i += blockDim.x)
-    entries[i] = reinterpret_cast<const uint2*>(arguments.entries)[i];
+    entries[i] = SharedEntry::of(reinterpret_cast<const uint2*>(arguments.entries)[i]);
   __syncthreads();
   for (uint32_t number = blockIdx.x * kCodeWarps + threadIdx.x / 32; number < arguments.tile_count;
        number += gridDim.x * kCodeWarps)

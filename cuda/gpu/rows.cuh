@@ -51,12 +51,12 @@ class TileRows {
     return tile_.width == kTileColumns && matrix_.columns % kLaneColumns == 0 && end <= matrix_.words;
   }
 
-  /** Loads consecutive rows of a whole tile. */
+  /** Loads consecutive rows of a whole tile, here and not where they are needed. */
   template <uint32_t kRows>
   __device__ __forceinline__ void load_whole(uint32_t row, uint32_t (&words)[kRows][kCount]) const {
     const uint8_t* at = matrix_.elements + (first_ + uint64_t{row} * matrix_.columns) * sizeof(Word);
 #pragma unroll
-    for (uint32_t r = 0; r < kRows; r++, at += uint64_t{matrix_.columns} * sizeof(Word)) load_line(at, words[r]);
+    for (uint32_t r = 0; r < kRows; r++, at += uint64_t{matrix_.columns} * sizeof(Word)) load_here(at, words[r]);
   }
 
   /** Loads rows at once: row_of(0), row_of(1), ..., of which the last one has the highest number. */
@@ -227,14 +227,15 @@ struct WindowCodes {
 
   /** @param starts of the lane's four columns, one a byte */
   static __device__ __forceinline__ WindowCodes of_row(const uint32_t (&words)[2], uint32_t starts) {
-    const uint32_t low = __byte_perm(starts, 0, 0x4140);
-    const uint32_t high = __byte_perm(starts, 0, 0x4342);
-    return {{code((words[0] >> 7) & 0x00ff00ff, low), code((words[1] >> 7) & 0x00ff00ff, high)}};
+    const uint32_t low = 0x01000100 - __byte_perm(starts, 0, 0x4140);
+    const uint32_t high = 0x01000100 - __byte_perm(starts, 0, 0x4342);
+    return {{code(words[0], low), code(words[1], high)}};
   }
 
  private:
-  static __device__ __forceinline__ uint32_t code(uint32_t exponents, uint32_t starts) {
-    return ((exponents | 0x01000100) - starts) & 0x00ff00ff;
+  /** @param less what starts are less than 256 */
+  static __device__ __forceinline__ uint32_t code(uint32_t words, uint32_t less) {
+    return (((words >> 7) & 0x00ff00ff) + less) & 0x00ff00ff;
   }
 };
 
