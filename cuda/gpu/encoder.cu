@@ -25,9 +25,9 @@ using namespace codecllm;
 namespace {
 
 /** Workers of an encoder: enough that decisions hide behind kernels. */
-constexpr unsigned kMaxWorkers = 8;
+constexpr unsigned kMaxWorkers = 16;
 /** The most memory for slots of a worker; larger tensors are coded in several launches. */
-constexpr uint64_t kSlotsBytes = uint64_t{256} << 20;
+constexpr uint64_t kSlotsBytes = uint64_t{320} << 20;
 /** Warps of count_kernel on a multiprocessor. */
 constexpr uint32_t kCountWarpsAtOnce = 48;
 constexpr uint32_t kWindowBlocks = 5;
