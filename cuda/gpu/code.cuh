@@ -19,7 +19,8 @@ constexpr uint32_t kCodeWarps = 8;
 /** Blocks that a multiprocessor has room for, as far as registers go. */
 constexpr uint32_t kCodeBlocks = 3;
 constexpr uint32_t kFinishWarps = 8;
-constexpr uint32_t kFinishBlocks = 4;
+template <class Word>
+constexpr uint32_t kFinishBlocks = sizeof(Word) == 4 ? 2 : 4;
 constexpr uint32_t kPlaceThreads = 1024;
 
 /** Elements of which a decoder gets another symbol of plane 0, as a tile's slot lists them: in no order. */
@@ -541,7 +542,7 @@ __device__ __forceinline__ void write_entries(const CodeArguments& arguments, co
 
 /** Writes one tile's data to their place. */
 template <class Word>
-__global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks)
+__global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
     finish_kernel(const __grid_constant__ CodeArguments arguments) {
   const uint32_t number = blockIdx.x * kFinishWarps + threadIdx.x / 32;
   if (number >= arguments.tile_count) return;
