@@ -368,8 +368,8 @@ CODECLLM_API codecllm_status codecllm_gpu_stream_read(codecllm_gpu_stream* strea
 /**
  * Encodes tensors from device memory to device memory, and gives the bytes that codecllm_encode gives. It may be used
  * beside its device's other encoders, plans and streams, by one thread at a time. It keeps device memory for the next
- * call: for each tensor that is encoded at the same time, at most 8, about the tensor's size, but of large ones not much
- * more than 256 MiB; and a few MiB of pinned host memory.
+ * call: for each tensor that is encoded at the same time, at most 16, about the tensor's size, but of large ones not much
+ * more than 320 MiB; and a few MiB of pinned host memory.
  */
 typedef struct codecllm_gpu_encoder codecllm_gpu_encoder;
 

@@ -16,7 +16,11 @@
 namespace codecllm {
 
 constexpr uint32_t kCodeWarps = 8;
+/** Blocks that a multiprocessor has room for, as far as registers go. */
+constexpr uint32_t kCodeBlocks = 3;
 constexpr uint32_t kFinishWarps = 8;
+template <class Word>
+constexpr uint32_t kFinishBlocks = sizeof(Word) == 4 ? 2 : 4;
 constexpr uint32_t kPlaceThreads = 1024;
 
 /** Elements of which a decoder gets another symbol of plane 0, as a tile's slot lists them: in no order. */
@@ -40,44 +44,68 @@ class OutlierList {
   uint32_t count_ = 0;
 };
 
-/** Words of a plane, each before those given earlier. What does not fit is counted, and not kept. */
+/** Words of a plane, each before those given earlier. */
 class WordStack {
  public:
-  /** @param end of `capacity` bytes */
-  __device__ __forceinline__ WordStack(uint8_t* end, uint32_t capacity) : end_(end), capacity_(capacity) {
+  /** @param memory of all slots, and where in it the stack begins */
+  __device__ __forceinline__ WordStack(uint8_t* memory, uint32_t end) : memory_(memory), end_(end), top_(end) {
     lanes_before_ = keep((1u << lane_index()) - 1);
   }
 
   /** Takes the lower half of the states of lanes that give one, in lane order. */
   __device__ __forceinline__ void give(bool gives, uint32_t state) {
     const uint32_t givers = __ballot_sync(kAllLanes, gives);
-    bytes_ += 2 * __popc(givers);
-    if (gives && bytes_ <= capacity_)
-      *reinterpret_cast<uint16_t*>(end_ - bytes_ + 2 * __popc(givers & lanes_before_)) = static_cast<uint16_t>(state);
+    top_ -= 2 * __popc(givers);
+    if (gives)
+      *reinterpret_cast<uint16_t*>(memory_ + (top_ + 2 * __popc(givers & lanes_before_))) =
+          static_cast<uint16_t>(state);
   }
 
-  __device__ __forceinline__ uint32_t count() const { return bytes_ / 2; }
+  /** Words given. */
+  __device__ __forceinline__ uint32_t count() const { return (end_ - top_) / 2; }
 
  private:
-  uint8_t* end_;
-  uint32_t capacity_;
+  uint8_t* memory_;
+  uint32_t end_;
+  uint32_t top_;
   uint32_t lanes_before_;
-  uint32_t bytes_ = 0;
 };
 
-/** One step of a lane's state: encode_step of host/kernel_encode.hpp says why the quotient is exact. */
-__device__ __forceinline__ uint32_t next_state(uint32_t state, uint32_t frequency, uint32_t cumulative,
-                                               uint32_t reciprocal, uint32_t probability_bits) {
+/** Entries as they lie in shared memory: so that fields of `LanesEncode` are cut with less. */
+struct SharedEntry {
+  static __device__ __forceinline__ uint2 of(uint2 entry) {
+    return make_uint2((entry.x & ~kSubstituted) | (entry.x & kSubstituted) >> kFlag, entry.y);
+  }
+  static __device__ __forceinline__ uint32_t frequency(uint2 entry) { return entry.x & 0xfff; }
+  static __device__ __forceinline__ uint32_t cumulative(uint2 entry) { return entry.x >> 16; }
+  static __device__ __forceinline__ uint32_t reciprocal(uint2 entry) { return entry.y; }
+  /** Whether it stands for another symbol, or one of those whose first words have been joined by OR does. */
+  static __device__ __forceinline__ bool is_substituted(uint32_t first) { return (first & kSubstituted >> kFlag) != 0; }
+
+ private:
+  static constexpr uint32_t kFlag = 19;
+  static_assert(kMaxProbabilityBits <= 12, "no frequency has more bits, since none is 2^N");
+};
+
+/**
+ * One step of a lane's state: encode_step of host/kernel_encode.hpp says why the quotient is exact, but for one.
+ *
+ * @param complement 2^N - frequency
+ */
+__device__ __forceinline__ uint32_t next_state(uint32_t state, uint32_t frequency, uint32_t complement,
+                                               uint32_t cumulative, uint32_t reciprocal) {
+  // (quotient << N) + cumulative + remainder, where state = quotient x frequency + remainder
   const uint32_t quotient = __umulhi(state, reciprocal);
-  const uint32_t remainder = state - quotient * frequency;
-  const uint32_t next = (quotient << probability_bits) + cumulative + remainder;
-  return remainder >= frequency ? next + (1u << probability_bits) - frequency : next;
+  const uint32_t next = quotient * complement + (state + cumulative);
+  return state - quotient * frequency >= frequency ? next + complement : next;
 }
 
 /** The symbols of a plane, four a lane and row. */
 template <class Word>
 struct PlaneSymbols {
   static constexpr uint32_t kSteps = kLaneColumns;
+  /** Rows that are coded at once. */
+  static constexpr uint32_t kGroup = 2;
 
   const CodeArguments& arguments;
   const TileRows<Word>& rows;
@@ -86,16 +114,22 @@ struct PlaneSymbols {
 
   __device__ __forceinline__ bool exists(uint32_t k) const { return rows.exists(k); }
 
+  template <bool kWhole>
   __device__ __forceinline__ void find(const uint32_t (&words)[TileRows<Word>::kCount],
                                        const uint32_t (&above)[TileRows<Word>::kCount], bool is_first,
                                        uint32_t (&symbols)[kSteps]) const {
     const Field& field = arguments.split.fields[plane];
-    if (predictor == kNone) {
+    if (arguments.split.split.bits[plane] > 8) {
       cut_row<Word>(field, words, symbols);
       return;
     }
-    const Neighbours near = Neighbours::of<Word>(field, arguments.matrix.zero_symbol, words, above, is_first);
-    for (uint32_t k = 0; k < kSteps; k++) symbols[k] = near.residual(predictor, k);
+    uint32_t bytes = cut_bytes<Word>(field, words);
+    if (predictor != kNone) {
+      const uint32_t zeros = splat_byte(arguments.matrix.zero_symbol);
+      bytes = Neighbours::of(bytes, is_first ? zeros : cut_bytes<Word>(field, above), zeros).residuals(predictor);
+    }
+#pragma unroll
+    for (uint32_t k = 0; k < kSteps; k++) symbols[k] = byte_of(bytes, k);
   }
 
   /** Whether another symbol than the wished one may be coded, and be listed. */
@@ -112,6 +146,7 @@ struct PlaneSymbols {
 template <class Word>
 struct PairSymbols {
   static constexpr uint32_t kSteps = kLaneColumns / 2;
+  static constexpr uint32_t kGroup = 4;
   /** Bits of one code, of which 16 stands for any that is outside the window. */
   static constexpr uint32_t kCodeBits = 5;
 
@@ -122,15 +157,16 @@ struct PairSymbols {
 
   __device__ __forceinline__ bool exists(uint32_t k) const { return rows.exists(2 * k); }
 
+  template <bool kWhole>
   __device__ __forceinline__ void find(const uint32_t (&words)[TileRows<Word>::kCount],
                                        const uint32_t (&)[TileRows<Word>::kCount], bool,
                                        uint32_t (&symbols)[kSteps]) const {
     const WindowCodes codes = WindowCodes::of_row(field, words, starts);
 #pragma unroll
     for (uint32_t k = 0; k < kSteps; k++) {
-      const uint32_t left = min(codes.of[k] & 0xff, kBinades);
-      const uint32_t right = rows.exists(2 * k + 1) ? min(codes.of[k] >> 16, kBinades) : left;
-      symbols[k] = left | right << kCodeBits;
+      const uint32_t inside = min_halves(codes.of[k], kBinades * 0x10001);
+      const uint32_t both = kWhole || rows.exists(2 * k + 1) ? inside : (inside & 0xff) * 0x10001;
+      symbols[k] = (both | both >> (16 - kCodeBits)) & ((1u << 2 * kCodeBits) - 1);
     }
   }
 
@@ -148,7 +184,7 @@ struct PairSymbols {
   }
 };
 
-/** What coding a plane gave. */
+/** What coding a plane gave; it is not possible either where it would take more than RAW does. */
 struct CodedPlane {
   bool is_possible;
   uint32_t words;
@@ -161,69 +197,113 @@ struct CodedPlane {
  * @param state the final one of this lane
  * @param section where states, and the words that end at `end`, go
  */
-template <class Word, class Symbols>
-__device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments, const GpuEncodeTables& tables,
-                                                 const TileRows<Word>& rows, const Symbols& symbols,
-                                                 const uint2* entries, uint32_t state, uint8_t* section, uint8_t* end,
-                                                 OutlierList& outliers) {
+template <bool kWhole, class Word, class Symbols>
+__device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, const GpuEncodeTables& tables,
+                                                const TileRows<Word>& rows, const Symbols& symbols,
+                                                const uint2* entries, uint32_t state, uint32_t section, uint32_t end,
+                                                OutlierList& outliers) {
   constexpr uint32_t kSteps = Symbols::kSteps;
   constexpr uint32_t kCount = TileRows<Word>::kCount;
+  // Some rows at a time, while those above are on their way.
+  constexpr uint32_t kGroup = Symbols::kGroup;
+  static_assert(kWordsBeyond >= kGroup * kSteps * kLanes, "a group's words fit");
   const Tile& tile = rows.tile();
   const uint32_t lane = lane_index();
   const uint32_t threshold_shift = 32 - tables.probability_bits;
+  const uint32_t slots = 1u << tables.probability_bits;
+  // What a row's class is shifted by to get to its entries, in bytes.
+  const uint32_t class_shift = tables.index_bits + 3;
   const bool has_classes = tables.count > 1;
   const uint8_t* const row_selectors = has_classes ? arguments.row_selectors : nullptr;
-  uint32_t column_classes[kSteps] = {};
-  if (has_classes && arguments.column_selectors != nullptr)
-    for (uint32_t k = 0; k < kSteps; k++)
-      if (symbols.exists(k))
-        column_classes[k] = arguments.column_selectors[tile.column + 4 * lane + k * (kLaneColumns / kSteps)]
-                            << tables.index_bits;
+  const uint8_t* of_column[kSteps];
+  for (uint32_t k = 0; k < kSteps; k++) {
+    of_column[k] = reinterpret_cast<const uint8_t*>(entries);
+    if (has_classes && arguments.column_selectors != nullptr && symbols.exists(k))
+      of_column[k] += arguments.column_selectors[tile.column + 4 * lane + k * (kLaneColumns / kSteps)] << class_shift;
+  }
+  const uint32_t most_words = (end - section - 4 * kLanes) / 2 - kWordsBeyond;
 
-  WordStack stack(end, static_cast<uint32_t>(end - section) - 4 * kLanes);
-  // The row that is coded, the one above it, and the one above that, which is on its way.
-  uint32_t words[kCount];
-  uint32_t above[kCount];
-  rows.load(tile.height - 1, words);
-  rows.load(tile.height > 1 ? tile.height - 2 : 0, above);
-  for (uint32_t row = tile.height; row-- > 0;) {
-    uint32_t next[kCount];
-    rows.load(row > 1 ? row - 2 : 0, next);
-    uint32_t of_row[kSteps];
-    symbols.find(words, above, row == 0, of_row);
-    const uint32_t row_class =
-        row_selectors != nullptr ? uint32_t{row_selectors[tile.row + row]} << tables.index_bits : 0;
+  WordStack stack(arguments.slots, end);
+  const auto load = [&](uint32_t row, uint32_t (&loaded)[kGroup][kCount]) {
+    if constexpr (kWhole)
+      rows.load_whole(row, loaded);
+    else
+      rows.load_rows(row, loaded);
+  };
+  uint32_t words[kGroup][kCount];
+  uint32_t next[kGroup][kCount];
+  const uint32_t last_group = (tile.height - 1) / kGroup * kGroup;
+  load(last_group, words);
+  for (uint32_t top = last_group;; top -= kGroup) {
+    load(top > 0 ? top - kGroup : 0, next);
+    // One a byte.
+    uint32_t row_classes = 0;
+    if (row_selectors != nullptr) row_classes = load_once<uint32_t>(row_selectors + tile.row + (top & ~3u));
+    uint32_t indices[kGroup][kSteps];
+    uint2 found[kGroup][kSteps];
     uint32_t substituted = 0;
 #pragma unroll
-    for (uint32_t k = kSteps; k-- > 0;) {
-      const bool exists = symbols.exists(k);
-      const uint32_t index = exists ? of_row[k] | row_class | column_classes[k] : 0;
-      const uint2 entry = entries[index];
-      const uint32_t frequency = entry.x & 0xffff;
-      const bool gives = exists && state >= frequency << threshold_shift;
-      stack.give(gives, state);
-      if (gives) state >>= 16;
-      if (exists) {
-        state = next_state(state, frequency, (entry.x >> 16) & 0xfff, entry.y, tables.probability_bits);
-        substituted |= entry.x & kSubstituted;
+    for (uint32_t r = 0; r < kGroup; r++) {
+      symbols.template find<kWhole>(words[r], r > 0 ? words[r - 1] : next[kGroup - 1], top + r == 0, indices[r]);
+      const uint32_t row_class = byte_of(row_classes, (top + r) % 4) << class_shift;
+#pragma unroll
+      for (uint32_t k = 0; k < kSteps; k++) {
+        const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
+        const uint8_t* const at = of_column[k] + row_class + indices[r][k] * sizeof(uint2);
+        found[r][k] = *reinterpret_cast<const uint2*>(exists ? at : of_column[k]);
+        if (exists) substituted |= found[r][k].x;
       }
     }
-    if (__any_sync(kAllLanes, substituted != 0)) {
-      if (!symbols.may_list()) return {false, 0};
-      for (uint32_t k = 0; k < kSteps; k++) {
-        const uint32_t index = of_row[k] | row_class | column_classes[k];
-        const bool is_coded = symbols.exists(k) && (entries[index].x & kSubstituted) != 0;
-        symbols.list(outliers, is_coded, row, k, of_row[k], is_coded ? tables.coded[index] : 0);
+#pragma unroll
+    for (uint32_t r = kGroup; r-- > 0;) {
+      if (!kWhole && top + r >= tile.height) continue;
+#pragma unroll
+      for (uint32_t k = kSteps; k-- > 0;) {
+        const uint2 entry = found[r][k];
+        const uint32_t frequency = SharedEntry::frequency(entry);
+        const bool exists = kWhole || symbols.exists(k);
+        const bool gives = exists && state >= frequency << threshold_shift;
+        stack.give(gives, state);
+        if (gives) state >>= 16;
+        const uint32_t after = next_state(state, frequency, slots - frequency, SharedEntry::cumulative(entry),
+                                          SharedEntry::reciprocal(entry));
+        if (exists) state = after;
       }
+    }
+    if (stack.count() > most_words) return {false, 0};
+    if (__any_sync(kAllLanes, SharedEntry::is_substituted(substituted))) {
+      if (!symbols.may_list()) return {false, 0};
+#pragma unroll
+      for (uint32_t r = 0; r < kGroup; r++)
+        for (uint32_t k = 0; k < kSteps; k++) {
+          const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
+          const bool is_coded = exists && SharedEntry::is_substituted(found[r][k].x);
+          uint32_t coded = 0;
+          if (is_coded) {
+            const uint8_t* const at = of_column[k] + (byte_of(row_classes, (top + r) % 4) << class_shift);
+            coded = tables.coded[(at - reinterpret_cast<const uint8_t*>(entries)) / sizeof(uint2) + indices[r][k]];
+          }
+          symbols.list(outliers, is_coded, top + r, k, indices[r][k], coded);
+        }
       if (outliers.count() > kMaxOutliers) return {false, 0};
     }
-    for (uint32_t c = 0; c < kCount; c++) {
-      words[c] = above[c];
-      above[c] = next[c];
-    }
+    if (top == 0) break;
+    for (uint32_t r = 0; r < kGroup; r++)
+      for (uint32_t c = 0; c < kCount; c++) words[r][c] = next[r][c];
   }
-  reinterpret_cast<uint32_t*>(section)[lane] = state;
+  reinterpret_cast<uint32_t*>(arguments.slots + section)[lane] = state;
   return {true, stack.count()};
+}
+
+/** Likewise: whole tiles ask less. */
+template <class Word, class Symbols>
+__device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments, const GpuEncodeTables& tables,
+                                                 const TileRows<Word>& rows, const Symbols& symbols,
+                                                 const uint2* entries, uint32_t state, uint32_t section, uint32_t end,
+                                                 OutlierList& outliers) {
+  if (rows.is_whole() && rows.tile().height % Symbols::kGroup == 0)
+    return code_rows<true, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
+  return code_rows<false, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
 }
 
 /** The last 16 bits of each lane's sequence of a RAW plane, which are in the last row. */
@@ -261,8 +341,9 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
   const Tile& tile = rows.tile();
   const Split& split = arguments.split.split;
   const uint32_t lanes = lane_count(tile.width);
-  uint8_t* const slot = arguments.slots + number * arguments.slot_bytes;
-  OutlierList outliers(slot + arguments.plane_at[split.planes]);
+  // Memory for all slots has less than 2^32 bytes.
+  const uint32_t slot = number * static_cast<uint32_t>(arguments.slot_bytes);
+  OutlierList outliers(arguments.slots + slot + arguments.plane_at[split.planes]);
   TilePlane planes[kMaxPlanes] = {};
   uint32_t payload = 0;
 #pragma unroll 1
@@ -278,8 +359,8 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
     bool coded = false;
     if (!is_constant && choice != kSurveyRaw && tables.count > 0) {
       const uint32_t state = kStateFloor + (waiting ? payload : 0);
-      uint8_t* const section = slot + arguments.plane_at[p];
-      uint8_t* const end = slot + arguments.plane_at[p + 1];
+      const uint32_t section = slot + arguments.plane_at[p];
+      const uint32_t end = slot + arguments.plane_at[p + 1];
       const uint2* const of_plane = entries + tables.shared_at;
       CodedPlane result = {};
       outliers.clear();
@@ -320,11 +401,12 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
 }
 
 template <class Word>
-__global__ void __launch_bounds__(32 * kCodeWarps) code_kernel(const __grid_constant__ CodeArguments arguments) {
+__global__ void __launch_bounds__(32 * kCodeWarps, kCodeBlocks)
+    code_kernel(const __grid_constant__ CodeArguments arguments) {
   CODECLLM_SHARED_MEMORY(shared);
   uint2* const entries = reinterpret_cast<uint2*>(shared);
   for (uint32_t i = threadIdx.x; i < arguments.entry_count; i += blockDim.x)
-    entries[i] = reinterpret_cast<const uint2*>(arguments.entries)[i];
+    entries[i] = SharedEntry::of(reinterpret_cast<const uint2*>(arguments.entries)[i]);
   __syncthreads();
   for (uint32_t number = blockIdx.x * kCodeWarps + threadIdx.x / 32; number < arguments.tile_count;
        number += gridDim.x * kCodeWarps)
@@ -379,7 +461,7 @@ class RawWriter {
     pending_ |= uint64_t{bits} << filled_;
     filled_ += count;
     if (filled_ < 32) return;
-    put();
+    put(static_cast<uint32_t>(pending_));
     pending_ >>= 32;
     filled_ -= 32;
   }
@@ -387,17 +469,18 @@ class RawWriter {
   /** Writes what is left: as a 16-bit word where that is enough. */
   __device__ __forceinline__ void finish() {
     if (filled_ > 16)
-      put();
+      put(static_cast<uint32_t>(pending_));
     else if (filled_ > 0 && exists_)
       *reinterpret_cast<uint16_t*>(at_ - 2 * lane_index()) = static_cast<uint16_t>(pending_);
   }
 
- private:
-  __device__ __forceinline__ void put() {
-    if (exists_) *reinterpret_cast<uint32_t*>(at_) = static_cast<uint32_t>(pending_);
+  /** 32 bits, where nothing is left of those before. */
+  __device__ __forceinline__ void put(uint32_t bits) {
+    if (exists_) *reinterpret_cast<uint32_t*>(at_) = bits;
     at_ += stride_;
   }
 
+ private:
   uint8_t* at_ = nullptr;
   uint32_t stride_ = 0;
   bool exists_ = false;
@@ -463,7 +546,8 @@ __device__ __forceinline__ void write_entries(const CodeArguments& arguments, co
 
 /** Writes one tile's data to their place. */
 template <class Word>
-__global__ void __launch_bounds__(32 * kFinishWarps) finish_kernel(const __grid_constant__ CodeArguments arguments) {
+__global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
+    finish_kernel(const __grid_constant__ CodeArguments arguments) {
   const uint32_t number = blockIdx.x * kFinishWarps + threadIdx.x / 32;
   if (number >= arguments.tile_count) return;
   const uint32_t index = arguments.first_tile + number;
@@ -495,17 +579,29 @@ __global__ void __launch_bounds__(32 * kFinishWarps) finish_kernel(const __grid_
   }
   TileSum<TileRows<Word>::kCount> sum;
   sum.open();
-#pragma unroll 4
-  for (uint32_t row = 0; row < tile.height; row++) {
-    uint32_t words[TileRows<Word>::kCount];
-    rows.load(row, words);
-    sum.add_row(words);
-    const bool is_last = row + 1 == tile.height;
+  const uint32_t existing = rows.existing_bytes();
+  constexpr uint32_t kAtOnce = TileRows<Word>::kAtOnce;
+  for (uint32_t top = 0; top < tile.height; top += kAtOnce) {
+    uint32_t words[kAtOnce][TileRows<Word>::kCount];
+    rows.load_rows(top, words);
+    for_each_row<kAtOnce>(tile.height - top, [&](uint32_t r) { sum.add_row(words[r]); });
 #pragma unroll
-    for (uint32_t p = 0; p < kPlanes; p++)
-      if (is_raw[p])
-        append_row<Word>(writers[p], arguments.split.fields[p], split.bits[p], rows, words,
-                         is_last ? payload_bits[p] : 0);
+    for (uint32_t p = 0; p < kPlanes; p++) {
+      if (!is_raw[p]) continue;
+      const uint32_t bits = split.bits[p];
+      if (bits == 8 && top + kAtOnce < tile.height) {
+#pragma unroll
+        for (uint32_t r = 0; r < kAtOnce; r++)
+          writers[p].put(cut_bytes<Word>(arguments.split.fields[p], words[r]) & existing);
+        continue;
+      }
+#pragma unroll
+      for (uint32_t r = 0; r < kAtOnce; r++) {
+        if (top + r >= tile.height) break;
+        append_row<Word>(writers[p], arguments.split.fields[p], bits, rows, words[r],
+                         top + r + 1 == tile.height ? payload_bits[p] : 0);
+      }
+    }
   }
   const uint8_t* const slot = arguments.slots + number * arguments.slot_bytes;
 #pragma unroll

@@ -8,72 +8,87 @@
 
 namespace codecllm {
 
-constexpr uint32_t kCountWarps = 16;
-/** Counters of a warp of window_kernel, which has some to itself, so that equal exponents wait less for each other. */
-constexpr uint32_t kWindowStride = (kWindowCounts + 31) / 32 * 32;
+constexpr uint32_t kFitWarps = 8;
+constexpr uint32_t kWindowWarps = 8;
+/** The most warps of a block of count_kernel. */
+constexpr uint32_t kCountWarps = 32;
+/** Counters of each exponent, so that lanes that have the same one wait less for each other. */
+constexpr uint32_t kWays = 4;
+constexpr uint32_t kWindowBytes = (kWindowWarps * kWays + 1) * kWindowStride * sizeof(uint32_t);
 
-/** Counts exponents less offsets in tiles of BF16 that the survey does not predict. */
-__global__ void __launch_bounds__(32 * kCountWarps) window_kernel(const __grid_constant__ WindowArguments arguments) {
+/** Counts exponents less offsets in tiles of BF16 that the survey does not predict, one a warp. */
+__global__ void __launch_bounds__(32 * kWindowWarps) window_kernel(const __grid_constant__ WindowArguments arguments) {
   CODECLLM_SHARED_MEMORY(shared);
-  uint32_t* const all = reinterpret_cast<uint32_t*>(shared);
-  uint32_t* const counters = all + threadIdx.x / 32 * kWindowStride;
-  for (uint32_t i = lane_index(); i < kWindowStride; i += 32) counters[i] = 0;
-  __syncwarp();
-  for_each_unit(arguments.matrix, blockIdx.x, gridDim.x, [&](uint32_t index, uint32_t first, uint32_t end) {
-    if (arguments.choices.choice(index, 0) != kNone) return;
+  const uint32_t warp = threadIdx.x / 32;
+  uint32_t* const sums = reinterpret_cast<uint32_t*>(shared);
+  uint4* const counters = reinterpret_cast<uint4*>(sums + kWindowStride) + warp * kWindowStride;
+  for (uint32_t i = threadIdx.x; i < kWindowStride; i += blockDim.x) sums[i] = 0;
+  for (uint32_t i = lane_index(); i < kWindowStride; i += 32) counters[i] = make_uint4(0, 0, 0, 0);
+  __syncthreads();
+  for (uint32_t index = blockIdx.x * kWindowWarps + warp; index < arguments.matrix.tile_count;
+       index += gridDim.x * kWindowWarps) {
+    if (arguments.choices.choice(index, 0) != kNone) continue;
+    constexpr uint32_t kAtOnce = TileRows<uint16_t>::kAtOnce;
     const TileRows<uint16_t> rows(arguments.matrix, index);
     const uint32_t column = rows.tile().column + 4 * lane_index();
-    uint32_t* from[kLaneColumns];
-    for (uint32_t k = 0; k < kLaneColumns; k++)
-      from[k] = counters + kWindowShift -
-                (arguments.offsets != nullptr && rows.exists(k) ? arguments.offsets[column + k] : 0);
-    end = min(end, rows.tile().height);
-#pragma unroll 4
-    for (uint32_t row = first; row < end; row++) {
-      uint32_t words[2];
-      rows.load(row, words);
-#pragma unroll
-      for (uint32_t k = 0; k < kLaneColumns; k++)
-        if (rows.exists(k)) atomicAdd(from[k] + ((words[k / 2] >> (7 + 16 * (k % 2))) & 0xff), 1u);
+    // In bytes. What does not exist is 0, and counted where nobody looks.
+    uint8_t* const mine = reinterpret_cast<uint8_t*>(&counters->x + lane_index() % kWays);
+    uint8_t* from[kLaneColumns];
+    for (uint32_t k = 0; k < kLaneColumns; k++) {
+      const uint32_t offset = arguments.offsets != nullptr && rows.exists(k) ? arguments.offsets[column + k] : 0;
+      from[k] = mine + sizeof(uint4) * (rows.exists(k) ? kWindowShift - offset : kWindowStride - 1);
     }
-  });
-  __syncthreads();
-  for (uint32_t i = threadIdx.x; i < kWindowCounts; i += blockDim.x) {
-    Count sum = 0;
-    for (uint32_t warp = 0; warp < kCountWarps; warp++) sum += all[warp * kWindowStride + i];
-    if (sum > 0) atomicAdd(arguments.counts + i, sum);
+    for (uint32_t top = 0; top < rows.tile().height; top += kAtOnce) {
+      uint32_t words[kAtOnce][2];
+      rows.load_rows(top, words);
+      for_each_row<kAtOnce>(rows.tile().height - top, [&](uint32_t r) {
+#pragma unroll
+        for (uint32_t k = 0; k < kLaneColumns; k++)
+          atomicAdd(reinterpret_cast<uint32_t*>(from[k] + ((words[r][k / 2] >> (3 + 16 * (k % 2))) & 0xff0)), 1u);
+      });
+    }
+    __syncwarp();
+    uint16_t* const of_tile = arguments.of_tiles + uint64_t{index} * kWindowStride;
+    for (uint32_t i = lane_index(); i < kWindowStride; i += 32) {
+      const uint4 ways = counters[i];
+      const uint32_t sum = ways.x + ways.y + ways.z + ways.w;
+      counters[i] = make_uint4(0, 0, 0, 0);
+      of_tile[i] = static_cast<uint16_t>(sum);
+      if (sum > 0) atomicAdd(sums + i, sum);
+    }
+    __syncwarp();
   }
+  __syncthreads();
+  for (uint32_t i = threadIdx.x; i < kWindowCounts; i += blockDim.x)
+    if (sums[i] > 0) atomicAdd(arguments.counts + i, Count{sums[i]});
 }
 
 /** Finds the tiles that are coded as PAIRS, one a warp: where few elements lie outside of their windows. */
-template <class Word>
-__global__ void __launch_bounds__(32 * kCountWarps) fit_kernel(const __grid_constant__ FitArguments arguments) {
-  const uint64_t index = uint64_t{blockIdx.x} * kCountWarps + threadIdx.x / 32;
+__global__ void __launch_bounds__(32 * kFitWarps) fit_kernel(const __grid_constant__ FitArguments arguments) {
+  const uint64_t index = uint64_t{blockIdx.x} * kFitWarps + threadIdx.x / 32;
   if (index >= arguments.matrix.tile_count) return;
+  const uint32_t lane = lane_index();
   const uint8_t choice = arguments.choices.choice(index, 0);
   const bool is_counted = choice != kSurveyRaw && !arguments.choices.is_constant(index, 0);
-  bool fits = false;
-  if (is_counted && choice == kNone) {
-    const TileRows<Word> rows(arguments.matrix, static_cast<uint32_t>(index));
+  bool fits = is_counted && choice == kNone;
+  if (fits && arguments.of_tiles != nullptr) {
+    const TileRows<uint16_t> rows(arguments.matrix, static_cast<uint32_t>(index));
     const Tile& tile = rows.tile();
-    const uint32_t starts = load_once<uint32_t>(arguments.starts + tile.column + 4 * lane_index());
-    uint32_t outside = 0;
-#pragma unroll 4
-    for (uint32_t row = 0; row < tile.height; row++) {
-      uint32_t words[TileRows<Word>::kCount];
-      rows.load(row, words);
-      const WindowCodes codes = WindowCodes::of_row(arguments.field, words, starts);
-      if (((codes.of[0] | codes.of[1]) & kOutsideBits) == 0) continue;
-      for (uint32_t k = 0; k < kLaneColumns; k++) {
-        const bool is_outside = ((codes.of[k / 2] >> (16 * (k % 2))) & 0xf0) != 0;
-        // A last column that has no right neighbour stands for it, too.
-        if (is_outside && rows.exists(k)) outside += k % 2 == 0 && !rows.exists(k + 1) ? 2 : 1;
-      }
+    const uint32_t elements = tile.height * tile.width;
+    const uint16_t* const of_tile = arguments.of_tiles + index * kWindowStride;
+    uint32_t inside = lane < kBinades ? of_tile[kWindowShift + arguments.base + lane] : 0;
+    // A last column that has no right neighbour stands for it, too.
+    uint32_t twice = 0;
+    if (tile.width % 2 != 0) {
+      twice = tile.height;
+      const uint32_t start = arguments.starts[tile.column + tile.width - 1];
+      for (uint32_t row = lane; row < tile.height; row += 32)
+        if (((rows.word_at(row, tile.width - 1) >> 7) & 0xff) - start < kBinades) inside++;
     }
-    outside = __reduce_add_sync(kAllLanes, outside);
-    fits = outside <= most_outside(tile.height * tile.width, arguments.choices.is_forced());
+    inside = __reduce_add_sync(kAllLanes, inside);
+    fits = elements + twice - inside <= most_outside(elements, arguments.choices.is_forced());
   }
-  if (lane_index() > 0) return;
+  if (lane > 0) return;
   arguments.modes[index] = fits ? kPairs : kRans;
   // All who write here write the same.
   if (fits) arguments.fits->pairs = 1;
@@ -93,22 +108,28 @@ template <class Word, class Add>
 __device__ __forceinline__ void for_each_counted_row(const CountArguments& arguments, const RowBins& row_bins,
                                                      const TileRows<Word>& rows, uint32_t first, uint32_t end,
                                                      Add add) {
-  constexpr uint32_t kAtOnce = 4;
+  constexpr uint32_t kAtOnce = TileRows<Word>::kAtOnce;
   const Tile& tile = rows.tile();
   end = min(end, tile.height);
   for (; first < end; first += kAtOnce) {
+    // One a byte.
+    uint32_t bins[2] = {};
+    if (arguments.row_bins != nullptr)
+      for (uint32_t i = 0; i < kAtOnce / 4; i++)
+        bins[i] = load_once<uint32_t>(arguments.row_bins + tile.row + first + 4 * i);
     uint32_t words[kAtOnce][TileRows<Word>::kCount];
-    uint32_t bins[kAtOnce];
+    const auto bin = [&bins](uint32_t r) { return byte_of(bins[r / 4], r % 4); };
+    const auto counts = [&](uint32_t r) { return first + r < end && row_bins.has(bin(r)); };
+    if (arguments.parts == 1)
+      rows.load_rows(first, words);
+    else
+      rows.load_wanted(first, words, counts);
+    if (arguments.parts == 1)
+      for_each_row<kAtOnce>(end - first, [&](uint32_t r) { add(first + r, bin(r), words[r]); });
+    else
 #pragma unroll
-    for (uint32_t r = 0; r < kAtOnce; r++) {
-      bins[r] = ~0u;
-      if (first + r >= end) continue;
-      bins[r] = arguments.row_bins != nullptr ? arguments.row_bins[tile.row + first + r] : 0;
-      if (row_bins.has(bins[r])) rows.load(first + r, words[r]);
-    }
-#pragma unroll
-    for (uint32_t r = 0; r < kAtOnce; r++)
-      if (row_bins.has(bins[r])) add(first + r, bins[r] - row_bins.first, words[r]);
+      for (uint32_t r = 0; r < kAtOnce; r++)
+        if (counts(r)) add(first + r, bin(r) - row_bins.first, words[r]);
   }
 }
 
@@ -128,16 +149,17 @@ __device__ __forceinline__ void count_pairs(const CountArguments& arguments, con
                          const WindowCodes codes = WindowCodes::of_row(arguments.field, words, starts);
 #pragma unroll
                          for (uint32_t k = 0; k < 2; k++) {
-                           uint32_t left = codes.of[k] & 0xff;
-                           uint32_t right = codes.of[k] >> 16;
-                           if (!rows.exists(2 * k + 1)) right = left;
-                           if (((left | right) & 0xf0) != 0) {
+                           uint32_t code = codes.of[k];
+                           if (!rows.exists(2 * k + 1)) code = (code & 0xff) * 0x10001;
+                           uint32_t symbol = (code | code >> 12) & 0xff;
+                           if ((code & kOutsideBits) != 0) {
                              // Pairs as they will be coded: where one code is outside the window, the other one stands
                              // for it.
-                             if (left >= kBinades) left = right < kBinades ? right : 0;
-                             if (right >= kBinades) right = left;
+                             const uint32_t left = code & 0xff;
+                             const uint32_t right = code >> 16;
+                             const uint32_t inside = left < kBinades ? left : right < kBinades ? right : 0;
+                             symbol = inside | (right < kBinades ? right : inside) << 4;
                            }
-                           const uint32_t symbol = left | right << 4;
                            if (rows.exists(2 * k))
                              atomicAdd(of_row + symbol * arguments.column_bin_count + column_bins[k], 1u);
                          }
@@ -159,14 +181,19 @@ __device__ __forceinline__ void count_symbols(const CountArguments& arguments, c
                        [&](uint32_t row, uint32_t row_bin, const uint32_t (&words)[TileRows<Word>::kCount]) {
                          uint32_t* const of_row = counters + (row_bin << arguments.bits) * arguments.column_bin_count;
                          uint32_t symbols[kLaneColumns];
-                         if (predictor == kNone) {
+                         if (arguments.bits > 8) {
                            cut_row<Word>(arguments.field, words, symbols);
                          } else {
-                           uint32_t above[TileRows<Word>::kCount];
-                           rows.load(row > 0 ? row - 1 : 0, above);
-                           const Neighbours near = Neighbours::of<Word>(arguments.field, arguments.matrix.zero_symbol,
-                                                                        words, above, row == 0);
-                           for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = near.residual(predictor, k);
+                           uint32_t bytes = cut_bytes<Word>(arguments.field, words);
+                           if (predictor != kNone) {
+                             const uint32_t zeros = splat_byte(arguments.matrix.zero_symbol);
+                             uint32_t above[TileRows<Word>::kCount];
+                             rows.load(row > 0 ? row - 1 : 0, above);
+                             bytes =
+                                 Neighbours::of(bytes, row > 0 ? cut_bytes<Word>(arguments.field, above) : zeros, zeros)
+                                     .residuals(predictor);
+                           }
+                           for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = byte_of(bytes, k);
                          }
 #pragma unroll
                          for (uint32_t k = 0; k < kLaneColumns; k++)

@@ -228,6 +228,15 @@ inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | c;
 
 inline uint32_t multiply_high(uint32_t a, uint32_t b) { return static_cast<uint32_t>((uint64_t{a} * b) >> 32); }
 
+template <uint32_t kCount>
+void load_here(const uint8_t* at, uint32_t (&words)[kCount]) {
+  std::memcpy(words, at, sizeof words);
+}
+
+inline uint32_t min_halves(uint32_t a, uint32_t b) {
+  return std::min(a & 0xffff, b & 0xffff) | std::min(a >> 16, b >> 16) << 16;
+}
+
 inline uint8_t* advance(uint8_t* pointer, uint32_t count, uint32_t size) { return pointer + uint64_t{count} * size; }
 
 }  // namespace codecllm

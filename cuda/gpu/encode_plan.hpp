@@ -98,7 +98,12 @@ struct WindowArguments {
   /** null if all are 0. */
   const uint8_t* offsets;
   Count* counts;
+  /** Of each tile that is counted: so many counters of 16 bits. */
+  uint16_t* of_tiles;
 };
+
+/** Counters of a tile's exponents less offsets, rounded up. */
+constexpr uint32_t kWindowStride = (kWindowCounts + 31) / 32 * 32;
 
 /** Whether a tile is there that is coded as PAIRS, and one whose plane 0 is coded otherwise. */
 struct GpuFits {
@@ -109,8 +114,9 @@ struct GpuFits {
 struct FitArguments {
   GpuMatrix matrix;
   GpuChoices choices;
-  /** Of plane 0. */
-  Field field;
+  /** What window_kernel counted in each tile; null in 4 + 4, where all are in their windows. */
+  const uint16_t* of_tiles;
+  uint32_t base;
   /** The start of each column's window. */
   const uint8_t* starts;
   /** The mode of plane 0 of each tile. */
@@ -130,7 +136,7 @@ struct CountArguments {
   Field field;
   uint32_t plane;
   uint32_t bits;
-  /** The bins of rows and columns; null: all in bin 0. */
+  /** The bins of rows and columns; null: all in bin 0. Those of rows may be read to the end of the last tile. */
   const uint8_t* row_bins;
   const uint8_t* column_bins;
   /** Counters of all row bins may be too much for a block: blocks in turn count the bins of one of so many parts. */
@@ -152,6 +158,12 @@ struct GpuEncodeTables {
   uint32_t index_bits;
   uint32_t probability_bits;
 };
+
+/**
+ * Words of a plane in a slot beyond those that are worth coding: so many may be written before it is noticed that they
+ * are too many.
+ */
+constexpr uint32_t kWordsBeyond = 256;
 
 struct CodeArguments {
   GpuMatrix matrix;

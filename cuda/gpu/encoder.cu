@@ -25,13 +25,12 @@ using namespace codecllm;
 namespace {
 
 /** Workers of an encoder: enough that decisions hide behind kernels. */
-constexpr unsigned kMaxWorkers = 8;
+constexpr unsigned kMaxWorkers = 16;
 /** The most memory for slots of a worker; larger tensors are coded in several launches. */
-constexpr uint64_t kSlotsBytes = uint64_t{256} << 20;
-/** Counters of a block of count_kernel: so few that some blocks share a multiprocessor. */
-constexpr uint32_t kCountBytes = 64 << 10;
-constexpr uint32_t kCountBlocks = 3;
-constexpr uint32_t kWindowBlocks = 4;
+constexpr uint64_t kSlotsBytes = uint64_t{320} << 20;
+/** Warps of count_kernel on a multiprocessor. */
+constexpr uint32_t kCountWarpsAtOnce = 48;
+constexpr uint32_t kWindowBlocks = 5;
 constexpr uint32_t kLevelThreads = 256;
 
 /** A tensor that is to be encoded, checked. */
@@ -103,8 +102,9 @@ class MemoryPlan {
     const Layout& layout = source.layout;
     uint64_t planes = 0;
     for (const Split& split : splits) planes = std::max<uint64_t>(planes, split.planes);
-    // Kernels read columns to the end of a tile.
+    // Kernels read what is said of rows and columns to the end of a tile.
     const uint64_t padded_columns = layout.tiles_across * kTileColumns;
+    const uint64_t padded_rows = layout.tiles_down * layout.tile_rows;
     const bool may_have_bins = layout.words > 0;
     survey = take<GpuSurvey>(1);
     fits = take<GpuFits>(1);
@@ -122,9 +122,9 @@ class MemoryPlan {
     row_levels = take<uint16_t>(layout.rows);
     offsets = take<uint8_t>(padded_columns);
     starts = take<uint8_t>(padded_columns);
-    row_bins = take<uint8_t>(layout.rows);
+    row_bins = take<uint8_t>(padded_rows);
     column_bins = take<uint8_t>(layout.columns);
-    row_selectors = take<uint8_t>(layout.rows);
+    row_selectors = take<uint8_t>(padded_rows);
     column_selectors = take<uint8_t>(padded_columns);
     entries = take<uint64_t>(kMostEntries);
     coded = take<uint16_t>(kMostEntries);
@@ -135,6 +135,9 @@ class MemoryPlan {
     sums_end = size_;
     for (size_t s = 0; s < splits.size(); s++) choices[s] = take<uint8_t>(layout.tile_count * planes);
     modes = take<uint8_t>(layout.tile_count);
+    // Pairs of 16-bit words have windows (Decisions::has_windows).
+    const bool may_have_windows = layout.dtype->word_bits == 16 && allows_pairs(*layout.dtype, splits.back());
+    windows = take<uint16_t>(may_have_windows ? layout.tile_count * kWindowStride : 0);
     lengths = take<uint32_t>(layout.tile_count);
     uint64_t largest = 0;
     for (const Split& split : splits) {
@@ -157,7 +160,7 @@ class MemoryPlan {
       // What is not forced is coded only where that is smaller than RAW, but for a payload.
       const uint64_t words = source.options.has_modes ? 2 * uint64_t{height} * width
                                                       : raw_bytes(height, width, split.bits[p], false) + 4 * kLanes;
-      at += 4 * kLanes + align(words);
+      at += 4 * kLanes + align(words) + 2 * kWordsBeyond;
     }
     plane_at[split.planes] = static_cast<uint32_t>(at);
     return at + align(4 * kMaxOutliers);
@@ -190,6 +193,7 @@ class MemoryPlan {
   uint64_t sums_end;
   Array<uint8_t> choices[kSurveyedSplits];
   Array<uint8_t> modes;
+  Array<uint16_t> windows;
   Array<uint32_t> lengths;
   Array<uint8_t> slots;
 
@@ -239,8 +243,8 @@ class Worker {
   template <class Value>
   const Value* upload(const Array<Value>& array, const std::vector<Value>& values) {
     if (values.empty()) return nullptr;
-    // Columns are read to the end of a tile: what lies beyond the last one repeats it.
-    const uint64_t count = std::min(array.count, round_up(values.size(), kTileColumns));
+    // Rows and columns are read to the end of a tile: what lies beyond the last one repeats it.
+    const uint64_t count = std::min(array.count, round_up(values.size(), kMaxTileRows));
     std::fill(std::copy(values.begin(), values.end(), on_host(array)), on_host(array) + count, values.back());
     check(cudaMemcpyAsync(on_device(array), on_host(array), count * sizeof(Value), cudaMemcpyHostToDevice, stream_),
           "copying decisions");
@@ -328,16 +332,16 @@ std::vector<JointCounts> Worker::count(const Source& source, const MemoryPlan& p
     arguments.modes = on_device(plan.modes);
     FitArguments fit = {matrix,
                         choices,
-                        field_of(*source.layout.dtype, split, 0),
+                        decisions.has_windows() ? on_device(plan.windows) : nullptr,
+                        pairs->base,
                         arguments.starts,
                         on_device(plan.modes),
                         on_device(plan.fits)};
-    if constexpr (sizeof(Word) < 4)
-      launch(fit_kernel<Word>, blocks_for(matrix.tile_count, kCountWarps, UINT32_MAX), 32 * kCountWarps, 0, fit,
-             stream_);
+    launch(fit_kernel, blocks_for(matrix.tile_count, kFitWarps, UINT32_MAX), 32 * kFitWarps, 0, fit, stream_);
   }
   const GpuSurvey& surveyed = *on_host(plan.survey);
   const uint64_t units = uint64_t{matrix.tile_count} * (matrix.tile_rows / kUnitRows);
+  const bool has_bins = !bins.rows.empty();
   uint32_t row_bin_count[kJobs] = {};
   uint32_t column_bin_count[kJobs] = {};
   for (unsigned job = 0; job < kJobs; job++) {
@@ -352,26 +356,29 @@ std::vector<JointCounts> Worker::count(const Source& source, const MemoryPlan& p
     arguments.wanted = nullptr;
     if (of_pairs) arguments.wanted = &on_device(plan.fits)->pairs;
     if (pairs != nullptr && job == 0) arguments.wanted = &on_device(plan.fits)->others;
-    // Beside pairs, plane 0 has one table and no classes: all of it is in bin 0.
-    const bool has_bins = !bins.rows.empty();
+    // Beside pairs, plane 0 has one table and no classes.
     const bool is_binned = has_bins && !(pairs != nullptr && job == 0);
     arguments.row_bins = is_binned ? row_bins : nullptr;
     arguments.column_bins = is_binned ? column_bins : nullptr;
-    row_bin_count[job] = has_bins ? kRowBins : 1;
-    column_bin_count[job] = arguments.column_bin_count = has_bins ? kColumnBins : 1;
+    row_bin_count[job] = is_binned ? kRowBins : 1;
+    column_bin_count[job] = arguments.column_bin_count = is_binned ? kColumnBins : 1;
     const uint32_t bin_bytes = (arguments.column_bin_count << arguments.bits) * sizeof(uint32_t);
-    const uint32_t counted_bins = is_binned ? kRowBins : 1;
-    arguments.row_bins_of_part = std::min(counted_bins, std::max(1u, kCountBytes / bin_bytes));
-    arguments.parts = counted_bins / arguments.row_bins_of_part;
+    arguments.row_bins_of_part = row_bin_count[job];
+    while (arguments.row_bins_of_part * bin_bytes > gpu_.shared_bytes) arguments.row_bins_of_part /= 2;
+    arguments.parts = row_bin_count[job] / arguments.row_bins_of_part;
     arguments.counters = reinterpret_cast<Count*>(on_device(plan.counters[job]));
-    const uint32_t most = std::max(1u, gpu_.multiprocessors * kCountBlocks / arguments.parts);
+    const uint32_t counter_bytes = arguments.row_bins_of_part * bin_bytes;
+    // A block has as many warps as its counters leave no room for in others.
+    const uint32_t warps = counter_bytes > gpu_.shared_bytes / 4 ? kCountWarps : kCountWarps / 4;
+    const uint32_t at_once = std::min(kCountWarpsAtOnce / warps, gpu_.shared_bytes / counter_bytes);
+    const uint32_t most = std::max(1u, gpu_.multiprocessors * at_once / arguments.parts);
     void (*kernel)(CountArguments) = count_kernel<Word, false>;
     if constexpr (sizeof(Word) < 4)
       if (of_pairs) kernel = count_kernel<Word, true>;
     allow_shared_memory(gpu_, kernel);
-    launch(kernel, arguments.parts * blocks_for(units, kCountWarps, most), 32 * kCountWarps,
-           arguments.row_bins_of_part * bin_bytes, arguments, stream_);
-    download(plan.counters[job]);
+    launch(kernel, arguments.parts * blocks_for(units, warps, most), 32 * warps, counter_bytes, arguments, stream_);
+    const uint64_t counters = uint64_t{row_bin_count[job]} * column_bin_count[job] << arguments.bits;
+    download(Array<uint64_t>{plan.counters[job].at, counters});
   }
   wait();
   std::vector<JointCounts> joints(kJobs);
@@ -379,6 +386,7 @@ std::vector<JointCounts> Worker::count(const Source& source, const MemoryPlan& p
     if (row_bin_count[job] > 0) {
       const uint32_t bits = job == kMaxPlanes ? kPairBits : split.bits[job];
       joints[job] = joint_counts(on_host(plan.counters[job]), row_bin_count[job], column_bin_count[job], bits);
+      if (has_bins && row_bin_count[job] == 1) joints[job].add_empty_bins();
     }
   return joints;
 }
@@ -482,10 +490,9 @@ void Worker::encode_words(const Source& source, codecllm_gpu_source& tensor) {
   if (decisions.has_windows()) {
     if constexpr (sizeof(Word) == 2) {
       WindowArguments window = {matrix, choices, upload(plan.offsets, decisions.pairs()->offsets),
-                                on_device(plan.window)};
-      const uint64_t units = layout.tile_count * (layout.tile_rows / kUnitRows);
-      launch(window_kernel, blocks_for(units, kCountWarps, gpu_.multiprocessors * kWindowBlocks), 32 * kCountWarps,
-             kCountWarps * kWindowStride * sizeof(uint32_t), window, stream_);
+                                on_device(plan.window), on_device(plan.windows)};
+      launch(window_kernel, blocks_for(layout.tile_count, kWindowWarps, gpu_.multiprocessors * kWindowBlocks),
+             32 * kWindowWarps, kWindowBytes, window, stream_);
       download(plan.window);
       wait();
     }

@@ -12,6 +12,8 @@ class TileRows {
  public:
   static constexpr uint32_t kPerWord = 4 / sizeof(Word);
   static constexpr uint32_t kCount = kLaneColumns / kPerWord;
+  /** Rows to load at once, so that a warp waits for memory once for all of them: 64 bytes of a lane. */
+  static constexpr uint32_t kAtOnce = 16 / kCount < 8 ? 16 / kCount : 8;
 
   __device__ __forceinline__ TileRows(const GpuMatrix& matrix, uint32_t index) : matrix_(matrix) {
     const uint32_t down = index / matrix.tiles_across;
@@ -43,6 +45,56 @@ class TileRows {
         words[k / kPerWord] |= element(at + k) << (k % kPerWord * 8 * sizeof(Word));
   }
 
+  /** Whether all lanes have all words of all rows, where they can be loaded at once. */
+  __device__ __forceinline__ bool is_whole() const {
+    const uint64_t end = (tile_.row + tile_.height - 1) * matrix_.columns + tile_.column + kTileColumns;
+    return tile_.width == kTileColumns && matrix_.columns % kLaneColumns == 0 && end <= matrix_.words;
+  }
+
+  /** Loads consecutive rows of a whole tile, here and not where they are needed. */
+  template <uint32_t kRows>
+  __device__ __forceinline__ void load_whole(uint32_t row, uint32_t (&words)[kRows][kCount]) const {
+    const uint8_t* at = matrix_.elements + (first_ + uint64_t{row} * matrix_.columns) * sizeof(Word);
+#pragma unroll
+    for (uint32_t r = 0; r < kRows; r++, at += uint64_t{matrix_.columns} * sizeof(Word)) load_here(at, words[r]);
+  }
+
+  /** Loads rows at once: row_of(0), row_of(1), ..., of which the last one has the highest number. */
+  template <uint32_t kRows, class RowOf>
+  __device__ __forceinline__ void load_rows(uint32_t (&words)[kRows][kCount], RowOf row_of) const {
+    if (row_of(kRows - 1) < whole_rows_) {
+      const uint8_t* const first = matrix_.elements + first_ * sizeof(Word);
+      const uint64_t stride = uint64_t{matrix_.columns} * sizeof(Word);
+#pragma unroll
+      for (uint32_t r = 0; r < kRows; r++) load_line(first + row_of(r) * stride, words[r]);
+      return;
+    }
+#pragma unroll
+    for (uint32_t r = 0; r < kRows; r++) load(row_of(r), words[r]);
+  }
+
+  /** Likewise, consecutive rows; for those that the tile lacks, the last one comes again. */
+  template <uint32_t kRows>
+  __device__ __forceinline__ void load_rows(uint32_t row, uint32_t (&words)[kRows][kCount]) const {
+    load_wanted(row, words, [](uint32_t) { return true; });
+  }
+
+  /** Likewise, of consecutive rows those that are wanted(0), wanted(1), ... */
+  template <uint32_t kRows, class Wanted>
+  __device__ __forceinline__ void load_wanted(uint32_t row, uint32_t (&words)[kRows][kCount], Wanted wanted) const {
+    if (row + kRows <= whole_rows_) {
+      const uint8_t* at = matrix_.elements + (first_ + uint64_t{row} * matrix_.columns) * sizeof(Word);
+      const uint64_t stride = uint64_t{matrix_.columns} * sizeof(Word);
+#pragma unroll
+      for (uint32_t r = 0; r < kRows; r++, at += stride)
+        if (wanted(r)) load_line(at, words[r]);
+      return;
+    }
+#pragma unroll
+    for (uint32_t r = 0; r < kRows; r++)
+      if (wanted(r)) load(min(row + r, tile_.height - 1), words[r]);
+  }
+
   /** The word at a row and column of the tile. */
   __device__ __forceinline__ uint32_t word_at(uint32_t row, uint32_t column) const {
     return element((tile_.row + row) * matrix_.columns + tile_.column + column);
@@ -50,6 +102,13 @@ class TileRows {
 
   /** Whether this lane's column k exists. */
   __device__ __forceinline__ bool exists(uint32_t k) const { return 4 * lane_index() + k < tile_.width; }
+
+  /** Ones in those of four bytes whose columns exist. */
+  __device__ __forceinline__ uint32_t existing_bytes() const {
+    uint32_t bytes = 0;
+    for (uint32_t k = 0; k < kLaneColumns; k++) bytes |= exists(k) ? 0xffu << (8 * k) : 0;
+    return bytes;
+  }
 
  private:
   /** A word by its number. Those that a short last row lacks repeat the tensor's last one. */
@@ -81,6 +140,19 @@ class TileRows {
   uint32_t whole_rows_;
 };
 
+/** Calls use(r) for the first `count` of kRows rows. Where these are all, nothing is asked row by row. */
+template <uint32_t kRows, class Use>
+__device__ __forceinline__ void for_each_row(uint32_t count, Use use) {
+  if (count >= kRows) {
+#pragma unroll
+    for (uint32_t r = 0; r < kRows; r++) use(r);
+  } else {
+#pragma unroll
+    for (uint32_t r = 0; r < kRows; r++)
+      if (r < count) use(r);
+  }
+}
+
 /** Word k of a lane. */
 template <class Word>
 __device__ __forceinline__ uint32_t word_of(const uint32_t (&words)[TileRows<Word>::kCount], uint32_t k) {
@@ -97,43 +169,55 @@ __device__ __forceinline__ void cut_row(const Field& field, const uint32_t (&wor
   for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = field.cut(word_of<Word>(words, k));
 }
 
-/** What prediction makes of a symbol. */
-__device__ __forceinline__ uint32_t residual_of(uint32_t predictor, uint32_t symbol, uint32_t left, uint32_t above,
-                                                uint32_t diagonal) {
-  uint32_t prediction = 0;
-  if (predictor == kLeft) prediction = left;
-  if (predictor == kTop) prediction = above;
-  if (predictor == kAvg) prediction = (left + above) / 2;
-  if (predictor == kPlanar) prediction = left + above - diagonal;
-  return (symbol - prediction) & 0xff;
+/** Cuts a plane's symbols of at most 8 bits out of a lane's words: one in each byte. */
+template <class Word>
+__device__ __forceinline__ uint32_t cut_bytes(const Field& field, const uint32_t (&words)[TileRows<Word>::kCount]) {
+  // All words of 32 bits at once: no bit of a word's field gets into the one beside it.
+  constexpr uint32_t kEach = sizeof(Word) == 1 ? 0x01010101 : sizeof(Word) == 2 ? 0x00010001 : 1;
+  const Field all = {field.shift,     field.mask * kEach, field.up,          field.sign_mask * kEach,
+                     field.sign_from, field.sign_to,      field.flip * kEach};
+  uint32_t cut[TileRows<Word>::kCount];
+#pragma unroll
+  for (uint32_t c = 0; c < TileRows<Word>::kCount; c++) cut[c] = all.cut(words[c]);
+  if constexpr (sizeof(Word) == 1) return cut[0];
+  if constexpr (sizeof(Word) == 2) return __byte_perm(cut[0], cut[1], 0x6420);
+  if constexpr (sizeof(Word) == 4)
+    return __byte_perm(__byte_perm(cut[0], cut[1], 0x0040), __byte_perm(cut[2], cut[3], 0x0040), 0x5410);
 }
 
-/** The symbols of a row of 8 bits, and what they are predicted from. */
+__device__ __forceinline__ uint32_t byte_of(uint32_t bytes, uint32_t k) { return (bytes >> (8 * k)) & 0xff; }
+
+/** Subtracts four bytes, each modulo 256. */
+__device__ __forceinline__ uint32_t subtract_bytes(uint32_t a, uint32_t b) {
+  return ((a | 0x80808080) - (b & 0x7f7f7f7f)) ^ ((a ^ ~b) & 0x80808080);
+}
+
+/** The symbols of a row of 8 bits, one in each byte, and those that they are predicted from. */
 struct Neighbours {
-  uint32_t symbols[kLaneColumns];
-  uint32_t above[kLaneColumns];
-  /** To the left of this lane's symbols, and of those above. */
+  uint32_t symbols;
   uint32_t left;
+  uint32_t above;
   uint32_t diagonal;
 
-  /** @param above the words of the row above; `is_first`: there is none */
-  template <class Word>
-  static __device__ __forceinline__ Neighbours of(const Field& field, uint32_t zero,
-                                                  const uint32_t (&row)[TileRows<Word>::kCount],
-                                                  const uint32_t (&above)[TileRows<Word>::kCount], bool is_first) {
-    Neighbours found;
-    cut_row<Word>(field, row, found.symbols);
-    cut_row<Word>(field, above, found.above);
-    if (is_first)
-      for (uint32_t& symbol : found.above) symbol = zero;
-    found.left = __shfl_up_sync(kAllLanes, found.symbols[3], 1);
-    found.diagonal = __shfl_up_sync(kAllLanes, found.above[3], 1);
-    if (lane_index() == 0) found.left = found.diagonal = zero;
-    return found;
+  /** @param above the symbols of the row above; of the tile's first row, `zeros` */
+  static __device__ __forceinline__ Neighbours of(uint32_t symbols, uint32_t above, uint32_t zeros) {
+    return {symbols, moved(symbols, zeros), above, moved(above, zeros)};
   }
 
-  __device__ __forceinline__ uint32_t residual(uint32_t predictor, uint32_t k) const {
-    return residual_of(predictor, symbols[k], k > 0 ? symbols[k - 1] : left, above[k], k > 0 ? above[k - 1] : diagonal);
+  /** What prediction makes of the symbols. */
+  __device__ __forceinline__ uint32_t residuals(uint32_t predictor) const {
+    if (predictor == kLeft) return subtract_bytes(symbols, left);
+    if (predictor == kTop) return subtract_bytes(symbols, above);
+    if (predictor == kAvg) return subtract_bytes(symbols, (left & above) + (((left ^ above) >> 1) & 0x7f7f7f7f));
+    if (predictor == kPlanar) return subtract_bytes(subtract_bytes(symbols, left), subtract_bytes(above, diagonal));
+    return symbols;
+  }
+
+ private:
+  /** Each symbol's left neighbour. */
+  static __device__ __forceinline__ uint32_t moved(uint32_t symbols, uint32_t zeros) {
+    const uint32_t before = __shfl_up_sync(kAllLanes, symbols, 1);
+    return __byte_perm(symbols, lane_index() == 0 ? zeros : before, 0x2107);
   }
 };
 
@@ -143,11 +227,10 @@ struct WindowCodes {
   uint32_t of[2];
 
   /** Of 8 + 8. @param starts of the lane's four columns, one a byte */
-  static __device__ __forceinline__ WindowCodes of_row(const Field& field, const uint32_t (&words)[2],
-                                                       uint32_t starts) {
-    const uint32_t low = __byte_perm(starts, 0, 0x4140);
-    const uint32_t high = __byte_perm(starts, 0, 0x4342);
-    return {{code((words[0] >> field.shift) & 0x00ff00ff, low), code((words[1] >> field.shift) & 0x00ff00ff, high)}};
+  static __device__ __forceinline__ WindowCodes of_row(const Field&, const uint32_t (&words)[2], uint32_t starts) {
+    const uint32_t low = 0x01000100 - __byte_perm(starts, 0, 0x4140);
+    const uint32_t high = 0x01000100 - __byte_perm(starts, 0, 0x4342);
+    return {{code(words[0], low), code(words[1], high)}};
   }
 
   /** Of 4 + 4, where symbols are the codes. */
@@ -157,8 +240,9 @@ struct WindowCodes {
   }
 
  private:
-  static __device__ __forceinline__ uint32_t code(uint32_t exponents, uint32_t starts) {
-    return ((exponents | 0x01000100) - starts) & 0x00ff00ff;
+  /** @param less what starts are less than 256 */
+  static __device__ __forceinline__ uint32_t code(uint32_t words, uint32_t less) {
+    return (((words >> 7) & 0x00ff00ff) + less) & 0x00ff00ff;
   }
 };
 

@@ -74,6 +74,24 @@ __device__ __forceinline__ uint32_t multiply_high(uint32_t a, uint32_t b) {
   return result;
 }
 
+/** Loads what nothing writes while the kernel runs, at this place in the program. */
+__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&words)[1]) {
+  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(words[0]) : "l"(__cvta_generic_to_global(at)));
+}
+__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&words)[2]) {
+  asm volatile("ld.global.nc.v2.u32 {%0, %1}, [%2];"
+               : "=r"(words[0]), "=r"(words[1])
+               : "l"(__cvta_generic_to_global(at)));
+}
+__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&words)[4]) {
+  asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "l"(__cvta_generic_to_global(at)));
+}
+
+/** The lower of each of two unsigned halves. */
+__device__ __forceinline__ uint32_t min_halves(uint32_t a, uint32_t b) { return __vminu2(a, b); }
+
 /** pointer + count x size, likewise. */
 __device__ __forceinline__ uint8_t* advance(uint8_t* pointer, uint32_t count, uint32_t size) {
   uint64_t result;

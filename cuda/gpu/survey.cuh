@@ -3,6 +3,8 @@
 // One warp surveys one tile: magnitudes and constant planes from all rows, predictors from a sample of them.
 #pragma once
 
+#include <type_traits>
+
 #include "rows.cuh"
 
 namespace codecllm {
@@ -17,87 +19,159 @@ constexpr uint32_t kMagnitudeBits = 20;
 __device__ __forceinline__ Count unpacked_sum(uint32_t packed) { return packed & ((1u << kMagnitudeBits) - 1); }
 __device__ __forceinline__ Count unpacked_count(uint32_t packed) { return packed >> kMagnitudeBits; }
 
+/**
+ * The magnitudes of a lane's four words, below 2^10, two in each word: of columns 0 and 1, 2 and 3; of bytes, of
+ * columns 0 and 2, 1 and 3. Those of columns that do not exist are 0.
+ */
+template <class Word>
+struct RowMagnitudes {
+  uint32_t of[2];
+
+  static __device__ __forceinline__ RowMagnitudes of_row(const uint32_t (&words)[TileRows<Word>::kCount], Kind kind,
+                                                         const TileRows<Word>& rows) {
+    // Words of more than 8 bits are floats, the upper 16 bits of which tell their magnitude.
+    if constexpr (sizeof(Word) == 2) return {{top(words[0]), top(words[1])}};
+    if constexpr (sizeof(Word) == 4)
+      return {{top(__byte_perm(words[0], words[1], 0x7632)), top(__byte_perm(words[2], words[3], 0x7632))}};
+    uint32_t bytes = words[0] & 0x7f7f7f7f;
+    if (kind != Kind::Float) {
+      // Each byte's distance from 0, as a signed number.
+      const uint32_t number = kind == Kind::Signed ? words[0] : words[0] ^ 0x80808080;
+      const uint32_t negative = (number >> 7) & 0x01010101;
+      bytes = (number ^ (negative * 0xff)) + negative;
+      bytes &= rows.existing_bytes();
+    }
+    return {{bytes & 0x00ff00ff, (bytes >> 8) & 0x00ff00ff}};
+  }
+
+  /** The column of a half of of[i]. */
+  static __device__ __forceinline__ uint32_t column(uint32_t i, uint32_t half) {
+    return sizeof(Word) == 1 ? i + 2 * half : 2 * i + half;
+  }
+
+ private:
+  static __device__ __forceinline__ uint32_t top(uint32_t halves) { return (halves >> 5) & 0x03ff03ff; }
+};
+
 /** Adds up the magnitudes of a tile. @returns the bits in which words differ from the first one, in all lanes */
 template <class Word>
 __device__ __forceinline__ uint32_t measure_tile(const SurveyArguments& arguments, const TileRows<Word>& rows) {
+  constexpr uint32_t kCount = TileRows<Word>::kCount;
+  constexpr uint32_t kAtOnce = TileRows<Word>::kAtOnce;
   const Tile& tile = rows.tile();
   const uint32_t lane = lane_index();
-  uint32_t columns[kLaneColumns] = {};
-  uint32_t exists[kLaneColumns];
-  for (uint32_t k = 0; k < kLaneColumns; k++) exists[k] = rows.exists(k) ? ~0u : 0;
   const uint32_t first = rows.word_at(0, 0);
-  uint32_t differing[kLaneColumns] = {};
-  uint32_t mine = 0;
-#pragma unroll 4
-  for (uint32_t row = 0; row < tile.height; row++) {
-    uint32_t words[TileRows<Word>::kCount];
-    rows.load(row, words);
-    uint32_t sum = 0;
+  const uint32_t firsts = sizeof(Word) == 1 ? splat_byte(first) : sizeof(Word) == 2 ? first * 0x10001 : first;
+  uint32_t differing[kCount] = {};
+  uint32_t column_sums[kLaneColumns] = {};
+  uint32_t column_counts[2] = {};
+  for (uint32_t begin = 0; begin < tile.height; begin += 32) {
+    const uint32_t end = min(begin + 32, tile.height);
+    // Of two columns, as they come: 32 rows do not overflow 16 bits.
+    uint32_t sums[2] = {};
+    uint32_t mine = 0;
+    for (uint32_t top = begin; top < end; top += kAtOnce) {
+      uint32_t words[kAtOnce][kCount];
+      rows.load_rows(top, words);
+      for_each_row<kAtOnce>(end - top, [&](uint32_t r) {
+        for (uint32_t c = 0; c < kCount; c++) differing[c] |= words[r][c] ^ firsts;
+        const RowMagnitudes<Word> magnitudes = RowMagnitudes<Word>::of_row(words[r], arguments.matrix.kind, rows);
+        uint32_t present[2];
 #pragma unroll
-    for (uint32_t k = 0; k < kLaneColumns; k++) {
-      const uint32_t word = word_of<Word>(words, k);
-      differing[k] |= word ^ first;
-      const uint32_t magnitude = magnitude_of(word, 8 * sizeof(Word), arguments.matrix.kind) & exists[k];
-      const uint32_t packed = magnitude + (min(magnitude, 1u) << kMagnitudeBits);
-      columns[k] += packed;
-      sum += packed;
+        for (uint32_t i = 0; i < 2; i++) {
+          sums[i] += magnitudes.of[i];
+          present[i] = ((magnitudes.of[i] + 0x7fff7fff) >> 15) & 0x00010001;
+          column_counts[i] += present[i];
+        }
+        const uint32_t both = magnitudes.of[0] + magnitudes.of[1];
+        const uint32_t count = __popc(present[0] | present[1] << 1);
+        const uint32_t sum = __reduce_add_sync(kAllLanes, (both & 0xffff) + (both >> 16) + (count << kMagnitudeBits));
+        if (top + r == begin + lane) mine = sum;
+      });
     }
-    sum = __reduce_add_sync(kAllLanes, sum);
-    if (row % 32 == lane) mine = sum;
-    if (row % 32 == 31 || row + 1 == tile.height) {
-      if (lane <= row % 32)
-        atomicAdd(arguments.rows + tile.row + row - row % 32 + lane, unpacked_sum(mine) | unpacked_count(mine) << 32);
-    }
+    if (begin + lane < end)
+      atomicAdd(arguments.rows + tile.row + begin + lane, unpacked_sum(mine) | unpacked_count(mine) << 32);
+    for (uint32_t i = 0; i < 2; i++)
+      for (uint32_t half = 0; half < 2; half++) column_sums[2 * i + half] += (sums[i] >> (16 * half)) & 0xffff;
   }
   uint32_t all = 0;
-  for (uint32_t k = 0; k < kLaneColumns; k++) {
-    all |= differing[k] & exists[k];
-    if (exists[k] == 0) continue;
-    Count* const of_column = arguments.columns + 2 * (tile.column + 4 * lane + k);
-    atomicAdd(of_column, unpacked_sum(columns[k]));
-    atomicAdd(of_column + 1, unpacked_count(columns[k]));
-  }
+#pragma unroll
+  for (uint32_t i = 0; i < 2; i++)
+#pragma unroll
+    for (uint32_t half = 0; half < 2; half++) {
+      const uint32_t k = RowMagnitudes<Word>::column(i, half);
+      if (!rows.exists(k)) continue;
+      all |= word_of<Word>(differing, k);
+      Count* const of_column = arguments.columns + 2 * (tile.column + 4 * lane + k);
+      atomicAdd(of_column, Count{column_sums[2 * i + half]});
+      atomicAdd(of_column + 1, Count{(column_counts[i] >> (16 * half)) & 0xffff});
+    }
   return __reduce_or_sync(kAllLanes, all);
 }
 
-/** Which predictor codes a plane of a tile best; the same in all lanes. */
+/** Which predictor codes a plane of a tile best; the same in all lanes. A lane knows the sampled row of its number. */
 template <class Word>
 __device__ __forceinline__ Choice survey_plane(const SurveyArguments& arguments, const TileRows<Word>& rows,
-                                               const GpuSplit& split, uint32_t plane, uint32_t* counters) {
+                                               const GpuSplit& split, uint32_t plane, uint32_t rows_sampled,
+                                               uint32_t sampled_row, uint32_t* counters) {
   const Tile& tile = rows.tile();
   const Field& field = split.fields[plane];
   const uint32_t bits = split.split.bits[plane];
   const uint32_t predictors = bits == 8 ? kPredictors : 1;
   __syncwarp();
-  for (uint32_t i = lane_index(); i < predictors << bits; i += 32) counters[i] = 0;
+  for (uint32_t i = lane_index(); i < (predictors << bits) / 4; i += 32)
+    reinterpret_cast<uint4*>(counters)[i] = make_uint4(0, 0, 0, 0);
   __syncwarp();
-  const SampledRows sample = SampledRows::of(tile.height);
-  for (uint32_t n = 0; n < sample.count; n++) {
-    const uint32_t row = sample.row(n);
-    uint32_t words[TileRows<Word>::kCount];
-    rows.load(row, words);
-    if (predictors == 1) {
-      uint32_t symbols[kLaneColumns];
-      cut_row<Word>(field, words, symbols);
-      for (uint32_t k = 0; k < kLaneColumns; k++)
-        if (rows.exists(k)) atomicAdd(counters + symbols[k], 1u);
-      continue;
+  const uint32_t zeros = splat_byte(arguments.matrix.zero_symbol);
+  // Each with the row above it.
+  constexpr uint32_t kAtOnce = TileRows<Word>::kAtOnce / 2;
+  for (uint32_t begin = 0; begin < rows_sampled; begin += kAtOnce) {
+    uint32_t numbers[kAtOnce];
+    for (uint32_t n = 0; n < kAtOnce; n++)
+      numbers[n] = __shfl_sync(kAllLanes, sampled_row, min(begin + n, rows_sampled - 1));
+    uint32_t words[2 * kAtOnce][TileRows<Word>::kCount];
+    rows.load_rows(words, [&numbers](uint32_t r) {
+      const uint32_t row = numbers[r / 2];
+      return r % 2 == 0 && row > 0 ? row - 1 : row;
+    });
+    const auto count_row = [&](uint32_t n, auto is_wide) {
+      const uint32_t (&row)[TileRows<Word>::kCount] = words[2 * n + 1];
+      if (bits > 8) {
+        uint32_t symbols[kLaneColumns];
+        cut_row<Word>(field, row, symbols);
+        for (uint32_t k = 0; k < kLaneColumns; k++)
+          if (is_wide.value || rows.exists(k)) atomicAdd(counters + symbols[k], 1u);
+        return;
+      }
+      const uint32_t above = numbers[n] == 0 ? zeros : cut_bytes<Word>(field, words[2 * n]);
+      const Neighbours near = Neighbours::of(cut_bytes<Word>(field, row), above, zeros);
+#pragma unroll
+      for (uint32_t predictor = 0; predictor < kPredictors; predictor++) {
+        if (predictor >= predictors) break;
+        const uint32_t residuals = near.residuals(predictor);
+#pragma unroll
+        for (uint32_t k = 0; k < kLaneColumns; k++)
+          if (is_wide.value || rows.exists(k)) atomicAdd(counters + 256 * predictor + byte_of(residuals, k), 1u);
+      }
+    };
+    if (tile.width == kTileColumns && begin + kAtOnce <= rows_sampled) {
+#pragma unroll
+      for (uint32_t n = 0; n < kAtOnce; n++) count_row(n, std::true_type());
+    } else {
+#pragma unroll
+      for (uint32_t n = 0; n < kAtOnce; n++)
+        if (begin + n < rows_sampled) count_row(n, std::false_type());
     }
-    uint32_t above[TileRows<Word>::kCount];
-    rows.load(row > 0 ? row - 1 : 0, above);
-    const Neighbours near = Neighbours::of<Word>(field, arguments.matrix.zero_symbol, words, above, row == 0);
-#pragma unroll
-    for (uint32_t predictor = 0; predictor < kPredictors; predictor++)
-#pragma unroll
-      for (uint32_t k = 0; k < kLaneColumns; k++)
-        if (rows.exists(k)) atomicAdd(counters + 256 * predictor + near.residual(predictor, k), 1u);
   }
   __syncwarp();
-  const uint32_t sampled = sample.count * tile.width;
+  const uint32_t sampled = rows_sampled * tile.width;
   uint64_t costs[kPredictors];
-  for (uint32_t predictor = 0; predictor < predictors; predictor++) {
+#pragma unroll
+  for (uint32_t predictor = 0; predictor < kPredictors; predictor++) {
+    if (predictor >= predictors) break;
     uint32_t sum = 0;
     uint32_t seen = 0;
+#pragma unroll 4
     for (uint32_t i = lane_index(); i < 1u << bits; i += 32) {
       const uint32_t count = counters[(predictor << bits) + i];
       sum += load_once<uint32_t>(arguments.xlog2x + count);
@@ -120,11 +194,13 @@ __global__ void __launch_bounds__(32 * kSurveyWarps) survey_kernel(const __grid_
   const TileRows<Word> rows(arguments.matrix, static_cast<uint32_t>(index));
   const uint32_t differing = measure_tile(arguments, rows);
   uint32_t* const counters = reinterpret_cast<uint32_t*>(shared) + warp * kSurveyCounters;
+  const SampledRows sample = SampledRows::of(rows.tile().height);
+  const uint32_t sampled_row = sample.row(min(lane_index(), sample.count - 1));
   for (uint32_t s = 0; s < arguments.split_count; s++) {
     const GpuSplit& split = arguments.splits[s];
     uint64_t cost = 0;
     for (uint32_t p = 0; p < split.split.planes; p++) {
-      const Choice choice = survey_plane(arguments, rows, split, p, counters);
+      const Choice choice = survey_plane(arguments, rows, split, p, sample.count, sampled_row, counters);
       cost += choice.cost;
       const Field& field = split.fields[p];
       const bool is_constant = (differing & field.bits_of_word()) == 0;

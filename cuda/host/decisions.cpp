@@ -121,6 +121,21 @@ struct Repeated {
   int64_t count;
 };
 
+/** How often each level occurs, from the lowest to the highest: many rows or columns share one. */
+struct LevelCounts {
+  uint32_t lowest = 0;
+  std::vector<int64_t> counts;
+
+  template <class Level>
+  explicit LevelCounts(const std::vector<Level>& levels) {
+    if (levels.empty()) return;
+    const auto [low, high] = std::minmax_element(levels.begin(), levels.end());
+    lowest = *low;
+    counts.resize(*high - lowest + 1u);
+    for (const Level level : levels) counts[level - lowest]++;
+  }
+};
+
 /** The variance of values, of which there is at least one, about a mean that is rounded down. */
 int64_t spread(const std::vector<Repeated>& values) {
   int64_t count = 0;
@@ -146,12 +161,10 @@ bool wants_pairs(const Layout& layout, const Split& split, const EncodeOptions& 
  */
 std::vector<uint8_t> choose_offsets(const std::vector<uint32_t>& levels, uint64_t rows, int32_t wanted) {
   if (wanted < 0) return {};
-  // Many columns share a level.
-  std::vector<int64_t> counts(kLevels);
-  for (const uint32_t level : levels) counts[level]++;
+  const LevelCounts counted(levels);
   std::vector<Repeated> distinct;
-  for (uint32_t level = 0; level < kLevels; level++)
-    if (counts[level] > 0) distinct.push_back({level, counts[level]});
+  for (size_t i = 0; i < counted.counts.size(); i++)
+    if (counted.counts[i] > 0) distinct.push_back({static_cast<int64_t>(counted.lowest + i), counted.counts[i]});
   int64_t before = 0;
   int64_t median = 0;
   for (const Repeated& each : distinct) {
@@ -178,11 +191,11 @@ std::vector<uint8_t> choose_offsets(const std::vector<uint32_t>& levels, uint64_
   if (wanted == 0 && gain <= kOffsetsWorth * kBinade * kBinade) return {};
   // Offsets rise with levels.
   const int64_t lowest = offset_of(distinct.front().value, best_start);
-  std::vector<uint8_t> of_level(kLevels);
+  std::vector<uint8_t> of_level(counted.counts.size());
   for (const Repeated& each : distinct)
-    of_level[each.value] = static_cast<uint8_t>(offset_of(each.value, best_start) - lowest);
+    of_level[each.value - counted.lowest] = static_cast<uint8_t>(offset_of(each.value, best_start) - lowest);
   std::vector<uint8_t> offsets(levels.size());
-  for (size_t j = 0; j < levels.size(); j++) offsets[j] = of_level[levels[j]];
+  for (size_t j = 0; j < levels.size(); j++) offsets[j] = of_level[levels[j] - counted.lowest];
   return offsets;
 }
 
@@ -210,17 +223,17 @@ constexpr uint64_t kClassesFromWords = 1 << 14;
 /** Puts each value into one of `bins` bins of about equally many, in order; equal values share a bin. */
 template <class Level>
 std::vector<uint8_t> quantile_bins(const std::vector<Level>& levels, uint64_t bins) {
-  std::vector<uint64_t> counts(kLevels);
-  for (const Level value : levels) counts[value]++;
-  std::vector<uint8_t> bin_of(kLevels);
+  const LevelCounts counted(levels);
+  std::vector<uint8_t> bin_of(counted.counts.size());
   uint64_t before = 0;
-  for (uint32_t value = 0; value < kLevels; value++) {
-    if (counts[value] == 0) continue;
-    bin_of[value] = static_cast<uint8_t>(bins * (before + counts[value] / 2) / levels.size());
-    before += counts[value];
+  for (size_t i = 0; i < bin_of.size(); i++) {
+    const uint64_t count = static_cast<uint64_t>(counted.counts[i]);
+    if (count == 0) continue;
+    bin_of[i] = static_cast<uint8_t>(bins * (before + count / 2) / levels.size());
+    before += count;
   }
   std::vector<uint8_t> result(levels.size());
-  for (size_t i = 0; i < levels.size(); i++) result[i] = bin_of[levels[i]];
+  for (size_t i = 0; i < levels.size(); i++) result[i] = bin_of[levels[i] - counted.lowest];
   return result;
 }
 
@@ -354,7 +367,8 @@ std::vector<Histogram> counts_of_classes(const JointCounts& joint, const ClassMa
       add_to(sums[row_class], joint.of_row_bin[row]);
     else if (!map.rows.empty())
       for (uint32_t column = 0; column < kColumnBins; column++)
-        add_to(sums[row_class | map.columns[column]], joint.of_bin[row * kColumnBins + column]);
+        for (size_t i = 0; i < joint.symbols.size(); i++)
+          sums[row_class | map.columns[column]][i] += joint.in_bin(row, i, column);
   }
   if (map.rows.empty() && !map.columns.empty())
     for (uint32_t column = 0; column < kColumnBins; column++)
@@ -364,7 +378,7 @@ std::vector<Histogram> counts_of_classes(const JointCounts& joint, const ClassMa
 
 /** The ways to tell classes apart that are worth pricing. */
 std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted) {
-  if (joint.of_bin.size() == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
+  if (joint.of_row_bin.size() == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
   const JoinedBins rows = join_bins(joint.of_row_bin);
   const JoinedBins columns = join_bins(joint.of_column_bin);
   std::vector<uint8_t> second_bits = columns.two;

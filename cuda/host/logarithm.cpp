@@ -5,16 +5,15 @@ namespace codecllm {
 
 namespace {
 
-constexpr unsigned kIndexBits = 12;
 constexpr unsigned kMantissaBits = 25;
 
-using Fractions = std::array<uint16_t, 1 << kIndexBits>;
+using Fractions = std::array<uint16_t, 1 << kFractionBits>;
 
-/** floor(log2(1 + i / 4096) x 4096), digit by digit: squaring a number in [1, 2) shifts out the next bit of it. */
+/** Digit by digit: squaring a number in [1, 2) shifts out the next bit of its logarithm. */
 constexpr Fractions make_fractions() {
   Fractions fractions = {};
   for (size_t i = 0; i < fractions.size(); i++) {
-    uint64_t mantissa = (fractions.size() + i) << (kMantissaBits - kIndexBits);
+    uint64_t mantissa = (fractions.size() + i) << (kMantissaBits - kFractionBits);
     uint32_t logarithm = 0;
     for (unsigned bit = 0; bit < 12; bit++) {
       mantissa = mantissa * mantissa >> kMantissaBits;
@@ -29,12 +28,13 @@ constexpr Fractions make_fractions() {
   return fractions;
 }
 
-constexpr Fractions kFractions = make_fractions();
+constexpr Fractions kMadeFractions = make_fractions();
 
-constexpr uint64_t logarithm_of(uint64_t x) {
-  const unsigned exponent = 63u - static_cast<unsigned>(__builtin_clzll(x));
-  const uint64_t leading = exponent >= kIndexBits ? x >> (exponent - kIndexBits) : x << (kIndexBits - exponent);
-  return exponent * kBit + kFractions[leading - kFractions.size()];
+constexpr uint64_t logarithm_of(uint32_t x) {
+  const unsigned exponent = 31u - static_cast<unsigned>(__builtin_clz(x));
+  const uint32_t leading =
+      exponent >= kFractionBits ? x >> (exponent - kFractionBits) : x << (kFractionBits - exponent);
+  return exponent * kBit + kMadeFractions[leading - kMadeFractions.size()];
 }
 
 constexpr std::array<uint32_t, kSmallCounts> make_small() {
@@ -45,8 +45,8 @@ constexpr std::array<uint32_t, kSmallCounts> make_small() {
 
 }  // namespace
 
-constexpr std::array<uint32_t, kSmallCounts> kSmallXlog2x = make_small();
+constexpr Fractions kFractions = kMadeFractions;
 
-uint64_t log2_units(uint64_t x) { return logarithm_of(x); }
+constexpr std::array<uint32_t, kSmallCounts> kSmallXlog2x = make_small();
 
 }  // namespace codecllm

@@ -13,8 +13,17 @@ namespace codecllm {
 /** Units in one bit. */
 constexpr uint64_t kBit = 4096;
 
+/** floor(log2(1 + i / 4096) x 4096) */
+constexpr unsigned kFractionBits = 12;
+extern const std::array<uint16_t, 1 << kFractionBits> kFractions;
+
 /** log2(x) in units of 2^-12 bits for 1 <= x < 2^53; digits of x after its thirteenth bit do not count. */
-uint64_t log2_units(uint64_t x);
+inline uint64_t log2_units(uint64_t x) {
+  const unsigned exponent = 63u - static_cast<unsigned>(__builtin_clzll(x));
+  const uint64_t leading =
+      exponent >= kFractionBits ? x >> (exponent - kFractionBits) : x << (kFractionBits - exponent);
+  return exponent * kBit + kFractions[leading - kFractions.size()];
+}
 
 /** x log2(x) for small x, which is what most counts are; 0 for 0. */
 constexpr size_t kSmallCounts = 1 << 13;

@@ -396,30 +396,49 @@ std::vector<JointCounts> SymbolCount::joints() const {
   return joints;
 }
 
+void JointCounts::add_empty_bins() {
+  const Histogram counts = std::move(of_bin);
+  const Histogram zero(symbols.size());
+  of_row_bin.resize(kRowBins, zero);
+  of_column_bin.resize(kColumnBins, zero);
+  of_bin.assign(kRowBins * symbols.size() * kColumnBins, 0);
+  for (size_t i = 0; i < counts.size(); i++) of_bin[i * kColumnBins] = counts[i];
+}
+
 template <class Counter>
 JointCounts joint_counts(const Counter* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits) {
   const size_t alphabet = size_t{1} << bits;
   std::vector<Counter> seen(alphabet);
   const Counter* at = counters;
   for (uint32_t row = 0; row < row_bins; row++)
-    for (Counter& symbol : seen)
-      for (uint32_t column = 0; column < column_bins; column++) symbol |= *at++;
+    for (Counter& symbol : seen) {
+      Counter any = 0;
+      for (uint32_t column = 0; column < column_bins; column++) any |= *at++;
+      symbol |= any;
+    }
   JointCounts joint;
   for (uint32_t symbol = 0; symbol < alphabet; symbol++)
     if (seen[symbol] != 0) joint.symbols.push_back(symbol);
-  const Histogram zero(joint.symbols.size());
-  joint.of_bin.assign(size_t{row_bins} * column_bins, zero);
+  const size_t count = joint.symbols.size();
+  const Histogram zero(count);
+  joint.of_bin.resize(row_bins * count * column_bins);
   joint.of_row_bin.assign(row_bins, zero);
   joint.of_column_bin.assign(column_bins, zero);
-  for (uint32_t row = 0; row < row_bins; row++)
-    for (size_t i = 0; i < joint.symbols.size(); i++) {
+  for (size_t i = 0; i < count; i++) {
+    uint64_t of_columns[kColumnBins] = {};
+    for (uint32_t row = 0; row < row_bins; row++) {
       const Counter* const from = counters + (row * alphabet + joint.symbols[i]) * column_bins;
+      uint64_t* const to = joint.of_bin.data() + (row * count + i) * column_bins;
+      uint64_t sum = 0;
       for (uint32_t column = 0; column < column_bins; column++) {
-        joint.of_bin[row * column_bins + column][i] = from[column];
-        joint.of_row_bin[row][i] += from[column];
-        joint.of_column_bin[column][i] += from[column];
+        to[column] = from[column];
+        of_columns[column] += from[column];
+        sum += from[column];
       }
+      joint.of_row_bin[row][i] = sum;
     }
+    for (uint32_t column = 0; column < column_bins; column++) joint.of_column_bin[column][i] = of_columns[column];
+  }
   return joint;
 }
 

@@ -200,10 +200,18 @@ struct Bins {
 /** Counts of the symbols that occur, in `symbols`. */
 struct JointCounts {
   std::vector<uint32_t> symbols;
-  /** of_bin[row bin x kColumnBins + column bin]; and the sums of each row bin, and of each column bin. */
-  std::vector<Histogram> of_bin;
+  /** [(row bin x symbols + symbol) x column bins + column bin]; and the sums of each row bin and column bin. */
+  std::vector<uint64_t> of_bin;
   std::vector<Histogram> of_row_bin;
   std::vector<Histogram> of_column_bin;
+
+  /** How often the i-th symbol is in a bin. */
+  uint64_t in_bin(uint32_t row, size_t i, uint32_t column) const {
+    return of_bin[(row * symbols.size() + i) * of_column_bin.size() + column];
+  }
+
+  /** What was counted in one bin is in bin 0 of all. */
+  void add_empty_bins();
 };
 
 /** @param counters [(row bin << bits | symbol) x column bins + column bin] */
