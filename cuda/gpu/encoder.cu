@@ -95,7 +95,10 @@ struct Array {
 /** A job of counting: a plane, or pairs at kMaxPlanes. */
 constexpr unsigned kJobs = kMaxPlanes + 1;
 
-/** Where everything lies that a worker needs for a tensor. What is on the host, too, comes first. */
+/**
+ * Where everything lies that a worker needs for a tensor. What is on the host, too, comes first; what is copied at the
+ * same time lies together, since each call of the driver counts where many threads make them.
+ */
 class MemoryPlan {
  public:
   MemoryPlan(const Source& source, const std::vector<Split>& splits) {
@@ -106,9 +109,7 @@ class MemoryPlan {
     const uint64_t padded_columns = layout.tiles_across * kTileColumns;
     const uint64_t padded_rows = layout.tiles_down * layout.tile_rows;
     const bool may_have_bins = layout.words > 0;
-    survey = take<GpuSurvey>(1);
     fits = take<GpuFits>(1);
-    data_bytes = take<uint64_t>(1);
     window = take<Count>(kWindowCounts);
     for (unsigned job = 0; job < kJobs; job++) {
       uint32_t bits = job == kMaxPlanes ? kPairBits : 0;
@@ -117,6 +118,9 @@ class MemoryPlan {
       const uint64_t bins = may_have_bins ? kRowBins * kColumnBins : 1;
       counters[job] = take<uint64_t>(bits == 0 ? 0 : bins << bits);
     }
+    rows = take<Count>(layout.rows);
+    columns = take<Count>(2 * layout.columns);
+    survey = take<GpuSurvey>(1);
     zeroed = size_;
     column_levels = take<uint32_t>(layout.columns);
     row_levels = take<uint16_t>(layout.rows);
@@ -128,11 +132,9 @@ class MemoryPlan {
     column_selectors = take<uint8_t>(padded_columns);
     entries = take<uint64_t>(kMostEntries);
     coded = take<uint16_t>(kMostEntries);
+    data_bytes = take<uint64_t>(1);
     metadata = take<uint32_t>(layout.tile_count * (2 + planes));
     on_both = size_;
-    rows = take<Count>(layout.rows);
-    columns = take<Count>(2 * layout.columns);
-    sums_end = size_;
     for (size_t s = 0; s < splits.size(); s++) choices[s] = take<uint8_t>(layout.tile_count * planes);
     modes = take<uint8_t>(layout.tile_count);
     // Pairs of 16-bit words have windows (Decisions::has_windows).
@@ -168,11 +170,12 @@ class MemoryPlan {
 
   uint64_t size() const { return size_; }
 
-  Array<GpuSurvey> survey;
   Array<GpuFits> fits;
-  Array<uint64_t> data_bytes;
   Array<Count> window;
   Array<uint64_t> counters[kJobs];
+  Array<Count> rows;
+  Array<Count> columns;
+  Array<GpuSurvey> survey;
   /** Up to here all is zero at first on the device. */
   uint64_t zeroed;
   Array<uint32_t> column_levels;
@@ -185,12 +188,10 @@ class MemoryPlan {
   Array<uint8_t> column_selectors;
   Array<uint64_t> entries;
   Array<uint16_t> coded;
+  Array<uint64_t> data_bytes;
   Array<uint32_t> metadata;
-  /** What follows is on the device only; up to `sums_end` it is zero at first. */
+  /** What follows is on the device only. */
   uint64_t on_both;
-  Array<Count> rows;
-  Array<Count> columns;
-  uint64_t sums_end;
   Array<uint8_t> choices[kSurveyedSplits];
   Array<uint8_t> modes;
   Array<uint16_t> windows;
@@ -234,21 +235,36 @@ class Worker {
   Value* on_host(const Array<Value>& array) const {
     return reinterpret_cast<Value*>(host_.bytes() + array.at);
   }
-  template <class Value>
-  void download(const Array<Value>& array) {
-    check(cudaMemcpyAsync(on_host(array), on_device(array), array.bytes(), cudaMemcpyDeviceToHost, stream_),
+  /** Copies all from one array to another to the host. */
+  template <class First, class Last>
+  void download(const Array<First>& first, const Array<Last>& last) {
+    check(cudaMemcpyAsync(on_host(first), on_device(first), last.at + last.bytes() - first.at, cudaMemcpyDeviceToHost,
+                          stream_),
           "copying what was counted");
   }
-  /** Copies values to the device. @returns where they are there, or null if there are none */
   template <class Value>
-  const Value* upload(const Array<Value>& array, const std::vector<Value>& values) {
+  void download(const Array<Value>& array) {
+    download(array, array);
+  }
+  /** Values that the next `send` copies to the device. @returns where they will be there, or null if there are none */
+  template <class Value>
+  const Value* stage(const Array<Value>& array, const std::vector<Value>& values) {
     if (values.empty()) return nullptr;
     // Rows and columns are read to the end of a tile: what lies beyond the last one repeats it.
     const uint64_t count = std::min(array.count, round_up(values.size(), kMaxTileRows));
     std::fill(std::copy(values.begin(), values.end(), on_host(array)), on_host(array) + count, values.back());
-    check(cudaMemcpyAsync(on_device(array), on_host(array), count * sizeof(Value), cudaMemcpyHostToDevice, stream_),
-          "copying decisions");
+    if (staged_begin_ == staged_end_) staged_begin_ = staged_end_ = array.at;
+    staged_begin_ = std::min(staged_begin_, array.at);
+    staged_end_ = std::max(staged_end_, array.at + count * sizeof(Value));
     return on_device(array);
+  }
+  /** Copies what is staged, and what lies between, which nobody needs then. */
+  void send() {
+    if (staged_begin_ == staged_end_) return;
+    check(cudaMemcpyAsync(device_.bytes() + staged_begin_, host_.bytes() + staged_begin_, staged_end_ - staged_begin_,
+                          cudaMemcpyHostToDevice, stream_),
+          "copying decisions");
+    staged_begin_ = staged_end_ = 0;
   }
   void wait() { check(cudaStreamSynchronize(stream_), "encoding"); }
 
@@ -271,6 +287,9 @@ class Worker {
   cudaStream_t stream_ = nullptr;
   Memory<allocate_device, free_device> device_;
   Memory<allocate_pinned, free_pinned> host_;
+  /** In both memories. */
+  uint64_t staged_begin_ = 0;
+  uint64_t staged_end_ = 0;
 };
 
 GpuSplit gpu_split(const Dtype& dtype, const Split& split) {
@@ -305,9 +324,7 @@ void Worker::survey(const Source& source, const MemoryPlan& plan, const GpuMatri
                            on_device(plan.column_levels)};
   launch(level_kernel, blocks_for(layout.rows + layout.columns, kLevelThreads, UINT32_MAX), kLevelThreads, 0, levels,
          stream_);
-  download(plan.survey);
-  download(plan.row_levels);
-  download(plan.column_levels);
+  download(plan.survey, plan.row_levels);
   wait();
   const GpuSurvey& found = *on_host(plan.survey);
   decisions.take_survey({found.costs, found.costs + decisions.splits().size()},
@@ -325,10 +342,11 @@ std::vector<JointCounts> Worker::count(const Source& source, const MemoryPlan& p
   CountArguments arguments = {};
   arguments.matrix = matrix;
   arguments.choices = choices;
-  const uint8_t* const row_bins = upload(plan.row_bins, bins.rows);
-  const uint8_t* const column_bins = upload(plan.column_bins, bins.columns);
+  const uint8_t* const row_bins = stage(plan.row_bins, bins.rows);
+  const uint8_t* const column_bins = stage(plan.column_bins, bins.columns);
+  if (pairs != nullptr) arguments.starts = stage(plan.starts, starts_of_columns(*pairs, matrix.columns));
+  send();
   if (pairs != nullptr) {
-    arguments.starts = upload(plan.starts, starts_of_columns(*pairs, matrix.columns));
     arguments.modes = on_device(plan.modes);
     FitArguments fit = {matrix,
                         choices,
@@ -410,12 +428,14 @@ void Worker::code(const Source& source, const MemoryPlan& plan, const EncodePlan
   };
   for (unsigned p = 0; p < coding.split.planes; p++) place(coding.tables[p], tables.tables[p], arguments.tables[p]);
   place(coding.pairs.tables, tables.pair_tables, arguments.pairs);
-  upload(plan.coded, coded);
-  arguments.entries = upload(plan.entries, entries);
+  stage(plan.coded, coded);
+  arguments.entries = stage(plan.entries, entries);
   arguments.entry_count = static_cast<uint32_t>(entries.size());
-  arguments.row_selectors = upload(plan.row_selectors, coding.row_selectors);
+  arguments.row_selectors = stage(plan.row_selectors, coding.row_selectors);
   if (!coding.column_selectors.empty())
-    arguments.column_selectors = upload(plan.column_selectors, selectors_of_columns(coding));
+    arguments.column_selectors = stage(plan.column_selectors, selectors_of_columns(coding));
+  stage(plan.data_bytes, {0});
+  send();
   arguments.slots = on_device(plan.slots);
   arguments.slot_bytes = MemoryPlan::slot_bytes(
       source, coding.split,
@@ -445,8 +465,7 @@ void Worker::code(const Source& source, const MemoryPlan& plan, const EncodePlan
     launch(finish, blocks_for(arguments.tile_count, kFinishWarps, UINT32_MAX), 32 * kFinishWarps, 0, arguments,
            stream_);
   }
-  download(plan.metadata);
-  download(plan.data_bytes);
+  download(plan.data_bytes, plan.metadata);
   wait();
 }
 
@@ -471,7 +490,6 @@ void Worker::encode_words(const Source& source, codecllm_gpu_source& tensor) {
 
   if (has_tiles) {
     check(cudaMemsetAsync(device_.bytes(), 0, plan.zeroed, stream_), "cudaMemsetAsync");
-    check(cudaMemsetAsync(device_.bytes() + plan.on_both, 0, plan.sums_end - plan.on_both, stream_), "cudaMemsetAsync");
     survey<Word>(source, plan, matrix, decisions);
   } else {
     *on_host(plan.survey) = {};
@@ -489,8 +507,9 @@ void Worker::encode_words(const Source& source, codecllm_gpu_source& tensor) {
 
   if (decisions.has_windows()) {
     if constexpr (sizeof(Word) == 2) {
-      WindowArguments window = {matrix, choices, upload(plan.offsets, decisions.pairs()->offsets),
+      WindowArguments window = {matrix, choices, stage(plan.offsets, decisions.pairs()->offsets),
                                 on_device(plan.window), on_device(plan.windows)};
+      send();
       launch(window_kernel, blocks_for(layout.tile_count, kWindowWarps, gpu_.multiprocessors * kWindowBlocks),
              32 * kWindowWarps, kWindowBytes, window, stream_);
       download(plan.window);

@@ -99,6 +99,24 @@ struct Kept {
   }
 };
 
+/**
+ * Puts the first element of a heap, which has become one that comes later, where it belongs.
+ *
+ * @param before a strict order: of two elements the one that is to be nearer to the first
+ */
+template <class Before>
+void sink(Kept* heap, size_t size, Before before) {
+  const Kept sinking = heap[0];
+  size_t at = 0;
+  for (size_t child = 1; child < size; child = 2 * at + 1) {
+    if (child + 1 < size && before(heap[child + 1], heap[child])) child++;
+    if (!before(heap[child], sinking)) break;
+    heap[at] = heap[child];
+    at = child;
+  }
+  heap[at] = sinking;
+}
+
 }  // namespace
 
 bool normalise(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>& counts, uint32_t probability_bits,
@@ -127,27 +145,24 @@ bool normalise(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>
   }
   // A heap's first element is the greatest: the one that is first to gain, or to lose.
   if (missing > 0) {
-    const auto later = [](const Kept& a, const Kept& b) { return b.gains_before(a); };
-    std::make_heap(kept.begin(), kept.end(), later);
+    const auto before = [](const Kept& a, const Kept& b) { return a.gains_before(b); };
+    std::make_heap(kept.begin(), kept.end(), [&](const Kept& a, const Kept& b) { return before(b, a); });
     for (; missing > 0; missing--) {
-      std::pop_heap(kept.begin(), kept.end(), later);
-      kept.back().frequency++;
-      std::push_heap(kept.begin(), kept.end(), later);
+      kept[0].frequency++;
+      sink(kept.data(), kept.size(), before);
     }
   }
   if (missing < 0) {
     // Symbols with one slot keep it. Some have more: there are at most as many symbols as slots.
     const auto has_one = [](const Kept& each) { return each.frequency == 1; };
     const auto several = std::partition(kept.begin(), kept.end(), has_one);
-    const auto later = [](const Kept& a, const Kept& b) { return b.loses_before(a); };
-    auto end = kept.end();
-    std::make_heap(several, end, later);
+    const auto before = [](const Kept& a, const Kept& b) { return a.loses_before(b); };
+    std::make_heap(several, kept.end(), [&](const Kept& a, const Kept& b) { return before(b, a); });
+    Kept* const heap = kept.data() + (several - kept.begin());
+    size_t size = static_cast<size_t>(kept.end() - several);
     for (; missing < 0; missing++) {
-      std::pop_heap(several, end, later);
-      if (--(end - 1)->frequency == 1)
-        end--;
-      else
-        std::push_heap(several, end, later);
+      if (--heap[0].frequency == 1) std::swap(heap[0], heap[--size]);
+      sink(heap, size, before);
     }
   }
   for (const Kept& each : kept) frequencies[each.symbol] = static_cast<uint16_t>(each.frequency);
