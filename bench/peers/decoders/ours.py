@@ -14,7 +14,7 @@ from . import Coded, Settings, as_bytes
 
 NAME = "codecllm"
 
-PROFILES = {"BF16": ("fast", "small"), "I8": ("small",)}
+PROFILES = ("fast", "small")
 
 
 def version(folder: Path) -> str:
@@ -29,12 +29,11 @@ def settings(folder: Path, tensors: list[torch.Tensor], dtype: str, brief: bool)
     # Low tiles give a small tensor more parallelism, and a large one only more bytes.
     is_large = max(tensor.nbytes for tensor in tensors) >= 2**27
     heights = (128, 32) if brief else (256, 128) if is_large else (128, 64, 32)
-    for profile in PROFILES[dtype]:
+    for profile in PROFILES:
         for height in heights:
             encoded = functools.cache(functools.partial(_encode, tensors, dtype, profile, height))
             for verify in (True, False):
-                name = f"{profile}, tiles of {height} rows" if dtype == "BF16" else f"tiles of {height} rows"
-                yield name, functools.partial(_coded, tensors, encoded, verify)
+                yield f"{profile}, tiles of {height} rows", functools.partial(_coded, tensors, encoded, verify)
 
 
 def _encode(tensors: list[torch.Tensor], dtype: str, profile: str, height: int) -> list[np.ndarray]:
