@@ -121,9 +121,9 @@ class MemoryPlan {
     rows = take<Count>(layout.rows);
     columns = take<Count>(2 * layout.columns);
     survey = take<GpuSurvey>(1);
-    zeroed = size_;
     column_levels = take<uint32_t>(layout.columns);
     row_levels = take<uint16_t>(layout.rows);
+    zeroed = size_;
     offsets = take<uint8_t>(padded_columns);
     starts = take<uint8_t>(padded_columns);
     row_bins = take<uint8_t>(padded_rows);
@@ -132,7 +132,8 @@ class MemoryPlan {
     column_selectors = take<uint8_t>(padded_columns);
     entries = take<uint64_t>(kMostEntries);
     coded = take<uint16_t>(kMostEntries);
-    data_bytes = take<uint64_t>(1);
+    // A number, and zeros up to the metadata.
+    data_bytes = take<uint64_t>(kAlignmentOfArrays / sizeof(uint64_t));
     metadata = take<uint32_t>(layout.tile_count * (2 + planes));
     on_both = size_;
     for (size_t s = 0; s < splits.size(); s++) choices[s] = take<uint8_t>(layout.tile_count * planes);
@@ -176,10 +177,10 @@ class MemoryPlan {
   Array<Count> rows;
   Array<Count> columns;
   Array<GpuSurvey> survey;
-  /** Up to here all is zero at first on the device. */
-  uint64_t zeroed;
   Array<uint32_t> column_levels;
   Array<uint16_t> row_levels;
+  /** Up to here all is zero at first on the device. */
+  uint64_t zeroed;
   Array<uint8_t> offsets;
   Array<uint8_t> starts;
   Array<uint8_t> row_bins;
@@ -199,13 +200,14 @@ class MemoryPlan {
   Array<uint8_t> slots;
 
  private:
+  static constexpr uint64_t kAlignmentOfArrays = 256;
   /** Four classes of pairs, or of 10 bits, and of what may be coded beside them. */
   static constexpr uint64_t kMostEntries = kMaxClasses * (1024 + 2 * 256);
 
   template <class Value>
   Array<Value> take(uint64_t count) {
     const Array<Value> taken = {size_, count};
-    size_ = round_up(size_ + taken.bytes(), 256);
+    size_ = round_up(size_ + taken.bytes(), kAlignmentOfArrays);
     return taken;
   }
 
@@ -465,7 +467,8 @@ void Worker::code(const Source& source, const MemoryPlan& plan, const EncodePlan
     launch(finish, blocks_for(arguments.tile_count, kFinishWarps, UINT32_MAX), 32 * kFinishWarps, 0, arguments,
            stream_);
   }
-  download(plan.data_bytes, plan.metadata);
+  // As many words as this split has.
+  download(plan.data_bytes, Array<uint32_t>{plan.metadata.at, uint64_t{tiles} * (2 + coding.split.planes)});
   wait();
 }
 
