@@ -410,7 +410,7 @@ CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const 
 
 /**
  * Encodes tensors, and waits until all are done. Large and small ones may be mixed, and many in one call are faster than
- * one by one: the host decides for one of them while the device works on others, on up to 8 threads. Refuses what
+ * one by one: the host decides for one of them while the device works on others, on up to 16 threads. Refuses what
  * codecllm_encoder_open refuses, a tensor of 2^32 tiles, and memory that is not aligned; the message names the tensor by
  * its number. After an error, fronts and Data of all tensors have no meaning.
  *
