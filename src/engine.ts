@@ -1,16 +1,9 @@
-// The ways to run the codec over files: the TypeScript reference, which is always there, on worker threads; the native
-// codec, which writes the same bytes and is faster, on the threads that Node has for files; and the GPU decoder.
+// What an engine does: it runs the codec over tensors that lie in files.
 
 import type { EncodeOptions } from '../spec/decisions.ts';
 import type { Describe } from './container.ts';
-import { native } from './native.ts';
 import type { Limits } from './ordered.ts';
 import type { SliceRange } from './slices.ts';
-
-/** The GPU engine only decodes. */
-export const ENCODING_ENGINES = ['ts', 'native'] as const;
-export const ENGINES = [...ENCODING_ENGINES, 'gpu'] as const;
-export type EngineName = (typeof ENGINES)[number];
 
 /** A tensor to be encoded in slices, and where it is. */
 export interface Source {
@@ -96,17 +89,4 @@ export interface Engine {
   release(bytes: Uint8Array): void;
   /** Ends all work; afterwards files that it read may be closed. */
   close(): Promise<void>;
-}
-
-/** The native codec where it is built, else the reference. */
-export function defaultEngine(): EngineName {
-  return native() === undefined ? 'ts' : 'native';
-}
-
-/** @param threads default: as many as the machine runs at a time, within what the engine can use */
-export async function openEngine(name: EngineName, threads: number | undefined): Promise<Engine> {
-  // Only one of them is loaded: that takes a while.
-  if (name === 'native') return new (await import('./native-engine.ts')).NativeEngine(threads);
-  if (name === 'gpu') return new (await import('./gpu-engine.ts')).GpuEngine(threads);
-  return new (await import('./reference-engine.ts')).ReferenceEngine(threads);
 }

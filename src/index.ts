@@ -8,7 +8,7 @@ import { compressFile } from './compress.ts';
 import { isCompressed } from './container.ts';
 import { decompressFile, verifyFile } from './decompress.ts';
 import { checkApart, type Entry, listDirectory } from './directory.ts';
-import { defaultEngine, type EngineName, openEngine } from './engine.ts';
+import { defaultEngine, type EngineName, openEngine } from './engines.ts';
 import { FileError, fileErrorOf } from './errors.ts';
 import { type InspectedFile, inspectFile } from './inspect.ts';
 import { native, whyNotGpu, whyNotNative } from './native.ts';
@@ -17,7 +17,7 @@ import { type FileReport, type Report, summarise } from './report.ts';
 import { openSafetensors } from './safetensors.ts';
 import type { Work } from './work.ts';
 
-export { ENCODING_ENGINES, ENGINES, type EngineName } from './engine.ts';
+export { ENCODING_ENGINES, ENGINES, type EngineName } from './engines.ts';
 export { EngineError, FileError } from './errors.ts';
 export type { InspectedFile, InspectedTensor } from './inspect.ts';
 export { compressedName, restoredName } from './names.ts';
