@@ -1,6 +1,7 @@
 """`python -m codecllm` says what was built and what is there; `python -m codecllm selftest` tries it."""
 
 import argparse
+import os
 import sys
 
 from . import __version__, features
@@ -17,5 +18,17 @@ def main() -> int:
     return 0
 
 
+def main_of_a_pipe() -> int:
+    """Like `main`, but a reader that has seen enough, like head, is no failure."""
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python flushes once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of_a_pipe())

@@ -62,3 +62,13 @@ def test_selftest_fails_where_a_bit_differs(
     monkeypatch.setattr(_selftest, "_no_gpu", lambda: "this is a test")
     assert not _selftest.selftest()
     assert "Bit-exact: False\n✗ Test 4 FAILED\n" in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough() -> None:
+    command = [sys.executable, "-m", "codecllm", "selftest"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 0
