@@ -25,9 +25,14 @@ function obstacle() {
 function build(withCuda) {
   const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
   const cuda = `--CDCODECLLM_WITH_CUDA=${withCuda ? 'ON' : 'OFF'}`;
-  const options = ['compile', '--directory', folder, '--out', `${folder}build`, '--parallel', '2', cuda];
+  const options = ['--directory', folder, '--out', `${folder}build`, '--parallel', '2', cuda];
   const stdio = verbose ? 'inherit' : 'pipe';
-  const result = spawnSync(process.execPath, [cmakeJs, ...options], { encoding: 'utf8', stdio });
+  const run = (step) => spawnSync(process.execPath, [cmakeJs, step, ...options], { encoding: 'utf8', stdio });
+  // Building alone would keep what an earlier run was configured for; and CMake refuses what it finds in a folder that was
+  // moved.
+  let result = run('configure');
+  if (result.status !== 0) result = run('reconfigure');
+  if (result.status === 0) result = run('build');
   if (result.status === 0 && existsSync(addon)) return undefined;
   const lines = `${result.stdout ?? ''}\n${result.stderr ?? ''}`.split('\n');
   return lines.find((line) => /error/i.test(line))?.trim() ?? 'npm run native shows why';
