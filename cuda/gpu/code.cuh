@@ -118,18 +118,8 @@ struct PlaneSymbols {
   __device__ __forceinline__ void find(const uint32_t (&words)[TileRows<Word>::kCount],
                                        const uint32_t (&above)[TileRows<Word>::kCount], bool is_first,
                                        uint32_t (&symbols)[kSteps]) const {
-    const Field& field = arguments.split.fields[plane];
-    if (arguments.split.split.bits[plane] > 8) {
-      cut_row<Word>(field, words, symbols);
-      return;
-    }
-    uint32_t bytes = cut_bytes<Word>(field, words);
-    if (predictor != kNone) {
-      const uint32_t zeros = splat_byte(arguments.matrix.zero_symbol);
-      bytes = Neighbours::of(bytes, is_first ? zeros : cut_bytes<Word>(field, above), zeros).residuals(predictor);
-    }
-#pragma unroll
-    for (uint32_t k = 0; k < kSteps; k++) symbols[k] = byte_of(bytes, k);
+    cut_residuals<Word>(arguments.split.fields[plane], arguments.split.split.bits[plane], predictor,
+                        arguments.matrix.zero_symbol, words, above, is_first, symbols);
   }
 
   /** Whether another symbol than the wished one may be coded, and be listed. */
@@ -306,31 +296,25 @@ __device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments,
   return code_rows<false, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
 }
 
+/** A lane's bits of a row of a RAW plane: its columns from the left, zero for those that do not exist. */
+template <class Word>
+__device__ __forceinline__ uint64_t raw_row(const Field& field, uint32_t bits, const TileRows<Word>& rows,
+                                            const uint32_t (&words)[TileRows<Word>::kCount]) {
+  uint32_t symbols[kLaneColumns];
+  cut_row<Word>(field, words, symbols);
+  uint64_t row = 0;
+#pragma unroll
+  for (uint32_t k = 0; k < kLaneColumns; k++)
+    if (rows.exists(k)) row |= uint64_t{symbols[k]} << (k * bits);
+  return row;
+}
+
 /** The last 16 bits of each lane's sequence of a RAW plane, which are in the last row. */
 template <class Word>
 __device__ __forceinline__ uint32_t payload_of(const Field& field, uint32_t bits, const TileRows<Word>& rows) {
   uint32_t words[TileRows<Word>::kCount];
-  uint32_t symbols[kLaneColumns];
   rows.load(rows.tile().height - 1, words);
-  cut_row<Word>(field, words, symbols);
-  uint64_t row = 0;
-  for (uint32_t k = 0; k < kLaneColumns; k++)
-    if (rows.exists(k)) row |= uint64_t{symbols[k]} << (k * bits);
-  return static_cast<uint32_t>(row >> (kLaneColumns * bits - 16)) & 0xffff;
-}
-
-/** A plane's metadata as the stream has them. */
-__device__ __forceinline__ uint32_t packed_plane(const TilePlane& plane) {
-  return plane.value | uint32_t{plane.mode} << 16 | uint32_t{plane.predictor} << 20 | uint32_t{plane.outliers} << 24;
-}
-
-__device__ __forceinline__ TilePlane unpacked_plane(uint32_t packed) {
-  TilePlane plane;
-  plane.value = static_cast<uint16_t>(packed & 0xffff);
-  plane.mode = (packed >> 16) & 15;
-  plane.predictor = (packed >> 20) & 15;
-  plane.outliers = static_cast<uint8_t>(packed >> 24);
-  return plane;
+  return static_cast<uint32_t>(raw_row(field, bits, rows, words) >> (kLaneColumns * bits - 16)) & 0xffff;
 }
 
 /** Decides and codes the planes of one tile: TileEncoder::encode of the host, but for the writing. */
@@ -397,7 +381,7 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
   if (lane_index() > 0) return;
   arguments.lengths[number] = sections_of(split, sizeof(Word) == 4 ? 8 : 4, tile, planes).length;
   for (uint32_t p = 0; p < split.planes; p++)
-    arguments.metadata[uint64_t{index} * (2 + split.planes) + 2 + p] = packed_plane(planes[p]);
+    arguments.metadata[uint64_t{index} * (2 + split.planes) + 2 + p] = pack_plane(planes[p]);
 }
 
 template <class Word>
@@ -493,14 +477,8 @@ template <class Word>
 __device__ __forceinline__ void append_row(RawWriter& writer, const Field& field, uint32_t bits,
                                            const TileRows<Word>& rows, const uint32_t (&words)[TileRows<Word>::kCount],
                                            uint32_t dropped) {
-  uint32_t symbols[kLaneColumns];
-  cut_row<Word>(field, words, symbols);
-  uint64_t row = 0;
-#pragma unroll
-  for (uint32_t k = 0; k < kLaneColumns; k++)
-    if (rows.exists(k)) row |= uint64_t{symbols[k]} << (k * bits);
   const uint32_t count = kLaneColumns * bits - dropped;
-  row &= (uint64_t{1} << count) - 1;
+  const uint64_t row = raw_row(field, bits, rows, words) & ((uint64_t{1} << count) - 1);
   writer.append(static_cast<uint32_t>(row), min(count, 32u));
   if (count > 32) writer.append(static_cast<uint32_t>(row >> 32), count - 32);
 }
@@ -559,7 +537,7 @@ __global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
   uint32_t* const metadata = arguments.metadata + uint64_t{index} * (2 + split.planes);
   TilePlane planes[kMaxPlanes] = {};
   for (uint32_t p = 0; p < kPlanes; p++)
-    if (sizeof(Word) > 1 || p < split.planes) planes[p] = unpacked_plane(metadata[2 + p]);
+    if (sizeof(Word) > 1 || p < split.planes) planes[p] = unpack_plane(metadata[2 + p]);
   const Sections sections = sections_of(split, sizeof(Word) == 4 ? 8 : 4, tile, planes);
   const uint64_t offset = uint64_t{metadata[0]} * kAlignment;
   // Offsets have 32 bits; the host refuses more than they can tell.

@@ -180,21 +180,11 @@ __device__ __forceinline__ void count_symbols(const CountArguments& arguments, c
   for_each_counted_row(arguments, row_bins, rows, first, end,
                        [&](uint32_t row, uint32_t row_bin, const uint32_t (&words)[TileRows<Word>::kCount]) {
                          uint32_t* const of_row = counters + (row_bin << arguments.bits) * arguments.column_bin_count;
+                         uint32_t above[TileRows<Word>::kCount] = {};
+                         if (predictor != kNone) rows.load(row > 0 ? row - 1 : 0, above);
                          uint32_t symbols[kLaneColumns];
-                         if (arguments.bits > 8) {
-                           cut_row<Word>(arguments.field, words, symbols);
-                         } else {
-                           uint32_t bytes = cut_bytes<Word>(arguments.field, words);
-                           if (predictor != kNone) {
-                             const uint32_t zeros = splat_byte(arguments.matrix.zero_symbol);
-                             uint32_t above[TileRows<Word>::kCount];
-                             rows.load(row > 0 ? row - 1 : 0, above);
-                             bytes =
-                                 Neighbours::of(bytes, row > 0 ? cut_bytes<Word>(arguments.field, above) : zeros, zeros)
-                                     .residuals(predictor);
-                           }
-                           for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = byte_of(bytes, k);
-                         }
+                         cut_residuals<Word>(arguments.field, arguments.bits, predictor, arguments.matrix.zero_symbol,
+                                             words, above, row == 0, symbols);
 #pragma unroll
                          for (uint32_t k = 0; k < kLaneColumns; k++)
                            if (rows.exists(k))

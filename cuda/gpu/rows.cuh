@@ -221,6 +221,29 @@ struct Neighbours {
   }
 };
 
+/**
+ * Cuts a plane's symbols out of a lane's words, and predicts them where there is a predictor.
+ *
+ * @param above the words of the row above; not looked at without prediction, and in a tile's first row
+ */
+template <class Word>
+__device__ __forceinline__ void cut_residuals(const Field& field, uint32_t bits, uint32_t predictor,
+                                              uint32_t zero_symbol, const uint32_t (&words)[TileRows<Word>::kCount],
+                                              const uint32_t (&above)[TileRows<Word>::kCount], bool is_first,
+                                              uint32_t (&symbols)[kLaneColumns]) {
+  if (bits > 8) {
+    cut_row<Word>(field, words, symbols);
+    return;
+  }
+  uint32_t bytes = cut_bytes<Word>(field, words);
+  if (predictor != kNone) {
+    const uint32_t zeros = splat_byte(zero_symbol);
+    bytes = Neighbours::of(bytes, is_first ? zeros : cut_bytes<Word>(field, above), zeros).residuals(predictor);
+  }
+#pragma unroll
+  for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = byte_of(bytes, k);
+}
+
 /** The codes of a lane's symbols of plane 0, less the starts of their columns' windows, modulo 256: two in each word.
  */
 struct WindowCodes {

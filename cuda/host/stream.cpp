@@ -346,13 +346,7 @@ TileMetadata Stream::tile(uint64_t index) const {
   TileMetadata tile = {};
   tile.offset = uint64_t{load<uint32_t>(bytes)} * kAlignment;
   tile.check = load<uint32_t>(bytes + 4);
-  for (unsigned p = 0; p < planes; p++) {
-    const uint32_t entry = load<uint32_t>(bytes + 8 + 4 * p);
-    tile.planes[p].value = static_cast<uint16_t>(entry & 0xffff);
-    tile.planes[p].mode = (entry >> 16) & 15;
-    tile.planes[p].predictor = (entry >> 20) & 15;
-    tile.planes[p].outliers = static_cast<uint8_t>(entry >> 24);
-  }
+  for (unsigned p = 0; p < planes; p++) tile.planes[p] = unpack_plane(load<uint32_t>(bytes + 8 + 4 * p));
   return tile;
 }
 
@@ -419,11 +413,7 @@ std::vector<uint8_t> pack_metadata(const std::vector<TileMetadata>& metadata, un
   for (const TileMetadata& tile : metadata) {
     store(bytes, static_cast<uint32_t>(tile.offset / kAlignment));
     store(bytes + 4, tile.check);
-    for (unsigned p = 0; p < planes; p++) {
-      const TilePlane& plane = tile.planes[p];
-      store(bytes + 8 + 4 * p, plane.value | uint32_t{plane.mode} << 16 | uint32_t{plane.predictor} << 20 |
-                                   uint32_t{plane.outliers} << 24);
-    }
+    for (unsigned p = 0; p < planes; p++) store(bytes + 8 + 4 * p, pack_plane(tile.planes[p]));
     bytes += metadata_bytes(planes);
   }
   return packed;

@@ -73,6 +73,20 @@ struct TilePlane {
   uint16_t value;
 };
 
+/** The metadata of one plane as the stream has them (FORMAT.md, section 4). */
+CODECLLM_ANYWHERE inline uint32_t pack_plane(const TilePlane& plane) {
+  return plane.value | uint32_t{plane.mode} << 16 | uint32_t{plane.predictor} << 20 | uint32_t{plane.outliers} << 24;
+}
+
+CODECLLM_ANYWHERE inline TilePlane unpack_plane(uint32_t packed) {
+  TilePlane plane = {};
+  plane.value = static_cast<uint16_t>(packed & 0xffff);
+  plane.mode = (packed >> 16) & 15;
+  plane.predictor = (packed >> 20) & 15;
+  plane.outliers = static_cast<uint8_t>(packed >> 24);
+  return plane;
+}
+
 /** The metadata of one tile. */
 struct TileMetadata {
   /** Where its data begin in Data, in bytes. */
