@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from . import _library
+from ._closing import Closing
 from ._dtypes import bytes_of, name_of, numpy_array, torch_tensor
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ class Stream:
         _library.plain("stream_close")(self._handle)
 
 
-class Encoder:
+class Encoder(Closing):
     """Compresses one tensor in slices of consecutive rows of tiles, from and into buffers of the caller.
 
     ::
@@ -265,14 +265,6 @@ class Encoder:
         """Lets go of the encoder's memory; nothing else may be called afterwards."""
         _library.plain("encoder_close")(self._handle)
         self._handle = ctypes.c_void_p()
-
-    def __enter__(self) -> Encoder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _writable(output: Buffer) -> np.ndarray:

@@ -9,12 +9,12 @@ import ctypes
 import threading
 from collections.abc import Sequence
 from functools import cache
-from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from . import _library
+from ._closing import Closing
 from ._codec import Profile, Stream, StreamInfo, lengths
 from ._dtypes import describe_tensor, torch_dtype
 from ._errors import InvalidStreamError
@@ -43,7 +43,7 @@ class _Gpu:
 _gpu = cache(_Gpu)
 
 
-class GPUDecoder:
+class GPUDecoder(Closing):
     """Decodes a list of streams on a GPU, in one batch and as often as one likes, into tensors of the caller.
 
     One `decode` has to end before the next begins: on one CUDA stream they do.
@@ -176,17 +176,6 @@ class GPUDecoder:
         self._plan = ctypes.c_void_p()
         self._memory = None
 
-    def __enter__(self) -> GPUDecoder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
 
 class GPUStream(NamedTuple):
     """A stream whose Data are on a GPU: what `GPUDecoder` takes, and `front + data` is what `codecllm.encode` gives."""
@@ -197,7 +186,7 @@ class GPUStream(NamedTuple):
     """Data: uint8, one dimension, on the device of the tensor that was encoded."""
 
 
-class GPUEncoder:
+class GPUEncoder(Closing):
     """Encodes tensors on their GPU: as `codecllm.encode` does, byte for byte, and many times as fast.
 
     ::
@@ -271,17 +260,6 @@ class GPUEncoder:
         """Lets go of the encoder's memory. Nothing may be called then."""
         _library.plain("gpu_encoder_close")(self._handle)
         self._handle = ctypes.c_void_p()
-
-    def __enter__(self) -> GPUEncoder:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
 
 
 def _device_number(device: int | None) -> int:

@@ -52,6 +52,7 @@ def compress_module(model: nn.Module, profile: Profile = "fast") -> nn.Module:
         UnavailableError: the model is on a GPU, and this build of codecllm has no CUDA
         ValueError: no such profile
     """
+    # Refuses a wrong profile before anything is changed.
     _library.options(profile)
     model.requires_grad_(False)
     # A dict for the order of the modules, in which they are mostly used, too.
