@@ -18,6 +18,7 @@ import {
   type HeaderStyle,
   MAX_HEADER_BYTES,
   parseHeader,
+  STYLES,
   type TensorEntry,
 } from './header.ts';
 import type { InputFile } from './input.ts';
@@ -44,8 +45,6 @@ export function isCompressed({ metadata }: Header): boolean {
 
 /** A tensor as a header's writer sees it. */
 export type Described = Pick<TensorEntry, 'name' | 'dtype' | 'shape'> & { readonly bytes: number };
-
-const STYLES: readonly HeaderStyle[] = ['compact', 'python'];
 
 /**
  * The header that a writer of this style gives to tensors that lie one after the other, filled up to a multiple of 8.
@@ -242,7 +241,7 @@ export async function readContainer(
 }
 
 /** Most fronts are shorter, and so read at once. */
-const USUAL_FRONT_BYTES = 2 ** 14;
+const USUAL_FRONT_BYTES = 2 ** 12;
 /** The front of a tensor of 5 GiB takes a few MiB; more than this is refused before it is allocated. */
 const MAX_FRONT_BYTES = 2 ** 29;
 

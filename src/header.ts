@@ -1,7 +1,7 @@
 // The header of a safetensors file: JSON that gives every tensor its dtype, its shape and its place in the data.
 //
-// It is read strictly, and with the order of its keys, which JSON.parse does not keep: a file is given back byte for
-// byte, so what cannot be understood completely is refused.
+// It is read strictly, and with the order of its keys, which JSON.parse does not always keep: a file is given back byte
+// for byte, so what cannot be understood completely is refused.
 
 import { visit } from 'jsonc-parser';
 import { DTYPES, wordCount } from '../spec/elements.ts';
@@ -28,6 +28,7 @@ export interface Header {
 
 /** How the two common writers format a header: serde_json of Rust, and json.dumps of Python. */
 export type HeaderStyle = 'compact' | 'python';
+export const STYLES: readonly HeaderStyle[] = ['compact', 'python'];
 
 const METADATA_KEY = '__metadata__';
 
@@ -44,10 +45,49 @@ type Field = (typeof FIELDS)[number];
  * @throws FileError that names the tensor and the field
  */
 export function parseHeader(text: string, path: string, dataBytes: number): Header {
-  const header = parseJson(text, path);
+  const header = parseUsual(text) ?? parseJson(text, path);
   for (const tensor of header.tensors) checkSize(tensor, path);
   checkPlaces(header.tensors, path, dataBytes);
   return header;
+}
+
+const isObject = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null;
+const isText = (value: unknown): value is string => typeof value === 'string';
+const isWhole = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+/**
+ * Reads a header with JSON.parse, many times faster than a parser in JavaScript. That is right if the header, written
+ * again, is the same text: then it has no key twice, and no other order or number than was read.
+ *
+ * @returns undefined where it is not, or where the text has an escape, which may be half of a character
+ */
+function parseUsual(text: string): Header | undefined {
+  const trimmed = trimSpaces(text);
+  if (trimmed.includes('\\')) return undefined;
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(trimmed);
+  } catch {
+    return undefined;
+  }
+  if (!isObject(parsed)) return undefined;
+  let metadata: Map<string, string> | undefined;
+  const tensors: TensorEntry[] = [];
+  for (const [name, value] of Object.entries(parsed)) {
+    if (!isObject(value)) return undefined;
+    if (name === METADATA_KEY) {
+      const entries = Object.entries(value);
+      if (!entries.every((entry): entry is [string, string] => isText(entry[1]))) return undefined;
+      metadata = new Map(entries);
+    } else {
+      const { dtype, shape, data_offsets: offsets } = value;
+      if (!isText(dtype) || !Array.isArray(shape) || !shape.every(isWhole)) return undefined;
+      if (!Array.isArray(offsets) || !offsets.every(isWhole)) return undefined;
+      tensors.push({ name, dtype, shape, start: offsets[0], end: offsets[1] });
+    }
+  }
+  const header = { metadata, tensors };
+  return STYLES.some((style) => formatHeader(header, style) === trimmed) ? header : undefined;
 }
 
 function parseJson(text: string, path: string): Header {
