@@ -5,20 +5,22 @@
 // the process's, and keeps what a handle stands for alive while a call uses it, even if another thread closes it.
 #include <napi.h>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include <algorithm>
 #include <cstdlib>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "codecllm.h"
+#include "files.hpp"
+
+using codecllm::FileBytes;
+using codecllm::FilePlace;
+using codecllm::ReadError;
 
 namespace {
 
@@ -113,6 +115,34 @@ constexpr const char* kProfiles[] = {"small", "fast"};
 constexpr const char* kModes[] = {"auto", "raw", "none", "left", "top", "avg", "planar", "pairs"};
 constexpr const char* kClasses[] = {"auto", "none", "rows2", "columns2", "rows4", "columns4", "mixed"};
 constexpr const char* kPaths[] = {"best", "plain", "avx2", "avx512"};
+
+/** Bytes of an open file. */
+struct FileRange {
+  FilePlace place;
+  size_t length;
+};
+
+FileRange range_of(const Napi::Value& value) {
+  if (!value.IsObject()) refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, "a range of a file must be an object");
+  const Napi::Object object = value.As<Napi::Object>();
+  const uint64_t fd = size_of(object.Get("fd"), "fd");
+  if (fd > INT32_MAX) refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, "fd is out of range");
+  return {{static_cast<int>(fd), size_of(object.Get("position"), "position")}, size_of(object.Get("length"), "length")};
+}
+
+/** A part of some bytes. */
+struct Part {
+  size_t start;
+  size_t length;
+};
+
+/** @param whole bytes of which it must be a part */
+Part part_of(const Napi::Object& object, size_t whole) {
+  const Part part = {size_of(object.Get("start"), "start"), size_of(object.Get("length"), "length")};
+  if (part.start > whole || part.length > whole - part.start)
+    refuse(object.Env(), CODECLLM_INVALID_ARGUMENT, "an item is not within the bytes of the file");
+  return part;
+}
 
 /** Reads what spec/decisions.ts calls EncodeOptions. */
 codecllm_encode_options options_of(const Napi::Value& value) {
@@ -218,15 +248,51 @@ Napi::Value number_from(Napi::Env env, uint64_t number) { return Napi::Number::N
 
 // --------------------------------------------------------------------------------------------------------- jobs
 
+/** What a job that fails has to say. */
+struct Failure {
+  std::string message;
+  /** Null where a file cannot be read. */
+  const char* code = nullptr;
+  /** The number of the system's error, as in Node's; 0: none. */
+  int system_error = 0;
+  /** Which item of a batch it is about. */
+  std::optional<uint64_t> item;
+
+  Napi::Error error(Napi::Env env) const {
+    Napi::Error error = Napi::Error::New(env, message);
+    if (code != nullptr) error.Set("code", Napi::String::New(env, code));
+    if (system_error != 0) error.Set("errno", Napi::Number::New(env, system_error));
+    if (item) error.Set("item", number_from(env, *item));
+    return error;
+  }
+};
+
+/** Throws what a function of the interface that failed has to say, on any thread. */
+void check(codecllm_status status) {
+  if (status != CODECLLM_OK) throw Failure{codecllm_error_message(), name_of(status), 0, {}};
+}
+
+/**
+ * Calls functions of the interface, and nothing of Node's: it may not be the thread of JavaScript.
+ *
+ * @throws Failure, ReadError, std::bad_alloc
+ */
+using Work = std::function<uint64_t()>;
+
+/** Does work. @throws Failure */
+uint64_t finish(const Work& work) {
+  try {
+    return work();
+  } catch (const ReadError& error) {
+    throw Failure{error.what(), nullptr, error.number, {}};
+  } catch (const std::bad_alloc&) {
+    throw Failure{"out of memory", name_of(CODECLLM_OUT_OF_MEMORY), 0, {}};
+  }
+}
+
 /** Work on a thread of Node's pool, and the promise of the number that it gives. */
 class Job : public Napi::AsyncWorker {
  public:
-  /**
-   * Calls functions of the interface, and nothing of Node's: it is not the thread of JavaScript. Where a batch fails,
-   * `result` is the number of the item.
-   */
-  using Work = std::function<codecllm_status(uint64_t& result)>;
-
   static Napi::Value start(const Napi::CallbackInfo& info, Work work) {
     // Node deletes it when it is done.
     Job* const job = new Job(info, std::move(work));
@@ -243,35 +309,36 @@ class Job : public Napi::AsyncWorker {
   }
 
   void Execute() override {
-    status_ = work_(result_);
-    // Messages belong to the thread.
-    if (status_ != CODECLLM_OK) SetError(codecllm_error_message());
+    try {
+      result_ = finish(work_);
+    } catch (const Failure& failure) {
+      failure_ = failure;
+      SetError(failure.message);
+    }
   }
 
   void OnOK() override { deferred_.Resolve(number_from(Env(), result_)); }
 
-  void OnError(const Napi::Error& error) override {
-    error.Set("code", Napi::String::New(Env(), name_of(status_)));
-    error.Set("item", number_from(Env(), result_));
-    deferred_.Reject(error.Value());
-  }
+  void OnError(const Napi::Error&) override { deferred_.Reject(failure_.error(Env()).Value()); }
 
   const Napi::Promise::Deferred deferred_;
   const Work work_;
   /** So that their buffers stay alive. */
   Napi::ObjectReference arguments_;
-  codecllm_status status_ = CODECLLM_OK;
   uint64_t result_ = 0;
+  Failure failure_;
 };
 
 /** Reads a call's arguments; throws where they are wrong. */
-using Prepare = Job::Work (*)(const Napi::CallbackInfo& info);
+using Prepare = Work (*)(const Napi::CallbackInfo& info);
 
 template <Prepare kPrepare>
 Napi::Value Here(const Napi::CallbackInfo& info) {
-  uint64_t result = 0;
-  check(info.Env(), kPrepare(info)(result));
-  return number_from(info.Env(), result);
+  try {
+    return number_from(info.Env(), finish(kPrepare(info)));
+  } catch (const Failure& failure) {
+    throw failure.error(info.Env());
+  }
 }
 
 template <Prepare kPrepare>
@@ -283,17 +350,9 @@ Napi::Value InPool(const Napi::CallbackInfo& info) {
 
 Napi::Value Allocate(const Napi::CallbackInfo& info) {
   const uint64_t size = size_of(info[0], "size");
-#if defined(__linux__)
-  constexpr size_t kHugePage = size_t{2} << 20;
-  const size_t whole = (size + kHugePage - 1) / kHugePage * kHugePage;
-  void* const memory = std::aligned_alloc(kHugePage, whole);
+  uint8_t* const memory = codecllm::allocate_pages(size);
   if (memory == nullptr) refuse(info.Env(), CODECLLM_OUT_OF_MEMORY, "out of memory");
-  // Only advice: where it is not taken, pages are small.
-  madvise(memory, whole, MADV_HUGEPAGE);
   const auto buffer = Napi::ArrayBuffer::New(info.Env(), memory, size, [](Napi::Env, void* data) { std::free(data); });
-#else
-  const auto buffer = Napi::ArrayBuffer::New(info.Env(), size);
-#endif
   return Napi::Uint8Array::New(info.Env(), size, buffer, 0);
 }
 
@@ -328,17 +387,35 @@ Napi::Value EncoderPass(const Napi::CallbackInfo& info) {
   return Napi::String::New(info.Env(), code ? "code" : "gather");
 }
 
-Job::Work gathering(const Napi::CallbackInfo& info) {
+Work gathering(const Napi::CallbackInfo& info) {
   const auto encoder = encoder_of(info);
   const uint64_t first = size_of(info[1], "firstTileRow");
   const uint64_t count = size_of(info[2], "tileRowCount");
   const Bytes bytes = bytes_of(info[3], "bytes");
-  return [=](uint64_t&) { return codecllm_encoder_gather(encoder.get(), first, count, bytes.data, bytes.size); };
+  return [=] {
+    check(codecllm_encoder_gather(encoder.get(), first, count, bytes.data, bytes.size));
+    return 0;
+  };
 }
 
-Job::Work advancing(const Napi::CallbackInfo& info) {
+Work gathering_file(const Napi::CallbackInfo& info) {
   const auto encoder = encoder_of(info);
-  return [=](uint64_t&) { return codecllm_encoder_advance(encoder.get()); };
+  const uint64_t first = size_of(info[1], "firstTileRow");
+  const uint64_t count = size_of(info[2], "tileRowCount");
+  const FileRange range = range_of(info[3]);
+  return [=] {
+    const FileBytes bytes(range.place, range.length);
+    check(codecllm_encoder_gather(encoder.get(), first, count, bytes.data(), bytes.size()));
+    return 0;
+  };
+}
+
+Work advancing(const Napi::CallbackInfo& info) {
+  const auto encoder = encoder_of(info);
+  return [=] {
+    check(codecllm_encoder_advance(encoder.get()));
+    return 0;
+  };
 }
 
 Napi::Value EncoderFrontSize(const Napi::CallbackInfo& info) {
@@ -353,18 +430,31 @@ Napi::Value EncoderCodeBound(const Napi::CallbackInfo& info) {
   return number_from(info.Env(), size);
 }
 
-Job::Work coding(const Napi::CallbackInfo& info) {
+Work coding(const Napi::CallbackInfo& info) {
   const auto encoder = encoder_of(info);
   const uint64_t first = size_of(info[1], "firstTileRow");
   const uint64_t count = size_of(info[2], "tileRowCount");
   const Bytes bytes = bytes_of(info[3], "bytes");
   const Bytes data = bytes_of(info[4], "data");
-  return [=](uint64_t& result) {
+  return [=] {
     size_t written = 0;
-    const codecllm_status status =
-        codecllm_encoder_code(encoder.get(), first, count, bytes.data, bytes.size, data.data, data.size, &written);
-    result = written;
-    return status;
+    check(codecllm_encoder_code(encoder.get(), first, count, bytes.data, bytes.size, data.data, data.size, &written));
+    return written;
+  };
+}
+
+Work coding_file(const Napi::CallbackInfo& info) {
+  const auto encoder = encoder_of(info);
+  const uint64_t first = size_of(info[1], "firstTileRow");
+  const uint64_t count = size_of(info[2], "tileRowCount");
+  const FileRange range = range_of(info[3]);
+  const Bytes data = bytes_of(info[4], "data");
+  return [=] {
+    const FileBytes bytes(range.place, range.length);
+    size_t written = 0;
+    check(
+        codecllm_encoder_code(encoder.get(), first, count, bytes.data(), bytes.size(), data.data, data.size, &written));
+    return written;
   };
 }
 
@@ -386,47 +476,63 @@ Napi::Value EncodeBound(const Napi::CallbackInfo& info) {
   return number_from(info.Env(), bound);
 }
 
-Job::Work encoding(const Napi::CallbackInfo& info) {
+Work encoding(const Napi::CallbackInfo& info) {
   const Bytes bytes = bytes_of(info[0], "bytes");
   const std::string dtype = text_of(info[1], "dtype");
   const std::vector<uint64_t> shape = shape_of(info[2]);
   const codecllm_encode_options options = options_of(info[3]);
   const Bytes stream = bytes_of(info[4], "stream");
-  return [=](uint64_t& result) {
+  return [=] {
     size_t written = 0;
-    const codecllm_status status = codecllm_encode(bytes.data, bytes.size, dtype.c_str(), shape.data(), shape.size(),
-                                                   &options, stream.data, stream.size, &written);
-    result = written;
-    return status;
+    check(codecllm_encode(bytes.data, bytes.size, dtype.c_str(), shape.data(), shape.size(), &options, stream.data,
+                          stream.size, &written));
+    return written;
   };
 }
 
-Job::Work encoding_batch(const Napi::CallbackInfo& info) {
+/** Works on the items of a batch, one after the other. @throws Failure that says which item it is about */
+template <class Item, class EachItem>
+void for_each_item(const std::vector<Item>& items, EachItem each) {
+  for (size_t index = 0; index < items.size(); index++) try {
+      each(items[index], index);
+    } catch (Failure& failure) {
+      failure.item = index;
+      throw;
+    }
+}
+
+Work encoding_file(const Napi::CallbackInfo& info) {
   struct Item {
-    Bytes bytes;
+    Part part;
     std::string dtype;
     std::vector<uint64_t> shape;
-    Bytes stream;
   };
+  const FileRange range = range_of(info[0]);
   std::vector<Item> items;
-  for (const Napi::Object& tensor : objects_of(info[0], "tensors"))
-    items.push_back({bytes_of(tensor.Get("bytes"), "bytes"), text_of(tensor.Get("dtype"), "dtype"),
-                     shape_of(tensor.Get("shape")), bytes_of(tensor.Get("stream"), "stream")});
-  const codecllm_encode_options options = options_of(info[1]);
-  if (!info[2].IsTypedArray() || info[2].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
-      info[2].As<Napi::Float64Array>().ElementLength() != items.size())
+  for (const Napi::Object& tensor : objects_of(info[1], "tensors"))
+    items.push_back(
+        {part_of(tensor, range.length), text_of(tensor.Get("dtype"), "dtype"), shape_of(tensor.Get("shape"))});
+  const codecllm_encode_options options = options_of(info[2]);
+  const Bytes streams = bytes_of(info[3], "streams");
+  if (streams.size < range.length)
+    refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "streams must be as long as the bytes of the file");
+  if (!info[4].IsTypedArray() || info[4].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
+      info[4].As<Napi::Float64Array>().ElementLength() != items.size())
     refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "lengths must be a Float64Array with a number for each tensor");
-  double* const lengths = info[2].As<Napi::Float64Array>().Data();
-  return [=](uint64_t& result) {
-    for (const Item& item : items) {
+  double* const lengths = info[4].As<Napi::Float64Array>().Data();
+  return [=] {
+    const FileBytes bytes(range.place, range.length);
+    size_t total = 0;
+    for_each_item(items, [&](const Item& item, size_t index) {
+      // Shorter than the tensor, or not at all. So there is room for all, one after the other.
       size_t written = 0;
-      const codecllm_status status =
-          codecllm_encode(item.bytes.data, item.bytes.size, item.dtype.c_str(), item.shape.data(), item.shape.size(),
-                          &options, item.stream.data, item.stream.size, &written);
-      if (status != CODECLLM_OK) return status;
-      lengths[result++] = static_cast<double>(written);
-    }
-    return CODECLLM_OK;
+      check(codecllm_encode(bytes.data() + item.part.start, item.part.length, item.dtype.c_str(), item.shape.data(),
+                            item.shape.size(), &options, streams.data + total,
+                            std::max<size_t>(item.part.length, 1) - 1, &written));
+      lengths[index] = static_cast<double>(written);
+      total += written;
+    });
+    return total;
   };
 }
 
@@ -482,34 +588,63 @@ Napi::Value StreamRange(const Napi::CallbackInfo& info) {
   return range;
 }
 
-Job::Work decoding_slice(const Napi::CallbackInfo& info) {
+Work decoding_slice(const Napi::CallbackInfo& info) {
   const auto stream = stream_of(info);
   const uint64_t first = size_of(info[1], "firstTileRow");
   const uint64_t count = size_of(info[2], "tileRowCount");
   const Bytes data = bytes_of(info[3], "data");
   const Bytes bytes = bytes_of(info[4], "bytes");
-  return [=](uint64_t&) {
-    return codecllm_stream_decode(stream.get(), first, count, data.data, data.size, bytes.data, bytes.size);
+  return [=] {
+    check(codecllm_stream_decode(stream.get(), first, count, data.data, data.size, bytes.data, bytes.size));
+    return 0;
   };
 }
 
-Job::Work decoding(const Napi::CallbackInfo& info) {
-  const Bytes stream = bytes_of(info[0], "stream");
-  const Bytes bytes = bytes_of(info[1], "bytes");
-  return [=](uint64_t&) { return codecllm_decode(stream.data, stream.size, bytes.data, bytes.size); };
+Work decoding_slice_of_file(const Napi::CallbackInfo& info) {
+  const auto stream = stream_of(info);
+  const uint64_t first = size_of(info[1], "firstTileRow");
+  const uint64_t count = size_of(info[2], "tileRowCount");
+  const FileRange range = range_of(info[3]);
+  const Bytes bytes = bytes_of(info[4], "bytes");
+  return [=] {
+    const FileBytes data(range.place, range.length);
+    check(codecllm_stream_decode(stream.get(), first, count, data.data(), data.size(), bytes.data, bytes.size));
+    return 0;
+  };
 }
 
-Job::Work decoding_batch(const Napi::CallbackInfo& info) {
-  std::vector<std::pair<Bytes, Bytes>> items;
-  for (const Napi::Object& item : objects_of(info[0], "streams"))
-    items.emplace_back(bytes_of(item.Get("stream"), "stream"), bytes_of(item.Get("bytes"), "bytes"));
-  return [=](uint64_t& result) {
-    for (const auto& [stream, bytes] : items) {
-      const codecllm_status status = codecllm_decode(stream.data, stream.size, bytes.data, bytes.size);
-      if (status != CODECLLM_OK) return status;
-      result++;
-    }
-    return CODECLLM_OK;
+Work decoding(const Napi::CallbackInfo& info) {
+  const Bytes stream = bytes_of(info[0], "stream");
+  const Bytes bytes = bytes_of(info[1], "bytes");
+  return [=] {
+    check(codecllm_decode(stream.data, stream.size, bytes.data, bytes.size));
+    return 0;
+  };
+}
+
+Work decoding_file(const Napi::CallbackInfo& info) {
+  struct Item {
+    Part stream;
+    Part tensor;
+  };
+  const FileRange range = range_of(info[0]);
+  const Bytes bytes = bytes_of(info[2], "bytes");
+  std::vector<Item> items;
+  size_t total = 0;
+  for (const Napi::Object& stream : objects_of(info[1], "streams")) {
+    const size_t tensor_bytes = size_of(stream.Get("tensorBytes"), "tensorBytes");
+    if (tensor_bytes > bytes.size - total)
+      refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "bytes are fewer than the tensors'");
+    items.push_back({part_of(stream, range.length), {total, tensor_bytes}});
+    total += tensor_bytes;
+  }
+  return [=] {
+    const FileBytes streams(range.place, range.length);
+    for_each_item(items, [&](const Item& item, size_t) {
+      check(codecllm_decode(streams.data() + item.stream.start, item.stream.length, bytes.data + item.tensor.start,
+                            item.tensor.length));
+    });
+    return total;
   };
 }
 
@@ -531,19 +666,14 @@ Registry<codecllm_gpu_stream>& gpu_streams() {
   return registry;
 }
 
-Job::Work opening_gpu_stream(const Napi::CallbackInfo& info) {
+Work opening_gpu_stream(const Napi::CallbackInfo& info) {
   const Bytes front = bytes_of(info[0], "front");
-  return [=](uint64_t& result) {
+  return [=] {
     const std::lock_guard<std::mutex> lock(gpu().mutex);
-    if (gpu().device == nullptr) {
-      const codecllm_status status = codecllm_gpu_open(0, &gpu().device);
-      if (status != CODECLLM_OK) return status;
-    }
+    if (gpu().device == nullptr) check(codecllm_gpu_open(0, &gpu().device));
     codecllm_gpu_stream* stream = nullptr;
-    const codecllm_status status = codecllm_gpu_stream_open(gpu().device, front.data, front.size, &stream);
-    if (status == CODECLLM_OK)
-      result = gpu_streams().add(std::shared_ptr<codecllm_gpu_stream>(stream, codecllm_gpu_stream_close));
-    return status;
+    check(codecllm_gpu_stream_open(gpu().device, front.data, front.size, &stream));
+    return gpu_streams().add(std::shared_ptr<codecllm_gpu_stream>(stream, codecllm_gpu_stream_close));
   };
 }
 
@@ -552,31 +682,35 @@ void GpuStreamClose(const Napi::CallbackInfo& info) {
   gpu_streams().remove(number_of(info[0]));
 }
 
-Job::Work writing_gpu_stream(const Napi::CallbackInfo& info) {
+Work writing_gpu_stream(const Napi::CallbackInfo& info) {
   const auto stream = entry_of(gpu_streams(), info[0]);
   const uint64_t offset = size_of(info[1], "offset");
-  const Bytes data = bytes_of(info[2], "data");
-  return [=](uint64_t&) {
+  const FileRange range = range_of(info[2]);
+  return [=] {
+    const FileBytes data(range.place, range.length);
     const std::lock_guard<std::mutex> lock(gpu().mutex);
-    return codecllm_gpu_stream_write(stream.get(), offset, data.data, data.size);
+    check(codecllm_gpu_stream_write(stream.get(), offset, data.data(), data.size()));
+    return 0;
   };
 }
 
-Job::Work decoding_gpu_stream(const Napi::CallbackInfo& info) {
+Work decoding_gpu_stream(const Napi::CallbackInfo& info) {
   const auto stream = entry_of(gpu_streams(), info[0]);
-  return [=](uint64_t&) {
+  return [=] {
     const std::lock_guard<std::mutex> lock(gpu().mutex);
-    return codecllm_gpu_stream_decode(stream.get());
+    check(codecllm_gpu_stream_decode(stream.get()));
+    return 0;
   };
 }
 
-Job::Work reading_gpu_stream(const Napi::CallbackInfo& info) {
+Work reading_gpu_stream(const Napi::CallbackInfo& info) {
   const auto stream = entry_of(gpu_streams(), info[0]);
   const uint64_t offset = size_of(info[1], "offset");
   const Bytes bytes = bytes_of(info[2], "bytes");
-  return [=](uint64_t&) {
+  return [=] {
     const std::lock_guard<std::mutex> lock(gpu().mutex);
-    return codecllm_gpu_stream_read(stream.get(), offset, bytes.data, bytes.size);
+    check(codecllm_gpu_stream_read(stream.get(), offset, bytes.data, bytes.size));
+    return 0;
   };
 }
 
@@ -605,35 +739,34 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("features", Napi::Function::New<Features>(env));
   exports.Set("usePath", Napi::Function::New<UsePath>(env));
   exports.Set("allocate", Napi::Function::New<Allocate>(env));
-  const auto set_job = [&](const std::string& name, Napi::Function here, Napi::Function in_pool) {
-    exports.Set(name, here);
-    exports.Set(name + "Async", in_pool);
-  };
   exports.Set("encodeBound", Napi::Function::New<EncodeBound>(env));
   exports.Set("encode", Napi::Function::New<Here<encoding>>(env));
-  exports.Set("encodeBatchAsync", Napi::Function::New<InPool<encoding_batch>>(env));
+  exports.Set("encodeFileAsync", Napi::Function::New<InPool<encoding_file>>(env));
   exports.Set("encoderOpen", Napi::Function::New<EncoderOpen>(env));
   exports.Set("encoderClose", Napi::Function::New<EncoderClose>(env));
   exports.Set("encoderLayout", Napi::Function::New<EncoderLayout>(env));
   exports.Set("encoderPass", Napi::Function::New<EncoderPass>(env));
-  set_job("encoderGather", Napi::Function::New<Here<gathering>>(env), Napi::Function::New<InPool<gathering>>(env));
-  set_job("encoderAdvance", Napi::Function::New<Here<advancing>>(env), Napi::Function::New<InPool<advancing>>(env));
+  exports.Set("encoderGather", Napi::Function::New<Here<gathering>>(env));
+  exports.Set("encoderGatherFileAsync", Napi::Function::New<InPool<gathering_file>>(env));
+  exports.Set("encoderAdvance", Napi::Function::New<Here<advancing>>(env));
+  exports.Set("encoderAdvanceAsync", Napi::Function::New<InPool<advancing>>(env));
   exports.Set("encoderFrontSize", Napi::Function::New<EncoderFrontSize>(env));
   exports.Set("encoderCodeBound", Napi::Function::New<EncoderCodeBound>(env));
-  set_job("encoderCode", Napi::Function::New<Here<coding>>(env), Napi::Function::New<InPool<coding>>(env));
+  exports.Set("encoderCode", Napi::Function::New<Here<coding>>(env));
+  exports.Set("encoderCodeFileAsync", Napi::Function::New<InPool<coding_file>>(env));
   exports.Set("encoderFront", Napi::Function::New<EncoderFront>(env));
   exports.Set("decode", Napi::Function::New<Here<decoding>>(env));
-  exports.Set("decodeBatchAsync", Napi::Function::New<InPool<decoding_batch>>(env));
+  exports.Set("decodeFileAsync", Napi::Function::New<InPool<decoding_file>>(env));
   exports.Set("streamLengths", Napi::Function::New<StreamLengths>(env));
   exports.Set("streamOpen", Napi::Function::New<StreamOpen>(env));
   exports.Set("streamClose", Napi::Function::New<StreamClose>(env));
   exports.Set("streamInfo", Napi::Function::New<StreamInfo>(env));
   exports.Set("streamRange", Napi::Function::New<StreamRange>(env));
-  set_job("streamDecode", Napi::Function::New<Here<decoding_slice>>(env),
-          Napi::Function::New<InPool<decoding_slice>>(env));
+  exports.Set("streamDecode", Napi::Function::New<Here<decoding_slice>>(env));
+  exports.Set("streamDecodeFileAsync", Napi::Function::New<InPool<decoding_slice_of_file>>(env));
   exports.Set("gpuStreamOpenAsync", Napi::Function::New<InPool<opening_gpu_stream>>(env));
   exports.Set("gpuStreamClose", Napi::Function::New<GpuStreamClose>(env));
-  exports.Set("gpuStreamWriteAsync", Napi::Function::New<InPool<writing_gpu_stream>>(env));
+  exports.Set("gpuStreamWriteFileAsync", Napi::Function::New<InPool<writing_gpu_stream>>(env));
   exports.Set("gpuStreamDecodeAsync", Napi::Function::New<InPool<decoding_gpu_stream>>(env));
   exports.Set("gpuStreamReadAsync", Napi::Function::New<InPool<reading_gpu_stream>>(env));
   return exports;

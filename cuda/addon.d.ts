@@ -1,8 +1,10 @@
 // What the Node addon exports. A call runs on the thread that makes it, or, if its name ends in Async, on a thread of
 // Node's pool; its buffers may not be changed meanwhile. Errors have a `code`: INVALID_ARGUMENT, INVALID_STREAM (and a
-// message like that of the reference's FormatError), OUT_OF_MEMORY, UNAVAILABLE.
+// message like that of the reference's FormatError), OUT_OF_MEMORY, UNAVAILABLE. Functions named ...FileAsync read a
+// file themselves, which must stay open; where it cannot be read, the error has no `code`, but the system's `errno`.
 
 import type { EncodeOptions } from '../spec/index.ts';
+import type { FileRange } from '../src/input.ts';
 
 /** An open encoder or stream. Any thread of the process may use it; it has to be closed. */
 export type Handle = bigint;
@@ -19,22 +21,7 @@ export interface NativeInfo {
   tileRowBytes: number;
 }
 
-/** Functions that can run on a thread of Node's pool, too. */
-interface Jobs {
-  encoderGather(encoder: Handle, firstTileRow: number, tileRowCount: number, bytes: Uint8Array): void;
-  encoderAdvance(encoder: Handle): void;
-  /** @returns the bytes written to `data` */
-  encoderCode(encoder: Handle, firstTileRow: number, tileRowCount: number, bytes: Uint8Array, data: Uint8Array): number;
-  /** @param data exactly the bytes of `streamRange` @param bytes receives the elements of these rows of tiles, exactly */
-  streamDecode(stream: Handle, firstTileRow: number, tileRowCount: number, data: Uint8Array, bytes: Uint8Array): void;
-}
-
-/** The same functions, with the promise of what they return. */
-type AsyncJobs = {
-  [Name in keyof Jobs as `${Name}Async`]: (...args: Parameters<Jobs[Name]>) => Promise<ReturnType<Jobs[Name]>>;
-};
-
-export interface Native extends Jobs, AsyncJobs {
+export interface Native {
   version(): string;
   /** Instruction sets that the codec can use, whether the GPU decoder was built, and how many GPUs there are. */
   features(): { paths: ('plain' | 'avx2' | 'avx512')[]; cuda: boolean; gpus: number };
@@ -59,17 +46,31 @@ export interface Native extends Jobs, AsyncJobs {
   decode(stream: Uint8Array, bytes: Uint8Array): void;
 
   /**
-   * `encode` and `decode` of several tensors, one after the other on one thread of the pool: handing small ones over one by
-   * one takes as long as working on them. Where one fails, so does the batch, and the error's `item` is its number.
+   * `encode` and `decode` of tensors and streams that lie in a file, all in the same bytes of it, one after the other on
+   * one thread of the pool: handing small ones over one by one takes as long as working on them. Where one fails, so
+   * does the call, and the error's `item` is its number.
    *
-   * @param lengths receives what `encode` returns, a number for each
+   * @param tensors where each begins in the bytes of `range`, and its bytes there
+   * @param streams receives those that are smaller than their tensor, one after the other; as long as `range`
+   * @param lengths receives the length of each, or 0
+   * @returns their sum
    */
-  encodeBatchAsync(
-    tensors: readonly { bytes: Uint8Array; dtype: string; shape: readonly number[]; stream: Uint8Array }[],
+  encodeFileAsync(
+    range: FileRange,
+    tensors: readonly { start: number; length: number; dtype: string; shape: readonly number[] }[],
     options: EncodeOptions | undefined,
+    streams: Uint8Array,
     lengths: Float64Array,
   ): Promise<number>;
-  decodeBatchAsync(streams: readonly { stream: Uint8Array; bytes: Uint8Array }[]): Promise<number>;
+  /**
+   * @param streams likewise; `tensorBytes` of each are as many as `streamInfo` says
+   * @param bytes receives the tensors, one after the other
+   */
+  decodeFileAsync(
+    range: FileRange,
+    streams: readonly { start: number; length: number; tensorBytes: number }[],
+    bytes: Uint8Array,
+  ): Promise<number>;
 
   /** The most bytes that a stream of such a tensor can have. */
   encodeBound(dtype: string, shape: readonly number[], options?: EncodeOptions): number;
@@ -89,6 +90,25 @@ export interface Native extends Jobs, AsyncJobs {
   /** The most bytes that coding so many rows of tiles can give. */
   encoderCodeBound(encoder: Handle, tileRowCount: number): number;
   encoderFront(encoder: Handle): Uint8Array;
+  /** @param bytes of these rows of tiles, exactly */
+  encoderGather(encoder: Handle, firstTileRow: number, tileRowCount: number, bytes: Uint8Array): void;
+  encoderGatherFileAsync(
+    encoder: Handle,
+    firstTileRow: number,
+    tileRowCount: number,
+    range: FileRange,
+  ): Promise<number>;
+  encoderAdvance(encoder: Handle): void;
+  encoderAdvanceAsync(encoder: Handle): Promise<number>;
+  /** @returns the bytes written to `data` */
+  encoderCode(encoder: Handle, firstTileRow: number, tileRowCount: number, bytes: Uint8Array, data: Uint8Array): number;
+  encoderCodeFileAsync(
+    encoder: Handle,
+    firstTileRow: number,
+    tileRowCount: number,
+    range: FileRange,
+    data: Uint8Array,
+  ): Promise<number>;
 
   /** What the first 64 bytes of a stream say of its size. */
   streamLengths(bytes: Uint8Array): { front: number; data: number };
@@ -98,6 +118,15 @@ export interface Native extends Jobs, AsyncJobs {
   streamInfo(stream: Handle): NativeInfo;
   /** Where the data of these rows of tiles lie, from the start of Data. */
   streamRange(stream: Handle, firstTileRow: number, tileRowCount: number): { start: number; end: number };
+  /** @param data exactly the bytes of `streamRange` @param bytes receives the elements of these rows of tiles, exactly */
+  streamDecode(stream: Handle, firstTileRow: number, tileRowCount: number, data: Uint8Array, bytes: Uint8Array): void;
+  streamDecodeFileAsync(
+    stream: Handle,
+    firstTileRow: number,
+    tileRowCount: number,
+    range: FileRange,
+    bytes: Uint8Array,
+  ): Promise<number>;
 
   /**
    * A stream on the first GPU: open, write all of its Data, decode, read elements, close. It takes device memory for both.
@@ -108,7 +137,7 @@ export interface Native extends Jobs, AsyncJobs {
   gpuStreamOpenAsync(front: Uint8Array): Promise<number>;
   gpuStreamClose(stream: Handle): void;
   /** @param offset of these bytes in Data */
-  gpuStreamWriteAsync(stream: Handle, offset: number, data: Uint8Array): Promise<number>;
+  gpuStreamWriteFileAsync(stream: Handle, offset: number, range: FileRange): Promise<number>;
   /** Fails with INVALID_STREAM, and names the tile, where a tile's data are damaged. */
   gpuStreamDecodeAsync(stream: Handle): Promise<number>;
   /** @param offset of these bytes in the tensor */

@@ -158,32 +158,26 @@ class Compression {
 
   private async prepareWhole(batch: readonly TensorEntry[]): Promise<Finish> {
     const { engine, onProgress } = this.work;
+    const { file } = this.original;
     const position = this.positionOf(batch[0]);
-    const bytes = await this.original.file.fill(engine.take(batchBytes(batch)), position);
-    const room = engine.take(bytes.length);
+    const length = batchBytes(batch);
     const encoded = batch.filter(mayBecomeStream);
     const tensors = encoded.map((tensor): WholeTensor => {
       const { dtype, shape } = tensor;
-      const at = this.positionOf(tensor) - position;
-      const [from, to] = [bytes, room].map((each) => each.subarray(at, at + tensorBytes(tensor)));
-      return { bytes: from, dtype, shape, stream: to };
+      return { start: this.positionOf(tensor) - position, length: tensorBytes(tensor), dtype, shape };
     });
-    const made = await engine.encodeBatch(tensors, this.options).catch((error) => {
-      throw batchError(this.original.file.path, encoded, error);
-    });
-    const streams = new Map(encoded.map((tensor, index) => [tensor, made[index]]));
+    const { streams, lengths } = await engine
+      .encodeBatch({ fd: file.fd, position, length }, tensors, this.options)
+      .catch((error) => {
+        throw batchError(file.path, encoded, error);
+      });
+    const lengthOf = new Map(encoded.map((tensor, index) => [tensor, lengths[index]]));
     return async (end) => {
       // One thread writes while this one computes.
-      const written = this.out.write(
-        end,
-        made.filter((stream) => stream !== undefined),
-      );
-      this.hash.update(bytes);
-      await written;
-      engine.release(bytes);
-      engine.release(room);
-      onProgress(bytes.length);
-      return batch.map((tensor) => streams.get(tensor)?.length ?? 0);
+      await Promise.all([this.out.write(end, [streams]), this.hashFile(position, position + length)]);
+      engine.release(streams);
+      onProgress(length);
+      return batch.map((tensor) => lengthOf.get(tensor) ?? 0);
     };
   }
 
@@ -218,11 +212,11 @@ class Compression {
     const bytes = tensorBytes(tensor);
     const coded = inOrder(encoder.slices, engine.limits, sliceBytes, async (rows) => ({
       rows,
-      ...(await encoder.code(rows)),
+      data: await encoder.code(rows),
     }));
     // The front holds what is known only after the last tile, but its length is known before the first.
     let length = encoder.frontBytes;
-    for await (const { rows, original, data } of coded) {
+    for await (const { rows, data } of coded) {
       const start = position + length;
       length += data.reduce((sum, part) => sum + part.length, 0);
       if (length >= bytes) {
@@ -230,10 +224,9 @@ class Compression {
         onProgress((1 - 2 * PASS_SHARE) * (bytes - rows.start));
         return 0;
       }
-      const written = this.out.write(start, data);
-      this.hash.update(original);
-      await written;
-      for (const each of [original, ...data]) engine.release(each);
+      const from = this.positionOf(tensor) + rows.start;
+      await Promise.all([this.out.write(start, data), this.hashFile(from, from + sliceBytes(rows))]);
+      for (const each of data) engine.release(each);
       onProgress((1 - 2 * PASS_SHARE) * sliceBytes(rows));
     }
     await this.out.write(position, [encoder.front()]);

@@ -10,7 +10,7 @@
 // The other entries of `__metadata__` are the original's.
 
 import { readFront, streamLengths } from '../spec/stream.ts';
-import { FileError, ItemError, problemOf, quoted } from './errors.ts';
+import { FileError, fileErrorOf, ItemError, problemOf, quoted } from './errors.ts';
 import {
   byPlace,
   formatHeader,
@@ -162,13 +162,21 @@ export interface Container {
   readonly tensors: readonly Restorable[];
 }
 
-/** What the front of a stream says of its tensor. @throws where it is not as it should be */
-export type Describe = (front: Uint8Array) => Omit<Described, 'name'>;
+/** How fronts of streams are read. All of it throws where one is not as it should be. */
+export interface Fronts {
+  /** Bytes of the front and of Data, from the first 64 bytes of a stream. */
+  lengths(begin: Uint8Array): { front: number; data: number };
+  /** What a front says of its tensor. */
+  describe(front: Uint8Array): Omit<Described, 'name'>;
+}
 
 /** With the reference codec. */
-export const describeStream: Describe = (front) => {
-  const { layout } = readFront(front).coding;
-  return { dtype: layout.dtype.name, shape: layout.shape, bytes: (layout.words * layout.dtype.wordBits) / 8 };
+export const referenceFronts: Fronts = {
+  lengths: streamLengths,
+  describe: (front) => {
+    const { layout } = readFront(front).coding;
+    return { dtype: layout.dtype.name, shape: layout.shape, bytes: (layout.words * layout.dtype.wordBits) / 8 };
+  },
 };
 
 /**
@@ -178,7 +186,7 @@ export const describeStream: Describe = (front) => {
  */
 export async function readContainer(
   { file, header, dataStart }: Safetensors,
-  describe: Describe = describeStream,
+  fronts: Fronts = referenceFronts,
 ): Promise<Container> {
   const { path } = file;
   const entry = (key: string, pattern: RegExp): string => {
@@ -208,7 +216,10 @@ export async function readContainer(
     if (isStream.has(name)) {
       if (tensor.dtype !== 'U8' || tensor.shape.length !== 1)
         throw new FileError(path, `${quoted(name)} should hold a stream, and is not a vector of U8`);
-      described.push({ name, ...(await withFront(file, name, dataStart + start, end - start, describe)) });
+      described.push({
+        name,
+        ...(await withFront(file, fronts, name, dataStart + start, end - start, fronts.describe)),
+      });
     } else described.push({ ...tensor, bytes: end - start });
   }
 
@@ -253,6 +264,7 @@ const MAX_FRONT_BYTES = 2 ** 29;
  */
 export async function withFront<T>(
   file: InputFile,
+  fronts: Fronts,
   name: string,
   position: number,
   bytes: number,
@@ -260,7 +272,7 @@ export async function withFront<T>(
 ): Promise<T> {
   const begin = await file.read(position, Math.min(bytes, USUAL_FRONT_BYTES));
   try {
-    const { front, data } = streamLengths(begin);
+    const { front, data } = fronts.lengths(begin);
     if (front + data !== bytes) throw new Error(`a stream of ${front + data} bytes in a tensor of ${bytes}`);
     if (front > MAX_FRONT_BYTES) throw new Error(`a front of ${front} bytes, more than ${MAX_FRONT_BYTES}`);
     return use(front <= begin.length ? begin.subarray(0, front) : await file.read(position, front));
@@ -269,9 +281,9 @@ export async function withFront<T>(
   }
 }
 
-/** A FileError that names the tensor of a batch that an ItemError is about. */
-export function batchError(path: string, batch: readonly { readonly name: string }[], error: unknown): unknown {
-  return error instanceof ItemError ? tensorError(path, batch[error.item].name, error.cause) : error;
+/** A FileError, which names the tensor of a batch that an ItemError is about. */
+export function batchError(path: string, batch: readonly { readonly name: string }[], error: unknown): FileError {
+  return error instanceof ItemError ? tensorError(path, batch[error.item].name, error.cause) : fileErrorOf(path, error);
 }
 
 /** A FileError that names the tensor. */

@@ -4,7 +4,7 @@
 import { createHash } from 'node:crypto';
 import { batchesOf } from './batches.ts';
 import { batchError, type Container, type Restorable, readContainer, tensorError, withFront } from './container.ts';
-import type { Engine, StreamDecoder } from './engine.ts';
+import type { Engine, StreamDecoder, WholeStream } from './engine.ts';
 import { FileError } from './errors.ts';
 import { byPlace } from './header.ts';
 import { inOrder } from './ordered.ts';
@@ -48,7 +48,7 @@ export async function verifyFile(input: string, work: Work): Promise<FileReport>
 async function withContainer<T>(input: string, work: Work, use: (container: Container) => Promise<T>): Promise<T> {
   const compressed = await openSafetensors(input);
   try {
-    return await use(await readContainer(compressed, (front) => work.engine.describe(front)));
+    return await use(await readContainer(compressed, work.engine.fronts));
   } catch (error) {
     // No thread may read a file that is about to be closed.
     await work.engine.close();
@@ -151,21 +151,17 @@ function wholePiece({ file }: Container, engine: Engine, batch: readonly Restora
     bytes,
     storedBytes,
     restore: async () => {
-      const stored = await file.fill(engine.take(storedBytes), position);
-      if (!isStream) return stored;
-      const restored = engine.take(bytes);
-      const streams = batch.map((tensor) => {
-        const from = tensor.position - position;
-        return {
-          stream: stored.subarray(from, from + tensor.storedBytes),
-          bytes: restored.subarray(tensor.start - start, tensor.end - start),
-        };
-      });
-      await engine.decodeBatch(streams).catch((error) => {
+      if (!isStream) return file.fill(engine.take(storedBytes), position);
+      const streams = batch.map(
+        (tensor): WholeStream => ({
+          start: tensor.position - position,
+          length: tensor.storedBytes,
+          tensorBytes: tensor.end - tensor.start,
+        }),
+      );
+      return engine.decodeBatch({ fd: file.fd, position, length: storedBytes }, streams).catch((error) => {
         throw batchError(file.path, batch, error);
       });
-      engine.release(stored);
-      return restored;
     },
   };
 }
@@ -176,7 +172,7 @@ async function* slicePieces(
   { name, position, storedBytes }: Restorable,
 ): AsyncGenerator<Piece, void, void> {
   const open = (front: Uint8Array): StreamDecoder => engine.openStream(file.fd, position, front);
-  const stream = await withFront(file, name, position, storedBytes, open);
+  const stream = await withFront(file, engine.fronts, name, position, storedBytes, open);
   const last = stream.slices.at(-1);
   for (const rows of stream.slices)
     yield {

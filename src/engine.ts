@@ -1,7 +1,8 @@
 // What an engine does: it runs the codec over tensors that lie in files.
 
 import type { EncodeOptions } from '../spec/decisions.ts';
-import type { Describe } from './container.ts';
+import type { Fronts } from './container.ts';
+import type { FileRange } from './input.ts';
 import type { Limits } from './ordered.ts';
 import type { SliceRange } from './slices.ts';
 
@@ -18,11 +19,6 @@ export interface Source {
 /** Told of the bytes of the tensor that a pass has been over, and which pass it is, from 0. */
 export type OnPass = (bytes: number, pass: number) => void;
 
-export interface CodedRows {
-  readonly original: Uint8Array;
-  readonly data: readonly Uint8Array[];
-}
-
 /** Encodes a tensor that is worked on in slices: passes that count, then one that codes. */
 export interface TensorEncoder {
   readonly slices: readonly SliceRange[];
@@ -30,8 +26,8 @@ export interface TensorEncoder {
   plan(onPass: OnPass): Promise<void>;
   /** Bytes before Data; known once everything is decided. */
   readonly frontBytes: number;
-  /** The bytes of a slice as they were read, and its data. Slices may be coded at the same time. */
-  code(rows: SliceRange): Promise<CodedRows>;
+  /** The data of a slice, in parts. Slices may be coded at the same time. */
+  code(rows: SliceRange): Promise<readonly Uint8Array[]>;
   /** Everything before Data, once all slices are coded. */
   front(): Uint8Array;
   /** Waits for what is under way, and lets go. */
@@ -49,20 +45,32 @@ export interface StreamDecoder {
   readonly close: () => void;
 }
 
-/** A tensor of a batch. */
+/** A tensor of a batch: which bytes of the batch it is. */
 export interface WholeTensor {
-  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly length: number;
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** As long as the tensor; its stream may be put there. */
-  readonly stream: Uint8Array;
 }
 
-/** A stream of a batch. */
+/** What a batch of tensors becomes. */
+export interface EncodedBatch {
+  /** The streams that are smaller than their tensor, one after the other. */
+  readonly streams: Uint8Array;
+  /** The length of each tensor's stream, or 0. */
+  readonly lengths: readonly number[];
+}
+
+/** A stream of a batch: which bytes of the batch it is, and the bytes of its tensor. */
 export interface WholeStream {
-  readonly stream: Uint8Array;
-  /** Receives the elements. */
-  readonly bytes: Uint8Array;
+  readonly start: number;
+  readonly length: number;
+  readonly tensorBytes: number;
+}
+
+/** What the tensors of these streams have in all. */
+export function tensorBytesOf(streams: readonly WholeStream[]): number {
+  return streams.reduce((sum, { tensorBytes }) => sum + tensorBytes, 0);
 }
 
 export interface Engine {
@@ -70,17 +78,12 @@ export interface Engine {
   readonly threads: number;
   /** What may be under way, or wait for its turn, in one sequence of slices: enough that no thread runs dry. */
   readonly limits: Limits;
-  /**
-   * Encodes whole tensors.
-   *
-   * @returns for each its stream, or undefined if it is not smaller
-   * @throws ItemError
-   */
-  encodeBatch(tensors: readonly WholeTensor[], options: EncodeOptions): Promise<(Uint8Array | undefined)[]>;
-  /** Decodes whole streams. @throws ItemError */
-  decodeBatch(streams: readonly WholeStream[]): Promise<void>;
+  /** Encodes whole tensors that lie in these bytes of a file. @throws ItemError; what the system says of the file */
+  encodeBatch(range: FileRange, tensors: readonly WholeTensor[], options: EncodeOptions): Promise<EncodedBatch>;
+  /** Decodes whole streams likewise. @returns the tensors, one after the other */
+  decodeBatch(range: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array>;
   openEncoder(source: Source): TensorEncoder;
-  readonly describe: Describe;
+  readonly fronts: Fronts;
   /** @param position of the stream in the file. @throws FormatError, or an Error that says the same */
   openStream(fd: number, position: number, front: Uint8Array): StreamDecoder;
   /** Memory for exactly so many bytes, whatever it holds. */

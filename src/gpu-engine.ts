@@ -2,8 +2,10 @@
 // asked for. It is for machines whose host is slow beside their GPU, and to check a GPU on real checkpoints: a program
 // that wants the weights on the GPU decodes them there (codecllm.h, python/). Encoding is the native codec's.
 
-import type { StreamDecoder, WholeStream } from './engine.ts';
+import { FIXED_BYTES } from '../spec/stream.ts';
+import { type StreamDecoder, tensorBytesOf, type WholeStream } from './engine.ts';
 import { EngineError, eachItem } from './errors.ts';
+import { type FileRange, readFully } from './input.ts';
 import { type Handle, native, whyNotGpu } from './native.ts';
 import { NativeEngine } from './native-engine.ts';
 import { SLICE_BYTES, sliceBytes } from './slices.ts';
@@ -18,19 +20,28 @@ export class GpuEngine extends NativeEngine {
     super(threads, codec);
   }
 
-  override async decodeBatch(streams: readonly WholeStream[]): Promise<void> {
-    const { codec } = this;
-    await eachItem(streams, async ({ stream, bytes }) => {
-      const { front } = codec.streamLengths(stream);
-      const handle = BigInt(await codec.gpuStreamOpenAsync(stream.subarray(0, front)));
+  override async decodeBatch({ fd, position }: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array> {
+    const bytes = this.take(tensorBytesOf(streams));
+    let at = 0;
+    const parts = streams.map(({ start, tensorBytes }) => {
+      const part = { position: position + start, elements: bytes.subarray(at, at + tensorBytes) };
+      at += tensorBytes;
+      return part;
+    });
+    await eachItem(parts, async (part) => {
+      const fixed = new Uint8Array(FIXED_BYTES);
+      await readFully(fd, fixed, part.position);
+      const { front: frontBytes, data } = this.codec.streamLengths(fixed);
+      const front = new Uint8Array(frontBytes);
+      await readFully(fd, front, part.position);
+      const handle = await this.decodeOnGpu(fd, part.position + frontBytes, data, front);
       try {
-        await codec.gpuStreamWriteAsync(handle, 0, stream.subarray(front));
-        await codec.gpuStreamDecodeAsync(handle);
-        await codec.gpuStreamReadAsync(handle, 0, bytes);
+        await this.codec.gpuStreamReadAsync(handle, 0, part.elements);
       } finally {
-        codec.gpuStreamClose(handle);
+        this.closeHandle(handle);
       }
     });
+    return bytes;
   }
 
   override openStream(fd: number, position: number, front: Uint8Array): StreamDecoder {
@@ -66,9 +77,9 @@ export class GpuEngine extends NativeEngine {
     this.handles.add(handle);
     try {
       for (let at = 0; at < dataBytes; at += SLICE_BYTES)
-        await this.withBytes(fd, position + at, Math.min(SLICE_BYTES, dataBytes - at), async (data) => {
-          await codec.gpuStreamWriteAsync(handle, at, data);
-          this.release(data);
+        await this.inTurn(() => {
+          const length = Math.min(SLICE_BYTES, dataBytes - at);
+          return codec.gpuStreamWriteFileAsync(handle, at, { fd, position: position + at, length });
         });
       await codec.gpuStreamDecodeAsync(handle);
       return handle;

@@ -2,30 +2,48 @@
 
 import { read, readSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { FileError, fileErrorOf } from './errors.ts';
 
 /** Handing fewer bytes to another thread takes longer than working on them. */
 export const SMALL_BYTES = 2 ** 16;
 
-/** Files are copied and hashed in pieces of so many bytes. */
-export const PIECE_BYTES = 2 ** 20;
+/** Files are copied and hashed in pieces of so many bytes: the processor's second cache holds one. */
+const PIECE_BYTES = 2 ** 18;
+
+/** Bytes of an open file. */
+export interface FileRange {
+  readonly fd: number;
+  readonly position: number;
+  readonly length: number;
+}
 
 const readAt = promisify(read);
 
 /** Fills `bytes` from byte `position` of a file on. @throws Error where there are fewer, or what the system says */
 export async function readFully(fd: number, bytes: Uint8Array, position: number): Promise<void> {
   const { length } = bytes;
-  for (let done = 0; done < length; ) {
-    const rest = [fd, bytes, done, length - done, position + done] as const;
-    const count = length < SMALL_BYTES ? readSync(...rest) : (await readAt(...rest)).bytesRead;
-    if (count === 0) throw new Error(`ends at byte ${position + done}, where byte ${position + length} was expected`);
-    done += count;
-  }
+  if (length < SMALL_BYTES) return readFullySync(fd, bytes, position);
+  for (let done = 0; done < length; )
+    done += advance(bytes, done, position, (await readAt(fd, bytes, done, length - done, position + done)).bytesRead);
+}
+
+/** The same on this thread. */
+export function readFullySync(fd: number, bytes: Uint8Array, position: number): void {
+  const { length } = bytes;
+  for (let done = 0; done < length; )
+    done += advance(bytes, done, position, readSync(fd, bytes, done, length - done, position + done));
+}
+
+function advance({ length }: Uint8Array, done: number, position: number, count: number): number {
+  if (count === 0) throw new Error(`ends at byte ${position + done}, where byte ${position + length} was expected`);
+  return count;
 }
 
 export class InputFile {
   private readonly reads = new Set<Promise<void>>();
+  private buffer: Uint8Array | undefined;
 
   private constructor(
     readonly path: string,
@@ -76,11 +94,25 @@ export class InputFile {
     return bytes;
   }
 
-  /** The bytes from `start` to before `end`, in pieces, each valid until the next. @throws FileError */
+  /**
+   * The bytes from `start` to before `end`, in pieces, each valid until the next, of any call. They are read on this
+   * thread, because mostly they were read a moment ago, to be encoded, and the system still has them; others have their
+   * turn in between.
+   *
+   * @throws FileError
+   */
   async *pieces(start: number, end: number): AsyncGenerator<Uint8Array, void, void> {
-    const buffer = new Uint8Array(Math.min(PIECE_BYTES, end - start));
-    for (let at = start; at < end; at += PIECE_BYTES)
-      yield this.fill(buffer.subarray(0, Math.min(PIECE_BYTES, end - at)), at);
+    this.buffer ??= new Uint8Array(PIECE_BYTES);
+    for (let at = start; at < end; at += PIECE_BYTES) {
+      const piece = this.buffer.subarray(0, Math.min(PIECE_BYTES, end - at));
+      try {
+        readFullySync(this.fd, piece, at);
+      } catch (error) {
+        throw fileErrorOf(this.path, error);
+      }
+      yield piece;
+      await setImmediate();
+    }
   }
 
   /** @throws FileError where somebody wrote to the file since it was opened */

@@ -2,7 +2,7 @@
 
 import { type Inspection, inspectStream } from '../spec/decode.ts';
 import { readFront } from '../spec/stream.ts';
-import { isCompressed, readContainer, withFront } from './container.ts';
+import { isCompressed, readContainer, referenceFronts, withFront } from './container.ts';
 import type { TensorReport } from './report.ts';
 import { openSafetensors } from './safetensors.ts';
 
@@ -47,7 +47,9 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
     const tensors: InspectedTensor[] = [];
     for (const { name, dtype, shape, start, end, isStream, position, storedBytes } of container.tensors) {
       const stream = isStream
-        ? await withFront(file, name, position, storedBytes, (front) => inspectStream(readFront(front)))
+        ? await withFront(file, referenceFronts, name, position, storedBytes, (front) =>
+            inspectStream(readFront(front)),
+          )
         : undefined;
       tensors.push({
         name,

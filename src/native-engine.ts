@@ -1,16 +1,27 @@
-// The native codec on the threads that Node has for files: there is nothing to start, and nothing to send.
+// The native codec on the threads that Node has for files: there is nothing to start, and nothing to send. A thread reads
+// what it works on itself, so that it need not wait for this one in between.
 //
 // Fresh memory costs more than decoding into it, because the system clears every page of it, so buffers are used again.
 
 import { availableParallelism } from 'node:os';
 import type { EncodeOptions } from '../spec/decisions.ts';
-import type { Describe } from './container.ts';
-import type { Engine, OnPass, Source, StreamDecoder, TensorEncoder, WholeStream, WholeTensor } from './engine.ts';
+import type { Fronts } from './container.ts';
+import {
+  type EncodedBatch,
+  type Engine,
+  type OnPass,
+  type Source,
+  type StreamDecoder,
+  type TensorEncoder,
+  tensorBytesOf,
+  type WholeStream,
+  type WholeTensor,
+} from './engine.ts';
 import { EngineError, ItemError } from './errors.ts';
-import { readFully, SMALL_BYTES } from './input.ts';
+import { type FileRange, SMALL_BYTES } from './input.ts';
 import { type Handle, type Native, native, whyNotNative } from './native.ts';
 import { inOrder, type Limits } from './ordered.ts';
-import { SLICE_BYTES, sliceBytes, slicesOf } from './slices.ts';
+import { SLICE_BYTES, type SliceRange, sliceBytes, slicesOf } from './slices.ts';
 
 /** Node's pool has so many, and SHA-256 of a file, one thread's work, is slower than their encoding. */
 const MOST_THREADS = 4;
@@ -40,33 +51,40 @@ export class NativeEngine implements Engine {
     this.limits = { count: slices, bytes: slices * SLICE_BYTES };
   }
 
-  async encodeBatch(tensors: readonly WholeTensor[], options: EncodeOptions): Promise<(Uint8Array | undefined)[]> {
+  async encodeBatch(range: FileRange, tensors: readonly WholeTensor[], options: EncodeOptions): Promise<EncodedBatch> {
     const lengths = new Float64Array(tensors.length);
-    await namingItem(this.inTurn(() => this.codec.encodeBatchAsync(tensors, options, lengths)));
-    return tensors.map(({ bytes, stream }, index) => {
-      const length = lengths[index];
-      return length > 0 && length < bytes.length ? stream.subarray(0, length) : undefined;
+    const streams = await this.inTurn(async () => {
+      const room = this.take(range.length);
+      return room.subarray(0, await this.codec.encodeFileAsync(range, tensors, options, room, lengths));
     });
+    return { streams, lengths: [...lengths] };
   }
 
-  async decodeBatch(streams: readonly WholeStream[]): Promise<void> {
-    await namingItem(this.inTurn(() => this.codec.decodeBatchAsync(streams)));
+  async decodeBatch(range: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array> {
+    return this.inTurn(async () => {
+      const bytes = this.take(tensorBytesOf(streams));
+      await this.codec.decodeFileAsync(range, streams, bytes);
+      return bytes;
+    });
   }
 
   openEncoder({ fd, position, dtype, shape, options }: Source): TensorEncoder {
     const { codec } = this;
     const encoder = codec.encoderOpen(dtype, shape, options);
     const slices = [...slicesOf(codec.encoderLayout(encoder))];
+    const rangeOf = (rows: SliceRange): FileRange => ({
+      fd,
+      position: position + rows.start,
+      length: sliceBytes(rows),
+    });
     const coding = new Set<Promise<unknown>>();
     return {
       slices,
       plan: async (onPass: OnPass) => {
         for (let pass = 0; codec.encoderPass(encoder) === 'gather'; pass++) {
           const gathered = inOrder(slices, this.limits, sliceBytes, async (rows) => {
-            await this.withBytes(fd, position + rows.start, sliceBytes(rows), async (bytes) => {
-              await codec.encoderGatherAsync(encoder, rows.firstTileRow, rows.tileRowCount, bytes);
-              this.release(bytes);
-            });
+            const { firstTileRow, tileRowCount } = rows;
+            await this.inTurn(() => codec.encoderGatherFileAsync(encoder, firstTileRow, tileRowCount, rangeOf(rows)));
             return rows;
           });
           for await (const rows of gathered) onPass(sliceBytes(rows), pass);
@@ -78,10 +96,10 @@ export class NativeEngine implements Engine {
       },
       code: async (rows) => {
         const { firstTileRow, tileRowCount } = rows;
-        const coded = this.withBytes(fd, position + rows.start, sliceBytes(rows), async (original) => {
+        const coded = this.inTurn(async () => {
           const data = this.take(codec.encoderCodeBound(encoder, tileRowCount));
-          const length = await codec.encoderCodeAsync(encoder, firstTileRow, tileRowCount, original, data);
-          return { original, data: [data.subarray(0, length)] };
+          const range = rangeOf(rows);
+          return [data.subarray(0, await codec.encoderCodeFileAsync(encoder, firstTileRow, tileRowCount, range, data))];
         });
         coding.add(coded);
         return coded.finally(() => coding.delete(coded));
@@ -94,11 +112,14 @@ export class NativeEngine implements Engine {
     };
   }
 
-  readonly describe: Describe = (front) => {
-    const stream = this.codec.streamOpen(front);
-    const { dtype, shape, tensorBytes } = this.codec.streamInfo(stream);
-    this.codec.streamClose(stream);
-    return { dtype, shape, bytes: tensorBytes };
+  readonly fronts: Fronts = {
+    lengths: (begin) => this.codec.streamLengths(begin),
+    describe: (front) => {
+      const stream = this.codec.streamOpen(front);
+      const { dtype, shape, tensorBytes } = this.codec.streamInfo(stream);
+      this.codec.streamClose(stream);
+      return { dtype, shape, bytes: tensorBytes };
+    },
   };
 
   openStream(fd: number, position: number, front: Uint8Array): StreamDecoder {
@@ -115,10 +136,10 @@ export class NativeEngine implements Engine {
       decode: async (rows) => {
         const { firstTileRow, tileRowCount } = rows;
         const { start, end } = codec.streamRange(stream, firstTileRow, tileRowCount);
-        return this.withBytes(fd, position + info.frontBytes + start, end - start, async (data) => {
+        const range = { fd, position: position + info.frontBytes + start, length: end - start };
+        return this.inTurn(async () => {
           const bytes = this.take(sliceBytes(rows));
-          await codec.streamDecodeAsync(stream, firstTileRow, tileRowCount, data, bytes);
-          this.release(data);
+          await codec.streamDecodeFileAsync(stream, firstTileRow, tileRowCount, range, bytes);
           return bytes;
         });
       },
@@ -152,41 +173,24 @@ export class NativeEngine implements Engine {
     for (const stream of this.streams) this.codec.streamClose(stream);
   }
 
-  /** Reads bytes of a file and works on them, which may keep them or release them. */
-  protected async withBytes<T>(
-    fd: number,
-    position: number,
-    length: number,
-    work: (bytes: Uint8Array) => Promise<T>,
-  ): Promise<T> {
-    return this.inTurn(async () => {
-      const bytes = this.take(length);
-      await readFully(fd, bytes, position);
-      return work(bytes);
-    });
-  }
-
-  /** Runs work while no more is under way than there are threads, and one that reads. */
-  private async inTurn<T>(work: () => Promise<T>): Promise<T> {
+  /**
+   * Runs work while no more is under way than there are threads, and one that reads.
+   *
+   * @throws ItemError where the addon says which item of a batch failed
+   */
+  protected async inTurn<T>(work: () => Promise<T>): Promise<T> {
     while (this.tasks.size > this.threads && !this.closed) await new Promise<void>((wake) => this.waiting.push(wake));
     if (this.closed) throw new Error('ended');
     const task = work();
     this.tasks.add(task);
     try {
       return await task;
+    } catch (error) {
+      const { item } = error as { item?: number };
+      throw item === undefined ? error : new ItemError(item, error);
     } finally {
       this.tasks.delete(task);
       this.waiting.shift()?.();
     }
-  }
-}
-
-/** @throws ItemError where the addon says which item of a batch failed */
-async function namingItem<T>(batch: Promise<T>): Promise<T> {
-  try {
-    return await batch;
-  } catch (error) {
-    const { item } = error as { item?: number };
-    throw item === undefined ? error : new ItemError(item, error);
   }
 }

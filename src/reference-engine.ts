@@ -6,9 +6,9 @@ import { layoutFor, placeTiles } from '../spec/encode.ts';
 import type { Layout } from '../spec/layout.ts';
 import { type Statistics, Total } from '../spec/statistics.ts';
 import { readFront, writeFront } from '../spec/stream.ts';
-import { describeStream } from './container.ts';
+import { referenceFronts } from './container.ts';
 import type {
-  CodedRows,
+  EncodedBatch,
   Engine,
   OnPass,
   Source,
@@ -18,6 +18,7 @@ import type {
   WholeTensor,
 } from './engine.ts';
 import { eachItem } from './errors.ts';
+import type { FileRange } from './input.ts';
 import { inOrder, type Limits } from './ordered.ts';
 import { Pool } from './pool.ts';
 import { extentOf, type SliceRange, sliceBytes, slicesOf } from './slices.ts';
@@ -27,7 +28,7 @@ import type { CodedSlice } from './worker.ts';
 let numbers = 0;
 
 export class ReferenceEngine implements Engine {
-  readonly describe = describeStream;
+  readonly fronts = referenceFronts;
   private readonly pool: Pool;
 
   constructor(threads: number | undefined) {
@@ -42,16 +43,23 @@ export class ReferenceEngine implements Engine {
     return this.pool.limits;
   }
 
-  encodeBatch(tensors: readonly WholeTensor[], options: EncodeOptions): Promise<(Uint8Array | undefined)[]> {
-    return eachItem(tensors, ({ bytes, dtype, shape }) =>
-      this.pool.run('encodeWhole', { tensor: bytes.slice(), dtype, shape, options }, bytes.length),
-    );
+  async encodeBatch(
+    { fd, position }: FileRange,
+    tensors: readonly WholeTensor[],
+    options: EncodeOptions,
+  ): Promise<EncodedBatch> {
+    const streams = await eachItem(tensors, ({ start, length, dtype, shape }) => {
+      const range = { fd, position: position + start, length };
+      return this.pool.run('encodeWhole', { range, dtype, shape, options }, length);
+    });
+    return { streams: Buffer.concat(streams), lengths: streams.map(({ length }) => length) };
   }
 
-  async decodeBatch(streams: readonly WholeStream[]): Promise<void> {
-    await eachItem(streams, async ({ stream, bytes }) => {
-      bytes.set(await this.pool.run('decodeWhole', { stream: stream.slice() }, bytes.length));
-    });
+  async decodeBatch({ fd, position }: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array> {
+    const tensors = await eachItem(streams, ({ start, length, tensorBytes }) =>
+      this.pool.run('decodeWhole', { fd, position: position + start, length }, tensorBytes),
+    );
+    return Buffer.concat(tensors);
   }
 
   openEncoder(source: Source): TensorEncoder {
@@ -133,11 +141,11 @@ class ReferenceEncoder implements TensorEncoder {
     return writeFront(this.planned.coding, [], 0).length;
   }
 
-  async code(rows: SliceRange): Promise<CodedRows> {
+  async code(rows: SliceRange): Promise<readonly Uint8Array[]> {
     const { source, id, planned: plan } = this;
-    const { tiles, ...coded } = await this.pool.run('codeSlice', { source, rows, id, plan }, sliceBytes(rows));
+    const { tiles, data } = await this.pool.run('codeSlice', { source, rows, id, plan }, sliceBytes(rows));
     this.coded.set(rows.firstTileRow, tiles);
-    return coded;
+    return data;
   }
 
   front(): Uint8Array {

@@ -1,8 +1,7 @@
-// What worker threads do, with the reference codec. A task brings a small tensor, or names bytes of an open file, which
-// the thread reads itself; results are moved to the main thread, not copied. Descriptors are those of the
+// What worker threads do, with the reference codec. A task names bytes of an open file, which the thread reads itself;
+// results are moved to the main thread, not copied. Descriptors are those of the
 // process: the main thread closes them, after the last task.
 
-import { readSync } from 'node:fs';
 import { move, transferableSymbol, valueSymbol } from 'piscina';
 import { decide, type EncodeOptions, type Plan } from '../spec/decisions.ts';
 import { decodeTensor, decodeTileRows, tileRange } from '../spec/decode.ts';
@@ -12,7 +11,8 @@ import { type Layout, sliceRange } from '../spec/layout.ts';
 import { gather, type Statistics, type StatisticsRequest } from '../spec/statistics.ts';
 import { readFront } from '../spec/stream.ts';
 import type { Coding, TileMetadata } from '../spec/tile.ts';
-import type { CodedRows, Source } from './engine.ts';
+import type { Source } from './engine.ts';
+import { type FileRange, readFullySync } from './input.ts';
 import { buffersIn, share } from './share.ts';
 import { SLICE_BYTES, type SliceRange, sliceBytes } from './slices.ts';
 
@@ -48,7 +48,8 @@ export function gatherSlice({
   return moved(gather(layout, { ...rows, bytes: readRows(source, layout, rows) }, request));
 }
 
-export interface CodedSlice extends CodedRows {
+export interface CodedSlice {
+  readonly data: readonly Uint8Array[];
   readonly tiles: readonly { readonly metadata: TileMetadata; readonly length: number }[];
 }
 
@@ -70,32 +71,31 @@ export function codeSlice({
   const tiles = encodeSlice(known, { ...rows, bytes });
   return moved({
     tiles: tiles.map(({ metadata, data }) => ({ metadata, length: data.length })),
-    original: bytes.slice(),
     data: tiles.map(({ data }) => data),
   });
 }
 
-/** @returns the stream of a whole tensor, or undefined if it is not smaller */
+/** @returns the stream of a whole tensor, or no bytes if it is not smaller */
 export function encodeWhole({
-  tensor,
+  range,
   dtype,
   shape,
   options,
 }: {
-  tensor: Uint8Array;
+  range: FileRange;
   dtype: string;
   shape: readonly number[];
   options: EncodeOptions;
-}): Uint8Array | undefined {
-  const stream = encodeTensor(tensor, dtype, shape, options);
-  return stream.length < tensor.length ? moved(stream) : undefined;
+}): Uint8Array {
+  const stream = encodeTensor(readBytes(range), dtype, shape, options);
+  return moved(stream.length < range.length ? stream : new Uint8Array(0));
 }
 
 // ----------------------------------------------------------------------------------------------------- decoding
 
 /** @returns the whole tensor. @throws FormatError */
-export function decodeWhole({ stream }: { stream: Uint8Array }): Uint8Array {
-  return moved(decodeTensor(stream).data);
+export function decodeWhole(range: FileRange): Uint8Array {
+  return moved(decodeTensor(readBytes(range)).data);
 }
 
 export interface DecodeTask {
@@ -110,11 +110,11 @@ export interface DecodeTask {
 
 /** @returns the tensor's bytes in these rows. @throws FormatError */
 export function decodeSlice({ fd, position, frontBytes, rows, id }: DecodeTask): Uint8Array {
-  const stream = remember(id, () => readFront(readBytes(fd, position, frontBytes).slice()));
+  const stream = remember(id, () => readFront(readBytes({ fd, position, length: frontBytes }).slice()));
   const { firstTileRow, tileRowCount } = rows;
   const first = firstTileRow * stream.coding.layout.tilesAcross;
   const { start, end } = tileRange(stream, first, first + tileRowCount * stream.coding.layout.tilesAcross);
-  const data = readBytes(fd, position + frontBytes + start, end - start);
+  const data = readBytes({ fd, position: position + frontBytes + start, length: end - start });
   const bytes = new Uint8Array(sliceBytes(rows));
   decodeTileRows(stream, firstTileRow, tileRowCount, data, bytes);
   return moved(bytes);
@@ -139,20 +139,16 @@ function revive(coding: Coding): Coding {
 let buffer = new Uint8Array(0);
 
 /** Reads into a buffer that the next call uses again, unless so much is read that it is better let go. */
-function readBytes(fd: number, position: number, length: number): Uint8Array {
+function readBytes({ fd, position, length }: FileRange): Uint8Array {
   if (length <= SLICE_BYTES && buffer.length < length) buffer = new Uint8Array(SLICE_BYTES);
   const bytes = length <= SLICE_BYTES ? buffer.subarray(0, length) : new Uint8Array(length);
-  for (let done = 0; done < length; ) {
-    const read = readSync(fd, bytes, done, length - done, position + done);
-    if (read === 0) throw new Error(`the file ends at byte ${position + done}`);
-    done += read;
-  }
+  readFullySync(fd, bytes, position);
   return bytes;
 }
 
 function readRows(source: Source, layout: Layout, { firstTileRow, tileRowCount }: Rows): Uint8Array {
   const { start, end } = sliceRange(layout, firstTileRow, tileRowCount);
-  return readBytes(source.fd, source.position + start, end - start);
+  return readBytes({ fd: source.fd, position: source.position + start, length: end - start });
 }
 
 /** Marks a result as one whose buffers are moved to the main thread. */

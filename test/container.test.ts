@@ -10,6 +10,7 @@ import { describeHeader } from '../src/container.ts';
 import { formatHeader, parseHeader } from '../src/header.ts';
 import { inOrder } from '../src/ordered.ts';
 import { checkpoint, type Formatting, inDirectory, noise, rawFile, type TestTensor, weights } from './checkpoint.ts';
+import { SEED } from './seed.ts';
 
 // Worker threads run what is built.
 const product: typeof import('../src/index.ts') = await import(
@@ -225,6 +226,39 @@ describe('headers', () => {
     expect(header.tensors.map(({ name }) => name)).toEqual(['9', '1']);
     expect(formatHeader(header, 'compact')).toBe(text);
     expect(describeHeader({ header, headerText: text.padEnd(Math.ceil(text.length / 8) * 8) })).toBe('compact');
+  });
+
+  it('mean the same, however they are written', () => {
+    const name = fc.oneof(fc.string(), fc.constantFrom('0', '17', '__proto__', 'constructor', 'w"', 'ü', '\u2028'));
+    const tensor = fc.record({
+      dtype: fc.constantFrom('BF16', 'U4', 'own'),
+      shape: fc.array(fc.nat(), { maxLength: 3 }),
+    });
+    const pairs = fc.option(fc.array(fc.tuple(name, fc.string()), { maxLength: 3 }), { nil: undefined });
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(fc.tuple(name, tensor), { maxLength: 5, selector: ([key]) => key }),
+        pairs,
+        fc.constantFrom('compact' as const, 'python' as const),
+        (entries, metadata, style) => {
+          const tensors = entries
+            .filter(([key]) => key !== '__metadata__')
+            .map(([key, { dtype, shape }]) => ({ name: key, dtype, shape, start: 0, end: 0 }));
+          const header = { metadata: metadata && new Map(metadata), tensors };
+          const text = formatHeader(header, style);
+          const read = (written: string): unknown => {
+            try {
+              return parseHeader(written, 'file', 0);
+            } catch (error) {
+              return (error as Error).message;
+            }
+          };
+          // With a space more it is no writer's, and read by the strict parser.
+          expect(read(text)).toEqual(read(text.replace('{', '{ ')));
+        },
+      ),
+      { seed: SEED, numRuns: 500 },
+    );
   });
 
   const wrong: [string, string, number, string][] = [

@@ -5,7 +5,10 @@
 
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
+import { constants, tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
@@ -406,5 +409,67 @@ describe.skipIf(!isBuilt)('addon', () => {
     native.encoderClose(encoder);
     native.encoderClose(encoder);
     expect(call(() => native.encoderPass(encoder))).toBe('INVALID_ARGUMENT');
+  });
+
+  test('reads files on its threads, and says what is wrong with them', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'codecllm-addon-'));
+    const tensors = [
+      { data: makeTensor('BF16', 64 * 256, 256, 'gaussian', 1), dtype: 'BF16', shape: [64, 256] },
+      { data: makeTensor('U8', 64 * 64, 64, 'bytes', 2), dtype: 'U8', shape: [64, 64] },
+      { data: makeTensor('F32', 64 * 128, 128, 'gaussian', 3), dtype: 'F32', shape: [64, 128] },
+    ];
+    let start = 0;
+    const parts = tensors.map(({ data, dtype, shape }) => {
+      const part = { start, length: data.length, dtype, shape };
+      start += data.length;
+      return part;
+    });
+    const whole = Buffer.concat(tensors.map(({ data }) => data));
+    const path = join(folder, 'tensors');
+    await writeFile(path, whole);
+    const file = await open(path, 'r+');
+    const { fd } = file;
+    const failure = (promise: Promise<unknown>): Promise<unknown> =>
+      promise.then(
+        () => undefined,
+        ({ message, errno, code, item }) => ({ message, errno, code, item }),
+      );
+    try {
+      const range = { fd, position: 0, length: whole.length };
+      const streams = new Uint8Array(whole.length);
+      const lengths = new Float64Array(tensors.length);
+      const total = await native.encodeFileAsync(range, parts, undefined, streams, lengths);
+      const alone = tensors.map(({ data, dtype, shape }) => nativeEncode(data, dtype, shape));
+      // Bytes without a pattern have no stream that is smaller.
+      expect([...lengths]).toEqual([alone[0].length, 0, alone[2].length]);
+      expect(Buffer.concat([alone[0], alone[2]]).equals(streams.subarray(0, total))).toBe(true);
+
+      await file.write(streams, 0, total, 0);
+      const stored = [
+        { start: 0, length: lengths[0], tensorBytes: tensors[0].data.length },
+        { start: lengths[0], length: lengths[2], tensorBytes: tensors[2].data.length },
+      ];
+      const bytes = new Uint8Array(stored[0].tensorBytes + stored[1].tensorBytes);
+      await native.decodeFileAsync({ fd, position: 0, length: total }, stored, bytes);
+      expect(Buffer.concat([tensors[0].data, tensors[2].data]).equals(bytes)).toBe(true);
+
+      await file.write(Buffer.from([2]), 0, 1, lengths[0] + 4);
+      const decoded = failure(native.decodeFileAsync({ fd, position: 0, length: total }, stored, bytes));
+      expect(await decoded).toMatchObject({ code: 'INVALID_STREAM', item: 1 });
+      const beyond = { fd, position: whole.length - 10, length: 100 };
+      expect(await failure(native.decodeFileAsync(beyond, [], bytes))).toEqual({
+        message: `ends at byte ${whole.length}, where byte ${whole.length + 90} was expected`,
+      });
+      const outside = [{ start: total - 8, length: 16, tensorBytes: 1 }];
+      expect(() => native.decodeFileAsync({ fd, position: 0, length: total }, outside, bytes)).toThrow('not within');
+      const folderOpen = await open(folder, 'r');
+      const unreadable = failure(native.decodeFileAsync({ fd: folderOpen.fd, position: 0, length: 9 }, [], bytes));
+      // As Node's own errors of the system have it.
+      expect(await unreadable).toMatchObject({ errno: -constants.errno.EISDIR });
+      await folderOpen.close();
+    } finally {
+      await file.close();
+      await rm(folder, { recursive: true });
+    }
   });
 });
