@@ -26,9 +26,9 @@ import { SLICE_BYTES, type SliceRange, sliceBytes, slicesOf } from './slices.ts'
 /** Node's pool has so many, and SHA-256 of a file, one thread's work, is slower than their encoding. */
 const MOST_THREADS = 4;
 
-/** A large page of memory. */
-const SMALLEST_BUFFER = 2 ** 21;
-/** Larger buffers are not kept. A stream may need more than twice its tensor's bytes, of which most is not touched. */
+/** Enough for what a slice may become, so that most buffers have one size; of which what is not touched costs nothing. */
+const SMALLEST_BUFFER = 2 * SLICE_BYTES;
+/** Larger buffers are not kept. */
 const LARGEST_BUFFER = 4 * SLICE_BYTES;
 
 export class NativeEngine implements Engine {
