@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 # Modules of decoders/; all but ours have a folder of this name where setup.py puts them.
 OURS = "ours"
 CODECS = (OURS, "nvcomp", "nwc", "glyd", "dietgpu", "dfloat11", "lmzip")
-SECONDS_A_CODEC = 240
+SECONDS_A_CODEC = 120
 
 
 def main() -> int:
