@@ -136,6 +136,7 @@ class AnyPlane {
     wait_for_copies();
     __syncwarp();
     words_.prepare();
+    words_.request();
     words_.begin();
     if (mode_ == kPairs) {
       for (uint32_t k = 0; k < kLaneColumns; k += 2) {

@@ -220,6 +220,10 @@ inline void copy_to_shared(SharedAddress to, const void* from) {
   shared_value<uint4>(to) = *static_cast<const uint4*>(from);
 }
 
+inline void copy_to_shared_if(bool condition, SharedAddress to, const void* from) {
+  if (condition) copy_to_shared(to, from);
+}
+
 inline void wait_for_copies() {}
 
 inline uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) { return (a & mask) | (b & ~mask); }

@@ -27,7 +27,7 @@ class RawRows {
     both_ = 2 * buffers + kGroupBytes;
     current_ = buffers + kGroupBytes;
     next_ = section + 16 * lane_index();
-    request();
+    request(true);
   }
 
   /**
@@ -35,7 +35,7 @@ class RawRows {
    */
   __device__ __forceinline__ void advance(bool is_last) {
     current_ = both_ - current_;
-    if (!is_last) request();
+    request(!is_last);
   }
 
   /** 32-bit word w of this lane in the group. */
@@ -52,8 +52,8 @@ class RawRows {
   static constexpr uint32_t kGroupBytes = kBytes / 2;
 
   /** The last group may be 64 bytes shorter than this: then states follow, and are copied along. */
-  __device__ __forceinline__ void request() {
-    if (16 * lane_index() < kGroupBytes) copy_to_shared(both_ - current_ + 16 * lane_index(), next_);
+  __device__ __forceinline__ void request(bool exists) {
+    copy_to_shared_if(exists && 16 * lane_index() < kGroupBytes, both_ - current_ + 16 * lane_index(), next_);
     next_ += kGroupBytes;
   }
 
@@ -428,8 +428,9 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
     // Everything that was requested before the group before this one was decoded, some microseconds ago.
     wait_for_copies();
     __syncwarp();
-    rows.advance(left == 0);
     words.prepare();
+    rows.advance(left == 0);
+    words.request();
 #pragma unroll
     for (uint32_t j = 0; j < kGroup; j += Rows::kAtOnce) {
       uint32_t row_slots[Rows::kAtOnce][kSteps];

@@ -78,22 +78,30 @@ class Words {
     next_ = ring;
     taken_ = 0;
     requested_ = 0;
-    request();
+    for (uint32_t i = 0; i < kRing / kChunk; i++) request();
   }
 
-  /**
-   * Makes sure that the words of a group of rows are there, after `wait_for_copies` and `__syncwarp`, and requests
-   * those of the next ones.
-   */
+  /** Makes sure that the words of a group of rows are there, after `wait_for_copies` and `__syncwarp`. */
   __device__ __forceinline__ void prepare() {
-    // Only where the group before took more than half of what it could take, which weights do not; and then once.
+    // Only where groups take more than a chunk, which those of weights do not.
 #pragma unroll 1
     while (requested_ - taken_ < kGroup / 2 * kTwoRows) {
       request();
       wait_for_copies();
       __syncwarp();
     }
-    request();
+  }
+
+  /** Requests a chunk if there is room for it. What its place held has been taken by all lanes. */
+  __device__ __forceinline__ void request() {
+    const bool has_room = requested_ - taken_ <= kRing - kChunk;
+    const bool copies = has_room && 16 * lane_index() < kChunk;
+    const uint32_t place = requested_ & (kRing - 1);
+    const SharedAddress to = ring_ + place + 16 * lane_index();
+    const uint8_t* const from = data_ + min(section_ + requested_, last_);
+    copy_to_shared_if(copies, to, from);
+    copy_to_shared_if(copies && place == 0, to + kRing, from);
+    if (has_room) requested_ += kChunk;
   }
 
   /** Begins two rows. */
@@ -122,21 +130,6 @@ class Words {
   /** A lane copies 16 bytes. */
   static constexpr uint32_t kChunk = kTwoRows;
   static_assert(kChunk <= 16 * kLanes && kBytes == kRing + kTwoRows, "a chunk is copied at once");
-
-  /** Requests as many chunks as there is room for. What their place held has been taken by all lanes. */
-  __device__ __forceinline__ void request() {
-#pragma unroll 1
-    while (requested_ - taken_ <= kRing - kChunk) {
-      if (16 * lane_index() < kChunk) {
-        const uint32_t place = requested_ & (kRing - 1);
-        const SharedAddress to = ring_ + place + 16 * lane_index();
-        const uint8_t* const from = data_ + min(section_ + requested_, last_);
-        copy_to_shared(to, from);
-        if (place == 0) copy_to_shared(to + kRing, from);
-      }
-      requested_ += kChunk;
-    }
-  }
 
   /** A bit for each lane before this one. */
   uint32_t lanes_before_;
