@@ -253,26 +253,43 @@ struct Halves {
 
 /**
  * Turns the residuals of a row predicted by AVG back into symbols. A symbol depends on the one to its left by half, so
- * what a lane takes for its left neighbour soon does not matter. Lanes guess, and repeat until no guess was wrong; then
- * all are right, since the first one is.
+ * that of what a lane takes for its left neighbour a sixteenth reaches the next lane. Lanes guess, correct their
+ * guesses three times without decoding anew, and then repeat until no guess was wrong; then all are right, since the
+ * first is.
  */
 __device__ __forceinline__ uint32_t average(uint32_t residuals, uint32_t above, uint32_t zero) {
-  // residual + (left + above) / 2 = (left + (above + 2 x residual)) / 2, rounded down
+  // residual + (left + above) / 2 = (left + added) / 2, rounded down, where added = above + 2 x residual.
   const Halves top = Halves::of(above);
   const Halves residual = Halves::of(residuals);
-  const Halves sums = {top.even + 2 * residual.even, top.odd + 2 * residual.odd};
-  const uint32_t added[kLaneColumns] = {sums.even & 0xffff, sums.odd & 0xffff, sums.even >> 16, sums.odd >> 16};
-  uint32_t symbols[kLaneColumns] = {};
-  uint32_t last = above >> 24;
-  uint32_t left = 0x100;
-  while (true) {
-    uint32_t neighbour = __shfl_up_sync(kAllLanes, last, 1);
-    if (lane_index() == 0) neighbour = zero & 0xff;
-    if (!__any_sync(kAllLanes, neighbour != left)) break;
-    left = last = neighbour;
-    for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = last = ((last + added[k]) >> 1) & 0xff;
-  }
-  return symbols[0] | symbols[1] << 8 | symbols[2] << 16 | symbols[3] << 24;
+  const uint32_t even = top.even + 2 * residual.even;
+  const uint32_t odd = top.odd + 2 * residual.odd;
+  // Symbol k is sums[k] / 2^(k + 1): symbols that keep the bits which halving them takes away.
+  uint32_t sums[kLaneColumns];
+  const auto sum_up = [&](uint32_t left) {
+    sums[0] = (left + even) & 0x1ff;
+    sums[1] = (sums[0] + 2 * odd) & 0x3ff;
+    sums[2] = (sums[1] + (even >> 14)) & 0x7ff;
+    sums[3] = (sums[2] + (odd >> 13)) & 0xfff;
+  };
+  const bool is_first = lane_index() == 0;
+  uint32_t left = is_first ? zero & 0xff : above & 0xff;
+  sum_up(left);
+  // A guess that is wrong by d makes the last sum wrong by d, but where symbols wrap around.
+  const uint32_t rest = sums[3] - left;
+  uint32_t last = sums[3];
+  const auto left_neighbour = [&] {
+    const uint32_t before = __shfl_up_sync(kAllLanes, last, 1);
+    return is_first ? left : static_cast<uint32_t>(static_cast<int32_t>(before) >> 4);
+  };
+  for (uint32_t i = 0; i < 2; i++) last = rest + left_neighbour();
+  uint32_t neighbour = left_neighbour() & 0xff;
+  do {
+    left = neighbour;
+    sum_up(left);
+    last = sums[3];
+    neighbour = left_neighbour();
+  } while (__any_sync(kAllLanes, neighbour != left));
+  return sums[0] >> 1 | (sums[1] << 6 & 0xff00) | (sums[2] << 13 & 0xff0000) | (sums[3] << 20 & 0xff000000);
 }
 
 /** Adds a number to each byte. */
