@@ -232,6 +232,8 @@ inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | c;
 
 inline uint32_t multiply_high(uint32_t a, uint32_t b) { return static_cast<uint32_t>((uint64_t{a} * b) >> 32); }
 
+inline uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) { return a * b + c; }
+
 template <uint32_t kCount>
 void load_here(const uint8_t* at, uint32_t (&words)[kCount]) {
   std::memcpy(words, at, sizeof words);

@@ -121,7 +121,7 @@ struct HalfRows {
     if constexpr (kPairs) {
       // Left codes are those of columns 0 and 2, right ones those of columns 1 and 3.
       const uint32_t pairs = symbol_halves(slots[0], slots[1]);
-      const uint32_t even = ((pairs << 3) & 0x07800780) + even_starts_;
+      const uint32_t even = multiply_add(pairs & 0x00f000f0, 8, even_starts_);
       const uint32_t odd = ((pairs >> 1) & 0x07800780) + odd_starts_;
       words[0] = join_exponents(__byte_perm(even, odd, 0x5410), raw, 0x1100);
       words[1] = join_exponents(__byte_perm(even, odd, 0x7632), raw, 0x3322);
@@ -189,10 +189,10 @@ struct TenSixRows {
   /** Two words from the symbols of two slots and the two lowest symbols of 6 bits in `low`. */
   static __device__ __forceinline__ uint32_t join(uint32_t left, uint32_t right, uint32_t low) {
     const uint32_t high = symbol_halves(left, right) << 2;
-    // A symbol of 6 bits is the sign and five bits of mantissa: the first one stays, the second one moves from bit 6.
-    const uint32_t signs = ((low << 10) & 0x8000) | ((low << 20) & 0x80000000);
-    const uint32_t mantissas = (low & 0x1f) | ((low << 10) & 0x1f0000);
-    return and_or(high, 0x7fe07fe0, signs | mantissas);
+    // A symbol of 6 bits is the sign and five bits of mantissa. The first mantissa stays, the first sign and the second
+    // mantissa move on by 10 bits, the second sign by 20.
+    const uint32_t mantissas = select_bits(0x001f8000, low << 10, low);
+    return select_bits(0x7fe07fe0, high, select_bits(0x80000000, low << 20, mantissas));
   }
 
   RawRows<6> raw_;

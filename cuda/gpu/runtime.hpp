@@ -82,6 +82,13 @@ __device__ __forceinline__ uint32_t multiply_high(uint32_t a, uint32_t b) {
   return result;
 }
 
+/** a x b + c: one instruction, which the compiler would take apart where a is masked and b a power of two. */
+__device__ __forceinline__ uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t result;
+  asm("mad.lo.u32 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  return result;
+}
+
 /** Loads what nothing writes while the kernel runs, at this place in the program. */
 __device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&words)[1]) {
   asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(words[0]) : "l"(__cvta_generic_to_global(at)));
