@@ -391,7 +391,10 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   uint32_t column;
   const GpuTile tile = find_tile<Rows::kPlanes>(tensor, buffers.data, entry, first_row, column);
   const uint32_t lane = lane_index();
-  const GpuTables& tables = Rows::tables(tensor);
+  // Requested before the tile's data, which need none of this, and waited for after them.
+  const uint32_t classes = Rows::tables(tensor).classes;
+  const uint32_t probability_bits = Rows::tables(tensor).probability_bits;
+  const uint8_t* const column_selectors = tensor.column_selectors;
 
   Rows rows;
   const uint32_t states = rows.raw_bytes(tile);
@@ -400,19 +403,18 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   Words<kSteps> words;
   words.open(memory, tile.data, word_section, align_section(word_bytes));
   Coder coder;
-  coder.open(load_once<uint32_t>(tile.data + (states + 4 * lane)), uniform(tables.probability_bits));
+  coder.open(load_once<uint32_t>(tile.data + (states + 4 * lane)), uniform(probability_bits));
   bool valid = coder.state() >= coder.kFloor;
   rows.open(tensor, tile, column, memory + Words<kSteps>::kBytes);
 
   // The table of a symbol is fixed for its column, but for the row's class, which has other bits than the column's.
   uint32_t table_base[kSteps] = {};
-  if (tables.classes > 1 && tensor.column_selectors != nullptr) {
-    const uint32_t selectors = *reinterpret_cast<const uint32_t*>(tensor.column_selectors + column + 4 * lane);
-    for (uint32_t k = 0; k < kSteps; k++)
-      table_base[k] = ((selectors >> (k * 32 / kSteps)) & 3) << tables.probability_bits;
+  if (classes > 1 && column_selectors != nullptr) {
+    const uint32_t selectors = *reinterpret_cast<const uint32_t*>(column_selectors + column + 4 * lane);
+    for (uint32_t k = 0; k < kSteps; k++) table_base[k] = ((selectors >> (k * 32 / kSteps)) & 3) << probability_bits;
   }
   RowTables row_tables;
-  if (kRowClasses) row_tables.open(tensor.row_selectors + first_row, tile.height, tables.probability_bits, slots);
+  if (kRowClasses) row_tables.open(tensor.row_selectors + first_row, tile.height, probability_bits, slots);
 
   if (!await_tables()) return true;
   TileSum<Rows::kWords> sum;
@@ -483,7 +485,7 @@ __global__ void __launch_bounds__(32 * kFastWarps, 2) fast_kernel(const __grid_c
   const SharedAddress slots = shared_address(shared);
   const uint8_t* const tables = arguments.memory + work.tables_at * kMemoryAlignment;
   for (uint32_t i = 16 * threadIdx.x; i < work.table_bytes; i += 16 * blockDim.x) copy_to_shared(slots + i, tables + i);
-  const GpuBuffers& buffers =
+  const GpuBuffers buffers =
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
   const bool valid = decode_fast_tile<Rows, kRowClasses, kVerify>(
       tensor, buffers, entry, slots, slots + work.table_bytes + warp * kFastWarpBytes<Rows>, [&] {
@@ -491,8 +493,7 @@ __global__ void __launch_bounds__(32 * kFastWarps, 2) fast_kernel(const __grid_c
         __syncthreads();
         return warp < work.count;
       });
-  if (!valid && lane_index() == 0)
-    atomicMin(arguments.bad_tile, static_cast<unsigned long long>(work.tensor) << 32 | entry.index);
+  if (!valid && lane_index() == 0) report_bad_tile(arguments, work.tensor, entry);
 }
 
 }  // namespace codecllm
