@@ -234,6 +234,11 @@ inline uint32_t multiply_high(uint32_t a, uint32_t b) { return static_cast<uint3
 
 inline uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) { return a * b + c; }
 
+inline uint32_t add_lane_before(uint32_t sum, uint32_t distance) {
+  const uint32_t other = __shfl_up_sync(0xffffffff, sum, distance);
+  return emulation::thread.x % 32 >= distance ? sum + other : sum;
+}
+
 template <uint32_t kCount>
 void load_here(const uint8_t* at, uint32_t (&words)[kCount]) {
   std::memcpy(words, at, sizeof words);

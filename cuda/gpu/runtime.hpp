@@ -89,6 +89,16 @@ __device__ __forceinline__ uint32_t multiply_add(uint32_t a, uint32_t b, uint32_
   return result;
 }
 
+/** sum + that of the lane so many lanes before this one, if there is one: a shuffle says so itself. */
+__device__ __forceinline__ uint32_t add_lane_before(uint32_t sum, uint32_t distance) {
+  asm volatile(
+      "{.reg .u32 other; .reg .pred exists; shfl.sync.up.b32 other|exists, %0, %1, 0, 0xffffffff;"
+      " @exists add.u32 %0, %0, other;}"
+      : "+r"(sum)
+      : "r"(distance));
+  return sum;
+}
+
 /** Loads what nothing writes while the kernel runs, at this place in the program. */
 __device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&words)[1]) {
   asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(words[0]) : "l"(__cvta_generic_to_global(at)));

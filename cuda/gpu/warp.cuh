@@ -221,10 +221,7 @@ __device__ __forceinline__ uint64_t warp_sum(uint64_t value) {
 /** The sum of the values of all lanes before this one. */
 __device__ __forceinline__ uint32_t sum_before(uint32_t value) {
   uint32_t sum = value;
-  for (uint32_t distance = 1; distance < 32; distance *= 2) {
-    const uint32_t other = __shfl_up_sync(kAllLanes, sum, distance);
-    if (lane_index() >= distance) sum += other;
-  }
+  for (uint32_t distance = 1; distance < 32; distance *= 2) sum = add_lane_before(sum, distance);
   return sum - value;
 }
 
@@ -292,7 +289,7 @@ __device__ __forceinline__ uint32_t average(uint32_t residuals, uint32_t above, 
   return sums[0] >> 1 | (sums[1] << 6 & 0xff00) | (sums[2] << 13 & 0xff0000) | (sums[3] << 20 & 0xff000000);
 }
 
-/** Adds a number to each byte. */
+/** Adds a number to each byte; halves must have room for it. */
 __device__ __forceinline__ uint32_t add_to_bytes(const Halves& halves, uint32_t number) {
   return Halves{halves.even + number * 0x10001, halves.odd + number * 0x10001}.bytes();
 }
@@ -300,7 +297,8 @@ __device__ __forceinline__ uint32_t add_to_bytes(const Halves& halves, uint32_t 
 /**
  * Turns the residuals of two rows back into symbols, four neighbouring columns a lane, one a byte.
  *
- * @param above the symbols of the row above; of the tile's first row, the zero symbol. Becomes those of the last row
+ * @param above the symbols of the row above; of the tile's first row, the zero symbol. Becomes those of the last row,
+ * but not for LEFT, which needs none
  * @param zero the zero symbol in each byte
  */
 __device__ __forceinline__ void reconstruct(uint32_t predictor, uint32_t (&rows)[2], uint32_t& above, uint32_t zero) {
@@ -317,10 +315,12 @@ __device__ __forceinline__ void reconstruct(uint32_t predictor, uint32_t (&rows)
   // difference from the row above. The sums of both rows' lanes, below 2^15, are added up at once.
   const Halves first = Halves::of(rows[0]).sums();
   const Halves second = Halves::of(rows[1]).sums();
-  const uint32_t before = sum_before(first.last() | second.last() << 16);
-  rows[0] = add_to_bytes(first, before & 0xff);
-  rows[1] = add_to_bytes(second, (before >> 16) & 0xff);
-  for (uint32_t& row : rows) row = above = add_bytes(row, predictor == kLeft ? zero : above);
+  uint32_t before = sum_before(first.last() | second.last() << 16);
+  if (predictor == kLeft) before += zero & 0xff00ff;
+  rows[0] = add_to_bytes(first, before & 0xffff);
+  rows[1] = add_to_bytes(second, before >> 16);
+  if (predictor == kLeft) return;
+  for (uint32_t& row : rows) row = above = add_bytes(row, above);
 }
 
 }  // namespace codecllm
