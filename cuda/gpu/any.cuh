@@ -136,6 +136,7 @@ class AnyPlane {
     wait_for_copies();
     __syncwarp();
     words_.prepare();
+    words_.request();
     words_.begin();
     if (mode_ == kPairs) {
       for (uint32_t k = 0; k < kLaneColumns; k += 2) {
@@ -279,8 +280,7 @@ __global__ void __launch_bounds__(32 * kGenericWarps) any_kernel(const __grid_co
   const bool valid = decode_any_tile<Word, kPlanes, kBits0, kBits>(
       arguments.tensors[work.tensor], buffers, entry, arguments.verify != 0,
       shared_address(shared) + warp * kPlanes * kAnyRingBytes);
-  if (!valid && lane_index() == 0)
-    atomicMin(arguments.bad_tile, static_cast<unsigned long long>(work.tensor) << 32 | entry.index);
+  if (!valid && lane_index() == 0) report_bad_tile(arguments, work.tensor, entry);
 }
 
 }  // namespace codecllm

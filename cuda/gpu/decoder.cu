@@ -143,9 +143,11 @@ uint32_t kernel_for(const Layout& layout, const Split& split, bool disjoint_clas
   }
 }
 
-GpuTileEntry tile_entry(const Stream& stream, uint64_t index) {
+GpuTileEntry tile_entry(const Stream& stream, uint64_t index, const Tile& tile) {
   GpuTileEntry entry = {};
-  entry.index = static_cast<uint32_t>(index);
+  entry.down = static_cast<uint32_t>(tile.row / stream.coding.layout.tile_rows);
+  entry.across = static_cast<uint16_t>(tile.column / kTileColumns);
+  entry.height = static_cast<uint16_t>(tile.height);
   const uint32_t bytes = metadata_bytes(stream.coding.split.planes);
   const uint8_t* const metadata = stream.metadata.data() + index * bytes;
   std::memcpy(&entry.offset, metadata, 4);
@@ -253,7 +255,6 @@ GpuTensor place_tensor(Image& image, const Stream& stream) {
   const Layout& layout = coding.layout;
   GpuTensor tensor = {};
   tensor.words = layout.words;
-  tensor.rows = layout.rows;
   tensor.columns = layout.columns;
   tensor.tile_rows = layout.tile_rows;
   tensor.tiles_across = static_cast<uint32_t>(layout.tiles_across);
@@ -390,10 +391,10 @@ Blueprint draw(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors, size
     const GpuTensor& tensor = plan.tensors.back();
     const bool disjoint_classes = has_disjoint_classes(stream.coding);
     for (uint64_t index = 0; index < layout.tile_count; index++) {
-      const uint32_t kind =
-          kernel_for(layout, stream.coding.split, disjoint_classes, layout.tile_at(index), stream.tile(index).planes);
+      const Tile tile = layout.tile_at(index);
+      const uint32_t kind = kernel_for(layout, stream.coding.split, disjoint_classes, tile, stream.tile(index).planes);
       const bool row_classes = is_fast(kind) && tables_of(tensor, kind).classes > 1 && tensor.row_selectors != nullptr;
-      lists[kind][row_classes].add(static_cast<uint32_t>(t), tile_entry(stream, index));
+      lists[kind][row_classes].add(static_cast<uint32_t>(t), tile_entry(stream, index, tile));
     }
   }
   for (uint32_t kind = 0; kind < kGpuKernels; kind++)

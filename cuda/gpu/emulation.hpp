@@ -220,6 +220,10 @@ inline void copy_to_shared(SharedAddress to, const void* from) {
   shared_value<uint4>(to) = *static_cast<const uint4*>(from);
 }
 
+inline void copy_to_shared_if(bool condition, SharedAddress to, const void* from) {
+  if (condition) copy_to_shared(to, from);
+}
+
 inline void wait_for_copies() {}
 
 inline uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) { return (a & mask) | (b & ~mask); }
@@ -227,6 +231,13 @@ inline uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) { return (a &
 inline uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) { return (a & b) | c; }
 
 inline uint32_t multiply_high(uint32_t a, uint32_t b) { return static_cast<uint32_t>((uint64_t{a} * b) >> 32); }
+
+inline uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) { return a * b + c; }
+
+inline uint32_t add_lane_before(uint32_t sum, uint32_t distance) {
+  const uint32_t other = __shfl_up_sync(0xffffffff, sum, distance);
+  return emulation::thread.x % 32 >= distance ? sum + other : sum;
+}
 
 template <uint32_t kCount>
 void load_here(const uint8_t* at, uint32_t (&words)[kCount]) {

@@ -27,7 +27,7 @@ class RawRows {
     both_ = 2 * buffers + kGroupBytes;
     current_ = buffers + kGroupBytes;
     next_ = section + 16 * lane_index();
-    request();
+    request(true);
   }
 
   /**
@@ -35,7 +35,7 @@ class RawRows {
    */
   __device__ __forceinline__ void advance(bool is_last) {
     current_ = both_ - current_;
-    if (!is_last) request();
+    request(!is_last);
   }
 
   /** 32-bit word w of this lane in the group. */
@@ -52,8 +52,8 @@ class RawRows {
   static constexpr uint32_t kGroupBytes = kBytes / 2;
 
   /** The last group may be 64 bytes shorter than this: then states follow, and are copied along. */
-  __device__ __forceinline__ void request() {
-    if (16 * lane_index() < kGroupBytes) copy_to_shared(both_ - current_ + 16 * lane_index(), next_);
+  __device__ __forceinline__ void request(bool exists) {
+    copy_to_shared_if(exists && 16 * lane_index() < kGroupBytes, both_ - current_ + 16 * lane_index(), next_);
     next_ += kGroupBytes;
   }
 
@@ -121,7 +121,7 @@ struct HalfRows {
     if constexpr (kPairs) {
       // Left codes are those of columns 0 and 2, right ones those of columns 1 and 3.
       const uint32_t pairs = symbol_halves(slots[0], slots[1]);
-      const uint32_t even = ((pairs << 3) & 0x07800780) + even_starts_;
+      const uint32_t even = multiply_add(pairs & 0x00f000f0, 8, even_starts_);
       const uint32_t odd = ((pairs >> 1) & 0x07800780) + odd_starts_;
       words[0] = join_exponents(__byte_perm(even, odd, 0x5410), raw, 0x1100);
       words[1] = join_exponents(__byte_perm(even, odd, 0x7632), raw, 0x3322);
@@ -189,10 +189,10 @@ struct TenSixRows {
   /** Two words from the symbols of two slots and the two lowest symbols of 6 bits in `low`. */
   static __device__ __forceinline__ uint32_t join(uint32_t left, uint32_t right, uint32_t low) {
     const uint32_t high = symbol_halves(left, right) << 2;
-    // A symbol of 6 bits is the sign and five bits of mantissa: the first one stays, the second one moves from bit 6.
-    const uint32_t signs = ((low << 10) & 0x8000) | ((low << 20) & 0x80000000);
-    const uint32_t mantissas = (low & 0x1f) | ((low << 10) & 0x1f0000);
-    return and_or(high, 0x7fe07fe0, signs | mantissas);
+    // A symbol of 6 bits is the sign and five bits of mantissa. The first mantissa stays, the first sign and the second
+    // mantissa move on by 10 bits, the second sign by 20.
+    const uint32_t mantissas = select_bits(0x001f8000, low << 10, low);
+    return select_bits(0x7fe07fe0, high, select_bits(0x80000000, low << 20, mantissas));
   }
 
   RawRows<6> raw_;
@@ -391,7 +391,10 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   uint32_t column;
   const GpuTile tile = find_tile<Rows::kPlanes>(tensor, buffers.data, entry, first_row, column);
   const uint32_t lane = lane_index();
-  const GpuTables& tables = Rows::tables(tensor);
+  // Requested before the tile's data, which need none of this, and waited for after them.
+  const uint32_t classes = Rows::tables(tensor).classes;
+  const uint32_t probability_bits = Rows::tables(tensor).probability_bits;
+  const uint8_t* const column_selectors = tensor.column_selectors;
 
   Rows rows;
   const uint32_t states = rows.raw_bytes(tile);
@@ -400,19 +403,18 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   Words<kSteps> words;
   words.open(memory, tile.data, word_section, align_section(word_bytes));
   Coder coder;
-  coder.open(load_once<uint32_t>(tile.data + (states + 4 * lane)), uniform(tables.probability_bits));
+  coder.open(load_once<uint32_t>(tile.data + (states + 4 * lane)), uniform(probability_bits));
   bool valid = coder.state() >= coder.kFloor;
   rows.open(tensor, tile, column, memory + Words<kSteps>::kBytes);
 
   // The table of a symbol is fixed for its column, but for the row's class, which has other bits than the column's.
   uint32_t table_base[kSteps] = {};
-  if (tables.classes > 1 && tensor.column_selectors != nullptr) {
-    const uint32_t selectors = *reinterpret_cast<const uint32_t*>(tensor.column_selectors + column + 4 * lane);
-    for (uint32_t k = 0; k < kSteps; k++)
-      table_base[k] = ((selectors >> (k * 32 / kSteps)) & 3) << tables.probability_bits;
+  if (classes > 1 && column_selectors != nullptr) {
+    const uint32_t selectors = *reinterpret_cast<const uint32_t*>(column_selectors + column + 4 * lane);
+    for (uint32_t k = 0; k < kSteps; k++) table_base[k] = ((selectors >> (k * 32 / kSteps)) & 3) << probability_bits;
   }
   RowTables row_tables;
-  if (kRowClasses) row_tables.open(tensor.row_selectors + first_row, tile.height, tables.probability_bits, slots);
+  if (kRowClasses) row_tables.open(tensor.row_selectors + first_row, tile.height, probability_bits, slots);
 
   if (!await_tables()) return true;
   TileSum<Rows::kWords> sum;
@@ -428,8 +430,9 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
     // Everything that was requested before the group before this one was decoded, some microseconds ago.
     wait_for_copies();
     __syncwarp();
-    rows.advance(left == 0);
     words.prepare();
+    rows.advance(left == 0);
+    words.request();
 #pragma unroll
     for (uint32_t j = 0; j < kGroup; j += Rows::kAtOnce) {
       uint32_t row_slots[Rows::kAtOnce][kSteps];
@@ -482,7 +485,7 @@ __global__ void __launch_bounds__(32 * kFastWarps, 2) fast_kernel(const __grid_c
   const SharedAddress slots = shared_address(shared);
   const uint8_t* const tables = arguments.memory + work.tables_at * kMemoryAlignment;
   for (uint32_t i = 16 * threadIdx.x; i < work.table_bytes; i += 16 * blockDim.x) copy_to_shared(slots + i, tables + i);
-  const GpuBuffers& buffers =
+  const GpuBuffers buffers =
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
   const bool valid = decode_fast_tile<Rows, kRowClasses, kVerify>(
       tensor, buffers, entry, slots, slots + work.table_bytes + warp * kFastWarpBytes<Rows>, [&] {
@@ -490,8 +493,7 @@ __global__ void __launch_bounds__(32 * kFastWarps, 2) fast_kernel(const __grid_c
         __syncthreads();
         return warp < work.count;
       });
-  if (!valid && lane_index() == 0)
-    atomicMin(arguments.bad_tile, static_cast<unsigned long long>(work.tensor) << 32 | entry.index);
+  if (!valid && lane_index() == 0) report_bad_tile(arguments, work.tensor, entry);
 }
 
 }  // namespace codecllm

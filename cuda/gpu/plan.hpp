@@ -53,7 +53,6 @@ constexpr uint32_t pack_slot(uint32_t slot, uint32_t symbol, uint32_t frequency,
 /** A tensor of a plan. */
 struct GpuTensor {
   uint64_t words;
-  uint64_t rows;
   /** The class of each row and of each column; null if all are 0. Both may be read up to the end of a full tile. */
   const uint8_t* row_selectors;
   const uint8_t* column_selectors;
@@ -71,13 +70,13 @@ struct GpuTensor {
 };
 
 /** Where a tensor's Data and its elements lie. */
-struct GpuBuffers {
+struct alignas(16) GpuBuffers {
   const uint8_t* data;
   uint8_t* elements;
 };
 
 /** What one block decodes: `count` tiles of one tensor, one a warp. */
-struct GpuWork {
+struct alignas(16) GpuWork {
   uint32_t tensor;
   uint32_t count;
   /** Where the tables begin in the plan's memory, in units of kMemoryAlignment, and their bytes. */
@@ -85,13 +84,15 @@ struct GpuWork {
   uint32_t table_bytes;
 };
 
-/** A tile's number in its tensor, and its metadata. */
+/** Where a tile is in its tensor, and its metadata. */
 struct alignas(16) GpuTileEntry {
-  uint32_t index;
+  /** Tiles above it, and to its left. */
+  uint32_t down;
+  uint16_t across;
+  uint16_t height;
   /** In units of kAlignment. */
   uint32_t offset;
   uint32_t check;
-  uint32_t reserved;
   /** As in the stream (FORMAT.md, 8). */
   uint32_t planes[kMaxPlanes];
 };

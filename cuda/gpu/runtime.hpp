@@ -45,6 +45,14 @@ __device__ __forceinline__ void copy_to_shared(SharedAddress to, const void* fro
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(__cvta_generic_to_global(from)) : "memory");
 }
 
+/** The same under a condition, without a branch: what follows can be executed before what this waits for. */
+__device__ __forceinline__ void copy_to_shared_if(bool condition, SharedAddress to, const void* from) {
+  asm volatile(
+      "{.reg .pred copies; setp.ne.u32 copies, %2, 0; @copies cp.async.cg.shared.global [%0], [%1], 16;}" ::"r"(to),
+      "l"(__cvta_generic_to_global(from)), "r"(uint32_t{condition})
+      : "memory");
+}
+
 /** Waits for this thread's copies. */
 __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
@@ -72,6 +80,23 @@ __device__ __forceinline__ uint32_t multiply_high(uint32_t a, uint32_t b) {
                : "=r"(result)
                : "r"(a), "r"(b));
   return result;
+}
+
+/** a x b + c: one instruction, which the compiler would take apart where a is masked and b a power of two. */
+__device__ __forceinline__ uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t result;
+  asm("mad.lo.u32 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  return result;
+}
+
+/** sum + that of the lane so many lanes before this one, if there is one: a shuffle says so itself. */
+__device__ __forceinline__ uint32_t add_lane_before(uint32_t sum, uint32_t distance) {
+  asm volatile(
+      "{.reg .u32 other; .reg .pred exists; shfl.sync.up.b32 other|exists, %0, %1, 0, 0xffffffff;"
+      " @exists add.u32 %0, %0, other;}"
+      : "+r"(sum)
+      : "r"(distance));
+  return sum;
 }
 
 /** Loads what nothing writes while the kernel runs, at this place in the program. */

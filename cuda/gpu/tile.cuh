@@ -26,18 +26,24 @@ struct GpuTile {
 template <uint32_t kPlanes>
 __device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint8_t* data, const GpuTileEntry& entry,
                                              uint64_t& row, uint32_t& column) {
-  const uint32_t down = entry.index / tensor.tiles_across;
-  row = uint64_t{down} * tensor.tile_rows;
-  column = (entry.index - down * tensor.tiles_across) * kTileColumns;
+  row = uint64_t{entry.down} * tensor.tile_rows;
+  column = entry.across * kTileColumns;
   GpuTile tile;
   tile.data = uniform(data + uint64_t{entry.offset} * kAlignment);
   tile.check = entry.check;
   for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = uniform(entry.planes[p]);
-  tile.row_words = uniform(tensor.columns);
+  tile.row_words = tensor.columns;
   tile.first_word = row * tensor.columns + column;
-  tile.height = uniform(static_cast<uint32_t>(min(uint64_t{tensor.tile_rows}, tensor.rows - row)));
+  tile.height = uniform(uint32_t{entry.height});
   tile.width = min(kTileColumns, tensor.columns - column);
   return tile;
+}
+
+/** Says that a tile is bad, in the lane that calls this. */
+__device__ __forceinline__ void report_bad_tile(const GpuArguments& arguments, uint32_t tensor,
+                                                const GpuTileEntry& entry) {
+  const uint32_t index = entry.down * arguments.tensors[tensor].tiles_across + entry.across;
+  atomicMin(arguments.bad_tile, static_cast<unsigned long long>(tensor) << 32 | index);
 }
 
 __device__ __forceinline__ uint32_t align_section(uint32_t bytes) {

@@ -78,22 +78,30 @@ class Words {
     next_ = ring;
     taken_ = 0;
     requested_ = 0;
-    request();
+    for (uint32_t i = 0; i < kRing / kChunk; i++) request();
   }
 
-  /**
-   * Makes sure that the words of a group of rows are there, after `wait_for_copies` and `__syncwarp`, and requests
-   * those of the next ones.
-   */
+  /** Makes sure that the words of a group of rows are there, after `wait_for_copies` and `__syncwarp`. */
   __device__ __forceinline__ void prepare() {
-    // Only where the group before took more than half of what it could take, which weights do not; and then once.
+    // Only where groups take more than a chunk, which those of weights do not.
 #pragma unroll 1
     while (requested_ - taken_ < kGroup / 2 * kTwoRows) {
       request();
       wait_for_copies();
       __syncwarp();
     }
-    request();
+  }
+
+  /** Requests a chunk if there is room for it. What its place held has been taken by all lanes. */
+  __device__ __forceinline__ void request() {
+    const bool has_room = requested_ - taken_ <= kRing - kChunk;
+    const bool copies = has_room && 16 * lane_index() < kChunk;
+    const uint32_t place = requested_ & (kRing - 1);
+    const SharedAddress to = ring_ + place + 16 * lane_index();
+    const uint8_t* const from = data_ + min(section_ + requested_, last_);
+    copy_to_shared_if(copies, to, from);
+    copy_to_shared_if(copies && place == 0, to + kRing, from);
+    if (has_room) requested_ += kChunk;
   }
 
   /** Begins two rows. */
@@ -122,21 +130,6 @@ class Words {
   /** A lane copies 16 bytes. */
   static constexpr uint32_t kChunk = kTwoRows;
   static_assert(kChunk <= 16 * kLanes && kBytes == kRing + kTwoRows, "a chunk is copied at once");
-
-  /** Requests as many chunks as there is room for. What their place held has been taken by all lanes. */
-  __device__ __forceinline__ void request() {
-#pragma unroll 1
-    while (requested_ - taken_ <= kRing - kChunk) {
-      if (16 * lane_index() < kChunk) {
-        const uint32_t place = requested_ & (kRing - 1);
-        const SharedAddress to = ring_ + place + 16 * lane_index();
-        const uint8_t* const from = data_ + min(section_ + requested_, last_);
-        copy_to_shared(to, from);
-        if (place == 0) copy_to_shared(to + kRing, from);
-      }
-      requested_ += kChunk;
-    }
-  }
 
   /** A bit for each lane before this one. */
   uint32_t lanes_before_;
@@ -228,10 +221,7 @@ __device__ __forceinline__ uint64_t warp_sum(uint64_t value) {
 /** The sum of the values of all lanes before this one. */
 __device__ __forceinline__ uint32_t sum_before(uint32_t value) {
   uint32_t sum = value;
-  for (uint32_t distance = 1; distance < 32; distance *= 2) {
-    const uint32_t other = __shfl_up_sync(kAllLanes, sum, distance);
-    if (lane_index() >= distance) sum += other;
-  }
+  for (uint32_t distance = 1; distance < 32; distance *= 2) sum = add_lane_before(sum, distance);
   return sum - value;
 }
 
@@ -260,29 +250,46 @@ struct Halves {
 
 /**
  * Turns the residuals of a row predicted by AVG back into symbols. A symbol depends on the one to its left by half, so
- * what a lane takes for its left neighbour soon does not matter. Lanes guess, and repeat until no guess was wrong; then
- * all are right, since the first one is.
+ * that of what a lane takes for its left neighbour a sixteenth reaches the next lane. Lanes guess, correct their
+ * guesses three times without decoding anew, and then repeat until no guess was wrong; then all are right, since the
+ * first is.
  */
 __device__ __forceinline__ uint32_t average(uint32_t residuals, uint32_t above, uint32_t zero) {
-  // residual + (left + above) / 2 = (left + (above + 2 x residual)) / 2, rounded down
+  // residual + (left + above) / 2 = (left + added) / 2, rounded down, where added = above + 2 x residual.
   const Halves top = Halves::of(above);
   const Halves residual = Halves::of(residuals);
-  const Halves sums = {top.even + 2 * residual.even, top.odd + 2 * residual.odd};
-  const uint32_t added[kLaneColumns] = {sums.even & 0xffff, sums.odd & 0xffff, sums.even >> 16, sums.odd >> 16};
-  uint32_t symbols[kLaneColumns] = {};
-  uint32_t last = above >> 24;
-  uint32_t left = 0x100;
-  while (true) {
-    uint32_t neighbour = __shfl_up_sync(kAllLanes, last, 1);
-    if (lane_index() == 0) neighbour = zero & 0xff;
-    if (!__any_sync(kAllLanes, neighbour != left)) break;
-    left = last = neighbour;
-    for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = last = ((last + added[k]) >> 1) & 0xff;
-  }
-  return symbols[0] | symbols[1] << 8 | symbols[2] << 16 | symbols[3] << 24;
+  const uint32_t even = top.even + 2 * residual.even;
+  const uint32_t odd = top.odd + 2 * residual.odd;
+  // Symbol k is sums[k] / 2^(k + 1): symbols that keep the bits which halving them takes away.
+  uint32_t sums[kLaneColumns];
+  const auto sum_up = [&](uint32_t left) {
+    sums[0] = (left + even) & 0x1ff;
+    sums[1] = (sums[0] + 2 * odd) & 0x3ff;
+    sums[2] = (sums[1] + (even >> 14)) & 0x7ff;
+    sums[3] = (sums[2] + (odd >> 13)) & 0xfff;
+  };
+  const bool is_first = lane_index() == 0;
+  uint32_t left = is_first ? zero & 0xff : above & 0xff;
+  sum_up(left);
+  // A guess that is wrong by d makes the last sum wrong by d, but where symbols wrap around.
+  const uint32_t rest = sums[3] - left;
+  uint32_t last = sums[3];
+  const auto left_neighbour = [&] {
+    const uint32_t before = __shfl_up_sync(kAllLanes, last, 1);
+    return is_first ? left : static_cast<uint32_t>(static_cast<int32_t>(before) >> 4);
+  };
+  for (uint32_t i = 0; i < 2; i++) last = rest + left_neighbour();
+  uint32_t neighbour = left_neighbour() & 0xff;
+  do {
+    left = neighbour;
+    sum_up(left);
+    last = sums[3];
+    neighbour = left_neighbour();
+  } while (__any_sync(kAllLanes, neighbour != left));
+  return sums[0] >> 1 | (sums[1] << 6 & 0xff00) | (sums[2] << 13 & 0xff0000) | (sums[3] << 20 & 0xff000000);
 }
 
-/** Adds a number to each byte. */
+/** Adds a number to each byte; halves must have room for it. */
 __device__ __forceinline__ uint32_t add_to_bytes(const Halves& halves, uint32_t number) {
   return Halves{halves.even + number * 0x10001, halves.odd + number * 0x10001}.bytes();
 }
@@ -290,7 +297,8 @@ __device__ __forceinline__ uint32_t add_to_bytes(const Halves& halves, uint32_t 
 /**
  * Turns the residuals of two rows back into symbols, four neighbouring columns a lane, one a byte.
  *
- * @param above the symbols of the row above; of the tile's first row, the zero symbol. Becomes those of the last row
+ * @param above the symbols of the row above; of the tile's first row, the zero symbol. Becomes those of the last row,
+ * but not for LEFT, which needs none
  * @param zero the zero symbol in each byte
  */
 __device__ __forceinline__ void reconstruct(uint32_t predictor, uint32_t (&rows)[2], uint32_t& above, uint32_t zero) {
@@ -307,10 +315,12 @@ __device__ __forceinline__ void reconstruct(uint32_t predictor, uint32_t (&rows)
   // difference from the row above. The sums of both rows' lanes, below 2^15, are added up at once.
   const Halves first = Halves::of(rows[0]).sums();
   const Halves second = Halves::of(rows[1]).sums();
-  const uint32_t before = sum_before(first.last() | second.last() << 16);
-  rows[0] = add_to_bytes(first, before & 0xff);
-  rows[1] = add_to_bytes(second, (before >> 16) & 0xff);
-  for (uint32_t& row : rows) row = above = add_bytes(row, predictor == kLeft ? zero : above);
+  uint32_t before = sum_before(first.last() | second.last() << 16);
+  if (predictor == kLeft) before += zero & 0xff00ff;
+  rows[0] = add_to_bytes(first, before & 0xffff);
+  rows[1] = add_to_bytes(second, before >> 16);
+  if (predictor == kLeft) return;
+  for (uint32_t& row : rows) row = above = add_bytes(row, above);
 }
 
 }  // namespace codecllm
