@@ -62,7 +62,10 @@ class Decisions {
    * @param costs of each split
    */
   void take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
-                   std::vector<uint32_t> column_levels);
+                   std::vector<uint16_t> column_levels);
+
+  /** After `take_survey`: the bins of rows and columns. They can be chosen while the second pass counts. */
+  void take_levels();
 
   /** After the second pass, which only pairs with windows need: the base. @param counts of exponents less offsets */
   void take_window(const std::vector<uint64_t>& counts);
@@ -95,7 +98,7 @@ class Decisions {
   bool has_pairs_ = false;
   PairCoding pairs_;
   std::vector<uint16_t> row_levels_;
-  std::vector<uint32_t> column_levels_;
+  std::vector<uint16_t> column_levels_;
   Bins bins_;
 };
 
