@@ -386,20 +386,23 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
 
 template <class Word>
 __global__ void __launch_bounds__(32 * kCodeWarps, kCodeBlocks)
-    code_kernel(const __grid_constant__ CodeArguments arguments) {
+    code_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
   CODECLLM_SHARED_MEMORY(shared);
+  const BlockShare share = BlockShare::of(batch);
+  const CodeArguments& arguments = batch.jobs[share.job];
   uint2* const entries = reinterpret_cast<uint2*>(shared);
   for (uint32_t i = threadIdx.x; i < arguments.entry_count; i += blockDim.x)
     entries[i] = SharedEntry::of(reinterpret_cast<const uint2*>(arguments.entries)[i]);
   __syncthreads();
-  for (uint32_t number = blockIdx.x * kCodeWarps + threadIdx.x / 32; number < arguments.tile_count;
-       number += gridDim.x * kCodeWarps)
+  for (uint32_t number = share.block * kCodeWarps + threadIdx.x / 32; number < arguments.tile_count;
+       number += share.blocks * kCodeWarps)
     code_tile<Word>(arguments, entries, number);
 }
 
-/** Adds up the lengths of the tiles of a launch, one block for all of them, and writes where each begins. */
-__global__ void __launch_bounds__(kPlaceThreads) place_kernel(const __grid_constant__ CodeArguments arguments) {
+/** Adds up the lengths of a job's tiles, one block for all of them, and writes where each begins. */
+__global__ void __launch_bounds__(kPlaceThreads) place_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
   CODECLLM_SHARED_MEMORY(shared);
+  const CodeArguments& arguments = batch.jobs[blockIdx.x];
   uint64_t* const sums = reinterpret_cast<uint64_t*>(shared);
   const uint32_t thread = threadIdx.x;
   const uint32_t share = (arguments.tile_count + kPlaceThreads - 1) / kPlaceThreads;
@@ -420,7 +423,7 @@ __global__ void __launch_bounds__(kPlaceThreads) place_kernel(const __grid_const
         static_cast<uint32_t>(at / kAlignment);
     at += arguments.lengths[i];
   }
-  // All have read where the launch begins.
+  // All have read where the job begins.
   __syncthreads();
   if (thread == kPlaceThreads - 1) *arguments.data_bytes += sums[thread];
 }
@@ -525,8 +528,10 @@ __device__ __forceinline__ void write_entries(const CodeArguments& arguments, co
 /** Writes one tile's data to their place. */
 template <class Word>
 __global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
-    finish_kernel(const __grid_constant__ CodeArguments arguments) {
-  const uint32_t number = blockIdx.x * kFinishWarps + threadIdx.x / 32;
+    finish_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
+  const BlockShare share = BlockShare::of(batch);
+  const CodeArguments& arguments = batch.jobs[share.job];
+  const uint32_t number = share.block * kFinishWarps + threadIdx.x / 32;
   if (number >= arguments.tile_count) return;
   const uint32_t index = arguments.first_tile + number;
   const TileRows<Word> rows(arguments.matrix, index);

@@ -572,9 +572,7 @@ void Decisions::take_survey(const std::vector<uint64_t>& costs, std::vector<uint
   if (has_windows()) pairs_.offsets = choose_offsets(column_levels_, layout_.rows, options_.column_offsets);
 }
 
-void Decisions::take_levels() {
-  bins_ = choose_bins(layout_, row_levels_, column_levels_, pairs(), options_.classes);
-}
+void Decisions::take_levels() { bins_ = choose_bins(layout_, row_levels_, column_levels_, pairs(), options_.classes); }
 
 void Decisions::take_window(const std::vector<uint64_t>& counts) { pairs_.base = choose_base(counts, pairs_.offsets); }
 

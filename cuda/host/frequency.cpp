@@ -83,7 +83,8 @@ struct Kept {
   uint64_t count;
   uint32_t symbol;
   uint32_t frequency;
-  /** count / (2 x frequency +- 1), which is nearly always enough to compare by: division rounds without changing order. */
+  /** count / (2 x frequency +- 1), which is nearly always enough to compare by: division rounds without changing order.
+   */
   double weight;
 
   void weigh_to_gain() { weight = static_cast<double>(count) / (2 * frequency + 1); }
