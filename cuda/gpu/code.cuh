@@ -486,15 +486,29 @@ __device__ __forceinline__ void append_row(RawWriter& writer, const Field& field
   if (count > 32) writer.append(static_cast<uint32_t>(row >> 32), count - 32);
 }
 
-/** Copies the words of a coded plane, which lie at any even address, with zeros up to the section's padded end. */
+/**
+ * Copies the words of a coded plane, which lie at any even address, with zeros up to the section's padded end: 16 bytes
+ * a lane at a time. What follows the words in the slot, and is read with the last of them, is there: outliers, at
+ * least.
+ */
 __device__ __forceinline__ void copy_words(uint8_t* data, const Section& section, const uint8_t* from) {
-  uint32_t* const to = reinterpret_cast<uint32_t*>(data + section.start);
-  const uint32_t halves = section.length / 2;
-  const uint16_t* const words = reinterpret_cast<const uint16_t*>(from);
-  for (uint32_t i = lane_index(); i < align(section.length) / 4; i += 32) {
-    const uint32_t low = 2 * i < halves ? words[2 * i] : 0;
-    const uint32_t high = 2 * i + 1 < halves ? words[2 * i + 1] : 0;
-    to[i] = low | high << 16;
+  const uint32_t odd_halves = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(from) % 4);
+  const uint32_t* const words = reinterpret_cast<const uint32_t*>(from - odd_halves);
+  uint4* const to = reinterpret_cast<uint4*>(data + section.start);
+  const uint32_t count = static_cast<uint32_t>(align(section.length) / sizeof(uint4));
+#pragma unroll 2
+  for (uint32_t i = lane_index(); i < count; i += 32) {
+    uint32_t read[5];
+#pragma unroll
+    for (uint32_t k = 0; k < 5; k++) read[k] = words[4 * i + k];
+    uint32_t moved[4];
+#pragma unroll
+    for (uint32_t k = 0; k < 4; k++) {
+      const uint32_t whole = __funnelshift_r(read[k], read[k + 1], 8 * odd_halves);
+      const uint32_t at = 16 * i + 4 * k;
+      moved[k] = at + 4 <= section.length ? whole : at < section.length ? whole & 0xffff : 0;
+    }
+    to[i] = make_uint4(moved[0], moved[1], moved[2], moved[3]);
   }
 }
 
