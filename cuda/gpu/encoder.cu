@@ -396,7 +396,7 @@ class Pipeline {
   template <class Word>
   void count(Items& items);
   void add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>>& jobs);
-  void take_counts(Item& item);
+  void take_counts(Item& item, const RunTasks& run);
   template <class Word>
   void code(Items& items);
 
@@ -577,7 +577,7 @@ void Pipeline::count(Items& items) {
 }
 
 /** Decides on tables, and lays out what coding takes. */
-void Pipeline::take_counts(Item& item) {
+void Pipeline::take_counts(Item& item, const RunTasks& run) {
   const Decisions& decisions = item.decisions;
   bool predicted = on_host(item.survey)->predicted[decisions.chosen()] != 0;
   if (item.choices.is_forced()) predicted = item.choices.forced[0] != kNone && item.choices.forced[0] != kSurveyRaw;
@@ -589,7 +589,7 @@ void Pipeline::take_counts(Item& item) {
     if (item.row_bins != nullptr && joint.row_bins == 1) joints[job].add_empty_bins();
   }
   EncodePlan& tables = item.tables;
-  tables.coding = decisions.take_counts(std::move(joints), predicted);
+  tables.coding = decisions.take_counts(std::move(joints), predicted, run);
   item.is_refused = front_size(tables.coding) > item.tensor.front_capacity;
   if (item.is_refused || !item.has_tiles()) return;
   tables.expand_tables();
@@ -709,7 +709,11 @@ void Pipeline::encode_words(Items& items) {
   for_each(items, [this](Item& item) { take_survey(item); });
   count_window(items);
   count<Word>(items);
-  for_each(items, [this](Item& item) { take_counts(item); });
+  // Threads decide on a tensor each; or all on the only one, while the device waits.
+  RunTasks run = run_in_turn;
+  if (items.size() == 1)
+    run = [this](size_t count, const std::function<void(size_t)>& task) { workers_.run(count, task); };
+  for_each(items, [&](Item& item) { take_counts(item, run); });
   code<Word>(items);
   for_each(items, [this](Item& item) {
     codecllm_gpu_source& tensor = item.tensor;

@@ -400,10 +400,16 @@ Histograms counts_of_classes(const JointCounts& joint, const ClassMap& map) {
 }
 
 /** The ways to tell classes apart that are worth pricing. */
-std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted) {
+std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted, const RunTasks& run) {
   if (joint.of_row_bin.size() == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
-  const JoinedBins rows = join_bins(joint.of_row_bin);
-  const JoinedBins columns = join_bins(joint.of_column_bin);
+  JoinedBins rows;
+  JoinedBins columns;
+  run(2, [&](size_t task) {
+    if (task == 0)
+      columns = join_bins(joint.of_column_bin);
+    else
+      rows = join_bins(joint.of_row_bin);
+  });
   std::vector<uint8_t> second_bits = columns.two;
   for (uint8_t& bit : second_bits) bit = static_cast<uint8_t>(2 * bit);
   // In the order of codecllm_classes, from CODECLLM_CLASSES_NONE.
@@ -452,22 +458,23 @@ struct Job {
   bool is_pairs() const { return plane == kMaxPlanes; }
 };
 
-/** The best tables for a job, and the classes that they are for. */
+/** Tables for a job with some classes; none where the symbols do not fit. */
 struct Candidate {
-  PricedTables priced;
+  std::optional<PricedTables> priced;
   Histograms counts;
-  const ClassMap* map;
   /** Selectors included. */
-  uint64_t total;
+  uint64_t total = 0;
 };
 
 /**
  * Chooses classes by what they save in the leading plane, and tables for every plane that is worth coding.
  *
  * @param window base and offsets of pairs; null where there are none
+ * @param run prices tables
  */
 Coding choose_tables(const Layout& layout, const Split& split, bool predicted, const PairCoding* window,
-                     const Bins& bins, std::vector<JointCounts> joints, const EncodeOptions& options) {
+                     const Bins& bins, std::vector<JointCounts> joints, const EncodeOptions& options,
+                     const RunTasks& run) {
   Coding coding;
   coding.layout = layout;
   coding.split = split;
@@ -497,39 +504,42 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, c
     const uint32_t outlier_bits = may_list ? 8 * outlier_bytes(*layout.dtype) : 0;
     std::vector<ClassMap> maps = {ClassMap{}};
     if (job == 0)
-      maps = class_maps(joint, options.classes);
+      maps = class_maps(joint, options.classes, run);
     else if (map.classes > 1 && !(plane == 0 && uses_pairs))  // beside pairs, plane 0 has one table
       maps.push_back(map);
-    std::optional<Candidate> best;
-    for (const ClassMap& candidate : maps) {
-      Histograms class_counts = counts_of_classes(joint, candidate);
+    std::vector<Candidate> candidates(maps.size());
+    run(maps.size(), [&, bits = bits, &joint = joint](size_t index) {
+      const ClassMap& classes = maps[index];
+      Candidate& candidate = candidates[index];
+      candidate.counts = counts_of_classes(joint, classes);
       uint32_t finest = options.probability_bits;
       if (finest == 0)
-        for (finest = max_probability_bits(bits); candidate.classes << finest > slots - reserved;) finest--;
-      std::optional<PricedTables> priced = price_tables(joint.symbols, class_counts, bits, finest, outlier_bits);
-      if (!priced) continue;
-      uint64_t selectors = 0;
-      if (job == 0) {
-        const uint64_t selected =
-            (candidate.rows.empty() ? 0 : layout.rows) + (candidate.columns.empty() ? 0 : selector_columns);
-        selectors = selected * (bit_length(candidate.classes) - 1);
-      }
-      const uint64_t total = priced->cost + selectors * kBit;
-      if (!best || total < best->total)
-        best = Candidate{std::move(*priced), std::move(class_counts), &candidate, total};
-    }
+        for (finest = max_probability_bits(bits); classes.classes << finest > slots - reserved;) finest--;
+      candidate.priced = price_tables(joint.symbols, candidate.counts, bits, finest, outlier_bits);
+      if (!candidate.priced) return;
+      uint64_t selected = 0;
+      if (job == 0)
+        selected = (classes.rows.empty() ? 0 : layout.rows) + (classes.columns.empty() ? 0 : selector_columns);
+      candidate.total = candidate.priced->cost + selected * (bit_length(classes.classes) - 1) * kBit;
+    });
+    const Candidate* best = nullptr;
+    for (const Candidate& candidate : candidates)
+      if (candidate.priced && (best == nullptr || candidate.total < best->total)) best = &candidate;
     uint64_t count = 0;
     for (size_t row = 0; row < joint.of_row_bin.size(); row++) count += joint.of_row_bin.total(row);
-    if (!best || (!options.has_modes && !is_pairs && best->total >= count * bits * kBit)) continue;
+    if (best == nullptr || (!options.has_modes && !is_pairs && best->total >= count * bits * kBit)) continue;
     // Coarser tables, if they are cheaper: a small tensor pays for every bit of its tables.
-    PricedTables chosen = std::move(best->priced);
-    if (options.probability_bits == 0)
-      for (uint32_t coarser = chosen.tables.probability_bits; coarser-- > kMinProbabilityBits;) {
-        std::optional<PricedTables> priced = price_tables(joint.symbols, best->counts, bits, coarser, outlier_bits);
-        if (priced && priced->cost < chosen.cost) chosen = std::move(*priced);
-      }
+    PricedTables chosen = *best->priced;
+    const uint32_t finest = chosen.tables.probability_bits;
+    std::vector<std::optional<PricedTables>> coarser(options.probability_bits != 0 ? 0 : finest - kMinProbabilityBits);
+    run(coarser.size(), [&, bits = bits, &joint = joint](size_t index) {
+      coarser[index] =
+          price_tables(joint.symbols, best->counts, bits, finest - 1 - static_cast<uint32_t>(index), outlier_bits);
+    });
+    for (std::optional<PricedTables>& priced : coarser)
+      if (priced && priced->cost < chosen.cost) chosen = std::move(*priced);
     slots -= chosen.tables.count << chosen.tables.probability_bits;
-    if (job == 0) map = *best->map;
+    if (job == 0) map = maps[static_cast<size_t>(best - candidates.data())];
     (is_pairs ? coding.pairs.tables : coding.tables[plane]) = std::move(chosen.tables);
   }
 
@@ -538,10 +548,14 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, c
     coding.pairs.offsets = window->offsets;
   }
   coding.classes = map.classes;
-  if (!map.rows.empty())
-    for (const uint8_t bin : bins.rows) coding.row_selectors.push_back(map.rows[bin]);
+  const auto selectors_of = [](const std::vector<uint8_t>& of_bins, const std::vector<uint8_t>& classes) {
+    std::vector<uint8_t> selectors(of_bins.size());
+    for (size_t i = 0; i < selectors.size(); i++) selectors[i] = classes[of_bins[i]];
+    return selectors;
+  };
+  if (!map.rows.empty()) coding.row_selectors = selectors_of(bins.rows, map.rows);
   if (!map.columns.empty()) {
-    for (const uint8_t bin : bins.columns) coding.column_selectors.push_back(map.columns[bin]);
+    coding.column_selectors = selectors_of(bins.columns, map.columns);
     // Bins of pairs where no tile is coded in pairs: selectors are of columns then, and those without one are 0.
     if (coding.pairs.tables.empty()) coding.column_selectors.resize(layout.columns);
   }
@@ -560,6 +574,10 @@ size_t choose_split(const std::vector<uint64_t>& costs) {
 
 // ------------------------------------------------------------------------------------------------------- passes
 
+void run_in_turn(size_t count, const std::function<void(size_t)>& task) {
+  for (size_t i = 0; i < count; i++) task(i);
+}
+
 Decisions::Decisions(const Layout& layout, const EncodeOptions& options)
     : layout_(layout), options_(options), splits_(splits_for(*layout.dtype, options)) {}
 
@@ -576,8 +594,8 @@ void Decisions::take_levels() { bins_ = choose_bins(layout_, row_levels_, column
 
 void Decisions::take_window(const std::vector<uint64_t>& counts) { pairs_.base = choose_base(counts, pairs_.offsets); }
 
-Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted) const {
-  return choose_tables(layout_, split(), predicted, pairs(), bins_, std::move(joints), options_);
+Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted, const RunTasks& run) const {
+  return choose_tables(layout_, split(), predicted, pairs(), bins_, std::move(joints), options_, run);
 }
 
 }  // namespace codecllm

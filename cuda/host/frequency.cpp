@@ -83,16 +83,9 @@ struct Kept {
   uint64_t count;
   uint32_t symbol;
   uint32_t frequency;
-  /** count / (2 x frequency +- 1), which is nearly always enough to compare by: division rounds without changing order.
-   */
-  double weight;
-
-  void weigh_to_gain() { weight = static_cast<double>(count) / (2 * frequency + 1); }
-  void weigh_to_lose() { weight = static_cast<double>(count) / (2 * frequency - 1); }
 
   /** Whether it gets a slot before another: by the largest count / (2 x frequency + 1), the lowest of equals. */
   bool gains_before(const Kept& other) const {
-    if (weight != other.weight) return weight > other.weight;
     const uint64_t a = count * (2 * other.frequency + 1);
     const uint64_t b = other.count * (2 * frequency + 1);
     return a > b || (a == b && symbol < other.symbol);
@@ -100,7 +93,6 @@ struct Kept {
 
   /** Whether it loses a slot before another: by the smallest count / (2 x frequency - 1), the lowest of equals. */
   bool loses_before(const Kept& other) const {
-    if (weight != other.weight) return weight < other.weight;
     const uint64_t a = count * (2 * other.frequency - 1);
     const uint64_t b = other.count * (2 * frequency - 1);
     return a < b || (a == b && symbol < other.symbol);
@@ -137,7 +129,7 @@ bool normalise(const std::vector<uint32_t>& symbols, const uint64_t* counts, uin
   for (size_t i = 0; i < symbols.size(); i++) {
     const bool is_rare = counts[i] << (probability_bits + 4) < counted;
     if (counts[i] == 0 || (drop_rare && is_rare)) continue;
-    kept.push_back({counts[i], symbols[i], 0, 0});
+    kept.push_back({counts[i], symbols[i], 0});
     total += counts[i];
   }
   if (kept.empty() || kept.size() > slots) return false;
@@ -148,24 +140,16 @@ bool normalise(const std::vector<uint32_t>& symbols, const uint64_t* counts, uin
     return true;
   }
   int64_t missing = static_cast<int64_t>(slots);
-  const double share = static_cast<double>(slots) / static_cast<double>(total);
   for (Kept& each : kept) {
-    // A division of integers takes far longer: this is off by at most 1, since frequencies are small.
-    const uint64_t product = 2 * each.count * slots + total;
-    uint64_t quotient = static_cast<uint64_t>(static_cast<int64_t>(static_cast<double>(each.count) * share + 0.5));
-    if (quotient * 2 * total > product) quotient--;
-    if ((quotient + 1) * 2 * total <= product) quotient++;
-    each.frequency = static_cast<uint32_t>(std::max<uint64_t>(1, quotient));
+    each.frequency = static_cast<uint32_t>(std::max<uint64_t>(1, (2 * each.count * slots + total) / (2 * total)));
     missing -= each.frequency;
   }
   // A heap's first element is the greatest: the one that is first to gain, or to lose.
   if (missing > 0) {
-    for (Kept& each : kept) each.weigh_to_gain();
     const auto before = [](const Kept& a, const Kept& b) { return a.gains_before(b); };
     std::make_heap(kept.begin(), kept.end(), [&](const Kept& a, const Kept& b) { return before(b, a); });
     for (; missing > 0; missing--) {
       kept[0].frequency++;
-      kept[0].weigh_to_gain();
       sink(kept.data(), kept.size(), before);
     }
   }
@@ -173,15 +157,12 @@ bool normalise(const std::vector<uint32_t>& symbols, const uint64_t* counts, uin
     // Symbols with one slot keep it. Some have more: there are at most as many symbols as slots.
     const auto has_one = [](const Kept& each) { return each.frequency == 1; };
     const auto several = std::partition(kept.begin(), kept.end(), has_one);
-    for (Kept& each : kept) each.weigh_to_lose();
     const auto before = [](const Kept& a, const Kept& b) { return a.loses_before(b); };
     std::make_heap(several, kept.end(), [&](const Kept& a, const Kept& b) { return before(b, a); });
     Kept* const heap = kept.data() + (several - kept.begin());
     size_t size = static_cast<size_t>(kept.end() - several);
     for (; missing < 0; missing++) {
-      heap[0].frequency--;
-      heap[0].weigh_to_lose();
-      if (heap[0].frequency == 1) std::swap(heap[0], heap[--size]);
+      if (--heap[0].frequency == 1) std::swap(heap[0], heap[--size]);
       sink(heap, size, before);
     }
   }

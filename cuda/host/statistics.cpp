@@ -414,20 +414,23 @@ void JointCounts::add_empty_bins() {
 
 template <class Counter>
 JointCounts joint_counts(const Counter* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits) {
-  const uint32_t alphabet = 1u << bits;
-  const size_t stride = size_t{alphabet} * column_bins;
+  const size_t alphabet = size_t{1} << bits;
+  std::vector<Counter> seen(alphabet);
+  const Counter* at = counters;
+  for (uint32_t row = 0; row < row_bins; row++)
+    for (Counter& symbol : seen) {
+      Counter any = 0;
+      for (uint32_t column = 0; column < column_bins; column++) any |= *at++;
+      symbol |= any;
+    }
   JointCounts joint;
-  joint.of_bin.reserve(row_bins * stride);
-  for (uint32_t symbol = 0; symbol < alphabet; symbol++) {
-    const Counter* const of_symbol = counters + size_t{symbol} * column_bins;
-    Counter any = 0;
+  for (uint32_t symbol = 0; symbol < alphabet; symbol++)
+    if (seen[symbol] != 0) joint.symbols.push_back(symbol);
+  joint.of_bin.resize(joint.symbols.size() * row_bins * column_bins);
+  uint64_t* to = joint.of_bin.data();
+  for (const uint32_t symbol : joint.symbols)
     for (uint32_t row = 0; row < row_bins; row++)
-      for (uint32_t column = 0; column < column_bins; column++) any |= of_symbol[row * stride + column];
-    if (any == 0) continue;
-    joint.symbols.push_back(symbol);
-    for (uint32_t row = 0; row < row_bins; row++)
-      joint.of_bin.insert(joint.of_bin.end(), of_symbol + row * stride, of_symbol + row * stride + column_bins);
-  }
+      to = std::copy_n(counters + (row * alphabet + symbol) * column_bins, column_bins, to);
   joint.of_row_bin = Histograms(row_bins, joint.symbols.size());
   joint.of_column_bin = Histograms(column_bins, joint.symbols.size());
   const uint64_t* of_row = joint.of_bin.data();
