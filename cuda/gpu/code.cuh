@@ -224,6 +224,7 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
   uint32_t next[kGroup][kCount];
   const uint32_t last_group = (tile.height - 1) / kGroup * kGroup;
   load(last_group, words);
+  bool is_possible = true;
   for (uint32_t top = last_group;; top -= kGroup) {
     load(top > 0 ? top - kGroup : 0, next);
     // One a byte.
@@ -260,29 +261,32 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
         if (exists) state = after;
       }
     }
-    if (stack.count() > most_words) return {false, 0};
+    is_possible = stack.count() <= most_words;
     if (__any_sync(kAllLanes, SharedEntry::is_substituted(substituted))) {
-      if (!symbols.may_list()) return {false, 0};
+      is_possible = is_possible && symbols.may_list();
+      if (symbols.may_list()) {
 #pragma unroll
-      for (uint32_t r = 0; r < kGroup; r++)
-        for (uint32_t k = 0; k < kSteps; k++) {
-          const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
-          const bool is_coded = exists && SharedEntry::is_substituted(found[r][k].x);
-          uint32_t coded = 0;
-          if (is_coded) {
-            const uint8_t* const at = of_column[k] + (byte_of(row_classes, (top + r) % 4) << class_shift);
-            coded = tables.coded[(at - reinterpret_cast<const uint8_t*>(entries)) / sizeof(uint2) + indices[r][k]];
+        for (uint32_t r = 0; r < kGroup; r++)
+          for (uint32_t k = 0; k < kSteps; k++) {
+            const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
+            const bool is_coded = exists && SharedEntry::is_substituted(found[r][k].x);
+            uint32_t coded = 0;
+            if (is_coded) {
+              const uint8_t* const at = of_column[k] + (byte_of(row_classes, (top + r) % 4) << class_shift);
+              coded = tables.coded[(at - reinterpret_cast<const uint8_t*>(entries)) / sizeof(uint2) + indices[r][k]];
+            }
+            symbols.list(outliers, is_coded, top + r, k, indices[r][k], coded);
           }
-          symbols.list(outliers, is_coded, top + r, k, indices[r][k], coded);
-        }
-      if (outliers.count() > kMaxOutliers) return {false, 0};
+        is_possible = is_possible && outliers.count() <= kMaxOutliers;
+      }
     }
-    if (top == 0) break;
     for (uint32_t r = 0; r < kGroup; r++)
       for (uint32_t c = 0; c < kCount; c++) words[r][c] = next[r][c];
+    // The only way out: the compiler moves the loads above behind one that comes earlier.
+    if (top == 0 || !is_possible) break;
   }
   reinterpret_cast<uint32_t*>(arguments.slots + section)[lane] = state;
-  return {true, stack.count()};
+  return {is_possible, stack.count()};
 }
 
 /** Likewise: whole tiles ask less. */
