@@ -15,7 +15,10 @@ using Count = unsigned long long;
 /** The most jobs of a launch. */
 constexpr uint32_t kBatch = 16;
 
-/** The one argument of a kernel, which constant memory holds: jobs, and where the blocks of each begin and end. */
+/**
+ * The one argument of a kernel, which constant memory holds: jobs, and where the blocks of each begin and end. With more
+ * than 4 KiB, it needs CUDA 12.1.
+ */
 template <class Arguments>
 struct Batch {
   uint32_t count;

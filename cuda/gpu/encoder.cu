@@ -670,7 +670,8 @@ void Pipeline::code(Items& items) {
     for (uint32_t first = 0; first < tiles; first += job.tile_count) {
       job.first_tile = first;
       job.tile_count = std::min(share, tiles - first);
-      if (used + job.tile_count * job.slot_bytes > slots_.count) {
+      // A tensor's later tiles lie behind the earlier ones, whose bytes are known after their launch.
+      if (first > 0 || used + job.tile_count * job.slot_bytes > slots_.count) {
         launch_jobs();
         used = 0;
       }
