@@ -367,9 +367,10 @@ CODECLLM_API codecllm_status codecllm_gpu_stream_read(codecllm_gpu_stream* strea
 
 /**
  * Encodes tensors from device memory to device memory, and gives the bytes that codecllm_encode gives. It may be used
- * beside its device's other encoders, plans and streams, by one thread at a time. It keeps device memory for the next
- * call: for each tensor that is encoded at the same time, at most 16, about the tensor's size, but of large ones not much
- * more than 320 MiB; and a few MiB of pinned host memory.
+ * beside its device's other encoders, plans and streams, by one thread at a time. It has at most 15 threads of its own,
+ * which sleep between calls. It keeps device memory for the next call: for each batch that is encoded at the same time,
+ * at most 4 of 128 MiB or of one larger tensor, about its size, but not much more than 320 MiB; and of pinned host memory
+ * some MiB for each of up to 16 tensors of a batch.
  */
 typedef struct codecllm_gpu_encoder codecllm_gpu_encoder;
 
@@ -410,7 +411,7 @@ CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const 
 
 /**
  * Encodes tensors, and waits until all are done. Large and small ones may be mixed, and many in one call are faster than
- * one by one: the host decides for one of them while the device works on others, on up to 16 threads. Refuses what
+ * one by one: the host decides for some of them while the device works on others, on up to 16 threads. Refuses what
  * codecllm_encoder_open refuses, a tensor of 2^32 tiles, and memory that is not aligned; the message names the tensor by
  * its number. After an error, fronts and Data of all tensors have no meaning.
  *

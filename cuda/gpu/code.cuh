@@ -224,6 +224,7 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
   uint32_t next[kGroup][kCount];
   const uint32_t last_group = (tile.height - 1) / kGroup * kGroup;
   load(last_group, words);
+  bool is_possible = true;
   for (uint32_t top = last_group;; top -= kGroup) {
     load(top > 0 ? top - kGroup : 0, next);
     // One a byte.
@@ -260,29 +261,32 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
         if (exists) state = after;
       }
     }
-    if (stack.count() > most_words) return {false, 0};
+    is_possible = stack.count() <= most_words;
     if (__any_sync(kAllLanes, SharedEntry::is_substituted(substituted))) {
-      if (!symbols.may_list()) return {false, 0};
+      is_possible = is_possible && symbols.may_list();
+      if (symbols.may_list()) {
 #pragma unroll
-      for (uint32_t r = 0; r < kGroup; r++)
-        for (uint32_t k = 0; k < kSteps; k++) {
-          const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
-          const bool is_coded = exists && SharedEntry::is_substituted(found[r][k].x);
-          uint32_t coded = 0;
-          if (is_coded) {
-            const uint8_t* const at = of_column[k] + (byte_of(row_classes, (top + r) % 4) << class_shift);
-            coded = tables.coded[(at - reinterpret_cast<const uint8_t*>(entries)) / sizeof(uint2) + indices[r][k]];
+        for (uint32_t r = 0; r < kGroup; r++)
+          for (uint32_t k = 0; k < kSteps; k++) {
+            const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
+            const bool is_coded = exists && SharedEntry::is_substituted(found[r][k].x);
+            uint32_t coded = 0;
+            if (is_coded) {
+              const uint8_t* const at = of_column[k] + (byte_of(row_classes, (top + r) % 4) << class_shift);
+              coded = tables.coded[(at - reinterpret_cast<const uint8_t*>(entries)) / sizeof(uint2) + indices[r][k]];
+            }
+            symbols.list(outliers, is_coded, top + r, k, indices[r][k], coded);
           }
-          symbols.list(outliers, is_coded, top + r, k, indices[r][k], coded);
-        }
-      if (outliers.count() > kMaxOutliers) return {false, 0};
+        is_possible = is_possible && outliers.count() <= kMaxOutliers;
+      }
     }
-    if (top == 0) break;
     for (uint32_t r = 0; r < kGroup; r++)
       for (uint32_t c = 0; c < kCount; c++) words[r][c] = next[r][c];
+    // The only way out: the compiler moves the loads above behind one that comes earlier.
+    if (top == 0 || !is_possible) break;
   }
   reinterpret_cast<uint32_t*>(arguments.slots + section)[lane] = state;
-  return {true, stack.count()};
+  return {is_possible, stack.count()};
 }
 
 /** Likewise: whole tiles ask less. */
@@ -386,20 +390,23 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
 
 template <class Word>
 __global__ void __launch_bounds__(32 * kCodeWarps, kCodeBlocks)
-    code_kernel(const __grid_constant__ CodeArguments arguments) {
+    code_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
   CODECLLM_SHARED_MEMORY(shared);
+  const BlockShare share = BlockShare::of(batch);
+  const CodeArguments& arguments = batch.jobs[share.job];
   uint2* const entries = reinterpret_cast<uint2*>(shared);
   for (uint32_t i = threadIdx.x; i < arguments.entry_count; i += blockDim.x)
     entries[i] = SharedEntry::of(reinterpret_cast<const uint2*>(arguments.entries)[i]);
   __syncthreads();
-  for (uint32_t number = blockIdx.x * kCodeWarps + threadIdx.x / 32; number < arguments.tile_count;
-       number += gridDim.x * kCodeWarps)
+  for (uint32_t number = share.block * kCodeWarps + threadIdx.x / 32; number < arguments.tile_count;
+       number += share.blocks * kCodeWarps)
     code_tile<Word>(arguments, entries, number);
 }
 
-/** Adds up the lengths of the tiles of a launch, one block for all of them, and writes where each begins. */
-__global__ void __launch_bounds__(kPlaceThreads) place_kernel(const __grid_constant__ CodeArguments arguments) {
+/** Adds up the lengths of a job's tiles, one block for all of them, and writes where each begins. */
+__global__ void __launch_bounds__(kPlaceThreads) place_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
   CODECLLM_SHARED_MEMORY(shared);
+  const CodeArguments& arguments = batch.jobs[blockIdx.x];
   uint64_t* const sums = reinterpret_cast<uint64_t*>(shared);
   const uint32_t thread = threadIdx.x;
   const uint32_t share = (arguments.tile_count + kPlaceThreads - 1) / kPlaceThreads;
@@ -420,7 +427,7 @@ __global__ void __launch_bounds__(kPlaceThreads) place_kernel(const __grid_const
         static_cast<uint32_t>(at / kAlignment);
     at += arguments.lengths[i];
   }
-  // All have read where the launch begins.
+  // All have read where the job begins.
   __syncthreads();
   if (thread == kPlaceThreads - 1) *arguments.data_bytes += sums[thread];
 }
@@ -483,15 +490,29 @@ __device__ __forceinline__ void append_row(RawWriter& writer, const Field& field
   if (count > 32) writer.append(static_cast<uint32_t>(row >> 32), count - 32);
 }
 
-/** Copies the words of a coded plane, which lie at any even address, with zeros up to the section's padded end. */
+/**
+ * Copies the words of a coded plane, which lie at any even address, with zeros up to the section's padded end: 16 bytes
+ * a lane at a time. What follows the words in the slot, and is read with the last of them, is there: outliers, at
+ * least.
+ */
 __device__ __forceinline__ void copy_words(uint8_t* data, const Section& section, const uint8_t* from) {
-  uint32_t* const to = reinterpret_cast<uint32_t*>(data + section.start);
-  const uint32_t halves = section.length / 2;
-  const uint16_t* const words = reinterpret_cast<const uint16_t*>(from);
-  for (uint32_t i = lane_index(); i < align(section.length) / 4; i += 32) {
-    const uint32_t low = 2 * i < halves ? words[2 * i] : 0;
-    const uint32_t high = 2 * i + 1 < halves ? words[2 * i + 1] : 0;
-    to[i] = low | high << 16;
+  const uint32_t odd_halves = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(from) % 4);
+  const uint32_t* const words = reinterpret_cast<const uint32_t*>(from - odd_halves);
+  uint4* const to = reinterpret_cast<uint4*>(data + section.start);
+  const uint32_t count = static_cast<uint32_t>(align(section.length) / sizeof(uint4));
+#pragma unroll 2
+  for (uint32_t i = lane_index(); i < count; i += 32) {
+    uint32_t read[5];
+#pragma unroll
+    for (uint32_t k = 0; k < 5; k++) read[k] = words[4 * i + k];
+    uint32_t moved[4];
+#pragma unroll
+    for (uint32_t k = 0; k < 4; k++) {
+      const uint32_t whole = __funnelshift_r(read[k], read[k + 1], 8 * odd_halves);
+      const uint32_t at = 16 * i + 4 * k;
+      moved[k] = at + 4 <= section.length ? whole : at < section.length ? whole & 0xffff : 0;
+    }
+    to[i] = make_uint4(moved[0], moved[1], moved[2], moved[3]);
   }
 }
 
@@ -525,8 +546,10 @@ __device__ __forceinline__ void write_entries(const CodeArguments& arguments, co
 /** Writes one tile's data to their place. */
 template <class Word>
 __global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
-    finish_kernel(const __grid_constant__ CodeArguments arguments) {
-  const uint32_t number = blockIdx.x * kFinishWarps + threadIdx.x / 32;
+    finish_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
+  const BlockShare share = BlockShare::of(batch);
+  const CodeArguments& arguments = batch.jobs[share.job];
+  const uint32_t number = share.block * kFinishWarps + threadIdx.x / 32;
   if (number >= arguments.tile_count) return;
   const uint32_t index = arguments.first_tile + number;
   const TileRows<Word> rows(arguments.matrix, index);

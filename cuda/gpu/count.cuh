@@ -17,16 +17,19 @@ constexpr uint32_t kWays = 4;
 constexpr uint32_t kWindowBytes = (kWindowWarps * kWays + 1) * kWindowStride * sizeof(uint32_t);
 
 /** Counts exponents less offsets in tiles of BF16 that the survey does not predict, one a warp. */
-__global__ void __launch_bounds__(32 * kWindowWarps) window_kernel(const __grid_constant__ WindowArguments arguments) {
+__global__ void __launch_bounds__(32 * kWindowWarps)
+    window_kernel(const __grid_constant__ Batch<WindowArguments> batch) {
   CODECLLM_SHARED_MEMORY(shared);
+  const BlockShare share = BlockShare::of(batch);
+  const WindowArguments& arguments = batch.jobs[share.job];
   const uint32_t warp = threadIdx.x / 32;
   uint32_t* const sums = reinterpret_cast<uint32_t*>(shared);
   uint4* const counters = reinterpret_cast<uint4*>(sums + kWindowStride) + warp * kWindowStride;
   for (uint32_t i = threadIdx.x; i < kWindowStride; i += blockDim.x) sums[i] = 0;
   for (uint32_t i = lane_index(); i < kWindowStride; i += 32) counters[i] = make_uint4(0, 0, 0, 0);
   __syncthreads();
-  for (uint32_t index = blockIdx.x * kWindowWarps + warp; index < arguments.matrix.tile_count;
-       index += gridDim.x * kWindowWarps) {
+  for (uint32_t index = share.block * kWindowWarps + warp; index < arguments.matrix.tile_count;
+       index += share.blocks * kWindowWarps) {
     if (arguments.choices.choice(index, 0) != kNone) continue;
     constexpr uint32_t kAtOnce = TileRows<uint16_t>::kAtOnce;
     const TileRows<uint16_t> rows(arguments.matrix, index);
@@ -64,8 +67,10 @@ __global__ void __launch_bounds__(32 * kWindowWarps) window_kernel(const __grid_
 }
 
 /** Finds the tiles that are coded as PAIRS, one a warp: where few elements lie outside of their windows. */
-__global__ void __launch_bounds__(32 * kFitWarps) fit_kernel(const __grid_constant__ FitArguments arguments) {
-  const uint64_t index = uint64_t{blockIdx.x} * kFitWarps + threadIdx.x / 32;
+__global__ void __launch_bounds__(32 * kFitWarps) fit_kernel(const __grid_constant__ Batch<FitArguments> batch) {
+  const BlockShare share = BlockShare::of(batch);
+  const FitArguments& arguments = batch.jobs[share.job];
+  const uint64_t index = uint64_t{share.block} * kFitWarps + threadIdx.x / 32;
   if (index >= arguments.matrix.tile_count) return;
   const uint32_t lane = lane_index();
   const uint8_t choice = arguments.choices.choice(index, 0);
@@ -194,27 +199,29 @@ __device__ __forceinline__ void count_symbols(const CountArguments& arguments, c
 
 /** Counts what PAIRS code, or a plane's symbols, by bins of rows and columns. */
 template <class Word, bool kOfPairs>
-__global__ void __launch_bounds__(32 * kCountWarps) count_kernel(const __grid_constant__ CountArguments arguments) {
+__global__ void __launch_bounds__(32 * kCountWarps) count_kernel(const __grid_constant__ Batch<CountArguments> batch) {
   CODECLLM_SHARED_MEMORY(shared);
+  const BlockShare share = BlockShare::of(batch);
+  const CountArguments& arguments = batch.jobs[share.job];
   if (arguments.wanted != nullptr && *arguments.wanted == 0) return;
   uint32_t* const counters = reinterpret_cast<uint32_t*>(shared);
-  const RowBins row_bins = {blockIdx.x % arguments.parts * arguments.row_bins_of_part, arguments.row_bins_of_part};
+  const RowBins row_bins = {share.block % arguments.parts * arguments.row_bins_of_part, arguments.row_bins_of_part};
   const uint32_t count = (row_bins.count << arguments.bits) * arguments.column_bin_count;
   for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) counters[i] = 0;
   __syncthreads();
-  const uint32_t block = blockIdx.x / arguments.parts;
-  for_each_unit(
-      arguments.matrix, block, gridDim.x / arguments.parts, [&](uint32_t index, uint32_t first, uint32_t end) {
-        const uint32_t choice = arguments.choices.choice(index, arguments.plane);
-        if (choice == kSurveyRaw || arguments.choices.is_constant(index, arguments.plane)) return;
-        const bool is_paired = arguments.plane == 0 && arguments.modes != nullptr && arguments.modes[index] == kPairs;
-        if (is_paired != kOfPairs) return;
-        const TileRows<Word> rows(arguments.matrix, index);
-        if constexpr (kOfPairs)
-          count_pairs(arguments, row_bins, rows, first, end, counters);
-        else
-          count_symbols(arguments, row_bins, rows, choice, first, end, counters);
-      });
+  for_each_unit(arguments.matrix, share.block / arguments.parts, share.blocks / arguments.parts,
+                [&](uint32_t index, uint32_t first, uint32_t end) {
+                  const uint32_t choice = arguments.choices.choice(index, arguments.plane);
+                  if (choice == kSurveyRaw || arguments.choices.is_constant(index, arguments.plane)) return;
+                  const bool is_paired =
+                      arguments.plane == 0 && arguments.modes != nullptr && arguments.modes[index] == kPairs;
+                  if (is_paired != kOfPairs) return;
+                  const TileRows<Word> rows(arguments.matrix, index);
+                  if constexpr (kOfPairs)
+                    count_pairs(arguments, row_bins, rows, first, end, counters);
+                  else
+                    count_symbols(arguments, row_bins, rows, choice, first, end, counters);
+                });
   __syncthreads();
   Count* const sums = arguments.counters + (row_bins.first << arguments.bits) * arguments.column_bin_count;
   for (uint32_t i = threadIdx.x; i < count; i += blockDim.x)

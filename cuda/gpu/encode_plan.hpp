@@ -1,4 +1,5 @@
-// What the kernels of the encoder get, and what they give: filled in by the host (encoder.cu), one tensor a launch.
+// What the kernels of the encoder get, and what they give: filled in by the host (encoder.cu). A launch works on some
+// jobs at once, each of one tensor, since a tensor alone may be too small for a GPU, or for what a launch costs.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,20 @@ namespace codecllm {
 
 /** 64-bit counters, as CUDA's atomic functions want them. */
 using Count = unsigned long long;
+
+/** The most jobs of a launch. */
+constexpr uint32_t kBatch = 16;
+
+/**
+ * The one argument of a kernel, which constant memory holds: jobs, and where the blocks of each begin and end. With more
+ * than 4 KiB, it needs CUDA 12.1.
+ */
+template <class Arguments>
+struct Batch {
+  uint32_t count;
+  uint32_t first_block[kBatch + 1];
+  Arguments jobs[kBatch];
+};
 
 /** A tensor in device memory, as a matrix of words cut into tiles. */
 struct GpuMatrix {
@@ -88,7 +103,7 @@ struct LevelArguments {
   const Count* columns;
   uint64_t column_count;
   uint16_t* row_levels;
-  uint32_t* column_levels;
+  uint16_t* column_levels;
 };
 
 /** With windows only. Columns may be read to the end of the last tile: what lies beyond the last column repeats it. */
@@ -149,8 +164,7 @@ struct CountArguments {
 
 /** A plane's tables for encoding; `LanesEncode` says what entries are. */
 struct GpuEncodeTables {
-  const uint64_t* entries;
-  /** The symbols that are coded. */
+  /** The symbols that are coded, of each entry. */
   const uint16_t* coded;
   /** Where they begin in shared memory. */
   uint32_t shared_at;
@@ -179,7 +193,7 @@ struct CodeArguments {
   /** All entries, as they lie in shared memory. */
   const uint64_t* entries;
   uint32_t entry_count;
-  /** Tiles that are coded in this launch. */
+  /** Tiles that are coded in this job. */
   uint32_t first_tile;
   uint32_t tile_count;
   /**
@@ -189,10 +203,10 @@ struct CodeArguments {
   uint8_t* slots;
   uint64_t slot_bytes;
   uint32_t plane_at[kMaxPlanes + 1];
-  /** Metadata of all tiles, as in the stream; and bytes of the data of tiles in this launch. */
+  /** Metadata of all tiles, as in the stream; and bytes of the data of tiles in this job. */
   uint32_t* metadata;
   uint32_t* lengths;
-  /** Bytes of all tiles before this launch, and after it. */
+  /** Bytes of all tiles before this job, and after it. */
   uint64_t* data_bytes;
   uint8_t* data;
   uint64_t capacity;

@@ -2,13 +2,14 @@
 //
 // A tensor takes four rounds of kernels, and what they find is small: after the survey, after the window (with pairs of
 // 8 + 8 only), and after the counts the host decides, by the same code as the host encoder, and so gives the same
-// bytes. While it does, the device works on other tensors: some workers share a list, each with a CUDA stream and
-// memory of its own.
+// bytes. Each round is one launch for a batch of tensors, and some pipelines, each with a CUDA stream and memory of its
+// own, take batch after batch, so that the device works on others while the host decides. For a batch it decides on all
+// processors.
 #include <algorithm>
 #include <atomic>
 #include <exception>
+#include <map>
 #include <memory>
-#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -19,19 +20,26 @@
 #include "host/decisions.hpp"
 #include "host/stream.hpp"
 #include "survey.cuh"
+#include "workers.hpp"
 
 using namespace codecllm;
 
 namespace {
 
-/** Workers of an encoder: enough that decisions hide behind kernels. */
-constexpr unsigned kMaxWorkers = 16;
-/** The most memory for slots of a worker; larger tensors are coded in several launches. */
+/** Batches that are encoded at the same time: enough that decisions hide behind kernels. */
+constexpr unsigned kPipelines = 4;
+/** Threads that decide. */
+constexpr unsigned kMaxThreads = 16;
+/** Bytes of the tensors of a batch that has several: enough for a launch. */
+constexpr uint64_t kBatchBytes = uint64_t{128} << 20;
+/** The most memory for slots of a pipeline; larger tensors are coded in several launches. */
 constexpr uint64_t kSlotsBytes = uint64_t{320} << 20;
 /** Warps of count_kernel on a multiprocessor. */
 constexpr uint32_t kCountWarpsAtOnce = 48;
 constexpr uint32_t kWindowBlocks = 5;
 constexpr uint32_t kLevelThreads = 256;
+/** Shared memory that a block takes beside its own. */
+constexpr uint32_t kReservedBytes = 1 << 10;
 
 /** A tensor that is to be encoded, checked. */
 struct Source {
@@ -83,404 +91,162 @@ cudaError_t free_device(void* memory) { return cudaFree(memory); }
 cudaError_t allocate_pinned(void** memory, size_t size) { return cudaMallocHost(memory, size); }
 cudaError_t free_pinned(void* memory) { return cudaFreeHost(memory); }
 
-/** An array in a worker's memory: where it begins, and its length. */
+/**
+ * Parts of a pipeline's memory. What lies in the first ones is zero at first on the device; and what is copied at the
+ * same time is together, for all tensors of a batch. All but the last are on the host, too.
+ */
+enum Part { kSums, kSurveyed, kWindow, kCounters, kPlaced, kMetadata, kStaged, kOnDevice, kParts };
+constexpr Part kFirstNotZeroed = kMetadata;
+
+constexpr uint64_t kAlignmentOfArrays = 128;
+
+/** An array in a pipeline's memory. */
 template <class Value>
 struct Array {
+  Part part;
+  /** From where the part begins. */
   uint64_t at;
   uint64_t count;
+};
 
-  uint64_t bytes() const { return count * sizeof(Value); }
+/** Lays out a pipeline's memory for a batch: first all arrays are taken, then it is known where parts begin. */
+class MemoryPlan {
+ public:
+  template <class Value>
+  Array<Value> take(Part part, uint64_t count) {
+    const Array<Value> taken = {part, sizes_[part], count};
+    sizes_[part] += round_up(count * sizeof(Value), kAlignmentOfArrays);
+    return taken;
+  }
+
+  uint64_t size(Part part) const { return sizes_[part]; }
+
+  /** Where a part begins; with kParts, where all end. */
+  uint64_t start(unsigned part) const {
+    uint64_t at = 0;
+    for (unsigned before = 0; before < part; before++) at += sizes_[before];
+    return at;
+  }
+
+ private:
+  uint64_t sizes_[kParts] = {};
 };
 
 /** A job of counting: a plane, or pairs at kMaxPlanes. */
 constexpr unsigned kJobs = kMaxPlanes + 1;
 
-/**
- * Where everything lies that a worker needs for a tensor. What is on the host, too, comes first; what is copied at the
- * same time lies together, since each call of the driver counts where many threads make them.
- */
-class MemoryPlan {
- public:
-  MemoryPlan(const Source& source, const std::vector<Split>& splits) {
-    const Layout& layout = source.layout;
-    uint64_t planes = 0;
-    for (const Split& split : splits) planes = std::max<uint64_t>(planes, split.planes);
-    // Kernels read what is said of rows and columns to the end of a tile.
-    const uint64_t padded_columns = layout.tiles_across * kTileColumns;
-    const uint64_t padded_rows = layout.tiles_down * layout.tile_rows;
-    const bool may_have_bins = layout.words > 0;
-    fits = take<GpuFits>(1);
-    window = take<Count>(kWindowCounts);
-    for (unsigned job = 0; job < kJobs; job++) {
-      uint32_t bits = job == kMaxPlanes ? kPairBits : 0;
-      for (const Split& split : splits)
-        if (job < split.planes) bits = std::max<uint32_t>(bits, split.bits[job]);
-      const uint64_t bins = may_have_bins ? kRowBins * kColumnBins : 1;
-      counters[job] = take<uint64_t>(bits == 0 ? 0 : bins << bits);
-    }
-    rows = take<Count>(layout.rows);
-    columns = take<Count>(2 * layout.columns);
-    survey = take<GpuSurvey>(1);
-    column_levels = take<uint32_t>(layout.columns);
-    row_levels = take<uint16_t>(layout.rows);
-    zeroed = size_;
-    offsets = take<uint8_t>(padded_columns);
-    starts = take<uint8_t>(padded_columns);
-    row_bins = take<uint8_t>(padded_rows);
-    column_bins = take<uint8_t>(layout.columns);
-    row_selectors = take<uint8_t>(padded_rows);
-    column_selectors = take<uint8_t>(padded_columns);
-    entries = take<uint64_t>(kMostEntries);
-    coded = take<uint16_t>(kMostEntries);
-    // A number, and zeros up to the metadata.
-    data_bytes = take<uint64_t>(kAlignmentOfArrays / sizeof(uint64_t));
-    metadata = take<uint32_t>(layout.tile_count * (2 + planes));
-    on_both = size_;
-    for (size_t s = 0; s < splits.size(); s++) choices[s] = take<uint8_t>(layout.tile_count * planes);
-    modes = take<uint8_t>(layout.tile_count);
-    // Pairs of 16-bit words have windows (Decisions::has_windows).
-    const bool may_have_windows = layout.dtype->word_bits == 16 && allows_pairs(*layout.dtype, splits.back());
-    windows = take<uint16_t>(may_have_windows ? layout.tile_count * kWindowStride : 0);
-    lengths = take<uint32_t>(layout.tile_count);
-    uint64_t largest = 0;
-    for (const Split& split : splits) {
-      uint32_t plane_at[kMaxPlanes + 1];
-      largest = std::max(largest, slot_bytes(source, split, [](unsigned) { return true; }, plane_at));
-    }
-    slots = take<uint8_t>(std::max(largest, std::min(kSlotsBytes, layout.tile_count * largest)));
-  }
+/** Four classes of pairs, or of 10 bits, and of what may be coded beside them. */
+constexpr uint64_t kMostEntries = kMaxClasses * (1024 + 2 * 256);
 
-  /** Lays out a tile's slot. @param is_coded whether there are tables for a plane @returns its bytes */
-  template <class IsCoded>
-  static uint64_t slot_bytes(const Source& source, const Split& split, IsCoded is_coded, uint32_t* plane_at) {
-    const Layout& layout = source.layout;
-    const uint32_t height = static_cast<uint32_t>(std::min<uint64_t>(layout.tile_rows, layout.rows));
-    const uint32_t width = std::min(kTileColumns, layout.columns);
-    uint64_t at = 0;
-    for (unsigned p = 0; p < split.planes; p++) {
-      plane_at[p] = static_cast<uint32_t>(at);
-      if (!is_coded(p)) continue;
-      // What is not forced is coded only where that is smaller than RAW, but for a payload.
-      const uint64_t words = source.options.has_modes ? 2 * uint64_t{height} * width
-                                                      : raw_bytes(height, width, split.bits[p], false) + 4 * kLanes;
-      at += 4 * kLanes + align(words) + 2 * kWordsBeyond;
-    }
-    plane_at[split.planes] = static_cast<uint32_t>(at);
-    return at + align(4 * kMaxOutliers);
-  }
+/** Counters of a plane, or of pairs, by bins. */
+struct JointCounters {
+  uint32_t row_bins;
+  uint32_t column_bins;
+  uint32_t bits;
+  /** No counters where nothing is counted. */
+  Array<uint64_t> counters;
+};
 
-  uint64_t size() const { return size_; }
+/** A tensor that is being encoded, and what is known of it. */
+struct Item {
+  Item(const Source& source_, codecllm_gpu_source& tensor_, size_t number_)
+      : source(source_), tensor(tensor_), number(number_), decisions(source_.layout, source_.options) {}
 
-  Array<GpuFits> fits;
-  Array<Count> window;
-  Array<uint64_t> counters[kJobs];
+  /** Takes memory for it. */
+  void plan(MemoryPlan& memory);
+
+  bool has_tiles() const { return source.layout.tile_count > 0; }
+
+  const Source& source;
+  codecllm_gpu_source& tensor;
+  /** In the caller's list. */
+  const size_t number;
+  Decisions decisions;
+  GpuMatrix matrix = {};
+  GpuChoices choices = {};
+
   Array<Count> rows;
   Array<Count> columns;
+  Array<GpuFits> fits;
   Array<GpuSurvey> survey;
-  Array<uint32_t> column_levels;
+  Array<uint16_t> column_levels;
   Array<uint16_t> row_levels;
-  /** Up to here all is zero at first on the device. */
-  uint64_t zeroed;
-  Array<uint8_t> offsets;
-  Array<uint8_t> starts;
-  Array<uint8_t> row_bins;
-  Array<uint8_t> column_bins;
-  Array<uint8_t> row_selectors;
-  Array<uint8_t> column_selectors;
-  Array<uint64_t> entries;
-  Array<uint16_t> coded;
+  Array<Count> window;
   Array<uint64_t> data_bytes;
   Array<uint32_t> metadata;
-  /** What follows is on the device only. */
-  uint64_t on_both;
-  Array<uint8_t> choices[kSurveyedSplits];
+  Array<uint8_t> surveyed[kSurveyedSplits];
   Array<uint8_t> modes;
   Array<uint16_t> windows;
   Array<uint32_t> lengths;
-  Array<uint8_t> slots;
 
- private:
-  static constexpr uint64_t kAlignmentOfArrays = 256;
-  /** Four classes of pairs, or of 10 bits, and of what may be coded beside them. */
-  static constexpr uint64_t kMostEntries = kMaxClasses * (1024 + 2 * 256);
+  /** Of the tensor, on the device; null where there are none. */
+  const uint8_t* offsets = nullptr;
+  const uint8_t* starts = nullptr;
+  const uint8_t* row_bins = nullptr;
+  const uint8_t* column_bins = nullptr;
 
-  template <class Value>
-  Array<Value> take(uint64_t count) {
-    const Array<Value> taken = {size_, count};
-    size_ = round_up(size_ + taken.bytes(), kAlignmentOfArrays);
-    return taken;
-  }
-
-  uint64_t size_ = 0;
+  JointCounters joints[kJobs] = {};
+  EncodePlan tables;
+  /** Whether the front does not fit, and nothing is coded. */
+  bool is_refused = false;
+  CodeArguments code = {};
 };
 
-/** Encodes one tensor after another. */
-class Worker {
- public:
-  Worker(const codecllm_gpu& gpu, const uint32_t* xlog2x) : gpu_(gpu), xlog2x_(xlog2x) {
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
-  }
-  ~Worker() { cudaStreamDestroy(stream_); }
-  Worker(const Worker&) = delete;
-  Worker& operator=(const Worker&) = delete;
-
-  cudaStream_t stream() const { return stream_; }
-
-  void encode(const Source& source, codecllm_gpu_source& tensor);
-
- private:
-  template <class Value>
-  Value* on_device(const Array<Value>& array) const {
-    return reinterpret_cast<Value*>(device_.bytes() + array.at);
-  }
-  template <class Value>
-  Value* on_host(const Array<Value>& array) const {
-    return reinterpret_cast<Value*>(host_.bytes() + array.at);
-  }
-  /** Copies all from one array to another to the host. */
-  template <class First, class Last>
-  void download(const Array<First>& first, const Array<Last>& last) {
-    check(cudaMemcpyAsync(on_host(first), on_device(first), last.at + last.bytes() - first.at, cudaMemcpyDeviceToHost,
-                          stream_),
-          "copying what was counted");
-  }
-  template <class Value>
-  void download(const Array<Value>& array) {
-    download(array, array);
-  }
-  /** Values that the next `send` copies to the device. @returns where they will be there, or null if there are none */
-  template <class Value>
-  const Value* stage(const Array<Value>& array, const std::vector<Value>& values) {
-    if (values.empty()) return nullptr;
-    // Rows and columns are read to the end of a tile: what lies beyond the last one repeats it.
-    const uint64_t count = std::min(array.count, round_up(values.size(), kMaxTileRows));
-    std::fill(std::copy(values.begin(), values.end(), on_host(array)), on_host(array) + count, values.back());
-    if (staged_begin_ == staged_end_) staged_begin_ = staged_end_ = array.at;
-    staged_begin_ = std::min(staged_begin_, array.at);
-    staged_end_ = std::max(staged_end_, array.at + count * sizeof(Value));
-    return on_device(array);
-  }
-  /** Copies what is staged, and what lies between, which nobody needs then. */
-  void send() {
-    if (staged_begin_ == staged_end_) return;
-    check(cudaMemcpyAsync(device_.bytes() + staged_begin_, host_.bytes() + staged_begin_, staged_end_ - staged_begin_,
-                          cudaMemcpyHostToDevice, stream_),
-          "copying decisions");
-    staged_begin_ = staged_end_ = 0;
-  }
-  void wait() { check(cudaStreamSynchronize(stream_), "encoding"); }
-
-  template <class Word>
-  void encode_words(const Source& source, codecllm_gpu_source& tensor);
-  template <class Word>
-  void survey(const Source& source, const MemoryPlan& plan, const GpuMatrix& matrix, Decisions& decisions);
-  template <class Word>
-  std::vector<JointCounts> count(const Source& source, const MemoryPlan& plan, const GpuMatrix& matrix,
-                                 const GpuChoices& choices, const Decisions& decisions);
-  void code(const Source& source, const MemoryPlan& plan, const EncodePlan& tables, CodeArguments& arguments,
-            void (*code)(CodeArguments), void (*finish)(CodeArguments));
-
-  uint32_t blocks_for(uint64_t units, uint32_t units_of_block, uint64_t most) const {
-    return static_cast<uint32_t>(std::min(most, (units + units_of_block - 1) / units_of_block));
-  }
-
-  const codecllm_gpu& gpu_;
-  const uint32_t* const xlog2x_;
-  cudaStream_t stream_ = nullptr;
-  Memory<allocate_device, free_device> device_;
-  Memory<allocate_pinned, free_pinned> host_;
-  /** In both memories. */
-  uint64_t staged_begin_ = 0;
-  uint64_t staged_end_ = 0;
-};
-
-GpuSplit gpu_split(const Dtype& dtype, const Split& split) {
-  GpuSplit result = {split, {}};
-  for (unsigned p = 0; p < split.planes; p++) result.fields[p] = field_of(dtype, split, p);
-  return result;
-}
-
-/** Surveys a tensor and decides what follows from that. */
-template <class Word>
-void Worker::survey(const Source& source, const MemoryPlan& plan, const GpuMatrix& matrix, Decisions& decisions) {
+/** Lays out a tile's slot. @param is_coded whether there are tables for a plane @returns its bytes */
+template <class IsCoded>
+uint64_t slot_bytes(const Source& source, const Split& split, IsCoded is_coded, uint32_t* plane_at) {
   const Layout& layout = source.layout;
-  SurveyArguments arguments = {};
-  arguments.matrix = matrix;
-  arguments.split_count = static_cast<uint32_t>(decisions.splits().size());
-  for (size_t s = 0; s < decisions.splits().size(); s++) {
-    arguments.splits[s] = gpu_split(*layout.dtype, decisions.splits()[s]);
-    arguments.choices[s] = on_device(plan.choices[s]);
+  const uint32_t height = static_cast<uint32_t>(std::min<uint64_t>(layout.tile_rows, layout.rows));
+  const uint32_t width = std::min(kTileColumns, layout.columns);
+  uint64_t at = 0;
+  for (unsigned p = 0; p < split.planes; p++) {
+    plane_at[p] = static_cast<uint32_t>(at);
+    if (!is_coded(p)) continue;
+    // What is not forced is coded only where that is smaller than RAW, but for a payload.
+    const uint64_t words = source.options.has_modes ? 2 * uint64_t{height} * width
+                                                    : raw_bytes(height, width, split.bits[p], false) + 4 * kLanes;
+    at += 4 * kLanes + align(words) + 2 * kWordsBeyond;
   }
-  arguments.minimum_saving = minimum_saving(source.options);
-  arguments.xlog2x = xlog2x_;
-  arguments.rows = on_device(plan.rows);
-  arguments.columns = on_device(plan.columns);
-  arguments.survey = on_device(plan.survey);
-  launch(survey_kernel<Word>, blocks_for(layout.tile_count, kSurveyWarps, UINT32_MAX), 32 * kSurveyWarps,
-         kSurveyWarps * kSurveyCounters * sizeof(uint32_t), arguments, stream_);
-  LevelArguments levels = {arguments.rows,
-                           layout.rows,
-                           arguments.columns,
-                           layout.columns,
-                           on_device(plan.row_levels),
-                           on_device(plan.column_levels)};
-  launch(level_kernel, blocks_for(layout.rows + layout.columns, kLevelThreads, UINT32_MAX), kLevelThreads, 0, levels,
-         stream_);
-  download(plan.survey, plan.row_levels);
-  wait();
-  const GpuSurvey& found = *on_host(plan.survey);
-  decisions.take_survey({found.costs, found.costs + decisions.splits().size()},
-                        {on_host(plan.row_levels), on_host(plan.row_levels) + layout.rows},
-                        {on_host(plan.column_levels), on_host(plan.column_levels) + layout.columns});
+  plane_at[split.planes] = static_cast<uint32_t>(at);
+  return at + align(4 * kMaxOutliers);
 }
 
-/** Counts each plane, and pairs, by bins. */
-template <class Word>
-std::vector<JointCounts> Worker::count(const Source& source, const MemoryPlan& plan, const GpuMatrix& matrix,
-                                       const GpuChoices& choices, const Decisions& decisions) {
-  const Split& split = decisions.split();
-  const PairCoding* const pairs = decisions.pairs();
-  const Bins& bins = decisions.bins();
-  CountArguments arguments = {};
-  arguments.matrix = matrix;
-  arguments.choices = choices;
-  const uint8_t* const row_bins = stage(plan.row_bins, bins.rows);
-  const uint8_t* const column_bins = stage(plan.column_bins, bins.columns);
-  if (pairs != nullptr) arguments.starts = stage(plan.starts, starts_of_columns(*pairs, matrix.columns));
-  send();
-  if (pairs != nullptr) {
-    arguments.modes = on_device(plan.modes);
-    FitArguments fit = {matrix,
-                        choices,
-                        decisions.has_windows() ? on_device(plan.windows) : nullptr,
-                        pairs->base,
-                        arguments.starts,
-                        on_device(plan.modes),
-                        on_device(plan.fits)};
-    launch(fit_kernel, blocks_for(matrix.tile_count, kFitWarps, UINT32_MAX), 32 * kFitWarps, 0, fit, stream_);
-  }
-  const GpuSurvey& surveyed = *on_host(plan.survey);
-  const uint64_t units = uint64_t{matrix.tile_count} * (matrix.tile_rows / kUnitRows);
-  const bool has_bins = !bins.rows.empty();
-  uint32_t row_bin_count[kJobs] = {};
-  uint32_t column_bin_count[kJobs] = {};
+void Item::plan(MemoryPlan& memory) {
+  const Layout& layout = source.layout;
+  const std::vector<Split>& splits = decisions.splits();
+  uint64_t planes = 0;
+  for (const Split& split : splits) planes = std::max<uint64_t>(planes, split.planes);
+  rows = memory.take<Count>(kSums, layout.rows);
+  columns = memory.take<Count>(kSums, 2 * uint64_t{layout.columns});
+  fits = memory.take<GpuFits>(kSums, 1);
+  survey = memory.take<GpuSurvey>(kSurveyed, 1);
+  column_levels = memory.take<uint16_t>(kSurveyed, layout.columns);
+  row_levels = memory.take<uint16_t>(kSurveyed, layout.rows);
+  window = memory.take<Count>(kWindow, kWindowCounts);
+  // Which planes are counted, and in what bins, is not known yet.
+  const uint64_t bins = layout.words > 0 ? kRowBins * kColumnBins : 1;
   for (unsigned job = 0; job < kJobs; job++) {
-    const bool of_pairs = job == kMaxPlanes;
-    if (of_pairs ? pairs == nullptr : job >= split.planes) continue;
-    if (!of_pairs &&
-        (choices.is_forced() ? choices.forced[job] == kSurveyRaw : surveyed.counted[decisions.chosen()][job] == 0))
-      continue;
-    arguments.plane = of_pairs ? 0 : job;
-    arguments.bits = of_pairs ? kPairBits : split.bits[job];
-    arguments.field = field_of(*source.layout.dtype, split, arguments.plane);
-    arguments.wanted = nullptr;
-    if (of_pairs) arguments.wanted = &on_device(plan.fits)->pairs;
-    if (pairs != nullptr && job == 0) arguments.wanted = &on_device(plan.fits)->others;
-    // Beside pairs, plane 0 has one table and no classes.
-    const bool is_binned = has_bins && !(pairs != nullptr && job == 0);
-    arguments.row_bins = is_binned ? row_bins : nullptr;
-    arguments.column_bins = is_binned ? column_bins : nullptr;
-    row_bin_count[job] = is_binned ? kRowBins : 1;
-    column_bin_count[job] = arguments.column_bin_count = is_binned ? kColumnBins : 1;
-    const uint32_t bin_bytes = (arguments.column_bin_count << arguments.bits) * sizeof(uint32_t);
-    arguments.row_bins_of_part = row_bin_count[job];
-    while (arguments.row_bins_of_part * bin_bytes > gpu_.shared_bytes) arguments.row_bins_of_part /= 2;
-    arguments.parts = row_bin_count[job] / arguments.row_bins_of_part;
-    arguments.counters = reinterpret_cast<Count*>(on_device(plan.counters[job]));
-    const uint32_t counter_bytes = arguments.row_bins_of_part * bin_bytes;
-    // A block has as many warps as its counters leave no room for in others.
-    const uint32_t warps = counter_bytes > gpu_.shared_bytes / 4 ? kCountWarps : kCountWarps / 4;
-    const uint32_t at_once = std::min(kCountWarpsAtOnce / warps, gpu_.shared_bytes / counter_bytes);
-    const uint32_t most = std::max(1u, gpu_.multiprocessors * at_once / arguments.parts);
-    void (*kernel)(CountArguments) = count_kernel<Word, false>;
-    if constexpr (sizeof(Word) < 4)
-      if (of_pairs) kernel = count_kernel<Word, true>;
-    allow_shared_memory(gpu_, kernel);
-    launch(kernel, arguments.parts * blocks_for(units, warps, most), 32 * warps, counter_bytes, arguments, stream_);
-    const uint64_t counters = uint64_t{row_bin_count[job]} * column_bin_count[job] << arguments.bits;
-    download(Array<uint64_t>{plan.counters[job].at, counters});
+    uint32_t bits = job == kMaxPlanes ? kPairBits : 0;
+    for (const Split& split : splits)
+      if (job < split.planes) bits = std::max<uint32_t>(bits, split.bits[job]);
+    if (bits > 0) memory.take<uint64_t>(kCounters, bins << bits);
   }
-  wait();
-  std::vector<JointCounts> joints(kJobs);
-  for (unsigned job = 0; job < kJobs; job++)
-    if (row_bin_count[job] > 0) {
-      const uint32_t bits = job == kMaxPlanes ? kPairBits : split.bits[job];
-      joints[job] = joint_counts(on_host(plan.counters[job]), row_bin_count[job], column_bin_count[job], bits);
-      if (has_bins && row_bin_count[job] == 1) joints[job].add_empty_bins();
-    }
-  return joints;
-}
+  data_bytes = memory.take<uint64_t>(kPlaced, 1);
+  metadata = memory.take<uint32_t>(kMetadata, layout.tile_count * (2 + planes));
+  // Kernels read what is said of rows and columns to the end of a tile: offsets, starts, bins and selectors.
+  const uint64_t padded_columns = layout.tiles_across * kTileColumns + kMaxTileRows;
+  const uint64_t padded_rows = layout.tiles_down * layout.tile_rows + kMaxTileRows;
+  for (unsigned i = 0; i < 4; i++) memory.take<uint8_t>(kStaged, padded_columns);
+  for (unsigned i = 0; i < 2; i++) memory.take<uint8_t>(kStaged, padded_rows);
+  memory.take<uint64_t>(kStaged, kMostEntries + kMaxTileRows);
+  memory.take<uint16_t>(kStaged, kMostEntries + kMaxTileRows);
+  for (size_t s = 0; s < splits.size(); s++) surveyed[s] = memory.take<uint8_t>(kOnDevice, layout.tile_count * planes);
+  modes = memory.take<uint8_t>(kOnDevice, layout.tile_count);
+  // Pairs of 16-bit words have windows (Decisions::has_windows).
+  const bool may_have_windows = layout.dtype->word_bits == 16 && allows_pairs(*layout.dtype, splits.back());
+  windows = memory.take<uint16_t>(kOnDevice, may_have_windows ? layout.tile_count * kWindowStride : 0);
+  lengths = memory.take<uint32_t>(kOnDevice, layout.tile_count);
 
-/** Codes all tiles, and leaves their metadata and the bytes of Data on the host. */
-void Worker::code(const Source& source, const MemoryPlan& plan, const EncodePlan& tables, CodeArguments& arguments,
-                  void (*code)(CodeArguments), void (*finish)(CodeArguments)) {
-  const Coding& coding = tables.coding;
-  std::vector<uint64_t> entries;
-  std::vector<uint16_t> coded;
-  const auto place = [&](const TableSet& set, const EncodeTables& expanded, GpuEncodeTables& placed) {
-    if (set.empty()) return;
-    placed = {nullptr,
-              on_device(plan.coded) + coded.size(),
-              static_cast<uint32_t>(entries.size()),
-              set.count,
-              expanded.index_bits,
-              set.probability_bits};
-    entries.insert(entries.end(), expanded.entries.begin(), expanded.entries.end());
-    coded.insert(coded.end(), expanded.coded.begin(), expanded.coded.end());
-  };
-  for (unsigned p = 0; p < coding.split.planes; p++) place(coding.tables[p], tables.tables[p], arguments.tables[p]);
-  place(coding.pairs.tables, tables.pair_tables, arguments.pairs);
-  stage(plan.coded, coded);
-  arguments.entries = stage(plan.entries, entries);
-  arguments.entry_count = static_cast<uint32_t>(entries.size());
-  arguments.row_selectors = stage(plan.row_selectors, coding.row_selectors);
-  if (!coding.column_selectors.empty())
-    arguments.column_selectors = stage(plan.column_selectors, selectors_of_columns(coding));
-  stage(plan.data_bytes, {0});
-  send();
-  arguments.slots = on_device(plan.slots);
-  arguments.slot_bytes = MemoryPlan::slot_bytes(
-      source, coding.split,
-      [&](unsigned p) { return !coding.tables[p].empty() || (p == 0 && !coding.pairs.tables.empty()); },
-      arguments.plane_at);
-  arguments.metadata = on_device(plan.metadata);
-  arguments.lengths = on_device(plan.lengths);
-  arguments.data_bytes = on_device(plan.data_bytes);
-
-  const uint32_t shared_bytes = arguments.entry_count * sizeof(uint64_t);
-  allow_shared_memory(gpu_, code);
-  int at_once = 0;
-  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, code, 32 * kCodeWarps, shared_bytes),
-        "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
-  const uint64_t most_blocks = static_cast<uint64_t>(std::max(at_once, 1)) * gpu_.multiprocessors;
-  // Launches of about equally many tiles.
-  const uint32_t tiles = arguments.matrix.tile_count;
-  const uint64_t fitting = plan.slots.bytes() / arguments.slot_bytes;
-  const uint64_t launches = (tiles + fitting - 1) / fitting;
-  const uint32_t share = static_cast<uint32_t>((tiles + launches - 1) / launches);
-  for (uint32_t first = 0; first < tiles; first += std::min(share, tiles - first)) {
-    arguments.first_tile = first;
-    arguments.tile_count = std::min(share, tiles - first);
-    launch(code, blocks_for(arguments.tile_count, kCodeWarps, most_blocks), 32 * kCodeWarps, shared_bytes, arguments,
-           stream_);
-    launch(place_kernel, 1, kPlaceThreads, kPlaceThreads * sizeof(uint64_t), arguments, stream_);
-    launch(finish, blocks_for(arguments.tile_count, kFinishWarps, UINT32_MAX), 32 * kFinishWarps, 0, arguments,
-           stream_);
-  }
-  // As many words as this split has.
-  download(plan.data_bytes, Array<uint32_t>{plan.metadata.at, uint64_t{tiles} * (2 + coding.split.planes)});
-  wait();
-}
-
-template <class Word>
-void Worker::encode_words(const Source& source, codecllm_gpu_source& tensor) {
-  const Layout& layout = source.layout;
-  Decisions decisions(layout, source.options);
-  const MemoryPlan plan(source, decisions.splits());
-  device_.require_size(plan.size());
-  host_.require_size(plan.on_both);
-  const bool has_tiles = layout.tile_count > 0;
-  GpuMatrix matrix = {};
   matrix.elements = static_cast<const uint8_t*>(tensor.elements);
   matrix.words = layout.words;
   matrix.rows = layout.rows;
@@ -490,91 +256,505 @@ void Worker::encode_words(const Source& source, codecllm_gpu_source& tensor) {
   matrix.tile_count = static_cast<uint32_t>(layout.tile_count);
   matrix.kind = layout.dtype->kind;
   matrix.zero_symbol = zero_symbol(*layout.dtype);
-
-  if (has_tiles) {
-    check(cudaMemsetAsync(device_.bytes(), 0, plan.zeroed, stream_), "cudaMemsetAsync");
-    survey<Word>(source, plan, matrix, decisions);
-  } else {
-    *on_host(plan.survey) = {};
-    *on_host(plan.data_bytes) = 0;
-    decisions.take_survey(std::vector<uint64_t>(decisions.splits().size()), {}, std::vector<uint32_t>(layout.columns));
-  }
-  const Split& split = decisions.split();
-  GpuChoices choices = {};
-  choices.surveyed = on_device(plan.choices[decisions.chosen()]);
-  choices.planes = split.planes;
-  for (unsigned p = 0; p < kMaxPlanes; p++)
-    choices.forced[p] = source.options.has_modes ? choice_of(source.options.modes[p]) : kNotForced;
-  bool predicted = on_host(plan.survey)->predicted[decisions.chosen()] != 0;
-  if (choices.is_forced()) predicted = choices.forced[0] != kNone && choices.forced[0] != kSurveyRaw;
-
-  if (decisions.has_windows()) {
-    if constexpr (sizeof(Word) == 2) {
-      WindowArguments window = {matrix, choices, stage(plan.offsets, decisions.pairs()->offsets),
-                                on_device(plan.window), on_device(plan.windows)};
-      send();
-      launch(window_kernel, blocks_for(layout.tile_count, kWindowWarps, gpu_.multiprocessors * kWindowBlocks),
-             32 * kWindowWarps, kWindowBytes, window, stream_);
-      download(plan.window);
-      wait();
-    }
-    decisions.take_window({on_host(plan.window), on_host(plan.window) + kWindowCounts});
-  }
-  EncodePlan tables;
-  std::vector<JointCounts> joints(kJobs);
-  if (has_tiles) joints = count<Word>(source, plan, matrix, choices, decisions);
-  tables.coding = decisions.take_counts(std::move(joints), predicted);
-  tables.expand_tables();
-
-  const uint64_t front = front_size(tables.coding);
-  if (front > tensor.front_capacity) return;
-  if (has_tiles) {
-    CodeArguments arguments = {};
-    arguments.matrix = matrix;
-    arguments.split = gpu_split(*layout.dtype, split);
-    arguments.choices = choices;
-    if (decisions.pairs() != nullptr) {
-      arguments.modes = on_device(plan.modes);
-      arguments.starts = on_device(plan.starts);
-    }
-    arguments.data = static_cast<uint8_t*>(tensor.data);
-    arguments.capacity = tensor.data_capacity;
-    code(source, plan, tables, arguments, code_kernel<Word>, finish_kernel<Word>);
-  }
-  const uint64_t data_bytes = *on_host(plan.data_bytes);
-  if (data_bytes > tensor.data_capacity) return;
-  write_front(tables.coding, reinterpret_cast<const uint8_t*>(on_host(plan.metadata)), data_bytes,
-              static_cast<uint8_t*>(tensor.front));
-  tensor.front_size = front;
-  tensor.data_size = data_bytes;
 }
 
-void Worker::encode(const Source& source, codecllm_gpu_source& tensor) {
-  switch (source.layout.dtype->word_bits) {
+GpuSplit gpu_split(const Dtype& dtype, const Split& split) {
+  GpuSplit result = {split, {}};
+  for (unsigned p = 0; p < split.planes; p++) result.fields[p] = field_of(dtype, split, p);
+  return result;
+}
+
+uint32_t blocks_for(uint64_t units, uint32_t units_of_block) {
+  return static_cast<uint32_t>((units + units_of_block - 1) / units_of_block);
+}
+
+/** Jobs of one kernel, which are launched as soon as there are as many as a launch has. */
+template <class Arguments>
+class BatchLaunch {
+ public:
+  BatchLaunch(void (*kernel)(Batch<Arguments>), uint32_t threads, uint32_t shared_bytes, cudaStream_t stream)
+      : kernel_(kernel), threads_(threads), shared_bytes_(shared_bytes), stream_(stream) {}
+
+  void add(const Arguments& job, uint32_t blocks) {
+    if (batch_.count == kBatch) launch_all();
+    batch_.jobs[batch_.count++] = job;
+    batch_.first_block[batch_.count] = batch_.first_block[batch_.count - 1] + blocks;
+  }
+
+  void launch_all() {
+    // Tensors without elements have no blocks.
+    if (batch_.first_block[batch_.count] > 0)
+      launch(kernel_, batch_.first_block[batch_.count], threads_, shared_bytes_, batch_, stream_);
+    batch_.count = 0;
+  }
+
+ private:
+  void (*const kernel_)(Batch<Arguments>);
+  const uint32_t threads_;
+  const uint32_t shared_bytes_;
+  const cudaStream_t stream_;
+  Batch<Arguments> batch_ = {};
+};
+
+/**
+ * Shares blocks, of which there are about `most`, out between jobs by their units.
+ *
+ * @param warps of a block, each of which takes a unit at a time
+ */
+std::vector<uint32_t> share_blocks(const std::vector<uint64_t>& units, uint32_t warps, uint64_t most) {
+  uint64_t all = 0;
+  for (const uint64_t each : units) all += each;
+  std::vector<uint32_t> blocks(units.size());
+  // Each job has a last block with less to do, so that there may be more than `most` at first.
+  for (uint64_t share = std::max<uint64_t>(warps, (all + most - 1) / most);; share += (share + 15) / 16) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < units.size(); i++) sum += blocks[i] = static_cast<uint32_t>((units[i] + share - 1) / share);
+    if (sum <= std::max<uint64_t>(most, units.size())) return blocks;
+  }
+}
+
+/** Encodes one batch after another. */
+class Pipeline {
+ public:
+  Pipeline(const codecllm_gpu& gpu, Workers& workers, const uint32_t* xlog2x)
+      : gpu_(gpu), workers_(workers), xlog2x_(xlog2x) {
+    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+  }
+  ~Pipeline() { cudaStreamDestroy(stream_); }
+  Pipeline(const Pipeline&) = delete;
+  Pipeline& operator=(const Pipeline&) = delete;
+
+  cudaStream_t stream() const { return stream_; }
+
+  /** Encodes at most kBatch tensors, whose words have the same size. */
+  void encode(std::vector<std::unique_ptr<Item>>& items);
+
+ private:
+  using Items = std::vector<std::unique_ptr<Item>>;
+
+  template <class Value>
+  Value* on_device(const Array<Value>& array) const {
+    return reinterpret_cast<Value*>(device_.bytes() + memory_.start(array.part) + array.at);
+  }
+  template <class Value>
+  Value* on_host(const Array<Value>& array) const {
+    return reinterpret_cast<Value*>(host_.bytes() + memory_.start(array.part) + array.at);
+  }
+  /** Copies consecutive parts to the host, the last one up to `size` bytes. */
+  void download(Part first, Part last, uint64_t size) {
+    const uint64_t at = memory_.start(first);
+    check(cudaMemcpyAsync(host_.bytes() + at, device_.bytes() + at, memory_.start(last) + size - at,
+                          cudaMemcpyDeviceToHost, stream_),
+          "copying what was counted");
+  }
+  void download(Part part) { download(part, part, memory_.size(part)); }
+
+  /**
+   * Values that the next `send` copies to the device; any thread may call it. @returns where they will be there, or
+   * null if there are none
+   */
+  template <class Value>
+  const Value* stage(const std::vector<Value>& values) {
+    if (values.empty()) return nullptr;
+    // Rows and columns are read to the end of a tile: what lies beyond the last one repeats it.
+    const uint64_t count = round_up(values.size(), kMaxTileRows);
+    const uint64_t at = memory_.start(kStaged) + staged_.fetch_add(round_up(count * sizeof(Value), kAlignmentOfArrays));
+    Value* const to = reinterpret_cast<Value*>(host_.bytes() + at);
+    std::fill(std::copy(values.begin(), values.end(), to), to + count, values.back());
+    return reinterpret_cast<const Value*>(device_.bytes() + at);
+  }
+  /** Copies what was staged since it was called before. */
+  void send() {
+    const uint64_t at = memory_.start(kStaged) + sent_;
+    const uint64_t size = staged_ - sent_;
+    if (size == 0) return;
+    check(cudaMemcpyAsync(device_.bytes() + at, host_.bytes() + at, size, cudaMemcpyHostToDevice, stream_),
+          "copying decisions");
+    sent_ = staged_;
+  }
+  void wait() { check(cudaStreamSynchronize(stream_), "encoding"); }
+
+  /** Calls use(item) for all items, on all threads. An error names the tensor. */
+  template <class Use>
+  void for_each(Items& items, Use use) {
+    workers_.run(items.size(), [&](size_t i) {
+      try {
+        use(*items[i]);
+      } catch (const Error& error) {
+        throw Error(error.status, text("tensor ", items[i]->number, ": ", error.what()));
+      }
+    });
+  }
+
+  template <class Word>
+  void encode_words(Items& items);
+  template <class Word>
+  void survey(Items& items);
+  void take_survey(Item& item);
+  void take_levels(Item& item);
+  void count_window(Items& items);
+  template <class Word>
+  void count(Items& items);
+  void add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>>& jobs);
+  void take_counts(Item& item, const RunTasks& run);
+  template <class Word>
+  void code(Items& items);
+
+  const codecllm_gpu& gpu_;
+  Workers& workers_;
+  const uint32_t* const xlog2x_;
+  cudaStream_t stream_ = nullptr;
+  MemoryPlan memory_;
+  Memory<allocate_device, free_device> device_;
+  Memory<allocate_pinned, free_pinned> host_;
+  /** Bytes of kStaged that have been staged, and sent. */
+  std::atomic<uint64_t> staged_{0};
+  uint64_t sent_ = 0;
+  /** Bytes of kCounters that are in use. */
+  uint64_t counters_ = 0;
+  Array<uint8_t> slots_ = {};
+};
+
+template <class Word>
+void Pipeline::survey(Items& items) {
+  BatchLaunch<SurveyArguments> surveys(survey_kernel<Word>, 32 * kSurveyWarps,
+                                       kSurveyWarps * kSurveyCounters * sizeof(uint32_t), stream_);
+  BatchLaunch<LevelArguments> levels(level_kernel, kLevelThreads, 0, stream_);
+  for (const auto& item : items) {
+    const Layout& layout = item->source.layout;
+    const std::vector<Split>& splits = item->decisions.splits();
+    SurveyArguments arguments = {};
+    arguments.matrix = item->matrix;
+    arguments.split_count = static_cast<uint32_t>(splits.size());
+    for (size_t s = 0; s < splits.size(); s++) {
+      arguments.splits[s] = gpu_split(*layout.dtype, splits[s]);
+      arguments.choices[s] = on_device(item->surveyed[s]);
+    }
+    arguments.minimum_saving = minimum_saving(item->source.options);
+    arguments.xlog2x = xlog2x_;
+    arguments.rows = on_device(item->rows);
+    arguments.columns = on_device(item->columns);
+    arguments.survey = on_device(item->survey);
+    surveys.add(arguments, blocks_for(layout.tile_count, kSurveyWarps));
+    levels.add({arguments.rows, layout.rows, arguments.columns, layout.columns, on_device(item->row_levels),
+                on_device(item->column_levels)},
+               blocks_for(layout.rows + layout.columns, kLevelThreads));
+  }
+  surveys.launch_all();
+  levels.launch_all();
+  download(kSurveyed);
+  wait();
+}
+
+/** Decides what follows from the survey. */
+void Pipeline::take_survey(Item& item) {
+  const Source& source = item.source;
+  Decisions& decisions = item.decisions;
+  const GpuSurvey& found = *on_host(item.survey);
+  decisions.take_survey({found.costs, found.costs + decisions.splits().size()},
+                        {on_host(item.row_levels), on_host(item.row_levels) + source.layout.rows},
+                        {on_host(item.column_levels), on_host(item.column_levels) + source.layout.columns});
+  item.choices.surveyed = on_device(item.surveyed[decisions.chosen()]);
+  item.choices.planes = decisions.split().planes;
+  for (unsigned p = 0; p < kMaxPlanes; p++)
+    item.choices.forced[p] = source.options.has_modes ? choice_of(source.options.modes[p]) : kNotForced;
+  if (decisions.has_windows()) item.offsets = stage(decisions.pairs()->offsets);
+}
+
+void Pipeline::take_levels(Item& item) {
+  item.decisions.take_levels();
+  item.row_bins = stage(item.decisions.bins().rows);
+  item.column_bins = stage(item.decisions.bins().columns);
+}
+
+/** Counts exponents where pairs have windows, while bins are chosen. */
+void Pipeline::count_window(Items& items) {
+  std::vector<WindowArguments> jobs;
+  std::vector<uint64_t> tiles;
+  for (const auto& item : items)
+    if (item->decisions.has_windows()) {
+      jobs.push_back({item->matrix, item->choices, item->offsets, on_device(item->window), on_device(item->windows)});
+      tiles.push_back(item->matrix.tile_count);
+    }
+  BatchLaunch<WindowArguments> windows(window_kernel, 32 * kWindowWarps, kWindowBytes, stream_);
+  const std::vector<uint32_t> blocks = share_blocks(tiles, kWindowWarps, gpu_.multiprocessors * kWindowBlocks);
+  for (size_t i = 0; i < jobs.size(); i++) windows.add(jobs[i], blocks[i]);
+  if (!jobs.empty()) {
+    send();
+    windows.launch_all();
+    download(kWindow);
+  }
+  for_each(items, [this](Item& item) { take_levels(item); });
+  if (!jobs.empty()) wait();
+  for_each(items, [this](Item& item) {
+    Decisions& decisions = item.decisions;
+    if (decisions.has_windows()) decisions.take_window({on_host(item.window), on_host(item.window) + kWindowCounts});
+    if (decisions.pairs() != nullptr) item.starts = stage(starts_of_columns(*decisions.pairs(), item.matrix.columns));
+  });
+}
+
+/** Adds the jobs of a tensor: each plane that has to be counted, and pairs. @param jobs by kind and bytes of counters
+ */
+void Pipeline::add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>>& jobs) {
+  const Split& split = item.decisions.split();
+  const PairCoding* const pairs = item.decisions.pairs();
+  const GpuSurvey& surveyed = *on_host(item.survey);
+  CountArguments arguments = {};
+  arguments.matrix = item.matrix;
+  arguments.choices = item.choices;
+  arguments.starts = item.starts;
+  if (pairs != nullptr) arguments.modes = on_device(item.modes);
+  const bool has_bins = item.row_bins != nullptr;
+  for (unsigned job = 0; job < kJobs; job++) {
+    const bool of_pairs = job == kMaxPlanes;
+    if (of_pairs ? pairs == nullptr : job >= split.planes) continue;
+    if (!of_pairs && (item.choices.is_forced() ? item.choices.forced[job] == kSurveyRaw
+                                               : surveyed.counted[item.decisions.chosen()][job] == 0))
+      continue;
+    arguments.plane = of_pairs ? 0 : job;
+    arguments.bits = of_pairs ? kPairBits : split.bits[job];
+    arguments.field = field_of(*item.source.layout.dtype, split, arguments.plane);
+    arguments.wanted = nullptr;
+    if (of_pairs) arguments.wanted = &on_device(item.fits)->pairs;
+    if (pairs != nullptr && job == 0) arguments.wanted = &on_device(item.fits)->others;
+    // Beside pairs, plane 0 has one table and no classes.
+    const bool is_binned = has_bins && !(pairs != nullptr && job == 0);
+    arguments.row_bins = is_binned ? item.row_bins : nullptr;
+    arguments.column_bins = is_binned ? item.column_bins : nullptr;
+    JointCounters& joint = item.joints[job];
+    joint.row_bins = is_binned ? kRowBins : 1;
+    joint.column_bins = is_binned ? kColumnBins : 1;
+    joint.bits = arguments.bits;
+    joint.counters = {kCounters, counters_, uint64_t{joint.row_bins * joint.column_bins} << joint.bits};
+    counters_ += round_up(joint.counters.count * sizeof(uint64_t), kAlignmentOfArrays);
+    arguments.column_bin_count = joint.column_bins;
+    const uint32_t bin_bytes = (joint.column_bins << joint.bits) * sizeof(uint32_t);
+    arguments.row_bins_of_part = joint.row_bins;
+    while (arguments.row_bins_of_part * bin_bytes > gpu_.shared_bytes) arguments.row_bins_of_part /= 2;
+    arguments.parts = joint.row_bins / arguments.row_bins_of_part;
+    arguments.counters = reinterpret_cast<Count*>(on_device(joint.counters));
+    jobs[{of_pairs, arguments.row_bins_of_part * bin_bytes}].push_back(arguments);
+  }
+}
+
+/** Counts planes, and pairs where they fit, by bins. */
+template <class Word>
+void Pipeline::count(Items& items) {
+  send();
+  BatchLaunch<FitArguments> fits(fit_kernel, 32 * kFitWarps, 0, stream_);
+  std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>> jobs;
+  counters_ = 0;
+  for (const auto& item : items) {
+    if (const PairCoding* const pairs = item->decisions.pairs())
+      fits.add({item->matrix, item->choices, item->decisions.has_windows() ? on_device(item->windows) : nullptr,
+                pairs->base, item->starts, on_device(item->modes), on_device(item->fits)},
+               blocks_for(item->matrix.tile_count, kFitWarps));
+    add_counts(*item, jobs);
+  }
+  fits.launch_all();
+  for (const auto& [kind, of_kind] : jobs) {
+    const auto& [of_pairs, counter_bytes] = kind;
+    // A block has as many warps as its counters leave no room for in others.
+    const uint32_t warps = counter_bytes > gpu_.shared_bytes / 4 ? kCountWarps : kCountWarps / 4;
+    const uint32_t at_once = std::min(kCountWarpsAtOnce / warps, gpu_.shared_bytes / counter_bytes);
+    std::vector<uint64_t> units;
+    for (const CountArguments& job : of_kind)
+      units.push_back(uint64_t{job.matrix.tile_count} * (job.matrix.tile_rows / kUnitRows) * job.parts);
+    const std::vector<uint32_t> blocks = share_blocks(units, warps, gpu_.multiprocessors * at_once);
+    void (*kernel)(Batch<CountArguments>) = count_kernel<Word, false>;
+    if constexpr (sizeof(Word) < 4)
+      if (of_pairs) kernel = count_kernel<Word, true>;
+    BatchLaunch<CountArguments> counts(kernel, 32 * warps, counter_bytes, stream_);
+    // Each part of the bins has as many blocks.
+    for (size_t i = 0; i < blocks.size(); i++) {
+      const uint32_t parts = of_kind[i].parts;
+      counts.add(of_kind[i], parts * std::max(1u, blocks[i] / parts));
+    }
+    counts.launch_all();
+  }
+  if (counters_ > 0) download(kCounters, kCounters, counters_);
+  wait();
+}
+
+/** Decides on tables, and lays out what coding takes. */
+void Pipeline::take_counts(Item& item, const RunTasks& run) {
+  const Decisions& decisions = item.decisions;
+  bool predicted = on_host(item.survey)->predicted[decisions.chosen()] != 0;
+  if (item.choices.is_forced()) predicted = item.choices.forced[0] != kNone && item.choices.forced[0] != kSurveyRaw;
+  std::vector<JointCounts> joints(kJobs);
+  for (unsigned job = 0; job < kJobs; job++) {
+    const JointCounters& joint = item.joints[job];
+    if (joint.counters.count == 0) continue;
+    joints[job] = joint_counts(on_host(joint.counters), joint.row_bins, joint.column_bins, joint.bits);
+    if (item.row_bins != nullptr && joint.row_bins == 1) joints[job].add_empty_bins();
+  }
+  EncodePlan& tables = item.tables;
+  tables.coding = decisions.take_counts(std::move(joints), predicted, run);
+  item.is_refused = front_size(tables.coding) > item.tensor.front_capacity;
+  if (item.is_refused || !item.has_tiles()) return;
+  tables.expand_tables();
+
+  const Coding& coding = tables.coding;
+  CodeArguments& arguments = item.code;
+  arguments.matrix = item.matrix;
+  arguments.split = gpu_split(*item.source.layout.dtype, coding.split);
+  arguments.choices = item.choices;
+  if (decisions.pairs() != nullptr) {
+    arguments.modes = on_device(item.modes);
+    arguments.starts = item.starts;
+  }
+  std::vector<uint64_t> entries;
+  std::vector<uint16_t> coded;
+  const auto place = [&](const TableSet& set, const EncodeTables& expanded, GpuEncodeTables& placed) {
+    if (set.empty()) return;
+    placed = {nullptr, static_cast<uint32_t>(entries.size()), set.count, expanded.index_bits, set.probability_bits};
+    entries.insert(entries.end(), expanded.entries.begin(), expanded.entries.end());
+    coded.insert(coded.end(), expanded.coded.begin(), expanded.coded.end());
+  };
+  for (unsigned p = 0; p < coding.split.planes; p++) place(coding.tables[p], tables.tables[p], arguments.tables[p]);
+  place(coding.pairs.tables, tables.pair_tables, arguments.pairs);
+  const uint16_t* const coded_symbols = stage(coded);
+  for (GpuEncodeTables& placed : arguments.tables) placed.coded = coded_symbols + placed.shared_at;
+  arguments.pairs.coded = coded_symbols + arguments.pairs.shared_at;
+  arguments.entries = stage(entries);
+  arguments.entry_count = static_cast<uint32_t>(entries.size());
+  arguments.row_selectors = stage(coding.row_selectors);
+  if (!coding.column_selectors.empty()) arguments.column_selectors = stage(selectors_of_columns(coding));
+  arguments.slot_bytes = slot_bytes(
+      item.source, coding.split,
+      [&](unsigned p) { return !coding.tables[p].empty() || (p == 0 && !coding.pairs.tables.empty()); },
+      arguments.plane_at);
+  arguments.metadata = on_device(item.metadata);
+  arguments.data_bytes = on_device(item.data_bytes);
+  arguments.data = static_cast<uint8_t*>(item.tensor.data);
+  arguments.capacity = item.tensor.data_capacity;
+}
+
+/** Codes all tiles, and leaves their metadata and the bytes of Data on the host. */
+template <class Word>
+void Pipeline::code(Items& items) {
+  send();
+  std::vector<CodeArguments> jobs;
+  const auto launch_jobs = [&] {
+    uint32_t shared_bytes = 0;
+    std::vector<uint64_t> tiles;
+    for (const CodeArguments& job : jobs) {
+      shared_bytes = std::max(shared_bytes, job.entry_count * static_cast<uint32_t>(sizeof(uint64_t)));
+      tiles.push_back(job.tile_count);
+    }
+    const uint32_t at_once =
+        std::clamp((gpu_.shared_bytes + kReservedBytes) / (shared_bytes + kReservedBytes), 1u, kCodeBlocks);
+    const std::vector<uint32_t> blocks = share_blocks(tiles, kCodeWarps, gpu_.multiprocessors * at_once);
+    BatchLaunch<CodeArguments> codes(code_kernel<Word>, 32 * kCodeWarps, shared_bytes, stream_);
+    BatchLaunch<CodeArguments> places(place_kernel, kPlaceThreads, kPlaceThreads * sizeof(uint64_t), stream_);
+    BatchLaunch<CodeArguments> finishes(finish_kernel<Word>, 32 * kFinishWarps, 0, stream_);
+    for (size_t i = 0; i < jobs.size(); i++) {
+      codes.add(jobs[i], blocks[i]);
+      places.add(jobs[i], 1);
+      finishes.add(jobs[i], blocks_for(jobs[i].tile_count, kFinishWarps));
+    }
+    codes.launch_all();
+    places.launch_all();
+    finishes.launch_all();
+    jobs.clear();
+  };
+  uint64_t used = 0;
+  for (const auto& item : items) {
+    if (item->is_refused || !item->has_tiles()) continue;
+    CodeArguments job = item->code;
+    // Launches of about equally many tiles.
+    const uint32_t tiles = item->matrix.tile_count;
+    const uint64_t launches = (tiles * job.slot_bytes + slots_.count - 1) / slots_.count;
+    const uint32_t fitting = static_cast<uint32_t>(std::min<uint64_t>(tiles, slots_.count / job.slot_bytes));
+    const uint32_t share = std::min(fitting, static_cast<uint32_t>((tiles + launches - 1) / launches));
+    for (uint32_t first = 0; first < tiles; first += job.tile_count) {
+      job.first_tile = first;
+      job.tile_count = std::min(share, tiles - first);
+      // A tensor's later tiles lie behind the earlier ones, whose bytes are known after their launch.
+      if (first > 0 || used + job.tile_count * job.slot_bytes > slots_.count) {
+        launch_jobs();
+        used = 0;
+      }
+      job.slots = on_device(slots_) + used;
+      job.lengths = on_device(item->lengths) + first;
+      used += job.tile_count * job.slot_bytes;
+      jobs.push_back(job);
+    }
+  }
+  if (!jobs.empty()) launch_jobs();
+  download(kPlaced, kMetadata, memory_.size(kMetadata));
+  wait();
+}
+
+template <class Word>
+void Pipeline::encode_words(Items& items) {
+  memory_ = {};
+  staged_ = sent_ = 0;
+  uint64_t tile_slot = 0;
+  uint64_t all_slots = 0;
+  for (const auto& item : items) {
+    item->plan(memory_);
+    uint64_t largest = 0;
+    for (const Split& split : item->decisions.splits()) {
+      uint32_t plane_at[kMaxPlanes + 1];
+      largest = std::max(largest, slot_bytes(item->source, split, [](unsigned) { return true; }, plane_at));
+    }
+    tile_slot = std::max(tile_slot, largest);
+    all_slots += item->source.layout.tile_count * largest;
+  }
+  slots_ = memory_.take<uint8_t>(kOnDevice, std::max(tile_slot, std::min(kSlotsBytes, all_slots)));
+  device_.require_size(memory_.start(kParts));
+  host_.require_size(memory_.start(kOnDevice));
+  check(cudaMemsetAsync(device_.bytes(), 0, memory_.start(kFirstNotZeroed), stream_), "cudaMemsetAsync");
+  survey<Word>(items);
+  for_each(items, [this](Item& item) { take_survey(item); });
+  count_window(items);
+  count<Word>(items);
+  // Threads decide on a tensor each; or all on the only one, while the device waits.
+  RunTasks run = run_in_turn;
+  if (items.size() == 1)
+    run = [this](size_t count, const std::function<void(size_t)>& task) { workers_.run(count, task); };
+  for_each(items, [&](Item& item) { take_counts(item, run); });
+  code<Word>(items);
+  for_each(items, [this](Item& item) {
+    codecllm_gpu_source& tensor = item.tensor;
+    const uint64_t data_bytes = *on_host(item.data_bytes);
+    if (item.is_refused || data_bytes > tensor.data_capacity) return;
+    write_front(item.tables.coding, reinterpret_cast<const uint8_t*>(on_host(item.metadata)), data_bytes,
+                static_cast<uint8_t*>(tensor.front));
+    tensor.front_size = front_size(item.tables.coding);
+    tensor.data_size = data_bytes;
+  });
+}
+
+void Pipeline::encode(Items& items) {
+  switch (items[0]->source.layout.dtype->word_bits) {
     case 8:
-      encode_words<uint8_t>(source, tensor);
+      encode_words<uint8_t>(items);
       break;
     case 16:
-      encode_words<uint16_t>(source, tensor);
+      encode_words<uint16_t>(items);
       break;
     default:
-      encode_words<uint32_t>(source, tensor);
+      encode_words<uint32_t>(items);
   }
 }
 
 }  // namespace
 
 struct codecllm_gpu_encoder {
-  codecllm_gpu* gpu = nullptr;
+  explicit codecllm_gpu_encoder(codecllm_gpu* gpu_, unsigned threads) : gpu(gpu_), workers(threads) {}
+  ~codecllm_gpu_encoder() {
+    if (begin != nullptr) cudaEventDestroy(begin);
+  }
+
+  codecllm_gpu* const gpu;
+  Workers workers;
   /** x log2(x) of small numbers, in device memory. */
   Memory<allocate_device, free_device> xlog2x;
   /** What the caller's stream held when encoding began. */
   cudaEvent_t begin = nullptr;
-  std::vector<std::unique_ptr<Worker>> workers;
-
-  ~codecllm_gpu_encoder() {
-    if (begin != nullptr) cudaEventDestroy(begin);
-  }
+  std::vector<std::unique_ptr<Pipeline>> pipelines;
 };
 
 namespace {
@@ -600,48 +780,70 @@ std::vector<Source> read_sources(codecllm_gpu_source* tensors, size_t count) {
   return sources;
 }
 
-/** Shares the tensors out between workers. The first error ends all of them. */
-void encode_all(codecllm_gpu_encoder& encoder, const std::vector<Source>& sources, codecllm_gpu_source* tensors,
-                unsigned workers) {
-  // The largest first, so that all workers end at about the same time.
-  std::vector<size_t> order(sources.size());
-  for (size_t t = 0; t < order.size(); t++) order[t] = t;
+/** The tensors of each batch, by their numbers; the largest batch comes first, so that all pipelines end together. */
+std::vector<std::vector<size_t>> make_batches(const std::vector<Source>& sources) {
+  const auto bytes_of = [&](size_t t) { return sources[t].layout.tensor_bytes(); };
+  std::vector<size_t> order;
+  uint64_t all = 0;
+  for (size_t t = 0; t < sources.size(); t++) {
+    order.push_back(t);
+    all += bytes_of(t);
+  }
+  const auto word_bits = [&](size_t t) { return sources[t].layout.dtype->word_bits; };
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return sources[a].layout.tensor_bytes() > sources[b].layout.tensor_bytes();
+    return word_bits(a) != word_bits(b) ? word_bits(a) < word_bits(b) : bytes_of(a) > bytes_of(b);
   });
-  // Each worker begins with the same one in every call of the same list, so that its memory does not grow any more.
-  std::atomic<size_t> next{workers};
-  std::mutex mutex;
-  std::exception_ptr failure;
-  const auto work = [&](unsigned number) {
-    Worker& worker = *encoder.workers[number];
-    size_t t = 0;
+  // Two for each pipeline, at least.
+  const uint64_t most_bytes = std::min(kBatchBytes, all / (2 * kPipelines));
+  std::vector<std::vector<size_t>> batches;
+  std::vector<uint64_t> sizes;
+  for (const size_t t : order) {
+    const bool fits = !batches.empty() && batches.back().size() < kBatch &&
+                      word_bits(batches.back()[0]) == word_bits(t) && sizes.back() + bytes_of(t) <= most_bytes;
+    if (!fits) {
+      batches.emplace_back();
+      sizes.push_back(0);
+    }
+    batches.back().push_back(t);
+    sizes.back() += bytes_of(t);
+  }
+  std::vector<size_t> by_size(batches.size());
+  for (size_t b = 0; b < by_size.size(); b++) by_size[b] = b;
+  std::stable_sort(by_size.begin(), by_size.end(), [&](size_t a, size_t b) { return sizes[a] > sizes[b]; });
+  std::vector<std::vector<size_t>> sorted;
+  for (const size_t b : by_size) sorted.push_back(std::move(batches[b]));
+  return sorted;
+}
+
+/** Lets pipelines take batch after batch. The first error ends all of them. */
+void encode_all(codecllm_gpu_encoder& encoder, const std::vector<Source>& sources, codecllm_gpu_source* tensors,
+                const std::vector<std::vector<size_t>>& batches, size_t pipelines) {
+  // Each pipeline begins with the same one in every call of the same list, so that its memory soon does not grow.
+  std::atomic<size_t> next{pipelines};
+  encoder.workers.run(pipelines, [&](size_t number) {
+    Pipeline& pipeline = *encoder.pipelines[number];
     try {
       const DeviceScope scope(encoder.gpu->device);
-      for (size_t i = number; i < order.size(); i = next++) {
-        t = order[i];
-        worker.encode(sources[t], tensors[t]);
+      for (size_t b = number; b < batches.size(); b = next++) {
+        std::vector<std::unique_ptr<Item>> items;
+        for (const size_t t : batches[b]) items.push_back(std::make_unique<Item>(sources[t], tensors[t], t));
+        pipeline.encode(items);
       }
     } catch (...) {
-      next = order.size();
+      next = batches.size();
       // What was launched may still use the caller's memory.
-      cudaStreamSynchronize(worker.stream());
-      std::exception_ptr named = std::current_exception();
-      try {
-        throw;
-      } catch (const Error& error) {
-        named = std::make_exception_ptr(Error(error.status, text("tensor ", t, ": ", error.what())));
-      } catch (...) {
-      }
-      const std::lock_guard<std::mutex> lock(mutex);
-      if (!failure) failure = named;
+      cudaStreamSynchronize(pipeline.stream());
+      throw;
     }
-  };
-  std::vector<std::thread> threads;
-  for (unsigned w = 1; w < workers; w++) threads.emplace_back(work, w);
-  work(0);
-  for (std::thread& thread : threads) thread.join();
-  if (failure) std::rethrow_exception(failure);
+  });
+}
+
+/** Lets the kernels have all the shared memory that a block can have. */
+template <class Word>
+void allow_shared_memory_for(const codecllm_gpu& gpu) {
+  allow_shared_memory(gpu, count_kernel<Word, false>);
+  if constexpr (sizeof(Word) < 4) allow_shared_memory(gpu, count_kernel<Word, true>);
+  allow_shared_memory(gpu, code_kernel<Word>);
 }
 
 }  // namespace
@@ -651,8 +853,11 @@ codecllm_status codecllm_gpu_encoder_open(codecllm_gpu* gpu, codecllm_gpu_encode
     require(gpu, "gpu");
     require(encoder, "encoder");
     const DeviceScope scope(gpu->device);
-    auto opened = std::make_unique<codecllm_gpu_encoder>();
-    opened->gpu = gpu;
+    allow_shared_memory_for<uint8_t>(*gpu);
+    allow_shared_memory_for<uint16_t>(*gpu);
+    allow_shared_memory_for<uint32_t>(*gpu);
+    const unsigned processors = std::max(1u, std::thread::hardware_concurrency());
+    auto opened = std::make_unique<codecllm_gpu_encoder>(gpu, std::min(kMaxThreads, processors) - 1);
     opened->xlog2x.require_size(sizeof kSmallXlog2x);
     check(cudaMemcpy(opened->xlog2x.bytes(), kSmallXlog2x.data(), sizeof kSmallXlog2x, cudaMemcpyHostToDevice),
           "copying logarithms");
@@ -691,14 +896,14 @@ codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder* encoder, codecllm_gpu_
     require(tensors, "tensors");
     const std::vector<Source> sources = read_sources(tensors, count);
     const DeviceScope scope(encoder->gpu->device);
-    const unsigned processors = std::max(1u, std::thread::hardware_concurrency());
-    const unsigned workers = static_cast<unsigned>(std::min<size_t>({kMaxWorkers, processors, count}));
+    const std::vector<std::vector<size_t>> batches = make_batches(sources);
+    const size_t pipelines = std::min<size_t>(kPipelines, batches.size());
     const uint32_t* const xlog2x = reinterpret_cast<const uint32_t*>(encoder->xlog2x.bytes());
-    while (encoder->workers.size() < workers)
-      encoder->workers.push_back(std::make_unique<Worker>(*encoder->gpu, xlog2x));
+    while (encoder->pipelines.size() < pipelines)
+      encoder->pipelines.push_back(std::make_unique<Pipeline>(*encoder->gpu, encoder->workers, xlog2x));
     check(cudaEventRecord(encoder->begin, static_cast<cudaStream_t>(cuda_stream)), "cudaEventRecord");
-    for (unsigned w = 0; w < workers; w++)
-      check(cudaStreamWaitEvent(encoder->workers[w]->stream(), encoder->begin, 0), "cudaStreamWaitEvent");
-    encode_all(*encoder, sources, tensors, workers);
+    for (size_t p = 0; p < pipelines; p++)
+      check(cudaStreamWaitEvent(encoder->pipelines[p]->stream(), encoder->begin, 0), "cudaStreamWaitEvent");
+    encode_all(*encoder, sources, tensors, batches, pipelines);
   });
 }

@@ -6,6 +6,21 @@
 
 namespace codecllm {
 
+/** A block's job, and its number among the blocks of that job. */
+struct BlockShare {
+  uint32_t job;
+  uint32_t block;
+  uint32_t blocks;
+
+  template <class Arguments>
+  static __device__ __forceinline__ BlockShare of(const Batch<Arguments>& batch) {
+    uint32_t job = 0;
+    while (job + 1 < batch.count && blockIdx.x >= batch.first_block[job + 1]) job++;
+    const uint32_t first = batch.first_block[job];
+    return {job, blockIdx.x - first, batch.first_block[job + 1] - first};
+  }
+};
+
 /** One tile's rows. A lane's four words of a row are packed into 32-bit words, as they are in memory. */
 template <class Word>
 class TileRows {
@@ -275,8 +290,7 @@ constexpr uint32_t kOutsideBits = 0x00f000f0;
 /** Divides the rows of all tiles between the warps of a launch: up to 32 rows of a tile at a time. */
 constexpr uint32_t kUnitRows = 32;
 
-/** Calls visit(tile, first row, end) for this warp's share of all rows, which this `block` of `blocks` has a part of.
- */
+/** Calls visit(tile, first row, end) for this warp's share of all rows, of which `block` of `blocks` has a part. */
 template <class Visit>
 __device__ __forceinline__ void for_each_unit(const GpuMatrix& matrix, uint32_t block, uint32_t blocks, Visit visit) {
   const uint32_t units_of_tile = matrix.tile_rows / kUnitRows;

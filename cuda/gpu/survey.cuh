@@ -10,6 +10,8 @@
 namespace codecllm {
 
 constexpr uint32_t kSurveyWarps = 8;
+/** Blocks that a multiprocessor has room for, as far as registers go. */
+constexpr uint32_t kSurveyBlocks = 4;
 /** A warp's counters: 256 symbols for each predictor, which is more than 1024. */
 constexpr uint32_t kSurveyCounters = kPredictors * 256;
 
@@ -186,10 +188,13 @@ __device__ __forceinline__ Choice survey_plane(const SurveyArguments& arguments,
 }
 
 template <class Word>
-__global__ void __launch_bounds__(32 * kSurveyWarps) survey_kernel(const __grid_constant__ SurveyArguments arguments) {
+__global__ void __launch_bounds__(32 * kSurveyWarps, kSurveyBlocks)
+    survey_kernel(const __grid_constant__ Batch<SurveyArguments> batch) {
   CODECLLM_SHARED_MEMORY(shared);
+  const BlockShare share = BlockShare::of(batch);
+  const SurveyArguments& arguments = batch.jobs[share.job];
   const uint32_t warp = threadIdx.x / 32;
-  const uint64_t index = uint64_t{blockIdx.x} * kSurveyWarps + warp;
+  const uint64_t index = uint64_t{share.block} * kSurveyWarps + warp;
   if (index >= arguments.matrix.tile_count) return;
   const TileRows<Word> rows(arguments.matrix, static_cast<uint32_t>(index));
   const uint32_t differing = measure_tile(arguments, rows);
@@ -216,10 +221,12 @@ __global__ void __launch_bounds__(32 * kSurveyWarps) survey_kernel(const __grid_
 }
 
 /** Makes levels of sums: first those of all columns, then those of all rows. */
-__global__ void level_kernel(const __grid_constant__ LevelArguments arguments) {
-  const uint64_t i = uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+__global__ void level_kernel(const __grid_constant__ Batch<LevelArguments> batch) {
+  const BlockShare share = BlockShare::of(batch);
+  const LevelArguments& arguments = batch.jobs[share.job];
+  const uint64_t i = uint64_t{share.block} * blockDim.x + threadIdx.x;
   if (i < arguments.column_count) {
-    arguments.column_levels[i] = level(arguments.columns[2 * i], arguments.columns[2 * i + 1]);
+    arguments.column_levels[i] = static_cast<uint16_t>(level(arguments.columns[2 * i], arguments.columns[2 * i + 1]));
     return;
   }
   const uint64_t row = i - arguments.column_count;

@@ -126,13 +126,17 @@ struct LevelCounts {
   uint32_t lowest = 0;
   std::vector<int64_t> counts;
 
-  template <class Level>
-  explicit LevelCounts(const std::vector<Level>& levels) {
+  explicit LevelCounts(const std::vector<uint16_t>& levels) {
     if (levels.empty()) return;
-    const auto [low, high] = std::minmax_element(levels.begin(), levels.end());
-    lowest = *low;
-    counts.resize(*high - lowest + 1u);
-    for (const Level level : levels) counts[level - lowest]++;
+    uint16_t low = levels[0];
+    uint16_t high = levels[0];
+    for (const uint16_t level : levels) {
+      low = std::min(low, level);
+      high = std::max(high, level);
+    }
+    lowest = low;
+    counts.resize(high - low + 1u);
+    for (const uint16_t level : levels) counts[level - lowest]++;
   }
 };
 
@@ -159,7 +163,7 @@ bool wants_pairs(const Layout& layout, const Split& split, const EncodeOptions& 
  * Offsets that bring the columns' mean exponents together; empty where columns are too much alike to pay for 4 bits
  * each. The grid of whole binades is laid where columns straddle its lines least.
  */
-std::vector<uint8_t> choose_offsets(const std::vector<uint32_t>& levels, uint64_t rows, int32_t wanted) {
+std::vector<uint8_t> choose_offsets(const std::vector<uint16_t>& levels, uint64_t rows, int32_t wanted) {
   if (wanted < 0) return {};
   const LevelCounts counted(levels);
   std::vector<Repeated> distinct;
@@ -221,8 +225,7 @@ uint8_t choose_base(const std::vector<uint64_t>& exponents, const std::vector<ui
 constexpr uint64_t kClassesFromWords = 1 << 14;
 
 /** Puts each value into one of `bins` bins of about equally many, in order; equal values share a bin. */
-template <class Level>
-std::vector<uint8_t> quantile_bins(const std::vector<Level>& levels, uint64_t bins) {
+std::vector<uint8_t> quantile_bins(const std::vector<uint16_t>& levels, uint64_t bins) {
   const LevelCounts counted(levels);
   std::vector<uint8_t> bin_of(counted.counts.size());
   uint64_t before = 0;
@@ -238,7 +241,7 @@ std::vector<uint8_t> quantile_bins(const std::vector<Level>& levels, uint64_t bi
 }
 
 /** @param pairs null where there are none */
-Bins choose_bins(const Layout& layout, const std::vector<uint16_t>& row_levels, const std::vector<uint32_t>& levels,
+Bins choose_bins(const Layout& layout, const std::vector<uint16_t>& row_levels, const std::vector<uint16_t>& levels,
                  const PairCoding* pairs, codecllm_classes wanted) {
   Bins bins;
   if (layout.words == 0 || wanted == CODECLLM_CLASSES_NONE ||
@@ -250,11 +253,11 @@ Bins choose_bins(const Layout& layout, const std::vector<uint16_t>& row_levels, 
     return bins;
   }
   // The two columns of a pair side by side: quarters of what is left of their levels, 4 x 4 bins.
-  std::vector<uint32_t> left(levels.size());
+  std::vector<uint16_t> left(levels.size());
   for (size_t j = 0; j < levels.size(); j++) {
     const int64_t offset = pairs->offsets.empty() ? 0 : pairs->offsets[j];
     const int64_t value = levels[j] - kBinade * offset + kBinade * kBinades;
-    left[j] = static_cast<uint32_t>(std::max<int64_t>(0, value) % kLevels);
+    left[j] = static_cast<uint16_t>(std::max<int64_t>(0, value) % kLevels);
   }
   const std::vector<uint8_t> quarters = quantile_bins(left, 4);
   bins.columns.resize((layout.columns + 1) / 2);
@@ -267,87 +270,91 @@ Bins choose_bins(const Layout& layout, const std::vector<uint16_t>& row_levels, 
 
 // ------------------------------------------------------------------------------------------------------ classes
 
-/** What the counted symbols cost at their entropy, in units. */
-uint64_t entropy_cost(const Histogram& counts) {
-  uint64_t total = 0;
-  uint64_t sum = 0;
-  for (const uint64_t count : counts) {
-    total += count;
-    sum += xlog2x(count);
-  }
-  return xlog2x(total) - sum;
-}
-
-struct Group {
-  std::vector<uint32_t> bins;
-  Histogram counts;
-  uint64_t total;
-  int64_t cost;
-
-  Group(std::vector<uint32_t> bins, Histogram counts)
-      : bins(std::move(bins)),
-        counts(std::move(counts)),
-        total(std::accumulate(this->counts.begin(), this->counts.end(), uint64_t{0})),
-        cost(static_cast<int64_t>(entropy_cost(this->counts))) {}
-};
-
-/** What the union of two groups costs more than they do apart. */
-int64_t increase(const Group& a, const Group& b) {
-  uint64_t sum = 0;
-  for (size_t s = 0; s < a.counts.size(); s++) sum += xlog2x(a.counts[s] + b.counts[s]);
-  return static_cast<int64_t>(xlog2x(a.total + b.total) - sum) - a.cost - b.cost;
-}
-
 /** The class of each bin if there are 2, and if there are 4. */
 struct JoinedBins {
   std::vector<uint8_t> two;
   std::vector<uint8_t> four;
 };
 
-/**
- * Joins bins, each time the two whose union costs least more than they do apart. Classes are numbered in the order of
- * their first bin; empty bins are in class 0.
- */
-JoinedBins join_bins(const std::vector<Histogram>& histograms) {
-  std::vector<Group> groups;
-  for (uint32_t bin = 0; bin < histograms.size(); bin++) {
-    Group group({bin}, histograms[bin]);
-    if (group.total > 0) groups.push_back(std::move(group));
+/** Joins bins, each time the two groups of them whose union costs least more, at its entropy, than they do apart. */
+class BinJoiner {
+ public:
+  explicit BinJoiner(const Histograms& bins)
+      : counts_(bins), zero_(bins.symbols()), totals_(bins.size()), costs_(bins.size()), leaders_(bins.size()) {
+    for (uint32_t bin = 0; bin < bins.size(); bin++) {
+      leaders_[bin] = bin;
+      totals_[bin] = bins.total(bin);
+      if (totals_[bin] == 0) continue;
+      costs_[bin] = cost_of(totals_[bin], counts_[bin], zero_.data());
+      for (const uint32_t before : groups_) measure(before, bin);
+      groups_.push_back(bin);
+    }
   }
-  // increases[b][a], a < b
-  std::vector<std::vector<int64_t>> increases(groups.size());
-  for (size_t b = 0; b < groups.size(); b++)
-    for (size_t a = 0; a < b; a++) increases[b].push_back(increase(groups[a], groups[b]));
-  const auto join_to = [&](size_t target) {
-    while (groups.size() > target) {
+
+  /** Joins until there are at most so many groups. */
+  void join_to(size_t target) {
+    while (groups_.size() > target) {
       size_t first = 0;
       size_t second = 1;
-      for (size_t a = 0; a < groups.size(); a++)
-        for (size_t b = a + 1; b < groups.size(); b++)
-          if (increases[b][a] < increases[second][first]) {
+      for (size_t a = 0; a < groups_.size(); a++)
+        for (size_t b = a + 1; b < groups_.size(); b++)
+          if (increases_[groups_[a]][groups_[b]] < increases_[groups_[first]][groups_[second]]) {
             first = a;
             second = b;
           }
-      std::vector<uint32_t> bins = groups[first].bins;
-      bins.insert(bins.end(), groups[second].bins.begin(), groups[second].bins.end());
-      Histogram counts = groups[first].counts;
-      for (size_t s = 0; s < counts.size(); s++) counts[s] += groups[second].counts[s];
-      groups[first] = Group(std::move(bins), std::move(counts));
-      groups.erase(groups.begin() + second);
-      increases.erase(increases.begin() + second);
-      for (auto& row : increases)
-        if (row.size() > second) row.erase(row.begin() + second);
-      for (size_t a = 0; a < first; a++) increases[first][a] = increase(groups[a], groups[first]);
-      for (size_t b = first + 1; b < groups.size(); b++) increases[b][first] = increase(groups[first], groups[b]);
+      join(groups_[first], groups_[second]);
+      groups_.erase(groups_.begin() + second);
+      for (size_t a = 0; a < first; a++) measure(groups_[a], groups_[first]);
+      for (size_t b = first + 1; b < groups_.size(); b++) measure(groups_[first], groups_[b]);
     }
-    std::vector<uint8_t> classes(histograms.size());
-    for (size_t index = 0; index < groups.size(); index++)
-      for (const uint32_t bin : groups[index].bins) classes[bin] = static_cast<uint8_t>(index);
+  }
+
+  /** The group of each bin. They are numbered in the order of their first bin; empty bins are in group 0. */
+  std::vector<uint8_t> classes() const {
+    std::vector<uint8_t> classes(leaders_.size());
+    for (size_t index = 0; index < groups_.size(); index++)
+      for (size_t bin = 0; bin < classes.size(); bin++)
+        if (leaders_[bin] == groups_[index]) classes[bin] = static_cast<uint8_t>(index);
     return classes;
-  };
+  }
+
+ private:
+  /** What the sum of two histograms costs. */
+  int64_t cost_of(uint64_t total, const uint64_t* a, const uint64_t* b) const {
+    return static_cast<int64_t>(xlog2x(total) - kernels().sum_of_unions(a, b, zero_.size(), kFractions.data()));
+  }
+
+  void measure(uint32_t a, uint32_t b) {
+    increases_[a][b] = cost_of(totals_[a] + totals_[b], counts_[a], counts_[b]) - costs_[a] - costs_[b];
+  }
+
+  void join(uint32_t first, uint32_t second) {
+    costs_[first] += costs_[second] + increases_[first][second];
+    totals_[first] += totals_[second];
+    counts_.add(first, counts_[second]);
+    std::replace(leaders_.begin(), leaders_.end(), second, first);
+  }
+
+  /** Of each group, at its first bin. */
+  Histograms counts_;
+  const std::vector<uint64_t> zero_;
+  std::vector<uint64_t> totals_;
+  std::vector<int64_t> costs_;
+  /** The first bin of each bin's group. */
+  std::vector<uint32_t> leaders_;
+  /** The first bins of all groups, in order. */
+  std::vector<uint32_t> groups_;
+  /** [first][second]: what their union costs more than they do apart. */
+  int64_t increases_[kColumnBins][kColumnBins];
+};
+
+JoinedBins join_bins(const Histograms& bins) {
+  BinJoiner joiner(bins);
   JoinedBins joined;
-  joined.four = join_to(4);
-  joined.two = join_to(2);
+  joiner.join_to(4);
+  joined.four = joiner.classes();
+  joiner.join_to(2);
+  joined.two = joiner.classes();
   return joined;
 }
 
@@ -359,28 +366,50 @@ struct ClassMap {
 };
 
 /** The counts of each class. */
-std::vector<Histogram> counts_of_classes(const JointCounts& joint, const ClassMap& map) {
-  std::vector<Histogram> sums(map.classes, Histogram(joint.symbols.size()));
-  for (uint32_t row = 0; row < joint.of_row_bin.size(); row++) {
-    const uint32_t row_class = map.rows.empty() ? 0 : map.rows[row];
-    if (map.columns.empty())
-      add_to(sums[row_class], joint.of_row_bin[row]);
-    else if (!map.rows.empty())
-      for (uint32_t column = 0; column < kColumnBins; column++)
-        for (size_t i = 0; i < joint.symbols.size(); i++)
-          sums[row_class | map.columns[column]][i] += joint.in_bin(row, i, column);
-  }
-  if (map.rows.empty() && !map.columns.empty())
+Histograms counts_of_classes(const JointCounts& joint, const ClassMap& map) {
+  Histograms sums(map.classes, joint.symbols.size());
+  if (map.columns.empty()) {
+    for (uint32_t row = 0; row < joint.of_row_bin.size(); row++)
+      sums.add(map.rows.empty() ? 0 : map.rows[row], joint.of_row_bin[row]);
+  } else if (map.rows.empty()) {
     for (uint32_t column = 0; column < kColumnBins; column++)
-      add_to(sums[map.columns[column]], joint.of_column_bin[column]);
+      sums.add(map.columns[column], joint.of_column_bin[column]);
+  } else {
+    // Bit 0 is the row's, bit 1 the column's.
+    uint64_t second_columns[kColumnBins];
+    for (uint32_t column = 0; column < kColumnBins; column++)
+      second_columns[column] = map.columns[column] != 0 ? ~uint64_t{0} : 0;
+    const uint64_t* of_row = joint.of_bin.data();
+    for (size_t i = 0; i < joint.symbols.size(); i++) {
+      uint64_t of_rows[2][kColumnBins] = {};
+      for (uint32_t row = 0; row < kRowBins; row++, of_row += kColumnBins)
+        for (uint32_t column = 0; column < kColumnBins; column++) of_rows[map.rows[row]][column] += of_row[column];
+      for (uint32_t row_class = 0; row_class < 2; row_class++) {
+        uint64_t all = 0;
+        uint64_t second = 0;
+        for (uint32_t column = 0; column < kColumnBins; column++) {
+          all += of_rows[row_class][column];
+          second += of_rows[row_class][column] & second_columns[column];
+        }
+        sums[row_class][i] = all - second;
+        sums[row_class + 2][i] = second;
+      }
+    }
+  }
   return sums;
 }
 
 /** The ways to tell classes apart that are worth pricing. */
-std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted) {
+std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted, const RunTasks& run) {
   if (joint.of_row_bin.size() == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
-  const JoinedBins rows = join_bins(joint.of_row_bin);
-  const JoinedBins columns = join_bins(joint.of_column_bin);
+  JoinedBins rows;
+  JoinedBins columns;
+  run(2, [&](size_t task) {
+    if (task == 0)
+      columns = join_bins(joint.of_column_bin);
+    else
+      rows = join_bins(joint.of_row_bin);
+  });
   std::vector<uint8_t> second_bits = columns.two;
   for (uint8_t& bit : second_bits) bit = static_cast<uint8_t>(2 * bit);
   // In the order of codecllm_classes, from CODECLLM_CLASSES_NONE.
@@ -398,23 +427,20 @@ struct PricedTables {
   uint64_t cost = 0;
 };
 
-bool is_empty(const Histogram& histogram) {
-  return std::all_of(histogram.begin(), histogram.end(), [](uint64_t count) { return count == 0; });
-}
-
 /** @param counts of `symbols`, for each class; not all of them empty */
-std::optional<PricedTables> price_tables(const std::vector<uint32_t>& symbols, const std::vector<Histogram>& counts,
+std::optional<PricedTables> price_tables(const std::vector<uint32_t>& symbols, const Histograms& counts,
                                          uint32_t symbol_bits, uint32_t probability_bits, uint32_t outlier_bits) {
   PricedTables priced;
   priced.tables.count = static_cast<uint32_t>(counts.size());
   priced.tables.symbol_bits = symbol_bits;
   priced.tables.probability_bits = probability_bits;
   priced.tables.frequencies.resize(counts.size() << symbol_bits);
-  const Histogram& filled = *std::find_if_not(counts.begin(), counts.end(), is_empty);
+  size_t filled = 0;
+  while (counts.total(filled) == 0) filled++;
   for (size_t index = 0; index < counts.size(); index++) {
     uint16_t* const frequencies = priced.tables.frequencies.data() + (index << symbol_bits);
     // An empty class copies the first that is not.
-    const Histogram& source = is_empty(counts[index]) ? filled : counts[index];
+    const uint64_t* const source = counts[counts.total(index) == 0 ? filled : index];
     if (!normalise(symbols, source, probability_bits, outlier_bits > 0, frequencies)) return std::nullopt;
     priced.cost += table_bits(symbol_bits, frequencies) * kBit +
                    coding_cost(symbols, counts[index], frequencies, probability_bits, outlier_bits);
@@ -432,22 +458,23 @@ struct Job {
   bool is_pairs() const { return plane == kMaxPlanes; }
 };
 
-/** The best tables for a job, and the classes that they are for. */
+/** Tables for a job with some classes; none where the symbols do not fit. */
 struct Candidate {
-  PricedTables priced;
-  std::vector<Histogram> counts;
-  const ClassMap* map;
+  std::optional<PricedTables> priced;
+  Histograms counts;
   /** Selectors included. */
-  uint64_t total;
+  uint64_t total = 0;
 };
 
 /**
  * Chooses classes by what they save in the leading plane, and tables for every plane that is worth coding.
  *
  * @param window base and offsets of pairs; null where there are none
+ * @param run prices tables
  */
 Coding choose_tables(const Layout& layout, const Split& split, bool predicted, const PairCoding* window,
-                     const Bins& bins, std::vector<JointCounts> joints, const EncodeOptions& options) {
+                     const Bins& bins, std::vector<JointCounts> joints, const EncodeOptions& options,
+                     const RunTasks& run) {
   Coding coding;
   coding.layout = layout;
   coding.split = split;
@@ -477,39 +504,42 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, c
     const uint32_t outlier_bits = may_list ? 8 * outlier_bytes(*layout.dtype) : 0;
     std::vector<ClassMap> maps = {ClassMap{}};
     if (job == 0)
-      maps = class_maps(joint, options.classes);
+      maps = class_maps(joint, options.classes, run);
     else if (map.classes > 1 && !(plane == 0 && uses_pairs))  // beside pairs, plane 0 has one table
       maps.push_back(map);
-    std::optional<Candidate> best;
-    for (const ClassMap& candidate : maps) {
-      std::vector<Histogram> class_counts = counts_of_classes(joint, candidate);
+    std::vector<Candidate> candidates(maps.size());
+    run(maps.size(), [&, bits = bits, &joint = joint](size_t index) {
+      const ClassMap& classes = maps[index];
+      Candidate& candidate = candidates[index];
+      candidate.counts = counts_of_classes(joint, classes);
       uint32_t finest = options.probability_bits;
       if (finest == 0)
-        for (finest = max_probability_bits(bits); candidate.classes << finest > slots - reserved;) finest--;
-      std::optional<PricedTables> priced = price_tables(joint.symbols, class_counts, bits, finest, outlier_bits);
-      if (!priced) continue;
-      uint64_t selectors = 0;
-      if (job == 0) {
-        const uint64_t selected =
-            (candidate.rows.empty() ? 0 : layout.rows) + (candidate.columns.empty() ? 0 : selector_columns);
-        selectors = selected * (bit_length(candidate.classes) - 1);
-      }
-      const uint64_t total = priced->cost + selectors * kBit;
-      if (!best || total < best->total)
-        best = Candidate{std::move(*priced), std::move(class_counts), &candidate, total};
-    }
+        for (finest = max_probability_bits(bits); classes.classes << finest > slots - reserved;) finest--;
+      candidate.priced = price_tables(joint.symbols, candidate.counts, bits, finest, outlier_bits);
+      if (!candidate.priced) return;
+      uint64_t selected = 0;
+      if (job == 0)
+        selected = (classes.rows.empty() ? 0 : layout.rows) + (classes.columns.empty() ? 0 : selector_columns);
+      candidate.total = candidate.priced->cost + selected * (bit_length(classes.classes) - 1) * kBit;
+    });
+    const Candidate* best = nullptr;
+    for (const Candidate& candidate : candidates)
+      if (candidate.priced && (best == nullptr || candidate.total < best->total)) best = &candidate;
     uint64_t count = 0;
-    for (const Histogram& of_row : joint.of_row_bin) count = std::accumulate(of_row.begin(), of_row.end(), count);
-    if (!best || (!options.has_modes && !is_pairs && best->total >= count * bits * kBit)) continue;
+    for (size_t row = 0; row < joint.of_row_bin.size(); row++) count += joint.of_row_bin.total(row);
+    if (best == nullptr || (!options.has_modes && !is_pairs && best->total >= count * bits * kBit)) continue;
     // Coarser tables, if they are cheaper: a small tensor pays for every bit of its tables.
-    PricedTables chosen = std::move(best->priced);
-    if (options.probability_bits == 0)
-      for (uint32_t coarser = chosen.tables.probability_bits; coarser-- > kMinProbabilityBits;) {
-        std::optional<PricedTables> priced = price_tables(joint.symbols, best->counts, bits, coarser, outlier_bits);
-        if (priced && priced->cost < chosen.cost) chosen = std::move(*priced);
-      }
+    PricedTables chosen = *best->priced;
+    const uint32_t finest = chosen.tables.probability_bits;
+    std::vector<std::optional<PricedTables>> coarser(options.probability_bits != 0 ? 0 : finest - kMinProbabilityBits);
+    run(coarser.size(), [&, bits = bits, &joint = joint](size_t index) {
+      coarser[index] =
+          price_tables(joint.symbols, best->counts, bits, finest - 1 - static_cast<uint32_t>(index), outlier_bits);
+    });
+    for (std::optional<PricedTables>& priced : coarser)
+      if (priced && priced->cost < chosen.cost) chosen = std::move(*priced);
     slots -= chosen.tables.count << chosen.tables.probability_bits;
-    if (job == 0) map = *best->map;
+    if (job == 0) map = maps[static_cast<size_t>(best - candidates.data())];
     (is_pairs ? coding.pairs.tables : coding.tables[plane]) = std::move(chosen.tables);
   }
 
@@ -518,10 +548,14 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, c
     coding.pairs.offsets = window->offsets;
   }
   coding.classes = map.classes;
-  if (!map.rows.empty())
-    for (const uint8_t bin : bins.rows) coding.row_selectors.push_back(map.rows[bin]);
+  const auto selectors_of = [](const std::vector<uint8_t>& of_bins, const std::vector<uint8_t>& classes) {
+    std::vector<uint8_t> selectors(of_bins.size());
+    for (size_t i = 0; i < selectors.size(); i++) selectors[i] = classes[of_bins[i]];
+    return selectors;
+  };
+  if (!map.rows.empty()) coding.row_selectors = selectors_of(bins.rows, map.rows);
   if (!map.columns.empty()) {
-    for (const uint8_t bin : bins.columns) coding.column_selectors.push_back(map.columns[bin]);
+    coding.column_selectors = selectors_of(bins.columns, map.columns);
     // Bins of pairs where no tile is coded in pairs: selectors are of columns then, and those without one are 0.
     if (coding.pairs.tables.empty()) coding.column_selectors.resize(layout.columns);
   }
@@ -540,28 +574,28 @@ size_t choose_split(const std::vector<uint64_t>& costs) {
 
 // ------------------------------------------------------------------------------------------------------- passes
 
+void run_in_turn(size_t count, const std::function<void(size_t)>& task) {
+  for (size_t i = 0; i < count; i++) task(i);
+}
+
 Decisions::Decisions(const Layout& layout, const EncodeOptions& options)
     : layout_(layout), options_(options), splits_(splits_for(*layout.dtype, options)) {}
 
 void Decisions::take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
-                            std::vector<uint32_t> column_levels) {
+                            std::vector<uint16_t> column_levels) {
   chosen_ = choose_split(costs);
   has_pairs_ = wants_pairs(layout_, split(), options_);
   row_levels_ = std::move(row_levels);
   column_levels_ = std::move(column_levels);
-  if (has_windows())
-    pairs_.offsets = choose_offsets(column_levels_, layout_.rows, options_.column_offsets);
-  else
-    bins_ = choose_bins(layout_, row_levels_, column_levels_, pairs(), options_.classes);
+  if (has_windows()) pairs_.offsets = choose_offsets(column_levels_, layout_.rows, options_.column_offsets);
 }
 
-void Decisions::take_window(const std::vector<uint64_t>& counts) {
-  pairs_.base = choose_base(counts, pairs_.offsets);
-  bins_ = choose_bins(layout_, row_levels_, column_levels_, &pairs_, options_.classes);
-}
+void Decisions::take_levels() { bins_ = choose_bins(layout_, row_levels_, column_levels_, pairs(), options_.classes); }
 
-Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted) const {
-  return choose_tables(layout_, split(), predicted, pairs(), bins_, std::move(joints), options_);
+void Decisions::take_window(const std::vector<uint64_t>& counts) { pairs_.base = choose_base(counts, pairs_.offsets); }
+
+Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted, const RunTasks& run) const {
+  return choose_tables(layout_, split(), predicted, pairs(), bins_, std::move(joints), options_, run);
 }
 
 }  // namespace codecllm

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "codecllm.h"
@@ -47,6 +48,12 @@ uint32_t minimum_saving(const EncodeOptions& options);
 /** What the survey's choices for a plane are replaced by where its mode was asked for. */
 uint8_t choice_of(codecllm_mode mode);
 
+/** Calls task(0), ..., task(count - 1), in any order and on any thread, and returns when all have ended. */
+using RunTasks = std::function<void(size_t count, const std::function<void(size_t)>& task)>;
+
+/** Likewise: on this thread, one after another. */
+void run_in_turn(size_t count, const std::function<void(size_t)>& task);
+
 /** What an encoder decides of one tensor, each time that a pass over it has counted what has to be known. */
 class Decisions {
  public:
@@ -62,7 +69,10 @@ class Decisions {
    * @param costs of each split
    */
   void take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
-                   std::vector<uint32_t> column_levels);
+                   std::vector<uint16_t> column_levels);
+
+  /** After `take_survey`: the bins of rows and columns. They can be chosen while the second pass counts. */
+  void take_levels();
 
   /** After the second pass, which only pairs with windows need: the base. @param counts of exponents less offsets */
   void take_window(const std::vector<uint64_t>& counts);
@@ -72,8 +82,9 @@ class Decisions {
    *
    * @param joints of each plane, and of pairs at kMaxPlanes
    * @param predicted whether the survey predicts a tile's plane 0
+   * @param run runs what does not depend on each other
    */
-  Coding take_counts(std::vector<JointCounts> joints, bool predicted) const;
+  Coding take_counts(std::vector<JointCounts> joints, bool predicted, const RunTasks& run = run_in_turn) const;
 
   /** The number of the split that was chosen, and the split. */
   size_t chosen() const { return chosen_; }
@@ -95,7 +106,7 @@ class Decisions {
   bool has_pairs_ = false;
   PairCoding pairs_;
   std::vector<uint16_t> row_levels_;
-  std::vector<uint32_t> column_levels_;
+  std::vector<uint16_t> column_levels_;
   Bins bins_;
 };
 

@@ -56,6 +56,7 @@ void Encoder::advance() {
   switch (pass_) {
     case Pass::Survey:
       decisions_.take_survey(survey_->costs, std::move(survey_->row_levels), survey_->column_levels());
+      decisions_.take_levels();
       choices_ = std::move(survey_->choices[decisions_.chosen()]);
       if (options_.has_modes)
         for (size_t i = 0; i < choices_.size(); i++)

@@ -119,11 +119,12 @@ void sink(Kept* heap, size_t size, Before before) {
 
 }  // namespace
 
-bool normalise(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>& counts, uint32_t probability_bits,
-               bool drop_rare, uint16_t* frequencies) {
+bool normalise(const std::vector<uint32_t>& symbols, const uint64_t* counts, uint32_t probability_bits, bool drop_rare,
+               uint16_t* frequencies) {
   const uint64_t slots = uint64_t{1} << probability_bits;
-  const uint64_t counted = std::accumulate(counts.begin(), counts.end(), uint64_t{0});
+  const uint64_t counted = std::accumulate(counts, counts + symbols.size(), uint64_t{0});
   std::vector<Kept> kept;
+  kept.reserve(symbols.size());
   uint64_t total = 0;
   for (size_t i = 0; i < symbols.size(); i++) {
     const bool is_rare = counts[i] << (probability_bits + 4) < counted;
@@ -169,8 +170,8 @@ bool normalise(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>
   return true;
 }
 
-uint64_t coding_cost(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>& counts,
-                     const uint16_t* frequencies, uint32_t probability_bits, uint32_t outlier_bits) {
+uint64_t coding_cost(const std::vector<uint32_t>& symbols, const uint64_t* counts, const uint16_t* frequencies,
+                     uint32_t probability_bits, uint32_t outlier_bits) {
   uint64_t cost = 0;
   for (size_t i = 0; i < symbols.size(); i++) {
     if (counts[i] == 0) continue;

@@ -63,12 +63,12 @@ uint64_t table_bits(uint32_t symbol_bits, const uint16_t* frequencies);
  * @param frequencies of all symbols; zero before the call
  * @returns false where nothing was counted or the symbols do not fit
  */
-bool normalise(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>& counts, uint32_t probability_bits,
-               bool drop_rare, uint16_t* frequencies);
+bool normalise(const std::vector<uint32_t>& symbols, const uint64_t* counts, uint32_t probability_bits, bool drop_rare,
+               uint16_t* frequencies);
 
 /** What coding the counted symbols costs, in units of the logarithm; a symbol without a slot costs `outlier_bits`. */
-uint64_t coding_cost(const std::vector<uint32_t>& symbols, const std::vector<uint64_t>& counts,
-                     const uint16_t* frequencies, uint32_t probability_bits, uint32_t outlier_bits);
+uint64_t coding_cost(const std::vector<uint32_t>& symbols, const uint64_t* counts, const uint16_t* frequencies,
+                     uint32_t probability_bits, uint32_t outlier_bits);
 
 /** The symbol of the highest frequency, the lowest of equals. */
 uint32_t likeliest(const uint16_t* frequencies, uint32_t alphabet);

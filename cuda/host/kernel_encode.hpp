@@ -275,6 +275,28 @@ uint64_t sum_of_counts(const uint32_t* counts, size_t size, const uint32_t* tabl
   return sum.total();
 }
 
+uint64_t sum_of_unions(const uint64_t* a, const uint64_t* b, size_t size, const uint32_t* fractions) {
+  // log2_units, as a compiler vectorises it: a floating-point number consists of the exponent and the leading digits.
+  // No rounding is involved.
+  constexpr uint64_t kTwoTo52 = uint64_t{1075} << 52;
+  constexpr uint64_t kBias = uint64_t{1023} << 12;
+  double two_to_52;
+  std::memcpy(&two_to_52, &kTwoTo52, sizeof two_to_52);
+  uint64_t sum = 0;
+  for (size_t i = 0; i < size; i++) {
+    const uint64_t x = a[i] + b[i];
+    const uint64_t above = kTwoTo52 | x;
+    double number;
+    std::memcpy(&number, &above, sizeof number);
+    number -= two_to_52;
+    uint64_t digits;
+    std::memcpy(&digits, &number, sizeof digits);
+    digits >>= 40;
+    sum += x * ((digits & ~uint64_t{4095}) - kBias + fractions[digits & 4095]);
+  }
+  return sum;
+}
+
 /** Adds up the magnitudes that `magnitude` finds in words. */
 template <class Word, class Magnitude>
 void measure_words(TileWords words, uint32_t height, uint32_t width, Magnitude magnitude, Magnitudes& sums) {

@@ -172,6 +172,8 @@ struct Kernels {
   uint64_t (*sum_words)(TileWords words, uint32_t height, uint32_t word_bits);
   /** The sum of table[count] over counts; `seen` receives how many counts are not 0. `size` is a multiple of 32. */
   uint64_t (*sum_of_counts)(const uint32_t* counts, size_t size, const uint32_t* table, uint32_t& seen);
+  /** The sum of x log2(x) over all x = a[i] + b[i], which are below 2^52. @param fractions kFractions */
+  uint64_t (*sum_of_unions)(const uint64_t* a, const uint64_t* b, size_t size, const uint32_t* fractions);
   /** Measures the magnitudes of a tile. */
   void (*measure)(TileWords words, WordFormat format, uint32_t height, uint32_t width, Magnitudes& magnitudes);
 };

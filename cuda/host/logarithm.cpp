@@ -7,7 +7,7 @@ namespace {
 
 constexpr unsigned kMantissaBits = 25;
 
-using Fractions = std::array<uint16_t, 1 << kFractionBits>;
+using Fractions = std::array<uint32_t, 1 << kFractionBits>;
 
 /** Digit by digit: squaring a number in [1, 2) shifts out the next bit of its logarithm. */
 constexpr Fractions make_fractions() {
@@ -23,7 +23,7 @@ constexpr Fractions make_fractions() {
         logarithm += 1;
       }
     }
-    fractions[i] = static_cast<uint16_t>(logarithm);
+    fractions[i] = logarithm;
   }
   return fractions;
 }

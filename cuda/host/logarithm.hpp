@@ -15,7 +15,7 @@ constexpr uint64_t kBit = 4096;
 
 /** floor(log2(1 + i / 4096) x 4096) */
 constexpr unsigned kFractionBits = 12;
-extern const std::array<uint16_t, 1 << kFractionBits> kFractions;
+extern const std::array<uint32_t, 1 << kFractionBits> kFractions;
 
 /** log2(x) in units of 2^-12 bits for 1 <= x < 2^53; digits of x after its thirteenth bit do not count. */
 inline uint64_t log2_units(uint64_t x) {

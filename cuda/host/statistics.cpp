@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "logarithm.hpp"
 
@@ -20,8 +21,13 @@ void for_each_tile(const Layout& layout, const Slice& slice, Visit visit) {
 
 }  // namespace
 
-void add_to(Histogram& sum, const Histogram& counts) {
-  for (size_t i = 0; i < sum.size(); i++) sum[i] += counts[i];
+uint64_t Histograms::total(size_t index) const {
+  return std::accumulate((*this)[index], (*this)[index + 1], uint64_t{0});
+}
+
+void Histograms::add(size_t index, const uint64_t* counts) {
+  uint64_t* const sums = (*this)[index];
+  for (size_t i = 0; i < symbols_; i++) sums[i] += counts[i];
 }
 
 TileWords TileReader::read(const Layout& layout, const Tile& tile, const Slice& slice) {
@@ -203,9 +209,9 @@ void Survey::add(const Slice& slice) {
   for (size_t s = 0; s < costs.size(); s++) costs[s] += slice_costs[s];
 }
 
-std::vector<uint32_t> Survey::column_levels() const {
-  std::vector<uint32_t> levels(column_sums.size());
-  for (size_t j = 0; j < levels.size(); j++) levels[j] = level(column_sums[j], column_counts[j]);
+std::vector<uint16_t> Survey::column_levels() const {
+  std::vector<uint16_t> levels(column_sums.size());
+  for (size_t j = 0; j < levels.size(); j++) levels[j] = static_cast<uint16_t>(level(column_sums[j], column_counts[j]));
   return levels;
 }
 
@@ -397,12 +403,13 @@ std::vector<JointCounts> SymbolCount::joints() const {
 }
 
 void JointCounts::add_empty_bins() {
-  const Histogram counts = std::move(of_bin);
-  const Histogram zero(symbols.size());
-  of_row_bin.resize(kRowBins, zero);
-  of_column_bin.resize(kColumnBins, zero);
-  of_bin.assign(kRowBins * symbols.size() * kColumnBins, 0);
-  for (size_t i = 0; i < counts.size(); i++) of_bin[i * kColumnBins] = counts[i];
+  const std::vector<uint64_t> counts = std::move(of_bin);
+  of_row_bin = Histograms(kRowBins, counts.size());
+  of_row_bin.add(0, counts.data());
+  of_column_bin = Histograms(kColumnBins, counts.size());
+  of_column_bin.add(0, counts.data());
+  of_bin.assign(kRowBins * counts.size() * kColumnBins, 0);
+  for (size_t i = 0; i < counts.size(); i++) of_bin[i * kRowBins * kColumnBins] = counts[i];
 }
 
 template <class Counter>
@@ -419,21 +426,21 @@ JointCounts joint_counts(const Counter* counters, uint32_t row_bins, uint32_t co
   JointCounts joint;
   for (uint32_t symbol = 0; symbol < alphabet; symbol++)
     if (seen[symbol] != 0) joint.symbols.push_back(symbol);
-  const size_t count = joint.symbols.size();
-  const Histogram zero(count);
-  joint.of_bin.resize(row_bins * count * column_bins);
-  joint.of_row_bin.assign(row_bins, zero);
-  joint.of_column_bin.assign(column_bins, zero);
-  for (size_t i = 0; i < count; i++) {
+  joint.of_bin.resize(joint.symbols.size() * row_bins * column_bins);
+  uint64_t* to = joint.of_bin.data();
+  for (const uint32_t symbol : joint.symbols)
+    for (uint32_t row = 0; row < row_bins; row++)
+      to = std::copy_n(counters + (row * alphabet + symbol) * column_bins, column_bins, to);
+  joint.of_row_bin = Histograms(row_bins, joint.symbols.size());
+  joint.of_column_bin = Histograms(column_bins, joint.symbols.size());
+  const uint64_t* of_row = joint.of_bin.data();
+  for (size_t i = 0; i < joint.symbols.size(); i++) {
     uint64_t of_columns[kColumnBins] = {};
-    for (uint32_t row = 0; row < row_bins; row++) {
-      const Counter* const from = counters + (row * alphabet + joint.symbols[i]) * column_bins;
-      uint64_t* const to = joint.of_bin.data() + (row * count + i) * column_bins;
+    for (uint32_t row = 0; row < row_bins; row++, of_row += column_bins) {
       uint64_t sum = 0;
       for (uint32_t column = 0; column < column_bins; column++) {
-        to[column] = from[column];
-        of_columns[column] += from[column];
-        sum += from[column];
+        of_columns[column] += of_row[column];
+        sum += of_row[column];
       }
       joint.of_row_bin[row][i] = sum;
     }

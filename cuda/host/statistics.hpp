@@ -24,11 +24,28 @@ constexpr uint32_t kLevels = 1 << 14;
 /** What a survey says of a plane of a tile: a predictor, or this. */
 constexpr uint8_t kSurveyRaw = 7;
 
-/** How often each of some symbols occurs. */
-using Histogram = std::vector<uint64_t>;
+/** Some histograms of the same symbols: of each one, how often every symbol occurs. */
+class Histograms {
+ public:
+  Histograms() = default;
+  /** All counts are 0. */
+  Histograms(size_t size, size_t symbols) : size_(size), symbols_(symbols), counts_(size * symbols) {}
 
-/** Adds counts of the same symbols. */
-void add_to(Histogram& sum, const Histogram& counts);
+  size_t size() const { return size_; }
+  size_t symbols() const { return symbols_; }
+  uint64_t* operator[](size_t index) { return counts_.data() + index * symbols_; }
+  const uint64_t* operator[](size_t index) const { return counts_.data() + index * symbols_; }
+
+  /** How often any symbol occurs. */
+  uint64_t total(size_t index) const;
+  /** Adds counts of the same symbols. */
+  void add(size_t index, const uint64_t* counts);
+
+ private:
+  size_t size_ = 0;
+  size_t symbols_ = 0;
+  std::vector<uint64_t> counts_;
+};
 
 // What host and GPU count alike.
 
@@ -149,7 +166,7 @@ class Survey {
 
   void add(const Slice& slice);
 
-  std::vector<uint32_t> column_levels() const;
+  std::vector<uint16_t> column_levels() const;
 
   /** Mean magnitude of each row's non-zero elements, below kLevels. */
   std::vector<uint16_t> row_levels;
@@ -200,15 +217,10 @@ struct Bins {
 /** Counts of the symbols that occur, in `symbols`. */
 struct JointCounts {
   std::vector<uint32_t> symbols;
-  /** [(row bin x symbols + symbol) x column bins + column bin]; and the sums of each row bin and column bin. */
+  /** [(symbol x row bins + row bin) x column bins + column bin]; and the sums of each row bin and column bin. */
   std::vector<uint64_t> of_bin;
-  std::vector<Histogram> of_row_bin;
-  std::vector<Histogram> of_column_bin;
-
-  /** How often the i-th symbol is in a bin. */
-  uint64_t in_bin(uint32_t row, size_t i, uint32_t column) const {
-    return of_bin[(row * symbols.size() + i) * of_column_bin.size() + column];
-  }
+  Histograms of_row_bin;
+  Histograms of_column_bin;
 
   /** What was counted in one bin is in bin 0 of all. */
   void add_empty_bins();

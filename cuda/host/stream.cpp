@@ -383,8 +383,11 @@ FrontParts front_parts_of(const Coding& coding, size_t tables_bytes) {
 
 void pack(const std::vector<uint8_t>& values, unsigned bits, uint8_t* bytes) {
   const unsigned per_byte = 8 / (bits > 0 ? bits : 1);
-  for (size_t i = 0; i < values.size(); i++)
-    bytes[i / per_byte] = static_cast<uint8_t>(bytes[i / per_byte] | values[i] << (i % per_byte * bits));
+  for (size_t i = 0; i < values.size(); i += per_byte) {
+    unsigned byte = 0;
+    for (unsigned k = 0; k < per_byte && i + k < values.size(); k++) byte |= unsigned{values[i + k]} << (k * bits);
+    *bytes++ = static_cast<uint8_t>(byte);
+  }
 }
 
 }  // namespace
@@ -425,7 +428,8 @@ void write_front(const Coding& coding, const uint8_t* metadata, uint64_t data_by
   const Layout& layout = coding.layout;
   const std::vector<uint8_t> tables = write_tables(coding);
   const FrontParts parts = front_parts_of(coding, tables.size());
-  std::memset(front, 0, parts.end);
+  std::memset(front, 0, parts.metadata);
+  std::memset(front + parts.metadata_end, 0, parts.end - parts.metadata_end);
   store(front + at::kMagic, kMagic);
   front[at::kVersion] = kVersion;
   front[at::kDtype] = layout.dtype->code;
