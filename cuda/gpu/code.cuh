@@ -412,8 +412,10 @@ __global__ void __launch_bounds__(kPlaceThreads) place_kernel(const __grid_const
   const uint32_t share = (arguments.tile_count + kPlaceThreads - 1) / kPlaceThreads;
   const uint32_t first = min(thread * share, arguments.tile_count);
   const uint32_t end = min(first + share, arguments.tile_count);
+  const auto length = [&arguments](uint32_t i) { return load_once<uint32_t>(arguments.lengths + i); };
   uint64_t mine = 0;
-  for (uint32_t i = first; i < end; i++) mine += arguments.lengths[i];
+#pragma unroll 8
+  for (uint32_t i = first; i < end; i++) mine += length(i);
   sums[thread] = mine;
   for (uint32_t distance = 1; distance < kPlaceThreads; distance *= 2) {
     __syncthreads();
@@ -422,10 +424,11 @@ __global__ void __launch_bounds__(kPlaceThreads) place_kernel(const __grid_const
     sums[thread] += before;
   }
   uint64_t at = *arguments.data_bytes + sums[thread] - mine;
+#pragma unroll 8
   for (uint32_t i = first; i < end; i++) {
     arguments.metadata[uint64_t{arguments.first_tile + i} * (2 + arguments.split.split.planes)] =
         static_cast<uint32_t>(at / kAlignment);
-    at += arguments.lengths[i];
+    at += length(i);
   }
   // All have read where the job begins.
   __syncthreads();

@@ -27,7 +27,7 @@ using namespace codecllm;
 namespace {
 
 /** Batches that are encoded at the same time: enough that decisions hide behind kernels. */
-constexpr unsigned kPipelines = 4;
+constexpr unsigned kPipelines = 8;
 /** Threads that decide. */
 constexpr unsigned kMaxThreads = 16;
 /** Bytes of the tensors of a batch that has several: enough for a launch. */
@@ -709,6 +709,7 @@ void Pipeline::encode_words(Items& items) {
   survey<Word>(items);
   for_each(items, [this](Item& item) { take_survey(item); });
   count_window(items);
+  if (items.size() == 1) workers_.rouse();
   count<Word>(items);
   // Threads decide on a tensor each; or all on the only one, while the device waits.
   RunTasks run = run_in_turn;
