@@ -130,6 +130,14 @@ FileRange range_of(const Napi::Value& value) {
   return {{static_cast<int>(fd), size_of(object.Get("position"), "position")}, size_of(object.Get("length"), "length")};
 }
 
+/** Memory for the bytes of a file. */
+Bytes room_for(const Napi::Value& value, const FileRange& range) {
+  const Bytes bytes = bytes_of(value, "bytes");
+  if (bytes.size != range.length)
+    refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, "bytes must be as many as those of the file");
+  return bytes;
+}
+
 /** A part of some bytes. */
 struct Part {
   size_t start;
@@ -448,12 +456,12 @@ Work coding_file(const Napi::CallbackInfo& info) {
   const uint64_t first = size_of(info[1], "firstTileRow");
   const uint64_t count = size_of(info[2], "tileRowCount");
   const FileRange range = range_of(info[3]);
-  const Bytes data = bytes_of(info[4], "data");
+  const Bytes bytes = room_for(info[4], range);
+  const Bytes data = bytes_of(info[5], "data");
   return [=] {
-    const FileBytes bytes(range.place, range.length);
+    range.place.read(bytes.data, bytes.size);
     size_t written = 0;
-    check(
-        codecllm_encoder_code(encoder.get(), first, count, bytes.data(), bytes.size(), data.data, data.size, &written));
+    check(codecllm_encoder_code(encoder.get(), first, count, bytes.data, bytes.size, data.data, data.size, &written));
     return written;
   };
 }
@@ -513,20 +521,21 @@ Work encoding_file(const Napi::CallbackInfo& info) {
     items.push_back(
         {part_of(tensor, range.length), text_of(tensor.Get("dtype"), "dtype"), shape_of(tensor.Get("shape"))});
   const codecllm_encode_options options = options_of(info[2]);
-  const Bytes streams = bytes_of(info[3], "streams");
+  const Bytes bytes = room_for(info[3], range);
+  const Bytes streams = bytes_of(info[4], "streams");
   if (streams.size < range.length)
     refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "streams must be as long as the bytes of the file");
-  if (!info[4].IsTypedArray() || info[4].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
-      info[4].As<Napi::Float64Array>().ElementLength() != items.size())
+  if (!info[5].IsTypedArray() || info[5].As<Napi::TypedArray>().TypedArrayType() != napi_float64_array ||
+      info[5].As<Napi::Float64Array>().ElementLength() != items.size())
     refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "lengths must be a Float64Array with a number for each tensor");
-  double* const lengths = info[4].As<Napi::Float64Array>().Data();
+  double* const lengths = info[5].As<Napi::Float64Array>().Data();
   return [=] {
-    const FileBytes bytes(range.place, range.length);
+    range.place.read(bytes.data, bytes.size);
     size_t total = 0;
     for_each_item(items, [&](const Item& item, size_t index) {
       // Shorter than the tensor, or not at all. So there is room for all, one after the other.
       size_t written = 0;
-      check(codecllm_encode(bytes.data() + item.part.start, item.part.length, item.dtype.c_str(), item.shape.data(),
+      check(codecllm_encode(bytes.data + item.part.start, item.part.length, item.dtype.c_str(), item.shape.data(),
                             item.shape.size(), &options, streams.data + total,
                             std::max<size_t>(item.part.length, 1) - 1, &written));
       lengths[index] = static_cast<double>(written);

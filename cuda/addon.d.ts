@@ -51,6 +51,7 @@ export interface Native {
    * does the call, and the error's `item` is its number.
    *
    * @param tensors where each begins in the bytes of `range`, and its bytes there
+   * @param bytes receives those bytes
    * @param streams receives those that are smaller than their tensor, one after the other; as long as `range`
    * @param lengths receives the length of each, or 0
    * @returns their sum
@@ -59,6 +60,7 @@ export interface Native {
     range: FileRange,
     tensors: readonly { start: number; length: number; dtype: string; shape: readonly number[] }[],
     options: EncodeOptions | undefined,
+    bytes: Uint8Array,
     streams: Uint8Array,
     lengths: Float64Array,
   ): Promise<number>;
@@ -102,11 +104,13 @@ export interface Native {
   encoderAdvanceAsync(encoder: Handle): Promise<number>;
   /** @returns the bytes written to `data` */
   encoderCode(encoder: Handle, firstTileRow: number, tileRowCount: number, bytes: Uint8Array, data: Uint8Array): number;
+  /** @param bytes receives the bytes of `range` */
   encoderCodeFileAsync(
     encoder: Handle,
     firstTileRow: number,
     tileRowCount: number,
     range: FileRange,
+    bytes: Uint8Array,
     data: Uint8Array,
   ): Promise<number>;
 

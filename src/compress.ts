@@ -166,7 +166,7 @@ class Compression {
       const { dtype, shape } = tensor;
       return { start: this.positionOf(tensor) - position, length: tensorBytes(tensor), dtype, shape };
     });
-    const { streams, lengths } = await engine
+    const { original, streams, lengths } = await engine
       .encodeBatch({ fd: file.fd, position, length }, tensors, this.options)
       .catch((error) => {
         throw batchError(file.path, encoded, error);
@@ -174,8 +174,10 @@ class Compression {
     const lengthOf = new Map(encoded.map((tensor, index) => [tensor, lengths[index]]));
     return async (end) => {
       // One thread writes while this one computes.
-      await Promise.all([this.out.write(end, [streams]), this.hashFile(position, position + length)]);
-      engine.release(streams);
+      const written = this.out.write(end, [streams]);
+      this.hash.update(original);
+      await written;
+      for (const each of [original, streams]) engine.release(each);
       onProgress(length);
       return batch.map((tensor) => lengthOf.get(tensor) ?? 0);
     };
@@ -212,11 +214,11 @@ class Compression {
     const bytes = tensorBytes(tensor);
     const coded = inOrder(encoder.slices, engine.limits, sliceBytes, async (rows) => ({
       rows,
-      data: await encoder.code(rows),
+      ...(await encoder.code(rows)),
     }));
     // The front holds what is known only after the last tile, but its length is known before the first.
     let length = encoder.frontBytes;
-    for await (const { rows, data } of coded) {
+    for await (const { rows, original, data } of coded) {
       const start = position + length;
       length += data.reduce((sum, part) => sum + part.length, 0);
       if (length >= bytes) {
@@ -224,9 +226,10 @@ class Compression {
         onProgress((1 - 2 * PASS_SHARE) * (bytes - rows.start));
         return 0;
       }
-      const from = this.positionOf(tensor) + rows.start;
-      await Promise.all([this.out.write(start, data), this.hashFile(from, from + sliceBytes(rows))]);
-      for (const each of data) engine.release(each);
+      const written = this.out.write(start, data);
+      this.hash.update(original);
+      await written;
+      for (const each of [original, ...data]) engine.release(each);
       onProgress((1 - 2 * PASS_SHARE) * sliceBytes(rows));
     }
     await this.out.write(position, [encoder.front()]);

@@ -19,6 +19,13 @@ export interface Source {
 /** Told of the bytes of the tensor that a pass has been over, and which pass it is, from 0. */
 export type OnPass = (bytes: number, pass: number) => void;
 
+export interface CodedRows {
+  /** The slice's bytes as they were read. */
+  readonly original: Uint8Array;
+  /** Its data, in parts. */
+  readonly data: readonly Uint8Array[];
+}
+
 /** Encodes a tensor that is worked on in slices: passes that count, then one that codes. */
 export interface TensorEncoder {
   readonly slices: readonly SliceRange[];
@@ -26,8 +33,8 @@ export interface TensorEncoder {
   plan(onPass: OnPass): Promise<void>;
   /** Bytes before Data; known once everything is decided. */
   readonly frontBytes: number;
-  /** The data of a slice, in parts. Slices may be coded at the same time. */
-  code(rows: SliceRange): Promise<readonly Uint8Array[]>;
+  /** Codes a slice. Slices may be coded at the same time. */
+  code(rows: SliceRange): Promise<CodedRows>;
   /** Everything before Data, once all slices are coded. */
   front(): Uint8Array;
   /** Waits for what is under way, and lets go. */
@@ -55,6 +62,8 @@ export interface WholeTensor {
 
 /** What a batch of tensors becomes. */
 export interface EncodedBatch {
+  /** Its bytes as they were read. */
+  readonly original: Uint8Array;
   /** The streams that are smaller than their tensor, one after the other. */
   readonly streams: Uint8Array;
   /** The length of each tensor's stream, or 0. */

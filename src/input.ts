@@ -2,15 +2,14 @@
 
 import { read, readSync } from 'node:fs';
 import { type FileHandle, open, stat } from 'node:fs/promises';
-import { setImmediate } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { FileError, fileErrorOf } from './errors.ts';
 
 /** Handing fewer bytes to another thread takes longer than working on them. */
 export const SMALL_BYTES = 2 ** 16;
 
-/** Files are copied and hashed in pieces of so many bytes: the processor's second cache holds one. */
-const PIECE_BYTES = 2 ** 18;
+/** Files are copied and hashed in pieces of so many bytes. */
+const PIECE_BYTES = 2 ** 20;
 
 /** Bytes of an open file. */
 export interface FileRange {
@@ -43,7 +42,6 @@ function advance({ length }: Uint8Array, done: number, position: number, count: 
 
 export class InputFile {
   private readonly reads = new Set<Promise<void>>();
-  private buffer: Uint8Array | undefined;
 
   private constructor(
     readonly path: string,
@@ -94,25 +92,11 @@ export class InputFile {
     return bytes;
   }
 
-  /**
-   * The bytes from `start` to before `end`, in pieces, each valid until the next, of any call. They are read on this
-   * thread, because mostly they were read a moment ago, to be encoded, and the system still has them; others have their
-   * turn in between.
-   *
-   * @throws FileError
-   */
+  /** The bytes from `start` to before `end`, in pieces, each valid until the next. @throws FileError */
   async *pieces(start: number, end: number): AsyncGenerator<Uint8Array, void, void> {
-    this.buffer ??= new Uint8Array(PIECE_BYTES);
-    for (let at = start; at < end; at += PIECE_BYTES) {
-      const piece = this.buffer.subarray(0, Math.min(PIECE_BYTES, end - at));
-      try {
-        readFullySync(this.fd, piece, at);
-      } catch (error) {
-        throw fileErrorOf(this.path, error);
-      }
-      yield piece;
-      await setImmediate();
-    }
+    const buffer = new Uint8Array(Math.min(PIECE_BYTES, end - start));
+    for (let at = start; at < end; at += PIECE_BYTES)
+      yield this.fill(buffer.subarray(0, Math.min(PIECE_BYTES, end - at)), at);
   }
 
   /** @throws FileError where somebody wrote to the file since it was opened */

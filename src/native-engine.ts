@@ -53,11 +53,11 @@ export class NativeEngine implements Engine {
 
   async encodeBatch(range: FileRange, tensors: readonly WholeTensor[], options: EncodeOptions): Promise<EncodedBatch> {
     const lengths = new Float64Array(tensors.length);
-    const streams = await this.inTurn(async () => {
-      const room = this.take(range.length);
-      return room.subarray(0, await this.codec.encodeFileAsync(range, tensors, options, room, lengths));
+    return this.inTurn(async () => {
+      const [original, room] = [this.take(range.length), this.take(range.length)];
+      const total = await this.codec.encodeFileAsync(range, tensors, options, original, room, lengths);
+      return { original, streams: room.subarray(0, total), lengths: [...lengths] };
     });
-    return { streams, lengths: [...lengths] };
   }
 
   async decodeBatch(range: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array> {
@@ -97,9 +97,13 @@ export class NativeEngine implements Engine {
       code: async (rows) => {
         const { firstTileRow, tileRowCount } = rows;
         const coded = this.inTurn(async () => {
-          const data = this.take(codec.encoderCodeBound(encoder, tileRowCount));
+          const [original, data] = [
+            this.take(sliceBytes(rows)),
+            this.take(codec.encoderCodeBound(encoder, tileRowCount)),
+          ];
           const range = rangeOf(rows);
-          return [data.subarray(0, await codec.encoderCodeFileAsync(encoder, firstTileRow, tileRowCount, range, data))];
+          const job = codec.encoderCodeFileAsync(encoder, firstTileRow, tileRowCount, range, original, data);
+          return { original, data: [data.subarray(0, await job)] };
         });
         coding.add(coded);
         return coded.finally(() => coding.delete(coded));

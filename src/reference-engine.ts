@@ -8,6 +8,7 @@ import { type Statistics, Total } from '../spec/statistics.ts';
 import { readFront, writeFront } from '../spec/stream.ts';
 import { referenceFronts } from './container.ts';
 import type {
+  CodedRows,
   EncodedBatch,
   Engine,
   OnPass,
@@ -18,7 +19,7 @@ import type {
   WholeTensor,
 } from './engine.ts';
 import { eachItem } from './errors.ts';
-import type { FileRange } from './input.ts';
+import { type FileRange, readFully } from './input.ts';
 import { inOrder, type Limits } from './ordered.ts';
 import { Pool } from './pool.ts';
 import { extentOf, type SliceRange, sliceBytes, slicesOf } from './slices.ts';
@@ -44,15 +45,17 @@ export class ReferenceEngine implements Engine {
   }
 
   async encodeBatch(
-    { fd, position }: FileRange,
+    { fd, position, length }: FileRange,
     tensors: readonly WholeTensor[],
     options: EncodeOptions,
   ): Promise<EncodedBatch> {
-    const streams = await eachItem(tensors, ({ start, length, dtype, shape }) => {
-      const range = { fd, position: position + start, length };
-      return this.pool.run('encodeWhole', { range, dtype, shape, options }, length);
+    const streams = await eachItem(tensors, ({ start, length: bytes, dtype, shape }) => {
+      const range = { fd, position: position + start, length: bytes };
+      return this.pool.run('encodeWhole', { range, dtype, shape, options }, bytes);
     });
-    return { streams: Buffer.concat(streams), lengths: streams.map(({ length }) => length) };
+    const original = new Uint8Array(length);
+    await readFully(fd, original, position);
+    return { original, streams: Buffer.concat(streams), lengths: streams.map((stream) => stream.length) };
   }
 
   async decodeBatch({ fd, position }: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array> {
@@ -141,11 +144,11 @@ class ReferenceEncoder implements TensorEncoder {
     return writeFront(this.planned.coding, [], 0).length;
   }
 
-  async code(rows: SliceRange): Promise<readonly Uint8Array[]> {
+  async code(rows: SliceRange): Promise<CodedRows> {
     const { source, id, planned: plan } = this;
-    const { tiles, data } = await this.pool.run('codeSlice', { source, rows, id, plan }, sliceBytes(rows));
+    const { tiles, ...coded } = await this.pool.run('codeSlice', { source, rows, id, plan }, sliceBytes(rows));
     this.coded.set(rows.firstTileRow, tiles);
-    return data;
+    return coded;
   }
 
   front(): Uint8Array {

@@ -11,7 +11,7 @@ import { type Layout, sliceRange } from '../spec/layout.ts';
 import { gather, type Statistics, type StatisticsRequest } from '../spec/statistics.ts';
 import { readFront } from '../spec/stream.ts';
 import type { Coding, TileMetadata } from '../spec/tile.ts';
-import type { Source } from './engine.ts';
+import type { CodedRows, Source } from './engine.ts';
 import { type FileRange, readFullySync } from './input.ts';
 import { buffersIn, share } from './share.ts';
 import { SLICE_BYTES, type SliceRange, sliceBytes } from './slices.ts';
@@ -48,8 +48,7 @@ export function gatherSlice({
   return moved(gather(layout, { ...rows, bytes: readRows(source, layout, rows) }, request));
 }
 
-export interface CodedSlice {
-  readonly data: readonly Uint8Array[];
+export interface CodedSlice extends CodedRows {
   readonly tiles: readonly { readonly metadata: TileMetadata; readonly length: number }[];
 }
 
@@ -71,6 +70,7 @@ export function codeSlice({
   const tiles = encodeSlice(known, { ...rows, bytes });
   return moved({
     tiles: tiles.map(({ metadata, data }) => ({ metadata, length: data.length })),
+    original: bytes.slice(),
     data: tiles.map(({ data }) => data),
   });
 }

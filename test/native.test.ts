@@ -436,9 +436,10 @@ describe.skipIf(!isBuilt)('addon', () => {
       );
     try {
       const range = { fd, position: 0, length: whole.length };
-      const streams = new Uint8Array(whole.length);
+      const [read, streams] = [new Uint8Array(whole.length), new Uint8Array(whole.length)];
       const lengths = new Float64Array(tensors.length);
-      const total = await native.encodeFileAsync(range, parts, undefined, streams, lengths);
+      const total = await native.encodeFileAsync(range, parts, undefined, read, streams, lengths);
+      expect(whole.equals(read)).toBe(true);
       const alone = tensors.map(({ data, dtype, shape }) => nativeEncode(data, dtype, shape));
       // Bytes without a pattern have no stream that is smaller.
       expect([...lengths]).toEqual([alone[0].length, 0, alone[2].length]);
