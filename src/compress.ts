@@ -125,6 +125,7 @@ class Compression {
       const position = this.positionOf(tensor);
       for await (const piece of file.pieces(position, position + tensorBytes(tensor))) {
         await this.out.write(at, [piece]);
+        await this.out.flush();
         at += piece.length;
       }
       place(tensor, tensorBytes(tensor), false);
@@ -173,11 +174,9 @@ class Compression {
       });
     const lengthOf = new Map(encoded.map((tensor, index) => [tensor, lengths[index]]));
     return async (end) => {
-      // One thread writes while this one computes.
-      const written = this.out.write(end, [streams]);
       this.hash.update(original);
-      await written;
-      for (const each of [original, streams]) engine.release(each);
+      engine.release(original);
+      await this.out.write(end, [streams], () => engine.release(streams));
       onProgress(length);
       return batch.map((tensor) => lengthOf.get(tensor) ?? 0);
     };
@@ -226,10 +225,11 @@ class Compression {
         onProgress((1 - 2 * PASS_SHARE) * (bytes - rows.start));
         return 0;
       }
-      const written = this.out.write(start, data);
       this.hash.update(original);
-      await written;
-      for (const each of [original, ...data]) engine.release(each);
+      engine.release(original);
+      await this.out.write(start, data, () => {
+        for (const each of data) engine.release(each);
+      });
       onProgress((1 - 2 * PASS_SHARE) * sliceBytes(rows));
     }
     await this.out.write(position, [encoder.front()]);

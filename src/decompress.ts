@@ -91,11 +91,10 @@ async function restore(container: Container, out: OutputFile | undefined, { engi
   const { file, headerText, sha256, originalBytes } = container;
   const hash = createHash('sha256');
   let at = 0;
-  const put = async (bytes: Uint8Array): Promise<void> => {
-    // One thread writes while this one computes.
-    const written = out?.write(at, [bytes]);
+  const put = async (bytes: Uint8Array, done = (): void => {}): Promise<void> => {
     hash.update(bytes);
-    await written;
+    if (out) await out.write(at, [bytes], done);
+    else done();
     at += bytes.length;
   };
   const header = new TextEncoder().encode(headerText);
@@ -110,8 +109,7 @@ async function restore(container: Container, out: OutputFile | undefined, { engi
     async (piece) => ({ piece, bytes: await piece.restore() }),
   );
   for await (const { piece, bytes } of restored) {
-    await put(bytes);
-    engine.release(bytes);
+    await put(bytes, () => engine.release(bytes));
     piece.finish?.();
     onProgress(piece.storedBytes);
   }

@@ -59,6 +59,9 @@ async function syncPath(path: string): Promise<void> {
 }
 
 export class OutputFile {
+  /** What is being written. */
+  private writing: Promise<void> = Promise.resolve();
+
   private constructor(
     readonly path: string,
     private readonly force: boolean,
@@ -88,8 +91,25 @@ export class OutputFile {
     }
   }
 
-  /** Writes chunks one after the other, from byte `position` on. @throws FileError */
-  async write(position: number, chunks: readonly Uint8Array[]): Promise<void> {
+  /**
+   * Writes chunks one after the other, from byte `position` on, while the caller goes on: it only waits for the write
+   * before. They may not change until `done` is called.
+   *
+   * @throws FileError where the write before failed
+   */
+  async write(position: number, chunks: readonly Uint8Array[], done = (): void => {}): Promise<void> {
+    await this.writing;
+    this.writing = this.writeAll(position, chunks).then(done);
+    // Whoever waits for it is told.
+    this.writing.catch(() => {});
+  }
+
+  /** Waits for what is being written. @throws FileError */
+  async flush(): Promise<void> {
+    await this.writing;
+  }
+
+  private async writeAll(position: number, chunks: readonly Uint8Array[]): Promise<void> {
     let at = position;
     let rest = chunks.filter(({ length }) => length > 0);
     const isSmall = rest.reduce((sum, { length }) => sum + length, 0) < SMALL_BYTES;
@@ -112,6 +132,7 @@ export class OutputFile {
 
   /** Makes the file `length` bytes long and gives it its name. @throws FileError */
   async commit(length: number): Promise<void> {
+    await this.flush();
     try {
       await this.handle.truncate(length);
       await this.handle.sync();
@@ -127,6 +148,7 @@ export class OutputFile {
 
   /** Leaves no trace; to be called where `commit` was not, or failed. */
   async discard(): Promise<void> {
+    await this.flush().catch(() => {});
     await this.handle.close().catch(() => {});
     await rm(this.temporary, { force: true });
     temporaries.delete(this.temporary);
