@@ -494,27 +494,29 @@ __device__ __forceinline__ void append_row(RawWriter& writer, const Field& field
 }
 
 /**
- * Copies the words of a coded plane, which lie at any even address, with zeros up to the section's padded end: 16 bytes
- * a lane at a time. What follows the words in the slot, and is read with the last of them, is there: outliers, at
- * least.
+ * Copies the words of a coded plane, which lie at any even address and end at a multiple of 4, with zeros up to the
+ * section's padded end: 16 bytes a lane at a time. Nothing beside the words is read.
  */
 __device__ __forceinline__ void copy_words(uint8_t* data, const Section& section, const uint8_t* from) {
-  const uint32_t odd_halves = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(from) % 4);
-  const uint32_t* const words = reinterpret_cast<const uint32_t*>(from - odd_halves);
+  // 0 or 2: the words begin in the upper half of a word of 32 bits, or with one.
+  const uint32_t skipped = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(from) % 4);
+  const uint32_t* const words = reinterpret_cast<const uint32_t*>(from - skipped);
+  const uint32_t word_count = (skipped + section.length) / 4;
+  const uint32_t first = skipped == 0 || word_count == 0 ? 0 : uint32_t{*reinterpret_cast<const uint16_t*>(from)} << 16;
   uint4* const to = reinterpret_cast<uint4*>(data + section.start);
   const uint32_t count = static_cast<uint32_t>(align(section.length) / sizeof(uint4));
 #pragma unroll 2
   for (uint32_t i = lane_index(); i < count; i += 32) {
     uint32_t read[5];
 #pragma unroll
-    for (uint32_t k = 0; k < 5; k++) read[k] = words[4 * i + k];
+    for (uint32_t k = 0; k < 5; k++) {
+      const uint32_t at = 4 * i + k;
+      read[k] = first;
+      if (at > 0 || skipped == 0) read[k] = at < word_count ? words[at] : 0;
+    }
     uint32_t moved[4];
 #pragma unroll
-    for (uint32_t k = 0; k < 4; k++) {
-      const uint32_t whole = __funnelshift_r(read[k], read[k + 1], 8 * odd_halves);
-      const uint32_t at = 16 * i + 4 * k;
-      moved[k] = at + 4 <= section.length ? whole : at < section.length ? whole & 0xffff : 0;
-    }
+    for (uint32_t k = 0; k < 4; k++) moved[k] = __funnelshift_r(read[k], read[k + 1], 8 * skipped);
     to[i] = make_uint4(moved[0], moved[1], moved[2], moved[3]);
   }
 }

@@ -96,7 +96,7 @@ cudaError_t free_pinned(void* memory) { return cudaFreeHost(memory); }
  * same time is together, for all tensors of a batch. All but the last are on the host, too.
  */
 enum Part { kSums, kSurveyed, kWindow, kCounters, kPlaced, kMetadata, kStaged, kOnDevice, kParts };
-constexpr Part kFirstNotZeroed = kMetadata;
+constexpr Part kFirstNotZeroed = kStaged;
 
 constexpr uint64_t kAlignmentOfArrays = 128;
 
