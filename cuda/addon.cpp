@@ -283,7 +283,7 @@ void check(codecllm_status status) {
 /**
  * Calls functions of the interface, and nothing of Node's: it may not be the thread of JavaScript.
  *
- * @throws Failure, ReadError, std::bad_alloc
+ * @throws Failure, ReadError, any other std::exception
  */
 using Work = std::function<uint64_t()>;
 
@@ -295,6 +295,8 @@ uint64_t finish(const Work& work) {
     throw Failure{error.what(), nullptr, error.number, {}};
   } catch (const std::bad_alloc&) {
     throw Failure{"out of memory", name_of(CODECLLM_OUT_OF_MEMORY), 0, {}};
+  } catch (const std::exception& error) {
+    throw Failure{error.what(), nullptr, 0, {}};
   }
 }
 
@@ -537,7 +539,7 @@ Work encoding_file(const Napi::CallbackInfo& info) {
       size_t written = 0;
       check(codecllm_encode(bytes.data + item.part.start, item.part.length, item.dtype.c_str(), item.shape.data(),
                             item.shape.size(), &options, streams.data + total,
-                            std::max<size_t>(item.part.length, 1) - 1, &written));
+                            std::min(std::max<size_t>(item.part.length, 1) - 1, streams.size - total), &written));
       lengths[index] = static_cast<double>(written);
       total += written;
     });

@@ -368,9 +368,9 @@ CODECLLM_API codecllm_status codecllm_gpu_stream_read(codecllm_gpu_stream* strea
 /**
  * Encodes tensors from device memory to device memory, and gives the bytes that codecllm_encode gives. It may be used
  * beside its device's other encoders, plans and streams, by one thread at a time. It has at most 15 threads of its own,
- * which sleep between calls. It keeps device memory for the next call: for each batch that is encoded at the same time,
- * at most 4 of 128 MiB or of one larger tensor, about its size, but not much more than 320 MiB; and of pinned host memory
- * some MiB for each of up to 16 tensors of a batch.
+ * which sleep between calls. It keeps memory for the next call. For each batch that is encoded at the same time, at most
+ * 8 of 128 MiB or of one larger tensor, and no more than it has threads: of device memory about its size, but not much
+ * more than 320 MiB; and of pinned host memory 2 to 3 MiB for each of up to 16 tensors of a batch.
  */
 typedef struct codecllm_gpu_encoder codecllm_gpu_encoder;
 

@@ -1,17 +1,11 @@
 // Files that are read where they are worked on, on threads of Node's pool: handing bytes from one thread to the next
 // takes time, and the processor's cache no longer has them.
 //
-// Descriptors are Node's. Memory is used again, the last used first: the system clears fresh memory, which takes as
-// long as reading into it.
+// Descriptors are Node's, which are the system's where there is POSIX. Memory is used again, the last used first: the
+// system clears fresh memory, which takes as long as reading into it.
 #pragma once
 
-#if defined(_WIN32)
-#include <windows.h>
-// Of libuv, which Node exports: descriptors are those of Node's own runtime library.
-extern "C" __declspec(dllimport) void* uv_get_osfhandle(int fd);
-#else
 #include <unistd.h>
-#endif
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -58,22 +52,11 @@ struct FilePlace {
 
   /** Reads some of `size` bytes. @returns how many; 0 at the end of the file. @throws ReadError */
   size_t read_some(uint8_t* to, size_t size) const {
-#if defined(_WIN32)
-    OVERLAPPED place = {};
-    place.Offset = static_cast<DWORD>(position);
-    place.OffsetHigh = static_cast<DWORD>(position >> 32);
-    DWORD count = 0;
-    const DWORD most = static_cast<DWORD>(std::min<size_t>(size, size_t{1} << 30));
-    if (!ReadFile(uv_get_osfhandle(fd), to, most, &count, &place) && GetLastError() != ERROR_HANDLE_EOF)
-      throw ReadError("cannot be read", 0);
-    return count;
-#else
     while (true) {
       const ssize_t count = pread(fd, to, size, static_cast<off_t>(position));
       if (count >= 0) return static_cast<size_t>(count);
       if (errno != EINTR) throw ReadError("cannot be read", -errno);
     }
-#endif
   }
 
   /** Reads exactly `size` bytes. @throws ReadError, also where the file has fewer */
@@ -102,7 +85,11 @@ class FileBytes {
   ~FileBytes() {
     if (memory_.size > kMostKept) return;
     const std::lock_guard<std::mutex> lock(mutex());
-    idle().push_back(std::move(memory_));
+    try {
+      idle().push_back(std::move(memory_));
+    } catch (const std::bad_alloc&) {
+      // Then it is freed.
+    }
   }
 
   FileBytes(const FileBytes&) = delete;
@@ -134,7 +121,8 @@ class FileBytes {
       }
     }
     if (memory.size >= size && memory.bytes != nullptr) return memory;
-    const size_t fresh = std::max(size, kLeast);
+    // In whole pages, as it is allocated: the next size may be a little larger.
+    const size_t fresh = std::max<size_t>(1, (size + kLeast - 1) / kLeast) * kLeast;
     memory = {std::unique_ptr<uint8_t, Free>(allocate_pages(fresh)), fresh};
     if (memory.bytes == nullptr) throw std::bad_alloc();
     return memory;

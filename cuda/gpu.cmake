@@ -4,6 +4,10 @@
 # what comes later; otherwise a list as CMake has it. Default: native where there is a GPU, else a short list.
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
+if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.1)
+  # Before, the arguments of a kernel had 4 KiB.
+  message(FATAL_ERROR "The GPU codec needs CUDA 12.1 or later, and this is ${CMAKE_CUDA_COMPILER_VERSION}")
+endif()
 
 set(CODECLLM_CUDA_ARCHITECTURES "" CACHE STRING "native, release, or a list of CUDA architectures")
 if(CODECLLM_CUDA_ARCHITECTURES STREQUAL "release")

@@ -36,18 +36,16 @@ export class ItemError extends Error {
   }
 }
 
-/** Works on all items of a batch at the same time. @throws ItemError */
-export function eachItem<Item, Result>(
+/** Works on all items of a batch at the same time, and ends when all have. @throws ItemError, of the first that failed */
+export async function eachItem<Item, Result>(
   items: readonly Item[],
   work: (item: Item) => Promise<Result>,
 ): Promise<Result[]> {
-  return Promise.all(
-    items.map((item, number) =>
-      work(item).catch((error) => {
-        throw new ItemError(number, error);
-      }),
-    ),
-  );
+  const results = await Promise.allSettled(items.map(work));
+  return results.map((result, number) => {
+    if (result.status === 'rejected') throw new ItemError(number, result.reason);
+    return result.value;
+  });
 }
 
 /** A FileError for whatever was thrown while working on `path`; one that names a file already is left as it is. */

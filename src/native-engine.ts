@@ -36,6 +36,7 @@ export class NativeEngine implements Engine {
   readonly limits: Limits;
   protected readonly codec: Native;
   private readonly streams = new Set<Handle>();
+  private readonly encoders = new Set<Handle>();
   /** That wait to be used again, by their size. */
   private readonly buffers = new Map<number, Uint8Array[]>();
   private readonly tasks = new Set<Promise<unknown>>();
@@ -71,6 +72,7 @@ export class NativeEngine implements Engine {
   openEncoder({ fd, position, dtype, shape, options }: Source): TensorEncoder {
     const { codec } = this;
     const encoder = codec.encoderOpen(dtype, shape, options);
+    this.encoders.add(encoder);
     const slices = [...slicesOf(codec.encoderLayout(encoder))];
     const rangeOf = (rows: SliceRange): FileRange => ({
       fd,
@@ -112,6 +114,7 @@ export class NativeEngine implements Engine {
       close: async () => {
         await Promise.allSettled(coding);
         codec.encoderClose(encoder);
+        this.encoders.delete(encoder);
       },
     };
   }
@@ -175,6 +178,7 @@ export class NativeEngine implements Engine {
     await Promise.allSettled(this.tasks);
     // Where work ended early.
     for (const stream of this.streams) this.codec.streamClose(stream);
+    for (const encoder of this.encoders) this.codec.encoderClose(encoder);
   }
 
   /**

@@ -49,12 +49,12 @@ export class ReferenceEngine implements Engine {
     tensors: readonly WholeTensor[],
     options: EncodeOptions,
   ): Promise<EncodedBatch> {
-    const streams = await eachItem(tensors, ({ start, length: bytes, dtype, shape }) => {
-      const range = { fd, position: position + start, length: bytes };
-      return this.pool.run('encodeWhole', { range, dtype, shape, options }, bytes);
-    });
     const original = new Uint8Array(length);
     await readFully(fd, original, position);
+    const streams = await eachItem(tensors, ({ start, length: bytes, dtype, shape }) => {
+      const tensor = original.slice(start, start + bytes);
+      return this.pool.run('encodeWhole', { tensor, dtype, shape, options }, bytes);
+    });
     return { original, streams: Buffer.concat(streams), lengths: streams.map((stream) => stream.length) };
   }
 

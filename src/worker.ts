@@ -1,5 +1,5 @@
-// What worker threads do, with the reference codec. A task names bytes of an open file, which the thread reads itself;
-// results are moved to the main thread, not copied. Descriptors are those of the
+// What worker threads do, with the reference codec. A task brings a small tensor, or names bytes of an open file, which
+// the thread reads itself; results are moved to the main thread, not copied. Descriptors are those of the
 // process: the main thread closes them, after the last task.
 
 import { move, transferableSymbol, valueSymbol } from 'piscina';
@@ -77,18 +77,18 @@ export function codeSlice({
 
 /** @returns the stream of a whole tensor, or no bytes if it is not smaller */
 export function encodeWhole({
-  range,
+  tensor,
   dtype,
   shape,
   options,
 }: {
-  range: FileRange;
+  tensor: Uint8Array;
   dtype: string;
   shape: readonly number[];
   options: EncodeOptions;
 }): Uint8Array {
-  const stream = encodeTensor(readBytes(range), dtype, shape, options);
-  return moved(stream.length < range.length ? stream : new Uint8Array(0));
+  const stream = encodeTensor(tensor, dtype, shape, options);
+  return moved(stream.length < tensor.length ? stream : new Uint8Array(0));
 }
 
 // ----------------------------------------------------------------------------------------------------- decoding

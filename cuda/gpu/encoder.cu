@@ -3,11 +3,10 @@
 // A tensor takes four rounds of kernels, and what they find is small: after the survey, after the window (with pairs of
 // 8 + 8 only), and after the counts the host decides, by the same code as the host encoder, and so gives the same
 // bytes. Each round is one launch for a batch of tensors, and some pipelines, each with a CUDA stream and memory of its
-// own, take batch after batch, so that the device works on others while the host decides. For a batch it decides on all
-// processors.
+// own, take batch after batch, so that the device works on others while the host decides. For a batch it decides on several
+// threads.
 #include <algorithm>
 #include <atomic>
-#include <exception>
 #include <map>
 #include <memory>
 #include <thread>
@@ -821,17 +820,18 @@ void encode_all(codecllm_gpu_encoder& encoder, const std::vector<Source>& source
                 const std::vector<std::vector<size_t>>& batches, size_t pipelines) {
   // Each pipeline begins with the same one in every call of the same list, so that its memory soon does not grow.
   std::atomic<size_t> next{pipelines};
+  std::atomic<bool> has_failed{false};
   encoder.workers.run(pipelines, [&](size_t number) {
     Pipeline& pipeline = *encoder.pipelines[number];
     try {
       const DeviceScope scope(encoder.gpu->device);
-      for (size_t b = number; b < batches.size(); b = next++) {
+      for (size_t b = number; b < batches.size() && !has_failed; b = next++) {
         std::vector<std::unique_ptr<Item>> items;
         for (const size_t t : batches[b]) items.push_back(std::make_unique<Item>(sources[t], tensors[t], t));
         pipeline.encode(items);
       }
     } catch (...) {
-      next = batches.size();
+      has_failed = true;
       // What was launched may still use the caller's memory.
       cudaStreamSynchronize(pipeline.stream());
       throw;
@@ -898,7 +898,8 @@ codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder* encoder, codecllm_gpu_
     const std::vector<Source> sources = read_sources(tensors, count);
     const DeviceScope scope(encoder->gpu->device);
     const std::vector<std::vector<size_t>> batches = make_batches(sources);
-    const size_t pipelines = std::min<size_t>(kPipelines, batches.size());
+    // No more than run at a time: each keeps memory.
+    const size_t pipelines = std::min({size_t{kPipelines}, batches.size(), encoder->workers.size() + 1});
     const uint32_t* const xlog2x = reinterpret_cast<const uint32_t*>(encoder->xlog2x.bytes());
     while (encoder->pipelines.size() < pipelines)
       encoder->pipelines.push_back(std::make_unique<Pipeline>(*encoder->gpu, encoder->workers, xlog2x));

@@ -13,6 +13,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -20,9 +21,14 @@ namespace codecllm {
 
 class Workers {
  public:
-  /** @param threads to begin, beside those that call `run` */
+  /** @param threads to begin, beside those that call `run`; where the system has fewer left, it is as many */
   explicit Workers(unsigned threads) {
-    for (unsigned t = 0; t < threads; t++) threads_.emplace_back([this] { work(); });
+    threads_.reserve(threads);
+    try {
+      for (unsigned t = 0; t < threads; t++) threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+      // Fewer do, or none.
+    }
   }
   ~Workers() {
     {
@@ -34,6 +40,9 @@ class Workers {
   }
   Workers(const Workers&) = delete;
   Workers& operator=(const Workers&) = delete;
+
+  /** How many threads it has. */
+  size_t size() const { return threads_.size(); }
 
   /**
    * Calls task(0), ..., task(count - 1), here and on threads that have nothing else to do, and returns when all have

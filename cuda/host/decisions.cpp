@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "error.hpp"
+#include "kernels.hpp"
 #include "logarithm.hpp"
 
 namespace codecllm {

@@ -381,8 +381,9 @@ FrontParts front_parts_of(const Coding& coding, size_t tables_bytes) {
                      !coding.pairs.tables.empty(), flags_of(coding));
 }
 
+/** @param bits of each value: 1, 2 or 4 */
 void pack(const std::vector<uint8_t>& values, unsigned bits, uint8_t* bytes) {
-  const unsigned per_byte = 8 / (bits > 0 ? bits : 1);
+  const unsigned per_byte = 8 / bits;
   for (size_t i = 0; i < values.size(); i += per_byte) {
     unsigned byte = 0;
     for (unsigned k = 0; k < per_byte && i + k < values.size(); k++) byte |= unsigned{values[i + k]} << (k * bits);

@@ -413,21 +413,24 @@ EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std:
                             const Setting& setting) {
   EncodeResult result = {described.name, shapes.size(), 0, 0, 0, true};
   const std::vector<size_t> first = first_of_shape(shapes);
-  // Empty but for the first tensor of each shape, whose elements the others share.
+  // Empty but for the first tensor of each shape, of which the others have copies: what is shared would be in the
+  // cache.
   std::vector<Encoded> expected(shapes.size());
   std::vector<Bytes> fronts(shapes.size());
   std::vector<codecllm_gpu_source> sources(shapes.size());
   for (size_t t = 0; t < shapes.size(); t++) {
     codecllm_gpu_source& source = sources[t];
-    source.elements = sources[first[t]].elements;
+    const size_t bytes = shapes[t].rows * shapes[t].columns * word_bytes(described.dtype);
+    void* const elements = device_bytes(bytes);
+    source.elements = elements;
     if (first[t] == t) {
       const Bytes input = make_tensor(described, shapes[t].rows, shapes[t].columns, setting.seed + t * 977);
       expected[t] = encode(described, shapes[t].rows, shapes[t].columns, input);
-      void* const elements = device_bytes(input.size());
-      check(cudaMemcpy(elements, input.data(), input.size(), cudaMemcpyHostToDevice), "copying elements");
-      source.elements = elements;
+      check(cudaMemcpy(elements, input.data(), bytes, cudaMemcpyHostToDevice), "copying elements");
+    } else {
+      check(cudaMemcpy(elements, sources[first[t]].elements, bytes, cudaMemcpyDeviceToDevice), "copying elements");
     }
-    result.bytes += shapes[t].rows * shapes[t].columns * word_bytes(described.dtype);
+    result.bytes += bytes;
     source.dtype = described.dtype.c_str();
     source.shape = &shapes[t].rows;
     source.dimensions = 2;
@@ -465,7 +468,7 @@ EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std:
     result.correct = result.correct && fronts[t] == expected[first[t]].front && data == expected[first[t]].data;
     stream_bytes += fronts[t].size() + data.size();
     cudaFree(sources[t].data);
-    if (first[t] == t) cudaFree(const_cast<void*>(sources[t].elements));
+    cudaFree(const_cast<void*>(sources[t].elements));
   }
   result.ratio = static_cast<double>(stream_bytes) / static_cast<double>(result.bytes);
   return result;
