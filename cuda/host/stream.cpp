@@ -381,8 +381,9 @@ FrontParts front_parts_of(const Coding& coding, size_t tables_bytes) {
                      !coding.pairs.tables.empty(), flags_of(coding));
 }
 
-/** @param bits of each value: 1, 2 or 4 */
+/** @param bits of each value: 1, 2 or 4; anything where there are no values */
 void pack(const std::vector<uint8_t>& values, unsigned bits, uint8_t* bytes) {
+  if (values.empty()) return;
   const unsigned per_byte = 8 / bits;
   for (size_t i = 0; i < values.size(); i += per_byte) {
     unsigned byte = 0;
