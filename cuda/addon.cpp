@@ -41,13 +41,37 @@ const char* name_of(codecllm_status status) {
   }
 }
 
-[[noreturn]] void refuse(Napi::Env env, codecllm_status status, const std::string& message) {
-  Napi::Error error = Napi::Error::New(env, message);
-  error.Set("code", Napi::String::New(env, name_of(status)));
-  throw error;
+Napi::Value number_from(Napi::Env env, uint64_t number) { return Napi::Number::New(env, static_cast<double>(number)); }
+
+/** What a call that fails has to say. */
+struct Failure {
+  std::string message;
+  /** Null where a file cannot be read. */
+  const char* code = nullptr;
+  /** The number of the system's error, as in Node's; 0: none. */
+  int system_error = 0;
+  /** Which item of a batch it is about. */
+  std::optional<uint64_t> item;
+
+  Napi::Error error(Napi::Env env) const {
+    Napi::Error error = Napi::Error::New(env, message);
+    if (code != nullptr) error.Set("code", Napi::String::New(env, code));
+    if (system_error != 0) error.Set("errno", Napi::Number::New(env, system_error));
+    if (item) error.Set("item", number_from(env, *item));
+    return error;
+  }
+};
+
+/** Throws what a function of the interface that failed has to say, on any thread. */
+void check(codecllm_status status) {
+  if (status != CODECLLM_OK) throw Failure{codecllm_error_message(), name_of(status), 0, {}};
 }
 
-/** Throws what a function of the interface that failed has to say. */
+[[noreturn]] void refuse(Napi::Env env, codecllm_status status, const std::string& message) {
+  throw Failure{message, name_of(status), 0, {}}.error(env);
+}
+
+/** As the other one, on the thread of JavaScript. */
 void check(Napi::Env env, codecllm_status status) {
   if (status != CODECLLM_OK) refuse(env, status, codecllm_error_message());
 }
@@ -129,6 +153,41 @@ FileRange range_of(const Napi::Value& value) {
   if (fd > INT32_MAX) refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, "fd is out of range");
   return {{static_cast<int>(fd), size_of(object.Get("position"), "position")}, size_of(object.Get("length"), "length")};
 }
+
+/** Bytes that are there, or that lie in a file, and are read on the thread that works on them. */
+class Input {
+ public:
+  static Input of(const Napi::Value& value, const char* name) {
+    Input input;
+    if (value.IsTypedArray())
+      input.bytes_ = bytes_of(value, name);
+    else
+      input.range_ = range_of(value);
+    return input;
+  }
+
+  /** Calls use(data, size). @throws ReadError */
+  template <class Use>
+  void use(Use use) const {
+    if (!range_) return use(bytes_.data, bytes_.size);
+    const FileBytes bytes(range_->place, range_->length);
+    use(bytes.data(), bytes.size());
+  }
+
+ private:
+  Bytes bytes_ = {};
+  std::optional<FileRange> range_;
+};
+
+/** Consecutive rows of tiles, which the second and the third argument of a call name. */
+struct TileRows {
+  uint64_t first;
+  uint64_t count;
+
+  static TileRows of(const Napi::CallbackInfo& info) {
+    return {size_of(info[1], "firstTileRow"), size_of(info[2], "tileRowCount")};
+  }
+};
 
 /** Memory for the bytes of a file. */
 Bytes room_for(const Napi::Value& value, const FileRange& range) {
@@ -252,33 +311,7 @@ std::shared_ptr<codecllm_encoder> encoder_of(const Napi::CallbackInfo& info) { r
 
 std::shared_ptr<codecllm_stream> stream_of(const Napi::CallbackInfo& info) { return entry_of(streams(), info[0]); }
 
-Napi::Value number_from(Napi::Env env, uint64_t number) { return Napi::Number::New(env, static_cast<double>(number)); }
-
 // --------------------------------------------------------------------------------------------------------- jobs
-
-/** What a job that fails has to say. */
-struct Failure {
-  std::string message;
-  /** Null where a file cannot be read. */
-  const char* code = nullptr;
-  /** The number of the system's error, as in Node's; 0: none. */
-  int system_error = 0;
-  /** Which item of a batch it is about. */
-  std::optional<uint64_t> item;
-
-  Napi::Error error(Napi::Env env) const {
-    Napi::Error error = Napi::Error::New(env, message);
-    if (code != nullptr) error.Set("code", Napi::String::New(env, code));
-    if (system_error != 0) error.Set("errno", Napi::Number::New(env, system_error));
-    if (item) error.Set("item", number_from(env, *item));
-    return error;
-  }
-};
-
-/** Throws what a function of the interface that failed has to say, on any thread. */
-void check(codecllm_status status) {
-  if (status != CODECLLM_OK) throw Failure{codecllm_error_message(), name_of(status), 0, {}};
-}
 
 /**
  * Calls functions of the interface, and nothing of Node's: it may not be the thread of JavaScript.
@@ -399,23 +432,12 @@ Napi::Value EncoderPass(const Napi::CallbackInfo& info) {
 
 Work gathering(const Napi::CallbackInfo& info) {
   const auto encoder = encoder_of(info);
-  const uint64_t first = size_of(info[1], "firstTileRow");
-  const uint64_t count = size_of(info[2], "tileRowCount");
-  const Bytes bytes = bytes_of(info[3], "bytes");
+  const TileRows rows = TileRows::of(info);
+  const Input input = Input::of(info[3], "bytes");
   return [=] {
-    check(codecllm_encoder_gather(encoder.get(), first, count, bytes.data, bytes.size));
-    return 0;
-  };
-}
-
-Work gathering_file(const Napi::CallbackInfo& info) {
-  const auto encoder = encoder_of(info);
-  const uint64_t first = size_of(info[1], "firstTileRow");
-  const uint64_t count = size_of(info[2], "tileRowCount");
-  const FileRange range = range_of(info[3]);
-  return [=] {
-    const FileBytes bytes(range.place, range.length);
-    check(codecllm_encoder_gather(encoder.get(), first, count, bytes.data(), bytes.size()));
+    input.use([&](const uint8_t* bytes, size_t size) {
+      check(codecllm_encoder_gather(encoder.get(), rows.first, rows.count, bytes, size));
+    });
     return 0;
   };
 }
@@ -440,31 +462,30 @@ Napi::Value EncoderCodeBound(const Napi::CallbackInfo& info) {
   return number_from(info.Env(), size);
 }
 
-Work coding(const Napi::CallbackInfo& info) {
-  const auto encoder = encoder_of(info);
-  const uint64_t first = size_of(info[1], "firstTileRow");
-  const uint64_t count = size_of(info[2], "tileRowCount");
-  const Bytes bytes = bytes_of(info[3], "bytes");
-  const Bytes data = bytes_of(info[4], "data");
-  return [=] {
-    size_t written = 0;
-    check(codecllm_encoder_code(encoder.get(), first, count, bytes.data, bytes.size, data.data, data.size, &written));
-    return written;
-  };
+size_t code(codecllm_encoder* encoder, const TileRows& rows, const Bytes& bytes, const Bytes& data) {
+  size_t written = 0;
+  check(codecllm_encoder_code(encoder, rows.first, rows.count, bytes.data, bytes.size, data.data, data.size, &written));
+  return written;
 }
 
+Work coding(const Napi::CallbackInfo& info) {
+  const auto encoder = encoder_of(info);
+  const TileRows rows = TileRows::of(info);
+  const Bytes bytes = bytes_of(info[3], "bytes");
+  const Bytes data = bytes_of(info[4], "data");
+  return [=] { return code(encoder.get(), rows, bytes, data); };
+}
+
+/** Like the one before, and leaves the bytes to whoever needs them, too. */
 Work coding_file(const Napi::CallbackInfo& info) {
   const auto encoder = encoder_of(info);
-  const uint64_t first = size_of(info[1], "firstTileRow");
-  const uint64_t count = size_of(info[2], "tileRowCount");
+  const TileRows rows = TileRows::of(info);
   const FileRange range = range_of(info[3]);
   const Bytes bytes = room_for(info[4], range);
   const Bytes data = bytes_of(info[5], "data");
   return [=] {
     range.place.read(bytes.data, bytes.size);
-    size_t written = 0;
-    check(codecllm_encoder_code(encoder.get(), first, count, bytes.data, bytes.size, data.data, data.size, &written));
-    return written;
+    return code(encoder.get(), rows, bytes, data);
   };
 }
 
@@ -591,8 +612,8 @@ Napi::Value StreamInfo(const Napi::CallbackInfo& info) {
 Napi::Value StreamRange(const Napi::CallbackInfo& info) {
   uint64_t start = 0;
   uint64_t end = 0;
-  check(info.Env(), codecllm_stream_range(stream_of(info).get(), size_of(info[1], "firstTileRow"),
-                                          size_of(info[2], "tileRowCount"), &start, &end));
+  const TileRows rows = TileRows::of(info);
+  check(info.Env(), codecllm_stream_range(stream_of(info).get(), rows.first, rows.count, &start, &end));
   Napi::Object range = Napi::Object::New(info.Env());
   range.Set("start", number_from(info.Env(), start));
   range.Set("end", number_from(info.Env(), end));
@@ -601,25 +622,13 @@ Napi::Value StreamRange(const Napi::CallbackInfo& info) {
 
 Work decoding_slice(const Napi::CallbackInfo& info) {
   const auto stream = stream_of(info);
-  const uint64_t first = size_of(info[1], "firstTileRow");
-  const uint64_t count = size_of(info[2], "tileRowCount");
-  const Bytes data = bytes_of(info[3], "data");
+  const TileRows rows = TileRows::of(info);
+  const Input input = Input::of(info[3], "data");
   const Bytes bytes = bytes_of(info[4], "bytes");
   return [=] {
-    check(codecllm_stream_decode(stream.get(), first, count, data.data, data.size, bytes.data, bytes.size));
-    return 0;
-  };
-}
-
-Work decoding_slice_of_file(const Napi::CallbackInfo& info) {
-  const auto stream = stream_of(info);
-  const uint64_t first = size_of(info[1], "firstTileRow");
-  const uint64_t count = size_of(info[2], "tileRowCount");
-  const FileRange range = range_of(info[3]);
-  const Bytes bytes = bytes_of(info[4], "bytes");
-  return [=] {
-    const FileBytes data(range.place, range.length);
-    check(codecllm_stream_decode(stream.get(), first, count, data.data(), data.size(), bytes.data, bytes.size));
+    input.use([&](const uint8_t* data, size_t size) {
+      check(codecllm_stream_decode(stream.get(), rows.first, rows.count, data, size, bytes.data, bytes.size));
+    });
     return 0;
   };
 }
@@ -758,7 +767,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("encoderLayout", Napi::Function::New<EncoderLayout>(env));
   exports.Set("encoderPass", Napi::Function::New<EncoderPass>(env));
   exports.Set("encoderGather", Napi::Function::New<Here<gathering>>(env));
-  exports.Set("encoderGatherFileAsync", Napi::Function::New<InPool<gathering_file>>(env));
+  exports.Set("encoderGatherFileAsync", Napi::Function::New<InPool<gathering>>(env));
   exports.Set("encoderAdvance", Napi::Function::New<Here<advancing>>(env));
   exports.Set("encoderAdvanceAsync", Napi::Function::New<InPool<advancing>>(env));
   exports.Set("encoderFrontSize", Napi::Function::New<EncoderFrontSize>(env));
@@ -774,7 +783,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("streamInfo", Napi::Function::New<StreamInfo>(env));
   exports.Set("streamRange", Napi::Function::New<StreamRange>(env));
   exports.Set("streamDecode", Napi::Function::New<Here<decoding_slice>>(env));
-  exports.Set("streamDecodeFileAsync", Napi::Function::New<InPool<decoding_slice_of_file>>(env));
+  exports.Set("streamDecodeFileAsync", Napi::Function::New<InPool<decoding_slice>>(env));
   exports.Set("gpuStreamOpenAsync", Napi::Function::New<InPool<opening_gpu_stream>>(env));
   exports.Set("gpuStreamClose", Napi::Function::New<GpuStreamClose>(env));
   exports.Set("gpuStreamWriteFileAsync", Napi::Function::New<InPool<writing_gpu_stream>>(env));

@@ -24,12 +24,16 @@
 
 namespace codecllm {
 
+/** A large page. */
+constexpr size_t kPage = size_t{2} << 20;
+
+inline size_t whole_pages(size_t size) { return (size + kPage - 1) / kPage * kPage; }
+
 /** Memory to be freed with std::free, in large pages where the system has them; null where there is none. */
 inline uint8_t* allocate_pages(size_t size) {
 #if defined(__linux__)
-  constexpr size_t kHugePage = size_t{2} << 20;
-  const size_t whole = (size + kHugePage - 1) / kHugePage * kHugePage;
-  void* const memory = std::aligned_alloc(kHugePage, whole);
+  const size_t whole = whole_pages(size);
+  void* const memory = std::aligned_alloc(kPage, whole);
   // Only advice: where it is not taken, pages are small.
   if (memory != nullptr) madvise(memory, whole, MADV_HUGEPAGE);
   return static_cast<uint8_t*>(memory);
@@ -99,9 +103,8 @@ class FileBytes {
   size_t size() const { return size_; }
 
  private:
-  /** Slices have some 2 MiB, unless a row of tiles has more. */
-  static constexpr size_t kLeast = size_t{2} << 20;
-  static constexpr size_t kMostKept = 4 * kLeast;
+  /** Slices have about a page, unless a row of tiles has more. */
+  static constexpr size_t kMostKept = 4 * kPage;
 
   struct Free {
     void operator()(uint8_t* memory) const { std::free(memory); }
@@ -121,8 +124,8 @@ class FileBytes {
       }
     }
     if (memory.size >= size && memory.bytes != nullptr) return memory;
-    // In whole pages, as it is allocated: the next size may be a little larger.
-    const size_t fresh = std::max<size_t>(1, (size + kLeast - 1) / kLeast) * kLeast;
+    // As it is allocated, since the next size may be a little larger.
+    const size_t fresh = whole_pages(std::max<size_t>(1, size));
     memory = {std::unique_ptr<uint8_t, Free>(allocate_pages(fresh)), fresh};
     if (memory.bytes == nullptr) throw std::bad_alloc();
     return memory;
