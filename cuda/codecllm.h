@@ -83,7 +83,7 @@ typedef enum codecllm_classes {
 /** Zero-initialised, every choice is the encoder's. */
 typedef struct codecllm_encode_options {
   codecllm_profile profile;
-  /** H: 32, 64, 128 or 256; 0 means 128. */
+  /** H: 8, 16, 32, 64, 128 or 256; 0 means 128. */
   uint32_t tile_rows;
   /** Columns of the matrix view; 0 means the encoder's choice. */
   uint32_t columns;

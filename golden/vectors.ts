@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import type { EncodeOptions, ModeChoice } from '../spec/decisions.ts';
 import { DTYPES, isNibbles, type Split } from '../spec/elements.ts';
 import { encodeTensor } from '../spec/encode.ts';
+import { TILE_ROWS } from '../spec/layout.ts';
 import { makeTensor, type Pattern } from './patterns.ts';
 
 export interface Vector {
@@ -329,7 +330,7 @@ const OTHER_CASES: readonly Case[] = [
     options: { tileRows: 32, columns: 140, modes: ['top'] },
     pattern: 'gradient',
   },
-  ...([32, 64, 128, 256] as const).map(
+  ...TILE_ROWS.map(
     (tileRows): Case => ({
       id: `tile-rows-${tileRows}`,
       comment: `H = ${tileRows}, with more rows than one tile`,
@@ -502,7 +503,7 @@ const NIBBLE_CASES: readonly Case[] = [
     options: { ...NIBBLES, columns: 132, probabilityBits: 8 },
     pattern: 'outliers',
   },
-  ...([32, 64, 128, 256] as const).map(
+  ...TILE_ROWS.map(
     (tileRows): Case => ({
       id: `nibbles-tile-rows-${tileRows}`,
       comment: `I8 as 4 + 4, H = ${tileRows}, whole tiles but for the last four rows`,

@@ -16,14 +16,25 @@ export function crc32(bytes: Uint8Array): number {
 }
 
 const MODULUS = 2 ** 32 - 1;
-const ROW_WORDS = 128;
+
+/** The first 128 primes above 257: a factor for each 32-bit word of a row. */
+const PRIMES: readonly number[] = (() => {
+  const primes: number[] = [];
+  for (let n = 259; primes.length < 128; n += 2) {
+    let divisor = 3;
+    while (divisor * divisor <= n && n % divisor > 0) divisor += 2;
+    if (divisor * divisor > n) primes.push(n);
+  }
+  return primes;
+})();
 
 /**
- * The check of a tile: the sum of (2i + 1) x word i over the 32-bit words of its rows, padded to 128 columns with
- * zeros, and then of its outlier entries, modulo 2^32 - 1.
+ * The check of a tile: the sum of F x P[c] x word over the 32-bit words of its rows, of 128 columns, those that the
+ * tile does not have being zero, and of its outlier entries, which follow as further rows; modulo 2^32 - 1. P[c] is a
+ * prime for each word of a row; F is height, height - 1, ..., 1 for the tile's rows, height + 1, ... for the others.
  *
- * Halves are summed apart: a factor is below 2^17, a half below 2^16 and there are fewer than 2^16 words, so each
- * sum stays below 2^49 and is exact in a double.
+ * Halves are summed apart: all factors together are below 2^32, and a half is below 2^16, so that each sum stays below
+ * 2^48 and is exact in a double.
  */
 export function tileCheck(
   words: Uint32Array,
@@ -35,18 +46,18 @@ export function tileCheck(
   let low = 0;
   let high = 0;
   const perWord = 32 / wordBits;
-  const rowWords = ROW_WORDS / perWord;
+  const rowWords = 4 * wordBits;
   for (let i = 0; i < height; i++) {
-    let factor = 2 * i * rowWords + 1;
-    for (let j = 0, at = i * width, end = at + width; j < width; j += perWord, at += perWord, factor += 2) {
+    for (let j = 0, at = i * width, end = at + width; j < width; j += perWord, at += perWord) {
       // Columns past the width count as zero.
       const word = wordBits === 32 ? words[at] : packWord(words, at, end, wordBits);
+      const factor = (height - i) * PRIMES[j / perWord];
       low += factor * (word & 0xffff);
       high += factor * (word >>> 16);
     }
   }
-  let factor = 2 * height * rowWords + 1;
-  for (let e = 0; e < entries.length; e++, factor += 2) {
+  for (let e = 0; e < entries.length; e++) {
+    const factor = (height + 1 + Math.floor(e / rowWords)) * PRIMES[e % rowWords];
     low += factor * (entries[e] & 0xffff);
     high += factor * (entries[e] >>> 16);
   }

@@ -39,7 +39,7 @@ export type ModeChoice = 'raw' | Predictor | 'pairs';
 /** What is left out, the encoder chooses. */
 export interface EncodeOptions {
   readonly profile?: Profile;
-  /** H, rows of a tile: 32, 64, 128 (the default) or 256. */
+  /** H, rows of a tile: 8, 16, 32, 64, 128 (the default) or 256. */
   readonly tileRows?: (typeof TILE_ROWS)[number];
   /** Columns of the matrix view. */
   readonly columns?: number;

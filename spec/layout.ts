@@ -5,7 +5,7 @@ import { type Dtype, wordCount } from './elements.ts';
 /** Columns of a tile. */
 export const TILE_COLUMNS = 128;
 /** Rows of a tile that a stream may use. */
-export const TILE_ROWS = [32, 64, 128, 256] as const;
+export const TILE_ROWS = [8, 16, 32, 64, 128, 256] as const;
 /** The widest matrix view. */
 export const MAX_COLUMNS = 2 ** 18;
 

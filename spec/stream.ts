@@ -247,8 +247,8 @@ function readFixed(bytes: Uint8Array): Fixed {
     refuse('header.fixedCrc', At.fixedCrc, 'the header does not have this CRC-32');
   const dtype = DTYPES[bytes[At.dtype]] ?? refuse('header.dtype', At.dtype, `no dtype has the code ${bytes[At.dtype]}`);
   const tileRowsLog2 = bytes[At.tileRowsLog2];
-  if (tileRowsLog2 < 5 || tileRowsLog2 > 8)
-    refuse('header.tileRowsLog2', At.tileRowsLog2, `${tileRowsLog2} is not from 5 to 8`);
+  if (tileRowsLog2 < 3 || tileRowsLog2 > 8)
+    refuse('header.tileRowsLog2', At.tileRowsLog2, `${tileRowsLog2} is not from 3 to 8`);
   const words = readSafeInteger(view, At.words, 'header.words');
   const columns = view.getUint32(At.columns, true);
   if (columns < 1 || columns > MAX_COLUMNS)

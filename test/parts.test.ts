@@ -21,6 +21,10 @@ test('CRC-32 is the one of zlib', () => {
 });
 
 test('a tile check is the sum that FORMAT.md says', () => {
+  const primes = Array.from({ length: 900 }, (_, i) => 258 + i).filter((n) => {
+    for (let divisor = 2; divisor < n; divisor++) if (n % divisor === 0) return false;
+    return true;
+  });
   const sum = (words: Uint32Array, height: number, width: number, wordBits: number, entries: Uint32Array): number => {
     const packed = new Array<bigint>(height * 4 * wordBits).fill(0n);
     for (let i = 0; i < height; i++)
@@ -28,8 +32,12 @@ test('a tile check is the sum that FORMAT.md says', () => {
         const bit = (i * 128 + j) * wordBits;
         packed[Math.floor(bit / 32)] |= BigInt(words[i * width + j]) << BigInt(bit % 32);
       }
-    const all = [...packed, ...Array.from(entries, BigInt)];
-    return Number(all.reduce((total, word, i) => total + BigInt(2 * i + 1) * word, 0n) % (2n ** 32n - 1n));
+    const rowWords = 4 * wordBits;
+    const weighted = [...packed, ...Array.from(entries, BigInt)].map((word, i) => {
+      const row = Math.floor(i / rowWords);
+      return BigInt(row < height ? height - row : row + 1) * BigInt(primes[i % rowWords]) * word;
+    });
+    return Number(weighted.reduce((total, each) => total + each, 0n) % (2n ** 32n - 1n));
   };
   const shape = fc.record({
     height: fc.integer({ min: 1, max: 9 }),

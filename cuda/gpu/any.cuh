@@ -242,7 +242,6 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
   constexpr uint32_t kPerWord = 4 / sizeof(Word);
   constexpr uint32_t kWords = kLaneColumns / kPerWord;
   TileSum<kWords> sum;
-  sum.open();
   for (uint32_t row = 0; row < tile.height; row++) {
     uint32_t words[kLaneColumns] = {};
     uint32_t state = 0;
@@ -257,7 +256,7 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
     uint32_t packed[kWords] = {};
     for (uint32_t k = 0; k < kLaneColumns; k++)
       if (4 * lane_index() + k < tile.width) packed[k / kPerWord] |= words[k] << (k % kPerWord * 8 * sizeof(Word));
-    sum.add_row(packed);
+    sum.add_row(tile.height - row, packed);
   }
 
   planes.each([&](auto& plane, uint32_t p) {

@@ -544,7 +544,7 @@ __device__ __forceinline__ void write_entries(const CodeArguments& arguments, co
     }
     const uint32_t decoded = (word & ~field.bits_of_word()) | field.paste(symbol);
     const uint32_t byte = position * sizeof(Word);
-    sum.add_change(byte / 4, (uint64_t{decoded} - word) << (8 * (byte % 4)));
+    sum.add_change(rows.tile().height, byte / 4, (uint64_t{decoded} - word) << (8 * (byte % 4)));
   }
 }
 
@@ -584,13 +584,12 @@ __global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
     if (is_raw[p]) writers[p].open(data, sections.raw[p], lanes);
   }
   TileSum<TileRows<Word>::kCount> sum;
-  sum.open();
   const uint32_t existing = rows.existing_bytes();
   constexpr uint32_t kAtOnce = TileRows<Word>::kAtOnce;
   for (uint32_t top = 0; top < tile.height; top += kAtOnce) {
     uint32_t words[kAtOnce][TileRows<Word>::kCount];
     rows.load_rows(top, words);
-    for_each_row<kAtOnce>(tile.height - top, [&](uint32_t r) { sum.add_row(words[r]); });
+    for_each_row<kAtOnce>(tile.height - top, [&](uint32_t r) { sum.add_row(tile.height - top - r, words[r]); });
 #pragma unroll
     for (uint32_t p = 0; p < kPlanes; p++) {
       if (!is_raw[p]) continue;

@@ -558,7 +558,7 @@ void Pipeline::count(Items& items) {
     const uint32_t at_once = std::min(kCountWarpsAtOnce / warps, gpu_.shared_bytes / counter_bytes);
     std::vector<uint64_t> units;
     for (const CountArguments& job : of_kind)
-      units.push_back(uint64_t{job.matrix.tile_count} * (job.matrix.tile_rows / kUnitRows) * job.parts);
+      units.push_back(uint64_t{job.matrix.tile_count} * units_of_tile(job.matrix) * job.parts);
     const std::vector<uint32_t> blocks = share_blocks(units, warps, gpu_.multiprocessors * at_once);
     void (*kernel)(Batch<CountArguments>) = count_kernel<Word, false>;
     if constexpr (sizeof(Word) < 4)

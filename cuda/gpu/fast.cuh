@@ -418,7 +418,6 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
 
   if (!await_tables()) return true;
   TileSum<Rows::kWords> sum;
-  sum.open();
   // The compiler would take a shift for a multiplication by 4, and shifts are what there is too much of.
   const uint32_t slot_bytes = keep(4);
   uint8_t* at = buffers.elements + (tile.first_word + 4 * lane) * sizeof(Word);
@@ -451,7 +450,7 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
       rows.rows(j, left == 0, row_slots, coder.state(), row_words);
 #pragma unroll
       for (uint32_t r = 0; r < Rows::kAtOnce; r++) {
-        if (kVerify) sum.add_row(row_words[r]);
+        if (kVerify) sum.add_row(left + kGroup - j - r, row_words[r]);
         store_row(at, row_words[r]);
         at = advance(at, stride, sizeof(Word));
       }

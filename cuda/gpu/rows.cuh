@@ -287,18 +287,22 @@ struct WindowCodes {
 /** Bits that only codes outside the window have, in a word of two codes. */
 constexpr uint32_t kOutsideBits = 0x00f000f0;
 
-/** Divides the rows of all tiles between the warps of a launch: up to 32 rows of a tile at a time. */
+/** The rows of all tiles are divided between the warps of a launch by units: up to so many rows of a tile. */
 constexpr uint32_t kUnitRows = 32;
+
+CODECLLM_ANYWHERE inline uint32_t units_of_tile(const GpuMatrix& matrix) {
+  return matrix.tile_rows < kUnitRows ? 1 : matrix.tile_rows / kUnitRows;
+}
 
 /** Calls visit(tile, first row, end) for this warp's share of all rows, of which `block` of `blocks` has a part. */
 template <class Visit>
 __device__ __forceinline__ void for_each_unit(const GpuMatrix& matrix, uint32_t block, uint32_t blocks, Visit visit) {
-  const uint32_t units_of_tile = matrix.tile_rows / kUnitRows;
-  const uint64_t units = uint64_t{matrix.tile_count} * units_of_tile;
+  const uint32_t of_tile = units_of_tile(matrix);
+  const uint64_t units = uint64_t{matrix.tile_count} * of_tile;
   const uint32_t warps = blockDim.x / 32;
   for (uint64_t unit = uint64_t{block} * warps + threadIdx.x / 32; unit < units; unit += uint64_t{blocks} * warps) {
-    const uint32_t tile = static_cast<uint32_t>(unit / units_of_tile);
-    const uint32_t first = static_cast<uint32_t>(unit % units_of_tile) * kUnitRows;
+    const uint32_t tile = static_cast<uint32_t>(unit / of_tile);
+    const uint32_t first = static_cast<uint32_t>(unit % of_tile) * kUnitRows;
     visit(tile, first, first + kUnitRows);
   }
 }

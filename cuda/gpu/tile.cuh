@@ -1,6 +1,7 @@
 // What every kernel does with a tile beside decoding its planes: find it, sum it up, and finish it with its outliers.
 #pragma once
 
+#include "host/checksums.hpp"
 #include "warp.cuh"
 
 namespace codecllm {
@@ -56,38 +57,42 @@ __device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t
   return at >= align_section(length) || section[at] == 0;
 }
 
-/** The check of a tile, summed up row by row; a lane has `kCount` 32-bit words of each row. */
+__device__ const CheckPrimes kDevicePrimes = make_check_primes();
+
+/** The check of a tile (FORMAT.md, section 8), summed up row by row; a lane has `kCount` 32-bit words of each row. */
 template <uint32_t kCount>
 class TileSum {
  public:
-  __device__ __forceinline__ void open() {
-    sum_ = 0;
-    factor_ = 2 * kCount * lane_index() + 1;
+  /** @param factor the number of rows from this one to the tile's last; the same in all lanes */
+  __device__ __forceinline__ void add_row(uint32_t factor, const uint32_t (&words)[kCount]) {
+    for (uint32_t c = 0; c < kCount; c++) of_column_[c] += uint64_t{factor} * words[c];
   }
 
-  __device__ __forceinline__ void add_row(const uint32_t (&words)[kCount]) {
-    for (uint32_t c = 0; c < kCount; c++) sum_ += uint64_t{factor_ + 2 * c} * words[c];
-    factor_ += 2 * kRowWords;
-  }
-
-  /** Adds the word of this index, where outlier entries come after the tile's rows. */
+  /** Adds an outlier entry. */
   __device__ __forceinline__ void add_entry(uint32_t height, uint32_t index, uint32_t word) {
-    sum_ += uint64_t{2 * (height * kRowWords + index) + 1} * word;
+    others_ += uint64_t{height + 1 + index / kRowWords} * prime(index % kRowWords) * word;
   }
 
   /** Adds what 32-bit word `index` of the rows is changed by; modulo 2^64, and exact when all is added up. */
-  __device__ __forceinline__ void add_change(uint32_t index, uint64_t change) {
-    sum_ += uint64_t{2 * index + 1} * change;
+  __device__ __forceinline__ void add_change(uint32_t height, uint32_t index, uint64_t change) {
+    others_ += uint64_t{height - index / kRowWords} * prime(index % kRowWords) * change;
   }
 
   /** The check of all that was added, in all lanes. */
-  __device__ __forceinline__ uint32_t check() const { return static_cast<uint32_t>(warp_sum(sum_) % 0xffffffff); }
+  __device__ __forceinline__ uint32_t check() const {
+    uint64_t sum = others_;
+    for (uint32_t c = 0; c < kCount; c++) sum += of_column_[c] * prime(kCount * lane_index() + c);
+    return static_cast<uint32_t>(warp_sum(sum) % kCheckModulus);
+  }
 
  private:
   static constexpr uint32_t kRowWords = kCount * kLanes;
 
-  uint64_t sum_;
-  uint32_t factor_;
+  static __device__ __forceinline__ uint32_t prime(uint32_t column) { return kDevicePrimes.of[column]; }
+
+  /** The words of this lane's columns, which wait for their primes. */
+  uint64_t of_column_[kCount] = {};
+  uint64_t others_ = 0;
 };
 
 /**

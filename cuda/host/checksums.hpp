@@ -12,15 +12,33 @@ uint32_t crc32(const void* bytes, size_t size);
 /** 2^32 - 1: a tile's check is a sum modulo this. */
 constexpr uint64_t kCheckModulus = 0xffffffff;
 
-/**
- * What outlier entries add to the check of a tile, before it is reduced.
- *
- * @param first_word the number of words of the tile's rows
- */
-inline uint64_t check_of_entries(const uint32_t* entries, size_t count, uint64_t first_word) {
-  uint64_t sum = 0;
-  for (size_t e = 0; e < count; e++) sum += (2 * (first_word + e) + 1) * entries[e];
-  return sum;
+/** The first primes above 257. */
+struct CheckPrimes {
+  uint32_t of[128];
+};
+
+constexpr CheckPrimes make_check_primes() {
+  CheckPrimes primes = {};
+  unsigned count = 0;
+  for (unsigned n = 259; count < 128; n += 2) {
+    unsigned divisor = 3;
+    while (divisor * divisor <= n && n % divisor > 0) divisor += 2;
+    if (divisor * divisor > n) primes.of[count++] = n;
+  }
+  return primes;
+}
+
+/** In a tile's check, a factor for each 32-bit word of a row. */
+constexpr CheckPrimes kCheckPrimes = make_check_primes();
+
+/** The factor of 32-bit word `index` of a tile's rows, of `row_words` each. */
+inline uint64_t check_factor(uint32_t height, uint32_t row_words, uint32_t index) {
+  return uint64_t{height - index / row_words} * kCheckPrimes.of[index % row_words];
+}
+
+/** The factor of outlier entry `index`, since entries follow a tile's rows. */
+inline uint64_t check_factor_of_entry(uint32_t height, uint32_t row_words, uint32_t index) {
+  return uint64_t{height + 1 + index / row_words} * kCheckPrimes.of[index % row_words];
 }
 
 }  // namespace codecllm

@@ -204,7 +204,8 @@ uint64_t TileEncoder::enter_outliers(TileWords words) {
   const Dtype& dtype = *plan_.coding.layout.dtype;
   const Field field = field_of(dtype, plan_.coding.split, 0);
   const uint32_t word_bytes = dtype.word_bytes();
-  uint64_t change = 0;
+  const uint32_t row_words = kLanes * word_bytes;
+  uint64_t sum = 0;
   entries_.clear();
   for (const Outlier& outlier : outliers_) {
     const uint32_t column = outlier.position % kTileColumns;
@@ -219,9 +220,11 @@ uint64_t TileEncoder::enter_outliers(TileWords words) {
     const uint64_t decoded = (word & ~field.bits_of_word()) | field.paste(outlier.symbol);
     // The sum is over 32-bit words. It is exact in the end, though a change may be below zero.
     const uint32_t byte = outlier.position * word_bytes;
-    change += (2 * uint64_t{byte / 4} + 1) * ((decoded - word) << 8 * (byte % 4));
+    sum += check_factor(tile_.height, row_words, byte / 4) * ((decoded - word) << 8 * (byte % 4));
   }
-  return change;
+  for (uint32_t e = 0; e < entries_.size(); e++)
+    sum += check_factor_of_entry(tile_.height, row_words, e) * entries_[e];
+  return sum;
 }
 
 TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords words, uint8_t* data, size_t capacity,
@@ -276,7 +279,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
       pack_plane(p);
     }
   }
-  const uint64_t change = enter_outliers(words);
+  const uint64_t sum_of_outliers = enter_outliers(words);
 
   const Sections sections = sections_of(split, outlier_bytes(dtype), tile, metadata.planes);
   if (sections.length > capacity)
@@ -317,9 +320,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
   put(sections.outliers, 0, entries_.data(), sections.outliers.length);
   pad(sections.outliers);
 
-  const uint32_t row_words = tile.height * kLanes * dtype.word_bytes();
-  const uint64_t sum = kernels().sum_words(words, tile.height, dtype.word_bits) + change +
-                       check_of_entries(entries_.data(), entries_.size(), row_words);
+  const uint64_t sum = kernels().sum_words(words, tile.height, dtype.word_bits) + sum_of_outliers;
   metadata.check = static_cast<uint32_t>(sum % kCheckModulus);
   return metadata;
 }

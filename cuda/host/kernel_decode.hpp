@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernel_check.hpp"
 #include "kernels.hpp"
 
 namespace codecllm {
@@ -316,12 +317,7 @@ struct FloatFourBytes {
 /** Turns the symbols of a tile into words, block by block, and adds up the check. */
 class WordWriter {
  public:
-  explicit WordWriter(TileDecode& job) : job_(job) {
-    // Factors of the check are the odd numbers.
-    uint32_t odd[kLanes];
-    for (uint32_t lane = 0; lane < kLanes; lane++) odd[lane] = 2 * lane + 1;
-    factors_ = load(odd);
-  }
+  explicit WordWriter(TileDecode& job) : job_(job) {}
 
   void write(uint32_t first, uint32_t rows, SymbolBlock* symbols) {
     if (job_.word_bits == 32)
@@ -349,8 +345,7 @@ class WordWriter {
   template <class Format>
   void write_rows(uint32_t first, uint32_t rows, SymbolBlock* symbols) {
     constexpr size_t kRowBytes = Format::kParts * sizeof(Lanes);
-    ProductSum check = check_;
-    Lanes factors = factors_;
+    RowSum check = check_;
     for (uint32_t i = 0; i < rows; i++) {
       // What a short last row of the tensor does not have is dropped.
       const uint64_t before = uint64_t{first + i} * job_.columns;
@@ -362,10 +357,10 @@ class WordWriter {
           for (size_t at = 0; at < kRowBytes; at += 64) __builtin_prefetch(output + kBlockRows * job_.stride + at, 1);
         for (uint32_t part = 0; part < Format::kParts; part++) {
           const Lanes words = Format::words(symbols, i, part);
-          check.add(words, factors);
-          factors = factors + all(2 * kLanes);
+          check.add(words, part);
           store(output + part * sizeof(Lanes), words);
         }
+        check.end_row();
         continue;
       }
       alignas(64) uint8_t row[kRowBytes];
@@ -373,19 +368,15 @@ class WordWriter {
         store(row + part * sizeof(Lanes), Format::words(symbols, i, part));
       // To the check, columns that do not exist are zero.
       std::memset(row + job_.width * Format::kParts, 0, kRowBytes - job_.width * Format::kParts);
-      for (uint32_t part = 0; part < Format::kParts; part++) {
-        check.add(load(row + part * sizeof(Lanes)), factors);
-        factors = factors + all(2 * kLanes);
-      }
+      for (uint32_t part = 0; part < Format::kParts; part++) check.add(load(row + part * sizeof(Lanes)), part);
+      check.end_row();
       if (left > 0) std::memcpy(output, row, (left < job_.width ? left : job_.width) * Format::kParts);
     }
     check_ = check;
-    factors_ = factors;
   }
 
   TileDecode& job_;
-  Lanes factors_;
-  ProductSum check_;
+  RowSum check_;
 };
 
 void decode_tiles(TileDecode* jobs, uint32_t tiles) {

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "kernel_check.hpp"
 #include "kernels.hpp"
 
 namespace codecllm {
@@ -246,14 +247,12 @@ void pack_raw(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* 
 }
 
 uint64_t sum_words(TileWords words, uint32_t height, uint32_t word_bits) {
-  uint32_t odd[kLanes];
-  for (uint32_t lane = 0; lane < kLanes; lane++) odd[lane] = 2 * lane + 1;
-  Lanes factors = load(odd);
-  ProductSum sum;
-  const size_t row_bytes = kTileColumns * (word_bits / 8);
-  for (uint32_t i = 0; i < height; i++)
-    for (size_t at = 0; at < row_bytes; at += sizeof(Lanes), factors = factors + all(2 * kLanes))
-      sum.add(load(words.bytes + i * words.stride + at), factors);
+  RowSum sum;
+  for (uint32_t i = 0; i < height; i++) {
+    for (uint32_t part = 0; part < word_bits / 8; part++)
+      sum.add(load(words.bytes + i * words.stride + part * sizeof(Lanes)), part);
+    sum.end_row();
+  }
   return sum.total();
 }
 

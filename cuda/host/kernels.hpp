@@ -168,7 +168,7 @@ struct Kernels {
                          uint16_t* pairs);
   /** The sequences of all lanes, `sequence_words` words of each, side by side. */
   void (*pack_raw)(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* sequence);
-  /** The sum of (2i + 1) x word i over the 32-bit words of a tile's rows. */
+  /** The sum over a tile's rows, not reduced, that its check is made of. */
   uint64_t (*sum_words)(TileWords words, uint32_t height, uint32_t word_bits);
   /** The sum of table[count] over counts; `seen` receives how many counts are not 0. `size` is a multiple of 32. */
   uint64_t (*sum_of_counts)(const uint32_t* counts, size_t size, const uint32_t* table, uint32_t& seen);

@@ -218,6 +218,11 @@ class ProductSum {
     }
   }
 
+  CODECLLM_INLINE void add(const ProductSum& other) {
+    even_ = _mm256_add_epi64(even_, other.even_);
+    odd_ = _mm256_add_epi64(odd_, other.odd_);
+  }
+
   uint64_t total() const {
     const __m256i sum = _mm256_add_epi64(even_, odd_);
     const __m128i pair = _mm_add_epi64(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));

@@ -182,6 +182,11 @@ class ProductSum {
     }
   }
 
+  CODECLLM_INLINE void add(const ProductSum& other) {
+    even_ = _mm512_add_epi64(even_, other.even_);
+    odd_ = _mm512_add_epi64(odd_, other.odd_);
+  }
+
   uint64_t total() const { return static_cast<uint64_t>(_mm512_reduce_add_epi64(_mm512_add_epi64(even_, odd_))); }
 
  private:

@@ -171,6 +171,8 @@ class ProductSum {
     for (int lane = 0; lane < 32; lane++) sum_ += uint64_t{a.v[lane]} * b.v[lane];
   }
 
+  CODECLLM_INLINE void add(const ProductSum& other) { sum_ += other.sum_; }
+
   uint64_t total() const { return sum_; }
 
  private:

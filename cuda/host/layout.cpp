@@ -42,8 +42,10 @@ Layout lay_out(const Dtype& dtype, const std::vector<uint64_t>& shape, uint32_t 
     throw ArgumentError(text("a tensor of ", dtype.name, " cannot have the shape ", shape_text(shape)));
   if (columns < 1 || columns > kMaxColumns)
     throw ArgumentError(text("columns must be from 1 to ", kMaxColumns, ", not ", columns));
-  if (tile_rows != 32 && tile_rows != 64 && tile_rows != 128 && tile_rows != 256)
-    throw ArgumentError(text("tile rows must be one of 32, 64, 128, 256, not ", tile_rows));
+  unsigned log2 = kMinTileRowsLog2;
+  while (log2 <= kMaxTileRowsLog2 && tile_rows != 1u << log2) log2++;
+  if (log2 > kMaxTileRowsLog2)
+    throw ArgumentError(text("tile rows must be one of 8, 16, 32, 64, 128, 256, not ", tile_rows));
   Layout layout = lay_out_words(dtype, words, columns, tile_rows);
   layout.shape = shape;
   return layout;

@@ -10,8 +10,10 @@ namespace codecllm {
 
 /** Columns of a tile. */
 constexpr uint32_t kTileColumns = 128;
-constexpr uint32_t kMinTileRows = 32;
-constexpr uint32_t kMaxTileRows = 256;
+/** Rows of a tile are a power of 2 between these. */
+constexpr uint32_t kMinTileRowsLog2 = 3;
+constexpr uint32_t kMaxTileRowsLog2 = 8;
+constexpr uint32_t kMaxTileRows = 1u << kMaxTileRowsLog2;
 /** The widest matrix view. */
 constexpr uint32_t kMaxColumns = 1u << 18;
 /** Columns of a lane, and lanes of a full tile. */
