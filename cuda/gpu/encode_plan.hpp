@@ -16,8 +16,8 @@ using Count = unsigned long long;
 constexpr uint32_t kBatch = 16;
 
 /**
- * The one argument of a kernel, which constant memory holds: jobs, and where the blocks of each begin and end. With more
- * than 4 KiB, it needs CUDA 12.1.
+ * The one argument of a kernel, which constant memory holds: jobs, and where the blocks of each begin and end. With
+ * more than 4 KiB, it needs CUDA 12.1.
  */
 template <class Arguments>
 struct Batch {

@@ -3,8 +3,8 @@
 // A tensor takes four rounds of kernels, and what they find is small: after the survey, after the window (with pairs of
 // 8 + 8 only), and after the counts the host decides, by the same code as the host encoder, and so gives the same
 // bytes. Each round is one launch for a batch of tensors, and some pipelines, each with a CUDA stream and memory of its
-// own, take batch after batch, so that the device works on others while the host decides. For a batch it decides on several
-// threads.
+// own, take batch after batch, so that the device works on others while the host decides. For a batch it decides on
+// several threads.
 #include <algorithm>
 #include <atomic>
 #include <map>
@@ -395,7 +395,7 @@ class Pipeline {
   template <class Word>
   void count(Items& items);
   void add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>>& jobs);
-  void take_counts(Item& item, const RunTasks& run);
+  void take_counts(Item& item);
   template <class Word>
   void code(Items& items);
 
@@ -576,7 +576,7 @@ void Pipeline::count(Items& items) {
 }
 
 /** Decides on tables, and lays out what coding takes. */
-void Pipeline::take_counts(Item& item, const RunTasks& run) {
+void Pipeline::take_counts(Item& item) {
   const Decisions& decisions = item.decisions;
   bool predicted = on_host(item.survey)->predicted[decisions.chosen()] != 0;
   if (item.choices.is_forced()) predicted = item.choices.forced[0] != kNone && item.choices.forced[0] != kSurveyRaw;
@@ -588,7 +588,7 @@ void Pipeline::take_counts(Item& item, const RunTasks& run) {
     if (item.row_bins != nullptr && joint.row_bins == 1) joints[job].add_empty_bins();
   }
   EncodePlan& tables = item.tables;
-  tables.coding = decisions.take_counts(std::move(joints), predicted, run);
+  tables.coding = decisions.take_counts(std::move(joints), predicted);
   item.is_refused = front_size(tables.coding) > item.tensor.front_capacity;
   if (item.is_refused || !item.has_tiles()) return;
   tables.expand_tables();
@@ -708,13 +708,8 @@ void Pipeline::encode_words(Items& items) {
   survey<Word>(items);
   for_each(items, [this](Item& item) { take_survey(item); });
   count_window(items);
-  if (items.size() == 1) workers_.rouse();
   count<Word>(items);
-  // Threads decide on a tensor each; or all on the only one, while the device waits.
-  RunTasks run = run_in_turn;
-  if (items.size() == 1)
-    run = [this](size_t count, const std::function<void(size_t)>& task) { workers_.run(count, task); };
-  for_each(items, [&](Item& item) { take_counts(item, run); });
+  for_each(items, [this](Item& item) { take_counts(item); });
   code<Word>(items);
   for_each(items, [this](Item& item) {
     codecllm_gpu_source& tensor = item.tensor;

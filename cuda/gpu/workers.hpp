@@ -1,11 +1,7 @@
 // Threads that share work out between them, and sleep while there is none.
-//
-// Waking takes as long as deciding on a tensor does, some 0.1 ms. So whoever waits looks for a while before it sleeps.
 #pragma once
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -56,38 +52,22 @@ class Workers {
     std::unique_lock<std::mutex> lock(mutex_);
     if (count > 1 && !threads_.empty()) {
       queue_.push_back(work);
-      queued_++;
       for (size_t others = std::min(count - 1, threads_.size()); others > 0; others--) wake_.notify_one();
     }
     while (take_one(work, lock)) {
     }
-    lock.unlock();
-    look_for([&work] { return work->ended == work->count; });
-    lock.lock();
     work->all_ended.wait(lock, [&work] { return work->ended == work->count; });
     if (work->failure) std::rethrow_exception(work->failure);
   }
 
-  /** Wakes all threads, since there will soon be work. */
-  void rouse() {
-    {
-      const std::lock_guard<std::mutex> lock(mutex_);
-      rousings_++;
-    }
-    wake_.notify_all();
-  }
-
  private:
-  /** How long one looks for work, or for its end, before it sleeps. */
-  static constexpr std::chrono::microseconds kLookingTime{500};
-
   struct Work {
     Work(const std::function<void(size_t)>& task_, size_t count_) : task(task_), count(count_) {}
 
     const std::function<void(size_t)>& task;
     const size_t count;
     size_t begun = 0;
-    std::atomic<size_t> ended{0};
+    size_t ended = 0;
     std::exception_ptr failure;
     std::condition_variable all_ended;
   };
@@ -100,7 +80,6 @@ class Workers {
       for (auto at = queue_.begin(); at != queue_.end(); ++at)
         if (*at == work) {
           queue_.erase(at);
-          queued_--;
           break;
         }
     lock.unlock();
@@ -116,27 +95,16 @@ class Workers {
     return true;
   }
 
-  template <class Condition>
-  static void look_for(Condition holds) {
-    const auto end = std::chrono::steady_clock::now() + kLookingTime;
-    while (!holds() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
-  }
-
   void work() {
     std::unique_lock<std::mutex> lock(mutex_);
-    uint64_t roused = 0;
     while (!is_closed_) {
-      if (!queue_.empty()) {
-        // A copy, which keeps it alive.
-        const std::shared_ptr<Work> first = queue_.front();
-        take_one(first, lock);
+      if (queue_.empty()) {
+        wake_.wait(lock);
         continue;
       }
-      lock.unlock();
-      look_for([this] { return queued_ > 0 || is_closed_; });
-      lock.lock();
-      wake_.wait(lock, [&] { return is_closed_ || !queue_.empty() || rousings_ != roused; });
-      roused = rousings_;
+      // A copy, which keeps it alive.
+      const std::shared_ptr<Work> first = queue_.front();
+      take_one(first, lock);
     }
   }
 
@@ -144,10 +112,7 @@ class Workers {
   std::condition_variable wake_;
   /** Of which tasks have not all begun. */
   std::deque<std::shared_ptr<Work>> queue_;
-  /** How many they are. */
-  std::atomic<size_t> queued_{0};
-  uint64_t rousings_ = 0;
-  std::atomic<bool> is_closed_{false};
+  bool is_closed_ = false;
   std::vector<std::thread> threads_;
 };
 

@@ -401,16 +401,10 @@ Histograms counts_of_classes(const JointCounts& joint, const ClassMap& map) {
 }
 
 /** The ways to tell classes apart that are worth pricing. */
-std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted, const RunTasks& run) {
+std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted) {
   if (joint.of_row_bin.size() == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
-  JoinedBins rows;
-  JoinedBins columns;
-  run(2, [&](size_t task) {
-    if (task == 0)
-      columns = join_bins(joint.of_column_bin);
-    else
-      rows = join_bins(joint.of_row_bin);
-  });
+  const JoinedBins rows = join_bins(joint.of_row_bin);
+  const JoinedBins columns = join_bins(joint.of_column_bin);
   std::vector<uint8_t> second_bits = columns.two;
   for (uint8_t& bit : second_bits) bit = static_cast<uint8_t>(2 * bit);
   // In the order of codecllm_classes, from CODECLLM_CLASSES_NONE.
@@ -459,10 +453,11 @@ struct Job {
   bool is_pairs() const { return plane == kMaxPlanes; }
 };
 
-/** Tables for a job with some classes; none where the symbols do not fit. */
+/** Tables for a job with some classes. */
 struct Candidate {
-  std::optional<PricedTables> priced;
+  const ClassMap* classes;
   Histograms counts;
+  PricedTables priced;
   /** Selectors included. */
   uint64_t total = 0;
 };
@@ -471,11 +466,9 @@ struct Candidate {
  * Chooses classes by what they save in the leading plane, and tables for every plane that is worth coding.
  *
  * @param window base and offsets of pairs; null where there are none
- * @param run prices tables
  */
 Coding choose_tables(const Layout& layout, const Split& split, bool predicted, const PairCoding* window,
-                     const Bins& bins, std::vector<JointCounts> joints, const EncodeOptions& options,
-                     const RunTasks& run) {
+                     const Bins& bins, std::vector<JointCounts> joints, const EncodeOptions& options) {
   Coding coding;
   coding.layout = layout;
   coding.split = split;
@@ -505,42 +498,38 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, c
     const uint32_t outlier_bits = may_list ? 8 * outlier_bytes(*layout.dtype) : 0;
     std::vector<ClassMap> maps = {ClassMap{}};
     if (job == 0)
-      maps = class_maps(joint, options.classes, run);
+      maps = class_maps(joint, options.classes);
     else if (map.classes > 1 && !(plane == 0 && uses_pairs))  // beside pairs, plane 0 has one table
       maps.push_back(map);
-    std::vector<Candidate> candidates(maps.size());
-    run(maps.size(), [&, bits = bits, &joint = joint](size_t index) {
-      const ClassMap& classes = maps[index];
-      Candidate& candidate = candidates[index];
+    std::optional<Candidate> best;
+    for (const ClassMap& classes : maps) {
+      Candidate candidate;
+      candidate.classes = &classes;
       candidate.counts = counts_of_classes(joint, classes);
       uint32_t finest = options.probability_bits;
       if (finest == 0)
         for (finest = max_probability_bits(bits); classes.classes << finest > slots - reserved;) finest--;
-      candidate.priced = price_tables(joint.symbols, candidate.counts, bits, finest, outlier_bits);
-      if (!candidate.priced) return;
+      std::optional<PricedTables> priced = price_tables(joint.symbols, candidate.counts, bits, finest, outlier_bits);
+      if (!priced) continue;
+      candidate.priced = std::move(*priced);
       uint64_t selected = 0;
       if (job == 0)
         selected = (classes.rows.empty() ? 0 : layout.rows) + (classes.columns.empty() ? 0 : selector_columns);
-      candidate.total = candidate.priced->cost + selected * (bit_length(classes.classes) - 1) * kBit;
-    });
-    const Candidate* best = nullptr;
-    for (const Candidate& candidate : candidates)
-      if (candidate.priced && (best == nullptr || candidate.total < best->total)) best = &candidate;
+      candidate.total = candidate.priced.cost + selected * (bit_length(classes.classes) - 1) * kBit;
+      if (!best || candidate.total < best->total) best = std::move(candidate);
+    }
     uint64_t count = 0;
     for (size_t row = 0; row < joint.of_row_bin.size(); row++) count += joint.of_row_bin.total(row);
-    if (best == nullptr || (!options.has_modes && !is_pairs && best->total >= count * bits * kBit)) continue;
+    if (!best || (!options.has_modes && !is_pairs && best->total >= count * bits * kBit)) continue;
     // Coarser tables, if they are cheaper: a small tensor pays for every bit of its tables.
-    PricedTables chosen = *best->priced;
-    const uint32_t finest = chosen.tables.probability_bits;
-    std::vector<std::optional<PricedTables>> coarser(options.probability_bits != 0 ? 0 : finest - kMinProbabilityBits);
-    run(coarser.size(), [&, bits = bits, &joint = joint](size_t index) {
-      coarser[index] =
-          price_tables(joint.symbols, best->counts, bits, finest - 1 - static_cast<uint32_t>(index), outlier_bits);
-    });
-    for (std::optional<PricedTables>& priced : coarser)
+    PricedTables chosen = std::move(best->priced);
+    const uint32_t coarsest = options.probability_bits != 0 ? options.probability_bits : kMinProbabilityBits;
+    for (uint32_t coarser = chosen.tables.probability_bits; coarser-- > coarsest;) {
+      std::optional<PricedTables> priced = price_tables(joint.symbols, best->counts, bits, coarser, outlier_bits);
       if (priced && priced->cost < chosen.cost) chosen = std::move(*priced);
+    }
     slots -= chosen.tables.count << chosen.tables.probability_bits;
-    if (job == 0) map = maps[static_cast<size_t>(best - candidates.data())];
+    if (job == 0) map = *best->classes;
     (is_pairs ? coding.pairs.tables : coding.tables[plane]) = std::move(chosen.tables);
   }
 
@@ -575,10 +564,6 @@ size_t choose_split(const std::vector<uint64_t>& costs) {
 
 // ------------------------------------------------------------------------------------------------------- passes
 
-void run_in_turn(size_t count, const std::function<void(size_t)>& task) {
-  for (size_t i = 0; i < count; i++) task(i);
-}
-
 Decisions::Decisions(const Layout& layout, const EncodeOptions& options)
     : layout_(layout), options_(options), splits_(splits_for(*layout.dtype, options)) {}
 
@@ -595,8 +580,8 @@ void Decisions::take_levels() { bins_ = choose_bins(layout_, row_levels_, column
 
 void Decisions::take_window(const std::vector<uint64_t>& counts) { pairs_.base = choose_base(counts, pairs_.offsets); }
 
-Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted, const RunTasks& run) const {
-  return choose_tables(layout_, split(), predicted, pairs(), bins_, std::move(joints), options_, run);
+Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted) const {
+  return choose_tables(layout_, split(), predicted, pairs(), bins_, std::move(joints), options_);
 }
 
 }  // namespace codecllm

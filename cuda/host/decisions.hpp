@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <vector>
 
 #include "codecllm.h"
@@ -48,12 +47,6 @@ uint32_t minimum_saving(const EncodeOptions& options);
 /** What the survey's choices for a plane are replaced by where its mode was asked for. */
 uint8_t choice_of(codecllm_mode mode);
 
-/** Calls task(0), ..., task(count - 1), in any order and on any thread, and returns when all have ended. */
-using RunTasks = std::function<void(size_t count, const std::function<void(size_t)>& task)>;
-
-/** Likewise: on this thread, one after another. */
-void run_in_turn(size_t count, const std::function<void(size_t)>& task);
-
 /** What an encoder decides of one tensor, each time that a pass over it has counted what has to be known. */
 class Decisions {
  public:
@@ -82,9 +75,8 @@ class Decisions {
    *
    * @param joints of each plane, and of pairs at kMaxPlanes
    * @param predicted whether the survey predicts a tile's plane 0
-   * @param run runs what does not depend on each other
    */
-  Coding take_counts(std::vector<JointCounts> joints, bool predicted, const RunTasks& run = run_in_turn) const;
+  Coding take_counts(std::vector<JointCounts> joints, bool predicted) const;
 
   /** The number of the split that was chosen, and the split. */
   size_t chosen() const { return chosen_; }

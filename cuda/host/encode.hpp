@@ -69,7 +69,7 @@ class TileEncoder {
   bool code_pairs();
   void list_outliers(const EncodeTables& tables, const LanesEncode& job, bool pairs, const uint8_t* starts);
   void pack_plane(unsigned p);
-  /** Makes the outliers' entries. @returns what they, and the words that a decoder gets in their place, add to the sum */
+  /** Makes the outliers' entries. @returns what they, and what a decoder gets in their place, add to the check's sum */
   uint64_t enter_outliers(TileWords words);
 
   const EncodePlan& plan_;

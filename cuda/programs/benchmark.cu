@@ -636,11 +636,11 @@ int run(const Setting& setting) {
       print(predict(described, results.back().ratio, copy, setting.device), results.back().verified);
   };
   for (const Case& described : large_cases()) add(described, {{setting.size, setting.size}});
-  for (const uint32_t tile_rows : {32u, 64u, 128u})
-    add({"BF16 fast, 4096 x 4096, H = " + std::to_string(tile_rows), "BF16", false, Scale::None,
-         fast(CODECLLM_CLASSES_NONE, tile_rows)},
-        {{4096, 4096}});
-  add({"BF16 fast, 1024 x 4096, H = 32", "BF16", false, Scale::None, fast(CODECLLM_CLASSES_NONE, 32)}, {{1024, 4096}});
+  for (const uint64_t rows : {4096u, 1024u})
+    for (const uint32_t tile_rows : {8u, 16u, 32u, 64u, 128u})
+      add({"BF16 fast, " + std::to_string(rows) + " x 4096, H = " + std::to_string(tile_rows), "BF16", false,
+           Scale::None, fast(CODECLLM_CLASSES_NONE, tile_rows)},
+          {{rows, 4096}});
   add({"BF16 fast, 444 small tensors", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_AUTO)}, small_shapes());
   add({"BF16 fast, a model's tensors", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_AUTO)}, model_shapes());
   add({"BF16 small, a model's tensors", "BF16", false, Scale::Columns, {}}, model_shapes());

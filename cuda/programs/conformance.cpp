@@ -471,7 +471,7 @@ codecllm_encode_options draw_options(const codecllm::Coding& coding, Random& ran
   const Dtype& dtype = *coding.layout.dtype;
   codecllm_encode_options options = {};
   options.profile = static_cast<codecllm_profile>(random() % 2);
-  options.tile_rows = 32u << random() % 4;
+  options.tile_rows = 8u << random() % 6;
   options.columns = coding.layout.columns;
   if (random() % 4 == 0) options.columns = 1 + random() % 300;
   options.classes = static_cast<codecllm_classes>(random() % 7);
