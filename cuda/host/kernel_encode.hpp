@@ -170,25 +170,24 @@ void find_residuals(const uint8_t* above, const uint8_t* row, uint32_t predictor
 }
 
 uint32_t find_pairs(const uint8_t* symbols, const uint8_t* starts, uint32_t height, uint32_t width, uint16_t* pairs) {
-  uint32_t outside = 0;
+  uint8_t exists[kTileColumns];
+  for (uint32_t j = 0; j < kTileColumns; j++) exists[j] = j < width ? 0xff : 0;
+  // Of each two columns, so that nothing has to be added up across a row.
+  uint16_t outside[kTileColumns / 2] = {};
   for (uint32_t i = 0; i < height; i++) {
     const uint8_t* const row = symbols + i * kTileColumns;
     uint8_t codes[kTileColumns];
-    uint8_t highest = 0;
     for (uint32_t j = 0; j < kTileColumns; j++) {
-      codes[j] = j < width ? static_cast<uint8_t>(row[j] - starts[j]) : 0;
-      highest |= codes[j];
+      const uint8_t code = static_cast<uint8_t>(row[j] - starts[j]) & exists[j];
+      codes[j] = code < kBinades ? code : kBinades;
     }
-    if (highest >= kBinades)
-      for (uint32_t j = 0; j < width; j++)
-        if (codes[j] >= kBinades) {
-          codes[j] = kBinades;
-          outside++;
-        }
-    for (uint32_t q = 0; q < kTileColumns / 2; q++)
-      pairs[i * kTileColumns / 2 + q] = static_cast<uint16_t>(codes[2 * q] | codes[2 * q + 1] << 5);
+    for (uint32_t q = 0; q < kTileColumns / 2; q++) {
+      const uint16_t two = load_word<uint16_t>(codes + 2 * q);
+      outside[q] = static_cast<uint16_t>(outside[q] + ((two >> 4) & 1) + (two >> 12));
+      pairs[i * kTileColumns / 2 + q] = static_cast<uint16_t>((two & 0x1f) | ((two >> 3) & 0x3e0));
+    }
   }
-  return outside;
+  return std::accumulate(outside, outside + kTileColumns / 2, 0u);
 }
 
 /** Appends bits to the sequences of all lanes. */
