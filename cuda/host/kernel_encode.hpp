@@ -258,19 +258,17 @@ uint64_t sum_words(TileWords words, uint32_t height, uint32_t word_bits) {
 
 // ------------------------------------------------------------------------------------------------------ statistics
 
-uint64_t sum_of_counts(const uint32_t* counts, size_t size, const uint32_t* table, uint32_t& seen) {
+uint64_t sum_of_counts(const uint32_t* a, const uint32_t* b, size_t size, const uint32_t* table, uint32_t& seen) {
   ProductSum sum;
-  const Lanes one = all(1);
-  Lanes seen_by_lane = all(0);
-  for (size_t at = 0; at < size; at += kLanes) {
-    const Lanes some = load(counts + at);
-    sum.add(gather(table, some), one);
-    seen_by_lane = add_where_at_least(seen_by_lane, some, one, one);
-  }
-  uint32_t lanes[kLanes];
-  store(lanes, seen_by_lane);
   seen = 0;
-  for (const uint32_t each : lanes) seen += each;
+  for (size_t at = 0; at < size; at += kLanes) {
+    const Lanes counts = load(a + at) + load(b + at);
+    const uint32_t some = top_bits(all(0) - counts);
+    // Most of a large alphabet does not occur.
+    if (some == 0) continue;
+    sum.add(gather(table, counts), all(1));
+    seen += static_cast<uint32_t>(__builtin_popcount(some));
+  }
   return sum.total();
 }
 

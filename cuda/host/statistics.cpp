@@ -145,12 +145,12 @@ Choice survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const
   const uint64_t sampled = uint64_t{sample.count} * tile.width;
   uint64_t costs[kPredictors];
   for (unsigned predictor = 0; predictor < predictors; predictor++) {
-    uint32_t* const counts = counters[0] + predictor * alphabet;
-    for (uint32_t s = 0; s < alphabet; s++) counts[s] += counters[1][predictor * alphabet + s];
+    const uint32_t first = predictor * alphabet;
     // A sample has fewer elements than the table of small counts.
     static_assert(2 * kSampledRows * kTileColumns < kSmallCounts, "a sample is small");
     uint32_t seen = 0;
-    const uint64_t sum = kernels().sum_of_counts(counts, alphabet, kSmallXlog2x.data(), seen);
+    const uint64_t sum =
+        kernels().sum_of_counts(counters[0] + first, counters[1] + first, alphabet, kSmallXlog2x.data(), seen);
     costs[predictor] = xlog2x(sampled) - sum + (seen - 1) * kBias;
   }
   return choose_predictor(costs, predictors, sampled * bits * kBit, minimum_saving);
