@@ -190,6 +190,16 @@ uint32_t find_pairs(const uint8_t* symbols, const uint8_t* starts, uint32_t heig
   return std::accumulate(outside, outside + kTileColumns / 2, 0u);
 }
 
+void settle_pairs(uint16_t* pairs, uint32_t count) {
+  for (uint32_t at = 0; at < count; at++) {
+    const uint16_t left = pairs[at] & 31;
+    const uint16_t right = pairs[at] >> 5;
+    const uint16_t if_right = right < kBinades ? right : 0;
+    const uint16_t first = left < kBinades ? left : if_right;
+    pairs[at] = static_cast<uint16_t>(first | (right < kBinades ? right : first) << 4);
+  }
+}
+
 /** Appends bits to the sequences of all lanes. */
 class LanePacker {
  public:

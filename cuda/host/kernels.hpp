@@ -166,6 +166,11 @@ struct Kernels {
    */
   uint32_t (*find_pairs)(const uint8_t* symbols, const uint8_t* starts, uint32_t height, uint32_t width,
                          uint16_t* pairs);
+  /**
+   * Makes of such pairs the symbols that will be coded, left + 16 x right: where one code is outside the window, the
+   * other one stands for it.
+   */
+  void (*settle_pairs)(uint16_t* pairs, uint32_t count);
   /** The sequences of all lanes, `sequence_words` words of each, side by side. */
   void (*pack_raw)(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* sequence);
   /** The sum of (2i + 1) x word i over the 32-bit words of a tile's rows. */

@@ -349,14 +349,7 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, TileWords words, Co
       const uint32_t elements = tile.height * tile.width;
       if (outside <= most_outside(elements, forced_)) {
         fits[index] = kPairs;
-        // Pairs as they will be coded: where one code is outside the window, the other one stands for it.
-        for (uint32_t at = 0; at < tile.height * kTileColumns / 2; at++) {
-          const uint32_t left = pairs[at] & 31u;
-          const uint32_t right = pairs[at] >> 5;
-          const uint32_t if_right = right < kBinades ? right : 0;
-          const uint32_t first = left < kBinades ? left : if_right;
-          pairs[at] = static_cast<uint16_t>(first | (right < kBinades ? right : first) << 4);
-        }
+        kernels().settle_pairs(pairs, tile.height * kTileColumns / 2);
         count(pairs, tile, width / 2, kTileColumns / 2, binned ? &bins_.columns[tile.column / 2] : nullptr,
               counters.of[kMaxPlanes], kPairBits);
         continue;
