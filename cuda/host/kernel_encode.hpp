@@ -318,7 +318,7 @@ void measure_words(TileWords words, uint32_t height, uint32_t width, Magnitude m
   constexpr uint32_t kRows = 64;
   constexpr uint32_t kParts = 32;
   // Rows that are fetched while others are added up.
-  constexpr uint32_t kAhead = 16;
+  constexpr uint32_t kAhead = 8;
   for (uint32_t j = 0; j < kTileColumns; j++) sums.column_sums[j] = sums.column_counts[j] = 0;
   for (uint32_t first = 0; first < height; first += kRows) {
     uint16_t column_sums[kTileColumns] = {};
