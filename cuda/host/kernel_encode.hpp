@@ -94,10 +94,26 @@ Word load_word(const uint8_t* from) {
   return word;
 }
 
+/** So many rows of words are fetched ahead. */
+constexpr uint32_t kAhead = 8;
+
+/**
+ * Fetches row `i` of words, if there is one, into the cache. Rows of a tile lie so far apart that a processor does not
+ * foresee them.
+ */
+template <class Word>
+CODECLLM_INLINE void prefetch_row(TileWords words, uint32_t i, uint32_t rows) {
+  constexpr size_t kLine = 64;
+  if (i < rows)
+    for (size_t at = 0; at < kTileColumns * sizeof(Word); at += kLine)
+      __builtin_prefetch(words.bytes + i * words.stride + at);
+}
+
 /** Makes a symbol of each word by `cut`. */
 template <class Word, class Symbol, class Cut>
 void cut_words(TileWords words, uint32_t rows, uint8_t* symbols, Cut cut) {
   for (uint32_t i = 0; i < rows; i++) {
+    prefetch_row<Word>(words, i + kAhead, rows);
     const uint8_t* const from = words.bytes + i * words.stride;
     Symbol* const to = reinterpret_cast<Symbol*>(symbols) + i * kTileColumns;
     for (uint32_t j = 0; j < kTileColumns; j++)
@@ -304,28 +320,19 @@ uint64_t sum_of_unions(const uint64_t* a, const uint64_t* b, size_t size, const 
   return sum;
 }
 
-/** Fetches a row of words into the cache. Rows of a tile lie so far apart that a processor does not foresee them. */
-template <class Word>
-void prefetch_row(const uint8_t* row) {
-  constexpr size_t kLine = 64;
-  for (size_t at = 0; at < kTileColumns * sizeof(Word); at += kLine) __builtin_prefetch(row + at);
-}
-
 /** Adds up the magnitudes that `magnitude` finds in words. */
 template <class Word, class Magnitude>
 void measure_words(TileWords words, uint32_t height, uint32_t width, Magnitude magnitude, Magnitudes& sums) {
   // Magnitudes are below 2^10, so that so many of them fit into 16 bits; columns of a row are added up in as few parts.
   constexpr uint32_t kRows = 64;
   constexpr uint32_t kParts = 32;
-  // Rows that are fetched while others are added up.
-  constexpr uint32_t kAhead = 8;
   for (uint32_t j = 0; j < kTileColumns; j++) sums.column_sums[j] = sums.column_counts[j] = 0;
   for (uint32_t first = 0; first < height; first += kRows) {
     uint16_t column_sums[kTileColumns] = {};
     uint16_t column_counts[kTileColumns] = {};
     for (uint32_t i = first; i < height && i < first + kRows; i++) {
       const uint8_t* const row = words.bytes + i * words.stride;
-      if (i + kAhead < height) prefetch_row<Word>(row + kAhead * words.stride);
+      prefetch_row<Word>(words, i + kAhead, height);
       uint16_t sizes[kTileColumns];
       for (uint32_t j = 0; j < kTileColumns; j++)
         sizes[j] = static_cast<uint16_t>(magnitude(load_word<Word>(row + j * sizeof(Word))));
