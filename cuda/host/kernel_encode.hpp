@@ -103,9 +103,10 @@ constexpr uint32_t kAhead = 8;
  */
 template <class Word>
 CODECLLM_INLINE void prefetch_row(TileWords words, uint32_t i, uint32_t rows) {
+  // A row may begin anywhere in a line, and so has a part of one line more.
   constexpr size_t kLine = 64;
   if (i < rows)
-    for (size_t at = 0; at < kTileColumns * sizeof(Word); at += kLine)
+    for (size_t at = 0; at <= kTileColumns * sizeof(Word); at += kLine)
       __builtin_prefetch(words.bytes + i * words.stride + at);
 }
 
