@@ -44,19 +44,20 @@ CODECLLM_INLINE void encode_step(const LanesEncode& job, unsigned k, uint32_t ro
   states = kFull ? exact : select(active, exact, states);
 }
 
-template <bool kFull>
+/** @tparam kSteps those of the job: loops of few steps are worth being compiled for their number */
+template <bool kFull, unsigned kSteps>
 void encode_rows(LanesEncode& job) {
   Lanes states = load(job.states);
   uint8_t* words = job.words;
   uint32_t* substituted = job.substituted;
-  const size_t row_bytes = size_t{job.steps} * kLanes * (job.wide ? 2 : 1);
+  const size_t row_bytes = size_t{kSteps} * kLanes * (job.wide ? 2 : 1);
   for (uint32_t i = job.height; i-- > 0;) {
     const uint8_t* const row = job.symbols + i * row_bytes;
     const Lanes row_class = all(job.classes.rows ? uint32_t{job.classes.rows[i]} << job.index_bits : 0);
     // The symbols of a lane's columns 0 and 1, and 2 and 3, in the halves of 32-bit numbers.
     Lanes low;
     Lanes high;
-    if (job.steps == 2) {
+    if (kSteps < kLaneColumns) {
       low = high = load(row);
     } else if (job.wide) {
       load_interleaved(row, low, high);
@@ -65,7 +66,7 @@ void encode_rows(LanesEncode& job) {
       low = (bytes & all(0xff)) | (bytes & all(0xff00)) << 8;
       high = ((bytes >> 16) & all(0xff)) | ((bytes >> 8) & all(0xff0000));
     }
-    for (unsigned k = job.steps; k-- > 0;) {
+    for (unsigned k = kSteps; k-- > 0;) {
       const Lanes half = k < 2 ? low : high;
       const Lanes symbols = k % 2 == 0 ? half & all(0xffff) : half >> 16;
       encode_step<kFull>(job, k, i, symbols | row_class | load(job.classes.columns[k]), states, words, substituted);
@@ -76,12 +77,19 @@ void encode_rows(LanesEncode& job) {
   job.substituted_count = static_cast<uint32_t>(substituted - job.substituted);
 }
 
+template <unsigned kSteps>
 void encode_lanes(LanesEncode& job) {
-  const uint32_t full = job.steps * kLanes;
-  if (job.width == full)
-    encode_rows<true>(job);
+  if (job.width == kSteps * kLanes)
+    encode_rows<true, kSteps>(job);
   else
-    encode_rows<false>(job);
+    encode_rows<false, kSteps>(job);
+}
+
+void encode_lanes(LanesEncode& job) {
+  if (job.steps == kLaneColumns)
+    encode_lanes<kLaneColumns>(job);
+  else
+    encode_lanes<kLaneColumns / 2>(job);
 }
 
 // ----------------------------------------------------------------------------------------------- words and symbols
