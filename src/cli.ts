@@ -22,7 +22,7 @@ import {
   restoredName,
   verify,
 } from './index.ts';
-import { type ProgressBar, progressBar } from './progress.ts';
+import type { ProgressBar } from './progress.ts';
 import { formatCompressed, formatDecompressed, formatDoctor, formatInspected, formatVerified } from './text.ts';
 
 const EXIT = { failure: 1, usage: 2 } as const;
@@ -152,7 +152,8 @@ async function perform<Report>(
   run: (work: OutputOptions) => Promise<Report>,
 ): Promise<void> {
   const watched = process.stderr.isTTY === true && !wantsJson && !options.quiet;
-  if (watched) bar = progressBar();
+  // Loaded only where it is shown: that takes a while.
+  if (watched) bar = (await import('./progress.ts')).progressBar();
   const report = await run({
     threads: options.threads,
     engine: options.engine,

@@ -95,8 +95,11 @@ Field field_of(const Dtype& dtype, const Split& split, unsigned plane);
 /** How large an element is, below 2^10: the top of a float's magnitude, or a byte's distance from 128. */
 CODECLLM_ANYWHERE CODECLLM_INLINE uint32_t magnitude_of(uint32_t word, uint32_t word_bits, Kind kind) {
   if (kind == Kind::Float) return word_bits == 8 ? word & 0x7f : (word >> (word_bits - 11)) & 0x3ff;
-  const uint32_t symbol = kind == Kind::Signed ? word ^ 0x80 : word;
-  return symbol > 128 ? symbol - 128 : 128 - symbol;
+  // In bytes, as a compiler vectorises it best.
+  const uint8_t symbol = static_cast<uint8_t>(kind == Kind::Signed ? word ^ 0x80 : word);
+  const uint8_t high = symbol > 128 ? symbol : 128;
+  const uint8_t low = symbol > 128 ? 128 : symbol;
+  return static_cast<uint8_t>(high - low);
 }
 
 /** The symbol of the value zero in 8 bits: what prediction takes for a neighbour outside the tile. */

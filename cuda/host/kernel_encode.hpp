@@ -45,19 +45,20 @@ CODECLLM_INLINE void encode_step(const LanesEncode& job, unsigned k, uint32_t ro
   states = kFull ? exact : select(active, exact, states);
 }
 
-template <bool kFull>
+/** @tparam kSteps those of the job: loops of few steps are worth being compiled for their number */
+template <bool kFull, unsigned kSteps>
 void encode_rows(LanesEncode& job) {
   Lanes states = load(job.states);
   uint8_t* words = job.words;
   uint32_t* substituted = job.substituted;
-  const size_t row_bytes = size_t{job.steps} * kLanes * (job.wide ? 2 : 1);
+  const size_t row_bytes = size_t{kSteps} * kLanes * (job.wide ? 2 : 1);
   for (uint32_t i = job.height; i-- > 0;) {
     const uint8_t* const row = job.symbols + i * row_bytes;
     const Lanes row_class = all(job.classes.rows ? uint32_t{job.classes.rows[i]} << job.index_bits : 0);
     // The symbols of a lane's columns 0 and 1, and 2 and 3, in the halves of 32-bit numbers.
     Lanes low;
     Lanes high;
-    if (job.steps == 2) {
+    if (kSteps < kLaneColumns) {
       low = high = load(row);
     } else if (job.wide) {
       load_interleaved(row, low, high);
@@ -66,7 +67,7 @@ void encode_rows(LanesEncode& job) {
       low = (bytes & all(0xff)) | (bytes & all(0xff00)) << 8;
       high = ((bytes >> 16) & all(0xff)) | ((bytes >> 8) & all(0xff0000));
     }
-    for (unsigned k = job.steps; k-- > 0;) {
+    for (unsigned k = kSteps; k-- > 0;) {
       const Lanes half = k < 2 ? low : high;
       const Lanes symbols = k % 2 == 0 ? half & all(0xffff) : half >> 16;
       encode_step<kFull>(job, k, i, symbols | row_class | load(job.classes.columns[k]), states, words, substituted);
@@ -77,12 +78,19 @@ void encode_rows(LanesEncode& job) {
   job.substituted_count = static_cast<uint32_t>(substituted - job.substituted);
 }
 
+template <unsigned kSteps>
 void encode_lanes(LanesEncode& job) {
-  const uint32_t full = job.steps * kLanes;
-  if (job.width == full)
-    encode_rows<true>(job);
+  if (job.width == kSteps * kLanes)
+    encode_rows<true, kSteps>(job);
   else
-    encode_rows<false>(job);
+    encode_rows<false, kSteps>(job);
+}
+
+void encode_lanes(LanesEncode& job) {
+  if (job.steps == kLaneColumns)
+    encode_lanes<kLaneColumns>(job);
+  else
+    encode_lanes<kLaneColumns / 2>(job);
 }
 
 // ----------------------------------------------------------------------------------------------- words and symbols
@@ -95,10 +103,27 @@ Word load_word(const uint8_t* from) {
   return word;
 }
 
+/** So many rows of words are fetched ahead. */
+constexpr uint32_t kAhead = 8;
+
+/**
+ * Fetches row `i` of words, if there is one, into the cache. Rows of a tile lie so far apart that a processor does not
+ * foresee them.
+ */
+template <class Word>
+CODECLLM_INLINE void prefetch_row(TileWords words, uint32_t i, uint32_t rows) {
+  // A row may begin anywhere in a line, and so has a part of one line more.
+  constexpr size_t kLine = 64;
+  if (i < rows)
+    for (size_t at = 0; at <= kTileColumns * sizeof(Word); at += kLine)
+      __builtin_prefetch(words.bytes + i * words.stride + at);
+}
+
 /** Makes a symbol of each word by `cut`. */
 template <class Word, class Symbol, class Cut>
 void cut_words(TileWords words, uint32_t rows, uint8_t* symbols, Cut cut) {
   for (uint32_t i = 0; i < rows; i++) {
+    prefetch_row<Word>(words, i + kAhead, rows);
     const uint8_t* const from = words.bytes + i * words.stride;
     Symbol* const to = reinterpret_cast<Symbol*>(symbols) + i * kTileColumns;
     for (uint32_t j = 0; j < kTileColumns; j++)
@@ -171,25 +196,34 @@ void find_residuals(const uint8_t* above, const uint8_t* row, uint32_t predictor
 }
 
 uint32_t find_pairs(const uint8_t* symbols, const uint8_t* starts, uint32_t height, uint32_t width, uint16_t* pairs) {
-  uint32_t outside = 0;
+  uint8_t exists[kTileColumns];
+  for (uint32_t j = 0; j < kTileColumns; j++) exists[j] = j < width ? 0xff : 0;
+  // Of each two columns, so that nothing has to be added up across a row.
+  uint16_t outside[kTileColumns / 2] = {};
   for (uint32_t i = 0; i < height; i++) {
     const uint8_t* const row = symbols + i * kTileColumns;
     uint8_t codes[kTileColumns];
-    uint8_t highest = 0;
     for (uint32_t j = 0; j < kTileColumns; j++) {
-      codes[j] = j < width ? static_cast<uint8_t>(row[j] - starts[j]) : 0;
-      highest |= codes[j];
+      const uint8_t code = static_cast<uint8_t>(row[j] - starts[j]) & exists[j];
+      codes[j] = code < kBinades ? code : kBinades;
     }
-    if (highest >= kBinades)
-      for (uint32_t j = 0; j < width; j++)
-        if (codes[j] >= kBinades) {
-          codes[j] = kBinades;
-          outside++;
-        }
-    for (uint32_t q = 0; q < kTileColumns / 2; q++)
-      pairs[i * kTileColumns / 2 + q] = static_cast<uint16_t>(codes[2 * q] | codes[2 * q + 1] << 5);
+    for (uint32_t q = 0; q < kTileColumns / 2; q++) {
+      const uint16_t two = load_word<uint16_t>(codes + 2 * q);
+      outside[q] = static_cast<uint16_t>(outside[q] + ((two >> 4) & 1) + (two >> 12));
+      pairs[i * kTileColumns / 2 + q] = static_cast<uint16_t>((two & 0x1f) | ((two >> 3) & 0x3e0));
+    }
   }
-  return outside;
+  return std::accumulate(outside, outside + kTileColumns / 2, 0u);
+}
+
+void settle_pairs(uint16_t* pairs, uint32_t count) {
+  for (uint32_t at = 0; at < count; at++) {
+    const uint16_t left = pairs[at] & 31;
+    const uint16_t right = pairs[at] >> 5;
+    const uint16_t if_right = right < kBinades ? right : 0;
+    const uint16_t first = left < kBinades ? left : if_right;
+    pairs[at] = static_cast<uint16_t>(first | (right < kBinades ? right : first) << 4);
+  }
 }
 
 /** Appends bits to the sequences of all lanes. */
@@ -258,19 +292,17 @@ uint64_t sum_words(TileWords words, uint32_t height, uint32_t word_bits) {
 
 // ------------------------------------------------------------------------------------------------------ statistics
 
-uint64_t sum_of_counts(const uint32_t* counts, size_t size, const uint32_t* table, uint32_t& seen) {
+uint64_t sum_of_counts(const uint32_t* a, const uint32_t* b, size_t size, const uint32_t* table, uint32_t& seen) {
   ProductSum sum;
-  const Lanes one = all(1);
-  Lanes seen_by_lane = all(0);
-  for (size_t at = 0; at < size; at += kLanes) {
-    const Lanes some = load(counts + at);
-    sum.add(gather(table, some), one);
-    seen_by_lane = add_where_at_least(seen_by_lane, some, one, one);
-  }
-  uint32_t lanes[kLanes];
-  store(lanes, seen_by_lane);
   seen = 0;
-  for (const uint32_t each : lanes) seen += each;
+  for (size_t at = 0; at < size; at += kLanes) {
+    const Lanes counts = load(a + at) + load(b + at);
+    const uint32_t some = top_bits(all(0) - counts);
+    // Most of a large alphabet does not occur.
+    if (some == 0) continue;
+    sum.add(gather(table, counts), all(1));
+    seen += static_cast<uint32_t>(__builtin_popcount(some));
+  }
   return sum.total();
 }
 
@@ -308,6 +340,7 @@ void measure_words(TileWords words, uint32_t height, uint32_t width, Magnitude m
     uint16_t column_counts[kTileColumns] = {};
     for (uint32_t i = first; i < height && i < first + kRows; i++) {
       const uint8_t* const row = words.bytes + i * words.stride;
+      prefetch_row<Word>(words, i + kAhead, height);
       uint16_t sizes[kTileColumns];
       for (uint32_t j = 0; j < kTileColumns; j++)
         sizes[j] = static_cast<uint16_t>(magnitude(load_word<Word>(row + j * sizeof(Word))));

@@ -166,12 +166,20 @@ struct Kernels {
    */
   uint32_t (*find_pairs)(const uint8_t* symbols, const uint8_t* starts, uint32_t height, uint32_t width,
                          uint16_t* pairs);
+  /**
+   * Makes of such pairs the symbols that will be coded, left + 16 x right: where one code is outside the window, the
+   * other one stands for it.
+   */
+  void (*settle_pairs)(uint16_t* pairs, uint32_t count);
   /** The sequences of all lanes, `sequence_words` words of each, side by side. */
   void (*pack_raw)(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* sequence);
   /** The sum over a tile's rows, not reduced, that its check is made of. */
   uint64_t (*sum_words)(TileWords words, uint32_t height, uint32_t word_bits);
-  /** The sum of table[count] over counts; `seen` receives how many counts are not 0. `size` is a multiple of 32. */
-  uint64_t (*sum_of_counts)(const uint32_t* counts, size_t size, const uint32_t* table, uint32_t& seen);
+  /**
+   * The sum of table[x] over all x = a[i] + b[i], where table[0] is 0; `seen` receives how many are not 0. They are
+   * below 2^31, and `size` is a multiple of 32.
+   */
+  uint64_t (*sum_of_counts)(const uint32_t* a, const uint32_t* b, size_t size, const uint32_t* table, uint32_t& seen);
   /** The sum of x log2(x) over all x = a[i] + b[i], which are below 2^52. @param fractions kFractions */
   uint64_t (*sum_of_unions)(const uint64_t* a, const uint64_t* b, size_t size, const uint32_t* fractions);
   /** Measures the magnitudes of a tile. */

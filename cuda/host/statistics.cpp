@@ -19,6 +19,18 @@ void for_each_tile(const Layout& layout, const Slice& slice, Visit visit) {
   for (uint64_t index = first; index < end; index++) visit(layout.tile_at(index), index);
 }
 
+/** Neighbouring columns are counted in different ways: with counters of their own, equal symbols need not wait. */
+constexpr uint32_t kWays = 8;
+
+/** Calls count(column, way) for each column of a row. It is unrolled, since a loop takes longer than counting. */
+template <class Count>
+void count_columns(uint32_t width, Count count) {
+  uint32_t j = 0;
+  for (; j + kWays <= width; j += kWays)
+    for (uint32_t way = 0; way < kWays; way++) count(j + way, way);
+  for (; j < width; j++) count(j, 0);
+}
+
 }  // namespace
 
 uint64_t Histograms::total(size_t index) const {
@@ -92,18 +104,10 @@ uint32_t repeat_odd_column(TileSymbols& symbols, uint32_t height, uint32_t width
 
 namespace {
 
-/**
- * Counts a row. Neighbouring columns have counters of their own, `ways[j % 2]`, so that equal symbols do not wait for
- * each other.
- */
+/** Counts a row, in counters for even columns and for odd ones. */
 template <class Symbol>
 void count_row(const Symbol* row, uint32_t width, uint32_t* const* ways) {
-  uint32_t j = 0;
-  for (; j + 2 <= width; j += 2) {
-    ways[0][row[j]]++;
-    ways[1][row[j + 1]]++;
-  }
-  if (j < width) ways[0][row[j]]++;
+  count_columns(width, [&](uint32_t j, uint32_t way) { ways[way % 2][row[j]]++; });
 }
 
 /** Which predictor codes a plane of a tile best, from a sample of its rows. */
@@ -145,12 +149,12 @@ Choice survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const
   const uint64_t sampled = uint64_t{sample.count} * tile.width;
   uint64_t costs[kPredictors];
   for (unsigned predictor = 0; predictor < predictors; predictor++) {
-    uint32_t* const counts = counters[0] + predictor * alphabet;
-    for (uint32_t s = 0; s < alphabet; s++) counts[s] += counters[1][predictor * alphabet + s];
+    const uint32_t first = predictor * alphabet;
     // A sample has fewer elements than the table of small counts.
     static_assert(2 * kSampledRows * kTileColumns < kSmallCounts, "a sample is small");
     uint32_t seen = 0;
-    const uint64_t sum = kernels().sum_of_counts(counts, alphabet, kSmallXlog2x.data(), seen);
+    const uint64_t sum =
+        kernels().sum_of_counts(counters[0] + first, counters[1] + first, alphabet, kSmallXlog2x.data(), seen);
     costs[predictor] = xlog2x(sampled) - sum + (seen - 1) * kBias;
   }
   return choose_predictor(costs, predictors, sampled * bits * kBit, minimum_saving);
@@ -221,8 +225,6 @@ WindowCount::WindowCount(const Layout& layout, const std::vector<uint8_t>& offse
     : counts(kWindowCounts), layout_(layout), offsets_(offsets), choices_(choices) {}
 
 void WindowCount::add(const Slice& slice) {
-  // Counters for each of some neighbouring columns, so that equal exponents do not wait for each other.
-  constexpr uint32_t kWays = 8;
   uint32_t ways[kWays][kWindowCounts] = {};
   const auto flush = [&] {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -247,10 +249,7 @@ void WindowCount::add(const Slice& slice) {
       std::memcpy(indices, words.bytes + i * words.stride, sizeof indices);
       for (uint32_t j = 0; j < kTileColumns; j++)
         indices[j] = static_cast<uint16_t>(((indices[j] >> 7) & 0xff) + from[j]);
-      uint32_t j = 0;
-      for (; j + kWays <= tile.width; j += kWays)
-        for (uint32_t k = 0; k < kWays; k++) ways[k][indices[j + k]]++;
-      for (; j < tile.width; j++) ways[0][indices[j]]++;
+      count_columns(tile.width, [&](uint32_t j, uint32_t way) { ways[way][indices[j]]++; });
     }
     counted += uint64_t{tile.height} * tile.width;
     if (counted > UINT32_MAX / 2) {
@@ -326,7 +325,7 @@ void SymbolCount::count(const Symbol* symbols, const Tile& tile, uint32_t across
     // First all indices, which a compiler vectorises.
     uint16_t indices[kTileColumns];
     for (uint32_t j = 0; j < across; j++) indices[j] = static_cast<uint16_t>(row[j] * kColumnBins + column_bins[j]);
-    for (uint32_t j = 0; j < across; j++) of_row[indices[j]]++;
+    count_columns(across, [&](uint32_t j, uint32_t) { of_row[indices[j]]++; });
   }
 }
 
@@ -350,14 +349,7 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, TileWords words, Co
       const uint32_t elements = tile.height * tile.width;
       if (outside <= most_outside(elements, forced_)) {
         fits[index] = kPairs;
-        // Pairs as they will be coded: where one code is outside the window, the other one stands for it.
-        for (uint32_t at = 0; at < tile.height * kTileColumns / 2; at++) {
-          const uint32_t left = pairs[at] & 31u;
-          const uint32_t right = pairs[at] >> 5;
-          const uint32_t if_right = right < kBinades ? right : 0;
-          const uint32_t first = left < kBinades ? left : if_right;
-          pairs[at] = static_cast<uint16_t>(first | (right < kBinades ? right : first) << 4);
-        }
+        kernels().settle_pairs(pairs, tile.height * kTileColumns / 2);
         count(pairs, tile, width / 2, kTileColumns / 2, binned ? &bins_.columns[tile.column / 2] : nullptr,
               counters.of[kMaxPlanes], kPairBits);
         continue;
