@@ -45,10 +45,14 @@ __device__ __forceinline__ void copy_to_shared(SharedAddress to, const void* fro
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(__cvta_generic_to_global(from)) : "memory");
 }
 
-/** The same under a condition, without a branch: what follows can be executed before what this waits for. */
+/**
+ * The same under a condition, without a branch: what follows can be executed before what this waits for. The memory is
+ * asked for the 256 bytes around it, too, most of which are copied next.
+ */
 __device__ __forceinline__ void copy_to_shared_if(bool condition, SharedAddress to, const void* from) {
   asm volatile(
-      "{.reg .pred copies; setp.ne.u32 copies, %2, 0; @copies cp.async.cg.shared.global [%0], [%1], 16;}" ::"r"(to),
+      "{.reg .pred copies; setp.ne.u32 copies, %2, 0;"
+      " @copies cp.async.cg.shared.global.L2::256B [%0], [%1], 16;}" ::"r"(to),
       "l"(__cvta_generic_to_global(from)), "r"(uint32_t{condition})
       : "memory");
 }
