@@ -5,6 +5,7 @@
 // user runs them, on all cores, with files.
 
 import { spawnSync } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { cpus, tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
@@ -165,12 +166,12 @@ async function codecTable(path: string): Promise<string> {
   return [`${tensors.length} matrices, ${bytes} bytes`, table.toString(), ...(peers?.problems ?? [])].join('\n');
 }
 
-/** What a command reports of itself. */
-function run(...words: string[]): Report {
+/** What a command reports of itself. Its output is not there before: to remove another one takes time, too. */
+function run(command: string, input: string, output: string, ...options: string[]): Report {
+  rmSync(output, { force: true });
   const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url));
-  const { status, stdout, stderr } = spawnSync(process.execPath, [cli, ...words, '--force', '--json'], {
-    encoding: 'utf8',
-  });
+  const words = [cli, command, input, output, ...options, '--json'];
+  const { status, stdout, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' });
   if (status !== 0) throw new Error(stderr);
   return JSON.parse(stdout) as Report;
 }
