@@ -85,17 +85,27 @@ CODECLLM_INLINE Lanes select(Lanes mask, Lanes a, Lanes b) {
   return each([&](int i) { return _mm256_blendv_epi8(b.v[i], a.v[i], mask.v[i]); });
 }
 
-CODECLLM_INLINE Lanes gather(const uint32_t* table, Lanes index) {
-  return each([&](int i) { return _mm256_i32gather_epi32(reinterpret_cast<const int*>(table), index.v[i], 4); });
+// Entries of tables are loaded one by one, which is faster than to gather them.
+
+/** Two entries of a table side by side; those of 32 bits in the lower half. */
+CODECLLM_INLINE __m128i load_two(const uint32_t* table, uint32_t first, uint32_t second) {
+  return _mm_insert_epi32(_mm_cvtsi32_si128(static_cast<int>(table[first])), static_cast<int>(table[second]), 1);
 }
 
-/** Two entries of a table side by side. */
 CODECLLM_INLINE __m128 load_two(const uint64_t* table, uint32_t first, uint32_t second) {
   const __m128 low = _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(table + first)));
   return _mm_loadh_pi(low, reinterpret_cast<const __m64*>(table + second));
 }
 
-/** Loads one by one are faster than gathering 64-bit numbers. */
+CODECLLM_INLINE Lanes gather(const uint32_t* table, Lanes index) {
+  return each([&](int i) {
+    alignas(32) uint32_t at[8];
+    _mm256_store_si256(reinterpret_cast<__m256i*>(at), index.v[i]);
+    return _mm256_set_m128i(_mm_unpacklo_epi64(load_two(table, at[4], at[5]), load_two(table, at[6], at[7])),
+                            _mm_unpacklo_epi64(load_two(table, at[0], at[1]), load_two(table, at[2], at[3])));
+  });
+}
+
 CODECLLM_INLINE void gather_halves(const uint64_t* table, Lanes index, Lanes& low, Lanes& high) {
   for (int i = 0; i < 4; i++) {
     alignas(32) uint32_t at[8];
