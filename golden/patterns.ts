@@ -37,7 +37,8 @@ export const PATTERNS = [
   'outliers',
   'halves',
 ] as const;
-export type Pattern = (typeof PATTERNS)[number];
+/** Of those that are not in the list, tensors are not made at random. */
+export type Pattern = (typeof PATTERNS)[number] | 'rare';
 
 /** The value at row i, column j, as a multiple of about 1. */
 function valueAt(pattern: Pattern, i: number, j: number, random: () => number): number {
@@ -111,7 +112,8 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
 /**
  * The bytes of a tensor of `words` words, laid out in rows of `columns`.
  *
- * 'smooth' is a slow random walk, which AVG and PLANAR predict; 'bytes' has every byte value, at random.
+ * 'smooth' is a slow random walk, which AVG and PLANAR predict; 'bytes' has every byte value, at random. 'rare' has three
+ * values, and 36 others seven times each, in every fourth of the first words.
  */
 export function makeTensor(dtype: string, words: number, columns: number, pattern: Pattern, seed: number): Uint8Array {
   const known = DTYPES.find(({ name }) => name === dtype);
@@ -125,7 +127,11 @@ export function makeTensor(dtype: string, words: number, columns: number, patter
     const i = Math.floor(w / columns);
     const j = w % columns;
     if (pattern === 'bytes') values[w] = random();
-    else if (pattern === 'extremes' && random() % 3 === 0) values[w] = extremes[random() % extremes.length];
+    else if (pattern === 'rare') {
+      const other = w % 4 === 0 && w < 4 * 36 * 7 ? (w / 4) % 36 : -1;
+      const value = wordBits === 8 ? 4.5 + other / 16 : 2 ** (other - 60);
+      values[w] = encodeWord(dtype, other < 0 ? 2 ** ((w % 3) - 1) : value);
+    } else if (pattern === 'extremes' && random() % 3 === 0) values[w] = extremes[random() % extremes.length];
     else if (pattern === 'smooth') {
       walk += ((random() >>> 8) % 5) - 2;
       values[w] = (encodeWord(dtype, 0.5) + walk + 3 * i) & (2 ** wordBits - 1);

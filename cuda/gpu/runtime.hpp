@@ -47,7 +47,8 @@ __device__ __forceinline__ void copy_to_shared(SharedAddress to, const void* fro
 
 /**
  * The same under a condition, without a branch: what follows can be executed before what this waits for. The memory is
- * asked for the 256 bytes around it, too, most of which are copied next.
+ * asked for the 256 bytes around it, too, most of which are copied next: a hint, which touches nothing beyond an
+ * allocation.
  */
 __device__ __forceinline__ void copy_to_shared_if(bool condition, SharedAddress to, const void* from) {
   asm volatile(

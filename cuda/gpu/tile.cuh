@@ -57,6 +57,7 @@ __device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t
   return at >= align_section(length) || section[at] == 0;
 }
 
+/** kCheckPrimes, of which device code has no address. */
 __device__ const CheckPrimes kDevicePrimes = make_check_primes();
 
 /** The check of a tile (FORMAT.md, section 8), summed up row by row; a lane has `kCount` 32-bit words of each row. */
@@ -70,17 +71,20 @@ class TileSum {
 
   /** Adds an outlier entry. */
   __device__ __forceinline__ void add_entry(uint32_t height, uint32_t index, uint32_t word) {
-    others_ += uint64_t{height + 1 + index / kRowWords} * prime(index % kRowWords) * word;
+    add_change(height, height * kRowWords + index, word);
   }
 
-  /** Adds what 32-bit word `index` of the rows is changed by; modulo 2^64, and exact when all is added up. */
+  /**
+   * Adds what 32-bit word `index` of the rows, and the entries after them, is changed by; modulo 2^64, and exact when
+   * all is added up.
+   */
   __device__ __forceinline__ void add_change(uint32_t height, uint32_t index, uint64_t change) {
-    others_ += uint64_t{height - index / kRowWords} * prime(index % kRowWords) * change;
+    changes_ += uint64_t{check_row_factor(height, index / kRowWords)} * prime(index % kRowWords) * change;
   }
 
   /** The check of all that was added, in all lanes. */
   __device__ __forceinline__ uint32_t check() const {
-    uint64_t sum = others_;
+    uint64_t sum = changes_;
     for (uint32_t c = 0; c < kCount; c++) sum += of_column_[c] * prime(kCount * lane_index() + c);
     return static_cast<uint32_t>(warp_sum(sum) % kCheckModulus);
   }
@@ -92,7 +96,7 @@ class TileSum {
 
   /** The words of this lane's columns, which wait for their primes. */
   uint64_t of_column_[kCount] = {};
-  uint64_t others_ = 0;
+  uint64_t changes_ = 0;
 };
 
 /**

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "inline.hpp"
+
 namespace codecllm {
 
 /** CRC-32 as in zlib, PNG and Ethernet (ISO 3309): 0xCBF43926 for the ASCII digits "123456789". */
@@ -31,14 +33,16 @@ constexpr CheckPrimes make_check_primes() {
 /** In a tile's check, a factor for each 32-bit word of a row. */
 constexpr CheckPrimes kCheckPrimes = make_check_primes();
 
-/** The factor of 32-bit word `index` of a tile's rows, of `row_words` each. */
-inline uint64_t check_factor(uint32_t height, uint32_t row_words, uint32_t index) {
-  return uint64_t{height - index / row_words} * kCheckPrimes.of[index % row_words];
+static_assert(kCheckPrimes.of[0] == 263 && kCheckPrimes.of[127] == 1093, "consecutive primes");
+
+/** In a tile's check, a factor for each row: those of the tile, and then those that outlier entries fill. */
+CODECLLM_ANYWHERE inline uint32_t check_row_factor(uint32_t height, uint32_t row) {
+  return row < height ? height - row : row + 1;
 }
 
-/** The factor of outlier entry `index`, since entries follow a tile's rows. */
-inline uint64_t check_factor_of_entry(uint32_t height, uint32_t row_words, uint32_t index) {
-  return uint64_t{height + 1 + index / row_words} * kCheckPrimes.of[index % row_words];
+/** The factor of 32-bit word `index` of a tile's rows, of `row_words` each, and the outlier entries after them. */
+inline uint64_t check_factor(uint32_t height, uint32_t row_words, uint32_t index) {
+  return uint64_t{check_row_factor(height, index / row_words)} * kCheckPrimes.of[index % row_words];
 }
 
 }  // namespace codecllm

@@ -455,7 +455,7 @@ struct Job {
 
 /** Tables for a job with some classes. */
 struct Candidate {
-  const ClassMap* classes;
+  const ClassMap* classes = nullptr;
   Histograms counts;
   PricedTables priced;
   /** Selectors included. */

@@ -193,9 +193,10 @@ class TileDecoder {
   /** Checks the tile with its outlier entries, and then the entries, which are written over it. */
   void write_outliers(const uint8_t* entries, uint32_t count) const {
     const uint32_t word_bytes = dtype_.word_bytes();
+    const uint32_t row_words = kLanes * word_bytes;
     uint64_t sum = job_.check;
     for (uint32_t e = 0; e < count; e++)
-      sum += check_factor_of_entry(tile_.height, kLanes * word_bytes, e) * load32(entries + 4 * e);
+      sum += check_factor(tile_.height, row_words, tile_.height * row_words + e) * load32(entries + 4 * e);
     const uint32_t check = static_cast<uint32_t>(sum % kCheckModulus);
     if (check != metadata_.check)
       throw FormatError("tile.check", in_stream(0),

@@ -222,7 +222,8 @@ uint64_t TileEncoder::enter_outliers(TileWords words) {
     const uint32_t byte = outlier.position * word_bytes;
     sum += check_factor(tile_.height, row_words, byte / 4) * ((decoded - word) << 8 * (byte % 4));
   }
-  for (uint32_t e = 0; e < entries_.size(); e++) sum += check_factor_of_entry(tile_.height, row_words, e) * entries_[e];
+  for (uint32_t e = 0; e < entries_.size(); e++)
+    sum += check_factor(tile_.height, row_words, tile_.height * row_words + e) * entries_[e];
   return sum;
 }
 

@@ -114,9 +114,11 @@ template <class Word>
 CODECLLM_INLINE void prefetch_row(TileWords words, uint32_t i, uint32_t rows) {
   // A row may begin anywhere in a line, and so has a part of one line more.
   constexpr size_t kLine = 64;
+  // A number, since the end of the line may lie past the end of the words.
+  const uintptr_t row = reinterpret_cast<uintptr_t>(words.bytes) + i * words.stride;
   if (i < rows)
     for (size_t at = 0; at <= kTileColumns * sizeof(Word); at += kLine)
-      __builtin_prefetch(words.bytes + i * words.stride + at);
+      __builtin_prefetch(reinterpret_cast<const void*>(row + at));
 }
 
 /** Makes a symbol of each word by `cut`. */

@@ -19,7 +19,7 @@ void for_each_tile(const Layout& layout, const Slice& slice, Visit visit) {
   for (uint64_t index = first; index < end; index++) visit(layout.tile_at(index), index);
 }
 
-/** Neighbouring columns are counted in different ways: with counters of their own, equal symbols need not wait. */
+/** Neighbouring columns can be counted in different ways: with counters of their own, equal symbols need not wait. */
 constexpr uint32_t kWays = 8;
 
 /** Calls count(column, way) for each column of a row. It is unrolled, since a loop takes longer than counting. */
