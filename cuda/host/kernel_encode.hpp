@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <numeric>
 
 #include "kernel_check.hpp"
 #include "kernels.hpp"
@@ -101,6 +100,14 @@ Word load_word(const uint8_t* from) {
   Word word;
   std::memcpy(&word, from, sizeof word);
   return word;
+}
+
+/** The sum of some numbers; not by the standard library, as kernels.hpp says. */
+template <size_t kCount>
+uint32_t sum_of(const uint16_t (&numbers)[kCount]) {
+  uint32_t sum = 0;
+  for (const uint16_t number : numbers) sum += number;
+  return sum;
 }
 
 /** So many rows of words are fetched ahead. */
@@ -215,7 +222,7 @@ uint32_t find_pairs(const uint8_t* symbols, const uint8_t* starts, uint32_t heig
       pairs[i * kTileColumns / 2 + q] = static_cast<uint16_t>((two & 0x1f) | ((two >> 3) & 0x3e0));
     }
   }
-  return std::accumulate(outside, outside + kTileColumns / 2, 0u);
+  return sum_of(outside);
 }
 
 void settle_pairs(uint16_t* pairs, uint32_t count) {
@@ -358,8 +365,8 @@ void measure_words(TileWords words, uint32_t height, uint32_t width, Magnitude m
           column_sums[from + part] = static_cast<uint16_t>(column_sums[from + part] + size);
           column_counts[from + part] = static_cast<uint16_t>(column_counts[from + part] + one);
         }
-      sums.row_sums[i] = std::accumulate(row_sums, row_sums + kParts, 0u);
-      sums.row_counts[i] = std::accumulate(row_counts, row_counts + kParts, 0u);
+      sums.row_sums[i] = sum_of(row_sums);
+      sums.row_counts[i] = sum_of(row_counts);
     }
     for (uint32_t j = 0; j < kTileColumns; j++) {
       sums.column_sums[j] += column_sums[j];
