@@ -575,25 +575,18 @@ const NIBBLE_CASES: readonly Case[] = [
 /** As many outliers in a tile as fill several rows of its check. */
 const OUTLIER_CASES: readonly Case[] = (
   [
-    ['f32', 'F32', 256, ['none', 'raw', 'raw', 'raw']],
-    ['bf16', 'BF16', 256, ['none', 'raw']],
-    ['bf16-tile-rows-8', 'BF16', 8, ['none', 'raw']],
-    ['i8', 'I8', 256, ['none']],
+    ['f32', 'F32', 256, [8, 8, 8, 8], ['none', 'raw', 'raw', 'raw']],
+    ['bf16', 'BF16', 256, [8, 8], ['none', 'raw']],
+    ['bf16-tile-rows-8', 'BF16', 8, [8, 8], ['none', 'raw']],
+    ['i8', 'I8', 256, [8], ['none']],
   ] as const
-).map(([id, dtype, tileRows, modes]) => ({
+).map(([id, dtype, tileRows, split, modes]) => ({
   id: `many-outliers-${id}`,
   comment: `${dtype} with 252 outliers in a tile of ${tileRows} rows`,
   flags: ['outliers'],
   dtype,
   shape: [256, 128],
-  options: {
-    columns: 128,
-    tileRows,
-    classes: 'none',
-    modes,
-    probabilityBits: 8,
-    ...(dtype === 'BF16' ? { split: [8, 8] } : {}),
-  },
+  options: { columns: 128, tileRows, split, classes: 'none', modes, probabilityBits: 8 },
   pattern: 'rare',
 }));
 

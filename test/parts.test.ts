@@ -40,7 +40,7 @@ test('a tile check is the sum that FORMAT.md says', () => {
     return Number(weighted.reduce((total, each) => total + each, 0n) % (2n ** 32n - 1n));
   };
   const shape = fc.record({
-    height: fc.oneof(fc.integer({ min: 1, max: 9 }), fc.integer({ min: 1, max: 256 })),
+    height: fc.oneof({ weight: 9, arbitrary: fc.integer({ min: 1, max: 9 }) }, fc.integer({ min: 1, max: 256 })),
     width: fc.integer({ min: 1, max: 128 }),
     wordBits: fc.constantFrom(8, 16, 32),
     seed: fc.nat(),
@@ -54,7 +54,7 @@ test('a tile check is the sum that FORMAT.md says', () => {
       );
       expect(tileCheck(words, height, width, wordBits, entries)).toBe(sum(words, height, width, wordBits, entries));
     }),
-    { ...runs, numRuns: 60 },
+    runs,
   );
   // The largest that there is, less one lest all be 0: nothing is lost in doubles.
   const full = new Uint32Array(256 * 128).fill(0xfffffffe);

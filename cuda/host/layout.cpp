@@ -42,7 +42,7 @@ Layout lay_out(const Dtype& dtype, const std::vector<uint64_t>& shape, uint32_t 
     throw ArgumentError(text("a tensor of ", dtype.name, " cannot have the shape ", shape_text(shape)));
   if (columns < 1 || columns > kMaxColumns)
     throw ArgumentError(text("columns must be from 1 to ", kMaxColumns, ", not ", columns));
-  const bool is_power_of_2 = tile_rows > 0 && (tile_rows & (tile_rows - 1)) == 0;
+  const bool is_power_of_2 = (tile_rows & (tile_rows - 1)) == 0;
   if (!is_power_of_2 || tile_rows < 1u << kMinTileRowsLog2 || tile_rows > kMaxTileRows)
     throw ArgumentError(text("tile rows must be one of 8, 16, 32, 64, 128, 256, not ", tile_rows));
   Layout layout = lay_out_words(dtype, words, columns, tile_rows);

@@ -143,7 +143,8 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   const Dtype& dtype = kDtypes[bytes[at::kDtype]];
   const unsigned tile_rows_log2 = bytes[at::kTileRowsLog2];
   if (tile_rows_log2 < kMinTileRowsLog2 || tile_rows_log2 > kMaxTileRowsLog2)
-    throw FormatError("header.tileRowsLog2", at::kTileRowsLog2, text(tile_rows_log2, " is not from 3 to 8"));
+    throw FormatError("header.tileRowsLog2", at::kTileRowsLog2,
+                      text(tile_rows_log2, " is not from ", kMinTileRowsLog2, " to ", kMaxTileRowsLog2));
   const uint64_t words = read_size(bytes, at::kWords, "header.words");
   const uint32_t columns = load<uint32_t>(bytes + at::kColumns);
   if (columns < 1 || columns > kMaxColumns)
