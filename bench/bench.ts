@@ -169,7 +169,7 @@ async function codecTable(path: string): Promise<string> {
 /** What a command reports of itself. Its output is not there before: to remove another one takes time, too. */
 function run(command: string, input: string, output: string, ...options: string[]): Report {
   rmSync(output, { force: true });
-  const cli = fileURLToPath(new URL('../src/cli.js', import.meta.url));
+  const cli = fileURLToPath(new URL('../bin/codecllm.js', import.meta.url));
   const words = [cli, command, input, output, ...options, '--json'];
   const { status, stdout, stderr } = spawnSync(process.execPath, words, { encoding: 'utf8' });
   if (status !== 0) throw new Error(stderr);

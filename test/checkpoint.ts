@@ -94,7 +94,7 @@ export async function inDirectory<T>(use: (path: string) => T | Promise<T>): Pro
   }
 }
 
-const CLI = fileURLToPath(new URL('../dist/src/cli.js', import.meta.url));
+const CLI = fileURLToPath(new URL('../dist/bin/codecllm.js', import.meta.url));
 
 export interface Run {
   readonly status: number | null;

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CLI = REPOSITORY / "dist" / "src" / "cli.js"
+CLI = REPOSITORY / "dist" / "bin" / "codecllm.js"
 
 
 @pytest.fixture
