@@ -26,8 +26,8 @@ import { SLICE_BYTES, type SliceRange, sliceBytes, slicesOf } from './slices.ts'
 /** Node's pool has so many, and SHA-256 of a file, one thread's work, is slower than their encoding. */
 const MOST_THREADS = 4;
 
-/** Enough for what a slice may become, so that most buffers have one size; of which what is not touched costs nothing. */
-const SMALLEST_BUFFER = 2 * SLICE_BYTES;
+/** Most slices have as much; what a buffer has beyond a slice is not touched, but counted by Node's garbage collector. */
+const SMALLEST_BUFFER = SLICE_BYTES;
 /** Larger buffers are not kept. */
 const LARGEST_BUFFER = 4 * SLICE_BYTES;
 

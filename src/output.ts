@@ -8,6 +8,12 @@ import { basename, dirname, join, relative } from 'node:path';
 import { FileError, fileErrorOf } from './errors.ts';
 import { SMALL_BYTES } from './input.ts';
 
+/**
+ * After so many bytes the system is asked to write them to disk. At the end, it would do so while nothing else is left to
+ * do.
+ */
+const SYNC_BYTES = 8 * 2 ** 20;
+
 /** What exists under a temporary name now. */
 const temporaries = new Set<string>();
 
@@ -61,6 +67,10 @@ async function syncPath(path: string): Promise<void> {
 export class OutputFile {
   /** What is being written. */
   private writing: Promise<void> = Promise.resolve();
+  /** What goes to disk meanwhile, if anything does, and the bytes written since it began. */
+  private syncing: Promise<void> = Promise.resolve();
+  private isSyncing = false;
+  private unsynced = 0;
 
   private constructor(
     readonly path: string,
@@ -99,7 +109,10 @@ export class OutputFile {
    */
   async write(position: number, chunks: readonly Uint8Array[], done = (): void => {}): Promise<void> {
     await this.writing;
-    this.writing = this.writeAll(position, chunks).then(done);
+    this.writing = this.writeAll(position, chunks).then(() => {
+      done();
+      this.startSync();
+    });
     // Whoever waits for it is told.
     this.writing.catch(() => {});
   }
@@ -123,6 +136,7 @@ export class OutputFile {
         throw fileErrorOf(this.path, error);
       }
       at += bytesWritten;
+      this.unsynced += bytesWritten;
       let whole = 0;
       while (whole < rest.length && bytesWritten >= rest[whole].length) bytesWritten -= rest[whole++].length;
       rest = rest.slice(whole);
@@ -130,10 +144,22 @@ export class OutputFile {
     }
   }
 
+  private startSync(): void {
+    if (this.isSyncing || this.unsynced < SYNC_BYTES) return;
+    this.isSyncing = true;
+    this.unsynced = 0;
+    this.syncing = this.handle.datasync().then(() => {
+      this.isSyncing = false;
+    });
+    // `commit` is told.
+    this.syncing.catch(() => {});
+  }
+
   /** Makes the file `length` bytes long and gives it its name. @throws FileError */
   async commit(length: number): Promise<void> {
     await this.flush();
     try {
+      await this.syncing;
       await this.handle.truncate(length);
       await this.handle.sync();
       await this.handle.close();
@@ -149,6 +175,7 @@ export class OutputFile {
   /** Leaves no trace; to be called where `commit` was not, or failed. */
   async discard(): Promise<void> {
     await this.flush().catch(() => {});
+    await this.syncing.catch(() => {});
     await this.handle.close().catch(() => {});
     await rm(this.temporary, { force: true });
     temporaries.delete(this.temporary);
