@@ -139,10 +139,6 @@ inline unsigned __ballot_sync(unsigned, bool predicate) {
 inline bool __any_sync(unsigned mask, bool predicate) { return __ballot_sync(mask, predicate) != 0; }
 inline bool __all_sync(unsigned mask, bool predicate) { return __ballot_sync(mask, predicate) == 0xffffffff; }
 template <class Value>
-Value __shfl_xor_sync(unsigned, Value value, uint32_t distance) {
-  return static_cast<Value>(emulation::exchange(value)[(emulation::thread.x % 32) ^ distance]);
-}
-template <class Value>
 Value __shfl_sync(unsigned, Value value, uint32_t lane) {
   return static_cast<Value>(emulation::exchange(value)[lane]);
 }

@@ -463,7 +463,7 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
     if (!write_outliers(tile, section, tensor.words, reinterpret_cast<Word*>(buffers.elements), sum)) valid = false;
   }
   if (kVerify) {
-    valid = valid && padding_is_zero(tile.data + word_section, word_bytes);
+    valid = valid && words.padding_is_zero();
     if (sum.check() != tile.check) valid = false;
   }
   return __all_sync(kAllLanes, valid);

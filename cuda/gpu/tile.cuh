@@ -47,10 +47,6 @@ __device__ __forceinline__ void report_bad_tile(const GpuArguments& arguments, u
   atomicMin(arguments.bad_tile, static_cast<unsigned long long>(tensor) << 32 | index);
 }
 
-__device__ __forceinline__ uint32_t align_section(uint32_t bytes) {
-  return (bytes + kAlignment - 1) & ~(kAlignment - 1);
-}
-
 /** Whether the bytes after a section are zero, as far as this lane looks. */
 __device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t length) {
   const uint32_t at = length + lane_index();
@@ -86,11 +82,17 @@ class TileSum {
   __device__ __forceinline__ uint32_t check() const {
     uint64_t sum = changes_;
     for (uint32_t c = 0; c < kCount; c++) sum += of_column_[c] * prime(kCount * lane_index() + c);
-    return static_cast<uint32_t>(warp_sum(sum) % kCheckModulus);
+    return reduce(warp_sum(reduce(sum)));
   }
 
  private:
   static constexpr uint32_t kRowWords = kCount * kLanes;
+
+  /** Modulo kCheckModulus, which is one less than 2^32. */
+  static __device__ __forceinline__ uint32_t reduce(uint64_t sum) {
+    for (uint32_t i = 0; i < 2; i++) sum = (sum >> 32) + (sum & kCheckModulus);
+    return sum == kCheckModulus ? 0 : static_cast<uint32_t>(sum);
+  }
 
   static __device__ __forceinline__ uint32_t prime(uint32_t column) { return kDevicePrimes.of[column]; }
 

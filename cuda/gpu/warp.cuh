@@ -33,6 +33,10 @@ __device__ __forceinline__ uint32_t keep(uint32_t value) {
   return __shfl_sync(kAllLanes, value ^ lane_index(), lane_index()) ^ lane_index();
 }
 
+__device__ __forceinline__ uint32_t align_section(uint32_t bytes) {
+  return (bytes + kAlignment - 1) & ~(kAlignment - 1);
+}
+
 /** Loads what nothing writes while the kernel runs. */
 template <class Value>
 __device__ __forceinline__ Value load_once(const void* address) {
@@ -120,6 +124,15 @@ class Words {
     const SharedAddress at = next_ + 2 * __popc(takers & lanes_before_);
     next_ += 2 * __popc(takers);
     return load_shared_half(at);
+  }
+
+  /**
+   * Whether the bytes between what was taken and the next multiple of 16 are zero, as far as this lane looks: those of
+   * the last chunk where all words have been taken.
+   */
+  __device__ __forceinline__ bool padding_is_zero() const {
+    const uint32_t at = taken_ + 2 * lane_index();
+    return at >= align_section(taken_) || load_shared_half(ring_ + (at & (kRing - 1))) == 0;
   }
 
   /** Bytes taken so far. */
@@ -212,10 +225,10 @@ class RowTables {
   SharedAddress mine_ = 0;
 };
 
-/** The sum over all lanes, in all lanes. */
-__device__ __forceinline__ uint64_t warp_sum(uint64_t value) {
-  for (uint32_t distance = 16; distance > 0; distance /= 2) value += __shfl_xor_sync(kAllLanes, value, distance);
-  return value;
+/** The sum over all lanes of what is below 2^32, in all lanes. */
+__device__ __forceinline__ uint64_t warp_sum(uint32_t value) {
+  // One instruction adds up 32 bits of all lanes, so that halves are added up without overflow.
+  return __reduce_add_sync(kAllLanes, value & 0xffff) + (uint64_t{__reduce_add_sync(kAllLanes, value >> 16)} << 16);
 }
 
 /** The sum of the values of all lanes before this one. */
