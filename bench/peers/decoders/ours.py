@@ -28,7 +28,7 @@ def version(folder: Path) -> str:
 def settings(folder: Path, tensors: list[torch.Tensor], dtype: str, brief: bool) -> Settings:
     # Low tiles give a small tensor more parallelism, and a large one only more bytes.
     is_large = max(tensor.nbytes for tensor in tensors) >= 2**27
-    heights = (128, 32) if brief else (256, 128) if is_large else (128, 64, 32)
+    heights = (128, 32) if brief else (256, 128) if is_large else (128, 64, 32, 16, 8)
     for profile in PROFILES:
         for height in heights:
             encoded = functools.cache(functools.partial(_encode, tensors, dtype, profile, height))
