@@ -3,8 +3,9 @@
 //
 // CODECLLM_ADDON names another build of the addon, such as one with sanitizers.
 
+import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { constants, tmpdir } from 'node:os';
@@ -25,6 +26,7 @@ import { SEED } from './seed.ts';
 
 const ADDON =
   process.env.CODECLLM_ADDON ?? fileURLToPath(new URL('../cuda/build/Release/codecllm.node', import.meta.url));
+const BUILD = fileURLToPath(new URL('../cuda/build', import.meta.url));
 const isBuilt = existsSync(ADDON);
 if (!isBuilt) console.warn(`The native codec is not tested: there is no ${ADDON}. "npm run native" builds it.`);
 
@@ -473,4 +475,20 @@ describe.skipIf(!isBuilt)('addon', () => {
       await rm(folder, { recursive: true });
     }
   });
+});
+
+/** What the compiler made of kernels_*.cpp, where the addon was built here. */
+const kernelObjects = (existsSync(BUILD) ? readdirSync(BUILD, { recursive: true, encoding: 'utf8' }) : [])
+  .filter((path) => /kernels_[^/]*\.o$/.test(path))
+  .map((path) => join(BUILD, path));
+const hasNm = spawnSync('nm', ['--version']).status === 0;
+
+test.runIf(hasNm && kernelObjects.length > 0)('no function for one instruction set may be taken for all', () => {
+  // The linker keeps one of several weak symbols that have the same name: maybe one that was compiled for AVX-512.
+  for (const object of kernelObjects) {
+    const { stdout, status } = spawnSync('nm', ['-C', object], { encoding: 'utf8' });
+    expect(status).toBe(0);
+    expect(stdout).not.toBe('');
+    expect(stdout.split('\n').filter((line) => / [uVvWw] /.test(line))).toEqual([]);
+  }
 });
