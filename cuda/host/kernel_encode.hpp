@@ -301,6 +301,54 @@ uint64_t sum_words(TileWords words, uint32_t height, uint32_t word_bits) {
 
 // ------------------------------------------------------------------------------------------------------ statistics
 
+/** Bytes that are worked on at once: a compiler makes of them what its instruction set has. */
+using Bytes = uint8_t __attribute__((vector_size(32)));
+
+/** Adds to `counts` how often each of 16 codes occurs; others do not count. @param size a multiple of 32, to 4096 */
+void count_codes(const uint8_t* codes, uint32_t size, uint32_t* counts) {
+  // So many at once, for each byte that is loaded.
+  constexpr uint8_t kAtOnce = 4;
+  for (uint8_t first = 0; first < kBinades; first += kAtOnce) {
+    Bytes sums[kAtOnce] = {};
+    for (uint32_t at = 0; at < size; at += sizeof(Bytes)) {
+      Bytes some;
+      std::memcpy(&some, codes + at, sizeof some);
+      // What is true is -1.
+      for (uint8_t k = 0; k < kAtOnce; k++) sums[k] -= reinterpret_cast<Bytes>(some == static_cast<uint8_t>(first + k));
+    }
+    for (uint8_t k = 0; k < kAtOnce; k++)
+      for (uint32_t byte = 0; byte < sizeof(Bytes); byte++) counts[first + k] += sums[k][byte];
+  }
+}
+
+uint32_t count_window(const uint8_t* symbols, const uint8_t* starts, uint32_t height, uint32_t width, uint32_t* counts,
+                      uint16_t* outside) {
+  // So many that a sum of a 32nd of them fits into a byte.
+  constexpr uint32_t kRows = 32;
+  uint8_t missing[kTileColumns];
+  for (uint32_t j = 0; j < kTileColumns; j++) missing[j] = j < width ? 0 : 0xff;
+  uint32_t found = 0;
+  for (uint32_t first = 0; first < height; first += kRows) {
+    uint8_t codes[kRows * kTileColumns];
+    const uint32_t rows = height - first < kRows ? height - first : kRows;
+    for (uint32_t i = 0; i < rows; i++) {
+      const uint8_t* const row = symbols + (first + i) * kTileColumns;
+      uint8_t* const to = codes + i * kTileColumns;
+      uint8_t any = 0;
+      for (uint32_t j = 0; j < kTileColumns; j++) {
+        const uint8_t code = static_cast<uint8_t>(row[j] - starts[j]);
+        to[j] = code | missing[j];
+        any |= code & ~missing[j];
+      }
+      if (any < kBinades) continue;
+      for (uint32_t j = 0; j < width; j++)
+        if (to[j] >= kBinades) outside[found++] = static_cast<uint16_t>((first + i) * kTileColumns + j);
+    }
+    count_codes(codes, rows * kTileColumns, counts);
+  }
+  return found;
+}
+
 uint64_t sum_of_counts(const uint32_t* a, const uint32_t* b, size_t size, const uint32_t* table, uint32_t& seen) {
   ProductSum sum;
   seen = 0;

@@ -182,6 +182,14 @@ struct Kernels {
   uint64_t (*sum_of_counts)(const uint32_t* a, const uint32_t* b, size_t size, const uint32_t* table, uint32_t& seen);
   /** The sum of x log2(x) over all x = a[i] + b[i], which are below 2^52. @param fractions kFractions */
   uint64_t (*sum_of_unions)(const uint64_t* a, const uint64_t* b, size_t size, const uint32_t* fractions);
+  /**
+   * Adds to the 16 `counts` how often each code of a tile occurs, a symbol less the start of its column's window,
+   * modulo 256; and lists the symbols outside their windows as row x 128 + column.
+   *
+   * @returns how many are outside
+   */
+  uint32_t (*count_window)(const uint8_t* symbols, const uint8_t* starts, uint32_t height, uint32_t width,
+                           uint32_t* counts, uint16_t* outside);
   /** Measures the magnitudes of a tile. */
   void (*measure)(TileWords words, WordFormat format, uint32_t height, uint32_t width, Magnitudes& magnitudes);
 };

@@ -222,35 +222,59 @@ std::vector<uint16_t> Survey::column_levels() const {
 // ------------------------------------------------------------------------------------------------------- window
 
 WindowCount::WindowCount(const Layout& layout, const std::vector<uint8_t>& offsets, const std::vector<uint8_t>& choices)
-    : counts(kWindowCounts), layout_(layout), offsets_(offsets), choices_(choices) {}
+    : counts(kWindowCounts),
+      layout_(layout),
+      format_(word_format(*layout.dtype, {2, {8, 8}})),
+      offsets_(offsets),
+      choices_(choices) {}
+
+/** The start of a window in which most exponents lie, given counts as WindowCount has them. */
+uint8_t fullest_window(const uint32_t (&counts)[kWindowCounts], uint32_t highest) {
+  const uint32_t* const first = counts + kWindowShift;
+  uint64_t inside = std::accumulate(first, first + kBinades, uint64_t{0});
+  uint64_t most = inside;
+  uint32_t best = 0;
+  for (uint32_t start = 1; start <= highest; start++) {
+    inside += first[start + kBinades - 1];
+    inside -= first[start - 1];
+    if (inside > most) {
+      best = start;
+      most = inside;
+    }
+  }
+  return static_cast<uint8_t>(best);
+}
 
 void WindowCount::add(const Slice& slice) {
-  uint32_t ways[kWays][kWindowCounts] = {};
+  uint32_t sums[kWindowCounts] = {};
   const auto flush = [&] {
     const std::lock_guard<std::mutex> lock(mutex_);
-    for (auto& way : ways)
-      for (uint32_t at = 0; at < kWindowCounts; at++) {
-        counts[at] += way[at];
-        way[at] = 0;
-      }
+    for (uint32_t at = 0; at < kWindowCounts; at++) {
+      counts[at] += sums[at];
+      sums[at] = 0;
+    }
   };
   TileReader reader;
+  TileSymbols symbols;
+  std::vector<uint16_t> outside(size_t{kMaxTileRows} * kTileColumns);
+  const uint32_t highest = kMaxStart - (offsets_.empty() ? 0 : *std::max_element(offsets_.begin(), offsets_.end()));
+  // Those outside of where most are expected take longer to count. The weights of models are below 1.
+  uint8_t guess = static_cast<uint8_t>(std::min<uint32_t>(highest, 112));
   uint64_t counted = 0;
   for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
     // BF16 as 8 + 8 has two planes.
     if (choices_[2 * index] != kNone) return;
-    const TileWords words = reader.read(layout_, tile, slice);
-    uint16_t from[kTileColumns] = {};
+    kernels().cut_plane(reader.read(layout_, tile, slice), format_, 0, tile.height, symbols.bytes);
+    uint8_t starts[kTileColumns] = {};
     for (uint32_t j = 0; j < tile.width; j++)
-      from[j] = static_cast<uint16_t>(kWindowShift - (offsets_.empty() ? 0 : offsets_[tile.column + j]));
-    for (uint32_t i = 0; i < tile.height; i++) {
-      // First all indices, which a compiler vectorises; columns that do not exist have some, too.
-      uint16_t indices[kTileColumns];
-      std::memcpy(indices, words.bytes + i * words.stride, sizeof indices);
-      for (uint32_t j = 0; j < kTileColumns; j++)
-        indices[j] = static_cast<uint16_t>(((indices[j] >> 7) & 0xff) + from[j]);
-      count_columns(tile.width, [&](uint32_t j, uint32_t way) { ways[way][indices[j]]++; });
+      starts[j] = static_cast<uint8_t>(guess + (offsets_.empty() ? 0 : offsets_[tile.column + j]));
+    const uint32_t count = kernels().count_window(symbols.bytes, starts, tile.height, tile.width,
+                                                  sums + kWindowShift + guess, outside.data());
+    for (uint32_t i = 0; i < count; i++) {
+      const uint32_t at = outside[i];
+      sums[kWindowShift + symbols.bytes[at] - (starts[at % kTileColumns] - guess)]++;
     }
+    guess = fullest_window(sums, highest);
     counted += uint64_t{tile.height} * tile.width;
     if (counted > UINT32_MAX / 2) {
       flush();

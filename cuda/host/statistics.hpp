@@ -203,6 +203,7 @@ class WindowCount {
 
  private:
   const Layout& layout_;
+  const WordFormat format_;
   const std::vector<uint8_t>& offsets_;
   const std::vector<uint8_t>& choices_;
   std::mutex mutex_;
