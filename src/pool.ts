@@ -59,6 +59,8 @@ export class Pool {
 
   /** Ends all threads, whatever they do; afterwards files that they read may be closed. */
   async close(): Promise<void> {
+    // An answer may still be on its way, for which nobody waits any more.
+    this.piscina.on('error', () => {});
     await this.piscina.destroy();
   }
 

@@ -544,7 +544,10 @@ __device__ __forceinline__ void write_entries(const CodeArguments& arguments, co
     }
     const uint32_t decoded = (word & ~field.bits_of_word()) | field.paste(symbol);
     const uint32_t byte = position * sizeof(Word);
-    sum.add_change(rows.tile().height, byte / 4, (uint64_t{decoded} - word) << (8 * (byte % 4)));
+    const uint32_t shift = 8 * (byte % 4);
+    sum.add_change(
+        rows.tile().height, byte / 4,
+        decoded >= word ? uint64_t{decoded - word} << shift : kCheckModulus - (uint64_t{word - decoded} << shift));
   }
 }
 

@@ -71,8 +71,8 @@ class TileSum {
   }
 
   /**
-   * Adds what 32-bit word `index` of the rows, and the entries after them, is changed by; modulo 2^64, and exact when
-   * all is added up.
+   * Adds what 32-bit word `index` of the rows, and the entries after them, is changed by: at most kCheckModulus, which
+   * is what a negative change is added to.
    */
   __device__ __forceinline__ void add_change(uint32_t height, uint32_t index, uint64_t change) {
     changes_ += uint64_t{check_row_factor(height, index / kRowWords)} * prime(index % kRowWords) * change;
