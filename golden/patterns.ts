@@ -38,7 +38,7 @@ export const PATTERNS = [
   'halves',
 ] as const;
 /** Of those that are not in the list, tensors are not made at random. */
-export type Pattern = (typeof PATTERNS)[number] | 'rare';
+export type Pattern = (typeof PATTERNS)[number] | 'rare' | 'lone';
 
 /** The value at row i, column j, as a multiple of about 1. */
 function valueAt(pattern: Pattern, i: number, j: number, random: () => number): number {
@@ -57,6 +57,9 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
       return random() % 16 === 0 ? gaussian(random) : 0;
     case 'halves':
       return i >= 32 && random() % 16 !== 0 ? 0 : gaussian(random);
+    case 'lone':
+      if (i < 8 && j >= 100 && random() % 8 === 0) return 1 + (random() % 128) / 128;
+      return j < 4 ? 0 : [0, 0, 2 ** -126, 2 ** -125][random() % 4];
     case 'rows':
       return gaussian(random) * 4 ** (i % 4);
     case 'columns':
@@ -113,7 +116,8 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
  * The bytes of a tensor of `words` words, laid out in rows of `columns`.
  *
  * 'smooth' is a slow random walk, which AVG and PLANAR predict; 'bytes' has every byte value, at random. 'rare' has three
- * values, and 36 others seven times each, in every fourth of the first words.
+ * values, and 36 others seven times each, in every fourth of the first words. 'lone' is next to nothing, but for some values
+ * about 1 in the last columns of the first rows.
  */
 export function makeTensor(dtype: string, words: number, columns: number, pattern: Pattern, seed: number): Uint8Array {
   const known = DTYPES.find(({ name }) => name === dtype);

@@ -590,6 +590,19 @@ const OUTLIER_CASES: readonly Case[] = (
   pattern: 'rare',
 }));
 
+/** A decoder's words before outliers are less than the tensor's, and a lane of a GPU has little beside them. */
+const LONE_CASES: readonly Case[] = (['fast', 'small'] as const).flatMap((profile) =>
+  ([64, 128, 256] as const).map((rows) => ({
+    id: `lone-outliers-${profile}-${rows}`,
+    comment: `BF16 next to zero, and a few outliers about 1 in a tile of ${rows} rows, profile ${profile}`,
+    flags: ['outliers'],
+    dtype: 'BF16',
+    shape: [rows, 128],
+    options: { profile, columns: 128, tileRows: rows },
+    pattern: 'lone',
+  })),
+);
+
 /** In order: inputs are seeded by number, so that what is added comes last. */
 const CASES: readonly Case[] = [
   ...modeCases((split) => !isNibbles(split)),
@@ -597,6 +610,7 @@ const CASES: readonly Case[] = [
   ...modeCases(isNibbles),
   ...NIBBLE_CASES,
   ...OUTLIER_CASES,
+  ...LONE_CASES,
 ];
 
 function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern }: Case, index: number): Vector {
