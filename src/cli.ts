@@ -32,7 +32,7 @@ Exit codes:
   0  done
   1  failed: a file cannot be read, written or understood, or does not verify
   2  the command line is not understood
-  130, 143  interrupted (SIGINT, SIGTERM); nothing is left behind
+  129, 130, 143  interrupted (SIGHUP, SIGINT, SIGTERM); nothing is left behind
 `;
 
 /** Options that commands share, as commander parses them. */
@@ -175,6 +175,7 @@ function print(text: string): void {
 
 async function main(): Promise<number> {
   for (const [signal, code] of [
+    ['SIGHUP', 129],
     ['SIGINT', 130],
     ['SIGTERM', 143],
   ] as const)

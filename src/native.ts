@@ -6,7 +6,10 @@ import type { Native } from '../cuda/addon.d.ts';
 
 export type { Handle, Native } from '../cuda/addon.d.ts';
 
-const ADDON = new URL('../cuda/build/Release/codecllm.node', import.meta.url.replace(/\/dist\/(src|bin)\//, '/src/'));
+const ADDON = new URL(
+  '../cuda/build/Release/codecllm.node',
+  import.meta.url.replace(/\/dist\/(src|bin)\/(?=[^/]*$)/, '/src/'),
+);
 
 let loaded: Native | undefined;
 let reason: string | undefined;

@@ -247,6 +247,7 @@ describe('failures leave nothing behind', () => {
   }
 
   it.each([
+    ['SIGHUP', 129],
     ['SIGINT', 130],
     ['SIGTERM', 143],
   ] as const)('%s in the middle', async (signal, code) => {
