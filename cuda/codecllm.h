@@ -123,7 +123,7 @@ CODECLLM_API void codecllm_encoder_close(codecllm_encoder* encoder);
 
 /** Bytes of the tensor, rows of tiles, and bytes of one full row of tiles. */
 CODECLLM_API codecllm_status codecllm_encoder_layout(const codecllm_encoder* encoder, uint64_t* tensor_bytes,
-                                                     uint64_t* tile_rows, uint64_t* tile_row_bytes);
+                                                     uint64_t* bands, uint64_t* band_bytes);
 
 typedef enum codecllm_pass { CODECLLM_PASS_GATHER = 0, CODECLLM_PASS_CODE = 1 } codecllm_pass;
 
@@ -136,8 +136,8 @@ CODECLLM_API codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder
  *
  * @param bytes its elements, which are not needed after the call
  */
-CODECLLM_API codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_tile_row,
-                                                     uint64_t tile_row_count, const void* bytes, size_t size);
+CODECLLM_API codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_band,
+                                                     uint64_t band_count, const void* bytes, size_t size);
 
 /** Ends a gathering pass in which every row of tiles was gathered once, and decides. */
 CODECLLM_API codecllm_status codecllm_encoder_advance(codecllm_encoder* encoder);
@@ -146,7 +146,7 @@ CODECLLM_API codecllm_status codecllm_encoder_advance(codecllm_encoder* encoder)
 CODECLLM_API codecllm_status codecllm_encoder_front_size(const codecllm_encoder* encoder, uint64_t* size);
 
 /** The most bytes that coding so many rows of tiles can give. */
-CODECLLM_API codecllm_status codecllm_encoder_code_bound(const codecllm_encoder* encoder, uint64_t tile_row_count,
+CODECLLM_API codecllm_status codecllm_encoder_code_bound(const codecllm_encoder* encoder, uint64_t band_count,
                                                          uint64_t* size);
 
 /**
@@ -155,8 +155,8 @@ CODECLLM_API codecllm_status codecllm_encoder_code_bound(const codecllm_encoder*
  *
  * @param data receives the slice's part of Data, at most `capacity` bytes; `written` says how many
  */
-CODECLLM_API codecllm_status codecllm_encoder_code(codecllm_encoder* encoder, uint64_t first_tile_row,
-                                                   uint64_t tile_row_count, const void* bytes, size_t size, void* data,
+CODECLLM_API codecllm_status codecllm_encoder_code(codecllm_encoder* encoder, uint64_t first_band,
+                                                   uint64_t band_count, const void* bytes, size_t size, void* data,
                                                    size_t capacity, size_t* written);
 
 /** Writes everything before Data, after every row of tiles was coded once. @param size as front_size says */
@@ -204,17 +204,17 @@ typedef struct codecllm_info {
   uint64_t front_bytes;
   uint64_t data_bytes;
   /** Rows of tiles, tiles in each, and bytes of a full row of tiles of the tensor. */
-  uint64_t tile_rows;
+  uint64_t bands;
   uint64_t tiles_across;
-  uint64_t tile_row_bytes;
+  uint64_t band_bytes;
 } codecllm_info;
 
 /** Says what a stream holds. @param info receives it; its pointers are valid as long as the stream */
 CODECLLM_API codecllm_status codecllm_stream_info(const codecllm_stream* stream, codecllm_info* info);
 
 /** Where the data of these rows of tiles lie, from the start of Data. Refuses rows that the tensor does not have. */
-CODECLLM_API codecllm_status codecllm_stream_range(const codecllm_stream* stream, uint64_t first_tile_row,
-                                                   uint64_t tile_row_count, uint64_t* start, uint64_t* end);
+CODECLLM_API codecllm_status codecllm_stream_range(const codecllm_stream* stream, uint64_t first_band,
+                                                   uint64_t band_count, uint64_t* start, uint64_t* end);
 
 /** The instruction sets that the host codec can use. */
 typedef enum codecllm_path {
@@ -236,10 +236,10 @@ CODECLLM_API codecllm_status codecllm_use_path(codecllm_path path);
  * that are not theirs.
  *
  * @param data exactly the bytes of `codecllm_stream_range`
- * @param bytes receives the elements: rows of tiles of `tile_row_bytes`, the last one shorter
+ * @param bytes receives the elements: rows of tiles of `band_bytes`, the last one shorter
  */
-CODECLLM_API codecllm_status codecllm_stream_decode(const codecllm_stream* stream, uint64_t first_tile_row,
-                                                    uint64_t tile_row_count, const void* data, size_t data_size,
+CODECLLM_API codecllm_status codecllm_stream_decode(const codecllm_stream* stream, uint64_t first_band,
+                                                    uint64_t band_count, const void* data, size_t data_size,
                                                     void* bytes, size_t size);
 
 /**
@@ -342,27 +342,27 @@ CODECLLM_API codecllm_status codecllm_gpu_result(codecllm_gpu_plan* plan, size_t
  * One stream decoded on a GPU from host memory to host memory, in pieces of any size: open, write all of Data, decode,
  * read. It takes as much device memory as Data and the tensor have together.
  */
-typedef struct codecllm_gpu_stream codecllm_gpu_stream;
+typedef struct codecllm_gpu_host_decoder codecllm_gpu_host_decoder;
 
 /**
  * Reads and checks a front, and allocates. Fails as codecllm_gpu_plan_open does.
  *
  * @param front everything before Data, needed only during the call
  */
-CODECLLM_API codecllm_status codecllm_gpu_stream_open(codecllm_gpu* gpu, const void* front, size_t front_size,
-                                                      codecllm_gpu_stream** stream);
+CODECLLM_API codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu* gpu, const void* front, size_t front_size,
+                                                      codecllm_gpu_host_decoder** stream);
 /** Frees a stream and its memory; does nothing with null. */
-CODECLLM_API void codecllm_gpu_stream_close(codecllm_gpu_stream* stream);
+CODECLLM_API void codecllm_gpu_host_decoder_close(codecllm_gpu_host_decoder* stream);
 
 /** Copies a piece of Data to the device. Refuses bytes beyond them. @param offset its first byte, from their start */
-CODECLLM_API codecllm_status codecllm_gpu_stream_write(codecllm_gpu_stream* stream, uint64_t offset, const void* data,
+CODECLLM_API codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder* stream, uint64_t offset, const void* data,
                                                        size_t size);
 
 /** Decodes, and waits until it is done. CODECLLM_INVALID_STREAM if a tile's data are damaged; the message names it. */
-CODECLLM_API codecllm_status codecllm_gpu_stream_decode(codecllm_gpu_stream* stream);
+CODECLLM_API codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder* stream);
 
 /** Copies elements back. Refuses bytes beyond the tensor. @param offset the first byte, from its start */
-CODECLLM_API codecllm_status codecllm_gpu_stream_read(codecllm_gpu_stream* stream, uint64_t offset, void* bytes,
+CODECLLM_API codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder* stream, uint64_t offset, void* bytes,
                                                       size_t size);
 
 /**

@@ -67,19 +67,19 @@ export function tileRange(stream: Stream, first: number, end: number): { start: 
  */
 export function decodeTileRows(
   stream: Stream,
-  firstTileRow: number,
-  tileRowCount: number,
+  firstBand: number,
+  bandCount: number,
   data: Uint8Array,
   bytes: Uint8Array,
 ): void {
   const { layout } = stream.coding;
   const words = viewWords(bytes, layout.dtype.wordBits);
-  const first = firstTileRow * layout.tilesAcross;
+  const first = firstBand * layout.tilesAcross;
   const { start: base } = tileRange(stream, first, first);
-  for (let index = first; index < first + tileRowCount * layout.tilesAcross; index++) {
+  for (let index = first; index < first + bandCount * layout.tilesAcross; index++) {
     const { start, end } = tileRange(stream, index, index + 1);
     const tile = decodeTileOf(stream, index, data.subarray(start - base, end - base));
-    writeTile(layout, tileAt(layout, index), words, firstTileRow * layout.tileRows, tile);
+    writeTile(layout, tileAt(layout, index), words, firstBand * layout.tileRows, tile);
   }
 }
 
@@ -95,7 +95,7 @@ export function decodeTensor(stream: Uint8Array, options: DecodeOptions = {}): T
   const { maxBytes = 2 ** 32 } = options;
   if (length > maxBytes) throw new RangeError(`the tensor has ${length} bytes, more than the limit of ${maxBytes}`);
   const data = new Uint8Array(length);
-  decodeTileRows(opened, 0, layout.tilesDown, stream.subarray(opened.frontBytes), data);
+  decodeTileRows(opened, 0, layout.bands, stream.subarray(opened.frontBytes), data);
   return { dtype: layout.dtype.name, shape: layout.shape, data };
 }
 

@@ -64,7 +64,7 @@ export function encodeTensor(
   const expected = (layout.words * layout.dtype.wordBits) / 8;
   if (data.length !== expected)
     throw new RangeError(`${data.length} bytes where ${dtype} of shape [${shape}] has ${expected}`);
-  const whole: Slice = { firstTileRow: 0, tileRowCount: layout.tilesDown, bytes: data };
+  const whole: Slice = { firstBand: 0, bandCount: layout.bands, bytes: data };
   const passes = decide(layout, options);
   let pass = passes.next();
   while (!pass.done) {

@@ -20,7 +20,7 @@ export interface Layout {
   /** H: rows of a full tile. */
   readonly tileRows: number;
   /** Tiles from top to bottom, and from left to right. */
-  readonly tilesDown: number;
+  readonly bands: number;
   readonly tilesAcross: number;
   readonly tileCount: number;
 }
@@ -47,9 +47,9 @@ export function layOut(dtype: Dtype, shape: readonly number[], columns: number, 
   if (!TILE_ROWS.some((allowed) => allowed === tileRows))
     throw new RangeError(`tile rows must be one of ${TILE_ROWS.join(', ')}, not ${tileRows}`);
   const rows = Math.ceil(words / columns);
-  const tilesDown = Math.ceil(rows / tileRows);
+  const bands = Math.ceil(rows / tileRows);
   const tilesAcross = Math.ceil(columns / TILE_COLUMNS);
-  return { dtype, shape, words, columns, rows, tileRows, tilesDown, tilesAcross, tileCount: tilesDown * tilesAcross };
+  return { dtype, shape, words, columns, rows, tileRows, bands, tilesAcross, tileCount: bands * tilesAcross };
 }
 
 /**
@@ -81,16 +81,16 @@ export function tileAt(layout: Layout, index: number): Tile {
 /** Consecutive rows of tiles, and the bytes of the tensor's words that lie in them. */
 export interface Slice {
   /** The first row of tiles, and their number. */
-  readonly firstTileRow: number;
-  readonly tileRowCount: number;
+  readonly firstBand: number;
+  readonly bandCount: number;
   readonly bytes: Uint8Array;
 }
 
 /** The bytes of the tensor, from `start` to before `end`, that a slice holds. */
-export function sliceRange(layout: Layout, firstTileRow: number, tileRowCount: number): { start: number; end: number } {
+export function sliceRange(layout: Layout, firstBand: number, bandCount: number): { start: number; end: number } {
   const wordBytes = layout.dtype.wordBits / 8;
-  const firstWord = firstTileRow * layout.tileRows * layout.columns;
-  const endWord = Math.min(layout.words, (firstTileRow + tileRowCount) * layout.tileRows * layout.columns);
+  const firstWord = firstBand * layout.tileRows * layout.columns;
+  const endWord = Math.min(layout.words, (firstBand + bandCount) * layout.tileRows * layout.columns);
   return { start: firstWord * wordBytes, end: endWord * wordBytes };
 }
 

@@ -85,12 +85,12 @@ export function forEachTile(
   visit: (tile: Tile, index: number, words: Uint32Array) => void,
 ): void {
   const view = viewWords(slice.bytes, layout.dtype.wordBits);
-  const first = slice.firstTileRow * layout.tilesAcross;
+  const first = slice.firstBand * layout.tilesAcross;
   const buffer = new Uint32Array(layout.tileRows * TILE_COLUMNS);
-  for (let index = first; index < first + slice.tileRowCount * layout.tilesAcross; index++) {
+  for (let index = first; index < first + slice.bandCount * layout.tilesAcross; index++) {
     const tile = tileAt(layout, index);
     const words = buffer.subarray(0, tile.height * tile.width);
-    readTile(layout, tile, view, slice.firstTileRow * layout.tileRows, words);
+    readTile(layout, tile, view, slice.firstBand * layout.tileRows, words);
     visit(tile, index, words);
   }
 }
@@ -99,10 +99,10 @@ export function forEachTile(
 
 function surveySlice(layout: Layout, slice: Slice, request: SurveyRequest): Survey {
   const { dtype, columns } = layout;
-  const firstRow = slice.firstTileRow * layout.tileRows;
-  const rows = Math.min(layout.rows - firstRow, slice.tileRowCount * layout.tileRows);
-  const firstTile = slice.firstTileRow * layout.tilesAcross;
-  const tileCount = slice.tileRowCount * layout.tilesAcross;
+  const firstRow = slice.firstBand * layout.tileRows;
+  const rows = Math.min(layout.rows - firstRow, slice.bandCount * layout.tileRows);
+  const firstTile = slice.firstBand * layout.tilesAcross;
+  const tileCount = slice.bandCount * layout.tilesAcross;
   const rowSums = new Float64Array(rows);
   const rowCounts = new Float64Array(rows);
   const columnSums = new Uint32Array(columns);
@@ -265,8 +265,8 @@ function countSlice(layout: Layout, slice: Slice, request: CountRequest): Counts
   const jointBins = rowBins === undefined ? 1 : ROW_BINS * COLUMN_BINS;
   const counters = split.map((bits) => new Uint32Array(jointBins << bits));
   const pairCounters = new Uint32Array(pairs === undefined ? 0 : jointBins << 8);
-  const firstTile = slice.firstTileRow * layout.tilesAcross;
-  const fits = new Uint8Array(slice.tileRowCount * layout.tilesAcross).fill(Mode.RANS);
+  const firstTile = slice.firstBand * layout.tilesAcross;
+  const fits = new Uint8Array(slice.bandCount * layout.tilesAcross).fill(Mode.RANS);
   const symbolBuffer = new Uint16Array(layout.tileRows * TILE_COLUMNS);
   const residuals = new Uint16Array(layout.tileRows * TILE_COLUMNS);
   forEachTile(layout, slice, (tile, index, words) => {
@@ -372,9 +372,9 @@ export class Total<T extends Statistics> {
 
   constructor(private readonly layout: Layout) {}
 
-  add(firstTileRow: number, found: T): void {
+  add(firstBand: number, found: T): void {
     this.total = this.total === undefined ? this.allocate(found) : this.total;
-    this.merge(firstTileRow, found);
+    this.merge(firstBand, found);
   }
 
   get value(): T {
@@ -400,8 +400,8 @@ export class Total<T extends Statistics> {
     } satisfies Survey as unknown as T;
   }
 
-  private merge(firstTileRow: number, found: T): void {
-    const firstTile = firstTileRow * this.layout.tilesAcross;
+  private merge(firstBand: number, found: T): void {
+    const firstTile = firstBand * this.layout.tilesAcross;
     const total = this.total as Statistics;
     if (found instanceof Float64Array) addTo(total as Float64Array, found);
     else if ('fits' in found) {
@@ -411,7 +411,7 @@ export class Total<T extends Statistics> {
       counts.fits.set(found.fits, firstTile);
     } else {
       const survey = total as Survey;
-      survey.rowLevels.set(found.rowLevels, firstTileRow * this.layout.tileRows);
+      survey.rowLevels.set(found.rowLevels, firstBand * this.layout.tileRows);
       addTo(survey.columnSums, found.columnSums);
       addTo(survey.columnCounts, found.columnCounts);
       addTo(survey.costs, found.costs);

@@ -85,8 +85,8 @@ export class NativeEngine implements Engine {
       plan: async (onPass: OnPass) => {
         for (let pass = 0; codec.encoderPass(encoder) === 'gather'; pass++) {
           const gathered = inOrder(slices, this.limits, sliceBytes, async (rows) => {
-            const { firstTileRow, tileRowCount } = rows;
-            await this.inTurn(() => codec.encoderGatherFileAsync(encoder, firstTileRow, tileRowCount, rangeOf(rows)));
+            const { firstBand, bandCount } = rows;
+            await this.inTurn(() => codec.encoderGatherFileAsync(encoder, firstBand, bandCount, rangeOf(rows)));
             return rows;
           });
           for await (const rows of gathered) onPass(sliceBytes(rows), pass);
@@ -97,14 +97,11 @@ export class NativeEngine implements Engine {
         return codec.encoderFrontSize(encoder);
       },
       code: async (rows) => {
-        const { firstTileRow, tileRowCount } = rows;
+        const { firstBand, bandCount } = rows;
         const coded = this.inTurn(async () => {
-          const [original, data] = [
-            this.take(sliceBytes(rows)),
-            this.take(codec.encoderCodeBound(encoder, tileRowCount)),
-          ];
+          const [original, data] = [this.take(sliceBytes(rows)), this.take(codec.encoderCodeBound(encoder, bandCount))];
           const range = rangeOf(rows);
-          const job = codec.encoderCodeFileAsync(encoder, firstTileRow, tileRowCount, range, original, data);
+          const job = codec.encoderCodeFileAsync(encoder, firstBand, bandCount, range, original, data);
           return { original, data: [data.subarray(0, await job)] };
         });
         coding.add(coded);
@@ -136,17 +133,17 @@ export class NativeEngine implements Engine {
     const info = codec.streamInfo(stream);
     return {
       slices: [...slicesOf(info)],
-      storedBytes: ({ firstTileRow, tileRowCount }) => {
-        const { start, end } = codec.streamRange(stream, firstTileRow, tileRowCount);
+      storedBytes: ({ firstBand, bandCount }) => {
+        const { start, end } = codec.streamRange(stream, firstBand, bandCount);
         return end - start;
       },
       decode: async (rows) => {
-        const { firstTileRow, tileRowCount } = rows;
-        const { start, end } = codec.streamRange(stream, firstTileRow, tileRowCount);
+        const { firstBand, bandCount } = rows;
+        const { start, end } = codec.streamRange(stream, firstBand, bandCount);
         const range = { fd, position: position + info.frontBytes + start, length: end - start };
         return this.inTurn(async () => {
           const bytes = this.take(sliceBytes(rows));
-          await codec.streamDecodeFileAsync(stream, firstTileRow, tileRowCount, range, bytes);
+          await codec.streamDecodeFileAsync(stream, firstBand, bandCount, range, bytes);
           return bytes;
         });
       },

@@ -1,10 +1,10 @@
-// The native codec, if it was built: `npm ci` builds it where there are a C++ compiler and CMake (cuda/install.mjs).
+// The native codec, if it was built: `npm ci` builds it where there are a C++ compiler and CMake (cuda/node/install.mjs).
 
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import type { Native } from '../cuda/addon.d.ts';
+import type { Native } from '../cuda/node/addon.d.ts';
 
-export type { Handle, Native } from '../cuda/addon.d.ts';
+export type { Handle, Native } from '../cuda/node/addon.d.ts';
 
 const ADDON = new URL(
   '../cuda/build/Release/codecllm.node',

@@ -76,9 +76,9 @@ export class ReferenceEngine implements Engine {
     const id = numbers++;
     return {
       slices: [...slicesOf(extentOf(layout))],
-      storedBytes: ({ firstTileRow, tileRowCount }) => {
-        const first = firstTileRow * layout.tilesAcross;
-        const { start, end } = tileRange(stream, first, first + tileRowCount * layout.tilesAcross);
+      storedBytes: ({ firstBand, bandCount }) => {
+        const first = firstBand * layout.tilesAcross;
+        const { start, end } = tileRange(stream, first, first + bandCount * layout.tilesAcross);
         return end - start;
       },
       decode: (rows) => this.pool.run('decodeSlice', { fd, position, frontBytes, rows, id }, sliceBytes(rows)),
@@ -129,7 +129,7 @@ class ReferenceEncoder implements TensorEncoder {
         statistics: await pool.run('gatherSlice', { source, rows, request }, sliceBytes(rows)),
       }));
       for await (const { rows, statistics } of found) {
-        total.add(rows.firstTileRow, statistics);
+        total.add(rows.firstBand, statistics);
         onPass(sliceBytes(rows), answers.length);
       }
       answers.push(total.value);
@@ -147,12 +147,12 @@ class ReferenceEncoder implements TensorEncoder {
   async code(rows: SliceRange): Promise<CodedRows> {
     const { source, id, planned: plan } = this;
     const { tiles, ...coded } = await this.pool.run('codeSlice', { source, rows, id, plan }, sliceBytes(rows));
-    this.coded.set(rows.firstTileRow, tiles);
+    this.coded.set(rows.firstBand, tiles);
     return coded;
   }
 
   front(): Uint8Array {
-    const tiles = this.slices.flatMap(({ firstTileRow }) => this.coded.get(firstTileRow) ?? []);
+    const tiles = this.slices.flatMap(({ firstBand }) => this.coded.get(firstBand) ?? []);
     const { metadata, dataBytes } = placeTiles(tiles);
     return writeFront(this.planned.coding, metadata, dataBytes);
   }

@@ -7,8 +7,8 @@ import type { Layout } from '../spec/layout.ts';
 export const SLICE_BYTES = 2 * 2 ** 20;
 
 export interface SliceRange {
-  readonly firstTileRow: number;
-  readonly tileRowCount: number;
+  readonly firstBand: number;
+  readonly bandCount: number;
   /** Bytes of the tensor: from `start` to before `end`. */
   readonly start: number;
   readonly end: number;
@@ -19,21 +19,21 @@ export const sliceBytes = ({ start, end }: SliceRange): number => end - start;
 /** What has to be known of a tensor to cut it: its bytes, its rows of tiles, and the bytes of each but the last. */
 export interface Extent {
   readonly tensorBytes: number;
-  readonly tileRows: number;
-  readonly tileRowBytes: number;
+  readonly bands: number;
+  readonly bandBytes: number;
 }
 
-export function extentOf({ words, tileRows, columns, tilesDown, dtype }: Layout): Extent {
+export function extentOf({ words, tileRows, columns, bands, dtype }: Layout): Extent {
   const wordBytes = dtype.wordBits / 8;
-  return { tensorBytes: words * wordBytes, tileRows: tilesDown, tileRowBytes: tileRows * columns * wordBytes };
+  return { tensorBytes: words * wordBytes, bands, bandBytes: tileRows * columns * wordBytes };
 }
 
 /** The slices of a tensor, in order. */
-export function* slicesOf({ tensorBytes, tileRows, tileRowBytes }: Extent): Generator<SliceRange, void, void> {
-  const most = Math.max(1, Math.floor(SLICE_BYTES / tileRowBytes));
-  for (let firstTileRow = 0; firstTileRow < tileRows; firstTileRow += most) {
-    const tileRowCount = Math.min(most, tileRows - firstTileRow);
-    const end = Math.min(tensorBytes, (firstTileRow + tileRowCount) * tileRowBytes);
-    yield { firstTileRow, tileRowCount, start: firstTileRow * tileRowBytes, end };
+export function* slicesOf({ tensorBytes, bands, bandBytes }: Extent): Generator<SliceRange, void, void> {
+  const most = Math.max(1, Math.floor(SLICE_BYTES / bandBytes));
+  for (let firstBand = 0; firstBand < bands; firstBand += most) {
+    const bandCount = Math.min(most, bands - firstBand);
+    const end = Math.min(tensorBytes, (firstBand + bandCount) * bandBytes);
+    yield { firstBand, bandCount, start: firstBand * bandBytes, end };
   }
 }

@@ -17,7 +17,7 @@ import { buffersIn, share } from './share.ts';
 import { SLICE_BYTES, type SliceRange, sliceBytes } from './slices.ts';
 
 /** Which rows of tiles. */
-export type Rows = Pick<SliceRange, 'firstTileRow' | 'tileRowCount'>;
+export type Rows = Pick<SliceRange, 'firstBand' | 'bandCount'>;
 
 // ----------------------------------------------------------------------------------------------------- encoding
 
@@ -111,12 +111,12 @@ export interface DecodeTask {
 /** @returns the tensor's bytes in these rows. @throws FormatError */
 export function decodeSlice({ fd, position, frontBytes, rows, id }: DecodeTask): Uint8Array {
   const stream = remember(id, () => readFront(readBytes({ fd, position, length: frontBytes }).slice()));
-  const { firstTileRow, tileRowCount } = rows;
-  const first = firstTileRow * stream.coding.layout.tilesAcross;
-  const { start, end } = tileRange(stream, first, first + tileRowCount * stream.coding.layout.tilesAcross);
+  const { firstBand, bandCount } = rows;
+  const first = firstBand * stream.coding.layout.tilesAcross;
+  const { start, end } = tileRange(stream, first, first + bandCount * stream.coding.layout.tilesAcross);
   const data = readBytes({ fd, position: position + frontBytes + start, length: end - start });
   const bytes = new Uint8Array(sliceBytes(rows));
-  decodeTileRows(stream, firstTileRow, tileRowCount, data, bytes);
+  decodeTileRows(stream, firstBand, bandCount, data, bytes);
   return moved(bytes);
 }
 
@@ -146,8 +146,8 @@ function readBytes({ fd, position, length }: FileRange): Uint8Array {
   return bytes;
 }
 
-function readRows(source: Source, layout: Layout, { firstTileRow, tileRowCount }: Rows): Uint8Array {
-  const { start, end } = sliceRange(layout, firstTileRow, tileRowCount);
+function readRows(source: Source, layout: Layout, { firstBand, bandCount }: Rows): Uint8Array {
+  const { start, end } = sliceRange(layout, firstBand, bandCount);
   return readBytes({ fd: source.fd, position: source.position + start, length: end - start });
 }
 

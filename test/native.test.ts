@@ -14,7 +14,7 @@ import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
-import type { Native } from '../cuda/addon.d.ts';
+import type { Native } from '../cuda/node/addon.d.ts';
 import { committedFiles } from '../golden/generate.ts';
 import { generator, makeTensor, PATTERNS } from '../golden/patterns.ts';
 import type { ClassChoice, EncodeOptions, ModeChoice } from '../spec/decisions.ts';
@@ -240,18 +240,18 @@ describe.skipIf(!isBuilt)('native and reference', () => {
         const expected = encodeTensor(data, dtype.name, shape, options);
         const random = generator(seed);
         const encoder = native.encoderOpen(dtype.name, shape, options);
-        const { tensorBytes, tileRows, tileRowBytes } = native.encoderLayout(encoder);
+        const { tensorBytes, bands, bandBytes } = native.encoderLayout(encoder);
         expect(tensorBytes).toBe(data.length);
         /** Calls `visit` for each of some slices that make up the tensor, in a random order. */
         const forSlices = (visit: (first: number, count: number, bytes: Uint8Array) => void): void => {
           const slices: [number, number][] = [];
-          for (let first = 0; first < tileRows; ) {
-            const count = 1 + (random() % Math.min(3, tileRows - first));
+          for (let first = 0; first < bands; ) {
+            const count = 1 + (random() % Math.min(3, bands - first));
             slices.splice(random() % (slices.length + 1), 0, [first, count]);
             first += count;
           }
           for (const [first, count] of slices)
-            visit(first, count, data.subarray(first * tileRowBytes, (first + count) * tileRowBytes));
+            visit(first, count, data.subarray(first * bandBytes, (first + count) * bandBytes));
         };
         while (native.encoderPass(encoder) === 'gather') {
           forSlices((first, count, bytes) => native.encoderGather(encoder, first, count, bytes));
@@ -270,13 +270,13 @@ describe.skipIf(!isBuilt)('native and reference', () => {
 
         const stream = native.streamOpen(front);
         const info = native.streamInfo(stream);
-        expect(info).toMatchObject({ dtype: dtype.name, shape, tensorBytes, tileRows, tileRowBytes });
+        expect(info).toMatchObject({ dtype: dtype.name, shape, tensorBytes, bands, bandBytes });
         expect(native.streamLengths(front)).toEqual({ front: info.frontBytes, data: info.dataBytes });
         const decoded = new Uint8Array(data.length);
         forSlices((first, count, { length }) => {
           const { start, end } = native.streamRange(stream, first, count);
           const part = expected.subarray(front.length + start, front.length + end);
-          const to = first * tileRowBytes;
+          const to = first * bandBytes;
           native.streamDecode(stream, first, count, part, decoded.subarray(to, to + length));
         });
         native.streamClose(stream);
@@ -294,7 +294,7 @@ describe.skipIf(!isBuilt)('native and reference', () => {
         const stream = native.streamOpen(whole);
         const guarded = new Uint8Array(data.length + 256).fill(0xa5);
         const bytes = guarded.subarray(128, 128 + data.length);
-        native.streamDecode(stream, 0, coding.layout.tilesDown, whole.subarray(frontBytes), bytes);
+        native.streamDecode(stream, 0, coding.layout.bands, whole.subarray(frontBytes), bytes);
         native.streamClose(stream);
         expect(same(bytes, data)).toBe(true);
         expect([...guarded.subarray(0, 128), ...guarded.subarray(128 + data.length)].every((b) => b === 0xa5)).toBe(
@@ -311,7 +311,7 @@ describe.skipIf(!isBuilt)('addon', () => {
     const shape = [700, 256];
     const data = makeTensor('BF16', 700 * 256, 256, 'columns', 3);
     const encoder = native.encoderOpen('BF16', shape, { profile: 'fast', tileRows: 32 });
-    const { tileRows, tileRowBytes } = native.encoderLayout(encoder);
+    const { bands, bandBytes } = native.encoderLayout(encoder);
     const shared = new SharedArrayBuffer(data.length);
     new Uint8Array(shared).set(data);
     const program = `
@@ -319,7 +319,7 @@ describe.skipIf(!isBuilt)('addon', () => {
       const native = require(workerData.addon);
       const bytes = new Uint8Array(workerData.shared);
       parentPort.on('message', ({ call, handle, first, count, data }) => {
-        const slice = bytes.subarray(first * workerData.tileRowBytes, (first + count) * workerData.tileRowBytes);
+        const slice = bytes.subarray(first * workerData.bandBytes, (first + count) * workerData.bandBytes);
         if (call === 'gather') native.encoderGather(handle, first, count, slice);
         const part = call === 'code' ? new Uint8Array(native.encoderCodeBound(handle, count)) : undefined;
         const written = part && native.encoderCode(handle, first, count, slice, part);
@@ -327,7 +327,7 @@ describe.skipIf(!isBuilt)('addon', () => {
         if (decoded) native.streamDecode(handle, first, count, data, decoded);
         parentPort.postMessage(decoded ?? part?.subarray(0, written));
       });`;
-    const workerData = { addon: ADDON, shared, tileRowBytes };
+    const workerData = { addon: ADDON, shared, bandBytes };
     const workers = Array.from({ length: 3 }, () => new Worker(program, { eval: true, workerData }));
     const ask = async (worker: Worker, message: unknown): Promise<Uint8Array> => {
       worker.postMessage(message);
@@ -343,7 +343,7 @@ describe.skipIf(!isBuilt)('addon', () => {
       const answers: Uint8Array[] = [];
       await Promise.all(
         workers.map(async (worker, w) => {
-          for (let first = w; first < tileRows; first += workers.length)
+          for (let first = w; first < bands; first += workers.length)
             answers[first] = await ask(worker, { call, handle, first, count: 1, data: dataOf?.(first) });
         }),
       );

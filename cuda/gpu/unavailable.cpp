@@ -50,14 +50,14 @@ codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder*, codecllm_gpu_source*,
   return unavailable();
 }
 
-codecllm_status codecllm_gpu_stream_open(codecllm_gpu*, const void*, size_t, codecllm_gpu_stream**) {
+codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu*, const void*, size_t, codecllm_gpu_host_decoder**) {
   return unavailable();
 }
 
-void codecllm_gpu_stream_close(codecllm_gpu_stream*) {}
+void codecllm_gpu_host_decoder_close(codecllm_gpu_host_decoder*) {}
 
-codecllm_status codecllm_gpu_stream_write(codecllm_gpu_stream*, uint64_t, const void*, size_t) { return unavailable(); }
+codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder*, uint64_t, const void*, size_t) { return unavailable(); }
 
-codecllm_status codecllm_gpu_stream_decode(codecllm_gpu_stream*) { return unavailable(); }
+codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder*) { return unavailable(); }
 
-codecllm_status codecllm_gpu_stream_read(codecllm_gpu_stream*, uint64_t, void*, size_t) { return unavailable(); }
+codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder*, uint64_t, void*, size_t) { return unavailable(); }

@@ -1,12 +1,12 @@
 // The C interface: arguments are checked here, and every exception becomes a status and a message.
 #include "codecllm.h"
 
-#include "decode.hpp"
-#include "encoder.hpp"
-#include "error.hpp"
-#include "interface.hpp"
-#include "kernels.hpp"
-#include "stream.hpp"
+#include "host/decode/decode.hpp"
+#include "host/encode/encoder.hpp"
+#include "host/format/error.hpp"
+#include "host/interface.hpp"
+#include "host/kernels/kernels.hpp"
+#include "host/format/stream.hpp"
 
 using namespace codecllm;
 
@@ -28,9 +28,9 @@ const uint8_t* bytes_of(const void* pointer, size_t size, const char* name) {
   return static_cast<const uint8_t*>(pointer);
 }
 
-void check_tile_rows(const Layout& layout, uint64_t first, uint64_t count) {
-  if (first > layout.tiles_down || count > layout.tiles_down - first)
-    throw ArgumentError(text("rows of tiles ", first, " + ", count, " where there are ", layout.tiles_down));
+void check_bands(const Layout& layout, uint64_t first, uint64_t count) {
+  if (first > layout.bands || count > layout.bands - first)
+    throw ArgumentError(text("rows of tiles ", first, " + ", count, " where there are ", layout.bands));
 }
 
 void check_size(const char* name, uint64_t size, uint64_t expected) {
@@ -86,14 +86,14 @@ codecllm_status codecllm_encoder_open(const char* dtype, const uint64_t* shape, 
 
 void codecllm_encoder_close(codecllm_encoder* encoder) { delete encoder; }
 
-codecllm_status codecllm_encoder_layout(const codecllm_encoder* encoder, uint64_t* tensor_bytes, uint64_t* tile_rows,
-                                        uint64_t* tile_row_bytes) {
+codecllm_status codecllm_encoder_layout(const codecllm_encoder* encoder, uint64_t* tensor_bytes, uint64_t* bands,
+                                        uint64_t* band_bytes) {
   return guarded([&] {
     require(encoder, "encoder");
     const Layout& layout = encoder->encoder.layout();
     if (tensor_bytes != nullptr) *tensor_bytes = layout.tensor_bytes();
-    if (tile_rows != nullptr) *tile_rows = layout.tiles_down;
-    if (tile_row_bytes != nullptr) *tile_row_bytes = layout.tile_row_bytes();
+    if (bands != nullptr) *bands = layout.bands;
+    if (band_bytes != nullptr) *band_bytes = layout.band_bytes();
   });
 }
 
@@ -101,11 +101,11 @@ codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder) {
   return encoder == nullptr ? CODECLLM_PASS_CODE : encoder->encoder.pass();
 }
 
-codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_tile_row, uint64_t tile_row_count,
+codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_band, uint64_t band_count,
                                         const void* bytes, size_t size) {
   return guarded([&] {
     require(encoder, "encoder");
-    encoder->encoder.gather(first_tile_row, tile_row_count, bytes_of(bytes, size, "bytes"), size);
+    encoder->encoder.gather(first_band, band_count, bytes_of(bytes, size, "bytes"), size);
   });
 }
 
@@ -124,21 +124,21 @@ codecllm_status codecllm_encoder_front_size(const codecllm_encoder* encoder, uin
   });
 }
 
-codecllm_status codecllm_encoder_code_bound(const codecllm_encoder* encoder, uint64_t tile_row_count, uint64_t* size) {
+codecllm_status codecllm_encoder_code_bound(const codecllm_encoder* encoder, uint64_t band_count, uint64_t* size) {
   return guarded([&] {
     require(encoder, "encoder");
     require(size, "size");
-    *size = encoder->encoder.code_bound(tile_row_count);
+    *size = encoder->encoder.code_bound(band_count);
   });
 }
 
-codecllm_status codecllm_encoder_code(codecllm_encoder* encoder, uint64_t first_tile_row, uint64_t tile_row_count,
+codecllm_status codecllm_encoder_code(codecllm_encoder* encoder, uint64_t first_band, uint64_t band_count,
                                       const void* bytes, size_t size, void* data, size_t capacity, size_t* written) {
   return guarded([&] {
     require(encoder, "encoder");
     require(written, "written");
     if (capacity > 0) require(data, "data");
-    *written = encoder->encoder.code(first_tile_row, tile_row_count, bytes_of(bytes, size, "bytes"), size,
+    *written = encoder->encoder.code(first_band, band_count, bytes_of(bytes, size, "bytes"), size,
                                      static_cast<uint8_t*>(data), capacity);
   });
 }
@@ -169,7 +169,7 @@ codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtyp
     if (capacity > 0) require(stream, "stream");
     Encoder encoder(dtype_named(dtype), shape_of(shape, dimensions), options);
     const uint8_t* const source = bytes_of(bytes, size, "bytes");
-    const uint64_t rows = encoder.layout().tiles_down;
+    const uint64_t rows = encoder.layout().bands;
     while (encoder.pass() == CODECLLM_PASS_GATHER) {
       encoder.gather(0, rows, source, size);
       encoder.advance();
@@ -219,22 +219,22 @@ codecllm_status codecllm_stream_info(const codecllm_stream* stream, codecllm_inf
     info->tensor_bytes = layout.tensor_bytes();
     info->front_bytes = stream->stream.front_bytes;
     info->data_bytes = stream->stream.data_bytes;
-    info->tile_rows = layout.tiles_down;
+    info->bands = layout.bands;
     info->tiles_across = layout.tiles_across;
-    info->tile_row_bytes = layout.tile_row_bytes();
+    info->band_bytes = layout.band_bytes();
   });
 }
 
-codecllm_status codecllm_stream_range(const codecllm_stream* stream, uint64_t first_tile_row, uint64_t tile_row_count,
+codecllm_status codecllm_stream_range(const codecllm_stream* stream, uint64_t first_band, uint64_t band_count,
                                       uint64_t* start, uint64_t* end) {
   return guarded([&] {
     require(stream, "stream");
     require(start, "start");
     require(end, "end");
     const Layout& layout = stream->stream.coding.layout;
-    check_tile_rows(layout, first_tile_row, tile_row_count);
-    *start = stream->stream.tile_start(first_tile_row * layout.tiles_across);
-    *end = stream->stream.tile_start((first_tile_row + tile_row_count) * layout.tiles_across);
+    check_bands(layout, first_band, band_count);
+    *start = stream->stream.tile_start(first_band * layout.tiles_across);
+    *end = stream->stream.tile_start((first_band + band_count) * layout.tiles_across);
   });
 }
 
@@ -244,19 +244,19 @@ codecllm_status codecllm_use_path(codecllm_path path) {
   return guarded([&] { use_path(path); });
 }
 
-codecllm_status codecllm_stream_decode(const codecllm_stream* stream, uint64_t first_tile_row, uint64_t tile_row_count,
+codecllm_status codecllm_stream_decode(const codecllm_stream* stream, uint64_t first_band, uint64_t band_count,
                                        const void* data, size_t data_size, void* bytes, size_t size) {
   return guarded([&] {
     require(stream, "stream");
     const Stream& source = stream->stream;
     const Layout& layout = source.coding.layout;
-    check_tile_rows(layout, first_tile_row, tile_row_count);
-    const uint64_t start = source.tile_start(first_tile_row * layout.tiles_across);
-    const uint64_t end = source.tile_start((first_tile_row + tile_row_count) * layout.tiles_across);
+    check_bands(layout, first_band, band_count);
+    const uint64_t start = source.tile_start(first_band * layout.tiles_across);
+    const uint64_t end = source.tile_start((first_band + band_count) * layout.tiles_across);
     check_size("data", data_size, end - start);
-    check_size("elements", size, layout.slice_bytes(first_tile_row, tile_row_count));
+    check_size("elements", size, layout.slice_bytes(first_band, band_count));
     if (size > 0) require(bytes, "bytes");
-    decode_tile_rows(source, first_tile_row, tile_row_count, bytes_of(data, data_size, "data"), data_size,
+    decode_bands(source, first_band, band_count, bytes_of(data, data_size, "data"), data_size,
                      static_cast<uint8_t*>(bytes));
   });
 }
@@ -272,7 +272,7 @@ codecllm_status codecllm_decode(const void* stream, size_t stream_size, void* by
                         text("the stream has ", stream_size, " bytes where ", length, " are declared"));
     check_size("elements", size, layout.tensor_bytes());
     if (size > 0) require(bytes, "bytes");
-    decode_tile_rows(opened, 0, layout.tiles_down, source + opened.front_bytes, opened.data_bytes,
+    decode_bands(opened, 0, layout.bands, source + opened.front_bytes, opened.data_bytes,
                      static_cast<uint8_t*>(bytes));
   });
 }

@@ -4,7 +4,7 @@
 #include <exception>
 #include <new>
 
-#include "error.hpp"
+#include "host/format/error.hpp"
 
 namespace codecllm {
 

@@ -166,21 +166,21 @@ Encoded encode(const Case& described, uint64_t rows, uint64_t columns, const Byt
   check(codecllm_encoder_open(described.dtype.c_str(), shape, 2, &described.options, &encoder),
         "codecllm_encoder_open");
   uint64_t tensor_bytes = 0;
-  uint64_t tile_rows = 0;
-  uint64_t tile_row_bytes = 0;
-  check(codecllm_encoder_layout(encoder, &tensor_bytes, &tile_rows, &tile_row_bytes), "codecllm_encoder_layout");
-  const auto slice = [&](uint64_t i) { return bytes.data() + i * tile_row_bytes; };
-  const auto slice_bytes = [&](uint64_t i) { return std::min(tile_row_bytes, tensor_bytes - i * tile_row_bytes); };
+  uint64_t bands = 0;
+  uint64_t band_bytes = 0;
+  check(codecllm_encoder_layout(encoder, &tensor_bytes, &bands, &band_bytes), "codecllm_encoder_layout");
+  const auto slice = [&](uint64_t i) { return bytes.data() + i * band_bytes; };
+  const auto slice_bytes = [&](uint64_t i) { return std::min(band_bytes, tensor_bytes - i * band_bytes); };
   while (codecllm_encoder_pass(encoder) == CODECLLM_PASS_GATHER) {
-    parallel(tile_rows, [&](uint64_t i) {
+    parallel(bands, [&](uint64_t i) {
       check(codecllm_encoder_gather(encoder, i, 1, slice(i), slice_bytes(i)), "codecllm_encoder_gather");
     });
     check(codecllm_encoder_advance(encoder), "codecllm_encoder_advance");
   }
   uint64_t bound = 0;
   check(codecllm_encoder_code_bound(encoder, 1, &bound), "codecllm_encoder_code_bound");
-  std::vector<Bytes> slices(tile_rows);
-  parallel(tile_rows, [&](uint64_t i) {
+  std::vector<Bytes> slices(bands);
+  parallel(bands, [&](uint64_t i) {
     Bytes buffer(bound);
     size_t written = 0;
     check(codecllm_encoder_code(encoder, i, 1, slice(i), slice_bytes(i), buffer.data(), buffer.size(), &written),
@@ -287,8 +287,8 @@ void add_moves(std::vector<codecllm::TileMove>& moves, const Encoded& stream, ui
   codecllm_info info;
   check(codecllm_stream_info(opened, &info), "codecllm_stream_info");
   codecllm_stream_close(opened);
-  const uint64_t stride = info.tile_row_bytes / tile_rows;
-  const uint64_t tiles = info.tile_rows * info.tiles_across;
+  const uint64_t stride = info.band_bytes / tile_rows;
+  const uint64_t tiles = info.bands * info.tiles_across;
   const uint64_t rows = info.tensor_bytes / stride;
   for (uint64_t t = 0; t < tiles; t++) {
     const uint64_t begin = t * stream.data.size() / tiles / 16 * 16;

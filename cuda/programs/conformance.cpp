@@ -26,8 +26,8 @@
 #include <vector>
 
 #include "codecllm.h"
-#include "gpu/runtime.hpp"
-#include "host/stream.hpp"
+#include "gpu/common/runtime.hpp"
+#include "host/format/stream.hpp"
 
 namespace {
 
@@ -313,21 +313,21 @@ void expect_output(Report& report, const Entry& entry, const Bytes& output, cons
 /** Decodes a stream from and to host memory, in two pieces each. */
 void decode_in_pieces(Decoder& decoder, const Entry& entry, Report& report) {
   const Job job = job_of(entry.stream, entry.expected.size());
-  codecllm_gpu_stream* stream = nullptr;
-  check(codecllm_gpu_stream_open(decoder.gpu(), job.front, job.front_size, &stream), "codecllm_gpu_stream_open");
+  codecllm_gpu_host_decoder* stream = nullptr;
+  check(codecllm_gpu_host_decoder_open(decoder.gpu(), job.front, job.front_size, &stream), "codecllm_gpu_host_decoder_open");
   const size_t part = job.data_size / 3;
-  check(codecllm_gpu_stream_write(stream, part, job.data + part, job.data_size - part), "codecllm_gpu_stream_write");
-  check(codecllm_gpu_stream_write(stream, 0, job.data, part), "codecllm_gpu_stream_write");
-  report.expect(codecllm_gpu_stream_decode(stream) == CODECLLM_OK, entry.name + " (in pieces): refused");
+  check(codecllm_gpu_host_decoder_write(stream, part, job.data + part, job.data_size - part), "codecllm_gpu_host_decoder_write");
+  check(codecllm_gpu_host_decoder_write(stream, 0, job.data, part), "codecllm_gpu_host_decoder_write");
+  report.expect(codecllm_gpu_host_decoder_decode(stream) == CODECLLM_OK, entry.name + " (in pieces): refused");
   Bytes output(entry.expected.size());
   const size_t middle = output.size() / 2;
-  check(codecllm_gpu_stream_read(stream, 0, output.data(), middle), "codecllm_gpu_stream_read");
-  check(codecllm_gpu_stream_read(stream, middle, output.data() + middle, output.size() - middle),
-        "codecllm_gpu_stream_read");
+  check(codecllm_gpu_host_decoder_read(stream, 0, output.data(), middle), "codecllm_gpu_host_decoder_read");
+  check(codecllm_gpu_host_decoder_read(stream, middle, output.data() + middle, output.size() - middle),
+        "codecllm_gpu_host_decoder_read");
   expect_output(report, entry, output, "in pieces");
-  report.expect(codecllm_gpu_stream_read(stream, 0, output.data(), output.size() + 1) == CODECLLM_INVALID_ARGUMENT,
+  report.expect(codecllm_gpu_host_decoder_read(stream, 0, output.data(), output.size() + 1) == CODECLLM_INVALID_ARGUMENT,
                 entry.name + ": more elements than there are can be read");
-  codecllm_gpu_stream_close(stream);
+  codecllm_gpu_host_decoder_close(stream);
 }
 
 /** Opens a stream's plan beside many others, from the largest to the smallest, and decodes each. */
@@ -336,19 +336,19 @@ void decode_side_by_side(Decoder& decoder, std::vector<const Entry*> entries, Re
   std::sort(entries.begin(), entries.end(), is_larger);
   constexpr size_t kMost = 200;
   if (entries.size() > kMost) entries.erase(entries.begin() + kMost, entries.end());
-  std::vector<codecllm_gpu_stream*> streams(entries.size());
+  std::vector<codecllm_gpu_host_decoder*> streams(entries.size());
   for (size_t i = 0; i < streams.size(); i++) {
     const Job job = job_of(entries[i]->stream, entries[i]->expected.size());
-    check(codecllm_gpu_stream_open(decoder.gpu(), job.front, job.front_size, &streams[i]), "codecllm_gpu_stream_open");
-    check(codecllm_gpu_stream_write(streams[i], 0, job.data, job.data_size), "codecllm_gpu_stream_write");
+    check(codecllm_gpu_host_decoder_open(decoder.gpu(), job.front, job.front_size, &streams[i]), "codecllm_gpu_host_decoder_open");
+    check(codecllm_gpu_host_decoder_write(streams[i], 0, job.data, job.data_size), "codecllm_gpu_host_decoder_write");
   }
   for (size_t i = 0; i < streams.size(); i++) {
-    report.expect(codecllm_gpu_stream_decode(streams[i]) == CODECLLM_OK,
+    report.expect(codecllm_gpu_host_decoder_decode(streams[i]) == CODECLLM_OK,
                   entries[i]->name + " (beside others): refused");
     Bytes output(entries[i]->expected.size());
-    check(codecllm_gpu_stream_read(streams[i], 0, output.data(), output.size()), "codecllm_gpu_stream_read");
+    check(codecllm_gpu_host_decoder_read(streams[i], 0, output.data(), output.size()), "codecllm_gpu_host_decoder_read");
     expect_output(report, *entries[i], output, "beside others");
-    codecllm_gpu_stream_close(streams[i]);
+    codecllm_gpu_host_decoder_close(streams[i]);
   }
 }
 

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "codecllm.h"
-#include "host/checksums.hpp"
-#include "host/stream.hpp"
+#include "host/format/checksums.hpp"
+#include "host/format/stream.hpp"
 
 namespace {
 

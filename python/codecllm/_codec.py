@@ -117,8 +117,8 @@ class Stream:
             info.front_bytes,
             info.data_bytes,
         )
-        self.tile_rows = info.tile_rows
-        self.tile_row_bytes = info.tile_row_bytes
+        self.bands = info.bands
+        self.band_bytes = info.band_bytes
 
     def data_range(self, first: int, count: int) -> tuple[int, int]:
         """Where the data of these rows of tiles lie, from the start of Data."""
@@ -163,9 +163,9 @@ class Encoder(Closing):
 
     tensor_bytes: int
     """Bytes of the tensor."""
-    tile_rows: int
+    bands: int
     """How many rows of tiles it has."""
-    tile_row_bytes: int
+    band_bytes: int
     """Bytes of a full row of tiles; the last one may have fewer."""
 
     def __init__(self, dtype: Any, shape: tuple[int, ...], profile: Profile = "small") -> None:  # noqa: ANN401
@@ -181,7 +181,7 @@ class Encoder(Closing):
         )
         layout = [ctypes.c_uint64() for _ in range(3)]
         _library.call("encoder_layout", self._handle, *(ctypes.byref(value) for value in layout))
-        self.tensor_bytes, self.tile_rows, self.tile_row_bytes = (value.value for value in layout)
+        self.tensor_bytes, self.bands, self.band_bytes = (value.value for value in layout)
 
     @property
     def gathers(self) -> bool:

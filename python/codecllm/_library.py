@@ -54,9 +54,9 @@ class Info(ctypes.Structure):
         ("tensor_bytes", c_uint64),
         ("front_bytes", c_uint64),
         ("data_bytes", c_uint64),
-        ("tile_rows", c_uint64),
+        ("bands", c_uint64),
         ("tiles_across", c_uint64),
-        ("tile_row_bytes", c_uint64),
+        ("band_bytes", c_uint64),
     )
 
 

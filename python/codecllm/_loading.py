@@ -73,12 +73,12 @@ def _stream_pieces(tensor: StoredTensor, stream: Stream, output: np.ndarray) -> 
     def decode(first: int, count: int) -> None:
         start, end = stream.data_range(first, count)
         data = tensor.file.read(tensor.position + stream.info.front_bytes + start, end - start)
-        rows = stream.tile_row_bytes
+        rows = stream.band_bytes
         try:
             stream.decode(first, count, data, output[first * rows : (first + count) * rows])
         except InvalidStreamError as error:
             raise tensor.error(error) from None
 
-    most = max(1, _PIECE_BYTES // max(1, stream.tile_row_bytes))
-    for first in range(0, stream.tile_rows, most):
-        yield partial(decode, first, min(most, stream.tile_rows - first))
+    most = max(1, _PIECE_BYTES // max(1, stream.band_bytes))
+    for first in range(0, stream.bands, most):
+        yield partial(decode, first, min(most, stream.bands - first))

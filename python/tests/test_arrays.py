@@ -95,10 +95,10 @@ def test_slices_give_the_same_stream(profile: str, shape: tuple[int, int], count
     whole = encode_bytes(data, "BF16", shape, _library.options(profile)).tobytes()
     with codecllm.Encoder("BF16", shape, profile) as encoder:
         assert encoder.tensor_bytes == data.size
-        rows = encoder.tile_row_bytes
+        rows = encoder.band_bytes
         slices = [
-            (first, min(count, encoder.tile_rows - first), data[first * rows : (first + count) * rows])
-            for first in range(0, encoder.tile_rows, count)
+            (first, min(count, encoder.bands - first), data[first * rows : (first + count) * rows])
+            for first in range(0, encoder.bands, count)
         ]
         while encoder.gathers:
             for part in reversed(slices):
@@ -126,13 +126,13 @@ def test_encoder_refuses() -> None:
         with pytest.raises(ValueError, match="bytes"):
             encoder.gather(0, 1, b"\0")
         with pytest.raises(ValueError):
-            encoder.gather(7, 1, b"\0" * encoder.tile_row_bytes)
+            encoder.gather(7, 1, b"\0" * encoder.band_bytes)
         with pytest.raises(ValueError):
             encoder.advance()
         with pytest.raises(ValueError):
             _ = encoder.front_bytes
         with pytest.raises(ValueError, match="read-only"):
-            encoder.code(0, 1, b"\0" * encoder.tile_row_bytes, b"\0" * 100)
+            encoder.code(0, 1, b"\0" * encoder.band_bytes, b"\0" * 100)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,134 @@
+// The CUDA runtime, or its stand-in on the CPU (emulation.hpp), which runs the same kernels where there is no GPU.
+#pragma once
+
+#include <cstdint>
+
+#ifdef CODECLLM_EMULATE
+#include "gpu/emulation/emulation.hpp"
+#else
+#include <cuda_runtime.h>
+
+#ifdef __CUDACC__
+/** The block's dynamic shared memory. */
+#define CODECLLM_SHARED_MEMORY(name) extern __shared__ __align__(1024) uint8_t name[]
+
+namespace codecllm {
+
+/** An address in shared memory as the number that it is: what C++ makes of a pointer takes one instruction more. */
+using SharedAddress = uint32_t;
+
+__device__ __forceinline__ SharedAddress shared_address(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+
+__device__ __forceinline__ uint32_t load_shared_half(SharedAddress address) {
+  uint16_t half;
+  asm volatile("ld.shared.u16 %0, [%1];" : "=h"(half) : "r"(address));
+  return half;
+}
+
+__device__ __forceinline__ uint32_t load_shared_word(SharedAddress address) {
+  uint32_t word;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address));
+  return word;
+}
+
+/** Loads what does not change while the kernel runs, apart from the beginning. */
+__device__ __forceinline__ uint32_t load_shared_constant(SharedAddress address) {
+  uint32_t word;
+  asm("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address));
+  return word;
+}
+
+/** Copies 16 bytes from global memory, sooner or later. */
+__device__ __forceinline__ void copy_to_shared(SharedAddress to, const void* from) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(__cvta_generic_to_global(from)) : "memory");
+}
+
+/**
+ * The same under a condition, without a branch: what follows can be executed before what this waits for. The memory is
+ * asked for the 256 bytes around it, too, most of which are copied next: a hint, which touches nothing beyond an
+ * allocation.
+ */
+__device__ __forceinline__ void copy_to_shared_if(bool condition, SharedAddress to, const void* from) {
+  asm volatile(
+      "{.reg .pred copies; setp.ne.u32 copies, %2, 0;"
+      " @copies cp.async.cg.shared.global.L2::256B [%0], [%1], 16;}" ::"r"(to),
+      "l"(__cvta_generic_to_global(from)), "r"(uint32_t{condition})
+      : "memory");
+}
+
+/** Waits for this thread's copies. */
+__device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+
+/** Bits of a where the mask has ones, of b elsewhere: one instruction, which the compiler does not find. */
+__device__ __forceinline__ uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) {
+  uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, 0xe4;" : "=r"(result) : "r"(a), "r"(b), "r"(mask));
+  return result;
+}
+
+/** (a & b) | c, likewise. */
+__device__ __forceinline__ uint32_t and_or(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  return result;
+}
+
+/**
+ * The upper half of a product. As two instructions of PTX, because the compiler would make one of `mul.hi` and an
+ * addition that follows: it needs a register of zeros, and the shift before such an addition is no longer free.
+ */
+__device__ __forceinline__ uint32_t multiply_high(uint32_t a, uint32_t b) {
+  uint32_t result;
+  asm volatile("{.reg .u64 product; mul.wide.u32 product, %1, %2; mov.b64 {_, %0}, product;}"
+               : "=r"(result)
+               : "r"(a), "r"(b));
+  return result;
+}
+
+/** a x b + c: one instruction, which the compiler would take apart where a is masked and b a power of two. */
+__device__ __forceinline__ uint32_t multiply_add(uint32_t a, uint32_t b, uint32_t c) {
+  uint32_t result;
+  asm("mad.lo.u32 %0, %1, %2, %3;" : "=r"(result) : "r"(a), "r"(b), "r"(c));
+  return result;
+}
+
+/** sum + that of the lane so many lanes before this one, if there is one: a shuffle says so itself. */
+__device__ __forceinline__ uint32_t add_lane_before(uint32_t sum, uint32_t distance) {
+  asm volatile(
+      "{.reg .u32 other; .reg .pred exists; shfl.sync.up.b32 other|exists, %0, %1, 0, 0xffffffff;"
+      " @exists add.u32 %0, %0, other;}"
+      : "+r"(sum)
+      : "r"(distance));
+  return sum;
+}
+
+/** Loads what nothing writes while the kernel runs, at this place in the program. */
+__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&words)[1]) {
+  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(words[0]) : "l"(__cvta_generic_to_global(at)));
+}
+__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&words)[2]) {
+  asm volatile("ld.global.nc.v2.u32 {%0, %1}, [%2];"
+               : "=r"(words[0]), "=r"(words[1])
+               : "l"(__cvta_generic_to_global(at)));
+}
+__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&words)[4]) {
+  asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "l"(__cvta_generic_to_global(at)));
+}
+
+/** The lower of each of two unsigned halves. */
+__device__ __forceinline__ uint32_t min_halves(uint32_t a, uint32_t b) { return __vminu2(a, b); }
+
+/** pointer + count x size, likewise. */
+__device__ __forceinline__ uint8_t* advance(uint8_t* pointer, uint32_t count, uint32_t size) {
+  uint64_t result;
+  asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(result) : "r"(count), "r"(size), "l"(reinterpret_cast<uint64_t>(pointer)));
+  return reinterpret_cast<uint8_t*>(result);
+}
+
+}  // namespace codecllm
+#endif
+#endif

@@ -1,0 +1,140 @@
+// What every kernel does with a tile beside decoding its planes: find it, sum it up, and finish it with its outliers.
+#pragma once
+
+#include "host/format/checksums.hpp"
+#include "gpu/common/warp.cuh"
+
+namespace codecllm {
+
+/** A tile: where it is in its tensor, what its metadata say, and where its data lie. */
+struct GpuTile {
+  const uint8_t* data;
+  /** Index of its first word in the tensor. */
+  uint64_t first_word;
+  uint32_t row_words;
+  uint32_t height;
+  uint32_t width;
+  uint32_t check;
+  uint32_t planes[kMaxPlanes];
+
+  __device__ __forceinline__ uint32_t value(uint32_t plane) const { return planes[plane] & 0xffff; }
+  __device__ __forceinline__ uint32_t mode(uint32_t plane) const { return (planes[plane] >> 16) & 15; }
+  __device__ __forceinline__ uint32_t predictor(uint32_t plane) const { return (planes[plane] >> 20) & 15; }
+  __device__ __forceinline__ uint32_t outliers() const { return planes[0] >> 24; }
+};
+
+/** Finds a tile; its first row and column in the matrix come back, too. */
+template <uint32_t kPlanes>
+__device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint8_t* data, const GpuTileEntry& entry,
+                                             uint64_t& row, uint32_t& column) {
+  row = uint64_t{entry.down} * tensor.tile_rows;
+  column = entry.across * kTileColumns;
+  GpuTile tile;
+  tile.data = uniform(data + uint64_t{entry.offset} * kAlignment);
+  tile.check = entry.check;
+  for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = uniform(entry.planes[p]);
+  tile.row_words = tensor.columns;
+  tile.first_word = row * tensor.columns + column;
+  tile.height = uniform(uint32_t{entry.height});
+  tile.width = min(kTileColumns, tensor.columns - column);
+  return tile;
+}
+
+/** Says that a tile is bad, in the lane that calls this. */
+__device__ __forceinline__ void report_bad_tile(const GpuArguments& arguments, uint32_t tensor,
+                                                const GpuTileEntry& entry) {
+  const uint32_t index = entry.down * arguments.tensors[tensor].tiles_across + entry.across;
+  atomicMin(arguments.bad_tile, static_cast<unsigned long long>(tensor) << 32 | index);
+}
+
+/** Whether the bytes after a section are zero, as far as this lane looks. */
+__device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t length) {
+  const uint32_t at = length + lane_index();
+  return at >= align_section(length) || section[at] == 0;
+}
+
+/** kCheckPrimes, of which device code has no address. */
+__device__ const CheckPrimes kDevicePrimes = make_check_primes();
+
+/** The check of a tile (FORMAT.md, section 8), summed up row by row; a lane has `kCount` 32-bit words of each row. */
+template <uint32_t kCount>
+class TileSum {
+ public:
+  /** @param factor the number of rows from this one to the tile's last; the same in all lanes */
+  __device__ __forceinline__ void add_row(uint32_t factor, const uint32_t (&words)[kCount]) {
+    for (uint32_t c = 0; c < kCount; c++) of_column_[c] += uint64_t{factor} * words[c];
+  }
+
+  /** Adds an outlier entry. */
+  __device__ __forceinline__ void add_entry(uint32_t height, uint32_t index, uint32_t word) {
+    add_change(height, height * kRowWords + index, word);
+  }
+
+  /**
+   * Adds what 32-bit word `index` of the rows, and the entries after them, is changed by: at most kCheckModulus, which
+   * is what a negative change is added to.
+   */
+  __device__ __forceinline__ void add_change(uint32_t height, uint32_t index, uint64_t change) {
+    changes_ += uint64_t{check_row_factor(height, index / kRowWords)} * prime(index % kRowWords) * change;
+  }
+
+  /** The check of all that was added, in all lanes. */
+  __device__ __forceinline__ uint32_t check() const {
+    uint64_t sum = changes_;
+    for (uint32_t c = 0; c < kCount; c++) sum += of_column_[c] * prime(kCount * lane_index() + c);
+    return reduce(warp_sum(reduce(sum)));
+  }
+
+ private:
+  static constexpr uint32_t kRowWords = kCount * kLanes;
+
+  /** Modulo kCheckModulus, which is one less than 2^32. */
+  static __device__ __forceinline__ uint32_t reduce(uint64_t sum) {
+    for (uint32_t i = 0; i < 2; i++) sum = (sum >> 32) + (sum & kCheckModulus);
+    return sum == kCheckModulus ? 0 : static_cast<uint32_t>(sum);
+  }
+
+  static __device__ __forceinline__ uint32_t prime(uint32_t column) { return kDevicePrimes.of[column]; }
+
+  /** The words of this lane's columns, which wait for their primes. */
+  uint64_t of_column_[kCount] = {};
+  uint64_t changes_ = 0;
+};
+
+/**
+ * Checks a tile's outliers, adds them to its sum and writes them over the decoded tile, whose rows all lanes have
+ * written. @returns whether they are valid, as far as this lane looks
+ */
+template <class Word, uint32_t kCount>
+__device__ __forceinline__ bool write_outliers(const GpuTile& tile, const uint8_t* section, uint64_t tensor_words,
+                                               Word* elements, TileSum<kCount>& sum) {
+  constexpr bool kWide = sizeof(Word) == 4;
+  const uint32_t* const entries = reinterpret_cast<const uint32_t*>(section);
+  const uint32_t count = tile.outliers();
+  // Rows written by other lanes come before outliers.
+  __syncwarp();
+  bool valid = true;
+  for (uint32_t e = lane_index(); e < count; e += 32) {
+    const uint32_t entry = entries[kWide ? 2 * e : e];
+    const uint32_t position = kWide ? entry : entry & 0xffff;
+    const uint32_t word = kWide ? entries[2 * e + 1] : entry >> 16;
+    sum.add_entry(tile.height, kWide ? 2 * e : e, entry);
+    if (kWide) sum.add_entry(tile.height, 2 * e + 1, word);
+    if (e > 0) {
+      const uint32_t before = entries[kWide ? 2 * (e - 1) : e - 1];
+      if (position <= (kWide ? before : before & 0xffff)) valid = false;
+    }
+    const uint32_t row = position / kTileColumns;
+    const uint32_t column = position % kTileColumns;
+    if (row >= tile.height || column >= tile.width || (sizeof(Word) == 1 && word > 0xff)) {
+      valid = false;
+    } else {
+      const uint64_t at = tile.first_word + uint64_t{row} * tile.row_words + column;
+      // The words that a short last row repeats are no elements.
+      if (at < tensor_words) elements[at] = static_cast<Word>(word);
+    }
+  }
+  return valid && padding_is_zero(section, count * (kWide ? 8 : 4));
+}
+
+}  // namespace codecllm

@@ -1,0 +1,285 @@
+// The generic kernels: every tile that the format allows, of any size and in any combination of modes.
+//
+// One warp decodes one tile, all planes of a row after another, so that a payload is there when its RAW plane ends.
+// Tables stay in global memory. Nothing here is tuned; what weights mostly have goes to fast.cuh.
+#pragma once
+
+#include "gpu/common/tile.cuh"
+
+namespace codecllm {
+
+constexpr uint32_t kAnyRingBytes = Words<kLaneColumns>::kBytes;
+
+/** One plane of a tile, decoded row by row. */
+template <uint32_t kBits>
+class AnyPlane {
+ public:
+  __device__ __forceinline__ void open(const GpuTile& tile, uint32_t plane, uint32_t zero_symbol) {
+    mode_ = tile.mode(plane);
+    value_ = tile.value(plane);
+    predictor_ = tile.predictor(plane);
+    zero_ = splat_byte(zero_symbol);
+    above_ = zero_;
+    width_ = tile.width;
+    height_ = tile.height;
+    lanes_ = (tile.width + kLaneColumns - 1) / kLaneColumns;
+    coder_.open(0, 0);
+  }
+
+  __device__ __forceinline__ bool is_raw() const { return mode_ == kRaw; }
+  __device__ __forceinline__ bool is_coded() const { return mode_ >= kRans; }
+
+  /** Takes the RAW section that begins at `section`. @returns whether its padding is zero */
+  __device__ __forceinline__ bool open_raw(const uint8_t*& section, bool has_payload) {
+    has_payload_ = has_payload;
+    const uint32_t stored = height_ * kLaneColumns * kBits - (has_payload ? 16 : 0);
+    const uint32_t rest = stored % 32;
+    raw_words_ = stored / 32 + (rest > 16 ? 1 : 0);
+    has_half_ = rest > 0 && rest <= 16;
+    raw_ = section;
+    const uint32_t length = lanes_ * (4 * raw_words_ + (has_half_ ? 2 : 0));
+    section += align_section(length);
+    return padding_is_zero(raw_, length);
+  }
+
+  /** Takes states and words from `section` on. @returns whether they are valid, as far as can be seen yet */
+  __device__ __forceinline__ bool open_coded(const GpuTensor& tensor, const GpuTables& tables, const GpuTile& tile,
+                                             uint32_t column, const uint8_t*& section, SharedAddress ring) {
+    const uint32_t lane = lane_index();
+    slots_ = tables.slots;
+    probability_bits_ = tables.probability_bits;
+    const bool has_classes = tables.classes > 1;
+    row_selectors_ = has_classes ? tensor.row_selectors : nullptr;
+    column_classes_ = 0;
+    if (has_classes && tensor.column_selectors != nullptr)
+      column_classes_ = *reinterpret_cast<const uint32_t*>(tensor.column_selectors + column + 4 * lane);
+    if (mode_ == kPairs) starts_ = *reinterpret_cast<const uint32_t*>(tensor.window_starts + column + 4 * lane);
+
+    uint32_t state = kStateFloor;
+    if (lane < lanes_) state = load_once<uint32_t>(section + 4 * lane);
+    coder_.open(state, probability_bits_);
+    bool valid = state >= kStateFloor && padding_is_zero(section, 4 * lanes_);
+    section += align_section(4 * lanes_);
+    const uint32_t length = 2 * value_;
+    valid = valid && padding_is_zero(section, length);
+    words_.open(ring, tile.data, static_cast<uint32_t>(section - tile.data), align_section(length));
+    section += align_section(length);
+    return valid;
+  }
+
+  /**
+   * Decodes the symbols of a row.
+   *
+   * @param matrix_row the row in the tensor's matrix
+   * @param final_state of the plane before, where its payload belongs to this plane
+   * @param valid becomes false where bits that stand for nothing are not zero
+   */
+  __device__ __forceinline__ void row(uint32_t row, uint64_t matrix_row, uint32_t final_state,
+                                      uint32_t (&symbols)[kLaneColumns], bool& valid) {
+    if (mode_ == kConst) {
+      for (uint32_t& symbol : symbols) symbol = value_;
+    } else if (mode_ == kRaw) {
+      if (lane_index() < lanes_) raw_row(row, final_state, symbols, valid);
+    } else {
+      coded_row(matrix_row, symbols);
+    }
+  }
+
+  /** Whether the plane ended as it must. */
+  __device__ __forceinline__ bool is_complete(bool feeds_next) const {
+    if (!is_coded()) return true;
+    const uint32_t state = coder_.state();
+    return words_.taken() == 2 * value_ && (feeds_next ? state >> 16 == 1 : state == kStateFloor);
+  }
+
+  __device__ __forceinline__ uint32_t state() const { return coder_.state(); }
+
+ private:
+  static constexpr uint32_t kStateFloor = 1u << 16;
+
+  /** Word `index` of this lane's bits; zero where it is not stored. */
+  __device__ __forceinline__ uint32_t raw_word(uint32_t index) const {
+    if (index < raw_words_) return load_once<uint32_t>(raw_ + 4 * (index * lanes_ + lane_index()));
+    if (index == raw_words_ && has_half_) return load_once<uint16_t>(raw_ + 4 * raw_words_ * lanes_ + 2 * lane_index());
+    return 0;
+  }
+
+  __device__ __forceinline__ void raw_row(uint32_t row, uint32_t final_state, uint32_t (&symbols)[kLaneColumns],
+                                          bool& valid) {
+    constexpr uint32_t kRowBits = kLaneColumns * kBits;
+    const uint32_t position = row * kRowBits;
+    uint64_t bits = (raw_word(position / 32) | uint64_t{raw_word(position / 32 + 1)} << 32) >> (position % 32);
+    if (row + 1 == height_) {
+      // A row has at least as many bits as a payload.
+      const uint32_t stored = kRowBits - (has_payload_ ? 16 : 0);
+      if (bits >> stored != 0) valid = false;
+      if (has_payload_) bits |= uint64_t{final_state & 0xffff} << stored;
+    }
+    for (uint32_t k = 0; k < kLaneColumns; k++) {
+      symbols[k] = static_cast<uint32_t>(bits >> (k * kBits)) & ((1u << kBits) - 1);
+      if (4 * lane_index() + k >= width_ && symbols[k] != 0) valid = false;
+    }
+  }
+
+  __device__ __forceinline__ uint32_t step(uint32_t row_class, uint32_t k) {
+    const uint32_t table = row_class | ((column_classes_ >> (8 * k)) & 3);
+    const uint32_t slot = slots_[coder_.slot_index(table << probability_bits_)];
+    constexpr uint32_t kFieldBits = kSlotFieldBits<kBits>;
+    coder_.step<kFieldBits>(words_, slot, 4 * lane_index() + k < width_);
+    // All that is between the fields: a pair has more bits than a plane of 4.
+    return (slot >> kFieldBits) & ((1u << (32 - 2 * kFieldBits)) - 1);
+  }
+
+  __device__ __forceinline__ void coded_row(uint64_t matrix_row, uint32_t (&symbols)[kLaneColumns]) {
+    const uint32_t row_class = row_selectors_ != nullptr ? row_selectors_[matrix_row] : 0;
+    // Nothing of this kernel is in a hurry.
+    wait_for_copies();
+    __syncwarp();
+    words_.prepare();
+    words_.request();
+    words_.begin();
+    if (mode_ == kPairs) {
+      for (uint32_t k = 0; k < kLaneColumns; k += 2) {
+        const uint32_t pair = step(row_class, k);
+        symbols[k] = ((starts_ >> (8 * k)) & 0xff) + (pair & 15);
+        symbols[k + 1] = ((starts_ >> (8 * k + 8)) & 0xff) + (pair >> 4);
+      }
+    } else {
+      for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = step(row_class, k);
+    }
+    words_.end();
+    if (predictor_ == kNone) return;
+    // The second row does not count.
+    uint32_t rows[2] = {symbols[0] | symbols[1] << 8 | symbols[2] << 16 | symbols[3] << 24, 0};
+    uint32_t above = above_;
+    reconstruct(predictor_, rows, above, zero_);
+    above_ = rows[0];
+    for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = (above_ >> (8 * k)) & 0xff;
+  }
+
+  uint32_t mode_;
+  uint32_t value_;
+  uint32_t predictor_;
+  uint32_t zero_;
+  uint32_t above_;
+  uint32_t width_;
+  uint32_t height_;
+  uint32_t lanes_;
+
+  const uint8_t* raw_;
+  uint32_t raw_words_;
+  bool has_half_;
+  bool has_payload_;
+
+  Words<kLaneColumns> words_;
+  Coder coder_;
+  const uint32_t* slots_;
+  uint32_t probability_bits_;
+  const uint8_t* row_selectors_;
+  /** One a byte. */
+  uint32_t column_classes_;
+  uint32_t starts_;
+};
+
+/** The planes of a tile; bits of planes that do not exist are 0. */
+template <uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
+struct AnyPlanes {
+  AnyPlane<kBits0> first;
+  AnyPlane<kBits> others[kPlanes > 1 ? kPlanes - 1 : 1];
+
+  /** Calls function(plane, its number) for each plane in order. */
+  template <class Function>
+  __device__ __forceinline__ void each(Function function) {
+    function(first, 0u);
+#pragma unroll
+    for (uint32_t p = 1; p < kPlanes; p++) function(others[p - 1], p);
+  }
+};
+
+/** Writes a lane's part of a row: at once where all of it exists and is aligned, else word by word. */
+template <class Word>
+__device__ __forceinline__ void store_any_row(const GpuTile& tile, uint32_t row, uint64_t tensor_words, Word* elements,
+                                              const uint32_t (&words)[kLaneColumns]) {
+  struct alignas(sizeof(Word) * kLaneColumns) Line {
+    Word words[kLaneColumns];
+  };
+  const uint32_t column = 4 * lane_index();
+  const uint64_t at = tile.first_word + uint64_t{row} * tile.row_words + column;
+  if (column + kLaneColumns <= tile.width && at + kLaneColumns <= tensor_words && tile.row_words % kLaneColumns == 0) {
+    Line line;
+    for (uint32_t k = 0; k < kLaneColumns; k++) line.words[k] = static_cast<Word>(words[k]);
+    *reinterpret_cast<Line*>(elements + at) = line;
+    return;
+  }
+  for (uint32_t k = 0; k < kLaneColumns; k++)
+    if (column + k < tile.width && at + k < tensor_words) elements[at + k] = static_cast<Word>(words[k]);
+}
+
+/** Decodes one tile. @returns whether it is valid, in all lanes */
+template <class Word, uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
+__device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const GpuBuffers& buffers,
+                                                const GpuTileEntry& entry, bool verify, SharedAddress rings) {
+  uint64_t first_row;
+  uint32_t column;
+  const GpuTile tile = find_tile<kPlanes>(tensor, buffers.data, entry, first_row, column);
+  Word* const elements = reinterpret_cast<Word*>(buffers.elements);
+  AnyPlanes<kPlanes, kBits0, kBits> planes;
+  const uint8_t* section = tile.data;
+  bool valid = true;
+  const auto feeds_next = [&tile](uint32_t p) {
+    return p + 1 < kPlanes && tile.mode(p) >= kRans && tile.mode(p + 1) == kRaw;
+  };
+  planes.each([&](auto& plane, uint32_t p) {
+    plane.open(tile, p, tensor.zero_symbol);
+    if (plane.is_raw() && !plane.open_raw(section, p > 0 && feeds_next(p - 1))) valid = false;
+  });
+  planes.each([&](auto& plane, uint32_t p) {
+    if (!plane.is_coded()) return;
+    const GpuTables& tables = tile.mode(p) == kPairs ? tensor.pairs : tensor.tables[p];
+    if (!plane.open_coded(tensor, tables, tile, column, section, rings + p * kAnyRingBytes)) valid = false;
+  });
+
+  constexpr uint32_t kPerWord = 4 / sizeof(Word);
+  constexpr uint32_t kWords = kLaneColumns / kPerWord;
+  TileSum<kWords> sum;
+  for (uint32_t row = 0; row < tile.height; row++) {
+    uint32_t words[kLaneColumns] = {};
+    uint32_t state = 0;
+    planes.each([&](auto& plane, uint32_t p) {
+      uint32_t symbols[kLaneColumns] = {};
+      plane.row(row, first_row + row, state, symbols, valid);
+      state = plane.state();
+      const Field& field = tensor.fields[p];
+      for (uint32_t k = 0; k < kLaneColumns; k++) words[k] |= field.paste(symbols[k]);
+    });
+    store_any_row(tile, row, tensor.words, elements, words);
+    uint32_t packed[kWords] = {};
+    for (uint32_t k = 0; k < kLaneColumns; k++)
+      if (4 * lane_index() + k < tile.width) packed[k / kPerWord] |= words[k] << (k % kPerWord * 8 * sizeof(Word));
+    sum.add_row(tile.height - row, packed);
+  }
+
+  planes.each([&](auto& plane, uint32_t p) {
+    if (!plane.is_complete(feeds_next(p))) valid = false;
+  });
+  if (!write_outliers(tile, section, tensor.words, elements, sum)) valid = false;
+  if (verify && sum.check() != tile.check) valid = false;
+  return __all_sync(kAllLanes, valid);
+}
+
+template <class Word, uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
+__global__ void __launch_bounds__(32 * kGenericWarps) any_kernel(const __grid_constant__ GpuArguments arguments) {
+  CODECLLM_SHARED_MEMORY(shared);
+  const GpuWork work = arguments.works[blockIdx.x];
+  const uint32_t warp = uniform(threadIdx.x / 32);
+  if (warp >= work.count) return;
+  const GpuTileEntry& entry = arguments.tiles[blockIdx.x * kGenericWarps + warp];
+  const GpuBuffers& buffers =
+      arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
+  const bool valid = decode_any_tile<Word, kPlanes, kBits0, kBits>(
+      arguments.tensors[work.tensor], buffers, entry, arguments.verify != 0,
+      shared_address(shared) + warp * kPlanes * kAnyRingBytes);
+  if (!valid && lane_index() == 0) report_bad_tile(arguments, work.tensor, entry);
+}
+
+}  // namespace codecllm

@@ -1,8 +1,0 @@
-// The GPU codec, compiled for the CPU: its kernels run on emulation.hpp, where there need be no GPU and no nvcc.
-#if defined(__GNUC__) && !defined(__clang__)
-// It takes the file below for a header, whose names would be seen elsewhere.
-#pragma GCC diagnostic ignored "-Wsubobject-linkage"
-#endif
-#include "decoder.cu"
-#include "encoder.cu"
-#include "stream.cu"

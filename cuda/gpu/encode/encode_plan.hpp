@@ -1,0 +1,215 @@
+// What the kernels of the encoder get, and what they give: filled in by the host (encoder.cu). A launch works on some
+// jobs at once, each of one tensor, since a tensor alone may be too small for a GPU, or for what a launch costs.
+#pragma once
+
+#include <cstdint>
+
+#include "host/encode/statistics.hpp"
+#include "host/format/tile.hpp"
+
+namespace codecllm {
+
+/** 64-bit counters, as CUDA's atomic functions want them. */
+using Count = unsigned long long;
+
+/** The most jobs of a launch. */
+constexpr uint32_t kBatch = 16;
+
+/**
+ * The one argument of a kernel, which constant memory holds: jobs, and where the blocks of each begin and end. With
+ * more than 4 KiB, it needs CUDA 12.1.
+ */
+template <class Arguments>
+struct Batch {
+  uint32_t count;
+  uint32_t first_block[kBatch + 1];
+  Arguments jobs[kBatch];
+};
+
+/** A tensor in device memory, as a matrix of words cut into tiles. */
+struct GpuMatrix {
+  /** Aligned to 16 bytes. */
+  const uint8_t* elements;
+  uint64_t words;
+  uint64_t rows;
+  uint32_t columns;
+  uint32_t tile_rows;
+  uint32_t tiles_across;
+  uint32_t tile_count;
+  Kind kind;
+  uint8_t zero_symbol;
+};
+
+/** How words are cut into planes. */
+struct GpuSplit {
+  Split split;
+  Field fields[kMaxPlanes];
+};
+
+/** What surveys say of each plane of each tile: a choice, and whether the plane is constant. */
+constexpr uint8_t kConstantPlane = 0x80;
+
+/** Where the mode of a plane was not asked for. */
+constexpr uint8_t kNotForced = 0xff;
+
+/** What the survey says of a tensor, or the modes that were asked for instead. */
+struct GpuChoices {
+  const uint8_t* surveyed;
+  uint8_t forced[kMaxPlanes];
+  uint8_t planes;
+
+  /** Whether modes were asked for. */
+  CODECLLM_ANYWHERE bool is_forced() const { return forced[0] != kNotForced; }
+
+  CODECLLM_ANYWHERE uint8_t choice(uint64_t tile, uint32_t plane) const {
+    return is_forced() ? forced[plane] : surveyed[tile * planes + plane] & (kConstantPlane - 1);
+  }
+
+  /** Whether a plane is to be coded as CONST: not where modes were asked for. */
+  CODECLLM_ANYWHERE bool is_constant(uint64_t tile, uint32_t plane) const {
+    return !is_forced() && surveyed[tile * planes + plane] >= kConstantPlane;
+  }
+};
+
+/** At most two splits are surveyed. */
+constexpr uint32_t kSurveyedSplits = 2;
+
+/** What a survey finds of the whole tensor, for each split. */
+struct GpuSurvey {
+  Count costs[kSurveyedSplits];
+  /** Not 0 if there is a tile whose plane 0 is predicted; and for each plane, one that is neither RAW nor constant. */
+  uint32_t predicted[kSurveyedSplits];
+  uint32_t counted[kSurveyedSplits][kMaxPlanes];
+};
+
+struct SurveyArguments {
+  GpuMatrix matrix;
+  uint32_t split_count;
+  GpuSplit splits[kSurveyedSplits];
+  uint32_t minimum_saving;
+  /** x log2(x) of small numbers. */
+  const uint32_t* xlog2x;
+  /** Of each row, the sum of magnitudes and, above 32 bits, the number of elements that are not 0. */
+  Count* rows;
+  /** Of each column, both, one after the other. */
+  Count* columns;
+  uint8_t* choices[kSurveyedSplits];
+  GpuSurvey* survey;
+};
+
+struct LevelArguments {
+  const Count* rows;
+  uint64_t row_count;
+  const Count* columns;
+  uint64_t column_count;
+  uint16_t* row_levels;
+  uint16_t* column_levels;
+};
+
+/** With windows only. Columns may be read to the end of the last tile: what lies beyond the last column repeats it. */
+struct WindowArguments {
+  GpuMatrix matrix;
+  GpuChoices choices;
+  /** null if all are 0. */
+  const uint8_t* offsets;
+  Count* counts;
+  /** Of each tile that is counted: so many counters of 16 bits. */
+  uint16_t* of_tiles;
+};
+
+/** Counters of a tile's exponents less offsets, rounded up. */
+constexpr uint32_t kWindowStride = (kWindowCounts + 31) / 32 * 32;
+
+/** Whether a tile is there that is coded as PAIRS, and one whose plane 0 is coded otherwise. */
+struct GpuFits {
+  uint32_t pairs;
+  uint32_t others;
+};
+
+struct FitArguments {
+  GpuMatrix matrix;
+  GpuChoices choices;
+  /** What window_kernel counted in each tile; null in 4 + 4, where all are in their windows. */
+  const uint16_t* of_tiles;
+  uint32_t base;
+  /** The start of each column's window. */
+  const uint8_t* starts;
+  /** The mode of plane 0 of each tile. */
+  uint8_t* modes;
+  GpuFits* fits;
+};
+
+/** Counts one plane, or pairs. */
+struct CountArguments {
+  GpuMatrix matrix;
+  GpuChoices choices;
+  /** The mode of plane 0 of each tile; null where there are no pairs. */
+  const uint8_t* modes;
+  /** Nothing is to be counted where this is 0; null: something may be. */
+  const uint32_t* wanted;
+  const uint8_t* starts;
+  Field field;
+  uint32_t plane;
+  uint32_t bits;
+  /** The bins of rows and columns; null: all in bin 0. Those of rows may be read to the end of the last tile. */
+  const uint8_t* row_bins;
+  const uint8_t* column_bins;
+  /** Counters of all row bins may be too much for a block: blocks in turn count the bins of one of so many parts. */
+  uint32_t parts;
+  uint32_t row_bins_of_part;
+  uint32_t column_bin_count;
+  /** [(row bin << bits | symbol) x column bins + column bin] */
+  Count* counters;
+};
+
+/** A plane's tables for encoding; `LanesEncode` says what entries are. */
+struct GpuEncodeTables {
+  /** The symbols that are coded, of each entry. */
+  const uint16_t* coded;
+  /** Where they begin in shared memory. */
+  uint32_t shared_at;
+  uint32_t count;
+  uint32_t index_bits;
+  uint32_t probability_bits;
+};
+
+/**
+ * Words of a plane in a slot beyond those that are worth coding: so many may be written before it is noticed that they
+ * are too many.
+ */
+constexpr uint32_t kWordsBeyond = 256;
+
+struct CodeArguments {
+  GpuMatrix matrix;
+  GpuSplit split;
+  GpuChoices choices;
+  /** The mode of plane 0 of each tile; null where there are no pairs. */
+  const uint8_t* modes;
+  const uint8_t* starts;
+  const uint8_t* row_selectors;
+  const uint8_t* column_selectors;
+  GpuEncodeTables tables[kMaxPlanes];
+  GpuEncodeTables pairs;
+  /** All entries, as they lie in shared memory. */
+  const uint64_t* entries;
+  uint32_t entry_count;
+  /** Tiles that are coded in this job. */
+  uint32_t first_tile;
+  uint32_t tile_count;
+  /**
+   * Memory for what is coded of each of these tiles: of each plane the states, and words that end where the next plane
+   * begins; then the outliers, position + symbol << 16.
+   */
+  uint8_t* slots;
+  uint64_t slot_bytes;
+  uint32_t plane_at[kMaxPlanes + 1];
+  /** Metadata of all tiles, as in the stream; and bytes of the data of tiles in this job. */
+  uint32_t* metadata;
+  uint32_t* lengths;
+  /** Bytes of all tiles before this job, and after it. */
+  uint64_t* data_bytes;
+  uint8_t* data;
+  uint64_t capacity;
+};
+
+}  // namespace codecllm

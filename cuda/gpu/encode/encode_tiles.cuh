@@ -1,0 +1,638 @@
+// Coding tiles on the GPU, one a warp (FORMAT.md, sections 4 to 8). Three launches, since a tile's place in Data is
+// known only when the lengths of all before it are:
+//
+//   code    decides each plane's mode, from the last to the first, and codes: states, words and outliers go to a slot
+//           of the tile's own;
+//   place   adds up lengths;
+//   finish  writes each tile where it belongs: RAW planes from the tensor, what is coded from the slot; and sums it up.
+//
+// Rows are coded from the bottom up, as rANS wants it, and words from the end of their memory to its front, so that
+// they lie in the order in which a decoder takes them.
+#pragma once
+
+#include "host/encode/encode.hpp"
+#include "gpu/encode/rows.cuh"
+
+namespace codecllm {
+
+constexpr uint32_t kCodeWarps = 8;
+/** Blocks that a multiprocessor has room for, as far as registers go. */
+constexpr uint32_t kCodeBlocks = 3;
+constexpr uint32_t kFinishWarps = 8;
+template <class Word>
+constexpr uint32_t kFinishBlocks = sizeof(Word) == 4 ? 2 : 4;
+constexpr uint32_t kPlaceThreads = 1024;
+
+/** Elements of which a decoder gets another symbol of plane 0, as a tile's slot lists them: in no order. */
+class OutlierList {
+ public:
+  __device__ __forceinline__ explicit OutlierList(uint8_t* memory) : items_(reinterpret_cast<uint32_t*>(memory)) {}
+
+  __device__ __forceinline__ void clear() { count_ = 0; }
+  __device__ __forceinline__ uint32_t count() const { return count_; }
+
+  /** Adds an element of each lane that `has` one. Those beyond kMaxOutliers are counted, and not kept. */
+  __device__ __forceinline__ void add(bool has, uint32_t position, uint32_t symbol) {
+    const uint32_t lanes = __ballot_sync(kAllLanes, has);
+    const uint32_t at = count_ + __popc(lanes & ((1u << lane_index()) - 1));
+    if (has && at < kMaxOutliers) items_[at] = position | symbol << 16;
+    count_ += __popc(lanes);
+  }
+
+ private:
+  uint32_t* items_;
+  uint32_t count_ = 0;
+};
+
+/** Words of a plane, each before those given earlier. */
+class WordStack {
+ public:
+  /** @param memory of all slots, and where in it the stack begins */
+  __device__ __forceinline__ WordStack(uint8_t* memory, uint32_t end) : memory_(memory), end_(end), top_(end) {
+    lanes_before_ = keep((1u << lane_index()) - 1);
+  }
+
+  /** Takes the lower half of the states of lanes that give one, in lane order. */
+  __device__ __forceinline__ void give(bool gives, uint32_t state) {
+    const uint32_t givers = __ballot_sync(kAllLanes, gives);
+    top_ -= 2 * __popc(givers);
+    if (gives)
+      *reinterpret_cast<uint16_t*>(memory_ + (top_ + 2 * __popc(givers & lanes_before_))) =
+          static_cast<uint16_t>(state);
+  }
+
+  /** Words given. */
+  __device__ __forceinline__ uint32_t count() const { return (end_ - top_) / 2; }
+
+ private:
+  uint8_t* memory_;
+  uint32_t end_;
+  uint32_t top_;
+  uint32_t lanes_before_;
+};
+
+/** Entries as they lie in shared memory: so that fields of `LanesEncode` are cut with less. */
+struct SharedEntry {
+  static __device__ __forceinline__ uint2 of(uint2 entry) {
+    return make_uint2((entry.x & ~kSubstituted) | (entry.x & kSubstituted) >> kFlag, entry.y);
+  }
+  static __device__ __forceinline__ uint32_t frequency(uint2 entry) { return entry.x & 0xfff; }
+  static __device__ __forceinline__ uint32_t cumulative(uint2 entry) { return entry.x >> 16; }
+  static __device__ __forceinline__ uint32_t reciprocal(uint2 entry) { return entry.y; }
+  /** Whether it stands for another symbol, or one of those whose first words have been joined by OR does. */
+  static __device__ __forceinline__ bool is_substituted(uint32_t first) { return (first & kSubstituted >> kFlag) != 0; }
+
+ private:
+  static constexpr uint32_t kFlag = 19;
+  static_assert(kMaxProbabilityBits <= 12, "no frequency has more bits, since none is 2^N");
+};
+
+/**
+ * One step of a lane's state: encode_step of host/kernel_encode.hpp says why the quotient is exact, but for one.
+ *
+ * @param complement 2^N - frequency
+ */
+__device__ __forceinline__ uint32_t next_state(uint32_t state, uint32_t frequency, uint32_t complement,
+                                               uint32_t cumulative, uint32_t reciprocal) {
+  // (quotient << N) + cumulative + remainder, where state = quotient x frequency + remainder
+  const uint32_t quotient = __umulhi(state, reciprocal);
+  const uint32_t next = quotient * complement + (state + cumulative);
+  return state - quotient * frequency >= frequency ? next + complement : next;
+}
+
+/** The symbols of a plane, four a lane and row. */
+template <class Word>
+struct PlaneSymbols {
+  static constexpr uint32_t kSteps = kLaneColumns;
+  /** Rows that are coded at once. */
+  static constexpr uint32_t kGroup = 2;
+
+  const CodeArguments& arguments;
+  const TileRows<Word>& rows;
+  uint32_t plane;
+  uint32_t predictor;
+
+  __device__ __forceinline__ bool exists(uint32_t k) const { return rows.exists(k); }
+
+  template <bool kWhole>
+  __device__ __forceinline__ void find(const uint32_t (&words)[TileRows<Word>::kCount],
+                                       const uint32_t (&above)[TileRows<Word>::kCount], bool is_first,
+                                       uint32_t (&symbols)[kSteps]) const {
+    cut_residuals<Word>(arguments.split.fields[plane], arguments.split.split.bits[plane], predictor,
+                        arguments.matrix.zero_symbol, words, above, is_first, symbols);
+  }
+
+  /** Whether another symbol than the wished one may be coded, and be listed. */
+  __device__ __forceinline__ bool may_list() const { return plane == 0 && predictor == kNone; }
+
+  /** Lists what a decoder gets instead of the symbol in column k, if another one `is_coded`. */
+  __device__ __forceinline__ void list(OutlierList& outliers, bool is_coded, uint32_t row, uint32_t k, uint32_t,
+                                       uint32_t coded) const {
+    outliers.add(is_coded, row * kTileColumns + 4 * lane_index() + k, coded);
+  }
+};
+
+/** The pairs of plane 0, two a lane and row. */
+template <class Word>
+struct PairSymbols {
+  static constexpr uint32_t kSteps = kLaneColumns / 2;
+  static constexpr uint32_t kGroup = 4;
+  /** Bits of one code, of which 16 stands for any that is outside the window. */
+  static constexpr uint32_t kCodeBits = 5;
+
+  const Field& field;
+  const TileRows<Word>& rows;
+  /** Of this lane's columns, one a byte. */
+  uint32_t starts;
+
+  __device__ __forceinline__ bool exists(uint32_t k) const { return rows.exists(2 * k); }
+
+  template <bool kWhole>
+  __device__ __forceinline__ void find(const uint32_t (&words)[TileRows<Word>::kCount],
+                                       const uint32_t (&)[TileRows<Word>::kCount], bool,
+                                       uint32_t (&symbols)[kSteps]) const {
+    const WindowCodes codes = WindowCodes::of_row(field, words, starts);
+#pragma unroll
+    for (uint32_t k = 0; k < kSteps; k++) {
+      const uint32_t inside = min_halves(codes.of[k], kBinades * 0x10001);
+      const uint32_t both = kWhole || rows.exists(2 * k + 1) ? inside : (inside & 0xff) * 0x10001;
+      symbols[k] = (both | both >> (16 - kCodeBits)) & ((1u << 2 * kCodeBits) - 1);
+    }
+  }
+
+  __device__ __forceinline__ bool may_list() const { return true; }
+
+  __device__ __forceinline__ void list(OutlierList& outliers, bool is_coded, uint32_t row, uint32_t k, uint32_t symbol,
+                                       uint32_t coded) const {
+    const uint32_t at = row * kTileColumns + 4 * lane_index() + 2 * k;
+    const uint32_t left = coded % kBinades;
+    const uint32_t right = coded / kBinades;
+    const bool is_left_wrong = is_coded && left != symbol % (1u << kCodeBits);
+    const bool is_right_wrong = is_coded && right != symbol >> kCodeBits && rows.exists(2 * k + 1);
+    outliers.add(is_left_wrong, at, ((starts >> (16 * k)) & 0xff) + left);
+    outliers.add(is_right_wrong, at + 1, ((starts >> (16 * k + 8)) & 0xff) + right);
+  }
+};
+
+/** What coding a plane gave; it is not possible either where it would take more than RAW does. */
+struct CodedPlane {
+  bool is_possible;
+  uint32_t words;
+};
+
+/**
+ * Codes a plane of a tile.
+ *
+ * @param entries of the tables, in shared memory
+ * @param state the final one of this lane
+ * @param section where states, and the words that end at `end`, go
+ */
+template <bool kWhole, class Word, class Symbols>
+__device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, const GpuEncodeTables& tables,
+                                                const TileRows<Word>& rows, const Symbols& symbols,
+                                                const uint2* entries, uint32_t state, uint32_t section, uint32_t end,
+                                                OutlierList& outliers) {
+  constexpr uint32_t kSteps = Symbols::kSteps;
+  constexpr uint32_t kCount = TileRows<Word>::kCount;
+  // Some rows at a time, while those above are on their way.
+  constexpr uint32_t kGroup = Symbols::kGroup;
+  static_assert(kWordsBeyond >= kGroup * kSteps * kLanes, "a group's words fit");
+  const Tile& tile = rows.tile();
+  const uint32_t lane = lane_index();
+  const uint32_t threshold_shift = 32 - tables.probability_bits;
+  const uint32_t slots = 1u << tables.probability_bits;
+  // What a row's class is shifted by to get to its entries, in bytes.
+  const uint32_t class_shift = tables.index_bits + 3;
+  const bool has_classes = tables.count > 1;
+  const uint8_t* const row_selectors = has_classes ? arguments.row_selectors : nullptr;
+  const uint8_t* of_column[kSteps];
+  for (uint32_t k = 0; k < kSteps; k++) {
+    of_column[k] = reinterpret_cast<const uint8_t*>(entries);
+    if (has_classes && arguments.column_selectors != nullptr && symbols.exists(k))
+      of_column[k] += arguments.column_selectors[tile.column + 4 * lane + k * (kLaneColumns / kSteps)] << class_shift;
+  }
+  const uint32_t most_words = (end - section - 4 * kLanes) / 2 - kWordsBeyond;
+
+  WordStack stack(arguments.slots, end);
+  const auto load = [&](uint32_t row, uint32_t (&loaded)[kGroup][kCount]) {
+    if constexpr (kWhole)
+      rows.load_whole(row, loaded);
+    else
+      rows.load_rows(row, loaded);
+  };
+  uint32_t words[kGroup][kCount];
+  uint32_t next[kGroup][kCount];
+  const uint32_t last_group = (tile.height - 1) / kGroup * kGroup;
+  load(last_group, words);
+  bool is_possible = true;
+  for (uint32_t top = last_group;; top -= kGroup) {
+    load(top > 0 ? top - kGroup : 0, next);
+    // One a byte.
+    uint32_t row_classes = 0;
+    if (row_selectors != nullptr) row_classes = load_once<uint32_t>(row_selectors + tile.row + (top & ~3u));
+    uint32_t indices[kGroup][kSteps];
+    uint2 found[kGroup][kSteps];
+    uint32_t substituted = 0;
+#pragma unroll
+    for (uint32_t r = 0; r < kGroup; r++) {
+      symbols.template find<kWhole>(words[r], r > 0 ? words[r - 1] : next[kGroup - 1], top + r == 0, indices[r]);
+      const uint32_t row_class = byte_of(row_classes, (top + r) % 4) << class_shift;
+#pragma unroll
+      for (uint32_t k = 0; k < kSteps; k++) {
+        const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
+        const uint8_t* const at = of_column[k] + row_class + indices[r][k] * sizeof(uint2);
+        found[r][k] = *reinterpret_cast<const uint2*>(exists ? at : of_column[k]);
+        if (exists) substituted |= found[r][k].x;
+      }
+    }
+#pragma unroll
+    for (uint32_t r = kGroup; r-- > 0;) {
+      if (!kWhole && top + r >= tile.height) continue;
+#pragma unroll
+      for (uint32_t k = kSteps; k-- > 0;) {
+        const uint2 entry = found[r][k];
+        const uint32_t frequency = SharedEntry::frequency(entry);
+        const bool exists = kWhole || symbols.exists(k);
+        const bool gives = exists && state >= frequency << threshold_shift;
+        stack.give(gives, state);
+        if (gives) state >>= 16;
+        const uint32_t after = next_state(state, frequency, slots - frequency, SharedEntry::cumulative(entry),
+                                          SharedEntry::reciprocal(entry));
+        if (exists) state = after;
+      }
+    }
+    is_possible = stack.count() <= most_words;
+    if (__any_sync(kAllLanes, SharedEntry::is_substituted(substituted))) {
+      is_possible = is_possible && symbols.may_list();
+      if (symbols.may_list()) {
+#pragma unroll
+        for (uint32_t r = 0; r < kGroup; r++)
+          for (uint32_t k = 0; k < kSteps; k++) {
+            const bool exists = kWhole || (symbols.exists(k) && top + r < tile.height);
+            const bool is_coded = exists && SharedEntry::is_substituted(found[r][k].x);
+            uint32_t coded = 0;
+            if (is_coded) {
+              const uint8_t* const at = of_column[k] + (byte_of(row_classes, (top + r) % 4) << class_shift);
+              coded = tables.coded[(at - reinterpret_cast<const uint8_t*>(entries)) / sizeof(uint2) + indices[r][k]];
+            }
+            symbols.list(outliers, is_coded, top + r, k, indices[r][k], coded);
+          }
+        is_possible = is_possible && outliers.count() <= kMaxOutliers;
+      }
+    }
+    for (uint32_t r = 0; r < kGroup; r++)
+      for (uint32_t c = 0; c < kCount; c++) words[r][c] = next[r][c];
+    // The only way out: the compiler moves the loads above behind one that comes earlier.
+    if (top == 0 || !is_possible) break;
+  }
+  reinterpret_cast<uint32_t*>(arguments.slots + section)[lane] = state;
+  return {is_possible, stack.count()};
+}
+
+/** Likewise: whole tiles ask less. */
+template <class Word, class Symbols>
+__device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments, const GpuEncodeTables& tables,
+                                                 const TileRows<Word>& rows, const Symbols& symbols,
+                                                 const uint2* entries, uint32_t state, uint32_t section, uint32_t end,
+                                                 OutlierList& outliers) {
+  if (rows.is_whole() && rows.tile().height % Symbols::kGroup == 0)
+    return code_rows<true, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
+  return code_rows<false, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
+}
+
+/** A lane's bits of a row of a RAW plane: its columns from the left, zero for those that do not exist. */
+template <class Word>
+__device__ __forceinline__ uint64_t raw_row(const Field& field, uint32_t bits, const TileRows<Word>& rows,
+                                            const uint32_t (&words)[TileRows<Word>::kCount]) {
+  uint32_t symbols[kLaneColumns];
+  cut_row<Word>(field, words, symbols);
+  uint64_t row = 0;
+#pragma unroll
+  for (uint32_t k = 0; k < kLaneColumns; k++)
+    if (rows.exists(k)) row |= uint64_t{symbols[k]} << (k * bits);
+  return row;
+}
+
+/** The last 16 bits of each lane's sequence of a RAW plane, which are in the last row. */
+template <class Word>
+__device__ __forceinline__ uint32_t payload_of(const Field& field, uint32_t bits, const TileRows<Word>& rows) {
+  uint32_t words[TileRows<Word>::kCount];
+  rows.load(rows.tile().height - 1, words);
+  return static_cast<uint32_t>(raw_row(field, bits, rows, words) >> (kLaneColumns * bits - 16)) & 0xffff;
+}
+
+/** Decides and codes the planes of one tile: TileEncoder::encode of the host, but for the writing. */
+template <class Word>
+__device__ __forceinline__ void code_tile(const CodeArguments& arguments, const uint2* entries, uint32_t number) {
+  const uint32_t index = arguments.first_tile + number;
+  const TileRows<Word> rows(arguments.matrix, index);
+  const Tile& tile = rows.tile();
+  const Split& split = arguments.split.split;
+  const uint32_t lanes = lane_count(tile.width);
+  // Memory for all slots has less than 2^32 bytes.
+  const uint32_t slot = number * static_cast<uint32_t>(arguments.slot_bytes);
+  OutlierList outliers(arguments.slots + slot + arguments.plane_at[split.planes]);
+  TilePlane planes[kMaxPlanes] = {};
+  uint32_t payload = 0;
+#pragma unroll 1
+  for (uint32_t p = split.planes; p-- > 0;) {
+    const uint32_t bits = split.bits[p];
+    const uint8_t choice = arguments.choices.choice(index, p);
+    const bool paired = p == 0 && arguments.pairs.count > 0 && arguments.modes[index] == kPairs;
+    const GpuEncodeTables& tables = paired ? arguments.pairs : arguments.tables[p];
+    const bool is_constant = arguments.choices.is_constant(index, p);
+    // The plane after, if it is RAW, waits to know whether its last bits travel with this one.
+    const bool waiting = p + 1 < split.planes && planes[p + 1].mode == kRaw;
+    TilePlane& plane = planes[p];
+    bool coded = false;
+    if (!is_constant && choice != kSurveyRaw && tables.count > 0) {
+      const uint32_t state = kStateFloor + (waiting ? payload : 0);
+      const uint32_t section = slot + arguments.plane_at[p];
+      const uint32_t end = slot + arguments.plane_at[p + 1];
+      const uint2* const of_plane = entries + tables.shared_at;
+      CodedPlane result = {};
+      outliers.clear();
+      if (!paired) {
+        const PlaneSymbols<Word> symbols = {arguments, rows, p, choice};
+        result = code_lanes<Word>(arguments, tables, rows, symbols, of_plane, state, section, end, outliers);
+      } else if constexpr (sizeof(Word) < 4) {
+        const PairSymbols<Word> symbols = {arguments.split.fields[0], rows,
+                                           load_once<uint32_t>(arguments.starts + tile.column + 4 * lane_index())};
+        result = code_lanes<Word>(arguments, tables, rows, symbols, of_plane, state, section, end, outliers);
+      }
+      coded = result.is_possible;
+      if (coded && !arguments.choices.is_forced()) {
+        const uint32_t entry_bytes = sizeof(Word) == 4 ? 8 : 4;
+        const uint64_t size = align(4 * lanes) + align(2 * result.words) + align(outliers.count() * entry_bytes);
+        const uint64_t raw_size = align(raw_bytes(tile.height, tile.width, bits, false));
+        coded = size < raw_size + (waiting ? 2 * lanes : 0);
+      }
+      if (coded) {
+        plane.mode = paired ? kPairs : kRans;
+        plane.predictor = paired ? uint8_t{kNone} : choice;
+        plane.value = static_cast<uint16_t>(result.words);
+        plane.outliers = static_cast<uint8_t>(outliers.count());
+      }
+    }
+    if (!coded && is_constant) {
+      plane.mode = kConst;
+      plane.value = static_cast<uint16_t>(arguments.split.fields[p].cut(rows.word_at(0, 0)));
+    } else if (!coded) {
+      plane.mode = kRaw;
+      payload = payload_of<Word>(arguments.split.fields[p], bits, rows);
+    }
+  }
+  if (lane_index() > 0) return;
+  arguments.lengths[number] = sections_of(split, sizeof(Word) == 4 ? 8 : 4, tile, planes).length;
+  for (uint32_t p = 0; p < split.planes; p++)
+    arguments.metadata[uint64_t{index} * (2 + split.planes) + 2 + p] = pack_plane(planes[p]);
+}
+
+template <class Word>
+__global__ void __launch_bounds__(32 * kCodeWarps, kCodeBlocks)
+    code_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
+  CODECLLM_SHARED_MEMORY(shared);
+  const BlockShare share = BlockShare::of(batch);
+  const CodeArguments& arguments = batch.jobs[share.job];
+  uint2* const entries = reinterpret_cast<uint2*>(shared);
+  for (uint32_t i = threadIdx.x; i < arguments.entry_count; i += blockDim.x)
+    entries[i] = SharedEntry::of(reinterpret_cast<const uint2*>(arguments.entries)[i]);
+  __syncthreads();
+  for (uint32_t number = share.block * kCodeWarps + threadIdx.x / 32; number < arguments.tile_count;
+       number += share.blocks * kCodeWarps)
+    code_tile<Word>(arguments, entries, number);
+}
+
+/** Adds up the lengths of a job's tiles, one block for all of them, and writes where each begins. */
+__global__ void __launch_bounds__(kPlaceThreads) place_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
+  CODECLLM_SHARED_MEMORY(shared);
+  const CodeArguments& arguments = batch.jobs[blockIdx.x];
+  uint64_t* const sums = reinterpret_cast<uint64_t*>(shared);
+  const uint32_t thread = threadIdx.x;
+  const uint32_t share = (arguments.tile_count + kPlaceThreads - 1) / kPlaceThreads;
+  const uint32_t first = min(thread * share, arguments.tile_count);
+  const uint32_t end = min(first + share, arguments.tile_count);
+  const auto length = [&arguments](uint32_t i) { return load_once<uint32_t>(arguments.lengths + i); };
+  uint64_t mine = 0;
+#pragma unroll 8
+  for (uint32_t i = first; i < end; i++) mine += length(i);
+  sums[thread] = mine;
+  for (uint32_t distance = 1; distance < kPlaceThreads; distance *= 2) {
+    __syncthreads();
+    const uint64_t before = thread >= distance ? sums[thread - distance] : 0;
+    __syncthreads();
+    sums[thread] += before;
+  }
+  uint64_t at = *arguments.data_bytes + sums[thread] - mine;
+#pragma unroll 8
+  for (uint32_t i = first; i < end; i++) {
+    arguments.metadata[uint64_t{arguments.first_tile + i} * (2 + arguments.split.split.planes)] =
+        static_cast<uint32_t>(at / kAlignment);
+    at += length(i);
+  }
+  // All have read where the job begins.
+  __syncthreads();
+  if (thread == kPlaceThreads - 1) *arguments.data_bytes += sums[thread];
+}
+
+/** Writes zeros after a section. */
+__device__ __forceinline__ void pad_section(uint8_t* data, const Section& section) {
+  const uint32_t end = section.start + section.length;
+  if (lane_index() < align(end) - end) data[end + lane_index()] = 0;
+}
+
+/** A lane's bits of a RAW plane, row by row. */
+class RawWriter {
+ public:
+  __device__ __forceinline__ void open(uint8_t* data, const Section& section, uint32_t lanes) {
+    at_ = data + section.start + 4 * lane_index();
+    stride_ = 4 * lanes;
+    exists_ = lane_index() < lanes;
+  }
+
+  /** At most 32 bits at a time. */
+  __device__ __forceinline__ void append(uint32_t bits, uint32_t count) {
+    pending_ |= uint64_t{bits} << filled_;
+    filled_ += count;
+    if (filled_ < 32) return;
+    put(static_cast<uint32_t>(pending_));
+    pending_ >>= 32;
+    filled_ -= 32;
+  }
+
+  /** Writes what is left: as a 16-bit word where that is enough. */
+  __device__ __forceinline__ void finish() {
+    if (filled_ > 16)
+      put(static_cast<uint32_t>(pending_));
+    else if (filled_ > 0 && exists_)
+      *reinterpret_cast<uint16_t*>(at_ - 2 * lane_index()) = static_cast<uint16_t>(pending_);
+  }
+
+  /** 32 bits, where nothing is left of those before. */
+  __device__ __forceinline__ void put(uint32_t bits) {
+    if (exists_) *reinterpret_cast<uint32_t*>(at_) = bits;
+    at_ += stride_;
+  }
+
+ private:
+  uint8_t* at_ = nullptr;
+  uint32_t stride_ = 0;
+  bool exists_ = false;
+  uint64_t pending_ = 0;
+  uint32_t filled_ = 0;
+};
+
+/** Appends a row of a RAW plane. @param dropped bits of it that travel in the states of the plane before */
+template <class Word>
+__device__ __forceinline__ void append_row(RawWriter& writer, const Field& field, uint32_t bits,
+                                           const TileRows<Word>& rows, const uint32_t (&words)[TileRows<Word>::kCount],
+                                           uint32_t dropped) {
+  const uint32_t count = kLaneColumns * bits - dropped;
+  const uint64_t row = raw_row(field, bits, rows, words) & ((uint64_t{1} << count) - 1);
+  writer.append(static_cast<uint32_t>(row), min(count, 32u));
+  if (count > 32) writer.append(static_cast<uint32_t>(row >> 32), count - 32);
+}
+
+/**
+ * Copies the words of a coded plane, which lie at any even address and end at a multiple of 4, with zeros up to the
+ * section's padded end: 16 bytes a lane at a time. Nothing beside the words is read.
+ */
+__device__ __forceinline__ void copy_words(uint8_t* data, const Section& section, const uint8_t* from) {
+  // 0 or 2: the words begin in the upper half of a word of 32 bits, or with one.
+  const uint32_t skipped = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(from) % 4);
+  const uint32_t* const words = reinterpret_cast<const uint32_t*>(from - skipped);
+  const uint32_t word_count = (skipped + section.length) / 4;
+  const uint32_t first = skipped == 0 || word_count == 0 ? 0 : uint32_t{*reinterpret_cast<const uint16_t*>(from)} << 16;
+  uint4* const to = reinterpret_cast<uint4*>(data + section.start);
+  const uint32_t count = static_cast<uint32_t>(align(section.length) / sizeof(uint4));
+#pragma unroll 2
+  for (uint32_t i = lane_index(); i < count; i += 32) {
+    uint32_t read[5];
+#pragma unroll
+    for (uint32_t k = 0; k < 5; k++) {
+      const uint32_t at = 4 * i + k;
+      read[k] = first;
+      if (at > 0 || skipped == 0) read[k] = at < word_count ? words[at] : 0;
+    }
+    uint32_t moved[4];
+#pragma unroll
+    for (uint32_t k = 0; k < 4; k++) moved[k] = __funnelshift_r(read[k], read[k + 1], 8 * skipped);
+    to[i] = make_uint4(moved[0], moved[1], moved[2], moved[3]);
+  }
+}
+
+/** Writes a tile's outliers in order, and adds them to its sum, with what a decoder gets before they are written. */
+template <class Word, uint32_t kCount>
+__device__ __forceinline__ void write_entries(const CodeArguments& arguments, const TileRows<Word>& rows,
+                                              const uint32_t* items, uint32_t count, uint32_t* entries,
+                                              TileSum<kCount>& sum) {
+  const Field& field = arguments.split.fields[0];
+  for (uint32_t e = lane_index(); e < count; e += 32) {
+    const uint32_t position = items[e] & 0xffff;
+    const uint32_t symbol = items[e] >> 16;
+    uint32_t rank = 0;
+    for (uint32_t other = 0; other < count; other++) rank += (items[other] & 0xffff) < position ? 1 : 0;
+    const uint32_t word = rows.word_at(position / kTileColumns, position % kTileColumns);
+    if (sizeof(Word) == 4) {
+      entries[2 * rank] = position;
+      entries[2 * rank + 1] = word;
+      sum.add_entry(rows.tile().height, 2 * rank, position);
+      sum.add_entry(rows.tile().height, 2 * rank + 1, word);
+    } else {
+      entries[rank] = position | word << 16;
+      sum.add_entry(rows.tile().height, rank, position | word << 16);
+    }
+    const uint32_t decoded = (word & ~field.bits_of_word()) | field.paste(symbol);
+    const uint32_t byte = position * sizeof(Word);
+    const uint32_t shift = 8 * (byte % 4);
+    sum.add_change(
+        rows.tile().height, byte / 4,
+        decoded >= word ? uint64_t{decoded - word} << shift : kCheckModulus - (uint64_t{word - decoded} << shift));
+  }
+}
+
+/** Writes one tile's data to their place. */
+template <class Word>
+__global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
+    finish_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
+  const BlockShare share = BlockShare::of(batch);
+  const CodeArguments& arguments = batch.jobs[share.job];
+  const uint32_t number = share.block * kFinishWarps + threadIdx.x / 32;
+  if (number >= arguments.tile_count) return;
+  const uint32_t index = arguments.first_tile + number;
+  const TileRows<Word> rows(arguments.matrix, index);
+  const Tile& tile = rows.tile();
+  const Split& split = arguments.split.split;
+  // Words of 8 bits may have one only.
+  constexpr uint32_t kPlanes = sizeof(Word) == 4 ? 4 : 2;
+  uint32_t* const metadata = arguments.metadata + uint64_t{index} * (2 + split.planes);
+  TilePlane planes[kMaxPlanes] = {};
+  for (uint32_t p = 0; p < kPlanes; p++)
+    if (sizeof(Word) > 1 || p < split.planes) planes[p] = unpack_plane(metadata[2 + p]);
+  const Sections sections = sections_of(split, sizeof(Word) == 4 ? 8 : 4, tile, planes);
+  const uint64_t offset = uint64_t{metadata[0]} * kAlignment;
+  // Offsets have 32 bits; the host refuses more than they can tell.
+  if (offset + sections.length > arguments.capacity) return;
+  uint8_t* const data = arguments.data + offset;
+  const uint32_t lanes = lane_count(tile.width);
+
+  // In registers, other than what is found by a number that the compiler does not know.
+  bool is_raw[kPlanes];
+  uint32_t payload_bits[kPlanes];
+  RawWriter writers[kPlanes];
+#pragma unroll
+  for (uint32_t p = 0; p < kPlanes; p++) {
+    is_raw[p] = planes[p].mode == kRaw;
+    payload_bits[p] = has_payload(planes, p) ? 16 : 0;
+    if (is_raw[p]) writers[p].open(data, sections.raw[p], lanes);
+  }
+  TileSum<TileRows<Word>::kCount> sum;
+  const uint32_t existing = rows.existing_bytes();
+  constexpr uint32_t kAtOnce = TileRows<Word>::kAtOnce;
+  for (uint32_t top = 0; top < tile.height; top += kAtOnce) {
+    uint32_t words[kAtOnce][TileRows<Word>::kCount];
+    rows.load_rows(top, words);
+    for_each_row<kAtOnce>(tile.height - top, [&](uint32_t r) { sum.add_row(tile.height - top - r, words[r]); });
+#pragma unroll
+    for (uint32_t p = 0; p < kPlanes; p++) {
+      if (!is_raw[p]) continue;
+      const uint32_t bits = split.bits[p];
+      if (bits == 8 && top + kAtOnce < tile.height) {
+#pragma unroll
+        for (uint32_t r = 0; r < kAtOnce; r++)
+          writers[p].put(cut_bytes<Word>(arguments.split.fields[p], words[r]) & existing);
+        continue;
+      }
+#pragma unroll
+      for (uint32_t r = 0; r < kAtOnce; r++) {
+        if (top + r >= tile.height) break;
+        append_row<Word>(writers[p], arguments.split.fields[p], bits, rows, words[r],
+                         top + r + 1 == tile.height ? payload_bits[p] : 0);
+      }
+    }
+  }
+  const uint8_t* const slot = arguments.slots + number * arguments.slot_bytes;
+#pragma unroll
+  for (uint32_t p = 0; p < kPlanes; p++) {
+    if (is_raw[p]) {
+      writers[p].finish();
+      pad_section(data, sections.raw[p]);
+    } else if (is_coded(planes[p].mode)) {
+      const uint32_t* const states = reinterpret_cast<const uint32_t*>(slot + arguments.plane_at[p]);
+      if (lane_index() < lanes)
+        reinterpret_cast<uint32_t*>(data + sections.states[p].start)[lane_index()] = states[lane_index()];
+      pad_section(data, sections.states[p]);
+      copy_words(data, sections.words[p], slot + arguments.plane_at[p + 1] - sections.words[p].length);
+    }
+  }
+  if (planes[0].outliers > 0) {
+    const uint32_t* const items = reinterpret_cast<const uint32_t*>(slot + arguments.plane_at[split.planes]);
+    write_entries(arguments, rows, items, planes[0].outliers,
+                  reinterpret_cast<uint32_t*>(data + sections.outliers.start), sum);
+    pad_section(data, sections.outliers);
+  }
+  const uint32_t check = sum.check();
+  if (lane_index() == 0) metadata[1] = check;
+}
+
+}  // namespace codecllm

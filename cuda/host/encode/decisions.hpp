@@ -1,0 +1,105 @@
+// What an encoder decides, and by what rule (FORMAT.md, annex A). All of it is integer arithmetic, and ties go to what
+// comes first, so that it decides as the reference does.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "codecllm.h"
+#include "host/encode/statistics.hpp"
+#include "host/format/tile.hpp"
+
+namespace codecllm {
+
+/** What an encoder was asked for, checked. */
+struct EncodeOptions {
+  codecllm_profile profile = CODECLLM_SMALL;
+  /** H, rows of a tile. */
+  uint32_t tile_rows = 128;
+  /** Columns of the matrix view; 0 for the encoder's choice. */
+  uint32_t columns = 0;
+  /** No planes: the encoder's choice. */
+  Split split = {};
+  /** The mode of each plane, for every tile. */
+  bool has_modes = false;
+  codecllm_mode modes[kMaxPlanes] = {};
+  /** N of every table; 0 for the encoder's choice. */
+  uint32_t probability_bits = 0;
+  codecllm_classes classes = CODECLLM_CLASSES_AUTO;
+  /** Whether columns have offsets in PAIRS: 1 yes, -1 no, 0 the encoder's choice. */
+  int32_t column_offsets = 0;
+};
+
+/**
+ * Reads options for tensors of a dtype.
+ *
+ * @param options null for all defaults
+ * @throws ArgumentError for options that the format does not have for this dtype
+ */
+EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* options);
+
+/** The matrix view that the options ask for, or the encoder's choice. @throws ArgumentError as `lay_out` does */
+Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const EncodeOptions& options);
+
+/** For planes after the first: code them only where that saves more than so many 256ths. */
+uint32_t minimum_saving(const EncodeOptions& options);
+
+/** What the survey's choices for a plane are replaced by where its mode was asked for. */
+uint8_t choice_of(codecllm_mode mode);
+
+/** What an encoder decides of one tensor, each time that a pass over it has counted what has to be known. */
+class Decisions {
+ public:
+  /** Refers to both for as long as it lives. */
+  Decisions(const Layout& layout, const EncodeOptions& options);
+
+  /** The splits to survey. */
+  const std::vector<Split>& splits() const { return splits_; }
+
+  /**
+   * After the survey: the split, and with pairs the offsets of columns.
+   *
+   * @param costs of each split
+   */
+  void take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
+                   std::vector<uint16_t> column_levels);
+
+  /** After `take_survey`: the bins of rows and columns. They can be chosen while the second pass counts. */
+  void take_levels();
+
+  /** After the second pass, which only pairs with windows need: the base. @param counts of exponents less offsets */
+  void take_window(const std::vector<uint64_t>& counts);
+
+  /**
+   * After the last pass: classes and tables.
+   *
+   * @param joints of each plane, and of pairs at kMaxPlanes
+   * @param predicted whether the survey predicts a tile's plane 0
+   */
+  Coding take_counts(std::vector<JointCounts> joints, bool predicted) const;
+
+  /** The number of the split that was chosen, and the split. */
+  size_t chosen() const { return chosen_; }
+  const Split& split() const { return splits_[chosen_]; }
+
+  /** Null where there are none. */
+  const PairCoding* pairs() const { return has_pairs_ ? &pairs_ : nullptr; }
+
+  /** Whether pairs have windows, which do not all start at 0. */
+  bool has_windows() const { return has_pairs_ && !is_nibbles(split()); }
+
+  const Bins& bins() const { return bins_; }
+
+ private:
+  const Layout& layout_;
+  const EncodeOptions& options_;
+  const std::vector<Split> splits_;
+  size_t chosen_ = 0;
+  bool has_pairs_ = false;
+  PairCoding pairs_;
+  std::vector<uint16_t> row_levels_;
+  std::vector<uint16_t> column_levels_;
+  Bins bins_;
+};
+
+}  // namespace codecllm

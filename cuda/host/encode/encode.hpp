@@ -1,0 +1,93 @@
+// Encoding one tile (FORMAT.md, sections 4 to 8): planes in, bytes out.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "host/encode/statistics.hpp"
+#include "host/format/tile.hpp"
+
+namespace codecllm {
+
+/** Set in an entry of an encoder's table that stands for another symbol. */
+constexpr uint32_t kSubstituted = 1u << 31;
+
+/** The encoder's view of a set of tables; `LanesEncode` says what it holds. */
+struct EncodeTables {
+  /** Indices are (class << index_bits) | symbol; in PAIRS a symbol is left + 32 x right, and 16 any code. */
+  uint32_t index_bits = 0;
+  std::vector<uint64_t> entries;
+  /** The symbol that is coded: itself, or the one that stands for it. */
+  std::vector<uint16_t> coded;
+};
+
+/** All that is needed to code tiles. */
+struct EncodePlan {
+  Coding coding;
+  /** Surveyed choices, tile by tile and plane by plane; and the mode of plane 0 where there are pairs. */
+  std::vector<uint8_t> choices;
+  std::vector<uint8_t> fits;
+  /** Whether modes were asked for: then they are used whatever the size. */
+  bool forced = false;
+  EncodeTables tables[kMaxPlanes];
+  EncodeTables pair_tables;
+
+  /** Makes the encoder's tables from those of `coding`. */
+  void expand_tables();
+
+  /** The most bytes that a tile's data can have. */
+  uint64_t tile_bound() const;
+};
+
+/** Codes tiles one by one, in memory that is used again. */
+class TileEncoder {
+ public:
+  explicit TileEncoder(const EncodePlan& plan) : plan_(plan) {}
+
+  /**
+   * Encodes a tile. Planes are decided from the last to the first, since a coded plane carries bits of a RAW plane
+   * after it: CONST if there is one symbol only, else as wished if that is smaller, else RAW.
+   *
+   * @param data receives the tile's data
+   * @param capacity bytes of `data`
+   * @param length receives the bytes written
+   * @returns metadata with offset 0
+   * @throws ArgumentError where the data do not fit
+   */
+  TileMetadata encode(uint64_t index, const Tile& tile, TileWords words, uint8_t* data, size_t capacity,
+                      size_t& length);
+
+ private:
+  /** An element of which a decoder gets another symbol of plane 0. */
+  struct Outlier {
+    /** row x 128 + column */
+    uint32_t position;
+    uint32_t symbol;
+  };
+
+  bool code_plane(unsigned p, const TilePlane& wish);
+  bool code_pairs();
+  void list_outliers(const EncodeTables& tables, const LanesEncode& job, bool pairs, const uint8_t* starts);
+  void pack_plane(unsigned p);
+  /** Makes the outliers' entries. @returns what they, and what a decoder gets in their place, add to the check's sum */
+  uint64_t enter_outliers(TileWords words);
+
+  const EncodePlan& plan_;
+  Tile tile_;
+  uint32_t lanes_;
+  TilePlane planes_[kMaxPlanes];
+  std::vector<Outlier> outliers_;
+  std::vector<uint32_t> entries_;
+  TileSymbols symbols_[kMaxPlanes];
+  TileSymbols residuals_;
+  uint16_t pairs_[kMaxTileRows * kTileColumns / 2];
+  LanesEncode jobs_[kMaxPlanes];
+  /** Words of each coded plane, written from the end to the front; 32 bytes in front of them may be overwritten. */
+  uint8_t words_[kMaxPlanes][2 * kMaxTileRows * kTileColumns + 32];
+  uint32_t substituted_[kMaxTileRows * kTileColumns];
+  /** Sequences of RAW planes, and each lane's last 16 bits. */
+  uint32_t sequences_[kMaxPlanes][(kMaxTileRows * kLaneColumns * 10 / 32 + 2) * kLanes];
+  uint32_t payloads_[kMaxPlanes][kLanes];
+};
+
+}  // namespace codecllm

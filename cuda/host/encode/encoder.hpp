@@ -1,0 +1,69 @@
+// Encoding a tensor in passes over slices: counting, deciding, coding (codecllm_encoder_... of the C interface).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "host/encode/decisions.hpp"
+#include "host/encode/encode.hpp"
+#include "host/encode/statistics.hpp"
+
+namespace codecllm {
+
+/** Functions other than `gather` and `code` may not be called while one of these runs. */
+class Encoder {
+ public:
+  /** @throws ArgumentError for a shape or options that the format does not have */
+  Encoder(const Dtype& dtype, const std::vector<uint64_t>& shape, const codecllm_encode_options* options);
+
+  const Layout& layout() const { return layout_; }
+
+  codecllm_pass pass() const { return pass_ == Pass::Code ? CODECLLM_PASS_CODE : CODECLLM_PASS_GATHER; }
+
+  /** Counts a slice. */
+  void gather(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size);
+
+  /** Ends a gathering pass, and decides. */
+  void advance();
+
+  /** Bytes before Data. */
+  uint64_t front_bytes() const;
+
+  /** The most bytes that coding so many rows of tiles can give. */
+  uint64_t code_bound(uint64_t band_count) const;
+
+  /** Codes a slice. @returns the bytes written */
+  size_t code(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size, uint8_t* data,
+              size_t capacity);
+
+  /** Writes everything before Data. */
+  void write_front(uint8_t* front, size_t size) const;
+
+ private:
+  enum class Pass { Survey, Window, Count, Code };
+
+  Slice slice_of(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size) const;
+  /** Marks rows of tiles as seen in this pass. @throws ArgumentError where one was before */
+  void mark(uint64_t first_band, uint64_t band_count);
+  void require_all_marked() const;
+  void begin_count();
+
+  const EncodeOptions options_;
+  const Layout layout_;
+  Decisions decisions_;
+  Pass pass_ = Pass::Survey;
+  std::unique_ptr<Survey> survey_;
+  std::unique_ptr<WindowCount> window_;
+  std::unique_ptr<SymbolCount> count_;
+  std::vector<uint8_t> choices_;
+  EncodePlan plan_;
+  std::vector<TileMetadata> metadata_;
+  std::vector<uint32_t> lengths_;
+  std::mutex mutex_;
+  std::vector<bool> marked_;
+  uint64_t marked_count_ = 0;
+};
+
+}  // namespace codecllm

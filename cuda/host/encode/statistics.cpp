@@ -1,0 +1,471 @@
+// What an encoder counts.
+#include "host/encode/statistics.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "host/encode/logarithm.hpp"
+
+namespace codecllm {
+
+namespace {
+
+/** Calls `visit` with each tile of a slice and its index. */
+template <class Visit>
+void for_each_tile(const Layout& layout, const Slice& slice, Visit visit) {
+  const uint64_t first = slice.first_band * layout.tiles_across;
+  const uint64_t end = first + slice.band_count * layout.tiles_across;
+  for (uint64_t index = first; index < end; index++) visit(layout.tile_at(index), index);
+}
+
+/** Neighbouring columns can be counted in different ways: with counters of their own, equal symbols need not wait. */
+constexpr uint32_t kWays = 8;
+
+/** Calls count(column, way) for each column of a row. It is unrolled, since a loop takes longer than counting. */
+template <class Count>
+void count_columns(uint32_t width, Count count) {
+  uint32_t j = 0;
+  for (; j + kWays <= width; j += kWays)
+    for (uint32_t way = 0; way < kWays; way++) count(j + way, way);
+  for (; j < width; j++) count(j, 0);
+}
+
+}  // namespace
+
+uint64_t Histograms::total(size_t index) const {
+  return std::accumulate((*this)[index], (*this)[index + 1], uint64_t{0});
+}
+
+void Histograms::add(size_t index, const uint64_t* counts) {
+  uint64_t* const sums = (*this)[index];
+  for (size_t i = 0; i < symbols_; i++) sums[i] += counts[i];
+}
+
+TileWords TileReader::read(const Layout& layout, const Tile& tile, const Slice& slice) {
+  const uint32_t word_bytes = layout.dtype->word_bytes();
+  const uint64_t first = (tile.row - slice.first_band * layout.tile_rows) * layout.columns + tile.column;
+  const uint64_t last_row = first + uint64_t{tile.height - 1} * layout.columns;
+  if (tile.width == kTileColumns && last_row + kTileColumns <= slice.words)
+    return {slice.bytes + first * word_bytes, size_t{layout.columns} * word_bytes};
+  const uint8_t* const last = slice.bytes + (slice.words - 1) * word_bytes;
+  for (uint32_t i = 0; i < tile.height; i++) {
+    const uint64_t from = first + uint64_t{i} * layout.columns;
+    const uint64_t left = from < slice.words ? slice.words - from : 0;
+    const uint32_t present = static_cast<uint32_t>(std::min<uint64_t>(tile.width, left));
+    uint8_t* const row = copy_ + size_t{i} * kTileColumns * word_bytes;
+    if (present > 0) std::memcpy(row, slice.bytes + from * word_bytes, present * word_bytes);
+    for (uint32_t j = present; j < tile.width; j++) std::memcpy(row + j * word_bytes, last, word_bytes);
+    std::memset(row + tile.width * word_bytes, 0, (kTileColumns - tile.width) * word_bytes);
+  }
+  return {copy_, size_t{kTileColumns} * word_bytes};
+}
+
+bool TileSymbols::is_constant(uint32_t height, uint32_t width, uint32_t bits) const {
+  const uint32_t symbol_bytes = bits > 8 ? 2 : 1;
+  // The first row has one symbol if it is equal to itself, moved by one; and every row is equal to the first.
+  if (std::memcmp(bytes, bytes + symbol_bytes, (width - 1) * symbol_bytes) != 0) return false;
+  for (uint32_t i = 1; i < height; i++)
+    if (std::memcmp(bytes, bytes + i * kTileColumns * symbol_bytes, width * symbol_bytes) != 0) return false;
+  return true;
+}
+
+WordFormat word_format(const Dtype& dtype, const Split& split) { return {dtype.word_bits, dtype.kind, split.bits[0]}; }
+
+void window_starts(const PairCoding& pairs, const Tile& tile, uint8_t* starts) {
+  for (uint32_t j = 0; j < kTileColumns; j++) {
+    const uint32_t column = tile.column + std::min(j, tile.width - 1);
+    starts[j] = static_cast<uint8_t>(pairs.base + (pairs.offsets.empty() ? 0 : pairs.offsets[column]));
+  }
+}
+
+void find_residuals(const TileSymbols& symbols, const Dtype& dtype, uint32_t height, uint32_t predictor,
+                    TileSymbols& residuals) {
+  const uint8_t zero = zero_symbol(dtype);
+  uint8_t outside[kTileColumns];
+  std::memset(outside, zero, sizeof outside);
+  const uint8_t* above = outside;
+  for (uint32_t at = 0; at < height * kTileColumns; at += kTileColumns) {
+    kernels().find_residuals(above, symbols.bytes + at, predictor, zero, residuals.bytes + at);
+    above = symbols.bytes + at;
+  }
+}
+
+uint32_t repeat_odd_column(TileSymbols& symbols, uint32_t height, uint32_t width) {
+  if (width % 2 == 0) return width;
+  for (uint32_t i = 0; i < height; i++) {
+    uint8_t* const row = symbols.bytes + i * kTileColumns;
+    row[width] = row[width - 1];
+  }
+  return width + 1;
+}
+
+// ------------------------------------------------------------------------------------------------------- survey
+
+namespace {
+
+/** Counts a row, in counters for even columns and for odd ones. */
+template <class Symbol>
+void count_row(const Symbol* row, uint32_t width, uint32_t* const* ways) {
+  count_columns(width, [&](uint32_t j, uint32_t way) { ways[way % 2][row[j]]++; });
+}
+
+/** Which predictor codes a plane of a tile best, from a sample of its rows. */
+Choice survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
+                    uint32_t minimum_saving) {
+  const SampledRows sample = SampledRows::of(tile.height);
+  const uint32_t bits = split.bits[plane];
+  // Counts are added up 32 at a time.
+  const uint32_t alphabet = std::max(kLanes, 1u << bits);
+  const unsigned predictors = bits == 8 ? kPredictors : 1;
+  const WordFormat format = word_format(dtype, split);
+  // Two ways of counters for each predictor.
+  constexpr uint32_t kCounters = 256 * kPredictors;
+  alignas(64) uint32_t counters[2][kCounters];
+  std::fill_n(counters[0], predictors * alphabet, 0);
+  std::fill_n(counters[1], predictors * alphabet, 0);
+  const uint8_t zero = zero_symbol(dtype);
+  for (uint32_t k = 0; k < sample.count; k++) {
+    const uint32_t i = sample.row(k);
+    const uint32_t above = i > 0 ? i - 1 : 0;
+    alignas(64) uint8_t rows[2 * kTileColumns * 2];
+    uint8_t outside[kTileColumns];
+    kernels().cut_plane({words.bytes + above * words.stride, words.stride}, format, plane, i - above + 1, rows);
+    const uint32_t at = (i - above) * kTileColumns;
+    uint32_t* ways[2] = {counters[0], counters[1]};
+    if (bits > 8) {
+      count_row(reinterpret_cast<const uint16_t*>(rows) + at, tile.width, ways);
+      continue;
+    }
+    count_row(rows + at, tile.width, ways);
+    if (i == 0) std::fill_n(outside, kTileColumns, zero);
+    for (unsigned predictor = 1; predictor < predictors; predictor++) {
+      uint8_t residuals[kTileColumns];
+      kernels().find_residuals(i > 0 ? rows : outside, rows + at, predictor, zero, residuals);
+      for (uint32_t*& way : ways) way += alphabet;
+      count_row(residuals, tile.width, ways);
+    }
+  }
+  const uint64_t sampled = uint64_t{sample.count} * tile.width;
+  uint64_t costs[kPredictors];
+  for (unsigned predictor = 0; predictor < predictors; predictor++) {
+    const uint32_t first = predictor * alphabet;
+    // A sample has fewer elements than the table of small counts.
+    static_assert(2 * kSampledRows * kTileColumns < kSmallCounts, "a sample is small");
+    uint32_t seen = 0;
+    const uint64_t sum =
+        kernels().sum_of_counts(counters[0] + first, counters[1] + first, alphabet, kSmallXlog2x.data(), seen);
+    costs[predictor] = xlog2x(sampled) - sum + (seen - 1) * kBias;
+  }
+  return choose_predictor(costs, predictors, sampled * bits * kBit, minimum_saving);
+}
+
+}  // namespace
+
+Survey::Survey(const Layout& layout, std::vector<Split> splits, uint32_t minimum_saving)
+    : row_levels(layout.rows),
+      column_sums(layout.columns),
+      column_counts(layout.columns),
+      costs(splits.size()),
+      layout_(layout),
+      splits_(std::move(splits)),
+      minimum_saving_(minimum_saving) {
+  for (const Split& split : splits_) choices.emplace_back(layout.tile_count * split.planes);
+}
+
+void Survey::add(const Slice& slice) {
+  const Dtype& dtype = *layout_.dtype;
+  const WordFormat format = word_format(dtype, splits_[0]);
+  std::vector<uint64_t> sums(layout_.columns);
+  std::vector<uint64_t> counts(layout_.columns);
+  std::vector<uint64_t> slice_costs(splits_.size());
+  std::vector<uint64_t> row_sums(layout_.tile_rows);
+  std::vector<uint64_t> row_counts(layout_.tile_rows);
+  TileReader reader;
+  Magnitudes magnitudes;
+  for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
+    const TileWords words = reader.read(layout_, tile, slice);
+    kernels().measure(words, format, tile.height, tile.width, magnitudes);
+    for (uint32_t j = 0; j < tile.width; j++) {
+      sums[tile.column + j] += magnitudes.column_sums[j];
+      counts[tile.column + j] += magnitudes.column_counts[j];
+    }
+    for (uint32_t i = 0; i < tile.height; i++) {
+      row_sums[i] = (tile.column == 0 ? 0 : row_sums[i]) + magnitudes.row_sums[i];
+      row_counts[i] = (tile.column == 0 ? 0 : row_counts[i]) + magnitudes.row_counts[i];
+    }
+    if (tile.column + tile.width == layout_.columns)
+      for (uint32_t i = 0; i < tile.height; i++)
+        row_levels[tile.row + i] = static_cast<uint16_t>(level(row_sums[i], row_counts[i]));
+    for (size_t s = 0; s < splits_.size(); s++)
+      for (unsigned p = 0; p < splits_[s].planes; p++) {
+        const Choice choice =
+            survey_plane(words, tile, dtype, splits_[s], p, saving_of(splits_[s], p, minimum_saving_));
+        choices[s][index * splits_[s].planes + p] = choice.predictor;
+        slice_costs[s] += choice.cost;
+      }
+  });
+  const std::lock_guard<std::mutex> lock(mutex_);
+  for (uint32_t column = 0; column < layout_.columns; column++) {
+    column_sums[column] += sums[column];
+    column_counts[column] += counts[column];
+  }
+  for (size_t s = 0; s < costs.size(); s++) costs[s] += slice_costs[s];
+}
+
+std::vector<uint16_t> Survey::column_levels() const {
+  std::vector<uint16_t> levels(column_sums.size());
+  for (size_t j = 0; j < levels.size(); j++) levels[j] = static_cast<uint16_t>(level(column_sums[j], column_counts[j]));
+  return levels;
+}
+
+// ------------------------------------------------------------------------------------------------------- window
+
+WindowCount::WindowCount(const Layout& layout, const std::vector<uint8_t>& offsets, const std::vector<uint8_t>& choices)
+    : counts(kWindowCounts),
+      layout_(layout),
+      format_(word_format(*layout.dtype, {2, {8, 8}})),
+      offsets_(offsets),
+      choices_(choices) {}
+
+/** The start of a window in which most exponents lie, given counts as WindowCount has them. */
+uint8_t fullest_window(const uint32_t (&counts)[kWindowCounts], uint32_t highest) {
+  const uint32_t* const first = counts + kWindowShift;
+  uint64_t inside = std::accumulate(first, first + kBinades, uint64_t{0});
+  uint64_t most = inside;
+  uint32_t best = 0;
+  for (uint32_t start = 1; start <= highest; start++) {
+    inside += first[start + kBinades - 1];
+    inside -= first[start - 1];
+    if (inside > most) {
+      best = start;
+      most = inside;
+    }
+  }
+  return static_cast<uint8_t>(best);
+}
+
+void WindowCount::add(const Slice& slice) {
+  uint32_t sums[kWindowCounts] = {};
+  const auto flush = [&] {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (uint32_t at = 0; at < kWindowCounts; at++) {
+      counts[at] += sums[at];
+      sums[at] = 0;
+    }
+  };
+  TileReader reader;
+  TileSymbols symbols;
+  std::vector<uint16_t> outside(size_t{kMaxTileRows} * kTileColumns);
+  const uint32_t highest = kMaxStart - (offsets_.empty() ? 0 : *std::max_element(offsets_.begin(), offsets_.end()));
+  // Those outside of where most are expected take longer to count. The weights of models are below 1.
+  uint8_t guess = static_cast<uint8_t>(std::min<uint32_t>(highest, 112));
+  uint64_t counted = 0;
+  for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
+    // BF16 as 8 + 8 has two planes.
+    if (choices_[2 * index] != kNone) return;
+    kernels().cut_plane(reader.read(layout_, tile, slice), format_, 0, tile.height, symbols.bytes);
+    uint8_t starts[kTileColumns] = {};
+    for (uint32_t j = 0; j < tile.width; j++)
+      starts[j] = static_cast<uint8_t>(guess + (offsets_.empty() ? 0 : offsets_[tile.column + j]));
+    const uint32_t count = kernels().count_window(symbols.bytes, starts, tile.height, tile.width,
+                                                  sums + kWindowShift + guess, outside.data());
+    for (uint32_t i = 0; i < count; i++) {
+      const uint32_t at = outside[i];
+      sums[kWindowShift + symbols.bytes[at] - (starts[at % kTileColumns] - guess)]++;
+    }
+    guess = fullest_window(sums, highest);
+    counted += uint64_t{tile.height} * tile.width;
+    if (counted > UINT32_MAX / 2) {
+      flush();
+      counted = 0;
+    }
+  });
+  flush();
+}
+
+// ------------------------------------------------------------------------------------------------------- symbols
+
+SymbolCount::SymbolCount(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices,
+                         const PairCoding* pairs, bool forced, const Bins& bins)
+    : fits(layout.tile_count, kRans),
+      layout_(layout),
+      split_(split),
+      row_bins_(bins.rows.empty() ? 1 : kRowBins),
+      column_bins_(bins.rows.empty() ? 1 : kColumnBins),
+      choices_(choices),
+      pairs_(pairs),
+      forced_(forced),
+      bins_(bins) {}
+
+std::unique_ptr<SymbolCount::Counters> SymbolCount::take_counters(uint64_t words) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (auto& counters : idle_)
+      if (counters->words + words <= UINT32_MAX) {
+        std::swap(counters, idle_.back());
+        std::unique_ptr<Counters> taken = std::move(idle_.back());
+        idle_.pop_back();
+        return taken;
+      }
+  }
+  return std::make_unique<Counters>();
+}
+
+void SymbolCount::add(const Slice& slice) {
+  TileReader reader;
+  std::unique_ptr<Counters> counters;
+  for_each_tile(layout_, slice, [&](const Tile& tile, uint64_t index) {
+    const uint64_t tile_words = uint64_t{tile.height} * tile.width;
+    if (counters == nullptr || counters->words + tile_words > UINT32_MAX) {
+      std::unique_ptr<Counters> next = take_counters(tile_words);
+      if (counters != nullptr) {
+        const std::lock_guard<std::mutex> lock(mutex_);
+        idle_.push_back(std::move(counters));
+      }
+      counters = std::move(next);
+    }
+    counters->words += tile_words;
+    add_tile(tile, index, reader.read(layout_, tile, slice), *counters);
+  });
+  if (counters == nullptr) return;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  idle_.push_back(std::move(counters));
+}
+
+/** Counts a tile's symbols, `across` in a row, by the bins of rows and columns; `column_bins` null for bin 0. */
+template <class Symbol>
+void SymbolCount::count(const Symbol* symbols, const Tile& tile, uint32_t across, uint32_t stride,
+                        const uint8_t* column_bins, std::vector<uint32_t>& counters, uint32_t bits) const {
+  if (counters.empty()) counters.resize(size_t{row_bins_ * column_bins_} << bits);
+  if (column_bins == nullptr) {
+    for (uint32_t i = 0; i < tile.height; i++)
+      for (uint32_t j = 0; j < across; j++) counters[size_t{symbols[i * stride + j]} * column_bins_]++;
+    return;
+  }
+  for (uint32_t i = 0; i < tile.height; i++) {
+    const Symbol* const row = symbols + i * stride;
+    uint32_t* const of_row = counters.data() + (size_t{bins_.rows[tile.row + i]} * kColumnBins << bits);
+    // First all indices, which a compiler vectorises.
+    uint16_t indices[kTileColumns];
+    for (uint32_t j = 0; j < across; j++) indices[j] = static_cast<uint16_t>(row[j] * kColumnBins + column_bins[j]);
+    count_columns(across, [&](uint32_t j, uint32_t) { of_row[indices[j]]++; });
+  }
+}
+
+void SymbolCount::add_tile(const Tile& tile, uint64_t index, TileWords words, Counters& counters) {
+  const Dtype& dtype = *layout_.dtype;
+  const WordFormat format = word_format(dtype, split_);
+  const bool binned = row_bins_ > 1;
+  TileSymbols symbols;
+  for (unsigned p = 0; p < split_.planes; p++) {
+    const uint8_t choice = choices_[index * split_.planes + p];
+    const uint32_t bits = split_.bits[p];
+    if (choice == kSurveyRaw) continue;
+    kernels().cut_plane(words, format, p, tile.height, symbols.bytes);
+    if (!forced_ && symbols.is_constant(tile.height, tile.width, bits)) continue;
+    if (p == 0 && pairs_ != nullptr && choice == kNone) {
+      uint8_t starts[kTileColumns];
+      uint16_t pairs[kMaxTileRows * kTileColumns / 2];
+      window_starts(*pairs_, tile, starts);
+      const uint32_t width = repeat_odd_column(symbols, tile.height, tile.width);
+      const uint32_t outside = kernels().find_pairs(symbols.bytes, starts, tile.height, width, pairs);
+      const uint32_t elements = tile.height * tile.width;
+      if (outside <= most_outside(elements, forced_)) {
+        fits[index] = kPairs;
+        kernels().settle_pairs(pairs, tile.height * kTileColumns / 2);
+        count(pairs, tile, width / 2, kTileColumns / 2, binned ? &bins_.columns[tile.column / 2] : nullptr,
+              counters.of[kMaxPlanes], kPairBits);
+        continue;
+      }
+    }
+    TileSymbols residuals;
+    if (choice != kNone) find_residuals(symbols, dtype, tile.height, choice, residuals);
+    const TileSymbols& coded = choice != kNone ? residuals : symbols;
+    uint8_t bins_of_columns[kTileColumns];
+    const uint8_t* column_bins = nullptr;
+    // Beside pairs, plane 0 has one table and no classes.
+    if (binned && !(p == 0 && pairs_ != nullptr)) {
+      for (uint32_t j = 0; j < tile.width; j++)
+        bins_of_columns[j] = bins_.columns[pairs_ != nullptr ? (tile.column + j) / 2 : tile.column + j];
+      column_bins = bins_of_columns;
+    }
+    if (bits > 8)
+      count(coded.wide(), tile, tile.width, kTileColumns, column_bins, counters.of[p], bits);
+    else
+      count(coded.bytes, tile, tile.width, kTileColumns, column_bins, counters.of[p], bits);
+  }
+}
+
+std::vector<JointCounts> SymbolCount::joints() const {
+  std::vector<JointCounts> joints(kMaxPlanes + 1);
+  for (unsigned plane = 0; plane <= kMaxPlanes; plane++) {
+    const uint32_t bits = plane == kMaxPlanes ? kPairBits : split_.bits[plane];
+    if (idle_.size() == 1) {
+      // As it is for small tensors, for which a sum would take as long as the counting.
+      const std::vector<uint32_t>& only = idle_[0]->of[plane];
+      if (!only.empty()) joints[plane] = joint_counts(only.data(), row_bins_, column_bins_, bits);
+      continue;
+    }
+    std::vector<uint64_t> sums;
+    for (const auto& counters : idle_) {
+      const std::vector<uint32_t>& of = counters->of[plane];
+      sums.resize(std::max(sums.size(), of.size()));
+      for (size_t at = 0; at < of.size(); at++) sums[at] += of[at];
+    }
+    if (!sums.empty()) joints[plane] = joint_counts(sums.data(), row_bins_, column_bins_, bits);
+  }
+  return joints;
+}
+
+void JointCounts::add_empty_bins() {
+  const std::vector<uint64_t> counts = std::move(of_bin);
+  of_row_bin = Histograms(kRowBins, counts.size());
+  of_row_bin.add(0, counts.data());
+  of_column_bin = Histograms(kColumnBins, counts.size());
+  of_column_bin.add(0, counts.data());
+  of_bin.assign(kRowBins * counts.size() * kColumnBins, 0);
+  for (size_t i = 0; i < counts.size(); i++) of_bin[i * kRowBins * kColumnBins] = counts[i];
+}
+
+template <class Counter>
+JointCounts joint_counts(const Counter* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits) {
+  const size_t alphabet = size_t{1} << bits;
+  std::vector<Counter> seen(alphabet);
+  const Counter* at = counters;
+  for (uint32_t row = 0; row < row_bins; row++)
+    for (Counter& symbol : seen) {
+      Counter any = 0;
+      for (uint32_t column = 0; column < column_bins; column++) any |= *at++;
+      symbol |= any;
+    }
+  JointCounts joint;
+  for (uint32_t symbol = 0; symbol < alphabet; symbol++)
+    if (seen[symbol] != 0) joint.symbols.push_back(symbol);
+  joint.of_bin.resize(joint.symbols.size() * row_bins * column_bins);
+  uint64_t* to = joint.of_bin.data();
+  for (const uint32_t symbol : joint.symbols)
+    for (uint32_t row = 0; row < row_bins; row++)
+      to = std::copy_n(counters + (row * alphabet + symbol) * column_bins, column_bins, to);
+  joint.of_row_bin = Histograms(row_bins, joint.symbols.size());
+  joint.of_column_bin = Histograms(column_bins, joint.symbols.size());
+  const uint64_t* of_row = joint.of_bin.data();
+  for (size_t i = 0; i < joint.symbols.size(); i++) {
+    uint64_t of_columns[kColumnBins] = {};
+    for (uint32_t row = 0; row < row_bins; row++, of_row += column_bins) {
+      uint64_t sum = 0;
+      for (uint32_t column = 0; column < column_bins; column++) {
+        of_columns[column] += of_row[column];
+        sum += of_row[column];
+      }
+      joint.of_row_bin[row][i] = sum;
+    }
+    for (uint32_t column = 0; column < column_bins; column++) joint.of_column_bin[column][i] = of_columns[column];
+  }
+  return joint;
+}
+
+template JointCounts joint_counts(const uint32_t*, uint32_t, uint32_t, uint32_t);
+template JointCounts joint_counts(const uint64_t*, uint32_t, uint32_t, uint32_t);
+
+}  // namespace codecllm

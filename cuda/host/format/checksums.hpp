@@ -1,0 +1,48 @@
+// Checks (FORMAT.md, section 8): CRC-32 for what lies before Data, a weighted sum for each decoded tile.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "host/format/inline.hpp"
+
+namespace codecllm {
+
+/** CRC-32 as in zlib, PNG and Ethernet (ISO 3309): 0xCBF43926 for the ASCII digits "123456789". */
+uint32_t crc32(const void* bytes, size_t size);
+
+/** 2^32 - 1: a tile's check is a sum modulo this. */
+constexpr uint64_t kCheckModulus = 0xffffffff;
+
+/** The first primes above 257. */
+struct CheckPrimes {
+  uint32_t of[128];
+};
+
+constexpr CheckPrimes make_check_primes() {
+  CheckPrimes primes = {};
+  unsigned count = 0;
+  for (unsigned n = 259; count < 128; n += 2) {
+    unsigned divisor = 3;
+    while (divisor * divisor <= n && n % divisor > 0) divisor += 2;
+    if (divisor * divisor > n) primes.of[count++] = n;
+  }
+  return primes;
+}
+
+/** In a tile's check, a factor for each 32-bit word of a row. */
+constexpr CheckPrimes kCheckPrimes = make_check_primes();
+
+static_assert(kCheckPrimes.of[0] == 263 && kCheckPrimes.of[127] == 1093, "consecutive primes");
+
+/** In a tile's check, a factor for each row: those of the tile, and then those that outlier entries fill. */
+CODECLLM_ANYWHERE inline uint32_t check_row_factor(uint32_t height, uint32_t row) {
+  return row < height ? height - row : row + 1;
+}
+
+/** The factor of 32-bit word `index` of a tile's rows, of `row_words` each, and the outlier entries after them. */
+inline uint64_t check_factor(uint32_t height, uint32_t row_words, uint32_t index) {
+  return uint64_t{check_row_factor(height, index / row_words)} * kCheckPrimes.of[index % row_words];
+}
+
+}  // namespace codecllm

@@ -1,0 +1,76 @@
+// Frequency tables (FORMAT.md, section 6): how probable each symbol is, in slots of 2^N.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "host/format/bits.hpp"
+
+namespace codecllm {
+
+constexpr uint32_t kMinProbabilityBits = 8;
+constexpr uint32_t kMaxProbabilityBits = 12;
+/** All tables of a tensor have at most this many slots together: 80 KiB, which the shared memory of every GPU holds. */
+constexpr uint32_t kMaxSlots = 20480;
+/** At most one table for each of four classes. */
+constexpr uint32_t kMaxClasses = 4;
+
+/** N may be at most this, so that frequency, offset and symbol of a slot fit into one 32-bit word. */
+inline uint32_t max_probability_bits(uint32_t symbol_bits) {
+  const uint32_t limit = (32 - symbol_bits) / 2;
+  return limit < kMaxProbabilityBits ? limit : kMaxProbabilityBits;
+}
+
+/** The frequency tables of one plane: none, one, or one for each class. */
+struct TableSet {
+  uint32_t count = 0;
+  uint32_t symbol_bits = 0;
+  uint32_t probability_bits = 0;
+  /** frequencies[(class << symbol_bits) | symbol]; each class adds up to 2^probability_bits. */
+  std::vector<uint16_t> frequencies;
+
+  bool empty() const { return count == 0; }
+  uint32_t alphabet() const { return 1u << symbol_bits; }
+  const uint16_t* table(uint32_t index) const { return frequencies.data() + (index << symbol_bits); }
+};
+
+/**
+ * The decoder's view of a table set, `count << probability_bits` words: for each slot of each class, the symbol in the
+ * low bits, above it the slot's offset within the symbol (N bits), above that the symbol's frequency (N bits).
+ * Index: (class << N) | slot.
+ */
+std::vector<uint32_t> slot_table(const TableSet& tables);
+
+/**
+ * Reads one table into `frequencies`, which is zero.
+ *
+ * @returns null, or what is wrong with it
+ */
+const char* read_table(BitReader& reader, uint32_t symbol_bits, uint32_t probability_bits, uint16_t* frequencies);
+
+/** Appends one table: first symbol, number of symbols less one, then each frequency. */
+void write_table(BitWriter& writer, uint32_t symbol_bits, const uint16_t* frequencies);
+
+/** Bits of one table as `write_table` writes it. */
+uint64_t table_bits(uint32_t symbol_bits, const uint16_t* frequencies);
+
+/**
+ * Frequencies that add up to 2^probability_bits, by Webster's method with at least one slot for each symbol kept: the
+ * next slot goes to, or comes from, the symbol where count / (2 x frequency +- 1) says that it matters most or least.
+ *
+ * @param symbols that may occur, rising; counts[i] is that of symbols[i]
+ * @param drop_rare leave out symbols that are cheaper as outliers
+ * @param frequencies of all symbols; zero before the call
+ * @returns false where nothing was counted or the symbols do not fit
+ */
+bool normalise(const std::vector<uint32_t>& symbols, const uint64_t* counts, uint32_t probability_bits, bool drop_rare,
+               uint16_t* frequencies);
+
+/** What coding the counted symbols costs, in units of the logarithm; a symbol without a slot costs `outlier_bits`. */
+uint64_t coding_cost(const std::vector<uint32_t>& symbols, const uint64_t* counts, const uint16_t* frequencies,
+                     uint32_t probability_bits, uint32_t outlier_bits);
+
+/** The symbol of the highest frequency, the lowest of equals. */
+uint32_t likeliest(const uint16_t* frequencies, uint32_t alphabet);
+
+}  // namespace codecllm

@@ -1,0 +1,75 @@
+// The matrix view and its tiles (FORMAT.md, section 2): where each element of a tensor lies.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "host/format/elements.hpp"
+
+namespace codecllm {
+
+/** Columns of a tile. */
+constexpr uint32_t kTileColumns = 128;
+/** Rows of a tile are a power of 2 between these. */
+constexpr uint32_t kMinTileRowsLog2 = 3;
+constexpr uint32_t kMaxTileRowsLog2 = 8;
+constexpr uint32_t kMaxTileRows = 1u << kMaxTileRowsLog2;
+/** The widest matrix view. */
+constexpr uint32_t kMaxColumns = 1u << 18;
+/** Columns of a lane, and lanes of a full tile. */
+constexpr uint32_t kLaneColumns = 4;
+constexpr uint32_t kLanes = kTileColumns / kLaneColumns;
+
+/** One tile: its first row and column in the matrix, its height and width in words. */
+struct Tile {
+  uint64_t row;
+  uint32_t column;
+  uint32_t height;
+  uint32_t width;
+};
+
+/** A tensor as a matrix of words, `rows` x `columns` in C order, cut into tiles of up to `tile_rows` x 128. */
+struct Layout {
+  const Dtype* dtype;
+  std::vector<uint64_t> shape;
+  /** Words of the tensor; the matrix may have a few more, which repeat the last one. */
+  uint64_t words;
+  uint32_t columns;
+  uint64_t rows;
+  /** H: rows of a full tile. */
+  uint32_t tile_rows;
+  /** Tiles from top to bottom, and from left to right. */
+  uint64_t bands;
+  uint64_t tiles_across;
+  uint64_t tile_count;
+
+  Tile tile_at(uint64_t index) const;
+
+  uint64_t tensor_bytes() const { return words * dtype->word_bytes(); }
+
+  /** Bytes of a full row of tiles. */
+  uint64_t band_bytes() const { return uint64_t{columns} * tile_rows * dtype->word_bytes(); }
+
+  /** Bytes of the tensor that lie in these rows of tiles. */
+  uint64_t slice_bytes(uint64_t first_band, uint64_t band_count) const;
+};
+
+/** Cuts a number of words into tiles. The shape is left empty. */
+Layout lay_out_words(const Dtype& dtype, uint64_t words, uint32_t columns, uint32_t tile_rows);
+
+/** @throws ArgumentError for a shape, a number of columns or of tile rows that the format does not allow */
+Layout lay_out(const Dtype& dtype, const std::vector<uint64_t>& shape, uint32_t columns, uint32_t tile_rows);
+
+/**
+ * The matrix view that an encoder takes unless told otherwise: rows of the shortest run of trailing dimensions that
+ * reaches 128, where that leaves at least one full tile of rows; else the tensor is a vector in rows of 128.
+ */
+uint32_t default_columns(const Dtype& dtype, const std::vector<uint64_t>& shape, uint32_t tile_rows);
+
+/** "[2,3]" */
+std::string shape_text(const std::vector<uint64_t>& shape);
+
+/** A lane owns four neighbouring columns. */
+CODECLLM_ANYWHERE inline uint32_t lane_count(uint32_t width) { return (width + kLaneColumns - 1) / kLaneColumns; }
+
+}  // namespace codecllm

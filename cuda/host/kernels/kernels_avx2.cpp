@@ -1,0 +1,12 @@
+// The kernels in AVX2.
+#include "host/kernels/lanes_avx2.hpp"
+// They are written over the lanes above.
+#include "host/kernels/kernel_decode.hpp"
+#include "host/kernels/kernel_encode.hpp"
+
+namespace codecllm {
+
+const Kernels kAvx2Kernels = {decode_tiles, encode_lanes, cut_plane,     find_residuals, find_pairs,   settle_pairs,
+                              pack_raw,     sum_words,    sum_of_counts, sum_of_unions,  count_window, measure};
+
+}  // namespace codecllm
