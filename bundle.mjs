@@ -8,12 +8,10 @@ import { build } from 'rolldown';
 const dir = process.argv[2] ?? 'dist/bin';
 
 await build({
-  input: { codecllm: 'src/cli.ts', worker: 'src/worker.ts' },
+  input: { codecllm: 'src/cli.ts', worker: 'src/engine/worker.ts' },
   platform: 'node',
   // It starts threads with files of its own.
   external: ['piscina'],
-  // jsonc-parser's CommonJS form finds its parts by names that a bundler does not see.
-  resolve: { mainFields: ['module', 'main'] },
   output: { dir, cleanDir: true, chunkFileNames: '[name].js' },
 });
 // npm sets the run bit when it installs a command, not when the command is built again.

@@ -1,9 +1,10 @@
 // `npm run golden`: makes the vectors anew and says what changed. A change of the format shows here first.
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { fromRoot } from '../src/files/root.ts';
 import { checkpointFiles } from './checkpoints.ts';
 import { invalidVectors } from './invalid.ts';
-import { rootOf, validVectors } from './vectors.ts';
+import { validVectors } from './vectors.ts';
 
 /** All files of the vectors and checkpoints: name and bytes. The manifests say what the others are. */
 export function goldenFiles(): Map<string, Uint8Array> {
@@ -26,7 +27,7 @@ export function goldenFiles(): Map<string, Uint8Array> {
 }
 
 /** The folder that holds the vectors. */
-export const GOLDEN = new URL('.', rootOf(import.meta.url));
+export const GOLDEN = fromRoot('golden/');
 
 /** The files that are there now. */
 export function committedFiles(): Map<string, Uint8Array> {

@@ -208,7 +208,10 @@ export function checkKept({ name }: Stored, begin: Uint8Array): void {
  * @param lengths what the stream's first 64 bytes say
  * @throws ContainerError
  */
-export function checkStream({ name, start, end }: Stored, { front, data }: { front: number; data: number }): void {
+export function checkStream(
+  { name, start, end }: Pick<Stored, 'name' | 'start' | 'end'>,
+  { front, data }: { readonly front: number; readonly data: number },
+): void {
   if (front + data !== end - start)
     throw new ContainerError(name, `${quoted(name)}: a stream of ${front + data} bytes in a tensor of ${end - start}`);
 }

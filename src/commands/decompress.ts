@@ -2,16 +2,23 @@
 // SHA-256 before it gets its name.
 
 import { createHash } from 'node:crypto';
+import { byPlace, LENGTH_BYTES } from '../../spec/index.ts';
+import type { Engine, Slicing, StreamDecoder, WholeStream } from '../engine/engine.ts';
+import { inOrder } from '../engine/ordered.ts';
+import { SLICE_BYTES } from '../engine/slices.ts';
+import { FileError } from '../files/errors.ts';
+import { OutputFile } from '../files/output.ts';
+import {
+  batchError,
+  type Compressed,
+  type Restorable,
+  readCompressed,
+  tensorError,
+  withFront,
+} from '../format/compressed.ts';
+import { openSafetensors } from '../format/safetensors.ts';
 import { batchesOf } from './batches.ts';
-import { batchError, type Container, type Restorable, readContainer, tensorError, withFront } from './container.ts';
-import type { Engine, StreamDecoder, WholeStream } from './engine.ts';
-import { FileError } from './errors.ts';
-import { byPlace } from './header.ts';
-import { inOrder } from './ordered.ts';
-import { OutputFile } from './output.ts';
 import type { FileReport } from './report.ts';
-import { openSafetensors } from './safetensors.ts';
-import { SLICE_BYTES, sliceBytes } from './slices.ts';
 import type { Work } from './work.ts';
 
 /**
@@ -20,12 +27,12 @@ import type { Work } from './work.ts';
  * @throws FileError; then nothing has been written, and `work.engine` is closed
  */
 export async function decompressFile(input: string, output: string, force: boolean, work: Work): Promise<FileReport> {
-  return withContainer(input, work, async (container) => {
-    const out = await OutputFile.create(output, force, container.file.mode, input);
+  return withCompressed(input, work, async (compressed) => {
+    const out = await OutputFile.create(output, force, compressed.file.mode, input);
     try {
-      await restore(container, out, work);
-      await out.commit(container.originalBytes);
-      return report(container, output);
+      await restore(compressed, out, work);
+      await out.commit(compressed.originalBytes);
+      return report(compressed, output);
     } catch (error) {
       await out.discard();
       throw error;
@@ -39,26 +46,26 @@ export async function decompressFile(input: string, output: string, force: boole
  * @throws FileError; then `work.engine` is closed
  */
 export async function verifyFile(input: string, work: Work): Promise<FileReport> {
-  return withContainer(input, work, async (container) => {
-    await restore(container, undefined, work);
-    return report(container, undefined);
+  return withCompressed(input, work, async (compressed) => {
+    await restore(compressed, undefined, work);
+    return report(compressed, undefined);
   });
 }
 
-async function withContainer<T>(input: string, work: Work, use: (container: Container) => Promise<T>): Promise<T> {
-  const compressed = await openSafetensors(input);
+async function withCompressed<T>(input: string, work: Work, use: (compressed: Compressed) => Promise<T>): Promise<T> {
+  const opened = await openSafetensors(input);
   try {
-    return await use(await readContainer(compressed, work.engine.fronts));
+    return await use(await readCompressed(opened, work.engine.fronts));
   } catch (error) {
     // No thread may read a file that is about to be closed.
     await work.engine.close();
     throw error;
   } finally {
-    await compressed.file.close();
+    await opened.file.close();
   }
 }
 
-function report({ file, originalBytes, sha256, tensors }: Container, output: string | undefined): FileReport {
+function report({ file, originalBytes, sha256, tensors }: Compressed, output: string | undefined): FileReport {
   return {
     input: file.path,
     output,
@@ -87,8 +94,12 @@ interface Piece {
 }
 
 /** Decodes everything in the order of the original. @throws FileError where anything is not as it should be */
-async function restore(container: Container, out: OutputFile | undefined, { engine, onProgress }: Work): Promise<void> {
-  const { file, headerText, sha256, originalBytes } = container;
+async function restore(
+  compressed: Compressed,
+  out: OutputFile | undefined,
+  { engine, onProgress }: Work,
+): Promise<void> {
+  const { file, headerText, sha256, originalBytes } = compressed;
   const hash = createHash('sha256');
   let at = 0;
   const put = async (bytes: Uint8Array, done = (): void => {}): Promise<void> => {
@@ -98,12 +109,12 @@ async function restore(container: Container, out: OutputFile | undefined, { engi
     at += bytes.length;
   };
   const header = new TextEncoder().encode(headerText);
-  const lengthField = new Uint8Array(8);
+  const lengthField = new Uint8Array(LENGTH_BYTES);
   new DataView(lengthField.buffer).setBigUint64(0, BigInt(header.length), true);
   await put(lengthField);
   await put(header);
   const restored = inOrder(
-    piecesOf(container, engine),
+    piecesOf(compressed, engine),
     engine.limits,
     ({ bytes }) => bytes,
     async (piece) => ({ piece, bytes: await piece.restore() }),
@@ -118,22 +129,23 @@ async function restore(container: Container, out: OutputFile | undefined, { engi
     throw new FileError(file.path, 'what it decodes to does not have the SHA-256 of the original');
 }
 
-async function* piecesOf(container: Container, engine: Engine): AsyncGenerator<Piece, void, void> {
+async function* piecesOf(compressed: Compressed, engine: Engine): AsyncGenerator<Piece, void, void> {
   const batches = batchesOf(
-    byPlace(container.tensors),
+    byPlace(compressed.tensors),
     ({ start, end }) => end - start,
     (before, tensor) => before.isStream === tensor.isStream && before.position + before.storedBytes === tensor.position,
   );
   for (const batch of batches) {
     const [{ isStream, start }] = batch;
     const bytes = batch[batch.length - 1].end - start;
-    if (bytes <= SLICE_BYTES) yield wholePiece(container, engine, batch);
-    else if (isStream) yield* slicePieces(container, engine, batch[0]);
-    else yield* keptPieces(container, engine, batch[0]);
+    if (bytes <= SLICE_BYTES) yield wholePiece(compressed, engine, batch);
+    else if (!isStream) yield* keptPieces(compressed, engine, batch[0]);
+    else if (engine.slicing === undefined) yield wholePiece(compressed, engine, batch);
+    else yield* streamPieces(compressed, engine, engine.slicing, batch[0]);
   }
 }
 
-function* keptPieces({ file }: Container, engine: Engine, { position, storedBytes }: Restorable): Generator<Piece> {
+function* keptPieces({ file }: Compressed, engine: Engine, { position, storedBytes }: Restorable): Generator<Piece> {
   for (let at = 0; at < storedBytes; at += SLICE_BYTES) {
     const bytes = Math.min(SLICE_BYTES, storedBytes - at);
     yield { bytes, storedBytes: bytes, restore: () => file.fill(engine.take(bytes), position + at) };
@@ -141,7 +153,7 @@ function* keptPieces({ file }: Container, engine: Engine, { position, storedByte
 }
 
 /** Tensors that are neighbours in the original and in the compressed file. */
-function wholePiece({ file }: Container, engine: Engine, batch: readonly Restorable[]): Piece {
+function wholePiece({ file }: Compressed, engine: Engine, batch: readonly Restorable[]): Piece {
   const [{ isStream, position, start }] = batch;
   const bytes = batch[batch.length - 1].end - start;
   const storedBytes = batch.reduce((sum, tensor) => sum + tensor.storedBytes, 0);
@@ -164,22 +176,24 @@ function wholePiece({ file }: Container, engine: Engine, batch: readonly Restora
   };
 }
 
-async function* slicePieces(
-  { file }: Container,
+async function* streamPieces(
+  { file }: Compressed,
   engine: Engine,
-  { name, position, storedBytes }: Restorable,
+  slicing: Slicing,
+  { name, position, storedBytes, start, end }: Restorable,
 ): AsyncGenerator<Piece, void, void> {
-  const open = (front: Uint8Array): StreamDecoder => engine.openStream(file.fd, position, front);
+  const open = (front: Uint8Array): StreamDecoder =>
+    slicing.openStream({ fd: file.fd, position, front, tensorBytes: end - start });
   const stream = await withFront(file, engine.fronts, name, position, storedBytes, open);
-  const last = stream.slices.at(-1);
-  for (const rows of stream.slices)
+  const last = stream.parts.at(-1);
+  for (const part of stream.parts)
     yield {
-      bytes: sliceBytes(rows),
-      storedBytes: stream.storedBytes(rows),
+      bytes: part.bytes,
+      storedBytes: part.storedBytes,
       restore: () =>
-        stream.decode(rows).catch((error) => {
+        part.decode().catch((error) => {
           throw tensorError(file.path, name, error);
         }),
-      finish: rows === last ? stream.close : undefined,
+      finish: part === last ? stream.close : undefined,
     };
 }

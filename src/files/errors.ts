@@ -1,7 +1,8 @@
-// The errors of the product: which file, and what is wrong with it, in one line; or which engine, and why it cannot be
-// used.
+// The errors of the product: which file, and what is wrong with it, in one line.
 
 import { getSystemErrorMap } from 'node:util';
+
+export { quoted } from '../../spec/index.ts';
 
 /** A file that cannot be read, written or understood. `message` is "PATH: problem". */
 export class FileError extends Error {
@@ -12,15 +13,6 @@ export class FileError extends Error {
     readonly problem: string,
   ) {
     super(`${path}: ${problem}`);
-  }
-}
-
-/** An engine that cannot be used here. */
-export class EngineError extends Error {
-  override readonly name = 'EngineError';
-
-  constructor(engine: string, reason: string) {
-    super(`--engine ${engine}: ${reason}`);
   }
 }
 
@@ -60,9 +52,4 @@ export function problemOf(error: unknown): string {
   const { errno } = error as NodeJS.ErrnoException;
   const known = errno === undefined ? undefined : getSystemErrorMap().get(errno);
   return known === undefined ? error.message.replaceAll('\n', ' ') : known[1];
-}
-
-/** A tensor's name as messages show it: quoted, on one line, whatever is in it. */
-export function quoted(name: string): string {
-  return JSON.stringify(name);
 }

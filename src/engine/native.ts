@@ -2,14 +2,10 @@
 
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import type { Native } from '../cuda/node/addon.d.ts';
+import type { Native } from '../../cuda/node/addon.d.ts';
+import { fromRoot } from '../files/root.ts';
 
-export type { Handle, Native } from '../cuda/node/addon.d.ts';
-
-const ADDON = new URL(
-  '../cuda/build/Release/codecllm.node',
-  import.meta.url.replace(/\/dist\/(src|bin)\/(?=[^/]*$)/, '/src/'),
-);
+export type { Handle, Native } from '../../cuda/node/addon.d.ts';
 
 let loaded: Native | undefined;
 let reason: string | undefined;
@@ -17,7 +13,7 @@ let reason: string | undefined;
 function load(): void {
   if (loaded !== undefined || reason !== undefined) return;
   try {
-    loaded = createRequire(import.meta.url)(fileURLToPath(ADDON)) as Native;
+    loaded = createRequire(import.meta.url)(fileURLToPath(fromRoot('cuda/build/Release/codecllm.node'))) as Native;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
     reason = code === 'MODULE_NOT_FOUND' ? 'it is not built: npm run native builds it' : message.split('\n')[0];

@@ -1,7 +1,7 @@
 // Small tensors that are neighbours in a file are read, hashed and written together: handing each from thread to thread
 // would take longer than working on it.
 
-import { SLICE_BYTES } from './slices.ts';
+import { SLICE_BYTES } from '../engine/slices.ts';
 
 /**
  * Consecutive items that `follow` one another and have `SLICE_BYTES` together at most, or one that has more.

@@ -1,6 +1,6 @@
 // What all work on files shares.
 
-import type { Engine } from './engine.ts';
+import type { Engine } from '../engine/engine.ts';
 
 export interface Work {
   readonly engine: Engine;

@@ -1,8 +1,6 @@
 // Tensors are worked on in slices of consecutive rows of tiles: memory is bounded by the slices under way, whatever
 // the tensor's size.
 
-import type { Layout } from '../spec/layout.ts';
-
 /** A slice has about so many bytes of its tensor, and at least one row of tiles: few, since fresh memory is slow. */
 export const SLICE_BYTES = 2 * 2 ** 20;
 
@@ -21,11 +19,6 @@ export interface Extent {
   readonly tensorBytes: number;
   readonly bands: number;
   readonly bandBytes: number;
-}
-
-export function extentOf({ words, tileRows, columns, bands, dtype }: Layout): Extent {
-  const wordBytes = dtype.wordBits / 8;
-  return { tensorBytes: words * wordBytes, bands, bandBytes: tileRows * columns * wordBytes };
 }
 
 /** The slices of a tensor, in order. */

@@ -2,19 +2,27 @@
 // is left free; the header, which needs their sizes, comes last.
 
 import { createHash } from 'node:crypto';
-import type { EncodeOptions } from '../spec/decisions.ts';
-import { DTYPES } from '../spec/elements.ts';
-import { FIXED_BYTES } from '../spec/stream.ts';
+import {
+  byPlace,
+  bytesToLookAt,
+  DTYPES,
+  type EncodeOptions,
+  FIXED_BYTES,
+  HeaderSpace,
+  isItselfStream,
+  keptOrder,
+  type Placed,
+  type TensorEntry,
+} from '../../spec/index.ts';
+import type { Slicing, TensorEncoder, WholeTensor } from '../engine/engine.ts';
+import { inOrder } from '../engine/ordered.ts';
+import { SLICE_BYTES, sliceBytes } from '../engine/slices.ts';
+import { FileError, fileErrorOf, quoted } from '../files/errors.ts';
+import { OutputFile } from '../files/output.ts';
+import { batchError, tensorError } from '../format/compressed.ts';
+import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
 import { batchesOf } from './batches.ts';
-import { batchError, HeaderSpace, isCompressed, type Stored, tensorError } from './container.ts';
-import type { TensorEncoder, WholeTensor } from './engine.ts';
-import { FileError } from './errors.ts';
-import { byPlace, type TensorEntry } from './header.ts';
-import { inOrder } from './ordered.ts';
-import { OutputFile } from './output.ts';
 import type { FileReport } from './report.ts';
-import { openSafetensors, type Safetensors } from './safetensors.ts';
-import { SLICE_BYTES, sliceBytes } from './slices.ts';
 import type { Work } from './work.ts';
 
 /**
@@ -32,8 +40,8 @@ export async function compressFile(
   const original = await openSafetensors(input);
   const { file } = original;
   try {
-    if (isCompressed(original.header)) throw new FileError(input, 'is compressed already');
-    const space = new HeaderSpace(original);
+    const space = spaceFor(original);
+    await refuseStreams(original);
     const out = await OutputFile.create(output, force, file.mode, input);
     try {
       const { stored, end, sha256 } = await new Compression(original, out, options, work).writeTensors(space.dataStart);
@@ -59,7 +67,24 @@ export async function compressFile(
   }
 }
 
-function reports({ header }: Safetensors, stored: readonly Stored[]): FileReport['tensors'] {
+function spaceFor({ file, header, headerText }: Safetensors): HeaderSpace {
+  try {
+    return new HeaderSpace(header, headerText);
+  } catch (error) {
+    throw fileErrorOf(file.path, error);
+  }
+}
+
+/** @throws FileError where a tensor is itself a stream: nobody could tell it from those that are made here */
+async function refuseStreams({ file, header, dataStart }: Safetensors): Promise<void> {
+  for (const tensor of header.tensors) {
+    const look = bytesToLookAt(tensor);
+    if (look > 0 && isItselfStream(await file.read(dataStart + tensor.start, look)))
+      throw new FileError(file.path, `${quoted(tensor.name)} is itself a stream`);
+  }
+}
+
+function reports({ header }: Safetensors, stored: readonly Placed[]): FileReport['tensors'] {
   return header.tensors.map(({ name, dtype, shape, start, end }, index) => ({
     name,
     dtype,
@@ -91,9 +116,9 @@ class Compression {
    * @returns where each tensor is now, in the order of the header's keys, the end of the file, and the original's
    * SHA-256
    */
-  async writeTensors(dataStart: number): Promise<{ stored: Stored[]; end: number; sha256: string }> {
+  async writeTensors(dataStart: number): Promise<{ stored: Placed[]; end: number; sha256: string }> {
     const { file, header } = this.original;
-    const stored = new Map<string, Stored>();
+    const stored = new Map<string, Placed>();
     let end = dataStart;
     const place = (tensor: TensorEntry, bytes: number, isStream: boolean): void => {
       stored.set(tensor.name, { ...tensor, start: end - dataStart, end: end - dataStart + bytes, isStream });
@@ -102,12 +127,12 @@ class Compression {
 
     await this.hashFile(0, this.original.dataStart);
     const kept: TensorEntry[] = [];
-    const { limits } = this.work.engine;
+    const { limits, slicing } = this.work.engine;
     const prepared = inOrder(
       batchesOf(byPlace(header.tensors), tensorBytes),
       limits,
       // Of a large one, slices are held, not all of it.
-      (batch) => Math.min(limits.bytes / 2, batchBytes(batch)),
+      (batch) => (slicing === undefined ? batchBytes(batch) : Math.min(limits.bytes / 2, batchBytes(batch))),
       async (batch) => ({ batch, finish: await this.prepare(batch) }),
     );
     for await (const { batch, finish } of prepared) {
@@ -118,9 +143,7 @@ class Compression {
       });
     }
 
-    // Larger elements first keeps everything aligned.
-    kept.sort((a, b) => elementBits(b) - elementBits(a));
-    for (const tensor of kept) {
+    for (const tensor of keptOrder(kept)) {
       let at = end;
       const position = this.positionOf(tensor);
       for await (const piece of file.pieces(position, position + tensorBytes(tensor))) {
@@ -131,7 +154,7 @@ class Compression {
       place(tensor, tensorBytes(tensor), false);
     }
     return {
-      stored: header.tensors.map(({ name }) => stored.get(name) as Stored),
+      stored: header.tensors.map(({ name }) => stored.get(name) as Placed),
       end,
       sha256: this.hash.digest('hex'),
     };
@@ -148,8 +171,9 @@ class Compression {
   /** Works on tensors ahead of their turn. */
   private async prepare(batch: readonly TensorEntry[]): Promise<Finish> {
     const [tensor] = batch;
+    const { slicing } = this.work.engine;
     if (batchBytes(batch) <= SLICE_BYTES) return this.prepareWhole(batch);
-    if (mayBecomeStream(tensor)) return this.prepareLarge(tensor);
+    if (mayBecomeStream(tensor)) return slicing ? this.prepareLarge(tensor, slicing) : this.prepareWhole(batch);
     return async () => {
       await this.hashFile(this.positionOf(tensor), this.positionOf(tensor) + tensorBytes(tensor));
       this.work.onProgress(tensorBytes(tensor));
@@ -182,12 +206,12 @@ class Compression {
     };
   }
 
-  private async prepareLarge(tensor: TensorEntry): Promise<Finish> {
-    const { engine, onProgress } = this.work;
+  private async prepareLarge(tensor: TensorEntry, slicing: Slicing): Promise<Finish> {
+    const { onProgress } = this.work;
     const { dtype, shape } = tensor;
     const { fd } = this.original.file;
     return this.namingErrors(tensor, async () => {
-      const encoder = engine.openEncoder({
+      const encoder = slicing.openEncoder({
         fd,
         position: this.positionOf(tensor),
         dtype,
@@ -198,39 +222,37 @@ class Compression {
         if (pass < 2) onProgress(PASS_SHARE * done);
       });
       return async (end) => {
-        const length = await this.namingErrors(tensor, () => this.code(tensor, encoder, end)).finally(encoder.close);
+        const length = await this.namingErrors(tensor, () => this.encode(tensor, encoder, end)).finally(encoder.close);
         return [length];
       };
     });
   }
 
   /**
-   * Codes a tensor slice by slice.
+   * Encodes a tensor slice by slice.
    * @returns the bytes of its stream, or 0 if it would not be smaller than the tensor
    */
-  private async code(tensor: TensorEntry, encoder: TensorEncoder, position: number): Promise<number> {
+  private async encode(tensor: TensorEntry, encoder: TensorEncoder, position: number): Promise<number> {
     const { engine, onProgress } = this.work;
     const bytes = tensorBytes(tensor);
-    const coded = inOrder(encoder.slices, engine.limits, sliceBytes, async (rows) => ({
-      rows,
-      ...(await encoder.code(rows)),
+    const encoded = inOrder(encoder.slices, engine.limits, sliceBytes, async (slice) => ({
+      slice,
+      ...(await encoder.encode(slice)),
     }));
     // The front holds what is known only after the last tile, but its length is known before the first.
     let length = encoder.frontBytes;
-    for await (const { rows, original, data } of coded) {
+    for await (const { slice, original, data } of encoded) {
       const start = position + length;
-      length += data.reduce((sum, part) => sum + part.length, 0);
+      length += data.length;
       if (length >= bytes) {
-        await this.hashFile(this.positionOf(tensor) + rows.start, this.positionOf(tensor) + bytes);
-        onProgress((1 - 2 * PASS_SHARE) * (bytes - rows.start));
+        await this.hashFile(this.positionOf(tensor) + slice.start, this.positionOf(tensor) + bytes);
+        onProgress((1 - 2 * PASS_SHARE) * (bytes - slice.start));
         return 0;
       }
       this.hash.update(original);
       engine.release(original);
-      await this.out.write(start, data, () => {
-        for (const each of data) engine.release(each);
-      });
-      onProgress((1 - 2 * PASS_SHARE) * sliceBytes(rows));
+      await this.out.write(start, [data], () => engine.release(data));
+      onProgress((1 - 2 * PASS_SHARE) * sliceBytes(slice));
     }
     await this.out.write(position, [encoder.front()]);
     return length;
@@ -254,12 +276,6 @@ function tensorBytes({ start, end }: TensorEntry): number {
 
 function batchBytes(batch: readonly TensorEntry[]): number {
   return batch.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
-}
-
-function elementBits({ dtype, shape, start, end }: TensorEntry): number {
-  const known = DTYPES.find(({ name }) => name === dtype);
-  const elements = shape.reduce((product, dimension) => product * dimension, 1);
-  return known?.bits ?? (elements > 0 ? (8 * (end - start)) / elements : 0);
 }
 
 /** Whether a stream of this tensor exists, and could be smaller than the tensor. */

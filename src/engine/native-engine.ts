@@ -4,21 +4,24 @@
 // Fresh memory costs more than decoding into it, because the system clears every page of it, so buffers are used again.
 
 import { availableParallelism } from 'node:os';
-import type { EncodeOptions } from '../spec/decisions.ts';
-import type { Fronts } from './container.ts';
+import type { EncodeOptions } from '../../spec/index.ts';
+import { ItemError } from '../files/errors.ts';
+import { type FileRange, SMALL_BYTES } from '../files/input.ts';
+import type { Fronts } from '../format/compressed.ts';
 import {
   type EncodedBatch,
   type Engine,
+  EngineError,
   type OnPass,
-  type Source,
+  type Slicing,
   type StreamDecoder,
+  type StreamSource,
   type TensorEncoder,
+  type TensorSource,
   tensorBytesOf,
   type WholeStream,
   type WholeTensor,
 } from './engine.ts';
-import { EngineError, ItemError } from './errors.ts';
-import { type FileRange, SMALL_BYTES } from './input.ts';
 import { type Handle, type Native, native, whyNotNative } from './native.ts';
 import { inOrder, type Limits } from './ordered.ts';
 import { SLICE_BYTES, type SliceRange, sliceBytes, slicesOf } from './slices.ts';
@@ -31,7 +34,8 @@ const SMALLEST_BUFFER = SLICE_BYTES;
 /** Larger buffers are not kept. */
 const LARGEST_BUFFER = 4 * SLICE_BYTES;
 
-export class NativeEngine implements Engine {
+export class NativeEngine implements Engine, Slicing {
+  readonly slicing: Slicing = this;
   readonly threads: number;
   readonly limits: Limits;
   protected readonly codec: Native;
@@ -69,7 +73,7 @@ export class NativeEngine implements Engine {
     });
   }
 
-  openEncoder({ fd, position, dtype, shape, options }: Source): TensorEncoder {
+  openEncoder({ fd, position, dtype, shape, options }: TensorSource): TensorEncoder {
     const { codec } = this;
     const encoder = codec.encoderOpen(dtype, shape, options);
     this.encoders.add(encoder);
@@ -79,7 +83,7 @@ export class NativeEngine implements Engine {
       position: position + rows.start,
       length: sliceBytes(rows),
     });
-    const coding = new Set<Promise<unknown>>();
+    const encoding = new Set<Promise<unknown>>();
     return {
       slices,
       plan: async (onPass: OnPass) => {
@@ -96,20 +100,20 @@ export class NativeEngine implements Engine {
       get frontBytes() {
         return codec.encoderFrontSize(encoder);
       },
-      code: async (rows) => {
+      encode: async (rows) => {
         const { firstBand, bandCount } = rows;
-        const coded = this.inTurn(async () => {
+        const encoded = this.inTurn(async () => {
           const [original, data] = [this.take(sliceBytes(rows)), this.take(codec.encoderCodeBound(encoder, bandCount))];
           const range = rangeOf(rows);
           const job = codec.encoderCodeFileAsync(encoder, firstBand, bandCount, range, original, data);
-          return { original, data: [data.subarray(0, await job)] };
+          return { original, data: data.subarray(0, await job) };
         });
-        coding.add(coded);
-        return coded.finally(() => coding.delete(coded));
+        encoding.add(encoded);
+        return encoded.finally(() => encoding.delete(encoded));
       },
       front: () => codec.encoderFront(encoder),
       close: async () => {
-        await Promise.allSettled(coding);
+        await Promise.allSettled(encoding);
         codec.encoderClose(encoder);
         this.encoders.delete(encoder);
       },
@@ -126,27 +130,28 @@ export class NativeEngine implements Engine {
     },
   };
 
-  openStream(fd: number, position: number, front: Uint8Array): StreamDecoder {
+  openStream({ fd, position, front }: StreamSource): StreamDecoder {
     const { codec } = this;
     const stream = codec.streamOpen(front);
     this.streams.add(stream);
     const info = codec.streamInfo(stream);
+    const parts = Array.from(slicesOf(info), (slice) => {
+      const { firstBand, bandCount } = slice;
+      const { start, end } = codec.streamRange(stream, firstBand, bandCount);
+      const range = { fd, position: position + info.frontBytes + start, length: end - start };
+      return {
+        bytes: sliceBytes(slice),
+        storedBytes: range.length,
+        decode: () =>
+          this.inTurn(async () => {
+            const bytes = this.take(sliceBytes(slice));
+            await codec.streamDecodeFileAsync(stream, firstBand, bandCount, range, bytes);
+            return bytes;
+          }),
+      };
+    });
     return {
-      slices: [...slicesOf(info)],
-      storedBytes: ({ firstBand, bandCount }) => {
-        const { start, end } = codec.streamRange(stream, firstBand, bandCount);
-        return end - start;
-      },
-      decode: async (rows) => {
-        const { firstBand, bandCount } = rows;
-        const { start, end } = codec.streamRange(stream, firstBand, bandCount);
-        const range = { fd, position: position + info.frontBytes + start, length: end - start };
-        return this.inTurn(async () => {
-          const bytes = this.take(sliceBytes(rows));
-          await codec.streamDecodeFileAsync(stream, firstBand, bandCount, range, bytes);
-          return bytes;
-        });
-      },
+      parts,
       close: () => {
         codec.streamClose(stream);
         this.streams.delete(stream);

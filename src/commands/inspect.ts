@@ -1,10 +1,9 @@
 // What a checkpoint says of itself, compressed or not. Nothing is decoded.
 
-import { type Inspection, inspectStream } from '../spec/decode.ts';
-import { readFront } from '../spec/stream.ts';
-import { isCompressed, readContainer, referenceFronts, withFront } from './container.ts';
+import { type Inspection, inspectFront, isCompressed } from '../../spec/index.ts';
+import { readCompressed, referenceFronts, withFront } from '../format/compressed.ts';
+import { openSafetensors } from '../format/safetensors.ts';
 import type { TensorReport } from './report.ts';
-import { openSafetensors } from './safetensors.ts';
 
 export interface InspectedTensor extends TensorReport {
   /** What its stream says of itself; undefined where it is not a stream. */
@@ -43,13 +42,11 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
         tensors,
       };
     }
-    const container = await readContainer(opened);
+    const compressed = await readCompressed(opened);
     const tensors: InspectedTensor[] = [];
-    for (const { name, dtype, shape, start, end, isStream, position, storedBytes } of container.tensors) {
+    for (const { name, dtype, shape, start, end, isStream, position, storedBytes } of compressed.tensors) {
       const stream = isStream
-        ? await withFront(file, referenceFronts, name, position, storedBytes, (front) =>
-            inspectStream(readFront(front)),
-          )
+        ? await withFront(file, referenceFronts, name, position, storedBytes, inspectFront)
         : undefined;
       tensors.push({
         name,
@@ -61,7 +58,7 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
         stream,
       });
     }
-    const { originalBytes, sha256 } = container;
+    const { originalBytes, sha256 } = compressed;
     return { input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, tensors };
   } finally {
     await file.close();

@@ -2,13 +2,20 @@
 // asked for. It is for machines whose host is slow beside their GPU, and to check a GPU on real checkpoints: a program
 // that wants the weights on the GPU decodes them there (codecllm.h, python/). Encoding is the native codec's.
 
-import { FIXED_BYTES } from '../spec/stream.ts';
-import { type StreamDecoder, tensorBytesOf, type WholeStream } from './engine.ts';
-import { EngineError, eachItem } from './errors.ts';
-import { type FileRange, readFully } from './input.ts';
+import { FIXED_BYTES } from '../../spec/index.ts';
+import { eachItem } from '../files/errors.ts';
+import { type FileRange, readFully } from '../files/input.ts';
+import {
+  EngineError,
+  type StreamDecoder,
+  type StreamPart,
+  type StreamSource,
+  tensorBytesOf,
+  type WholeStream,
+} from './engine.ts';
 import { type Handle, native, whyNotGpu } from './native.ts';
 import { NativeEngine } from './native-engine.ts';
-import { SLICE_BYTES, sliceBytes } from './slices.ts';
+import { SLICE_BYTES } from './slices.ts';
 
 export class GpuEngine extends NativeEngine {
   private readonly handles = new Set<Handle>();
@@ -44,20 +51,18 @@ export class GpuEngine extends NativeEngine {
     return bytes;
   }
 
-  override openStream(fd: number, position: number, front: Uint8Array): StreamDecoder {
-    const described = super.openStream(fd, position, front);
+  override openStream({ fd, position, front, tensorBytes }: StreamSource): StreamDecoder {
     const lengths = this.codec.streamLengths(front);
     const handle = this.decodeOnGpu(fd, position + lengths.front, lengths.data, front);
-    // Whoever decodes a slice is told.
+    // Whoever decodes a part is told.
     handle.catch(() => {});
-    return {
-      ...described,
-      decode: (rows) => this.readElements(handle, rows.start, sliceBytes(rows)),
-      close: () => {
-        described.close();
-        handle.then(this.closeHandle, () => {});
-      },
-    };
+    const parts: StreamPart[] = [];
+    for (let at = 0; at < tensorBytes; at += SLICE_BYTES) {
+      const bytes = Math.min(SLICE_BYTES, tensorBytes - at);
+      const storedBytes = (lengths.data * bytes) / tensorBytes;
+      parts.push({ bytes, storedBytes, decode: () => this.readElements(handle, at, bytes) });
+    }
+    return { parts, close: () => void handle.then(this.closeHandle, () => {}) };
   }
 
   override async close(): Promise<void> {

@@ -1,13 +1,22 @@
 // What an engine does: it runs the codec over tensors that lie in files.
 
-import type { EncodeOptions } from '../spec/decisions.ts';
-import type { Fronts } from './container.ts';
-import type { FileRange } from './input.ts';
+import type { EncodeOptions } from '../../spec/index.ts';
+import type { FileRange } from '../files/input.ts';
+import type { Fronts } from '../format/compressed.ts';
 import type { Limits } from './ordered.ts';
 import type { SliceRange } from './slices.ts';
 
+/** An engine that cannot be used here. */
+export class EngineError extends Error {
+  override readonly name = 'EngineError';
+
+  constructor(engine: string, reason: string) {
+    super(`--engine ${engine}: ${reason}`);
+  }
+}
+
 /** A tensor to be encoded in slices, and where it is. */
-export interface Source {
+export interface TensorSource {
   readonly fd: number;
   /** Of the tensor's first byte in the file. */
   readonly position: number;
@@ -19,35 +28,50 @@ export interface Source {
 /** Told of the bytes of the tensor that a pass has been over, and which pass it is, from 0. */
 export type OnPass = (bytes: number, pass: number) => void;
 
-export interface CodedRows {
+export interface EncodedSlice {
   /** The slice's bytes as they were read. */
   readonly original: Uint8Array;
-  /** Its data, in parts. */
-  readonly data: readonly Uint8Array[];
+  /** What they become in Data. */
+  readonly data: Uint8Array;
 }
 
-/** Encodes a tensor that is worked on in slices: passes that count, then one that codes. */
+/** Encodes a tensor in slices: passes that count, then one that encodes. */
 export interface TensorEncoder {
   readonly slices: readonly SliceRange[];
   /** Goes over the tensor until everything is decided. */
   plan(onPass: OnPass): Promise<void>;
   /** Bytes before Data; known once everything is decided. */
   readonly frontBytes: number;
-  /** Codes a slice. Slices may be coded at the same time. */
-  code(rows: SliceRange): Promise<CodedRows>;
-  /** Everything before Data, once all slices are coded. */
+  /** Slices may be encoded at the same time. */
+  encode(slice: SliceRange): Promise<EncodedSlice>;
+  /** Everything before Data, once all slices are encoded. */
   front(): Uint8Array;
   /** Waits for what is under way, and lets go. */
   close(): Promise<void>;
 }
 
-/** Decodes a stream in slices, which may be decoded at the same time. */
-export interface StreamDecoder {
-  readonly slices: readonly SliceRange[];
-  /** What a slice takes of the stream. */
-  storedBytes(rows: SliceRange): number;
+/** A stream to be decoded in parts, and where it is. */
+export interface StreamSource {
+  readonly fd: number;
+  /** Of the stream's first byte in the file. */
+  readonly position: number;
+  /** Everything before Data. */
+  readonly front: Uint8Array;
+  readonly tensorBytes: number;
+}
+
+/** A part of a stream's tensor. Parts may be decoded at the same time. */
+export interface StreamPart {
+  /** Of the tensor, and about what it takes of the stream. */
+  readonly bytes: number;
+  readonly storedBytes: number;
   /** @throws FormatError, or an Error that says the same */
-  decode(rows: SliceRange): Promise<Uint8Array>;
+  decode(): Promise<Uint8Array>;
+}
+
+export interface StreamDecoder {
+  /** In their order. */
+  readonly parts: readonly StreamPart[];
   /** To be called once all that was asked for is decoded. */
   readonly close: () => void;
 }
@@ -91,14 +115,20 @@ export interface Engine {
   encodeBatch(range: FileRange, tensors: readonly WholeTensor[], options: EncodeOptions): Promise<EncodedBatch>;
   /** Decodes whole streams likewise. @returns the tensors, one after the other */
   decodeBatch(range: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array>;
-  openEncoder(source: Source): TensorEncoder;
   readonly fronts: Fronts;
-  /** @param position of the stream in the file. @throws FormatError, or an Error that says the same */
-  openStream(fd: number, position: number, front: Uint8Array): StreamDecoder;
+  /** How it works on parts of a tensor; an engine without this takes every tensor as a whole. */
+  readonly slicing: Slicing | undefined;
   /** Memory for exactly so many bytes, whatever it holds. */
   take(length: number): Uint8Array;
   /** Takes back what a function gave, which is needed no more: the next may use its memory. */
   release(bytes: Uint8Array): void;
   /** Ends all work; afterwards files that it read may be closed. */
   close(): Promise<void>;
+}
+
+/** Work on large tensors, of which only parts are in memory. */
+export interface Slicing {
+  openEncoder(source: TensorSource): TensorEncoder;
+  /** @throws FormatError, or an Error that says the same */
+  openStream(source: StreamSource): StreamDecoder;
 }

@@ -1,6 +1,8 @@
 // Reports for people: sizes, ratios, and the table of `inspect`.
 
-import type { Capability, InspectedFile, InspectedTensor, Report } from './index.ts';
+import type { Capability } from './doctor.ts';
+import type { InspectedFile, InspectedTensor } from './inspect.ts';
+import type { Report } from './report.ts';
 
 /** Three significant digits or more, in powers of 1000. */
 export function formatBytes(bytes: number): string {
