@@ -354,6 +354,25 @@ describe('a directory', () => {
     });
   });
 
+  it('may have an index in a folder below, beside the shards that it names', async () => {
+    await inDirectory((directory) => {
+      const [model, output] = [join(directory, 'model'), join(directory, 'out')];
+      mkdirSync(join(model, 'text'), { recursive: true });
+      const [first, second] = Object.entries(SHARDS);
+      writeFileSync(join(model, 'text', first[0]), first[1]);
+      writeFileSync(join(model, 'text', second[0]), second[1]);
+      writeFileSync(join(model, 'text', 'model.safetensors.index.json'), INDEX);
+      run('compress', model, output);
+      expect(readdirSync(join(output, 'text'))).toHaveLength(3);
+      // One of its name in another folder is another.
+      rmSync(output, { recursive: true });
+      rmSync(join(model, 'text', second[0]));
+      writeFileSync(join(model, second[0]), second[1]);
+      expect(fail('compress', model, output)).toContain(`${second[0]}, which it names, is missing`);
+      expect(readdirSync(directory)).toEqual(['model']);
+    });
+  });
+
   it('is refused where something is missing or wrong, and nothing is left', async () => {
     await inDirectory((directory) => {
       const model = publish(directory);
