@@ -157,7 +157,9 @@ describe.each(engines)('the product, engine %s', (engine) => {
     });
   });
 
-  test.each(manifest.invalid)('refuses $id', async ({ file }) => {
+  test.each(manifest.invalid)('refuses $id', async ({ file, error }) => {
+    // Which decodes nothing.
+    if (error.step !== 'data') await expect(product.inspect(pathOf(file))).rejects.toThrow(product.FileError);
     await inDirectory(async (directory) => {
       const refusal = await product.decompress(pathOf(file), join(directory, 'out'), work).catch((error) => error);
       expect(refusal).toBeInstanceOf(product.FileError);
