@@ -395,6 +395,11 @@ const INVALID: Readonly<Record<string, Damage>> = {
   'header-behind': { comment: 'another value behind the first', place: 'header', edit: replace(/}$/, '}{}') },
   'header-control': { comment: 'a line break in a string', place: 'header', edit: replace('"pt"', '"p\nt"') },
   'header-escape': { comment: 'an escape that JSON does not have', place: 'header', edit: replace('"pt"', '"\\x70t"') },
+  'header-open': {
+    comment: 'a string that does not end',
+    place: 'header',
+    edit: (text, data) => aligned(text.slice(0, text.indexOf('pt') + 2), data),
+  },
   'header-surrogate': {
     comment: 'half of a surrogate pair',
     place: 'header',
@@ -450,6 +455,11 @@ const INVALID: Readonly<Record<string, Damage>> = {
     comment: 'a shape that is a number',
     place: 'c.shape',
     edit: replace('"c":{"dtype":"F32","shape":[1]', '"c":{"dtype":"F32","shape":1'),
+  },
+  'shape-nested': {
+    comment: 'an array in a shape',
+    place: 'c.shape',
+    edit: replace('"c":{"dtype":"F32","shape":[1]', '"c":{"dtype":"F32","shape":[[1]]'),
   },
   'dimension-fraction': {
     comment: 'a dimension that is not written as a whole number',

@@ -250,7 +250,6 @@ export function restoreHeader(container: Container, describe: (tensor: Stored) =
     return as;
   });
   const dataBytes = described.reduce((sum, { bytes }) => sum + bytes, 0);
-  if (!Number.isSafeInteger(dataBytes)) throw new ContainerError('data', 'its original would have 2^53 bytes or more');
   let entries: readonly TensorEntry[];
   let headerText: string;
   if (typeof original === 'string') {

@@ -12,12 +12,13 @@ import {
   isItselfStream,
   keptOrder,
   type Placed,
+  quoted,
   type TensorEntry,
 } from '../../spec/index.ts';
 import type { Slicing, TensorEncoder, WholeTensor } from '../engine/engine.ts';
 import { inOrder } from '../engine/ordered.ts';
 import { SLICE_BYTES, sliceBytes } from '../engine/slices.ts';
-import { FileError, fileErrorOf, quoted } from '../files/errors.ts';
+import { FileError, fileErrorOf } from '../files/errors.ts';
 import { OutputFile } from '../files/output.ts';
 import { batchError, tensorError } from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';

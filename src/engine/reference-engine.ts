@@ -45,12 +45,11 @@ export class ReferenceEngine implements Engine {
     tensors: readonly WholeTensor[],
     options: EncodeOptions,
   ): Promise<EncodedBatch> {
-    const encoded = eachItem(tensors, async ({ start, length: bytes, dtype, shape }) => {
+    const streams = await eachItem(tensors, async ({ start, length: bytes, dtype, shape }) => {
       checkFits(bytes);
       return this.run('encode', { range: { fd, position: position + start, length: bytes }, dtype, shape, options });
     });
-    // One tensor alone may be larger than any buffer: that is said first.
-    const streams = await encoded;
+    // Now it is known that they fit.
     const original = new Uint8Array(length);
     await readFully(fd, original, position);
     return { original, streams: joined(streams), lengths: streams.map((stream) => stream.length) };

@@ -2,8 +2,6 @@
 
 import { getSystemErrorMap } from 'node:util';
 
-export { quoted } from '../../spec/index.ts';
-
 /** A file that cannot be read, written or understood. `message` is "PATH: problem". */
 export class FileError extends Error {
   override readonly name = 'FileError';

@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 
 /** The URL of a file or folder, given its path from the top of the checkout. */
 export function fromRoot(path: string): URL {
-  let folder = new URL('.', import.meta.url);
-  while (!existsSync(new URL('package.json', folder)) && folder.pathname !== '/') folder = new URL('..', folder);
-  return new URL(path, folder);
+  for (let folder = new URL('.', import.meta.url); ; folder = new URL('..', folder))
+    if (existsSync(new URL('package.json', folder)) || folder.href === new URL('..', folder).href)
+      return new URL(path, folder);
 }

@@ -7,12 +7,13 @@ import {
   checkStream,
   type Described,
   inspectFront,
+  quoted,
   readContainer,
   restoreHeader,
   type Restorable as SpecifiedTensor,
   streamLengths,
 } from '../../spec/index.ts';
-import { FileError, fileErrorOf, ItemError, problemOf, quoted } from '../files/errors.ts';
+import { FileError, fileErrorOf, ItemError, problemOf } from '../files/errors.ts';
 import type { InputFile } from '../files/input.ts';
 import type { Safetensors } from './safetensors.ts';
 
