@@ -78,33 +78,36 @@ export class NativeEngine implements Engine, Slicing {
     const encoder = codec.encoderOpen(dtype, shape, options);
     this.encoders.add(encoder);
     const slices = [...slicesOf(codec.encoderLayout(encoder))];
-    const rangeOf = (rows: SliceRange): FileRange => ({
+    const rangeOf = (slice: SliceRange): FileRange => ({
       fd,
-      position: position + rows.start,
-      length: sliceBytes(rows),
+      position: position + slice.start,
+      length: sliceBytes(slice),
     });
     const encoding = new Set<Promise<unknown>>();
     return {
       slices,
       plan: async (onPass: OnPass) => {
         for (let pass = 0; codec.encoderPass(encoder) === 'gather'; pass++) {
-          const gathered = inOrder(slices, this.limits, sliceBytes, async (rows) => {
-            const { firstBand, bandCount } = rows;
-            await this.inTurn(() => codec.encoderGatherFileAsync(encoder, firstBand, bandCount, rangeOf(rows)));
-            return rows;
+          const gathered = inOrder(slices, this.limits, sliceBytes, async (slice) => {
+            const { firstBand, bandCount } = slice;
+            await this.inTurn(() => codec.encoderGatherFileAsync(encoder, firstBand, bandCount, rangeOf(slice)));
+            return slice;
           });
-          for await (const rows of gathered) onPass(sliceBytes(rows), pass);
+          for await (const slice of gathered) onPass(sliceBytes(slice), pass);
           await codec.encoderAdvanceAsync(encoder);
         }
       },
       get frontBytes() {
         return codec.encoderFrontSize(encoder);
       },
-      encode: async (rows) => {
-        const { firstBand, bandCount } = rows;
+      encode: async (slice) => {
+        const { firstBand, bandCount } = slice;
         const encoded = this.inTurn(async () => {
-          const [original, data] = [this.take(sliceBytes(rows)), this.take(codec.encoderCodeBound(encoder, bandCount))];
-          const range = rangeOf(rows);
+          const [original, data] = [
+            this.take(sliceBytes(slice)),
+            this.take(codec.encoderCodeBound(encoder, bandCount)),
+          ];
+          const range = rangeOf(slice);
           const job = codec.encoderCodeFileAsync(encoder, firstBand, bandCount, range, original, data);
           return { original, data: data.subarray(0, await job) };
         });

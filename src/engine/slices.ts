@@ -1,7 +1,7 @@
-// Tensors are worked on in slices of consecutive rows of tiles: memory is bounded by the slices under way, whatever
-// the tensor's size.
+// Large tensors are worked on in slices of consecutive bands: memory is bounded by the slices under way, whatever the
+// tensor's size.
 
-/** A slice has about so many bytes of its tensor, and at least one row of tiles: few, since fresh memory is slow. */
+/** A slice has about so many bytes of its tensor, and at least one band: few, since fresh memory is slow. */
 export const SLICE_BYTES = 2 * 2 ** 20;
 
 export interface SliceRange {
@@ -14,7 +14,7 @@ export interface SliceRange {
 
 export const sliceBytes = ({ start, end }: SliceRange): number => end - start;
 
-/** What has to be known of a tensor to cut it: its bytes, its rows of tiles, and the bytes of each but the last. */
+/** What has to be known of a tensor to cut it: its bytes, its bands, and the bytes of each but the last. */
 export interface Extent {
   readonly tensorBytes: number;
   readonly bands: number;
