@@ -4,7 +4,13 @@
 // file themselves, which must stay open; where it cannot be read, the error has no `code`, but the system's `errno`.
 
 import type { EncodeOptions } from '../../spec/index.ts';
-import type { FileRange } from '../../src/input.ts';
+
+/** Bytes of an open file. */
+export interface FileRange {
+  readonly fd: number;
+  readonly position: number;
+  readonly length: number;
+}
 
 /** An open encoder or stream. Any thread of the process may use it; it has to be closed. */
 export type Handle = bigint;
