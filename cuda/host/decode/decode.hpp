@@ -1,4 +1,4 @@
-// Decoding on the host: rows of tiles of a stream, each tile checked.
+// Decoding on the host: bands of a stream, each tile checked.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 namespace codecllm {
 
 /**
- * Decodes rows of tiles.
+ * Decodes bands.
  *
  * @param data of these tiles, exactly
  * @param bytes receives their words: rows of the matrix, the tensor's last one perhaps shorter

@@ -111,7 +111,7 @@ CODECLLM_ANYWHERE inline uint32_t most_outside(uint32_t elements, bool forced) {
 
 // Where they are counted on the host.
 
-/** Consecutive rows of tiles, and the bytes of the tensor's words that lie in them. */
+/** Consecutive bands, and the bytes of the tensor's words that lie in them. */
 struct Slice {
   uint64_t first_band;
   uint64_t band_count;
