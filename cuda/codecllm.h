@@ -114,8 +114,8 @@ typedef struct codecllm_encode_options {
 } codecllm_encode_options;
 
 /**
- * Encodes one tensor, in passes over slices, so that it need not be in memory at once. A slice is some consecutive bands,
- * and a band the tiles that lie side by side: H rows of the matrix view.
+ * Encodes one tensor, in passes over slices, so that it need not be in memory at once. A slice is some consecutive
+ * bands, and a band the tiles that lie side by side: H rows of the matrix view.
  *
  *   open; while pass == CODECLLM_PASS_GATHER: gather every slice, advance; then encode every slice; then front.
  *
@@ -147,8 +147,8 @@ typedef enum codecllm_pass { CODECLLM_PASS_GATHER = 0, CODECLLM_PASS_ENCODE = 1 
 CODECLLM_API codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder);
 
 /**
- * Counts a slice. Refuses bands that the tensor does not have or that this pass has seen, a size that is not theirs, and
- * to gather when it is time to encode.
+ * Counts a slice. Refuses bands that the tensor does not have or that this pass has seen, a size that is not theirs,
+ * and to gather when it is time to encode.
  *
  * @param bytes its elements, which are not needed after the call
  */
@@ -163,17 +163,18 @@ CODECLLM_API codecllm_status codecllm_encoder_front_size(const codecllm_encoder*
 
 /** The most bytes that encoding so many bands can give. */
 CODECLLM_API codecllm_status codecllm_encoder_encode_bound(const codecllm_encoder* encoder, uint64_t band_count,
-                                                         uint64_t* size);
+                                                           uint64_t* size);
 
 /**
  * Encodes a slice. Data of slices follow one another in the order of their bands. Refuses what gathering refuses, to
- * encode when it is time to gather, and a capacity that does not suffice; codecllm_encoder_encode_bound says which does.
+ * encode when it is time to gather, and a capacity that does not suffice; codecllm_encoder_encode_bound says which
+ * does.
  *
  * @param data receives the slice's part of Data, at most `capacity` bytes; `written` says how many
  */
 CODECLLM_API codecllm_status codecllm_encoder_encode(codecllm_encoder* encoder, uint64_t first_band,
-                                                   uint64_t band_count, const void* bytes, size_t size, void* data,
-                                                   size_t capacity, size_t* written);
+                                                     uint64_t band_count, const void* bytes, size_t size, void* data,
+                                                     size_t capacity, size_t* written);
 
 /** Writes everything before Data, after every band was encoded once. @param size as front_size says */
 CODECLLM_API codecllm_status codecllm_encoder_front(codecllm_encoder* encoder, void* front, size_t size);
@@ -366,27 +367,27 @@ typedef struct codecllm_gpu_host_decoder codecllm_gpu_host_decoder;
  * @param front everything before Data, needed only during the call
  */
 CODECLLM_API codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu* gpu, const void* front, size_t front_size,
-                                                      codecllm_gpu_host_decoder** decoder);
+                                                            codecllm_gpu_host_decoder** decoder);
 /** Frees a decoder and its memory; does nothing with null. */
 CODECLLM_API void codecllm_gpu_host_decoder_close(codecllm_gpu_host_decoder* decoder);
 
 /** Copies a piece of Data to the device. Refuses bytes beyond them. @param offset its first byte, from their start */
-CODECLLM_API codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder* decoder, uint64_t offset, const void* data,
-                                                       size_t size);
+CODECLLM_API codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder* decoder, uint64_t offset,
+                                                             const void* data, size_t size);
 
 /** Decodes, and waits until it is done. CODECLLM_INVALID_STREAM if a tile's data are damaged; the message names it. */
 CODECLLM_API codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder* decoder);
 
 /** Copies elements back. Refuses bytes beyond the tensor. @param offset the first byte, from its start */
-CODECLLM_API codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder* decoder, uint64_t offset, void* bytes,
-                                                      size_t size);
+CODECLLM_API codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder* decoder, uint64_t offset,
+                                                            void* bytes, size_t size);
 
 /**
  * Encodes tensors from device memory to device memory, and gives the bytes that codecllm_encode gives. It may be used
- * beside its device's other encoders, plans and decoders, by one thread at a time. It has at most 15 threads of its own,
- * which sleep between calls. It keeps memory for the next call. For each batch that is encoded at the same time, at most
- * 8 of 128 MiB or of one larger tensor, and no more than it has threads: of device memory about its size, but not much
- * more than 320 MiB; and of pinned host memory 2 to 3 MiB for each of up to 16 tensors of a batch.
+ * beside its device's other encoders, plans and decoders, by one thread at a time. It has at most 15 threads of its
+ * own, which sleep between calls. It keeps memory for the next call. For each batch that is encoded at the same time,
+ * at most 8 of 128 MiB or of one larger tensor, and no more than it has threads: of device memory about its size, but
+ * not much more than 320 MiB; and of pinned host memory 2 to 3 MiB for each of up to 16 tensors of a batch.
  */
 typedef struct codecllm_gpu_encoder codecllm_gpu_encoder;
 
@@ -426,10 +427,10 @@ CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const 
                                                        uint64_t* data);
 
 /**
- * Encodes tensors, and waits until all are done. Large and small ones may be mixed, and many in one call are faster than
- * one by one: the host decides for some of them while the device works on others, on up to 16 threads. Refuses what
- * codecllm_encoder_open refuses, a tensor of 2^32 tiles, and memory that is not aligned; the message names the tensor by
- * its number. After an error, fronts and Data of all tensors have no meaning.
+ * Encodes tensors, and waits until all are done. Large and small ones may be mixed, and many in one call are faster
+ * than one by one: the host decides for some of them while the device works on others, on up to 16 threads. Refuses
+ * what codecllm_encoder_open refuses, a tensor of 2^32 tiles, and memory that is not aligned; the message names the
+ * tensor by its number. After an error, fronts and Data of all tensors have no meaning.
  *
  * @param cuda_stream a cudaStream_t: what it holds when this is called ends before elements are read
  */

@@ -4,10 +4,10 @@
 #include "host/decode/decode.hpp"
 #include "host/encode/encoder.hpp"
 #include "host/format/error.hpp"
+#include "host/format/stream.hpp"
 #include "host/format/tables.hpp"
 #include "host/interface.hpp"
 #include "host/kernels/kernels.hpp"
-#include "host/format/stream.hpp"
 
 using namespace codecllm;
 
@@ -150,13 +150,13 @@ codecllm_status codecllm_encoder_encode_bound(const codecllm_encoder* encoder, u
 }
 
 codecllm_status codecllm_encoder_encode(codecllm_encoder* encoder, uint64_t first_band, uint64_t band_count,
-                                      const void* bytes, size_t size, void* data, size_t capacity, size_t* written) {
+                                        const void* bytes, size_t size, void* data, size_t capacity, size_t* written) {
   return guarded([&] {
     require(encoder, "encoder");
     require(written, "written");
     if (capacity > 0) require(data, "data");
     *written = encoder->encoder.encode(first_band, band_count, bytes_of(bytes, size, "bytes"), size,
-                                     static_cast<uint8_t*>(data), capacity);
+                                       static_cast<uint8_t*>(data), capacity);
   });
 }
 
@@ -274,7 +274,7 @@ codecllm_status codecllm_stream_decode(const codecllm_stream* stream, uint64_t f
     check_size("elements", size, layout.slice_bytes(first_band, band_count));
     if (size > 0) require(bytes, "bytes");
     decode_bands(source, first_band, band_count, bytes_of(data, data_size, "data"), data_size,
-                     static_cast<uint8_t*>(bytes));
+                 static_cast<uint8_t*>(bytes));
   });
 }
 
@@ -289,7 +289,6 @@ codecllm_status codecllm_decode(const void* stream, size_t stream_size, void* by
                         text("the stream has ", stream_size, " bytes where ", length, " are declared"));
     check_size("elements", size, layout.tensor_bytes());
     if (size > 0) require(bytes, "bytes");
-    decode_bands(opened, 0, layout.bands, source + opened.front_bytes, opened.data_bytes,
-                     static_cast<uint8_t*>(bytes));
+    decode_bands(opened, 0, layout.bands, source + opened.front_bytes, opened.data_bytes, static_cast<uint8_t*>(bytes));
   });
 }

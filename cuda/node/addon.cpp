@@ -232,7 +232,8 @@ codecllm_encode_options options_of(const Napi::Value& value) {
     return property.As<Napi::Array>();
   };
   if (!object.Get("profile").IsUndefined())
-    options.profile = static_cast<codecllm_profile>(index_of(object.Get("profile"), codecllm::kProfileNames, "profile"));
+    options.profile =
+        static_cast<codecllm_profile>(index_of(object.Get("profile"), codecllm::kProfileNames, "profile"));
   options.tile_rows = number("tileRows");
   options.columns = number("columns");
   options.probability_bits = number("probabilityBits");
@@ -245,7 +246,8 @@ codecllm_encode_options options_of(const Napi::Value& value) {
   for (uint32_t p = 0; p < modes.Length(); p++)
     options.modes[p] = static_cast<codecllm_mode>(index_of(modes.Get(p), codecllm::kModeNames, "modes"));
   if (!object.Get("classes").IsUndefined())
-    options.classes = static_cast<codecllm_classes>(index_of(object.Get("classes"), codecllm::kClassesNames, "classes"));
+    options.classes =
+        static_cast<codecllm_classes>(index_of(object.Get("classes"), codecllm::kClassesNames, "classes"));
   if (!object.Get("columnOffsets").IsUndefined())
     options.column_offsets = object.Get("columnOffsets").ToBoolean().Value() ? 1 : -1;
   return options;
@@ -462,7 +464,8 @@ Napi::Value EncoderCodeBound(const Napi::CallbackInfo& info) {
 
 size_t encode_slice(codecllm_encoder* encoder, const Bands& bands, const Bytes& bytes, const Bytes& data) {
   size_t written = 0;
-  check(codecllm_encoder_encode(encoder, bands.first, bands.count, bytes.data, bytes.size, data.data, data.size, &written));
+  check(codecllm_encoder_encode(encoder, bands.first, bands.count, bytes.data, bytes.size, data.data, data.size,
+                                &written));
   return written;
 }
 

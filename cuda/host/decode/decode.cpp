@@ -232,8 +232,8 @@ class TileDecoder {
 
 }  // namespace
 
-void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data,
-                      size_t data_size, uint8_t* bytes) {
+void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data, size_t data_size,
+                  uint8_t* bytes) {
   const Layout& layout = stream.coding.layout;
   const uint64_t base = stream.tile_start(first_band * layout.tiles_across);
   const uint64_t first_word = first_band * layout.tile_rows * layout.columns;

@@ -15,7 +15,7 @@ namespace codecllm {
  * @param bytes receives their words: rows of the matrix, the tensor's last one perhaps shorter
  * @throws FormatError
  */
-void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data,
-                      size_t data_size, uint8_t* bytes);
+void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data, size_t data_size,
+                  uint8_t* bytes);
 
 }  // namespace codecllm

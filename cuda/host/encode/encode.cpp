@@ -304,8 +304,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
         for (uint32_t lane = 0; lane < kLanes; lane++) sequence[position / 32 * kLanes + lane] &= mask;
       }
       const Section& section = sections.raw[p];
-      for (uint32_t j = 0; j < shape.u32s; j++)
-        put(section, size_t{j} * lanes_ * 4, sequence + j * kLanes, lanes_ * 4);
+      for (uint32_t j = 0; j < shape.u32s; j++) put(section, size_t{j} * lanes_ * 4, sequence + j * kLanes, lanes_ * 4);
       if (shape.u16s > 0)
         for (uint32_t lane = 0; lane < lanes_; lane++)
           put(section, size_t{shape.u32s} * lanes_ * 4 + 2 * lane, sequence + shape.u32s * kLanes + lane, 2);

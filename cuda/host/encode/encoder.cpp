@@ -100,13 +100,12 @@ uint64_t Encoder::front_bytes() const {
 
 uint64_t Encoder::encode_bound(uint64_t band_count) const {
   if (pass_ != Pass::Encode) throw ArgumentError("a bound is not known before all is gathered");
-  if (band_count > layout_.bands)
-    throw ArgumentError(text(band_count, " bands where there are ", layout_.bands));
+  if (band_count > layout_.bands) throw ArgumentError(text(band_count, " bands where there are ", layout_.bands));
   return band_count * layout_.tiles_across * plan_.tile_bound();
 }
 
 size_t Encoder::encode(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size, uint8_t* data,
-                     size_t capacity) {
+                       size_t capacity) {
   if (pass_ != Pass::Encode) throw ArgumentError("not ready to encode: gather and advance first");
   const Slice slice = slice_of(first, count, bytes, size);
   mark(first, count);

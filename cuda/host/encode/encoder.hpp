@@ -36,7 +36,7 @@ class Encoder {
 
   /** Encodes a slice. @returns the bytes written */
   size_t encode(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size, uint8_t* data,
-              size_t capacity);
+                size_t capacity);
 
   /** Writes everything before Data. */
   void write_front(uint8_t* front, size_t size) const;

@@ -7,11 +7,11 @@
 #include <mutex>
 #include <vector>
 
-#include "host/format/inline.hpp"
-#include "host/kernels/kernels.hpp"
-#include "host/format/layout.hpp"
 #include "host/encode/logarithm.hpp"
+#include "host/format/inline.hpp"
+#include "host/format/layout.hpp"
 #include "host/format/tile.hpp"
+#include "host/kernels/kernels.hpp"
 
 namespace codecllm {
 

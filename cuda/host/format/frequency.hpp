@@ -35,8 +35,8 @@ struct TableSet {
 };
 
 /**
- * The decoder's view of a table set, `count << probability_bits` numbers: for each slot of each class, the symbol in the
- * low bits, above it the slot's offset within the symbol (N bits), above that the symbol's frequency (N bits).
+ * The decoder's view of a table set, `count << probability_bits` numbers: for each slot of each class, the symbol in
+ * the low bits, above it the slot's offset within the symbol (N bits), above that the symbol's frequency (N bits).
  * Index: (class << N) | slot.
  */
 std::vector<uint32_t> slot_table(const TableSet& tables);

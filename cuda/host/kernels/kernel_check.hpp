@@ -13,9 +13,7 @@ namespace {
 class RowSum {
  public:
   /** Adds 32 of a row's u32, from number 32 x part on. */
-  CODECLLM_INLINE void add(const Lanes& u32s, uint32_t part) {
-    rows_.add(u32s, load(kCheckPrimes.of + kLanes * part));
-  }
+  CODECLLM_INLINE void add(const Lanes& u32s, uint32_t part) { rows_.add(u32s, load(kCheckPrimes.of + kLanes * part)); }
 
   CODECLLM_INLINE void end_row() { sum_.add(rows_); }
 
