@@ -3,8 +3,8 @@
 
 #include "host/decode/decode.hpp"
 #include "host/encode/encoder.hpp"
+#include "host/encode/write_front.hpp"
 #include "host/format/error.hpp"
-#include "host/format/stream.hpp"
 #include "host/format/tables.hpp"
 #include "host/interface.hpp"
 #include "host/kernels/kernels.hpp"
@@ -74,7 +74,7 @@ size_t codecllm_size_of(codecllm_structure structure) {
 namespace {
 
 std::vector<uint64_t> shape_of(const uint64_t* shape, size_t dimensions) {
-  if (dimensions > 255) throw ArgumentError(text(dimensions, " dimensions, more than 255"));
+  if (dimensions > kMaxDimensions) throw ArgumentError(text(dimensions, " dimensions, more than ", kMaxDimensions));
   if (dimensions > 0) require(shape, "shape");
   return {shape, shape + dimensions};
 }

@@ -1,8 +1,8 @@
 // Encoding a tensor in passes.
 #include "host/encode/encoder.hpp"
 
+#include "host/encode/write_front.hpp"
 #include "host/format/error.hpp"
-#include "host/format/stream.hpp"
 
 namespace codecllm {
 

@@ -1,6 +1,7 @@
 // The matrix view and its tiles (FORMAT.md, section 2): where each element of a tensor lies.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -13,6 +14,8 @@ namespace codecllm {
 constexpr uint32_t kTileColumns = 128;
 /** The highest H. */
 constexpr uint32_t kMaxTileRows = 1u << kMaxTileRowsLog2;
+/** Of a shape, which the header counts in one byte. */
+constexpr size_t kMaxDimensions = 255;
 /** The widest matrix view. */
 constexpr uint32_t kMaxColumns = 1u << 18;
 /** Columns of a lane, and lanes of a full tile. */
