@@ -29,11 +29,6 @@ const uint8_t* bytes_of(const void* pointer, size_t size, const char* name) {
   return static_cast<const uint8_t*>(pointer);
 }
 
-void check_bands(const Layout& layout, uint64_t first, uint64_t count) {
-  if (first > layout.bands || count > layout.bands - first)
-    throw ArgumentError(text("bands ", first, " + ", count, " where there are ", layout.bands));
-}
-
 void check_size(const char* name, uint64_t size, uint64_t expected) {
   if (size != expected) throw ArgumentError(text(size, " bytes of ", name, " where there must be ", expected));
 }

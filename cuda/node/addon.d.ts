@@ -85,7 +85,7 @@ export interface Native {
 
   /**
    * Encodes a tensor in passes over slices of consecutive bands: while the pass is `gather`, gather every slice
-   * and advance; then code every slice; then ask for the front. Gathering and coding of different slices may go on in
+   * and advance; then encode every slice; then ask for the front. Gathering and encoding of different slices may go on in
    * several threads at once; nothing else may go on meanwhile.
    */
   encoderOpen(dtype: string, shape: readonly number[], options?: EncodeOptions): Handle;

@@ -24,6 +24,11 @@ uint64_t Layout::slice_bytes(uint64_t first_band, uint64_t band_count) const {
   return (end - first) * dtype->word_bytes();
 }
 
+void check_bands(const Layout& layout, uint64_t first, uint64_t count) {
+  if (first > layout.bands || count > layout.bands - first)
+    throw ArgumentError(text("bands ", first, " + ", count, " where there are ", layout.bands));
+}
+
 Layout lay_out_words(const Dtype& dtype, uint64_t words, uint32_t columns, uint32_t tile_rows) {
   Layout layout;
   layout.dtype = &dtype;

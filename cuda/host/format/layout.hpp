@@ -56,6 +56,9 @@ struct Layout {
   uint64_t slice_bytes(uint64_t first_band, uint64_t band_count) const;
 };
 
+/** @throws ArgumentError for bands that there are not */
+void check_bands(const Layout& layout, uint64_t first, uint64_t count);
+
 /** Cuts a number of words into tiles. The shape is left empty. */
 Layout lay_out_words(const Dtype& dtype, uint64_t words, uint32_t columns, uint32_t tile_rows);
 
