@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "host/encode/statistics.hpp"
+#include "host/encode/rules.hpp"
 #include "host/format/error.hpp"
 #include "host/format/tile.hpp"
 

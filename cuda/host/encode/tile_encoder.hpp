@@ -4,7 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "host/encode/statistics.hpp"
+#include "host/encode/rules.hpp"
+#include "host/encode/tiles.hpp"
 #include "host/format/tile.hpp"
 
 namespace codecllm {
