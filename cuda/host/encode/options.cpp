@@ -87,20 +87,10 @@ Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const
 uint32_t minimum_saving(const EncodeOptions& options) { return options.profile == CODECLLM_FAST ? 16 : 1; }
 
 uint8_t choice_of(codecllm_mode mode) {
-  switch (mode) {
-    case CODECLLM_MODE_RAW:
-      return kSurveyRaw;
-    case CODECLLM_MODE_LEFT:
-      return kLeft;
-    case CODECLLM_MODE_TOP:
-      return kTop;
-    case CODECLLM_MODE_AVG:
-      return kAvg;
-    case CODECLLM_MODE_PLANAR:
-      return kPlanar;
-    default:
-      return kNone;
-  }
+  if (mode == CODECLLM_MODE_RAW) return kSurveyRaw;
+  // The modes between RAW and PAIRS are the predictors, in their order.
+  const bool is_predictor = mode >= CODECLLM_MODE_NONE && mode < CODECLLM_MODE_PAIRS;
+  return static_cast<uint8_t>(is_predictor ? mode - CODECLLM_MODE_NONE : kNone);
 }
 
 }  // namespace codecllm

@@ -2,7 +2,6 @@
 #include "host/encode/statistics.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "host/encode/logarithm.hpp"
