@@ -12,19 +12,17 @@ import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import Table from 'cli-table3';
-import { decodeTensor } from '../spec/decode.ts';
-import { encodeTensor } from '../spec/encode.ts';
+import { decodeTensor, encodeTensor } from '../spec/index.ts';
+import { type Native, native, whyNotNative } from '../src/engine/native.ts';
+import { fromRoot } from '../src/files/root.ts';
+import { openSafetensors } from '../src/format/safetensors.ts';
 import type { Report } from '../src/index.ts';
-import { type Native, native, whyNotNative } from '../src/native.ts';
-import { openSafetensors } from '../src/safetensors.ts';
 
 /** The codec is timed on at most so many bytes of a checkpoint, and each step for at least so long. */
 const SAMPLE_BYTES = 24e6;
 const SECONDS = 3;
 /** Commands are run so many times, and the median counts. */
 const COMMAND_ROUNDS = 5;
-
-const folderOfSources = import.meta.url.replace('/dist/bench/', '/bench/');
 
 interface Tensor {
   readonly dtype: string;
@@ -126,7 +124,7 @@ function timePeers(path: string, tensors: readonly Tensor[]): { timed: Timed[]; 
     tensors: tensors.map(({ position, data }) => [position, data.length]),
     seconds: SECONDS,
   });
-  const script = fileURLToPath(new URL('./peers/cpu.py', folderOfSources));
+  const script = fileURLToPath(fromRoot('bench/peers/cpu.py'));
   const { error, status, stdout, stderr } = spawnSync(process.env.PYTHON ?? 'python3', [script], {
     input,
     encoding: 'utf8',
@@ -197,7 +195,7 @@ function commandTable(path: string, folder: string): string {
 }
 
 async function main(): Promise<void> {
-  const demo = fileURLToPath(new URL('../demo/model.safetensors', folderOfSources));
+  const demo = fileURLToPath(fromRoot('demo/model.safetensors'));
   const paths = process.argv.slice(2);
   const folder = await mkdtemp(join(tmpdir(), 'codecllm-bench-'));
   try {

@@ -4,9 +4,10 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { fromRoot } from '../src/files/root.ts';
 import { type CompressOptions, compress, decompress, verify } from '../src/index.ts';
 
-const checkpoint = fileURLToPath(new URL('model.safetensors', import.meta.url.replace('/dist/demo/', '/demo/')));
+const checkpoint = fileURLToPath(fromRoot('demo/model.safetensors'));
 
 const number = (value: number): string => value.toLocaleString('en-US');
 

@@ -5,6 +5,7 @@ import type { EncodeOptions, ModeChoice } from '../spec/decisions.ts';
 import { DTYPES, isNibbles, type Split } from '../spec/elements.ts';
 import { encodeTensor } from '../spec/encode.ts';
 import { TILE_ROWS } from '../spec/layout.ts';
+import { fromRoot } from '../src/files/root.ts';
 import { makeTensor, type Pattern } from './patterns.ts';
 
 export interface Vector {
@@ -651,11 +652,6 @@ function realVectors(checkpoint: Uint8Array): Vector[] {
 }
 
 export function validVectors(): Vector[] {
-  const checkpoint = readFileSync(new URL('../demo/model.safetensors', rootOf(import.meta.url)));
+  const checkpoint = readFileSync(fromRoot('demo/model.safetensors'));
   return [...CASES.map(vectorOf), ...realVectors(new Uint8Array(checkpoint))];
-}
-
-/** The URL that a file of this folder has in a checkout, also when it runs compiled, under dist/. */
-export function rootOf(url: string): URL {
-  return new URL(url.replace('/dist/golden/', '/golden/'));
 }

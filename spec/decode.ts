@@ -184,3 +184,8 @@ const MODE_NAMES: Readonly<Record<number, string>> = {
 export function inspectTensor(stream: Uint8Array): Inspection {
   return inspectStream(openWhole(stream));
 }
+
+/** The same from everything before Data. @throws FormatError */
+export function inspectFront(front: Uint8Array): Inspection {
+  return inspectStream(readFront(front));
+}

@@ -3,7 +3,16 @@
 
 import { readFileSync } from 'node:fs';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
-import { TILE_ROWS } from '../spec/layout.ts';
+import { TILE_ROWS } from '../spec/index.ts';
+import type { ProgressBar } from './commands/progress.ts';
+import {
+  formatCompressed,
+  formatDecompressed,
+  formatDoctor,
+  formatInspected,
+  formatVerified,
+} from './commands/text.ts';
+import { fromRoot } from './files/root.ts';
 import {
   type CompressOptions,
   compress,
@@ -22,8 +31,6 @@ import {
   restoredName,
   verify,
 } from './index.ts';
-import type { ProgressBar } from './progress.ts';
-import { formatCompressed, formatDecompressed, formatDoctor, formatInspected, formatVerified } from './text.ts';
 
 const EXIT = { failure: 1, usage: 2 } as const;
 
@@ -64,8 +71,7 @@ const program = new Command('codecllm')
   .exitOverride();
 
 function packageVersion(): string {
-  const file = new URL('../../package.json', import.meta.url);
-  return JSON.parse(readFileSync(file, 'utf8')).version;
+  return JSON.parse(readFileSync(fromRoot('package.json'), 'utf8')).version;
 }
 
 function command(name: string, description: string): Command {
@@ -153,7 +159,7 @@ async function perform<Report>(
 ): Promise<void> {
   const watched = process.stderr.isTTY === true && !wantsJson && !options.quiet;
   // Loaded only where it is shown: that takes a while.
-  if (watched) bar = (await import('./progress.ts')).progressBar();
+  if (watched) bar = (await import('./commands/progress.ts')).progressBar();
   const report = await run({
     threads: options.threads,
     engine: options.engine,

@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   linkSync,
   mkdirSync,
@@ -14,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { InspectedFile, Report } from '../src/index.ts';
 import { checkpoint, codecllm, inDirectory, noise, startCodecllm, type TestTensor, weights } from './checkpoint.ts';
@@ -164,6 +166,24 @@ describe('the command line', () => {
         const { status, stderr } = codecllm(command, input);
         expect(status).toBe(2);
         expect(stderr).toContain(`${input}: nothing to name the output`);
+      }
+    });
+  });
+});
+
+describe('what a build writes', () => {
+  // Windows runs it through a script of npm's.
+  it.skipIf(process.platform === 'win32')('runs by its own name, also when it was built before', async () => {
+    await inDirectory((directory) => {
+      copyFileSync(fileURLToPath(new URL('../package.json', import.meta.url)), join(directory, 'package.json'));
+      const folder = join(directory, 'dist', 'bin');
+      const root = fileURLToPath(new URL('..', import.meta.url));
+      for (let build = 0; build < 2; build++) {
+        const built = spawnSync(process.execPath, ['bundle.mjs', folder], { cwd: root, encoding: 'utf8' });
+        expect(built.status, built.stderr).toBe(0);
+        const { status, stdout } = spawnSync(join(folder, 'codecllm.js'), ['--version'], { encoding: 'utf8' });
+        expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+        expect(status).toBe(0);
       }
     });
   });
@@ -331,6 +351,25 @@ describe('a directory', () => {
       writeFileSync(join(`${model}.codecllm`, 'tokenizer', 'notes.txt'), 'mine');
       expect(fail('compress', model, '--force')).toContain(`holds ${join('tokenizer', 'notes.txt')}`);
       expect(readdirSync(directory).sort()).toEqual(['back', 'blobs', 'model', 'model.codecllm']);
+    });
+  });
+
+  it('may have an index in a folder below, beside the shards that it names', async () => {
+    await inDirectory((directory) => {
+      const [model, output] = [join(directory, 'model'), join(directory, 'out')];
+      mkdirSync(join(model, 'text'), { recursive: true });
+      const [first, second] = Object.entries(SHARDS);
+      writeFileSync(join(model, 'text', first[0]), first[1]);
+      writeFileSync(join(model, 'text', second[0]), second[1]);
+      writeFileSync(join(model, 'text', 'model.safetensors.index.json'), INDEX);
+      run('compress', model, output);
+      expect(readdirSync(join(output, 'text'))).toHaveLength(3);
+      // One of its name in another folder is another.
+      rmSync(output, { recursive: true });
+      rmSync(join(model, 'text', second[0]));
+      writeFileSync(join(model, second[0]), second[1]);
+      expect(fail('compress', model, output)).toContain(`${second[0]}, which it names, is missing`);
+      expect(readdirSync(directory)).toEqual(['model']);
     });
   });
 

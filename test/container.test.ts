@@ -5,10 +5,10 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { DTYPES, wordCount } from '../spec/elements.ts';
-import { describeHeader } from '../src/container.ts';
-import { formatHeader, parseHeader } from '../src/header.ts';
-import { inOrder } from '../src/ordered.ts';
+import { describeHeader } from '../spec/container.ts';
+import { DTYPES, parseHeader, wordCount } from '../spec/index.ts';
+import { formatHeader } from '../spec/safetensors.ts';
+import { inOrder } from '../src/engine/ordered.ts';
 import { checkpoint, type Formatting, inDirectory, noise, rawFile, type TestTensor, weights } from './checkpoint.ts';
 import { SEED } from './seed.ts';
 
@@ -165,7 +165,7 @@ describe('what comes back', () => {
         const tensors = named.map(([name, { dtype, shape, seed }]) => tensor(name, dtype, shape, seed));
         await roundTrip(checkpoint(tensors, { python, metadata: metadata && new Map(metadata) }));
       }),
-      { numRuns: 12 },
+      { seed: SEED, numRuns: 12 },
     );
   });
 });
@@ -204,11 +204,7 @@ describe('what a compressed file is', () => {
     expect(tensors.map(({ start }) => start)).toEqual([0, ...tensors.slice(0, -1).map(({ end }) => end)]);
     expect(dataStart + (tensors.at(-1)?.end ?? 0)).toBe(file.length);
     // Keys keep the order of the original.
-    const keys = parseHeader(
-      new TextDecoder().decode(file.subarray(8, dataStart)),
-      'file',
-      file.length - dataStart,
-    ).tensors;
+    const keys = parseHeader(new TextDecoder().decode(file.subarray(8, dataStart)), file.length - dataStart).tensors;
     expect(keys.map(({ name }) => name)).toEqual(['bytes', 'w1', 'empty', 'scale', 'half', 'w2', 'long']);
   });
 });
@@ -218,14 +214,14 @@ const ENTRY = '{"dtype":"U8","shape":[4],"data_offsets":[0,4]}';
 describe('headers', () => {
   it('are read with the order of their keys, and written as they were', () => {
     const text = `{"__metadata__":{"2":"b","1":"a"},"9":${ENTRY},"1":{"dtype":"U8","shape":[2,2],"data_offsets":[4,8]}}`;
-    const header = parseHeader(`${text}   `, 'file', 8);
+    const header = parseHeader(`${text}   `, 8);
     expect([...(header.metadata ?? [])]).toEqual([
       ['2', 'b'],
       ['1', 'a'],
     ]);
     expect(header.tensors.map(({ name }) => name)).toEqual(['9', '1']);
     expect(formatHeader(header, 'compact')).toBe(text);
-    expect(describeHeader({ header, headerText: text.padEnd(Math.ceil(text.length / 8) * 8) })).toBe('compact');
+    expect(describeHeader(header, text.padEnd(Math.ceil(text.length / 8) * 8))).toBe('compact');
   });
 
   it('mean the same, however they are written', () => {
@@ -248,13 +244,14 @@ describe('headers', () => {
           const text = formatHeader(header, style);
           const read = (written: string): unknown => {
             try {
-              return parseHeader(written, 'file', 0);
+              return parseHeader(written, 0);
             } catch (error) {
               return (error as Error).message;
             }
           };
-          // With a space more it is no writer's, and read by the strict parser.
-          expect(read(text)).toEqual(read(text.replace('{', '{ ')));
+          const result = read(text);
+          if (typeof result !== 'string') expect(result).toEqual(header);
+          expect(read(text.replaceAll(/^\{|\}$/g, ' \n$&\t ').trimStart())).toEqual(result);
         },
       ),
       { seed: SEED, numRuns: 500 },
@@ -346,17 +343,17 @@ describe('headers', () => {
   it.each(wrong)('are refused: %s', (_, text, dataBytes, problem) => {
     let message = '';
     try {
-      parseHeader(text, 'some/path', dataBytes);
+      parseHeader(text, dataBytes);
     } catch (error) {
       message = (error as Error).message;
     }
-    expect(message).toMatch(/^some\/path: not a safetensors file: [^\n]+$/);
+    expect(message).toMatch(/^not a safetensors file: [^\n]+$/);
     expect(message).toContain(problem);
   });
 
   it('are refused where they are nested deeply, before any stack ends', () => {
     const deep = `{"a":{"shape":${'['.repeat(1e6)}`;
-    expect(() => parseHeader(deep, 'file', 0)).toThrow('an array is not expected');
+    expect(() => parseHeader(deep, 0)).toThrow('an array is not expected');
   });
 });
 
@@ -420,10 +417,11 @@ describe('compressed files that are not as they were', () => {
 
   const withHeader = (header: string, file: Uint8Array): Uint8Array => {
     const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
-    return rawFile(header, file.subarray(8 + length));
+    const text = header.trimEnd();
+    return rawFile(text + ' '.repeat(-(8 + Buffer.byteLength(text)) & 63), file.subarray(8 + length));
   };
 
-  const edits: [string, string | RegExp, string, string][] = [
+  const edits: [string, string | RegExp, string, string | RegExp][] = [
     ['no CodecLLM file', /codecllm\./g, 'other.', 'not a CodecLLM file'],
     ['of another version', '"codecllm.version":"1"', '"codecllm.version":"2"', 'its version is "2"'],
     ['without its SHA-256', '"codecllm.sha256"', '"sha256"', '"codecllm.sha256" is missing'],
@@ -434,7 +432,7 @@ describe('compressed files that are not as they were', () => {
       'with a stream declared kept',
       '"codecllm.streams":"1"',
       '"codecllm.streams":"0"',
-      'original header: not a safetensors file: "w"',
+      /"w" is U8 \[\d+\], and BF16 \[200,130\] in its original header/,
     ],
     [
       'without its original header',
@@ -462,7 +460,8 @@ describe('compressed files that are not as they were', () => {
       expect(header.replace(from, to)).not.toBe(header);
       return withHeader(header.replace(from, to), file);
     });
-    expect(message).toContain(problem);
+    if (typeof problem === 'string') expect(message).toContain(problem);
+    else expect(message).toMatch(problem);
   });
 
   it('cut off, or longer', async () => {

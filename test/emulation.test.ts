@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { decompressFile } from '../src/decompress.ts';
-import { GpuEngine } from '../src/gpu-engine.ts';
+import { decompressFile } from '../src/commands/decompress.ts';
+import { GpuEngine } from '../src/engine/gpu-engine.ts';
 import { compress } from '../src/index.ts';
 import { makePack } from './conformance/pack.ts';
 

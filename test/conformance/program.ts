@@ -2,11 +2,12 @@
 
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
+import { fromRoot } from '../../src/files/root.ts';
 
 /** Exit code of a run for which there is no GPU, or no way to build for one. */
 export const NO_GPU = 3;
 
-const SOURCE = fileURLToPath(new URL('../../cuda', import.meta.url.replace('/dist/test/', '/test/')));
+const SOURCE = fileURLToPath(fromRoot('cuda'));
 const BUILD = `${SOURCE}/build/programs`;
 
 function runs(program: string, ...args: string[]): boolean {

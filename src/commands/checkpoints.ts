@@ -1,0 +1,196 @@
+// The commands, over the path of a checkpoint or of a directory of shards.
+
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type EncodeOptions, isCompressed } from '../../spec/index.ts';
+import { defaultEngine, type EngineName, openEngine } from '../engine/engines.ts';
+import { whyNotNative } from '../engine/native.ts';
+import { checkApart, type Entry, listDirectory } from '../files/directory.ts';
+import { FileError, fileErrorOf } from '../files/errors.ts';
+import { OutputDirectory } from '../files/output.ts';
+import { openSafetensors } from '../format/safetensors.ts';
+import { compressFile } from './compress.ts';
+import { decompressFile, verifyFile } from './decompress.ts';
+import { type InspectedFile, inspectFile } from './inspect.ts';
+import { type FileReport, type Report, summarise } from './report.ts';
+import type { Work } from './work.ts';
+
+export interface WorkOptions {
+  /** Default: as many as the machine runs at a time; at most 16, or 4 with the native codec. */
+  readonly threads?: number;
+  /** The codec. Default: the native one if it is built, else the reference. All give the same bytes. */
+  readonly engine?: EngineName;
+  /** Told now and then how many bytes of the input are done, and how many there are. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface OutputOptions extends WorkOptions {
+  /** Replace an output that exists. */
+  readonly force?: boolean;
+}
+
+export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'profile' | 'tileRows'> {}
+
+/**
+ * Compresses a checkpoint, or every checkpoint of a directory, whose other files are copied.
+ *
+ * @throws FileError; then the output is as it was before
+ */
+export async function compress(input: string, output: string, options: CompressOptions = {}): Promise<Report> {
+  const { profile, tileRows, force = false } = options;
+  return transform(
+    input,
+    output,
+    force,
+    options,
+    async () => true,
+    (from, to, work) => compressFile(from, to, force, { profile, tileRows }, work),
+  );
+}
+
+/**
+ * Gives back the original checkpoint, or directory of checkpoints.
+ *
+ * @throws FileError; then the output is as it was before
+ */
+export async function decompress(input: string, output: string, options: OutputOptions = {}): Promise<Report> {
+  const { force = false } = options;
+  return transform(input, output, force, options, isCodecllmFile, (from, to, work) =>
+    decompressFile(from, to, force, work),
+  );
+}
+
+/**
+ * Decodes a checkpoint, or every compressed checkpoint of a directory, and compares all checks and the SHA-256.
+ *
+ * @throws FileError at the first thing that is not as it was
+ */
+export async function verify(input: string, options: WorkOptions = {}): Promise<Report> {
+  const entries = (await isDirectory(input))
+    ? await checkpointsOf(input, await listDirectory(input), isCodecllmFile)
+    : undefined;
+  const total = entries === undefined ? await sizeOf(input) : sizes(entries);
+  return working(input, undefined, options, total, async (work) => {
+    const files: FileReport[] = [];
+    for (const path of entries?.map((entry) => entry.path) ?? [input]) files.push(await verifyFile(path, work));
+    return { files, filesCopied: 0 };
+  });
+}
+
+/**
+ * What a checkpoint, or each checkpoint of a directory, says of itself.
+ *
+ * @throws FileError
+ */
+export async function inspect(input: string): Promise<InspectedFile[]> {
+  if (!(await isDirectory(input))) return [await inspectFile(input)];
+  const files: InspectedFile[] = [];
+  for (const { kind, path } of await listDirectory(input))
+    if (kind === 'checkpoint') files.push(await inspectFile(path));
+  return files;
+}
+
+/** @throws FileError where there is nothing under this path */
+export async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    (error) => {
+      throw fileErrorOf(path, error);
+    },
+  );
+}
+
+async function sizeOf(path: string): Promise<number> {
+  return (await stat(path)).size;
+}
+
+function sizes(entries: readonly Entry[]): number {
+  return entries.reduce((sum, { size }) => sum + size, 0);
+}
+
+async function isCodecllmFile(path: string): Promise<boolean> {
+  const { file, header } = await openSafetensors(path);
+  await file.close();
+  return isCompressed(header);
+}
+
+/** The checkpoints of a directory that are to be worked on. @throws FileError where there are none */
+async function checkpointsOf(
+  input: string,
+  entries: readonly Entry[],
+  concerns: (path: string) => Promise<boolean>,
+): Promise<Entry[]> {
+  const found: Entry[] = [];
+  for (const entry of entries) if (entry.kind === 'checkpoint' && (await concerns(entry.path))) found.push(entry);
+  if (found.length === 0) throw new FileError(input, 'holds no CodecLLM file');
+  return found;
+}
+
+/** Makes one checkpoint of another, or a directory of another: what does not concern is copied. */
+async function transform(
+  input: string,
+  output: string,
+  force: boolean,
+  options: WorkOptions,
+  concerns: (path: string) => Promise<boolean>,
+  transformFile: (from: string, to: string, work: Work) => Promise<FileReport>,
+): Promise<Report> {
+  if (!(await isDirectory(input)))
+    return working(input, output, options, await sizeOf(input), async (work) => ({
+      files: [await transformFile(input, output, work)],
+      filesCopied: 0,
+    }));
+  await checkApart(input, output);
+  const entries = await listDirectory(input);
+  const checkpoints = await checkpointsOf(input, entries, concerns);
+  return working(input, output, options, sizes(checkpoints), async (work) => {
+    const names = entries.map(({ name }) => name);
+    const directory = await OutputDirectory.create(output, force, names);
+    try {
+      const files: FileReport[] = [];
+      let filesCopied = 0;
+      for (const entry of entries) {
+        if (entry.kind === 'directory') await directory.makeDirectory(entry.name);
+        else if (checkpoints.includes(entry)) {
+          const file = await transformFile(entry.path, join(directory.temporary, entry.name), work);
+          files.push({ ...file, output: join(output, entry.name) });
+        } else {
+          await directory.copy(entry.path, entry.name);
+          filesCopied++;
+        }
+      }
+      await directory.commit(entries.filter(({ kind }) => kind === 'directory').map(({ name }) => name));
+      return { files, filesCopied };
+    } catch (error) {
+      await directory.discard();
+      throw directory.finalError(error);
+    }
+  });
+}
+
+/** Runs work with an engine, measures it and reports. */
+async function working(
+  input: string,
+  output: string | undefined,
+  { threads, engine: name = defaultEngine(), onProgress }: WorkOptions,
+  total: number,
+  work: (work: Work) => Promise<Pick<Report, 'files' | 'filesCopied'>>,
+): Promise<Report> {
+  const begin = performance.now();
+  let done = 0;
+  if (name === 'native' && whyNotNative() !== undefined) throw new FileError('the native codec', `${whyNotNative()}`);
+  const engine = await openEngine(name, threads);
+  try {
+    const result = await work({
+      engine,
+      onProgress: (bytes) => {
+        done += bytes;
+        onProgress?.(done, total);
+      },
+    });
+    const seconds = (performance.now() - begin) / 1000;
+    return summarise({ input, output, threads: engine.threads, engine: name, seconds, ...result });
+  } finally {
+    await engine.close();
+  }
+}

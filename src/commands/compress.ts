@@ -1,0 +1,285 @@
+// A checkpoint becomes a CodecLLM file. Data are written first, streams and then kept tensors, into a file whose front
+// is left free; the header, which needs their sizes, comes last.
+
+import { createHash } from 'node:crypto';
+import {
+  byPlace,
+  bytesToLookAt,
+  DTYPES,
+  type EncodeOptions,
+  FIXED_BYTES,
+  HeaderSpace,
+  isItselfStream,
+  keptOrder,
+  type Placed,
+  quoted,
+  type TensorEntry,
+} from '../../spec/index.ts';
+import type { Slicing, TensorEncoder, WholeTensor } from '../engine/engine.ts';
+import { inOrder } from '../engine/ordered.ts';
+import { SLICE_BYTES, sliceBytes } from '../engine/slices.ts';
+import { FileError, fileErrorOf } from '../files/errors.ts';
+import { OutputFile } from '../files/output.ts';
+import { batchError, tensorError } from '../format/compressed.ts';
+import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
+import { batchesOf } from './batches.ts';
+import type { FileReport } from './report.ts';
+import type { Work } from './work.ts';
+
+/**
+ * Compresses one checkpoint.
+ *
+ * @throws FileError; then nothing has been written, and `work.engine` is closed
+ */
+export async function compressFile(
+  input: string,
+  output: string,
+  force: boolean,
+  options: EncodeOptions,
+  work: Work,
+): Promise<FileReport> {
+  const original = await openSafetensors(input);
+  const { file } = original;
+  try {
+    const space = spaceFor(original);
+    await refuseStreams(original);
+    const out = await OutputFile.create(output, force, file.mode, input);
+    try {
+      const { stored, end, sha256 } = await new Compression(original, out, options, work).writeTensors(space.dataStart);
+      await out.write(0, [space.fill(stored, sha256)]);
+      await file.checkUnchanged();
+      await out.commit(end);
+      return {
+        input,
+        output,
+        bytesBefore: file.size,
+        bytesAfter: end,
+        sha256,
+        tensors: reports(original, stored),
+      };
+    } catch (error) {
+      // No thread may read a file that is about to be closed.
+      await work.engine.close();
+      await out.discard();
+      throw error;
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+function spaceFor({ file, header, headerText }: Safetensors): HeaderSpace {
+  try {
+    return new HeaderSpace(header, headerText);
+  } catch (error) {
+    throw fileErrorOf(file.path, error);
+  }
+}
+
+/** @throws FileError where a tensor is itself a stream: nobody could tell it from those that are made here */
+async function refuseStreams({ file, header, dataStart }: Safetensors): Promise<void> {
+  for (const tensor of header.tensors) {
+    const look = bytesToLookAt(tensor);
+    if (look > 0 && isItselfStream(await file.read(dataStart + tensor.start, look)))
+      throw new FileError(file.path, `${quoted(tensor.name)} is itself a stream`);
+  }
+}
+
+function reports({ header }: Safetensors, stored: readonly Placed[]): FileReport['tensors'] {
+  return header.tensors.map(({ name, dtype, shape, start, end }, index) => ({
+    name,
+    dtype,
+    shape,
+    bytesBefore: end - start,
+    bytesAfter: stored[index].end - stored[index].start,
+    compressed: stored[index].isStream,
+  }));
+}
+
+/**
+ * What is left to do with tensors in their turn: to hash them, and to write at `position`.
+ * @returns bytes of each one's stream; 0: no stream
+ */
+type Finish = (position: number) => Promise<readonly number[]>;
+
+/** Tensors are worked on ahead, but hashed and written one after the other. */
+class Compression {
+  private readonly hash = createHash('sha256');
+
+  constructor(
+    private readonly original: Safetensors,
+    private readonly out: OutputFile,
+    private readonly options: EncodeOptions,
+    private readonly work: Work,
+  ) {}
+
+  /**
+   * @returns where each tensor is now, in the order of the header's keys, the end of the file, and the original's
+   * SHA-256
+   */
+  async writeTensors(dataStart: number): Promise<{ stored: Placed[]; end: number; sha256: string }> {
+    const { file, header } = this.original;
+    const stored = new Map<string, Placed>();
+    let end = dataStart;
+    const place = (tensor: TensorEntry, bytes: number, isStream: boolean): void => {
+      stored.set(tensor.name, { ...tensor, start: end - dataStart, end: end - dataStart + bytes, isStream });
+      end += bytes;
+    };
+
+    await this.hashFile(0, this.original.dataStart);
+    const kept: TensorEntry[] = [];
+    const { limits, slicing } = this.work.engine;
+    const prepared = inOrder(
+      batchesOf(byPlace(header.tensors), tensorBytes),
+      limits,
+      // Of a large one, slices are held, not all of it.
+      (batch) => (slicing === undefined ? batchBytes(batch) : Math.min(limits.bytes / 2, batchBytes(batch))),
+      async (batch) => ({ batch, finish: await this.prepare(batch) }),
+    );
+    for await (const { batch, finish } of prepared) {
+      const lengths = await finish(end);
+      batch.forEach((tensor, index) => {
+        if (lengths[index] > 0) place(tensor, lengths[index], true);
+        else kept.push(tensor);
+      });
+    }
+
+    for (const tensor of keptOrder(kept)) {
+      let at = end;
+      const position = this.positionOf(tensor);
+      for await (const piece of file.pieces(position, position + tensorBytes(tensor))) {
+        await this.out.write(at, [piece]);
+        await this.out.flush();
+        at += piece.length;
+      }
+      place(tensor, tensorBytes(tensor), false);
+    }
+    return {
+      stored: header.tensors.map(({ name }) => stored.get(name) as Placed),
+      end,
+      sha256: this.hash.digest('hex'),
+    };
+  }
+
+  private positionOf(tensor: TensorEntry): number {
+    return this.original.dataStart + tensor.start;
+  }
+
+  private async hashFile(start: number, end: number): Promise<void> {
+    for await (const piece of this.original.file.pieces(start, end)) this.hash.update(piece);
+  }
+
+  /** Works on tensors ahead of their turn. */
+  private async prepare(batch: readonly TensorEntry[]): Promise<Finish> {
+    const [tensor] = batch;
+    const { slicing } = this.work.engine;
+    if (batchBytes(batch) <= SLICE_BYTES) return this.prepareWhole(batch);
+    if (mayBecomeStream(tensor)) return slicing ? this.prepareLarge(tensor, slicing) : this.prepareWhole(batch);
+    return async () => {
+      await this.hashFile(this.positionOf(tensor), this.positionOf(tensor) + tensorBytes(tensor));
+      this.work.onProgress(tensorBytes(tensor));
+      return [0];
+    };
+  }
+
+  private async prepareWhole(batch: readonly TensorEntry[]): Promise<Finish> {
+    const { engine, onProgress } = this.work;
+    const { file } = this.original;
+    const position = this.positionOf(batch[0]);
+    const length = batchBytes(batch);
+    const encoded = batch.filter(mayBecomeStream);
+    const tensors = encoded.map((tensor): WholeTensor => {
+      const { dtype, shape } = tensor;
+      return { start: this.positionOf(tensor) - position, length: tensorBytes(tensor), dtype, shape };
+    });
+    const { original, streams, lengths } = await engine
+      .encodeBatch({ fd: file.fd, position, length }, tensors, this.options)
+      .catch((error) => {
+        throw batchError(file.path, encoded, error);
+      });
+    const lengthOf = new Map(encoded.map((tensor, index) => [tensor, lengths[index]]));
+    return async (end) => {
+      this.hash.update(original);
+      engine.release(original);
+      await this.out.write(end, [streams], () => engine.release(streams));
+      onProgress(length);
+      return batch.map((tensor) => lengthOf.get(tensor) ?? 0);
+    };
+  }
+
+  private async prepareLarge(tensor: TensorEntry, slicing: Slicing): Promise<Finish> {
+    const { onProgress } = this.work;
+    const { dtype, shape } = tensor;
+    const { fd } = this.original.file;
+    return this.namingErrors(tensor, async () => {
+      const encoder = slicing.openEncoder({
+        fd,
+        position: this.positionOf(tensor),
+        dtype,
+        shape,
+        options: this.options,
+      });
+      await encoder.plan((done, pass) => {
+        if (pass < 2) onProgress(PASS_SHARE * done);
+      });
+      return async (end) => {
+        const length = await this.namingErrors(tensor, () => this.encode(tensor, encoder, end)).finally(encoder.close);
+        return [length];
+      };
+    });
+  }
+
+  /**
+   * Encodes a tensor slice by slice.
+   * @returns the bytes of its stream, or 0 if it would not be smaller than the tensor
+   */
+  private async encode(tensor: TensorEntry, encoder: TensorEncoder, position: number): Promise<number> {
+    const { engine, onProgress } = this.work;
+    const bytes = tensorBytes(tensor);
+    const encoded = inOrder(encoder.slices, engine.limits, sliceBytes, async (slice) => ({
+      slice,
+      ...(await encoder.encode(slice)),
+    }));
+    // The front holds what is known only after the last tile, but its length is known before the first.
+    let length = encoder.frontBytes;
+    for await (const { slice, original, data } of encoded) {
+      const start = position + length;
+      length += data.length;
+      if (length >= bytes) {
+        await this.hashFile(this.positionOf(tensor) + slice.start, this.positionOf(tensor) + bytes);
+        onProgress((1 - 2 * PASS_SHARE) * (bytes - slice.start));
+        return 0;
+      }
+      this.hash.update(original);
+      engine.release(original);
+      await this.out.write(start, [data], () => engine.release(data));
+      onProgress((1 - 2 * PASS_SHARE) * sliceBytes(slice));
+    }
+    await this.out.write(position, [encoder.front()]);
+    return length;
+  }
+
+  private async namingErrors<T>(tensor: TensorEntry, work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw tensorError(this.original.file.path, tensor.name, error);
+    }
+  }
+}
+
+/** A progress bar moves by so much of a tensor's bytes in each of the first two passes, and by the rest in the last. */
+const PASS_SHARE = 1 / 4;
+
+function tensorBytes({ start, end }: TensorEntry): number {
+  return end - start;
+}
+
+function batchBytes(batch: readonly TensorEntry[]): number {
+  return batch.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
+}
+
+/** Whether a stream of this tensor exists, and could be smaller than the tensor. */
+function mayBecomeStream({ dtype, shape, start, end }: TensorEntry): boolean {
+  return end - start > FIXED_BYTES && shape.length <= 255 && DTYPES.some(({ name }) => name === dtype);
+}

@@ -1,0 +1,199 @@
+// A CodecLLM file gives its original back, byte for byte, or nothing: what is decoded is compared with the original's
+// SHA-256 before it gets its name.
+
+import { createHash } from 'node:crypto';
+import { byPlace, LENGTH_BYTES } from '../../spec/index.ts';
+import type { Engine, Slicing, StreamDecoder, WholeStream } from '../engine/engine.ts';
+import { inOrder } from '../engine/ordered.ts';
+import { SLICE_BYTES } from '../engine/slices.ts';
+import { FileError } from '../files/errors.ts';
+import { OutputFile } from '../files/output.ts';
+import {
+  batchError,
+  type Compressed,
+  type Restorable,
+  readCompressed,
+  tensorError,
+  withFront,
+} from '../format/compressed.ts';
+import { openSafetensors } from '../format/safetensors.ts';
+import { batchesOf } from './batches.ts';
+import type { FileReport } from './report.ts';
+import type { Work } from './work.ts';
+
+/**
+ * Restores one checkpoint.
+ *
+ * @throws FileError; then nothing has been written, and `work.engine` is closed
+ */
+export async function decompressFile(input: string, output: string, force: boolean, work: Work): Promise<FileReport> {
+  return withCompressed(input, work, async (compressed) => {
+    const out = await OutputFile.create(output, force, compressed.file.mode, input);
+    try {
+      await restore(compressed, out, work);
+      await out.commit(compressed.originalBytes);
+      return report(compressed, output);
+    } catch (error) {
+      await out.discard();
+      throw error;
+    }
+  });
+}
+
+/**
+ * Decodes all of one checkpoint and compares every check and the SHA-256. Nothing is written.
+ *
+ * @throws FileError; then `work.engine` is closed
+ */
+export async function verifyFile(input: string, work: Work): Promise<FileReport> {
+  return withCompressed(input, work, async (compressed) => {
+    await restore(compressed, undefined, work);
+    return report(compressed, undefined);
+  });
+}
+
+async function withCompressed<T>(input: string, work: Work, use: (compressed: Compressed) => Promise<T>): Promise<T> {
+  const opened = await openSafetensors(input);
+  try {
+    return await use(await readCompressed(opened, work.engine.fronts));
+  } catch (error) {
+    // No thread may read a file that is about to be closed.
+    await work.engine.close();
+    throw error;
+  } finally {
+    await opened.file.close();
+  }
+}
+
+function report({ file, originalBytes, sha256, tensors }: Compressed, output: string | undefined): FileReport {
+  return {
+    input: file.path,
+    output,
+    bytesBefore: originalBytes,
+    bytesAfter: file.size,
+    sha256,
+    tensors: tensors.map(({ name, dtype, shape, start, end, storedBytes, isStream }) => ({
+      name,
+      dtype,
+      shape,
+      bytesBefore: end - start,
+      bytesAfter: storedBytes,
+      compressed: isStream,
+    })),
+  };
+}
+
+/** Consecutive bytes of the original. */
+interface Piece {
+  readonly bytes: number;
+  /** What it takes of the compressed file. */
+  readonly storedBytes: number;
+  readonly restore: () => Promise<Uint8Array>;
+  /** To be called once this piece, and all before it, are restored. */
+  readonly finish?: () => void;
+}
+
+/** Decodes everything in the order of the original. @throws FileError where anything is not as it should be */
+async function restore(
+  compressed: Compressed,
+  out: OutputFile | undefined,
+  { engine, onProgress }: Work,
+): Promise<void> {
+  const { file, headerText, sha256, originalBytes } = compressed;
+  const hash = createHash('sha256');
+  let at = 0;
+  const put = async (bytes: Uint8Array, done = (): void => {}): Promise<void> => {
+    hash.update(bytes);
+    if (out) await out.write(at, [bytes], done);
+    else done();
+    at += bytes.length;
+  };
+  const header = new TextEncoder().encode(headerText);
+  const lengthField = new Uint8Array(LENGTH_BYTES);
+  new DataView(lengthField.buffer).setBigUint64(0, BigInt(header.length), true);
+  await put(lengthField);
+  await put(header);
+  const restored = inOrder(
+    piecesOf(compressed, engine),
+    engine.limits,
+    ({ bytes }) => bytes,
+    async (piece) => ({ piece, bytes: await piece.restore() }),
+  );
+  for await (const { piece, bytes } of restored) {
+    await put(bytes, () => engine.release(bytes));
+    piece.finish?.();
+    onProgress(piece.storedBytes);
+  }
+  await file.checkUnchanged();
+  if (at !== originalBytes || hash.digest('hex') !== sha256)
+    throw new FileError(file.path, 'what it decodes to does not have the SHA-256 of the original');
+}
+
+async function* piecesOf(compressed: Compressed, engine: Engine): AsyncGenerator<Piece, void, void> {
+  const batches = batchesOf(
+    byPlace(compressed.tensors),
+    ({ start, end }) => end - start,
+    (before, tensor) => before.isStream === tensor.isStream && before.position + before.storedBytes === tensor.position,
+  );
+  for (const batch of batches) {
+    const [{ isStream, start }] = batch;
+    const bytes = batch[batch.length - 1].end - start;
+    if (bytes <= SLICE_BYTES) yield wholePiece(compressed, engine, batch);
+    else if (!isStream) yield* keptPieces(compressed, engine, batch[0]);
+    else if (engine.slicing === undefined) yield wholePiece(compressed, engine, batch);
+    else yield* streamPieces(compressed, engine, engine.slicing, batch[0]);
+  }
+}
+
+function* keptPieces({ file }: Compressed, engine: Engine, { position, storedBytes }: Restorable): Generator<Piece> {
+  for (let at = 0; at < storedBytes; at += SLICE_BYTES) {
+    const bytes = Math.min(SLICE_BYTES, storedBytes - at);
+    yield { bytes, storedBytes: bytes, restore: () => file.fill(engine.take(bytes), position + at) };
+  }
+}
+
+/** Tensors that are neighbours in the original and in the compressed file. */
+function wholePiece({ file }: Compressed, engine: Engine, batch: readonly Restorable[]): Piece {
+  const [{ isStream, position, start }] = batch;
+  const bytes = batch[batch.length - 1].end - start;
+  const storedBytes = batch.reduce((sum, tensor) => sum + tensor.storedBytes, 0);
+  return {
+    bytes,
+    storedBytes,
+    restore: async () => {
+      if (!isStream) return file.fill(engine.take(storedBytes), position);
+      const streams = batch.map(
+        (tensor): WholeStream => ({
+          start: tensor.position - position,
+          length: tensor.storedBytes,
+          tensorBytes: tensor.end - tensor.start,
+        }),
+      );
+      return engine.decodeBatch({ fd: file.fd, position, length: storedBytes }, streams).catch((error) => {
+        throw batchError(file.path, batch, error);
+      });
+    },
+  };
+}
+
+async function* streamPieces(
+  { file }: Compressed,
+  engine: Engine,
+  slicing: Slicing,
+  { name, position, storedBytes, start, end }: Restorable,
+): AsyncGenerator<Piece, void, void> {
+  const open = (front: Uint8Array): StreamDecoder =>
+    slicing.openStream({ fd: file.fd, position, front, tensorBytes: end - start });
+  const stream = await withFront(file, engine.fronts, name, position, storedBytes, open);
+  const last = stream.parts.at(-1);
+  for (const part of stream.parts)
+    yield {
+      bytes: part.bytes,
+      storedBytes: part.storedBytes,
+      restore: () =>
+        part.decode().catch((error) => {
+          throw tensorError(file.path, name, error);
+        }),
+      finish: part === last ? stream.close : undefined,
+    };
+}

@@ -1,0 +1,138 @@
+// Reports for people: sizes, ratios, and the table of `inspect`.
+
+import type { Capability } from './doctor.ts';
+import type { InspectedFile, InspectedTensor } from './inspect.ts';
+import type { Report } from './report.ts';
+
+/** Three significant digits or more, in powers of 1000. */
+export function formatBytes(bytes: number): string {
+  const units = ['bytes', 'kB', 'MB', 'GB', 'TB'];
+  let unit = 0;
+  let value = bytes;
+  while (value >= 999.5 && unit < units.length - 1) {
+    value /= 1000;
+    unit++;
+  }
+  const digits = unit === 0 ? 0 : value < 9.995 ? 2 : value < 99.95 ? 1 : 0;
+  return `${value.toFixed(digits)} ${units[unit]}`;
+}
+
+function formatRatio(before: number, after: number): string {
+  return before === 0 ? '-' : `${((100 * after) / before).toFixed(2)} %`;
+}
+
+function formatTime({ seconds, megabytesPerSecond, threads, engine }: Report): string {
+  return `${seconds.toFixed(2)} s, ${megabytesPerSecond.toFixed(1)} MB/s with ${count(threads, 'thread')} (${engine})`;
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}
+
+function formatFiles({ files, filesCopied }: Report): string[] {
+  if (files.length === 1 && filesCopied === 0) return [];
+  return [`${count(files.length, 'checkpoint')}, ${count(filesCopied, 'other file')} copied`];
+}
+
+export function formatCompressed(report: Report): string {
+  const { input, output, bytesBefore, bytesAfter, tensorsCompressed, tensorsKept } = report;
+  return [
+    `${input} -> ${output}`,
+    ...formatFiles(report),
+    `${formatBytes(bytesBefore)} -> ${formatBytes(bytesAfter)}, ${formatRatio(bytesBefore, bytesAfter)} of the original`,
+    `${count(tensorsCompressed, 'tensor')} compressed, ${tensorsKept} kept`,
+    formatTime(report),
+  ].join('\n');
+}
+
+export function formatDecompressed(report: Report): string {
+  const { input, output, bytesBefore, bytesAfter } = report;
+  return [
+    `${input} -> ${output}`,
+    ...formatFiles(report),
+    `${formatBytes(bytesAfter)} -> ${formatBytes(bytesBefore)}, byte for byte the original: its SHA-256 is the same`,
+    formatTime(report),
+  ].join('\n');
+}
+
+export function formatVerified(report: Report): string {
+  const { input, files, tensorsCompressed } = report;
+  const what = files.length === 1 ? 'the SHA-256' : `the SHA-256 of ${files.length} checkpoints`;
+  return `${input}: good; ${count(tensorsCompressed, 'stream')} decoded, every check and ${what} compared\n${formatTime(report)}`;
+}
+
+export function formatDoctor(found: readonly Capability[]): string {
+  return found.map(({ name, usable, detail }) => `${usable ? 'yes' : 'no '}  ${name.padEnd(12)} ${detail}`).join('\n');
+}
+
+// ------------------------------------------------------------------------------------------------------ inspect
+
+/** How the tiles of a stream are coded, plane by plane: "8+8: pairs 97 %, rans 3 % | raw". */
+export function formatModes({ stream }: InspectedTensor): string {
+  if (stream === undefined) return 'kept';
+  const planes = stream.modes.map((tiles) => {
+    const modes = Object.entries(tiles).sort((a, b) => b[1] - a[1]);
+    if (modes.length === 1) return modes[0][0];
+    return modes.map(([mode, number]) => `${mode} ${formatShare(number, stream.tileCount)}`).join(', ');
+  });
+  return `${stream.split.join('+')}: ${planes.join(' | ')}`;
+}
+
+function formatShare(part: number, whole: number): string {
+  const percent = Math.round((100 * part) / whole);
+  return percent === 0 ? '< 1 %' : `${percent} %`;
+}
+
+export function formatInspected(files: readonly InspectedFile[]): string {
+  const texts = files.map(formatFile);
+  if (files.length > 1) {
+    const before = files.reduce((sum, { bytesBefore }) => sum + bytesBefore, 0);
+    const after = files.reduce((sum, { bytesAfter }) => sum + bytesAfter, 0);
+    texts.push(
+      `${files.length} checkpoints: ${formatBytes(before)} -> ${formatBytes(after)}, ${formatRatio(before, after)}`,
+    );
+  }
+  return texts.join('\n\n');
+}
+
+function formatFile({ input, compressed, bytesBefore, bytesAfter, tensors }: InspectedFile): string {
+  const rows = tensors.map((tensor) => {
+    const { name, dtype, shape, bytesBefore: before, bytesAfter: after } = tensor;
+    const modes = compressed ? formatModes(tensor) : '-';
+    return [
+      printable(name),
+      printable(dtype),
+      `[${shape}]`,
+      `${before}`,
+      `${after}`,
+      formatRatio(before, after),
+      modes,
+    ];
+  });
+  const streams = tensors.filter((tensor) => tensor.compressed).length;
+  const total = compressed
+    ? `${formatBytes(bytesBefore)} -> ${formatBytes(bytesAfter)}, ${formatRatio(bytesBefore, bytesAfter)} of the original`
+    : `${formatBytes(bytesBefore)}, not compressed`;
+  const kept = compressed ? `: ${streams} compressed, ${tensors.length - streams} kept` : '';
+  return [input, formatTable(rows), `${count(tensors.length, 'tensor')}${kept}; ${total}`].join('\n');
+}
+
+const COLUMNS = ['tensor', 'dtype', 'shape', 'bytes before', 'bytes after', 'ratio', 'modes'];
+const NUMBERS = [3, 4, 5];
+
+/** Columns under each other, numbers to the right. Packages for this take minutes for the tensors of a large model. */
+function formatTable(rows: readonly string[][]): string {
+  const widths = COLUMNS.map((head, c) => rows.reduce((widest, row) => Math.max(widest, row[c].length), head.length));
+  const rule = widths.map((width) => '-'.repeat(width));
+  const format = (row: readonly string[]): string =>
+    row
+      .map((cell, c) => (NUMBERS.includes(c) ? cell.padStart(widths[c]) : cell.padEnd(widths[c])))
+      .join('  ')
+      .trimEnd();
+  return [COLUMNS, rule, ...rows].map(format).join('\n');
+}
+
+/** Without the control characters by which a file could write to the reader's terminal. */
+function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}

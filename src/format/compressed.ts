@@ -1,0 +1,130 @@
+// Reading a compressed checkpoint as far as it can be known without decoding: what its header says, and the fronts of
+// its streams. spec/container.ts says what is refused.
+
+import {
+  ContainerError,
+  checkKept,
+  checkStream,
+  type Described,
+  inspectFront,
+  quoted,
+  readContainer,
+  restoreHeader,
+  type Restorable as SpecifiedTensor,
+  streamLengths,
+} from '../../spec/index.ts';
+import { FileError, fileErrorOf, ItemError, problemOf } from '../files/errors.ts';
+import type { InputFile } from '../files/input.ts';
+import type { Safetensors } from './safetensors.ts';
+
+/** A tensor of the original file, and where its bytes or its stream are in the compressed one. */
+export interface Restorable extends Omit<SpecifiedTensor, 'stored'> {
+  /** From the start of the compressed file. */
+  readonly position: number;
+  readonly storedBytes: number;
+}
+
+/** A compressed checkpoint. */
+export interface Compressed {
+  readonly file: InputFile;
+  /** The original's header, with the spaces that fill it up. */
+  readonly headerText: string;
+  /** Of the original, in hexadecimal. */
+  readonly sha256: string;
+  /** The original's size in bytes. */
+  readonly originalBytes: number;
+  /** In the order of the original's keys. */
+  readonly tensors: readonly Restorable[];
+}
+
+/** How fronts of streams are read. All of it throws where one is not as it should be. */
+export interface Fronts {
+  /** Bytes of the front and of Data, from the first 64 bytes of a stream. */
+  lengths(begin: Uint8Array): { front: number; data: number };
+  /** What a front says of its tensor. */
+  describe(front: Uint8Array): Described;
+}
+
+/** With the reference codec. */
+export const referenceFronts: Fronts = {
+  lengths: streamLengths,
+  describe: (front) => {
+    const { dtype, shape, tensorBytes } = inspectFront(front);
+    return { dtype, shape, bytes: tensorBytes };
+  },
+};
+
+/** @throws FileError where it is not a CodecLLM file, or what it says cannot be true */
+export async function readCompressed(
+  { file, header, dataStart }: Safetensors,
+  fronts: Fronts = referenceFronts,
+): Promise<Compressed> {
+  try {
+    const container = readContainer(header, dataStart);
+    const described = new Map<string, Described>();
+    for (const tensor of container.tensors) {
+      const { name, start, end, isStream, look } = tensor;
+      const position = dataStart + start;
+      if (isStream) described.set(name, await withFront(file, fronts, name, position, end - start, fronts.describe));
+      else if (look > 0) checkKept(tensor, await file.read(position, look));
+    }
+    const original = restoreHeader(container, ({ name }) => described.get(name) as Described);
+    return {
+      file,
+      headerText: original.headerText,
+      sha256: container.sha256,
+      originalBytes: original.bytes,
+      tensors: original.tensors.map(({ stored: { start, end }, ...tensor }) => ({
+        ...tensor,
+        position: dataStart + start,
+        storedBytes: end - start,
+      })),
+    };
+  } catch (error) {
+    throw fileErrorOf(file.path, error);
+  }
+}
+
+/** Most fronts are shorter, and so read at once. */
+const USUAL_FRONT_BYTES = 2 ** 12;
+/** The front of a tensor of 5 GiB takes a few MiB; more than this is refused before it is allocated. */
+const MAX_FRONT_BYTES = 2 ** 29;
+
+/**
+ * Reads the front of a stream and makes something of it.
+ *
+ * @param position of the stream in the file
+ * @param bytes of the tensor that holds it
+ * @throws FileError that names the tensor, whatever `use` throws
+ */
+export async function withFront<T>(
+  file: InputFile,
+  fronts: Fronts,
+  name: string,
+  position: number,
+  bytes: number,
+  use: (front: Uint8Array) => T,
+): Promise<T> {
+  const begin = await file.read(position, Math.min(bytes, USUAL_FRONT_BYTES));
+  try {
+    const lengths = fronts.lengths(begin);
+    checkStream({ name, start: 0, end: bytes }, lengths);
+    const { front } = lengths;
+    if (front > MAX_FRONT_BYTES) throw new Error(`a front of ${front} bytes, more than ${MAX_FRONT_BYTES}`);
+    return use(front <= begin.length ? begin.subarray(0, front) : await file.read(position, front));
+  } catch (error) {
+    throw tensorError(file.path, name, error);
+  }
+}
+
+/** A FileError, which names the tensor of a batch that an ItemError is about. */
+export function batchError(path: string, batch: readonly { readonly name: string }[], error: unknown): FileError {
+  return error instanceof ItemError ? tensorError(path, batch[error.item].name, error.cause) : fileErrorOf(path, error);
+}
+
+/** A FileError that names the tensor. */
+export function tensorError(path: string, name: string, error: unknown): FileError {
+  // The container's errors name it already.
+  if (error instanceof FileError || error instanceof ContainerError) return fileErrorOf(path, error);
+  return new FileError(path, `${quoted(name)}: ${problemOf(error)}`);
+}

@@ -1,0 +1,181 @@
+// The golden checkpoints: the specification, and the product with every engine, do with each what the manifest says.
+
+import { createHash } from 'node:crypto';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { committedFiles } from '../golden/generate.ts';
+import {
+  bytesToLookAt,
+  checkKept,
+  checkStream,
+  HeaderSpace,
+  isItselfStream,
+  readContainer,
+  restoreHeader,
+} from '../spec/container.ts';
+import { decodeTensor, type EncodeOptions, inspectTensor } from '../spec/index.ts';
+import { ContainerError, headerLength, headerText, LENGTH_BYTES, parseHeader } from '../spec/safetensors.ts';
+import { streamLengths } from '../spec/stream.ts';
+import { inDirectory } from './checkpoint.ts';
+
+// Worker threads run what is built.
+const product: typeof import('../src/index.ts') = await import(
+  /* @vite-ignore */ new URL('../dist/src/index.js', import.meta.url).href
+);
+
+type Options = Pick<EncodeOptions, 'profile' | 'tileRows'>;
+type Refusal = { id: string; comment: string; file: string; error: { place: string; step: string } };
+interface Manifest {
+  valid: { id: string; comment: string; options?: Options; original: string; compressed: string }[];
+  invalid: Refusal[];
+  refused: Refusal[];
+}
+
+const files = committedFiles();
+const fileNamed = (name: string): Uint8Array => new Uint8Array(files.get(`checkpoint/${name}`) as Uint8Array);
+const pathOf = (name: string): string => fileURLToPath(new URL(`../golden/checkpoint/${name}`, import.meta.url));
+const manifest: Manifest = JSON.parse(new TextDecoder().decode(fileNamed('manifest.json')));
+
+test('there are enough of them, each with its own id and sentence', () => {
+  for (const [list, least] of [
+    [manifest.valid, 12],
+    [manifest.invalid, 60],
+    [manifest.refused, 4],
+  ] as const) {
+    expect(list.length).toBeGreaterThanOrEqual(least);
+    expect(new Set(list.map(({ id }) => id)).size).toBe(list.length);
+    for (const { comment } of list) expect(comment.length).toBeGreaterThan(4);
+  }
+});
+
+// ------------------------------------------------------------------------------------------------- the specification
+
+/** What is refused, and how far one had to look. */
+class Refused extends Error {
+  constructor(
+    readonly step: string,
+    readonly place: string,
+  ) {
+    super(`${step}: ${place}`);
+  }
+}
+
+/** Gives an original back as section 11 says. @throws Refused */
+function restore(file: Uint8Array): Uint8Array {
+  const at = <T>(step: string, place: string, work: () => T): T => {
+    try {
+      return work();
+    } catch (error) {
+      throw new Refused(step, error instanceof ContainerError ? error.place : place);
+    }
+  };
+  const { dataStart, container } = at('header', '', () => {
+    const length = headerLength(file.subarray(0, LENGTH_BYTES), file.length);
+    const start = LENGTH_BYTES + length;
+    const header = parseHeader(headerText(file.subarray(LENGTH_BYTES, start)), file.length - start);
+    return { dataStart: start, container: readContainer(header, start) };
+  });
+  const bytesOf = ({ start, end }: { start: number; end: number }): Uint8Array =>
+    file.subarray(dataStart + start, dataStart + end);
+  for (const tensor of container.tensors)
+    at('front', tensor.name, () => {
+      const begin = bytesOf(tensor).subarray(0, tensor.look);
+      if (tensor.isStream) checkStream(tensor, streamLengths(begin));
+      else checkKept(tensor, begin);
+    });
+  const original = at('front', '', () =>
+    restoreHeader(container, (tensor) =>
+      at('front', tensor.name, () => {
+        const { dtype, shape, tensorBytes } = inspectTensor(bytesOf(tensor));
+        return { dtype, shape, bytes: tensorBytes };
+      }),
+    ),
+  );
+  const header = new TextEncoder().encode(original.headerText);
+  const restored = new Uint8Array(original.bytes);
+  new DataView(restored.buffer).setBigUint64(0, BigInt(header.length), true);
+  restored.set(header, LENGTH_BYTES);
+  for (const { name, start, isStream, stored } of original.tensors) {
+    const bytes = bytesOf(stored);
+    restored.set(isStream ? at('data', name, () => decodeTensor(bytes).data) : bytes, 8 + header.length + start);
+  }
+  if (createHash('sha256').update(restored).digest('hex') !== container.sha256)
+    throw new Refused('data', '__metadata__.codecllm.sha256');
+  return restored;
+}
+
+describe('the specification', () => {
+  test.each(manifest.valid)('restores $id', ({ original, compressed }) => {
+    expect(Buffer.compare(restore(fileNamed(compressed)), fileNamed(original))).toBe(0);
+  });
+
+  test.each(manifest.invalid)('refuses $id', ({ file, error }) => {
+    let refused: unknown;
+    try {
+      restore(fileNamed(file));
+    } catch (thrown) {
+      refused = thrown;
+    }
+    expect(refused).toBeInstanceOf(Refused);
+    const { place, step } = refused as Refused;
+    expect({ place, step }).toEqual(error);
+  });
+
+  test.each(manifest.refused)('compresses no $id', ({ file, error }) => {
+    const bytes = fileNamed(file);
+    const dataStart = LENGTH_BYTES + headerLength(bytes.subarray(0, LENGTH_BYTES), bytes.length);
+    const text = headerText(bytes.subarray(LENGTH_BYTES, dataStart));
+    const header = parseHeader(text, bytes.length - dataStart);
+    if (error.step === 'header') expect(() => new HeaderSpace(header, text)).toThrow(ContainerError);
+    else {
+      const streams = header.tensors.filter((tensor) =>
+        isItselfStream(bytes.subarray(dataStart + tensor.start).subarray(0, bytesToLookAt(tensor))),
+      );
+      expect(streams.map(({ name }) => name)).toEqual([error.place]);
+    }
+  });
+});
+
+// -------------------------------------------------------------------------------------------------------- the product
+
+const native = product.doctor().find(({ name }) => name === 'native');
+const engines = (['ts', 'native'] as const).filter((name) => name === 'ts' || native?.usable);
+
+describe.each(engines)('the product, engine %s', (engine) => {
+  const work = { engine, threads: 1 };
+
+  test.each(manifest.valid)('$id', async ({ options, original, compressed }) => {
+    await inDirectory(async (directory) => {
+      const [output, restored] = [join(directory, 'output'), join(directory, 'restored')];
+      await product.decompress(pathOf(compressed), restored, work);
+      expect(Buffer.compare(readFileSync(restored), fileNamed(original))).toBe(0);
+      if (options === undefined) return;
+      await product.compress(pathOf(original), output, { ...options, ...work });
+      expect(Buffer.compare(readFileSync(output), fileNamed(compressed))).toBe(0);
+    });
+  });
+
+  test.each(manifest.invalid)('refuses $id', async ({ file, error }) => {
+    // Which decodes nothing.
+    if (error.step !== 'data') await expect(product.inspect(pathOf(file))).rejects.toThrow(product.FileError);
+    await inDirectory(async (directory) => {
+      const refusal = await product.decompress(pathOf(file), join(directory, 'out'), work).catch((error) => error);
+      expect(refusal).toBeInstanceOf(product.FileError);
+      expect(refusal.message).toMatch(/^[^\n]*: [^\n]+$/);
+      expect(readdirSync(directory)).toEqual([]);
+      await expect(product.verify(pathOf(file), work)).rejects.toThrow(refusal.message);
+    });
+  });
+
+  test.each(manifest.refused)('compresses no $id', async ({ file }) => {
+    await inDirectory(async (directory) => {
+      const path = join(directory, 'in');
+      writeFileSync(path, fileNamed(file));
+      const refusal = await product.compress(path, join(directory, 'out'), work).catch((error) => error);
+      expect(refusal).toBeInstanceOf(product.FileError);
+      expect(readdirSync(directory)).toEqual(['in']);
+    });
+  });
+});

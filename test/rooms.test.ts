@@ -1,0 +1,54 @@
+// Imports go one way: through the wings of src/ downwards, and into spec/ through its door.
+
+import { readdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { expect, test } from 'vitest';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const DOOR = 'spec/index.ts';
+
+/** What a file imports of the checkout, dynamically or not, from its top. */
+function importsOf(file: string): string[] {
+  const text = readFileSync(join(ROOT, file), 'utf8');
+  const found = text.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*'(\.[^']*)'/g);
+  return Array.from(found, ([, path]) => join(dirname(file), path).replaceAll('\\', '/'));
+}
+
+function filesIn(folder: string): string[] {
+  return readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+    .map((name) => join(folder, name).replaceAll('\\', '/'))
+    .filter((name) => name.endsWith('.ts'));
+}
+
+/** All arrows from these files that a rule does not allow. */
+function wrong(files: readonly string[], allowed: (from: string, to: string) => boolean): string[] {
+  expect(files.length).toBeGreaterThan(0);
+  return files.flatMap((from) =>
+    importsOf(from)
+      .filter((to) => !allowed(from, to))
+      .map((to) => `${from} -> ${to}`),
+  );
+}
+
+test('in src/, from the command line down to files', () => {
+  const FLOORS = ['src/cli.ts', 'src/index.ts', 'src/commands/', 'src/engine/', 'src/format/', 'src/files/'];
+  const floorOf = (file: string): number => FLOORS.findIndex((floor) => file.startsWith(floor));
+  const files = filesIn('src');
+  expect(files.filter((file) => floorOf(file) < 0)).toEqual([]);
+  const allowed = (from: string, to: string): boolean =>
+    to === DOOR ||
+    (to === 'cuda/node/addon.d.ts' && from === 'src/engine/native.ts') ||
+    (floorOf(to) >= floorOf(from) && to !== from);
+  expect(wrong(files, allowed)).toEqual([]);
+});
+
+test('into spec/ through its door, and out of it never', () => {
+  expect(wrong(filesIn('spec'), (_, to) => to.startsWith('spec/'))).toEqual([]);
+  const users = [...filesIn('bench'), ...filesIn('demo'), 'cuda/node/addon.d.ts'];
+  expect(wrong(users, (_, to) => !to.startsWith('spec/') || to === DOOR)).toEqual([]);
+});
+
+test('the types of the addon need no engine', () => {
+  expect(wrong(['cuda/node/addon.d.ts'], (_, to) => to === DOOR)).toEqual([]);
+});
