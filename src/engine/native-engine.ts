@@ -105,10 +105,10 @@ export class NativeEngine implements Engine, Slicing {
         const encoded = this.inTurn(async () => {
           const [original, data] = [
             this.take(sliceBytes(slice)),
-            this.take(codec.encoderCodeBound(encoder, bandCount)),
+            this.take(codec.encoderEncodeBound(encoder, bandCount)),
           ];
           const range = rangeOf(slice);
-          const job = codec.encoderCodeFileAsync(encoder, firstBand, bandCount, range, original, data);
+          const job = codec.encoderEncodeFileAsync(encoder, firstBand, bandCount, range, original, data);
           return { original, data: data.subarray(0, await job) };
         });
         encoding.add(encoded);

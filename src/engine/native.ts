@@ -36,6 +36,6 @@ export function whyNotNative(): string | undefined {
 export function whyNotGpu(codec = native()): string | undefined {
   if (codec === undefined) return `there is no native codec: ${whyNotNative()}`;
   const { cuda, gpus } = codec.features();
-  if (!cuda) return 'it is not built: there was no nvcc when the native codec was';
+  if (!cuda) return 'it is not built: CODECLLM_CUDA=1 npm run native builds it';
   return gpus === 0 ? 'there is no GPU' : undefined;
 }

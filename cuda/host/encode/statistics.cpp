@@ -2,7 +2,6 @@
 #include "host/encode/statistics.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 #include "host/encode/logarithm.hpp"
@@ -40,64 +39,6 @@ uint64_t Histograms::total(size_t index) const {
 void Histograms::add(size_t index, const uint64_t* counts) {
   uint64_t* const sums = (*this)[index];
   for (size_t i = 0; i < symbols_; i++) sums[i] += counts[i];
-}
-
-TileWords TileReader::read(const Layout& layout, const Tile& tile, const Slice& slice) {
-  const uint32_t word_bytes = layout.dtype->word_bytes();
-  const uint64_t first = (tile.row - slice.first_band * layout.tile_rows) * layout.columns + tile.column;
-  const uint64_t last_row = first + uint64_t{tile.height - 1} * layout.columns;
-  if (tile.width == kTileColumns && last_row + kTileColumns <= slice.words)
-    return {slice.bytes + first * word_bytes, size_t{layout.columns} * word_bytes};
-  const uint8_t* const last = slice.bytes + (slice.words - 1) * word_bytes;
-  for (uint32_t i = 0; i < tile.height; i++) {
-    const uint64_t from = first + uint64_t{i} * layout.columns;
-    const uint64_t left = from < slice.words ? slice.words - from : 0;
-    const uint32_t present = static_cast<uint32_t>(std::min<uint64_t>(tile.width, left));
-    uint8_t* const row = copy_ + size_t{i} * kTileColumns * word_bytes;
-    if (present > 0) std::memcpy(row, slice.bytes + from * word_bytes, present * word_bytes);
-    for (uint32_t j = present; j < tile.width; j++) std::memcpy(row + j * word_bytes, last, word_bytes);
-    std::memset(row + tile.width * word_bytes, 0, (kTileColumns - tile.width) * word_bytes);
-  }
-  return {copy_, size_t{kTileColumns} * word_bytes};
-}
-
-bool TileSymbols::is_constant(uint32_t height, uint32_t width, uint32_t bits) const {
-  const uint32_t symbol_bytes = bits > 8 ? 2 : 1;
-  // The first row has one symbol if it is equal to itself, moved by one; and every row is equal to the first.
-  if (std::memcmp(bytes, bytes + symbol_bytes, (width - 1) * symbol_bytes) != 0) return false;
-  for (uint32_t i = 1; i < height; i++)
-    if (std::memcmp(bytes, bytes + i * kTileColumns * symbol_bytes, width * symbol_bytes) != 0) return false;
-  return true;
-}
-
-WordFormat word_format(const Dtype& dtype, const Split& split) { return {dtype.word_bits, dtype.kind, split.bits[0]}; }
-
-void window_starts(const PairCoding& pairs, const Tile& tile, uint8_t* starts) {
-  for (uint32_t j = 0; j < kTileColumns; j++) {
-    const uint32_t column = tile.column + std::min(j, tile.width - 1);
-    starts[j] = static_cast<uint8_t>(pairs.base + (pairs.offsets.empty() ? 0 : pairs.offsets[column]));
-  }
-}
-
-void find_residuals(const TileSymbols& symbols, const Dtype& dtype, uint32_t height, uint32_t predictor,
-                    TileSymbols& residuals) {
-  const uint8_t zero = zero_symbol(dtype);
-  uint8_t outside[kTileColumns];
-  std::memset(outside, zero, sizeof outside);
-  const uint8_t* above = outside;
-  for (uint32_t at = 0; at < height * kTileColumns; at += kTileColumns) {
-    kernels().find_residuals(above, symbols.bytes + at, predictor, zero, residuals.bytes + at);
-    above = symbols.bytes + at;
-  }
-}
-
-uint32_t repeat_odd_column(TileSymbols& symbols, uint32_t height, uint32_t width) {
-  if (width % 2 == 0) return width;
-  for (uint32_t i = 0; i < height; i++) {
-    uint8_t* const row = symbols.bytes + i * kTileColumns;
-    row[width] = row[width - 1];
-  }
-  return width + 1;
 }
 
 // ------------------------------------------------------------------------------------------------------- survey

@@ -7,11 +7,10 @@
 #include <mutex>
 #include <vector>
 
-#include "host/format/inline.hpp"
-#include "host/kernels/kernels.hpp"
-#include "host/format/layout.hpp"
-#include "host/encode/logarithm.hpp"
+#include "host/encode/rules.hpp"
+#include "host/encode/tiles.hpp"
 #include "host/format/tile.hpp"
+#include "host/kernels/kernels.hpp"
 
 namespace codecllm {
 
@@ -20,9 +19,6 @@ constexpr uint32_t kRowBins = 8;
 constexpr uint32_t kColumnBins = 16;
 /** Levels of rows and columns are below this. */
 constexpr uint32_t kLevels = 1 << 14;
-
-/** What a survey says of a plane of a tile: a predictor, or this. */
-constexpr uint8_t kSurveyRaw = 7;
 
 /** Some histograms of the same symbols: of each one, how often every symbol occurs. */
 class Histograms {
@@ -46,114 +42,6 @@ class Histograms {
   size_t symbols_ = 0;
   std::vector<uint64_t> counts_;
 };
-
-// What host and GPU count alike.
-
-/** Prediction is tried on about so many rows of a tile. */
-constexpr uint32_t kSampledRows = 8;
-
-/**
- * A sample of a tile's rows: one of every `step`; which one differs, lest the sample fall in step with a pattern of the
- * tensor.
- */
-struct SampledRows {
-  uint32_t step;
-  uint32_t count;
-
-  static CODECLLM_ANYWHERE SampledRows of(uint32_t height) {
-    const uint32_t step = height < kSampledRows ? 1 : height / kSampledRows;
-    return {step, height / step};
-  }
-
-  CODECLLM_ANYWHERE uint32_t row(uint32_t k) const { return step * k + (5 * k + 3) % step; }
-};
-
-/** Half a nat in units: an entropy estimated from counts is low by so much for each symbol but one (Miller 1955). */
-constexpr uint64_t kBias = 2955;
-
-/** What a survey says of a plane of a tile: a predictor or kSurveyRaw, and what that costs the sample. */
-struct Choice {
-  uint8_t predictor;
-  uint64_t cost;
-};
-
-/**
- * Which predictor codes a plane of a tile best: another than NONE if it saves more than 1/32 and 64 bits; RAW if even
- * so less than `minimum_saving` 256ths are saved.
- *
- * @param costs of a sample, one for each predictor
- * @param raw what the sample costs as it is
- */
-CODECLLM_ANYWHERE inline Choice choose_predictor(const uint64_t* costs, unsigned predictors, uint64_t raw,
-                                                 uint32_t minimum_saving) {
-  unsigned best = 0;
-  for (unsigned predictor = 1; predictor < predictors; predictor++)
-    if (costs[predictor] < costs[best]) best = predictor;
-  if (costs[best] + costs[0] / 32 + 64 * kBit >= costs[0]) best = 0;
-  if (costs[best] * 256 > raw * (256 - minimum_saving)) return {kSurveyRaw, raw};
-  return {static_cast<uint8_t>(best), costs[best]};
-}
-
-/** How many 256ths of a plane coding must save, or it is RAW: `minimum` of later ones, but all of plane 1 of 4 + 4. */
-CODECLLM_ANYWHERE inline uint32_t saving_of(const Split& split, uint32_t plane, uint32_t minimum) {
-  return plane == 0 ? 1 : is_nibbles(split) ? 256 : minimum;
-}
-
-/** The level of a row or column; 0 where all of it is zero. */
-CODECLLM_ANYWHERE inline uint32_t level(uint64_t sum, uint64_t count) {
-  return count == 0 ? 0 : static_cast<uint32_t>(16 * sum / count);
-}
-
-/** A tile is coded as PAIRS if at most so many of its elements lie outside their windows, or if it has to be. */
-CODECLLM_ANYWHERE inline uint32_t most_outside(uint32_t elements, bool forced) {
-  return forced ? elements : elements < 4 * 512 ? 4 : elements / 512;
-}
-
-// Where they are counted on the host.
-
-/** Consecutive rows of tiles, and the bytes of the tensor's words that lie in them. */
-struct Slice {
-  uint64_t first_band;
-  uint64_t band_count;
-  const uint8_t* bytes;
-  /** Words in `bytes`. */
-  uint64_t words;
-};
-
-/** Finds the words of tiles. */
-class TileReader {
- public:
-  /**
-   * A tile of full width is read where it lies in the slice. What is narrower is copied, and so is a tile with a short
-   * last row of the tensor, which is filled up with the last word. They are valid until the next call.
-   */
-  TileWords read(const Layout& layout, const Tile& tile, const Slice& slice);
-
- private:
-  uint8_t copy_[kMaxTileRows * kTileColumns * 4];
-};
-
-/** The symbols of one plane of a tile, 128 to a row. */
-struct TileSymbols {
-  alignas(64) uint8_t bytes[kMaxTileRows * kTileColumns * 2];
-
-  const uint16_t* wide() const { return reinterpret_cast<const uint16_t*>(bytes); }
-
-  /** Whether there is one symbol only. */
-  bool is_constant(uint32_t height, uint32_t width, uint32_t bits) const;
-};
-
-WordFormat word_format(const Dtype& dtype, const Split& split);
-
-/** The starts of the windows of a tile's columns; where the width is odd, the last one is there twice. */
-void window_starts(const PairCoding& pairs, const Tile& tile, uint8_t* starts);
-
-/** Residuals of a tile's symbols of 8 bits. */
-void find_residuals(const TileSymbols& symbols, const Dtype& dtype, uint32_t height, uint32_t predictor,
-                    TileSymbols& residuals);
-
-/** Makes the width even by repeating the last column of a tile's symbols of 8 bits. @returns the even width */
-uint32_t repeat_odd_column(TileSymbols& symbols, uint32_t height, uint32_t width);
 
 /** First pass: how large rows and columns are, and what prediction would do. */
 class Survey {

@@ -1,19 +1,21 @@
 // The matrix view and its tiles (FORMAT.md, section 2): where each element of a tensor lies.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "host/format/elements.hpp"
+#include "host/format/tables.hpp"
 
 namespace codecllm {
 
 /** Columns of a tile. */
 constexpr uint32_t kTileColumns = 128;
-/** Rows of a tile are a power of 2 between these. */
-constexpr uint32_t kMinTileRowsLog2 = 3;
-constexpr uint32_t kMaxTileRowsLog2 = 8;
+/** The highest H. */
 constexpr uint32_t kMaxTileRows = 1u << kMaxTileRowsLog2;
+/** Of a shape, which the header counts in one byte. */
+constexpr size_t kMaxDimensions = 255;
 /** The widest matrix view. */
 constexpr uint32_t kMaxColumns = 1u << 18;
 /** Columns of a lane, and lanes of a full tile. */
@@ -47,12 +49,15 @@ struct Layout {
 
   uint64_t tensor_bytes() const { return words * dtype->word_bytes(); }
 
-  /** Bytes of a full row of tiles. */
+  /** Bytes of a full band. */
   uint64_t band_bytes() const { return uint64_t{columns} * tile_rows * dtype->word_bytes(); }
 
-  /** Bytes of the tensor that lie in these rows of tiles. */
+  /** Bytes of the tensor that lie in these bands. */
   uint64_t slice_bytes(uint64_t first_band, uint64_t band_count) const;
 };
+
+/** @throws ArgumentError for bands that there are not */
+void check_bands(const Layout& layout, uint64_t first, uint64_t count);
 
 /** Cuts a number of words into tiles. The shape is left empty. */
 Layout lay_out_words(const Dtype& dtype, uint64_t words, uint32_t columns, uint32_t tile_rows);
