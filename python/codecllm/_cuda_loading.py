@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import torch
 
-from ._container import StoredTensor
+from ._checkpoint import StoredTensor
 from ._errors import InvalidStreamError, UnavailableError
 from ._gpu import GPUDecoder
+from ._input import InputFile
 from ._library import has_cuda
-from ._safetensors import InputFile
 
 _THREADS = 8
 """One takes some 5 GB/s out of the page cache; the bus takes 50."""

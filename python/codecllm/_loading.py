@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._checkpoint import StoredTensor
 from ._codec import Stream
-from ._container import StoredTensor
 from ._errors import InvalidStreamError
 
 _PIECE_BYTES = 4 * 2**20

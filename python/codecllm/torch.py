@@ -15,11 +15,12 @@ from typing import Literal
 import torch
 
 from . import _library, _loading
+from ._checkpoint import Checkpoint, StoredTensor
 from ._codec import Profile
-from ._container import Checkpoint, Source, StoredTensor, write_checkpoint
 from ._cuda_loading import load_cuda
 from ._dtypes import bytes_of, describe_tensor
 from ._modules import compress_module
+from ._saving import Source, write_checkpoint
 
 __all__ = ["compress_module", "load_file", "safe_open", "save_file"]
 
