@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ._codec import Stream, lengths
 from ._container import PREFIX, stream_names
 from ._dtypes import torch_tensor
 from ._errors import FileError, InvalidStreamError, quoted
 from ._input import InputFile
 from ._safetensors import read_header
+from ._stream import Stream, lengths
 
 if TYPE_CHECKING:
     import torch

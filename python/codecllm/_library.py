@@ -11,11 +11,12 @@ import sys
 from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_int, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ._errors import CudaError, InvalidStreamError, UnavailableError
 
-PROFILES = ("small", "fast")
+Profile = Literal["small", "fast"]
+PROFILES: tuple[str, ...] = get_args(Profile)
 PASS_GATHER = 0
 
 _OK = 0
@@ -92,26 +93,26 @@ class GpuDecodeOptions(ctypes.Structure):
 
 _PLACE = POINTER(c_uint64)
 _SHAPE = [c_char_p, POINTER(c_uint64), c_size_t, POINTER(EncodeOptions)]
-_TILE_ROWS = [c_void_p, c_uint64, c_uint64]
+_BANDS = [c_void_p, c_uint64, c_uint64]
 _GPU_TENSORS = [c_void_p, POINTER(GpuTensor), c_size_t]
 
 # Functions that return a status.
 _CHECKED: dict[str, list[object]] = {
     "encoder_open": [*_SHAPE, POINTER(c_void_p)],
     "encoder_layout": [c_void_p, _PLACE, _PLACE, _PLACE],
-    "encoder_gather": [*_TILE_ROWS, c_void_p, c_size_t],
+    "encoder_gather": [*_BANDS, c_void_p, c_size_t],
     "encoder_advance": [c_void_p],
     "encoder_front_size": [c_void_p, _PLACE],
     "encoder_code_bound": [c_void_p, c_uint64, _PLACE],
-    "encoder_code": [*_TILE_ROWS, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(c_size_t)],
+    "encoder_code": [*_BANDS, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(c_size_t)],
     "encoder_front": [c_void_p, c_void_p, c_size_t],
     "encode_bound": [*_SHAPE, _PLACE],
     "encode": [c_void_p, c_size_t, *_SHAPE, c_void_p, c_size_t, POINTER(c_size_t)],
     "stream_lengths": [c_void_p, c_size_t, _PLACE, _PLACE],
     "stream_open": [c_void_p, c_size_t, POINTER(c_void_p)],
     "stream_info": [c_void_p, POINTER(Info)],
-    "stream_range": [*_TILE_ROWS, _PLACE, _PLACE],
-    "stream_decode": [*_TILE_ROWS, c_void_p, c_size_t, c_void_p, c_size_t],
+    "stream_range": [*_BANDS, _PLACE, _PLACE],
+    "stream_decode": [*_BANDS, c_void_p, c_size_t, c_void_p, c_size_t],
     "decode": [c_void_p, c_size_t, c_void_p, c_size_t],
     "use_path": [c_int],
     "gpu_open": [c_int, POINTER(c_void_p)],
@@ -187,7 +188,7 @@ def shape_array(shape: tuple[int, ...]) -> ctypes.Array[c_uint64]:
     return (c_uint64 * len(shape))(*shape)
 
 
-def options(profile: str) -> EncodeOptions:
+def options(profile: Profile) -> EncodeOptions:
     """The options of a profile.
 
     Raises:

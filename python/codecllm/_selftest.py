@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from ._codec import decode, encode
-from ._gpu import GPUDecoder
+from ._gpu_decoder import GPUDecoder
 
 Result = TypeVar("Result")
 

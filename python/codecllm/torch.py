@@ -16,9 +16,9 @@ import torch
 
 from . import _library, _loading
 from ._checkpoint import Checkpoint, StoredTensor
-from ._codec import Profile
 from ._cuda_loading import load_cuda
 from ._dtypes import bytes_of, describe_tensor
+from ._library import Profile
 from ._modules import compress_module
 from ._saving import Source, write_checkpoint
 

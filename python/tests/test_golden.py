@@ -10,8 +10,9 @@ import pytest
 from conftest import REPOSITORY, numpy_dtype
 
 from codecllm import InvalidStreamError, decode
-from codecllm._codec import Stream, encode_bytes, lengths
+from codecllm._codec import encode_bytes
 from codecllm._library import PROFILES, EncodeOptions
+from codecllm._stream import Stream, lengths
 
 GOLDEN = REPOSITORY / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
