@@ -168,6 +168,12 @@ def test_directories_that_are_wrong(tmp_path: Path) -> None:
         with pytest.raises(FileError) as raised:
             load_file(directory)
         assert str(raised.value) == f"{index}: {problem}"
+    second = directory / "model-00002-of-00003.safetensors"
+    original_save_file({"layer.0": torch.zeros(3)}, second)
+    index.write_text(json.dumps({"weight_map": {"layer.0": second.name, "layer.1": good["layer.1"]}}))
+    with pytest.raises(FileError) as raised:
+        load_file(directory)
+    assert str(raised.value) == f'{second}: "layer.0" is in another shard, too'
     index.write_text("[")
     with pytest.raises(FileError, match='is not JSON with a "weight_map"'):
         load_file(directory)
