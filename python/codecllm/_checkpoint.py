@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from ._container import PREFIX, stream_names
+from . import _container
 from ._dtypes import torch_tensor
 from ._errors import FileError, InvalidStreamError, quoted
 from ._input import InputFile
-from ._safetensors import read_header
-from ._stream import Stream, lengths
+from ._safetensors import Header, TensorEntry, read_header
+from ._stream import Stream, StreamInfo, lengths
 
 if TYPE_CHECKING:
     import torch
@@ -40,6 +40,8 @@ class StoredTensor(NamedTuple):
     dtype: str
     """As the file has it: U8 for a stream, which says itself what it holds."""
     shape: tuple[int, ...]
+    original: TensorEntry | None
+    """As the original's header has it; None where that is rebuilt from what the streams say."""
 
     def front(self) -> np.ndarray:
         """The front of its stream (uint8).
@@ -73,9 +75,18 @@ class StoredTensor(NamedTuple):
         """Its stream, of which the front is read and checked. @raises FileError where it is damaged"""
         front = self.front()
         try:
-            return Stream(front)
+            stream = Stream(front)
         except InvalidStreamError as error:
             raise self.error(error) from None
+        self.check(stream.info)
+        return stream
+
+    def check(self, info: StreamInfo) -> None:
+        """Checks what its stream says against what the file says. @raises FileError where that cannot be"""
+        if self.size >= info.tensor_bytes:
+            raise self.error(f"a stream of {self.size} bytes for a tensor of {info.tensor_bytes}")
+        if self.original is not None:
+            _container.check_same(self.original, info.dtype, info.shape, info.tensor_bytes, self.file.path)
 
     def as_torch(self, data: torch.Tensor, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
         """Its bytes (uint8, one dimension) as a tensor of what it holds, without a copy.
@@ -149,23 +160,42 @@ class Checkpoint:
         file = InputFile(path)
         self._files.append(file)
         header, data_start = read_header(file)
-        streams = stream_names(header, file.path)
+        container = _container.Container(frozenset(), {})
+        if _container.is_compressed(header):
+            container = _container.read_container(header, data_start, file.path)
+            _check_kept(header, data_start, container, file)
         for tensor in header.tensors:
             if tensor.name in self.tensors:
                 raise FileError(file.path, f"{quoted(tensor.name)} is in another shard, too")
-            is_stream = tensor.name in streams
-            if is_stream and (tensor.dtype != "U8" or len(tensor.shape) != 1):
-                raise FileError(file.path, f"{quoted(tensor.name)} should hold a stream, and is not a vector of U8")
             self.tensors[tensor.name] = StoredTensor(
-                tensor.name, file, data_start + tensor.start, tensor.size, is_stream, tensor.dtype, tensor.shape
+                tensor.name,
+                file,
+                data_start + tensor.start,
+                tensor.size,
+                tensor.name in container.streams,
+                tensor.dtype,
+                tensor.shape,
+                container.original.get(tensor.name),
             )
-        ours = {key: value for key, value in (header.metadata or {}).items() if not key.startswith(PREFIX)}
-        if ours:
-            self.metadata = {**(self.metadata or {}), **ours}
+        entries = _container.original_metadata(header)
+        if entries:
+            self.metadata = {**(self.metadata or {}), **entries}
 
     def close(self) -> None:
         while self._files:
             self._files.pop().close()
+
+
+def _check_kept(header: Header, data_start: int, container: _container.Container, file: InputFile) -> None:
+    """Checks that no kept tensor is a stream that `codecllm.streams` does not count."""
+    for tensor in header.tensors:
+        if tensor.name in container.streams or not _container.is_vector_of_bytes(tensor):
+            continue
+        begin = file.read(data_start + tensor.start, min(tensor.size, len(_container.STREAM_START))).tobytes()
+        if _container.is_itself_stream(tensor, begin):
+            raise FileError(
+                file.path, f"{quoted(tensor.name)} is a stream, and {quoted(_container.STREAMS_KEY)} does not count it"
+            )
 
 
 def _read_index(path: str) -> dict[str, str]:

@@ -1,18 +1,22 @@
-"""What makes a safetensors file a CodecLLM file (spec/FORMAT.md, section 11): some of its tensors are streams, and its
+"""What makes a safetensors file a compressed one (spec/FORMAT.md, section 11): some of its tensors are streams, and its
 `__metadata__` says how to get the original file back.
 
-Nothing here reads or writes a file.
+Nothing here reads or writes a file. What of a tensor's bytes has to be looked at, `Checkpoint` does.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from math import prod
+from typing import NamedTuple
 
+from ._dtypes import DTYPES
 from ._errors import FileError, quoted
-from ._safetensors import Header, by_place
+from ._safetensors import Header, TensorEntry, by_place, parse_header
 
 PREFIX = "codecllm."
-"""Keys of `__metadata__` that begin with this are ours, the others are the original's."""
+"""All keys of `__metadata__` that begin with this are the format's own; the others are the original's."""
 VERSION_KEY = f"{PREFIX}version"
 STREAMS_KEY = f"{PREFIX}streams"
 SHA256_KEY = f"{PREFIX}sha256"
@@ -21,13 +25,41 @@ VERSION = "1"
 
 DATA_ALIGNMENT = 64
 """Data begin at a multiple of this."""
+STREAM_START = b"CLLM\x01"
+"""The magic and the version with which every stream begins."""
 
 
-def stream_names(header: Header, path: str) -> set[str]:
-    """The tensors of a file that are streams: none where it is not compressed."""
+class Container(NamedTuple):
+    """What the header of a compressed file says."""
+
+    streams: frozenset[str]
+    """The tensors that are streams."""
+    original: dict[str, TensorEntry]
+    """The tensors as the original's header has them; empty where it is to be rebuilt from this file's."""
+
+
+def is_compressed(header: Header) -> bool:
+    """Whether a file has any key of the format's: it is compressed, or pretends to be."""
+    return any(key.startswith(PREFIX) for key in header.metadata or {})
+
+
+def original_metadata(header: Header) -> dict[str, str]:
+    """The entries of `__metadata__` that are the original's."""
+    return {key: value for key, value in (header.metadata or {}).items() if not key.startswith(PREFIX)}
+
+
+def read_container(header: Header, data_start: int, path: str) -> Container:
+    """Reads what the header of a compressed file says, and checks all of it that can be checked without its data.
+
+    Args:
+        header: one that `is_compressed`
+        data_start: where the data begin in the file
+        path: of the file
+
+    Raises:
+        FileError: section 11 does not allow it; the message names the key or the tensor
+    """
     metadata = header.metadata or {}
-    if not any(key.startswith(PREFIX) for key in metadata):
-        return set()
 
     def entry(key: str, pattern: str) -> str:
         if key not in metadata:
@@ -39,7 +71,100 @@ def stream_names(header: Header, path: str) -> set[str]:
     version = entry(VERSION_KEY, "")
     if version != VERSION:
         raise FileError(path, f"its version is {quoted(version)}; this program reads {VERSION}")
-    streams = int(entry(STREAMS_KEY, r"(0|[1-9][0-9]{0,8})\Z"))
-    if streams > len(header.tensors):
+    for key in metadata:
+        if key.startswith(PREFIX) and key not in (VERSION_KEY, STREAMS_KEY, SHA256_KEY, HEADER_KEY):
+            raise FileError(path, f'{quoted(key)} in its "__metadata__" is not known')
+    entry(SHA256_KEY, r"[0-9a-f]{64}\Z")
+    count = int(entry(STREAMS_KEY, r"(0|[1-9][0-9]{0,8})\Z"))
+    description = entry(HEADER_KEY, r"(compact\Z|python\Z|\{)")
+    if count > len(header.tensors):
         raise FileError(path, f'{quoted(STREAMS_KEY)} in its "__metadata__" is more than it has tensors')
-    return {tensor.name for tensor in by_place(header.tensors)[:streams]}
+    if data_start % DATA_ALIGNMENT:
+        raise FileError(path, f"its data begin at byte {data_start}, not at a multiple of {DATA_ALIGNMENT}")
+
+    streams = by_place(header.tensors)[:count]
+    for tensor in streams:
+        if not is_vector_of_bytes(tensor):
+            raise FileError(path, f"{quoted(tensor.name)} should hold a stream, and is not a vector of U8")
+    names = frozenset(tensor.name for tensor in streams)
+    original = None
+    if description.startswith("{"):
+        original = parse_header(description, path, "original header: ")
+        _check_original(header, names, original, path)
+    _check_order(header, names, original, path)
+    return Container(names, {tensor.name: tensor for tensor in original.tensors} if original else {})
+
+
+def _check_original(header: Header, streams: frozenset[str], original: Header, path: str) -> None:
+    """Checks the original's header against this file's."""
+    if len(original.tensors) != len(header.tensors):
+        raise FileError(
+            path, f"its original header has {len(original.tensors)} tensors, and it has {len(header.tensors)}"
+        )
+    stored = {tensor.name for tensor in header.tensors}
+    for tensor, found in zip(original.tensors, header.tensors, strict=True):
+        if tensor.name not in stored:
+            raise FileError(path, f"{quoted(tensor.name)} of its original header is missing")
+        if tensor.name != found.name:
+            raise FileError(path, f"{quoted(tensor.name)} has another place in its original header")
+        if found.name not in streams:
+            check_same(tensor, found.dtype, found.shape, found.size, path)
+    if list(original_metadata(header).items()) != list((original.metadata or {}).items()):
+        raise FileError(path, 'its "__metadata__" does not have the entries of its original header')
+
+
+def check_same(original: TensorEntry, dtype: str, shape: tuple[int, ...], size: int, path: str) -> None:
+    """Checks a tensor against what the original's header says of it. @raises FileError where they differ"""
+    if (dtype, shape, size) != (original.dtype, original.shape, original.size):
+        raise FileError(
+            path,
+            f"{quoted(original.name)} is {dtype} {list(shape)}, and {original.dtype} {list(original.shape)} in its "
+            "original header",
+        )
+
+
+def _check_order(header: Header, streams: frozenset[str], original: Header | None, path: str) -> None:
+    """Checks that streams come first, in the order of the original's data, and then kept tensors in theirs."""
+    tensors = header.tensors
+    if original is not None:
+        stored = {tensor.name: tensor for tensor in tensors}
+        tensors = [stored[tensor.name] for tensor in by_place(original.tensors)]
+    first = [tensor for tensor in tensors if tensor.name in streams]
+    kept = [tensor for tensor in tensors if tensor.name not in streams]
+    at = 0
+    for tensor in (*first, *kept_order(kept)):
+        # Tensors without bytes begin where others do: they have no place that could be wrong.
+        if tensor.start != at and tensor.size > 0:
+            raise FileError(path, f"{quoted(tensor.name)}: its data are not in order")
+        at = max(at, tensor.end)
+
+
+def kept_order(kept: Iterable[TensorEntry]) -> list[TensorEntry]:
+    """Kept tensors in the order of their data, given that of the original's: larger elements first keep all aligned."""
+    return sorted(kept, key=lambda tensor: -_element_bits(tensor))
+
+
+def _element_bits(tensor: TensorEntry) -> float:
+    """Bits of an element; of a dtype that streams do not have, as many as its data say."""
+    if tensor.dtype in DTYPES and DTYPES[tensor.dtype].has_streams:
+        return DTYPES[tensor.dtype].bits
+    elements = prod(tensor.shape)
+    return 8 * tensor.size / elements if elements > 0 else 0
+
+
+def is_vector_of_bytes(tensor: TensorEntry) -> bool:
+    """Whether it is such as hold streams."""
+    return tensor.dtype == "U8" and len(tensor.shape) == 1
+
+
+def is_itself_stream(tensor: TensorEntry, begin: bytes) -> bool:
+    """Whether a tensor that begins with these bytes is itself a stream.
+
+    Such a one cannot be kept: its file would not say which of its tensors are streams.
+    """
+    return is_vector_of_bytes(tensor) and begin.startswith(STREAM_START)
+
+
+def as_stream(tensor: TensorEntry) -> TensorEntry:
+    """A stream as a tensor: a vector of its bytes."""
+    return tensor._replace(dtype="U8", shape=(tensor.size,))

@@ -125,6 +125,8 @@ class _Decoding:
         fronts = [tensor.front() for tensor in self.tensors]
         with self._naming_errors():
             self.decoder = GPUDecoder(fronts)
+        for tensor, info in zip(self.tensors, self.decoder.streams, strict=True):
+            tensor.check(info)
         self.outputs = [
             torch.empty(info.tensor_bytes, dtype=torch.uint8, device="cuda") for info in self.decoder.streams
         ]

@@ -53,7 +53,7 @@ def read_header(file: InputFile) -> tuple[Header, int]:
     Raises:
         FileError: not a safetensors file; the message says why, and names the tensor and the field
     """
-    refuse = _refusal(file.path)
+    refuse = _refusal(file.path, "")
     if file.size < LENGTH_BYTES:
         refuse(f"it has {file.size} bytes")
     size = int.from_bytes(file.read(0, LENGTH_BYTES).tobytes(), "little")
@@ -66,12 +66,14 @@ def read_header(file: InputFile) -> tuple[Header, int]:
         text = file.read(LENGTH_BYTES, size).tobytes().decode()
     except UnicodeDecodeError:
         refuse("its header is not UTF-8")
-    return _parse_header(text, refuse, file.size - data_start), data_start
+    header = parse_header(text, file.path)
+    _check_size(header.tensors, file.size - data_start, refuse)
+    return header, data_start
 
 
-def _refusal(path: str) -> Callable[[str], NoReturn]:
+def _refusal(path: str, where: str) -> Callable[[str], NoReturn]:
     def refuse(problem: str) -> NoReturn:
-        raise FileError(path, f"not a safetensors file: {problem}")
+        raise FileError(path, f"{where}not a safetensors file: {problem}")
 
     return refuse
 
@@ -80,7 +82,18 @@ class _Object(list):
     """The pairs of a JSON object, in order; a plain list is a JSON array."""
 
 
-def _parse_header(text: str, refuse: Callable[[str], NoReturn], data_bytes: int) -> Header:
+def parse_header(text: str, path: str, where: str = "") -> Header:
+    """Reads the text of a header, and checks all but whether the file is as long as it says.
+
+    Args:
+        text: what stands between the length and the data
+        path: of the file
+        where: begins messages, if it is not the header of the file itself
+
+    Raises:
+        FileError: it is none; the message says why, and names the tensor and the field
+    """
+    refuse = _refusal(path, where)
     if not text.startswith("{"):
         refuse("its header does not begin with {")
 
@@ -114,7 +127,7 @@ def _parse_header(text: str, refuse: Callable[[str], NoReturn], data_bytes: int)
             metadata = values
         else:
             tensors.append(_tensor_entry(name, values, refuse))
-    _check_places(tensors, data_bytes, refuse)
+    _check_places(tensors, refuse)
     return Header(metadata, tensors)
 
 
@@ -158,7 +171,7 @@ def by_place(tensors: Iterable[TensorEntry]) -> list[TensorEntry]:
     return sorted(tensors, key=lambda tensor: (tensor.start, tensor.end))
 
 
-def _check_places(tensors: list[TensorEntry], data_bytes: int, refuse: Callable[[str], NoReturn]) -> None:
+def _check_places(tensors: list[TensorEntry], refuse: Callable[[str], NoReturn]) -> None:
     at = 0
     for tensor in by_place(tensors):
         where = f'{quoted(tensor.name)}, "data_offsets"'
@@ -166,11 +179,16 @@ def _check_places(tensors: list[TensorEntry], data_bytes: int, refuse: Callable[
             refuse(f"{where}: begins at {tensor.start}, where another tensor ends at {at}")
         if tensor.start > at:
             refuse(f"{where}: begins at {tensor.start}, and nothing fills the data from {at} on")
-        if tensor.end > data_bytes:
-            refuse(f"{where}: ends at {tensor.end}, and the data have {data_bytes} bytes")
         at = tensor.end
-    if at < data_bytes:
-        refuse(f"{data_bytes - at} bytes follow the last tensor")
+
+
+def _check_size(tensors: list[TensorEntry], data_bytes: int, refuse: Callable[[str], NoReturn]) -> None:
+    for tensor in tensors:
+        if tensor.end > data_bytes:
+            refuse(f'{quoted(tensor.name)}, "data_offsets": ends at {tensor.end}, and the data have {data_bytes} bytes')
+    end = max((tensor.end for tensor in tensors), default=0)
+    if end < data_bytes:
+        refuse(f"{data_bytes - end} bytes follow the last tensor")
 
 
 def format_header(metadata: dict[str, str] | None, tensors: Iterable[TensorEntry]) -> bytes:

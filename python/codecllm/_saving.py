@@ -12,9 +12,8 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
-from . import _library
+from . import _container, _library
 from ._codec import encode_bytes
-from ._container import DATA_ALIGNMENT, HEADER_KEY, PREFIX, SHA256_KEY, STREAMS_KEY, VERSION, VERSION_KEY
 from ._dtypes import DTYPES
 from ._errors import FileError, quoted
 from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, format_header
@@ -50,8 +49,10 @@ def write_checkpoint(
     """
     path = os.fspath(path)
     for key in metadata or {}:
-        if key.startswith(PREFIX):
-            raise FileError(path, f"{quoted(key)} in its metadata: keys that begin with {PREFIX} are CodecLLM's own")
+        if key.startswith(_container.PREFIX):
+            raise FileError(
+                path, f"{quoted(key)} in its metadata: keys that begin with {_container.PREFIX} are CodecLLM's own"
+            )
     # The writer of safetensors sorts by falling size of the elements, then by name.
     ranks = {name: rank for rank, name in enumerate(DTYPES)}
     ordered = sorted(sources, key=lambda source: (ranks[source.dtype], source.name.encode()))
@@ -106,30 +107,30 @@ def _write_tensors(
     options: _library.EncodeOptions,
 ) -> list[Stored]:
     """Writes streams, then kept tensors, and hashes the original on the way. @returns them in the original's order"""
-    stored: list[Stored | None] = [None] * len(sources)
+    stored: dict[str, Stored] = {}
     kept = []
     at = 0
     threads = os.cpu_count() or 1
-    pending: deque[tuple[int, Future[np.ndarray | None], Future[None]]] = deque()
+    pending: deque[tuple[TensorEntry, Future[np.ndarray | None], Future[None]]] = deque()
 
     def finish() -> None:
         nonlocal at
-        index, encoded, hashed = pending.popleft()
+        entry, encoded, hashed = pending.popleft()
         stream = encoded.result()
         hashed.result()
         if stream is None:
-            kept.append(index)
+            kept.append(entry)
             return
         output.write(stream.data)
-        stored[index] = (original[index]._replace(start=at, end=at + stream.size), True)
+        stored[entry.name] = (entry._replace(start=at, end=at + stream.size), True)
         at += stream.size
 
     with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as hasher:
         try:
-            for index, source in enumerate(sources):
+            for source, entry in zip(sources, original, strict=True):
                 data = source.data()
                 pending.append(
-                    (index, pool.submit(_stream_of, source, data, options), hasher.submit(sha256.update, data.data))
+                    (entry, pool.submit(_stream_of, source, data, options), hasher.submit(sha256.update, data.data))
                 )
                 if len(pending) > threads:
                     finish()
@@ -139,19 +140,13 @@ def _write_tensors(
             pool.shutdown(cancel_futures=True)
             raise
 
-    # Larger elements first keeps everything aligned.
-    for index in sorted(kept, key=lambda index: -_element_bits(sources[index])):
-        data = sources[index].data()
+    data_of = {source.name: source.data for source in sources}
+    for entry in _container.kept_order(kept):
+        data = data_of[entry.name]()
         output.write(data.data)
-        stored[index] = (original[index]._replace(start=at, end=at + data.size), False)
+        stored[entry.name] = (entry._replace(start=at, end=at + data.size), False)
         at += data.size
-    return stored  # type: ignore[return-value]
-
-
-def _element_bits(source: Source) -> int:
-    # Where there are no elements to count, other programs do not know how large those of a dtype without streams are.
-    dtype = DTYPES[source.dtype]
-    return dtype.bits if dtype.has_streams or source.size > 0 else 0
+    return [stored[entry.name] for entry in original]
 
 
 def _stream_of(source: Source, data: np.ndarray, options: _library.EncodeOptions) -> np.ndarray | None:
@@ -176,29 +171,27 @@ class _HeaderSpace:
         widest = []
         for tensor in original:
             kept = tensor._replace(start=data_bytes, end=data_bytes)
-            stream = _as_stream(tensor)._replace(start=data_bytes, end=data_bytes)
+            stream = _container.as_stream(tensor)._replace(start=data_bytes, end=data_bytes)
             widest.append((max(kept, stream, key=lambda entry: len(format_header(None, [entry]))), False))
         # As many streams as digits may be needed for.
         size = LENGTH_BYTES + len(self._text(widest, "0" * 64)) + len(str(len(original)))
-        self.data_start = -(-size // DATA_ALIGNMENT) * DATA_ALIGNMENT
+        self.data_start = -(-size // _container.DATA_ALIGNMENT) * _container.DATA_ALIGNMENT
         if self.data_start - LENGTH_BYTES > MAX_HEADER_BYTES:
             raise FileError(path, f"its header would be longer than the {MAX_HEADER_BYTES} bytes that readers accept")
 
     def _text(self, stored: list[Stored], sha256: str) -> bytes:
         metadata = {
             **self._metadata,
-            VERSION_KEY: VERSION,
-            STREAMS_KEY: str(sum(is_stream for _, is_stream in stored)),
-            SHA256_KEY: sha256,
-            HEADER_KEY: self._description,
+            _container.VERSION_KEY: _container.VERSION,
+            _container.STREAMS_KEY: str(sum(is_stream for _, is_stream in stored)),
+            _container.SHA256_KEY: sha256,
+            _container.HEADER_KEY: self._description,
         }
-        return format_header(metadata, [_as_stream(entry) if is_stream else entry for entry, is_stream in stored])
+        return format_header(
+            metadata, [_container.as_stream(entry) if is_stream else entry for entry, is_stream in stored]
+        )
 
     def fill(self, stored: list[Stored], sha256: str) -> bytes:
         """What stands before the data. `stored` is in the order of the original's keys."""
         length = (self.data_start - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "little")
         return (length + self._text(stored, sha256)).ljust(self.data_start, b" ")
-
-
-def _as_stream(tensor: TensorEntry) -> TensorEntry:
-    return tensor._replace(dtype="U8", shape=(tensor.size,))

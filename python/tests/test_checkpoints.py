@@ -271,23 +271,43 @@ def test_headers_that_are_wrong(tmp_path: Path, header: str | bytes, problem: st
     assert str(raised.value) == f"{path}: not a safetensors file: {problem}"
 
 
+WHOLE = {"version": "1", "streams": "0", "sha256": "0" * 64, "header": "compact"}
+
+
+def without(key: str) -> dict[str, str]:
+    return {name: value for name, value in WHOLE.items() if name != key}
+
+
 @pytest.mark.parametrize(
     ("entries", "problem"),
     [
-        ({}, '"codecllm.version" is missing in its "__metadata__"'),
+        ({"x": ""}, '"codecllm.version" is missing in its "__metadata__"'),
         ({"version": "2"}, 'its version is "2"; this program reads 1'),
-        ({"version": "1"}, '"codecllm.streams" is missing in its "__metadata__"'),
-        ({"version": "1", "streams": "-1"}, '"codecllm.streams" in its "__metadata__" is damaged'),
-        ({"version": "1", "streams": "2"}, '"codecllm.streams" in its "__metadata__" is more than it has tensors'),
-        ({"version": "1", "streams": "1"}, '"a" should hold a stream, and is not a vector of U8'),
+        ({**WHOLE, "x": ""}, '"codecllm.x" in its "__metadata__" is not known'),
+        (without("sha256"), '"codecllm.sha256" is missing in its "__metadata__"'),
+        ({**WHOLE, "sha256": "0" * 63}, '"codecllm.sha256" in its "__metadata__" is damaged'),
+        ({**WHOLE, "sha256": "0" * 63 + "A"}, '"codecllm.sha256" in its "__metadata__" is damaged'),
+        ({**WHOLE, "sha256": "0" * 64 + "\n"}, '"codecllm.sha256" in its "__metadata__" is damaged'),
+        (without("header"), '"codecllm.header" is missing in its "__metadata__"'),
+        ({**WHOLE, "header": "rust"}, '"codecllm.header" in its "__metadata__" is damaged'),
+        (
+            {**WHOLE, "header": "{"},
+            "original header: not a safetensors file: its header is not valid JSON at character 1",
+        ),
+        ({**WHOLE, "header": "{}"}, "its original header has 0 tensors, and it has 1"),
+        (without("streams"), '"codecllm.streams" is missing in its "__metadata__"'),
+        ({**WHOLE, "streams": "-1"}, '"codecllm.streams" in its "__metadata__" is damaged'),
+        ({**WHOLE, "streams": "2"}, '"codecllm.streams" in its "__metadata__" is more than it has tensors'),
+        ({**WHOLE, "streams": "1"}, '"a" should hold a stream, and is not a vector of U8'),
     ],
 )
 def test_metadata_that_are_wrong(tmp_path: Path, entries: dict[str, str], problem: str) -> None:
     header = {
-        "__metadata__": {"codecllm.x": "", **{f"codecllm.{key}": value for key, value in entries.items()}},
+        "__metadata__": {f"codecllm.{key}": value for key, value in entries.items()},
         "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
     }
-    path = header_file(tmp_path / "a", json.dumps(header), b"\0" * 4)
+    text = json.dumps(header)
+    path = header_file(tmp_path / "a", text + " " * (-(8 + len(text)) % 64), b"\0" * 4)
     with pytest.raises(FileError) as raised:
         load_file(path)
     assert str(raised.value) == f"{path}: {problem}"
