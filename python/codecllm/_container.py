@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ._dtypes import DTYPES
 from ._errors import FileError, quoted
-from ._safetensors import Header, TensorEntry, by_place, parse_header
+from ._safetensors import Header, TensorEntry, by_place, format_header, parse_header
 
 PREFIX = "codecllm."
 """All keys of `__metadata__` that begin with this are the format's own; the others are the original's."""
@@ -163,6 +163,28 @@ def is_itself_stream(tensor: TensorEntry, begin: bytes) -> bool:
     Such a one cannot be kept: its file would not say which of its tensors are streams.
     """
     return is_vector_of_bytes(tensor) and begin.startswith(STREAM_START)
+
+
+Stored = tuple[TensorEntry, bool]
+"""A tensor with its place in the data of a compressed file, and whether it is a stream there."""
+
+
+def header_text(metadata: dict[str, str], stored: list[Stored], description: str, sha256: str) -> bytes:
+    """The header of a compressed file, without the spaces that fill it up.
+
+    Args:
+        metadata: the original's
+        stored: in the order of the original's keys, with dtypes and shapes of the original
+        description: of the original's header: "compact", or its text
+        sha256: of the original file, in hexadecimal
+    """
+    ours = {
+        VERSION_KEY: VERSION,
+        STREAMS_KEY: str(sum(is_stream for _, is_stream in stored)),
+        SHA256_KEY: sha256,
+        HEADER_KEY: description,
+    }
+    return format_header(metadata | ours, [as_stream(entry) if is_stream else entry for entry, is_stream in stored])
 
 
 def as_stream(tensor: TensorEntry) -> TensorEntry:

@@ -95,19 +95,15 @@ def _sync_directory(path: str) -> None:
         os.close(descriptor)
 
 
-Stored = tuple[TensorEntry, bool]
-"""A tensor with its place in the new file's data, and whether it is a stream there."""
-
-
 def _write_tensors(
     output: BinaryIO,
     sources: list[Source],
     original: list[TensorEntry],
     sha256: hashlib._Hash,
     options: _library.EncodeOptions,
-) -> list[Stored]:
+) -> list[_container.Stored]:
     """Writes streams, then kept tensors, and hashes the original on the way. @returns them in the original's order"""
-    stored: dict[str, Stored] = {}
+    stored: dict[str, _container.Stored] = {}
     kept = []
     at = 0
     threads = os.cpu_count() or 1
@@ -179,19 +175,10 @@ class _HeaderSpace:
         if self.data_start - LENGTH_BYTES > MAX_HEADER_BYTES:
             raise FileError(path, f"its header would be longer than the {MAX_HEADER_BYTES} bytes that readers accept")
 
-    def _text(self, stored: list[Stored], sha256: str) -> bytes:
-        metadata = {
-            **self._metadata,
-            _container.VERSION_KEY: _container.VERSION,
-            _container.STREAMS_KEY: str(sum(is_stream for _, is_stream in stored)),
-            _container.SHA256_KEY: sha256,
-            _container.HEADER_KEY: self._description,
-        }
-        return format_header(
-            metadata, [_container.as_stream(entry) if is_stream else entry for entry, is_stream in stored]
-        )
+    def _text(self, stored: list[_container.Stored], sha256: str) -> bytes:
+        return _container.header_text(self._metadata, stored, self._description, sha256)
 
-    def fill(self, stored: list[Stored], sha256: str) -> bytes:
+    def fill(self, stored: list[_container.Stored], sha256: str) -> bytes:
         """What stands before the data. `stored` is in the order of the original's keys."""
         length = (self.data_start - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "little")
         return (length + self._text(stored, sha256)).ljust(self.data_start, b" ")
