@@ -133,10 +133,9 @@ def _check_order(header: Header, streams: frozenset[str], original: Header | Non
     kept = [tensor for tensor in tensors if tensor.name not in streams]
     at = 0
     for tensor in (*first, *kept_order(kept)):
-        # Tensors without bytes begin where others do: they have no place that could be wrong.
-        if tensor.start != at and tensor.size > 0:
+        if tensor.start != at:
             raise FileError(path, f"{quoted(tensor.name)}: its data are not in order")
-        at = max(at, tensor.end)
+        at = tensor.end
 
 
 def kept_order(kept: Iterable[TensorEntry]) -> list[TensorEntry]:

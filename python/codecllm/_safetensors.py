@@ -20,7 +20,7 @@ MAX_HEADER_BYTES = 100_000_000
 """Readers refuse longer headers."""
 
 _METADATA_KEY = "__metadata__"
-_NUMBER = re.compile(r"(0|[1-9][0-9]{0,15})\Z")
+_WHOLE = re.compile(r"(0|[1-9][0-9]{0,15})\Z")
 
 
 class TensorEntry(NamedTuple):
@@ -82,6 +82,10 @@ class _Object(list):
     """The pairs of a JSON object, in order; a plain list is a JSON array."""
 
 
+class _Number(str):
+    """A JSON number as it is written, or what JSON should not have: NaN and infinities."""
+
+
 def parse_header(text: str, path: str, where: str = "") -> Header:
     """Reads the text of a header, and checks all but whether the file is as long as it says.
 
@@ -97,14 +101,9 @@ def parse_header(text: str, path: str, where: str = "") -> Header:
     if not text.startswith("{"):
         refuse("its header does not begin with {")
 
-    def number(digits: str) -> int:
-        if not _NUMBER.match(digits) or int(digits) >= 2**53:
-            refuse(f"{digits[:40]} in its header is not a whole number below 2^53")
-        return int(digits)
-
     try:
         parsed = json.loads(
-            text, object_pairs_hook=_Object, parse_int=number, parse_float=number, parse_constant=number
+            text, object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, parse_constant=_Number
         )
         # Half of a surrogate pair is no character: UTF-8 cannot hold it.
         json.dumps(parsed, ensure_ascii=False).encode()
@@ -122,7 +121,7 @@ def parse_header(text: str, path: str, where: str = "") -> Header:
         values = _unique(fields, f"{quoted(name)}, ", refuse)
         if name == _METADATA_KEY:
             for key, value in values.items():
-                if not isinstance(value, str):
+                if type(value) is not str:
                     refuse(f"{quoted(name)}, {quoted(key)} is not a string")
             metadata = values
         else:
@@ -149,20 +148,22 @@ def _tensor_entry(name: str, fields: dict, refuse: Callable[[str], NoReturn]) ->
         if key not in expected:
             refuse(f"{quoted(name)}, {quoted(key)} is not a field that a tensor has")
     dtype, shape, offsets = (fields[key] for key in expected)
-    if not isinstance(dtype, str):
+    if type(dtype) is not str:
         refuse(f'{quoted(name)}, "dtype" is not a string')
     for key, values in (("shape", shape), ("data_offsets", offsets)):
-        # JSON's true and false are numbers to Python.
-        if type(values) is not list or any(type(value) is not int for value in values):
+        if type(values) is not list or any(type(value) is not _Number for value in values):
             refuse(f"{quoted(name)}, {quoted(key)} is not an array of numbers")
+        for digits in values:
+            if not _WHOLE.match(digits) or int(digits) >= 2**53:
+                refuse(f"{quoted(name)}, {quoted(key)}: {digits[:40]} is not a whole number below 2^53")
     if len(offsets) != 2:
         refuse(f'{quoted(name)}, "data_offsets" is not a pair of numbers')
-    entry = TensorEntry(name, dtype, tuple(shape), *offsets)
+    entry = TensorEntry(name, dtype, tuple(map(int, shape)), *map(int, offsets))
     if entry.end < entry.start:
         refuse(f'{quoted(name)}, "data_offsets": {entry.end} is less than {entry.start}')
     size = bytes_in(dtype, entry.shape) if dtype in DTYPES else entry.size
     if size != entry.size:
-        refuse(f'{quoted(name)}, "data_offsets": {entry.size} bytes do not hold {dtype} of shape {list(shape)}')
+        refuse(f'{quoted(name)}, "data_offsets": {entry.size} bytes do not hold {dtype} of shape {list(entry.shape)}')
     return entry
 
 

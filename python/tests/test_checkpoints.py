@@ -233,15 +233,15 @@ def header_file(path: Path, header: str | bytes, data: bytes = b"") -> Path:
         ('{"a":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}}', '"a", "shape" is not an array of numbers'),
         (
             '{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}',
-            "1.0 in its header is not a whole number below 2^53",
+            '"a", "shape": 1.0 is not a whole number below 2^53',
         ),
         (
             '{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
-            "-1 in its header is not a whole number below 2^53",
+            '"a", "shape": -1 is not a whole number below 2^53',
         ),
         (
             '{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}',
-            "NaN in its header is not a whole number below 2^53",
+            '"a", "shape": NaN is not a whole number below 2^53',
         ),
         ('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}}', '"a", "data_offsets" is not a pair of numbers'),
         ('{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}', '"a", "data_offsets": 0 is less than 4'),
