@@ -49,8 +49,23 @@ typedef enum codecllm_status {
  */
 CODECLLM_API const char* codecllm_error_message(void);
 
-/** The library's version, e.g. "0.1.0". */
+/** The library's version: that of the package, as in its package.json. */
 CODECLLM_API const char* codecllm_version(void);
+
+/** The structures of this interface. */
+typedef enum codecllm_structure {
+  CODECLLM_STRUCTURE_ENCODE_OPTIONS = 0,
+  CODECLLM_STRUCTURE_INFO = 1,
+  CODECLLM_STRUCTURE_GPU_TENSOR = 2,
+  CODECLLM_STRUCTURE_GPU_DECODE_OPTIONS = 3,
+  CODECLLM_STRUCTURE_GPU_SOURCE = 4
+} codecllm_structure;
+
+/**
+ * Bytes of a structure as this library was compiled, which whoever declares it in another language compares with its
+ * own; 0 for one that there is not.
+ */
+CODECLLM_API size_t codecllm_size_of(codecllm_structure structure);
 
 /* ------------------------------------------------------------------------------------------------------ encoding */
 

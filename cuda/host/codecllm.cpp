@@ -4,6 +4,7 @@
 #include "host/decode/decode.hpp"
 #include "host/encode/encoder.hpp"
 #include "host/format/error.hpp"
+#include "host/format/tables.hpp"
 #include "host/interface.hpp"
 #include "host/kernels/kernels.hpp"
 #include "host/format/stream.hpp"
@@ -50,7 +51,23 @@ codecllm_status codecllm::fail(codecllm_status status, const char* message) noex
 
 const char* codecllm_error_message(void) { return last_message.c_str(); }
 
-const char* codecllm_version(void) { return CODECLLM_VERSION; }
+const char* codecllm_version(void) { return kProductVersion; }
+
+size_t codecllm_size_of(codecllm_structure structure) {
+  switch (structure) {
+    case CODECLLM_STRUCTURE_ENCODE_OPTIONS:
+      return sizeof(codecllm_encode_options);
+    case CODECLLM_STRUCTURE_INFO:
+      return sizeof(codecllm_info);
+    case CODECLLM_STRUCTURE_GPU_TENSOR:
+      return sizeof(codecllm_gpu_tensor);
+    case CODECLLM_STRUCTURE_GPU_DECODE_OPTIONS:
+      return sizeof(codecllm_gpu_decode_options);
+    case CODECLLM_STRUCTURE_GPU_SOURCE:
+      return sizeof(codecllm_gpu_source);
+  }
+  return 0;
+}
 
 // ------------------------------------------------------------------------------------------------------ encoding
 

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "codecllm.h"
+#include "host/format/tables.hpp"
 #include "node/files.hpp"
 
 using codecllm::FileBytes;
@@ -134,10 +135,7 @@ std::vector<Napi::Object> objects_of(const Napi::Value& value, const char* name)
   return objects;
 }
 
-// In the order of the enumerations of codecllm.h.
-constexpr const char* kProfiles[] = {"small", "fast"};
-constexpr const char* kModes[] = {"auto", "raw", "none", "left", "top", "avg", "planar", "pairs"};
-constexpr const char* kClasses[] = {"auto", "none", "rows2", "columns2", "rows4", "columns4", "mixed"};
+// In the order of codecllm_path.
 constexpr const char* kPaths[] = {"best", "plain", "avx2", "avx512"};
 
 /** Bytes of an open file. */
@@ -234,7 +232,7 @@ codecllm_encode_options options_of(const Napi::Value& value) {
     return property.As<Napi::Array>();
   };
   if (!object.Get("profile").IsUndefined())
-    options.profile = static_cast<codecllm_profile>(index_of(object.Get("profile"), kProfiles, "profile"));
+    options.profile = static_cast<codecllm_profile>(index_of(object.Get("profile"), codecllm::kProfileNames, "profile"));
   options.tile_rows = number("tileRows");
   options.columns = number("columns");
   options.probability_bits = number("probabilityBits");
@@ -245,9 +243,9 @@ codecllm_encode_options options_of(const Napi::Value& value) {
   }
   const Napi::Array modes = list("modes");
   for (uint32_t p = 0; p < modes.Length(); p++)
-    options.modes[p] = static_cast<codecllm_mode>(index_of(modes.Get(p), kModes, "modes"));
+    options.modes[p] = static_cast<codecllm_mode>(index_of(modes.Get(p), codecllm::kModeNames, "modes"));
   if (!object.Get("classes").IsUndefined())
-    options.classes = static_cast<codecllm_classes>(index_of(object.Get("classes"), kClasses, "classes"));
+    options.classes = static_cast<codecllm_classes>(index_of(object.Get("classes"), codecllm::kClassesNames, "classes"));
   if (!object.Get("columnOffsets").IsUndefined())
     options.column_offsets = object.Get("columnOffsets").ToBoolean().Value() ? 1 : -1;
   return options;

@@ -5,14 +5,13 @@
 #include <vector>
 
 #include "host/format/elements.hpp"
+#include "host/format/tables.hpp"
 
 namespace codecllm {
 
 /** Columns of a tile. */
 constexpr uint32_t kTileColumns = 128;
-/** Rows of a tile are a power of 2 between these. */
-constexpr uint32_t kMinTileRowsLog2 = 3;
-constexpr uint32_t kMaxTileRowsLog2 = 8;
+/** The highest H. */
 constexpr uint32_t kMaxTileRows = 1u << kMaxTileRowsLog2;
 /** The widest matrix view. */
 constexpr uint32_t kMaxColumns = 1u << 18;

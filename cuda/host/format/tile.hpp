@@ -7,17 +7,11 @@
 #include "host/format/elements.hpp"
 #include "host/format/frequency.hpp"
 #include "host/format/layout.hpp"
+#include "host/format/tables.hpp"
 
 namespace codecllm {
 
-/** How a plane of a tile is coded; the values are the codes in the metadata. */
-enum Mode : uint8_t { kConst = 0, kRaw = 1, kRans = 2, kPairs = 3 };
-
 CODECLLM_ANYWHERE inline bool is_coded(uint8_t mode) { return mode == kRans || mode == kPairs; }
-
-/** What a symbol of RANS is predicted from; the values are the codes in the metadata. */
-enum Predictor : uint8_t { kNone = 0, kLeft = 1, kTop = 2, kAvg = 3, kPlanar = 4 };
-constexpr unsigned kPredictors = 5;
 
 /** Symbols of a PAIRS table have this many bits. */
 constexpr uint32_t kPairBits = 8;
