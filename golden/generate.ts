@@ -1,10 +1,11 @@
 // `npm run golden`: makes the vectors anew and says what changed. A change of the format shows here first.
 
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { checkpointFiles } from './checkpoints.ts';
 import { invalidVectors } from './invalid.ts';
 import { rootOf, validVectors } from './vectors.ts';
 
-/** All files of the vectors: name and bytes. The manifest is the one that says what the others are. */
+/** All files of the vectors and checkpoints: name and bytes. The manifests say what the others are. */
 export function goldenFiles(): Map<string, Uint8Array> {
   const files = new Map<string, Uint8Array>();
   const valid = validVectors();
@@ -21,7 +22,7 @@ export function goldenFiles(): Map<string, Uint8Array> {
     }),
   };
   files.set('manifest.json', new TextEncoder().encode(`${JSON.stringify(manifest, undefined, 1)}\n`));
-  return files;
+  return new Map([...files, ...checkpointFiles()]);
 }
 
 /** The folder that holds the vectors. */
@@ -30,12 +31,10 @@ export const GOLDEN = new URL('.', rootOf(import.meta.url));
 /** The files that are there now. */
 export function committedFiles(): Map<string, Uint8Array> {
   const files = new Map<string, Uint8Array>();
-  for (const folder of ['input', 'stream', 'invalid'])
-    if (existsSync(new URL(folder, GOLDEN)))
-      for (const name of readdirSync(new URL(folder, GOLDEN)))
-        files.set(`${folder}/${name}`, readFileSync(new URL(`${folder}/${name}`, GOLDEN)));
-  if (existsSync(new URL('manifest.json', GOLDEN)))
-    files.set('manifest.json', readFileSync(new URL('manifest.json', GOLDEN)));
+  for (const found of readdirSync(GOLDEN, { recursive: true, encoding: 'utf8' })) {
+    const name = found.replaceAll('\\', '/');
+    if (/\.(bin|cllm|safetensors)$|manifest\.json$/.test(name)) files.set(name, readFileSync(new URL(name, GOLDEN)));
+  }
   return files;
 }
 

@@ -3,6 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   linkSync,
   mkdirSync,
@@ -14,6 +15,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { InspectedFile, Report } from '../src/index.ts';
 import { checkpoint, codecllm, inDirectory, noise, startCodecllm, type TestTensor, weights } from './checkpoint.ts';
@@ -164,6 +166,24 @@ describe('the command line', () => {
         const { status, stderr } = codecllm(command, input);
         expect(status).toBe(2);
         expect(stderr).toContain(`${input}: nothing to name the output`);
+      }
+    });
+  });
+});
+
+describe('what a build writes', () => {
+  // Windows runs it through a script of npm's.
+  it.skipIf(process.platform === 'win32')('runs by its own name, also when it was built before', async () => {
+    await inDirectory((directory) => {
+      copyFileSync(fileURLToPath(new URL('../package.json', import.meta.url)), join(directory, 'package.json'));
+      const folder = join(directory, 'dist', 'bin');
+      const root = fileURLToPath(new URL('..', import.meta.url));
+      for (let build = 0; build < 2; build++) {
+        const built = spawnSync(process.execPath, ['bundle.mjs', folder], { cwd: root, encoding: 'utf8' });
+        expect(built.status, built.stderr).toBe(0);
+        const { status, stdout } = spawnSync(join(folder, 'codecllm.js'), ['--version'], { encoding: 'utf8' });
+        expect(stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+        expect(status).toBe(0);
       }
     });
   });

@@ -1,0 +1,870 @@
+// The checkpoints of golden/checkpoint: originals with what they are compressed to, files that a reader refuses, and
+// originals that a compressor refuses. Each of those is good but for one thing, which decides.
+
+import { createHash } from 'node:crypto';
+import { HeaderSpace, keptOrder, type Placed } from '../spec/container.ts';
+import { type EncodeOptions, encodeTensor } from '../spec/index.ts';
+import { byPlace, headerLength, headerText, LENGTH_BYTES, parseHeader, type TensorEntry } from '../spec/safetensors.ts';
+
+/** What has to be looked at before it is seen what is wrong: the file's header, the beginnings of tensors, or all. */
+export type Step = 'header' | 'front' | 'data';
+
+interface Vector {
+  readonly id: string;
+  readonly comment: string;
+  readonly flags: readonly string[];
+}
+
+export interface ValidCheckpoint extends Vector {
+  /** With which the reference compressor writes these bytes; undefined where it writes others. */
+  readonly options: Pick<EncodeOptions, 'profile' | 'tileRows'> | undefined;
+  readonly original: Uint8Array;
+  readonly compressed: Uint8Array;
+}
+
+export interface InvalidCheckpoint extends Vector {
+  readonly file: Uint8Array;
+  readonly error: { readonly place: string; readonly step: Step };
+}
+
+export interface Checkpoints {
+  readonly valid: readonly ValidCheckpoint[];
+  readonly invalid: readonly InvalidCheckpoint[];
+  /** Originals. */
+  readonly refused: readonly InvalidCheckpoint[];
+}
+
+// --------------------------------------------------------------------------------------------------------- files
+
+interface Tensor {
+  readonly name: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly data: Uint8Array;
+}
+
+const SPACES = ' '.repeat(64);
+
+/** A file of any header and any data. */
+function file(header: string | Uint8Array, data: Uint8Array): Uint8Array {
+  const text = typeof header === 'string' ? new TextEncoder().encode(header) : header;
+  const bytes = new Uint8Array(LENGTH_BYTES + text.length + data.length);
+  new DataView(bytes.buffer).setBigUint64(0, BigInt(text.length), true);
+  bytes.set(text, LENGTH_BYTES);
+  bytes.set(data, LENGTH_BYTES + text.length);
+  return bytes;
+}
+
+/** What stands in a file. */
+function partsOf(bytes: Uint8Array): { text: string; data: Uint8Array } {
+  const dataStart = LENGTH_BYTES + headerLength(bytes.subarray(0, LENGTH_BYTES), bytes.length);
+  return { text: headerText(bytes.subarray(LENGTH_BYTES, dataStart)), data: bytes.slice(dataStart) };
+}
+
+/** JSON as json.dumps writes it. */
+function dumps(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(dumps).join(', ')}]`;
+  if (typeof value === 'object' && value !== null)
+    return `{${Object.entries(value)
+      .map(([key, each]) => `${dumps(key)}: ${dumps(each)}`)
+      .join(', ')}}`;
+  return JSON.stringify(value).replace(
+    /[\u007f-\uffff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
+/** A checkpoint as writers make it. @param text the header of these entries, which is filled up to a multiple of 8 */
+function checkpoint(
+  tensors: readonly Tensor[],
+  metadata?: Readonly<Record<string, string>>,
+  text: (header: Record<string, unknown>) => string = JSON.stringify,
+): Uint8Array {
+  const header: Record<string, unknown> = metadata === undefined ? {} : { __metadata__: metadata };
+  let at = 0;
+  for (const { name, dtype, shape, data } of tensors) {
+    header[name] = { dtype, shape, data_offsets: [at, at + data.length] };
+    at += data.length;
+  }
+  const written = text(header);
+  const padding = SPACES.slice(0, -Buffer.byteLength(written) & 7);
+  return file(written + padding, Buffer.concat(tensors.map(({ data }) => data)));
+}
+
+/** What the reference compressor makes of a checkpoint. */
+function compress(original: Uint8Array, options: EncodeOptions = {}): Uint8Array {
+  const { text, data } = partsOf(original);
+  const header = parseHeader(text, data.length);
+  const space = new HeaderSpace(header, text);
+  const chunks: Uint8Array[] = [];
+  const placed = new Map<string, Placed>();
+  let at = 0;
+  const place = (tensor: TensorEntry, chunk: Uint8Array, isStream: boolean): void => {
+    placed.set(tensor.name, { ...tensor, start: at, end: at + chunk.length, isStream });
+    chunks.push(chunk);
+    at += chunk.length;
+  };
+  const kept: TensorEntry[] = [];
+  for (const tensor of byPlace(header.tensors)) {
+    const bytes = data.subarray(tensor.start, tensor.end);
+    const stream = tensor.dtype.startsWith('X') ? bytes : encodeTensor(bytes, tensor.dtype, tensor.shape, options);
+    if (stream.length < bytes.length) place(tensor, stream, true);
+    else kept.push(tensor);
+  }
+  for (const tensor of keptOrder(kept)) place(tensor, data.subarray(tensor.start, tensor.end), false);
+  const sha256 = createHash('sha256').update(original).digest('hex');
+  const tensors = header.tensors.map(({ name }) => placed.get(name) as Placed);
+  // Not a Buffer: a slice of that is no copy.
+  return new Uint8Array(Buffer.concat([space.fill(tensors, sha256), ...chunks]));
+}
+
+// --------------------------------------------------------------------------------------------------------- tensors
+
+/** A tensor that becomes a stream: words of which few are different. */
+function weights(name: string, rows: number, columns: number): Tensor {
+  const words = Uint16Array.from({ length: rows * columns }, (_, i) => 0x3c00 + ((i * i) % 61));
+  return { name, dtype: 'BF16', shape: [rows, columns], data: new Uint8Array(words.buffer) };
+}
+
+/** One that becomes a stream of few bytes. */
+function ones(name: string, rows: number, columns: number): Tensor {
+  const words = new Uint16Array(rows * columns).fill(0x3f80);
+  return { name, dtype: 'BF16', shape: [rows, columns], data: new Uint8Array(words.buffer) };
+}
+
+/** One that is kept: it is too small. */
+function small(name: string, dtype: string, shape: readonly number[], bytes: number): Tensor {
+  return { name, dtype, shape, data: Uint8Array.from({ length: bytes }, (_, i) => 1 + 7 * i) };
+}
+
+const streamOf = ({ data, dtype, shape }: Tensor): Uint8Array => encodeTensor(data, dtype, shape);
+
+// --------------------------------------------------------------------------------------------------------- valid
+
+interface Example {
+  readonly comment: string;
+  readonly original: Uint8Array;
+  readonly options?: EncodeOptions;
+  /** Another form of what the compressor writes. */
+  readonly rewrite?: (compressed: Uint8Array) => Uint8Array;
+}
+
+const MIXED: readonly Tensor[] = [
+  small('bytes', 'U8', [3], 3),
+  weights('first', 24, 40),
+  small('empty', 'F32', [2, 0], 0),
+  small('scale', 'F32', [], 4),
+  small('half', 'F16', [1], 2),
+  ones('second', 16, 16),
+  small('long', 'I64', [1], 8),
+];
+
+const START = [0x43, 0x4c, 0x4c, 0x4d];
+
+const VALID: Readonly<Record<string, Example>> = {
+  compact: {
+    comment: 'the header of serde_json; kept tensors by falling size of their elements; metadata',
+    original: checkpoint(MIXED, { format: 'pt' }),
+  },
+  python: {
+    comment: 'the header of json.dumps, with names that it escapes',
+    original: checkpoint([ones('größe.😀', 16, 16), small('bias', 'F32', [1], 4)], undefined, dumps),
+  },
+  fast: {
+    comment: 'profile fast, with tiles of 32 rows',
+    original: checkpoint([weights('w', 48, 128)]),
+    options: { profile: 'fast', tileRows: 32 },
+  },
+  'no-tensors': { comment: 'no tensors at all', original: checkpoint([]) },
+  'no-streams': { comment: 'tensors, and none of them a stream', original: checkpoint([small('b', 'F32', [2], 8)]) },
+  'only-streams': { comment: 'every tensor is a stream', original: checkpoint([ones('a', 16, 16), ones('b', 8, 64)]) },
+  'kept-text': {
+    comment: 'a header of no writer, which is kept as it is: it is indented',
+    original: checkpoint([ones('w', 16, 16), small('b', 'F32', [2], 8)], { a: 'b' }, (header) =>
+      JSON.stringify(header, undefined, 1),
+    ),
+  },
+  'kept-padding': {
+    comment: 'a header with more spaces than writers add: all of them are kept',
+    original: checkpoint([ones('w', 16, 16)], undefined, (header) => JSON.stringify(header).padEnd(200)),
+  },
+  'kept-no-padding': {
+    comment: 'a header that is not filled up',
+    original: (() => {
+      const { text, data } = partsOf(checkpoint([ones('weight', 16, 16)]));
+      return file(text.trimEnd(), data);
+    })(),
+  },
+  'kept-order': {
+    comment: 'keys in another order than the data: streams and kept tensors of one size lie in the order of the data',
+    original: checkpoint(
+      [ones('d', 16, 16), small('c', 'F32', [1], 4), ones('b', 8, 64), small('a', 'U32', [1], 4)],
+      undefined,
+      (header) => JSON.stringify(Object.fromEntries(Object.entries(header).reverse())),
+    ),
+  },
+  'kept-metadata': {
+    comment: 'metadata without entries, which writers leave out',
+    original: checkpoint([ones('w', 16, 16)], {}),
+  },
+  'unknown-dtype': {
+    comment: 'dtypes that streams do not have: their data say the size of their elements',
+    original: checkpoint([
+      small('b', 'U8', [1], 1),
+      small('x', 'X24', [2], 6),
+      small('y', 'X0', [0], 0),
+      small('h', 'F16', [1], 2),
+      small('f', 'F32', [1], 4),
+    ]),
+  },
+  'not-streams': {
+    comment:
+      'kept tensors that begin like a stream, and are none: another version, two dimensions, another dtype, cut off',
+    original: checkpoint([
+      { name: 'version', dtype: 'U8', shape: [5], data: Uint8Array.of(...START, 2) },
+      { name: 'matrix', dtype: 'U8', shape: [1, 5], data: Uint8Array.of(...START, 1) },
+      { name: 'signed', dtype: 'I8', shape: [5], data: Uint8Array.of(...START, 1) },
+      { name: 'short', dtype: 'U8', shape: [4], data: Uint8Array.of(...START) },
+      ones('w', 16, 16),
+    ]),
+  },
+  'foreign-padding': {
+    comment: 'more spaces than the reference compressor adds',
+    original: checkpoint([ones('w', 16, 16)]),
+    rewrite: (compressed) => {
+      const { text, data } = partsOf(compressed);
+      return file(text + SPACES, data);
+    },
+  },
+  'foreign-form': {
+    comment: 'a header with white space, keys of its metadata in another order, and escapes',
+    original: checkpoint([ones('w', 16, 16), small('b', 'F32', [1], 4)], { format: 'pt' }),
+    rewrite: (compressed) => {
+      const { text, data } = partsOf(compressed);
+      const { __metadata__: metadata, ...tensors } = JSON.parse(text);
+      const header = { ...tensors, __metadata__: Object.fromEntries(Object.entries(metadata).reverse()) };
+      return aligned(JSON.stringify(header, undefined, 1).replace('"w"', '"\\u0077"'), data);
+    },
+  },
+};
+
+function validCheckpoints(): ValidCheckpoint[] {
+  return Object.entries(VALID).map(([id, { comment, original, options = {}, rewrite }]) => {
+    const compressed = compress(original, options);
+    if (rewrite === undefined) return { id, comment, flags: [], options, original, compressed };
+    return { id, comment, flags: ['foreign'], options: undefined, original, compressed: rewrite(compressed) };
+  });
+}
+
+// --------------------------------------------------------------------------------------------------------- invalid
+
+/** A file whose header is filled up, so that its data begin where they have to. */
+function aligned(header: string, data: Uint8Array): Uint8Array {
+  const padding = SPACES.slice(0, -(LENGTH_BYTES + Buffer.byteLength(header)) & 63);
+  return file(header + padding, data);
+}
+
+/** Two streams, and three kept tensors, of which two have elements of the same size. */
+const BASE = compress(
+  checkpoint(
+    [
+      ones('w', 16, 16),
+      weights('v', 24, 40),
+      small('c', 'F32', [1], 4),
+      small('d', 'F32', [1], 4),
+      small('k', 'U8', [80], 80),
+    ],
+    { format: 'pt' },
+  ),
+);
+
+/** The same, with the text of the original's header. */
+const TEXT = compress(
+  checkpoint(
+    [ones('w', 16, 16), weights('v', 24, 40), small('c', 'F32', [1], 4), small('k', 'U8', [80], 80)],
+    { format: 'pt' },
+    (header) => `${JSON.stringify(header)}        `,
+  ),
+);
+
+type Edit = (text: string, data: Uint8Array) => Uint8Array;
+
+/** Replaces something in the header. */
+const replace =
+  (from: string | RegExp, to: string): Edit =>
+  (text, data) => {
+    const trimmed = text.trimEnd();
+    const replaced = trimmed.replace(from, to);
+    if (replaced === trimmed) throw new Error(`${from} is not in ${trimmed}`);
+    return aligned(replaced, data);
+  };
+
+type Json = Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
+
+/** Changes the header as an object. */
+const change =
+  (edit: (tensors: Json, metadata: Record<string, string>) => void, data?: (data: Uint8Array) => Uint8Array): Edit =>
+  (text, bytes) => {
+    const { __metadata__: metadata, ...tensors } = JSON.parse(text);
+    edit(tensors, metadata);
+    return aligned(JSON.stringify({ __metadata__: metadata, ...tensors }), data?.(bytes) ?? bytes);
+  };
+
+/** Puts tensors into the data in this order. */
+const reorder =
+  (...names: string[]): Edit =>
+  (text, data) => {
+    const parts: Uint8Array[] = [];
+    return change(
+      (tensors) => {
+        let at = 0;
+        for (const name of names) {
+          const [start, end] = tensors[name].data_offsets;
+          parts.push(data.subarray(start, end));
+          tensors[name].data_offsets = [at, at + end - start];
+          at += end - start;
+        }
+      },
+      () => Buffer.concat(parts),
+    )(text, data);
+  };
+
+/** Changes the bytes of a tensor, and with them its length. */
+const withBytes =
+  (name: string, edit: (bytes: Uint8Array) => Uint8Array): Edit =>
+  (text, data) => {
+    let [before, after, changed] = [new Uint8Array(), new Uint8Array(), new Uint8Array()];
+    return change(
+      (tensors) => {
+        const [start, end] = tensors[name].data_offsets;
+        [before, after] = [data.slice(0, start), data.slice(end)];
+        changed = new Uint8Array(edit(data.slice(start, end)));
+        const more = changed.length - (end - start);
+        for (const tensor of Object.values(tensors))
+          if (tensor.data_offsets[0] >= end)
+            tensor.data_offsets = [tensor.data_offsets[0] + more, tensor.data_offsets[1] + more];
+        tensors[name].data_offsets[1] += more;
+        tensors[name].shape = [changed.length];
+      },
+      () => Buffer.concat([before, changed, after]),
+    )(text, data);
+  };
+
+const flip =
+  (at: number) =>
+  (bytes: Uint8Array): Uint8Array => {
+    bytes[at < 0 ? bytes.length + at : at] ^= 1;
+    return bytes;
+  };
+
+interface Damage {
+  readonly comment: string;
+  readonly place: string;
+  readonly step?: Step;
+  readonly edit: Edit;
+  /** Of which file; default: BASE. */
+  readonly of?: Uint8Array;
+}
+
+const META = '__metadata__.codecllm.';
+
+const INVALID: Readonly<Record<string, Damage>> = {
+  // The file, and its header as JSON.
+  'file-short': { comment: 'seven bytes', place: 'length', edit: () => new Uint8Array(7) },
+  'header-long': {
+    comment: 'a header that is longer than the file',
+    place: 'length',
+    edit: () => Uint8Array.of(3, 0, 0, 0, 0, 0, 0, 0, 0x7b, 0x7d),
+  },
+  'header-utf8': {
+    comment: 'a header that is not UTF-8',
+    place: 'header',
+    edit: (text, data) => {
+      const bytes = new TextEncoder().encode(text);
+      bytes[text.indexOf('pt')] = 0xff;
+      return file(bytes, data);
+    },
+  },
+  'header-begin': {
+    comment: 'a header that does not begin with {',
+    place: 'header',
+    edit: (text, data) => aligned(` ${text.trimEnd()}`, data),
+  },
+  'header-comma': { comment: 'a comma too many', place: 'header', edit: replace(/}$/, ',}') },
+  'header-comment': { comment: 'a comment', place: 'header', edit: replace('{', '{/**/') },
+  'header-behind': { comment: 'another value behind the first', place: 'header', edit: replace(/}$/, '}{}') },
+  'header-control': { comment: 'a line break in a string', place: 'header', edit: replace('"pt"', '"p\nt"') },
+  'header-escape': { comment: 'an escape that JSON does not have', place: 'header', edit: replace('"pt"', '"\\x70t"') },
+  'header-surrogate': {
+    comment: 'half of a surrogate pair',
+    place: 'header',
+    edit: replace('"pt"', '"\\ud800"'),
+  },
+  'tensor-twice': {
+    comment: 'a name that occurs twice, once with an escape',
+    place: 'd',
+    edit: replace(/("d":\{[^}]*\})/, '$1,"\\u0064":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}'),
+  },
+  'metadata-twice': {
+    comment: 'metadata that occur twice',
+    place: '__metadata__',
+    edit: replace(/}$/, ',"__metadata__":{}}'),
+  },
+  'metadata-key-twice': {
+    comment: 'a key of the metadata that occurs twice',
+    place: '__metadata__.format',
+    edit: replace('"format":"pt"', '"format":"pt","format":"pt"'),
+  },
+  'metadata-number': {
+    comment: 'a number in the metadata',
+    place: '__metadata__.format',
+    edit: replace('"pt"', '1'),
+  },
+  'metadata-array': {
+    comment: 'metadata that are no object',
+    place: '__metadata__',
+    edit: replace(/"__metadata__":\{[^}]*\}/, '"__metadata__":[]'),
+  },
+  'tensor-null': { comment: 'a tensor that is no object', place: 'd', edit: replace(/"d":\{[^}]*\}/, '"d":null') },
+  'field-twice': {
+    comment: 'a field that occurs twice',
+    place: 'd.dtype',
+    edit: replace('"d":{', '"d":{"dtype":"F32",'),
+  },
+  'field-unknown': {
+    comment: 'a field that a tensor does not have',
+    place: 'd.layout',
+    edit: replace('"d":{', '"d":{"layout":"C",'),
+  },
+  'field-missing': {
+    comment: 'a tensor without a shape',
+    place: 'c',
+    edit: replace(/("c":\{"dtype":"F32",)"shape":\[1\],/, '$1'),
+  },
+  'dtype-number': {
+    comment: 'a dtype that is a number',
+    place: 'c.dtype',
+    edit: replace('"c":{"dtype":"F32"', '"c":{"dtype":32'),
+  },
+  'shape-number': {
+    comment: 'a shape that is a number',
+    place: 'c.shape',
+    edit: replace('"c":{"dtype":"F32","shape":[1]', '"c":{"dtype":"F32","shape":1'),
+  },
+  'dimension-fraction': {
+    comment: 'a dimension that is not written as a whole number',
+    place: 'c.shape',
+    edit: replace('"c":{"dtype":"F32","shape":[1]', '"c":{"dtype":"F32","shape":[1.0]'),
+  },
+  'dimension-negative': {
+    comment: 'dimensions below zero, whose product is not',
+    place: 'c.shape',
+    edit: replace('"c":{"dtype":"F32","shape":[1]', '"c":{"dtype":"F32","shape":[-1,-1]'),
+  },
+  'dimension-large': {
+    comment: 'a dimension of 2^53, of a tensor without elements',
+    place: 'e.shape',
+    edit: change((tensors) => {
+      tensors.e = { dtype: 'F32', shape: [0, 2 ** 53], data_offsets: [...tensors.c.data_offsets] };
+      tensors.e.data_offsets[1] = tensors.e.data_offsets[0];
+    }),
+  },
+  'offsets-three': {
+    comment: 'three offsets',
+    place: 'c.data_offsets',
+    edit: replace(/("c":\{[^}]*"data_offsets":\[[^\]]*)/, '$1,0'),
+  },
+  'size-of-shape': {
+    comment: 'fewer bytes than dtype and shape have',
+    place: 'c.data_offsets',
+    edit: replace('"c":{"dtype":"F32","shape":[1]', '"c":{"dtype":"F32","shape":[2]'),
+  },
+  'size-half-byte': {
+    comment: 'elements that do not fill whole bytes',
+    place: 'c.shape',
+    edit: replace('"c":{"dtype":"F32","shape":[1]', '"c":{"dtype":"F4","shape":[7]'),
+  },
+  'offsets-fall': {
+    comment: 'a tensor of an unknown dtype that ends before it begins',
+    place: 'x.data_offsets',
+    edit: change((tensors) => {
+      tensors.x = { dtype: 'X24', shape: [0], data_offsets: [4, 0] };
+    }),
+  },
+  hole: {
+    comment: 'bytes between two tensors that belong to none',
+    place: 'k.data_offsets',
+    edit: (text, data) =>
+      change(
+        (tensors) => {
+          tensors.k.data_offsets = [tensors.k.data_offsets[0] + 1, tensors.k.data_offsets[1] + 1];
+        },
+        () => Buffer.concat([data.subarray(0, -80), Uint8Array.of(0), data.subarray(-80)]),
+      )(text, data),
+  },
+  overlap: {
+    comment: 'two tensors that share bytes',
+    place: 'k.data_offsets',
+    edit: change(
+      (tensors) => {
+        tensors.k.data_offsets = [tensors.k.data_offsets[0] - 1, tensors.k.data_offsets[1] - 1];
+      },
+      (data) => data.slice(0, -1),
+    ),
+  },
+  'data-short': {
+    comment: 'data that end before the last tensor does',
+    place: 'k.data_offsets',
+    edit: (text, data) => file(text, data.subarray(0, -1)),
+  },
+  'data-long': {
+    comment: 'a byte behind the last tensor',
+    place: 'data',
+    edit: (text, data) => file(text, Buffer.concat([data, Uint8Array.of(0)])),
+  },
+
+  // The format's keys.
+  'version-missing': {
+    comment: 'no version',
+    place: `${META}version`,
+    edit: replace('"codecllm.version":"1",', ''),
+  },
+  'version-2': {
+    comment: 'another version',
+    place: `${META}version`,
+    edit: replace('"codecllm.version":"1"', '"codecllm.version":"2"'),
+  },
+  'key-unknown': {
+    comment: 'a key that the format reserves and does not have',
+    place: `${META}other`,
+    edit: replace('"codecllm.version"', '"codecllm.other":"","codecllm.version"'),
+  },
+  'streams-missing': {
+    comment: 'no number of streams',
+    place: `${META}streams`,
+    edit: replace(/"codecllm.streams":"2",/, ''),
+  },
+  'streams-zero': {
+    comment: 'a number of streams that begins with 0',
+    place: `${META}streams`,
+    edit: replace('"codecllm.streams":"2"', '"codecllm.streams":"02"'),
+  },
+  'streams-many': {
+    comment: 'more streams than tensors',
+    place: `${META}streams`,
+    edit: replace('"codecllm.streams":"1"', '"codecllm.streams":"2"'),
+    of: compress(checkpoint([ones('w', 16, 16)])),
+  },
+  'sha256-missing': {
+    comment: 'no SHA-256',
+    place: `${META}sha256`,
+    edit: replace(/"codecllm.sha256":"[^"]*",/, ''),
+  },
+  'sha256-short': {
+    comment: 'a SHA-256 of 63 digits',
+    place: `${META}sha256`,
+    edit: replace(/("codecllm.sha256":").([^"]*)/, '$1$2'),
+  },
+  'sha256-upper': {
+    comment: 'a SHA-256 in upper case',
+    place: `${META}sha256`,
+    edit: (text, data) =>
+      file(
+        text.replace(/("codecllm.sha256":")([^"]*)/, (_, key, digits) => key + digits.toUpperCase()),
+        data,
+      ),
+  },
+  'header-missing': {
+    comment: 'nothing is said of the original header',
+    place: `${META}header`,
+    edit: replace(/,"codecllm.header":"compact"/, ''),
+  },
+  'header-unknown': {
+    comment: 'a writer that the format does not know',
+    place: `${META}header`,
+    edit: replace('"codecllm.header":"compact"', '"codecllm.header":"indented"'),
+  },
+  'header-broken': {
+    comment: 'an original header that is not JSON',
+    place: `${META}header`,
+    edit: replace('"codecllm.header":"{', '"codecllm.header":"{{'),
+    of: TEXT,
+  },
+  'data-at-8': {
+    comment: 'data that do not begin at a multiple of 64',
+    place: 'length',
+    edit: (text, data) => file(`${text}        `, data),
+  },
+  'stream-i8': {
+    comment: 'a stream whose dtype is not U8',
+    place: 'w',
+    edit: replace('"w":{"dtype":"U8"', '"w":{"dtype":"I8"'),
+  },
+  'stream-matrix': {
+    comment: 'a stream of two dimensions',
+    place: 'w',
+    edit: replace('"w":{"dtype":"U8","shape":[', '"w":{"dtype":"U8","shape":[1,'),
+  },
+
+  // Order.
+  'order-streams': {
+    comment: 'streams in another order than the data of the original',
+    place: 'w.data_offsets',
+    edit: reorder('v', 'w', 'c', 'd', 'k'),
+  },
+  'order-kept': {
+    comment: 'smaller elements before larger ones',
+    place: 'c.data_offsets',
+    edit: reorder('w', 'v', 'k', 'c', 'd'),
+  },
+  'order-ties': {
+    comment: 'kept tensors of one size in another order than the data of the original',
+    place: 'c.data_offsets',
+    edit: reorder('w', 'v', 'd', 'c', 'k'),
+  },
+  'order-empty': {
+    comment: 'a tensor without elements that is not where its turn comes',
+    place: 'e.data_offsets',
+    edit: change((tensors) => {
+      tensors.e.data_offsets = [tensors.w.data_offsets[1], tensors.w.data_offsets[1]];
+    }),
+    of: compress(checkpoint([ones('w', 16, 16), small('c', 'F32', [1], 4), small('e', 'U8', [0], 0)])),
+  },
+  'order-keys': {
+    comment: 'keys in another order than in the original header',
+    place: 'w',
+    edit: (text, data) => {
+      const { __metadata__: metadata, w, v, ...tensors } = JSON.parse(text);
+      return aligned(JSON.stringify({ __metadata__: metadata, v, w, ...tensors }), data);
+    },
+    of: TEXT,
+  },
+
+  // The original header.
+  'original-fewer': {
+    comment: 'an original header without one of the tensors',
+    place: `${META}header`,
+    edit: change((_, metadata) => {
+      const { k, ...tensors } = JSON.parse(metadata['codecllm.header']);
+      metadata['codecllm.header'] = JSON.stringify(tensors);
+    }),
+    of: TEXT,
+  },
+  'original-other': {
+    comment: 'an original header with another name',
+    place: `${META}header`,
+    edit: replace('\\"k\\"', '\\"K\\"'),
+    of: TEXT,
+  },
+  'original-hole': {
+    comment: 'an original header with a hole',
+    place: `${META}header`,
+    edit: change((_, metadata) => {
+      const tensors: Json = JSON.parse(metadata['codecllm.header']);
+      tensors.k.data_offsets = [tensors.k.data_offsets[0] + 1, tensors.k.data_offsets[1] + 1];
+      metadata['codecllm.header'] = JSON.stringify(tensors);
+    }),
+    of: TEXT,
+  },
+  'original-kept': {
+    comment: 'an original header with another dtype of a kept tensor',
+    place: 'c',
+    edit: replace('\\"F32\\"', '\\"I32\\"'),
+    of: TEXT,
+  },
+  'original-metadata': {
+    comment: 'an original header with other metadata',
+    place: `${META}header`,
+    edit: replace('\\"pt\\"', '\\"tf\\"'),
+    of: TEXT,
+  },
+  'original-reserved': {
+    comment: 'an original header with a key of the format',
+    place: `${META}header`,
+    edit: replace('\\"format\\":\\"pt\\"', '\\"format\\":\\"pt\\",\\"codecllm.version\\":\\"1\\"'),
+    of: TEXT,
+  },
+  'original-dtype': {
+    comment: 'an original header with another dtype of a stream',
+    place: 'v',
+    step: 'front',
+    edit: replace('\\"v\\":{\\"dtype\\":\\"BF16\\"', '\\"v\\":{\\"dtype\\":\\"F16\\"'),
+    of: TEXT,
+  },
+  'original-shape': {
+    comment: 'an original header with another shape of a stream',
+    place: 'v',
+    step: 'front',
+    edit: replace('[24,40]', '[40,24]'),
+    of: TEXT,
+  },
+
+  // The beginnings of tensors.
+  'streams-few': {
+    comment: 'one stream fewer than there are',
+    place: 'v',
+    step: 'front',
+    edit: replace('"codecllm.streams":"2"', '"codecllm.streams":"1"'),
+    of: compress(checkpoint([ones('w', 16, 16), weights('v', 24, 40)])),
+  },
+  'streams-none': {
+    comment: 'a stream where there should be none',
+    place: 'w',
+    step: 'front',
+    edit: replace('"codecllm.streams":"1"', '"codecllm.streams":"0"'),
+    of: compress(checkpoint([ones('w', 16, 16)])),
+  },
+  'streams-more': {
+    comment: 'one stream more than there are',
+    place: 'k',
+    step: 'front',
+    edit: replace('"codecllm.streams":"1"', '"codecllm.streams":"2"'),
+    of: compress(checkpoint([ones('w', 16, 16), small('k', 'U8', [80], 80)])),
+  },
+  'stream-crc': {
+    comment: 'a front whose CRC differs',
+    place: 'v',
+    step: 'front',
+    edit: withBytes('v', flip(56)),
+  },
+  'stream-longer': {
+    comment: 'a stream that is longer than the tensor that holds it',
+    place: 'v',
+    step: 'front',
+    edit: withBytes('v', (bytes) => bytes.subarray(0, -16)),
+  },
+  'stream-shorter': {
+    comment: 'a stream that is shorter than the tensor that holds it',
+    place: 'v',
+    step: 'front',
+    edit: withBytes('v', (bytes) => Buffer.concat([bytes, new Uint8Array(16)])),
+  },
+  'stream-not-smaller': {
+    comment: 'a stream that is not smaller than its tensor, which should be kept',
+    place: 'w',
+    step: 'front',
+    edit: (_, __) => notSmaller(),
+  },
+
+  // All of the data.
+  'data-stream': {
+    comment: 'one bit of a stream is other',
+    place: 'v',
+    step: 'data',
+    edit: withBytes('v', flip(-20)),
+  },
+  'data-kept': {
+    comment: 'one bit of a kept tensor is other',
+    place: `${META}sha256`,
+    step: 'data',
+    edit: withBytes('k', flip(0)),
+  },
+  'sha256-other': {
+    comment: 'the SHA-256 of another file',
+    place: `${META}sha256`,
+    step: 'data',
+    edit: replace(/("codecllm.sha256":")[^"]*/, `$1${'0'.repeat(64)}`),
+  },
+  'header-style': {
+    comment: 'a header of another writer than the original had',
+    place: `${META}sha256`,
+    step: 'data',
+    edit: replace('"codecllm.header":"compact"', '"codecllm.header":"python"'),
+  },
+};
+
+/** A checkpoint of one tensor that is a stream all the same. */
+function notSmaller(): Uint8Array {
+  const tensor = ones('w', 8, 4);
+  const stream = streamOf(tensor);
+  const original = checkpoint([tensor]);
+  const { text } = partsOf(original);
+  const placed = [{ ...parseHeader(text).tensors[0], start: 0, end: stream.length, isStream: true }];
+  const sha256 = createHash('sha256').update(original).digest('hex');
+  const space = new HeaderSpace(parseHeader(text), text);
+  return Buffer.concat([space.fill(placed, sha256), stream]);
+}
+
+function invalidCheckpoints(): InvalidCheckpoint[] {
+  return Object.entries(INVALID).map(([id, { comment, place, step = 'header', edit, of = BASE }]) => {
+    const { text, data } = partsOf(of);
+    return { id, comment, flags: [], file: edit(text, data), error: { place, step } };
+  });
+}
+
+// --------------------------------------------------------------------------------------------------------- refused
+
+function refusedOriginals(): InvalidCheckpoint[] {
+  const stream = streamOf(ones('w', 16, 16));
+  const itself = { name: 'w', dtype: 'U8', shape: [stream.length], data: stream };
+  const begins = { name: 'w', dtype: 'U8', shape: [5], data: Uint8Array.of(...START, 1) };
+  return [
+    {
+      id: 'reserved-key',
+      comment: 'an original with a key that the format reserves',
+      flags: [],
+      file: checkpoint([small('b', 'F32', [1], 4)], { 'codecllm.note': 'mine' }),
+      error: { place: '__metadata__', step: 'header' },
+    },
+    {
+      id: 'compressed',
+      comment: 'a file that is compressed already',
+      flags: [],
+      file: BASE,
+      error: { place: '__metadata__', step: 'header' },
+    },
+    {
+      id: 'itself-stream',
+      comment: 'an original of which a tensor is a stream, which nobody could tell from those of the compressed file',
+      flags: [],
+      file: checkpoint([itself, ones('v', 16, 16)]),
+      error: { place: 'w', step: 'front' },
+    },
+    {
+      id: 'begins-stream',
+      comment: 'an original of which a tensor begins with the magic and the version of a stream',
+      flags: [],
+      file: checkpoint([begins]),
+      error: { place: 'w', step: 'front' },
+    },
+  ];
+}
+
+export function checkpoints(): Checkpoints {
+  return { valid: validCheckpoints(), invalid: invalidCheckpoints(), refused: refusedOriginals() };
+}
+
+/** All files of golden/checkpoint: name and bytes. Its manifest says what the others are. */
+export function checkpointFiles(): Map<string, Uint8Array> {
+  const files = new Map<string, Uint8Array>();
+  const named = (folder: string, id: string, bytes: Uint8Array): string => {
+    const name = `${folder}/${id}.safetensors`;
+    files.set(`checkpoint/${name}`, bytes);
+    return name;
+  };
+  const { valid, invalid, refused } = checkpoints();
+  const refusal =
+    (folder: string) =>
+    ({ id, comment, flags, file, error }: InvalidCheckpoint) => ({
+      id,
+      comment,
+      flags,
+      file: named(folder, id, file),
+      error,
+    });
+  const manifest = {
+    format: 'codecllm-checkpoints-1',
+    valid: valid.map(({ id, comment, flags, options, original, compressed }) => ({
+      id,
+      comment,
+      flags,
+      options,
+      original: named('original', id, original),
+      compressed: named('compressed', id, compressed),
+    })),
+    invalid: invalid.map(refusal('invalid')),
+    refused: refused.map(refusal('refused')),
+  };
+  files.set('checkpoint/manifest.json', new TextEncoder().encode(`${JSON.stringify(manifest, undefined, 1)}\n`));
+  return files;
+}

@@ -1,0 +1,381 @@
+// A compressed checkpoint (FORMAT.md, section 11): a safetensors file in which tensors are streams, whose `__metadata__`
+// says how to get the original back. Nothing is read or written here: a reader takes three steps.
+//
+//   readContainer   checks the file's header; says which tensors are streams, and which bytes have to be looked at
+//   checkKept, checkStream   check what those bytes are
+//   restoreHeader   gives the original's header, and the place of its tensors in both files
+
+import { DTYPES } from './elements.ts';
+import {
+  byPlace,
+  ContainerError,
+  formatHeader,
+  type Header,
+  type HeaderStyle,
+  LENGTH_BYTES,
+  MAX_HEADER_BYTES,
+  parseHeader,
+  quoted,
+  STYLES,
+  type TensorEntry,
+} from './safetensors.ts';
+
+/** All keys that begin so are the format's own. */
+const PREFIX = 'codecllm.';
+const KEYS = {
+  version: `${PREFIX}version`,
+  streams: `${PREFIX}streams`,
+  sha256: `${PREFIX}sha256`,
+  header: `${PREFIX}header`,
+} as const;
+const VERSION = '1';
+
+/** Data begin at a multiple of this. */
+export const DATA_ALIGNMENT = 64;
+
+/** The magic and the version with which every stream begins (section 1). */
+const STREAM_START = [0x43, 0x4c, 0x4c, 0x4d, 1];
+/** Bytes that say how long a stream and its front are. */
+const FIXED_BYTES = 64;
+
+/** A tensor as the original's header has it, but for its place. */
+export type Described = Pick<TensorEntry, 'dtype' | 'shape'> & { readonly bytes: number };
+
+/** Whether a file carries any key of the format's: it is compressed, or pretends to be. */
+export function isCompressed({ metadata }: Header): boolean {
+  return reservedKeys(metadata).length > 0;
+}
+
+function reservedKeys(metadata: Header['metadata']): string[] {
+  return [...(metadata?.keys() ?? [])].filter((key) => key.startsWith(PREFIX));
+}
+
+/** Bits of an element; of a dtype that streams do not have, as many as its data say. */
+function elementBits({ dtype, shape, start, end }: TensorEntry): number {
+  const known = DTYPES.find(({ name }) => name === dtype);
+  const elements = shape.reduce((product, dimension) => product * dimension, 1);
+  return known?.bits ?? (elements > 0 ? (8 * (end - start)) / elements : 0);
+}
+
+/** Kept tensors in the order of their data, given the order of the original's: larger elements first keep all aligned. */
+export function keptOrder<Tensor extends TensorEntry>(kept: readonly Tensor[]): Tensor[] {
+  return [...kept].sort((a, b) => elementBits(b) - elementBits(a));
+}
+
+/**
+ * How many bytes of a tensor, from its first, tell whether it is itself a stream: none of most. A file in which a kept
+ * tensor is one would not say which of its tensors are streams.
+ */
+export function bytesToLookAt({ dtype, shape, start, end }: TensorEntry): number {
+  return dtype === 'U8' && shape.length === 1 && end - start >= STREAM_START.length ? STREAM_START.length : 0;
+}
+
+/** Whether a tensor that begins with these bytes, as many as `bytesToLookAt` says, is itself a stream. */
+export function isItselfStream(begin: Uint8Array): boolean {
+  return begin.length >= STREAM_START.length && STREAM_START.every((byte, index) => begin[index] === byte);
+}
+
+// ---------------------------------------------------------------------------------------------------- reading
+
+/** A tensor of a compressed file. */
+export interface Stored extends TensorEntry {
+  readonly isStream: boolean;
+  /** How many of its bytes have to be looked at, from its first: of a stream, those that tell the length of its front. */
+  readonly look: number;
+}
+
+/** What the header of a compressed file says. */
+export interface Container {
+  /** Of the original, in hexadecimal. */
+  readonly sha256: string;
+  /** In the order of the header's keys. */
+  readonly tensors: readonly Stored[];
+  /** The original's header and its text, where the file has them; else how it was written. */
+  readonly original: { readonly header: Header; readonly text: string } | HeaderStyle;
+  /** The original's entries. */
+  readonly metadata: ReadonlyMap<string, string>;
+}
+
+/**
+ * Reads what the header of a compressed file says, and checks all of it that can be checked without its data.
+ *
+ * @param dataStart where the data begin in the file
+ * @throws ContainerError
+ */
+export function readContainer(header: Header, dataStart: number): Container {
+  const place = (key: string): string => `__metadata__.${key}`;
+  const entry = (key: string, pattern: RegExp): string => {
+    const value = header.metadata?.get(key);
+    if (value === undefined) throw new ContainerError(place(key), `${quoted(key)} is missing in its "__metadata__"`);
+    if (!pattern.test(value)) throw new ContainerError(place(key), `${quoted(key)} in its "__metadata__" is damaged`);
+    return value;
+  };
+  const reserved = reservedKeys(header.metadata);
+  if (reserved.length === 0) throw new ContainerError('__metadata__', 'not a CodecLLM file');
+  const version = entry(KEYS.version, /^/);
+  if (version !== VERSION)
+    throw new ContainerError(place(KEYS.version), `its version is ${quoted(version)}; this program reads ${VERSION}`);
+  const unknown = reserved.find((key) => !Object.values<string>(KEYS).includes(key));
+  if (unknown !== undefined)
+    throw new ContainerError(place(unknown), `${quoted(unknown)} in its "__metadata__" is not known`);
+  const sha256 = entry(KEYS.sha256, /^[0-9a-f]{64}$/);
+  const streams = Number(entry(KEYS.streams, /^(0|[1-9][0-9]{0,8})$/));
+  const description = entry(KEYS.header, /^(compact$|python$|\{)/);
+  if (streams > header.tensors.length)
+    throw new ContainerError(
+      place(KEYS.streams),
+      `${quoted(KEYS.streams)} in its "__metadata__" is more than it has tensors`,
+    );
+  if (dataStart % DATA_ALIGNMENT !== 0)
+    throw new ContainerError('length', `its data begin at byte ${dataStart}, not at a multiple of ${DATA_ALIGNMENT}`);
+
+  const isStream = new Set(
+    byPlace(header.tensors)
+      .slice(0, streams)
+      .map(({ name }) => name),
+  );
+  const tensors = header.tensors.map((tensor): Stored => {
+    if (!isStream.has(tensor.name)) return { ...tensor, isStream: false, look: bytesToLookAt(tensor) };
+    if (tensor.dtype !== 'U8' || tensor.shape.length !== 1)
+      throw new ContainerError(tensor.name, `${quoted(tensor.name)} should hold a stream, and is not a vector of U8`);
+    return { ...tensor, isStream: true, look: Math.min(FIXED_BYTES, tensor.end - tensor.start) };
+  });
+  const metadata = new Map([...(header.metadata ?? [])].filter(([key]) => !key.startsWith(PREFIX)));
+  const style = STYLES.find((candidate) => candidate === description);
+  const original = style ?? { header: readOriginal(description), text: description };
+  const container = { sha256, tensors, original, metadata };
+  checkOrder(container);
+  return container;
+}
+
+function readOriginal(text: string): Header {
+  try {
+    return parseHeader(text);
+  } catch (error) {
+    throw new ContainerError(`__metadata__.${KEYS.header}`, `original header: ${(error as Error).message}`);
+  }
+}
+
+/** Checks that keys and data are in the order that the original gives them. */
+function checkOrder({ tensors, original, metadata }: Container): void {
+  let ordered = tensors;
+  if (typeof original !== 'string') {
+    const place = `__metadata__.${KEYS.header}`;
+    const { header } = original;
+    const stored = new Map(tensors.map((tensor) => [tensor.name, tensor]));
+    if (header.tensors.length !== stored.size)
+      throw new ContainerError(
+        place,
+        `its original header has ${header.tensors.length} tensors, and it has ${stored.size}`,
+      );
+    for (const [index, tensor] of header.tensors.entries()) {
+      const found = stored.get(tensor.name);
+      if (found === undefined)
+        throw new ContainerError(place, `${quoted(tensor.name)} of its original header is missing`);
+      if (tensors[index] !== found)
+        throw new ContainerError(tensor.name, `${quoted(tensor.name)} has another place in its original header`);
+      if (!found.isStream) checkSame(tensor, { ...found, bytes: found.end - found.start });
+    }
+    const entries = (of: Header['metadata']): string => JSON.stringify([...(of ?? [])]);
+    if (entries(metadata) !== entries(header.metadata))
+      throw new ContainerError(place, 'its "__metadata__" does not have the entries of its original header');
+    ordered = byPlace(header.tensors).map(({ name }) => stored.get(name) as Stored);
+  }
+  const streams = ordered.filter(({ isStream }) => isStream);
+  const kept = ordered.filter(({ isStream }) => !isStream);
+  let at = 0;
+  for (const { name, start, end } of [...streams, ...keptOrder(kept)]) {
+    if (start !== at)
+      throw new ContainerError(`${name}.data_offsets`, `${quoted(name)}: its data are not in the order of the format`);
+    at = end;
+  }
+}
+
+/**
+ * Checks a kept tensor.
+ *
+ * @param begin its first `look` bytes
+ * @throws ContainerError where it is a stream that `codecllm.streams` denies
+ */
+export function checkKept({ name }: Stored, begin: Uint8Array): void {
+  if (isItselfStream(begin))
+    throw new ContainerError(name, `${quoted(name)} is a stream, and ${quoted(KEYS.streams)} does not count it`);
+}
+
+/**
+ * Checks that a stream is as long as the tensor that holds it.
+ *
+ * @param lengths what the stream's first 64 bytes say
+ * @throws ContainerError
+ */
+export function checkStream({ name, start, end }: Stored, { front, data }: { front: number; data: number }): void {
+  if (front + data !== end - start)
+    throw new ContainerError(name, `${quoted(name)}: a stream of ${front + data} bytes in a tensor of ${end - start}`);
+}
+
+/** A tensor of the original file, and where its bytes or its stream are in the data of the compressed one. */
+export interface Restorable extends TensorEntry {
+  readonly isStream: boolean;
+  readonly stored: { readonly start: number; readonly end: number };
+}
+
+/** An original file. */
+export interface Original {
+  /** With the spaces that fill it up. */
+  readonly headerText: string;
+  /** All of the file's. */
+  readonly bytes: number;
+  /** In the order of its keys. */
+  readonly tensors: readonly Restorable[];
+}
+
+/**
+ * The original's header.
+ *
+ * @param describe what a stream's front says of its tensor
+ * @throws ContainerError where they contradict what the file says
+ */
+export function restoreHeader(container: Container, describe: (tensor: Stored) => Described): Original {
+  const { tensors, original, metadata } = container;
+  const described = tensors.map((tensor) => {
+    const bytes = tensor.end - tensor.start;
+    if (!tensor.isStream) return { ...tensor, bytes };
+    const { name } = tensor;
+    const as = { ...describe(tensor), name };
+    if (bytes >= as.bytes)
+      throw new ContainerError(name, `${quoted(name)}: a stream of ${bytes} bytes for a tensor of ${as.bytes}`);
+    return as;
+  });
+  const dataBytes = described.reduce((sum, { bytes }) => sum + bytes, 0);
+  if (!Number.isSafeInteger(dataBytes)) throw new ContainerError('data', 'its original would have 2^53 bytes or more');
+  let entries: readonly TensorEntry[];
+  let headerText: string;
+  if (typeof original === 'string') {
+    entries = inARow(described);
+    headerText = writerHeader(original, metadata, entries);
+  } else {
+    entries = original.header.tensors;
+    headerText = original.text;
+    for (const [index, entry] of entries.entries()) checkSame(entry, described[index]);
+  }
+  return {
+    headerText,
+    bytes: LENGTH_BYTES + byteLength(headerText) + dataBytes,
+    tensors: entries.map((entry, index) => {
+      const { isStream, start, end } = tensors[index];
+      return { ...entry, isStream, stored: { start, end } };
+    }),
+  };
+}
+
+function checkSame({ name, dtype, shape, start, end }: TensorEntry, as: Described): void {
+  if (as.dtype !== dtype || as.shape.join() !== shape.join() || as.bytes !== end - start)
+    throw new ContainerError(
+      name,
+      `${quoted(name)} is ${as.dtype} [${as.shape}], and ${dtype} [${shape}] in its original header`,
+    );
+}
+
+// ------------------------------------------------------------------------------------------ the original header
+
+const byteLength = (text: string): number => new TextEncoder().encode(text).length;
+
+/** Tensors whose data follow one another. */
+function inARow(described: readonly (Described & { readonly name: string })[]): TensorEntry[] {
+  let at = 0;
+  return described.map(({ name, dtype, shape, bytes }) => {
+    const start = at;
+    at += bytes;
+    return { name, dtype, shape, start, end: at };
+  });
+}
+
+/** A header as a writer of this style gives it, filled up to a multiple of 8. Writers leave out metadata without entries. */
+function writerHeader(
+  style: HeaderStyle,
+  entries: ReadonlyMap<string, string>,
+  tensors: readonly TensorEntry[],
+): string {
+  const text = formatHeader({ metadata: entries.size > 0 ? entries : undefined, tensors }, style);
+  return text + ' '.repeat(-byteLength(text) & 7);
+}
+
+/** The value of `codecllm.header`. @param text of the header, with the spaces that fill it up */
+export function describeHeader(header: Header, text: string): string {
+  const tensors = inARow(header.tensors.map((tensor) => ({ ...tensor, bytes: tensor.end - tensor.start })));
+  const entries = header.metadata ?? new Map();
+  return STYLES.find((style) => writerHeader(style, entries, tensors) === text) ?? text;
+}
+
+// ---------------------------------------------------------------------------------------------------- writing
+
+/** A tensor with its place in the new file; of a stream, dtype and shape are the original's. */
+export type Placed = TensorEntry & { readonly isStream: boolean };
+
+/** Room for the header of a compressed file, kept before it is known which tensors become streams. */
+export class HeaderSpace {
+  /** Where the data begin in the file. */
+  readonly dataStart: number;
+  private readonly description: string;
+
+  /**
+   * @param text of the original's header, with the spaces that fill it up
+   * @throws ContainerError where the original has keys of the format's, or the header would be longer than readers accept
+   */
+  constructor(
+    private readonly original: Header,
+    text: string,
+  ) {
+    if (isCompressed(original)) throw new ContainerError('__metadata__', 'is compressed already');
+    this.description = describeHeader(original, text);
+    const dataBytes = original.tensors.reduce((most, { end }) => Math.max(most, end), 0);
+    // Nothing becomes longer, so no offset has more digits than this.
+    const widest = original.tensors.map((tensor): Placed => {
+      const kept = { ...tensor, start: dataBytes, end: dataBytes };
+      const stream = { ...streamEntry(tensor), start: dataBytes, end: dataBytes };
+      return { ...(entryBytes(kept) > entryBytes(stream) ? kept : stream), isStream: false };
+    });
+    // As many streams as digits may be needed for.
+    const longest = this.text(widest, '0'.repeat(64)) + String(original.tensors.length);
+    this.dataStart = Math.ceil((LENGTH_BYTES + byteLength(longest)) / DATA_ALIGNMENT) * DATA_ALIGNMENT;
+    if (this.dataStart - LENGTH_BYTES > MAX_HEADER_BYTES)
+      throw new ContainerError(
+        'header',
+        `its header would be longer than the ${MAX_HEADER_BYTES} bytes that readers accept`,
+      );
+  }
+
+  /**
+   * What stands before the data.
+   *
+   * @param tensors in the order of the original's keys
+   * @param sha256 of the original file, in hexadecimal
+   */
+  fill(tensors: readonly Placed[], sha256: string): Uint8Array {
+    const bytes = new Uint8Array(this.dataStart).fill(0x20);
+    new DataView(bytes.buffer).setBigUint64(0, BigInt(this.dataStart - LENGTH_BYTES), true);
+    // Throws where it does not fit.
+    bytes.set(new TextEncoder().encode(this.text(tensors, sha256)), LENGTH_BYTES);
+    return bytes;
+  }
+
+  private text(tensors: readonly Placed[], sha256: string): string {
+    const metadata = new Map(this.original.metadata);
+    metadata.set(KEYS.version, VERSION);
+    metadata.set(KEYS.streams, String(tensors.filter(({ isStream }) => isStream).length));
+    metadata.set(KEYS.sha256, sha256);
+    metadata.set(KEYS.header, this.description);
+    const entries = tensors.map((tensor) => (tensor.isStream ? streamEntry(tensor) : tensor));
+    return formatHeader({ metadata, tensors: entries }, 'compact');
+  }
+}
+
+/** A stream as a tensor: a vector of bytes. */
+function streamEntry(tensor: TensorEntry): TensorEntry {
+  return { ...tensor, dtype: 'U8', shape: [tensor.end - tensor.start] };
+}
+
+/** What a tensor takes of a header. */
+function entryBytes(tensor: TensorEntry): number {
+  return byteLength(formatHeader({ metadata: undefined, tensors: [tensor] }, 'compact'));
+}
