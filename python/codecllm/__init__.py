@@ -16,6 +16,7 @@ from ._errors import CodecError, CudaError, FileError, InvalidStreamError, Unava
 from ._gpu_decoder import GPUDecoder
 from ._gpu_encoder import GPUEncoder, GPUStream
 from ._stream import StreamInfo
+from ._tables import VERSION
 
 __all__ = [
     "CodecError",
@@ -35,7 +36,7 @@ __all__ = [
     "features",
 ]
 
-__version__: str = _library.plain("version")().decode()
+__version__ = VERSION
 
 
 class Features(NamedTuple):

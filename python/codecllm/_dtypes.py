@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 
+from . import _tables
+
 if TYPE_CHECKING:
     import torch
 
@@ -28,39 +30,46 @@ class Dtype(NamedTuple):
     numpy: str | None
     """NumPy's name for it, or that of ml_dtypes; None where neither keeps its elements as safetensors does."""
     torch: str | None
-    has_streams: bool = True
+    has_streams: bool
     """Whether FORMAT.md has a code for it. A tensor of another dtype is kept as it is."""
 
 
-# In the order in which the writer of safetensors sorts tensors, and so by falling size of their elements.
-DTYPES = {
-    dtype.name: dtype
-    for dtype in (
-        Dtype("U64", 64, "uint64", "uint64"),
-        Dtype("I64", 64, "int64", "int64"),
-        Dtype("F64", 64, "float64", "float64"),
-        Dtype("C64", 64, "complex64", "complex64"),
-        Dtype("F32", 32, "float32", "float32"),
-        Dtype("U32", 32, "uint32", "uint32"),
-        Dtype("I32", 32, "int32", "int32"),
-        Dtype("BF16", 16, "bfloat16", "bfloat16"),
-        Dtype("F16", 16, "float16", "float16"),
-        Dtype("U16", 16, "uint16", "uint16"),
-        Dtype("I16", 16, "int16", "int16"),
-        Dtype("F8_E5M2FNUZ", 8, "float8_e5m2fnuz", "float8_e5m2fnuz", has_streams=False),
-        Dtype("F8_E4M3FNUZ", 8, "float8_e4m3fnuz", "float8_e4m3fnuz", has_streams=False),
-        Dtype("F8_E8M0", 8, "float8_e8m0fnu", "float8_e8m0fnu"),
-        Dtype("F8_E4M3", 8, "float8_e4m3fn", "float8_e4m3fn"),
-        Dtype("F8_E5M2", 8, "float8_e5m2", "float8_e5m2"),
-        Dtype("I8", 8, "int8", "int8"),
-        Dtype("U8", 8, "uint8", "uint8"),
-        Dtype("F6_E3M2", 6, None, None),
-        Dtype("F6_E2M3", 6, None, None),
-        # PyTorch keeps two in an element.
-        Dtype("F4", 4, None, "float4_e2m1fn_x2"),
-        Dtype("BOOL", 8, "bool_", "bool"),
-    )
+# What NumPy and PyTorch call each dtype, in the order in which the writer of safetensors sorts tensors: by falling size
+# of their elements.
+_NAMES = {
+    "U64": ("uint64", "uint64"),
+    "I64": ("int64", "int64"),
+    "F64": ("float64", "float64"),
+    "C64": ("complex64", "complex64"),
+    "F32": ("float32", "float32"),
+    "U32": ("uint32", "uint32"),
+    "I32": ("int32", "int32"),
+    "BF16": ("bfloat16", "bfloat16"),
+    "F16": ("float16", "float16"),
+    "U16": ("uint16", "uint16"),
+    "I16": ("int16", "int16"),
+    "F8_E5M2FNUZ": ("float8_e5m2fnuz", "float8_e5m2fnuz"),
+    "F8_E4M3FNUZ": ("float8_e4m3fnuz", "float8_e4m3fnuz"),
+    "F8_E8M0": ("float8_e8m0fnu", "float8_e8m0fnu"),
+    "F8_E4M3": ("float8_e4m3fn", "float8_e4m3fn"),
+    "F8_E5M2": ("float8_e5m2", "float8_e5m2"),
+    "I8": ("int8", "int8"),
+    "U8": ("uint8", "uint8"),
+    "F6_E3M2": (None, None),
+    "F6_E2M3": (None, None),
+    # PyTorch keeps two in an element.
+    "F4": (None, "float4_e2m1fn_x2"),
+    "BOOL": ("bool_", "bool"),
 }
+_STREAM_BITS = {name: bits for name, _, bits in _tables.DTYPES}
+_OTHER_BITS = {"F8_E5M2FNUZ": 8, "F8_E4M3FNUZ": 8}
+"""Of the dtypes that safetensors has and FORMAT.md has not."""
+
+DTYPES = {
+    name: Dtype(name, (_STREAM_BITS | _OTHER_BITS)[name], *names, has_streams=name in _STREAM_BITS)
+    for name, names in _NAMES.items()
+}
+"""In the order of the writer of safetensors."""
 
 # np.dtype(bool).name is "bool", which is no attribute of older NumPy.
 _BY_NUMPY_NAME = {dtype.numpy.rstrip("_"): dtype for dtype in DTYPES.values() if dtype.numpy is not None}

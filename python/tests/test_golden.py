@@ -11,15 +11,16 @@ from conftest import REPOSITORY, numpy_dtype
 
 from codecllm import InvalidStreamError, decode
 from codecllm._codec import encode_bytes
-from codecllm._library import PROFILES, EncodeOptions
+from codecllm._library import EncodeOptions
 from codecllm._stream import Stream, lengths
+from codecllm._tables import CLASS_CHOICES, PREDICTORS, PROFILES
 
 GOLDEN = REPOSITORY / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
 
 # Names of the manifest, in the order of the C interface.
-MODES = ["auto", "raw", "none", "left", "top", "avg", "planar", "pairs"]
-CLASSES = ["auto", "none", "rows2", "columns2", "rows4", "columns4", "mixed"]
+MODES = ["auto", "raw", *PREDICTORS, "pairs"]
+CLASSES = ["auto", *CLASS_CHOICES]
 
 
 def by_id(vectors: list[dict[str, Any]]) -> list[Any]:
