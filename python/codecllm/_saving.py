@@ -44,7 +44,8 @@ def write_checkpoint(
     The file appears under its name only when it is complete; one that was there is replaced.
 
     Raises:
-        FileError: a header that would be longer than readers accept, or metadata that have keys of ours
+        FileError: a header that would be longer than readers accept, metadata that have keys of the format, or a tensor
+            that is itself a stream
         OSError: the file cannot be written
     """
     path = os.fspath(path)
@@ -73,7 +74,7 @@ def write_checkpoint(
         with os.fdopen(descriptor, "wb") as output:
             output.seek(space.data_start)
             sha256 = hashlib.sha256(len(header).to_bytes(LENGTH_BYTES, "little") + header)
-            stored = _write_tensors(output, ordered, original, sha256, options)
+            stored = _write_tensors(path, output, ordered, original, sha256, options)
             # Also where there are no data after the header.
             output.truncate(space.data_start + max((entry.end for entry, _ in stored), default=0))
             output.seek(0)
@@ -96,6 +97,7 @@ def _sync_directory(path: str) -> None:
 
 
 def _write_tensors(
+    path: str,
     output: BinaryIO,
     sources: list[Source],
     original: list[TensorEntry],
@@ -125,6 +127,8 @@ def _write_tensors(
         try:
             for source, entry in zip(sources, original, strict=True):
                 data = source.data()
+                if _container.is_itself_stream(entry, data[: len(_container.STREAM_START)].tobytes()):
+                    raise FileError(path, f"{quoted(entry.name)} is itself a stream: it could not be told from others")
                 pending.append(
                     (entry, pool.submit(_stream_of, source, data, options), hasher.submit(sha256.update, data.data))
                 )
