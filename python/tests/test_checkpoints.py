@@ -16,7 +16,7 @@ safetensors = pytest.importorskip("safetensors", reason="no safetensors")
 from safetensors.torch import load_file as original_load_file  # noqa: E402
 from safetensors.torch import save_file as original_save_file  # noqa: E402
 
-from codecllm import FileError, UnavailableError, _cuda_loading, _saving, features  # noqa: E402
+from codecllm import FileError, UnavailableError, _checkpoint, _cuda_loading, _saving, features  # noqa: E402
 from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
 
 DEMO = REPOSITORY / "demo" / "model.safetensors"
@@ -259,6 +259,10 @@ def header_file(path: Path, header: str | bytes, data: bytes = b"") -> Path:
             '"a", "data_offsets": begins at 2, and nothing fills the data from 0 on',
         ),
         ('{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}', "2 bytes follow the last tensor"),
+        (
+            '{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}}',
+            '"b", "data_offsets": begins at 2, where another tensor ends at 3',
+        ),
         ('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{}}', '"a" occurs twice'),
         ('{"a":{"dtype":"F32","dtype":"F32"}}', '"a", "dtype" occurs twice'),
         ('{"__metadata__":{"x":1}}', '"__metadata__", "x" is not a string'),
@@ -302,15 +306,52 @@ def without(key: str) -> dict[str, str]:
     ],
 )
 def test_metadata_that_are_wrong(tmp_path: Path, entries: dict[str, str], problem: str) -> None:
-    header = {
-        "__metadata__": {f"codecllm.{key}": value for key, value in entries.items()},
-        "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
-    }
-    text = json.dumps(header)
-    path = header_file(tmp_path / "a", text + " " * (-(8 + len(text)) % 64), b"\0" * 4)
+    metadata = {f"codecllm.{key}": value for key, value in entries.items()}
+    path = compressed_file(tmp_path / "a", {"__metadata__": metadata, "a": FOUR_BYTES}, b"\0" * 4)
     with pytest.raises(FileError) as raised:
         load_file(path)
     assert str(raised.value) == f"{path}: {problem}"
+
+
+FOUR_BYTES = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+
+
+def compressed_file(path: Path, header: dict[str, object], data: bytes) -> Path:
+    text = json.dumps(header)
+    return header_file(path, text + " " * (-(8 + len(text)) % 64), data)
+
+
+def unknown(elements: int, *offsets: int) -> dict[str, object]:
+    """A tensor of a dtype of which nothing is known."""
+    return {"dtype": "X", "shape": [elements], "data_offsets": offsets}
+
+
+@pytest.mark.parametrize(
+    ("original", "problem"),
+    [
+        ({"b": unknown(2, 0, 2), "c": unknown(2, 2, 6)}, '"b" of its original header is missing'),
+        ({"c": unknown(2, 0, 4), "a": unknown(2, 4, 6)}, '"c" has another place in its original header'),
+        ({"a": unknown(2, 0, 4), "c": unknown(2, 4, 6)}, '"a" is X [2], and X [2] in its original header'),
+        (
+            {"__metadata__": {"y": "2", "x": "1"}, "a": unknown(2, 0, 2), "c": unknown(2, 2, 6)},
+            'its "__metadata__" does not have the entries of its original header',
+        ),
+    ],
+)
+def test_original_headers_that_are_wrong(tmp_path: Path, original: dict[str, object], problem: str) -> None:
+    ours = {f"codecllm.{key}": value for key, value in {**WHOLE, "header": json.dumps(original)}.items()}
+    metadata = {"__metadata__": {"x": "1", "y": "2", **ours}}
+    path = compressed_file(tmp_path / "a", {**metadata, "a": unknown(2, 0, 2), "c": unknown(2, 2, 6)}, b"\0" * 6)
+    with pytest.raises(FileError) as raised:
+        load_file(path)
+    assert str(raised.value) == f"{path}: {problem}"
+
+
+def test_a_front_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file({"a": torch.zeros(100, 100)}, tmp_path / "a")
+    monkeypatch.setattr(_checkpoint, "_MAX_FRONT_BYTES", 70)
+    with pytest.raises(FileError, match=r'a: "a": a front of \d+ bytes, more than 70$'):
+        load_file(tmp_path / "a")
 
 
 def test_a_dtype_that_pytorch_lacks(tmp_path: Path) -> None:
