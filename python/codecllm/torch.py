@@ -74,8 +74,8 @@ def save_file(
         ValueError: tensors that cannot be saved; the message names them
         RuntimeError: tensors that share memory
         TypeError: a dtype that safetensors lacks, or metadata that are not text
-        FileError: metadata with keys of CodecLLM's own, or more of them than a header can hold; a vector of uint8 that is
-            itself a stream
+        FileError: metadata with keys of CodecLLM's own, or more of them than a header can hold; a vector of uint8 that
+            is itself a stream
         OSError: the file cannot be written
     """
     options = _library.options(profile)
