@@ -46,10 +46,10 @@ struct Layout {
 
   uint64_t tensor_bytes() const { return words * dtype->word_bytes(); }
 
-  /** Bytes of a full row of tiles. */
+  /** Bytes of a full band. */
   uint64_t band_bytes() const { return uint64_t{columns} * tile_rows * dtype->word_bytes(); }
 
-  /** Bytes of the tensor that lie in these rows of tiles. */
+  /** Bytes of the tensor that lie in these bands. */
   uint64_t slice_bytes(uint64_t first_band, uint64_t band_count) const;
 };
 

@@ -135,7 +135,8 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   if (load<uint32_t>(bytes + at::kMagic) != kMagic)
     throw FormatError("header.magic", at::kMagic, "not a CodecLLM stream");
   if (bytes[at::kVersion] != kFormatVersion)
-    throw FormatError("header.version", at::kVersion, text("version ", +bytes[at::kVersion], ", not ", +kFormatVersion));
+    throw FormatError("header.version", at::kVersion,
+                      text("version ", +bytes[at::kVersion], ", not ", +kFormatVersion));
   if (load<uint32_t>(bytes + at::kFixedCrc) != crc32(bytes, at::kFixedCrc))
     throw FormatError("header.fixedCrc", at::kFixedCrc, "the header does not have this CRC-32");
   const Dtype* const coded = dtype_coded(bytes[at::kDtype]);
