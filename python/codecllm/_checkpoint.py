@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from . import _container
-from ._dtypes import torch_tensor
+from ._arrays import torch_tensor
 from ._errors import FileError, InvalidStreamError, quoted
 from ._input import InputFile
 from ._safetensors import Header, TensorEntry, read_header

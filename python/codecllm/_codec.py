@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from . import _library
-from ._dtypes import bytes_of, numpy_array, torch_tensor
+from ._arrays import bytes_of, numpy_array, torch_tensor
 from ._stream import Stream, lengths
 
 if TYPE_CHECKING:
-    from ._dtypes import Array, Buffer
+    from ._arrays import Array, Buffer
     from ._library import Profile
 
 Framework = Literal["np", "pt"]

@@ -12,7 +12,7 @@ from ._closing import Closing
 from ._dtypes import name_of
 
 if TYPE_CHECKING:
-    from ._dtypes import Buffer
+    from ._arrays import Buffer
     from ._library import Profile
 
 

@@ -21,7 +21,7 @@ from ._stream import Stream, StreamInfo, lengths
 if TYPE_CHECKING:
     import torch
 
-    from ._dtypes import Buffer
+    from ._arrays import Buffer
 
 
 class GPUDecoder(Closing):

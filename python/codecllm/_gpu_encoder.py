@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from . import _library
+from ._arrays import describe_tensor
 from ._closing import Closing
-from ._dtypes import describe_tensor
 from ._gpu import check_device, gpu_of
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ import torch
 from torch import nn
 
 from . import _library
+from ._arrays import bytes_of
 from ._codec import encode_bytes
 from ._decoded_weights import Buffer, CudaBuffer, Weight
-from ._dtypes import bytes_of
 from ._gpu_encoder import GPUEncoder, GPUStream
 from ._library import Profile
 

@@ -15,9 +15,9 @@ from typing import Literal
 import torch
 
 from . import _library, _loading
+from ._arrays import bytes_of, describe_tensor
 from ._checkpoint import Checkpoint, StoredTensor
 from ._cuda_loading import load_cuda
-from ._dtypes import bytes_of, describe_tensor
 from ._library import Profile
 from ._modules import compress_module
 from ._saving import Source, write_checkpoint

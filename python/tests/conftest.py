@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -53,6 +53,11 @@ def gpu() -> None:
         pytest.skip("this build has no CUDA")
     if not gpus or not torch.cuda.is_available():
         pytest.skip("there is no GPU")
+
+
+def by_id(vectors: list[dict[str, Any]]) -> list[Any]:
+    """Parameters of a test: vectors of a manifest, under their names."""
+    return [pytest.param(vector, id=vector["id"]) for vector in vectors]
 
 
 def numpy_dtype(name: str) -> np.dtype | None:

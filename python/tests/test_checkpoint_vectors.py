@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY
+from conftest import REPOSITORY, by_id
 
 from codecllm import FileError, _library
 from codecllm._checkpoint import Checkpoint
@@ -24,10 +24,6 @@ MANIFEST = json.loads((CHECKPOINTS / "manifest.json").read_text())
 
 ONLY_SHA256 = {"place": "__metadata__.codecllm.sha256", "step": "data"}
 """Of files whose tensors can be read and whose original is another: section 11 leaves that to who gives it back."""
-
-
-def by_id(vectors: list[dict[str, Any]]) -> list[Any]:
-    return [pytest.param(vector, id=vector["id"]) for vector in vectors]
 
 
 def everything_in(path: Path) -> tuple[dict[str, str] | None, list[tuple[str, str, tuple[int, ...], bytes]]]:

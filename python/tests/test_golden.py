@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, numpy_dtype
+from conftest import REPOSITORY, by_id, numpy_dtype
 
 from codecllm import InvalidStreamError, decode
 from codecllm._codec import encode_bytes
@@ -21,10 +21,6 @@ MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
 # Names of the manifest, in the order of the C interface.
 MODES = ["auto", "raw", *PREDICTORS, "pairs"]
 CLASSES = ["auto", *CLASS_CHOICES]
-
-
-def by_id(vectors: list[dict[str, Any]]) -> list[Any]:
-    return [pytest.param(vector, id=vector["id"]) for vector in vectors]
 
 
 def encode_options(options: dict[str, Any]) -> EncodeOptions:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, assert_same, some_tensors, weights
+from conftest import REPOSITORY, assert_same, by_id, some_tensors, weights
 from test_models import IDS, Nested, small_model
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("gpu")
 
 GOLDEN = REPOSITORY / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
+CHECKPOINTS = json.loads((GOLDEN / "checkpoint" / "manifest.json").read_text())
 
 
 def on_device(data: bytes) -> torch.Tensor:
@@ -47,7 +48,7 @@ def test_valid_vectors_in_one_batch(verify: bool) -> None:
         assert output.cpu().numpy().tobytes() == (GOLDEN / vector["input"]).read_bytes(), vector["id"]
 
 
-@pytest.mark.parametrize("vector", [pytest.param(vector, id=vector["id"]) for vector in MANIFEST["invalid"]])
+@pytest.mark.parametrize("vector", by_id(MANIFEST["invalid"]))
 def test_invalid_vectors(vector: dict) -> None:
     stream = (GOLDEN / vector["stream"]).read_bytes()
     # Data of another length than the front says are a wrong argument here.
@@ -55,6 +56,21 @@ def test_invalid_vectors(vector: dict) -> None:
     with pytest.raises(ValueError, match=found), GPUDecoder([stream]) as decoder:
         decoder.decode(data_of(decoder, [stream]), outputs_of(decoder))
         decoder.check()
+
+
+# All but those of a dtype that PyTorch lacks.
+@pytest.mark.parametrize("vector", by_id([each for each in CHECKPOINTS["valid"] if each["id"] != "unknown-dtype"]))
+def test_valid_checkpoints(vector: dict) -> None:
+    folder = GOLDEN / "checkpoint"
+    assert_same(load_file(folder / vector["compressed"], "cuda"), load_file(folder / vector["original"]))
+
+
+@pytest.mark.parametrize("vector", by_id([each for each in CHECKPOINTS["invalid"] if each["error"]["step"] == "front"]))
+def test_checkpoints_whose_fronts_are_wrong(vector: dict) -> None:
+    path = GOLDEN / "checkpoint" / vector["file"]
+    with pytest.raises(FileError) as raised:
+        load_file(path, "cuda")
+    assert str(raised.value).startswith(f'{path}: "{vector["error"]["place"]}"')
 
 
 def test_data_in_host_memory_and_memory_of_the_caller() -> None:
