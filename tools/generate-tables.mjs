@@ -51,7 +51,8 @@ enum Mode : uint8_t { ${enumerators(tables.modes)} };
 enum Predictor : uint8_t { ${enumerators(tables.predictors)} };
 constexpr unsigned kPredictors = ${tables.predictors.length};
 
-/** H is a power of 2 between these. */
+/** What H may be: a power of 2. */
+constexpr uint32_t kTileHeights[] = {${tables.tileRows.join(', ')}};
 constexpr uint32_t kMinTileRowsLog2 = ${heights[0]};
 constexpr uint32_t kMaxTileRowsLog2 = ${heights.at(-1)};
 

@@ -3,8 +3,8 @@
 
 #include "host/decode/decode.hpp"
 #include "host/encode/encoder.hpp"
+#include "host/encode/write_front.hpp"
 #include "host/format/error.hpp"
-#include "host/format/stream.hpp"
 #include "host/format/tables.hpp"
 #include "host/interface.hpp"
 #include "host/kernels/kernels.hpp"
@@ -27,11 +27,6 @@ thread_local std::string last_message;
 const uint8_t* bytes_of(const void* pointer, size_t size, const char* name) {
   if (size > 0) require(pointer, name);
   return static_cast<const uint8_t*>(pointer);
-}
-
-void check_bands(const Layout& layout, uint64_t first, uint64_t count) {
-  if (first > layout.bands || count > layout.bands - first)
-    throw ArgumentError(text("bands ", first, " + ", count, " where there are ", layout.bands));
 }
 
 void check_size(const char* name, uint64_t size, uint64_t expected) {
@@ -74,7 +69,7 @@ size_t codecllm_size_of(codecllm_structure structure) {
 namespace {
 
 std::vector<uint64_t> shape_of(const uint64_t* shape, size_t dimensions) {
-  if (dimensions > 255) throw ArgumentError(text(dimensions, " dimensions, more than 255"));
+  if (dimensions > kMaxDimensions) throw ArgumentError(text(dimensions, " dimensions, more than ", kMaxDimensions));
   if (dimensions > 0) require(shape, "shape");
   return {shape, shape + dimensions};
 }

@@ -4,7 +4,13 @@
 // file themselves, which must stay open; where it cannot be read, the error has no `code`, but the system's `errno`.
 
 import type { EncodeOptions } from '../../spec/index.ts';
-import type { FileRange } from '../../src/input.ts';
+
+/** Bytes of an open file. */
+export interface FileRange {
+  readonly fd: number;
+  readonly position: number;
+  readonly length: number;
+}
 
 /** An open encoder, stream or decoder. Any thread of the process may use it; it has to be closed. */
 export type Handle = bigint;
@@ -23,7 +29,7 @@ export interface NativeInfo {
 
 export interface Native {
   version(): string;
-  /** Instruction sets that the codec can use, whether the GPU decoder was built, and how many GPUs there are. */
+  /** Instruction sets that the codec can use, whether the GPU codec was built, and how many GPUs there are. */
   features(): { paths: ('plain' | 'avx2' | 'avx512')[]; cuda: boolean; gpus: number };
   /** Makes the whole process use one instruction set; for tests. */
   usePath(path: 'best' | 'plain' | 'avx2' | 'avx512'): void;
@@ -79,7 +85,7 @@ export interface Native {
 
   /**
    * Encodes a tensor in passes over slices of consecutive bands: while the pass is `gather`, gather every slice
-   * and advance; then code every slice; then ask for the front. Gathering and coding of different slices may go on in
+   * and advance; then encode every slice; then ask for the front. Gathering and encoding of different slices may go on in
    * several threads at once; nothing else may go on meanwhile.
    */
   encoderOpen(dtype: string, shape: readonly number[], options?: EncodeOptions): Handle;

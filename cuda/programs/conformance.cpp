@@ -27,7 +27,8 @@
 
 #include "codecllm.h"
 #include "gpu/common/runtime.hpp"
-#include "host/format/stream.hpp"
+#include "host/decode/stream.hpp"
+#include "host/encode/write_front.hpp"
 
 namespace {
 

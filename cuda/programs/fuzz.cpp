@@ -16,7 +16,7 @@
 
 #include "codecllm.h"
 #include "host/format/checksums.hpp"
-#include "host/format/stream.hpp"
+#include "host/decode/stream.hpp"
 
 namespace {
 

@@ -13,7 +13,7 @@
 #include "gpu/common/device.hpp"
 #include "gpu/decode/fast.cuh"
 #include "host/interface.hpp"
-#include "host/format/stream.hpp"
+#include "host/decode/stream.hpp"
 #include "gpu/common/runtime.hpp"
 
 using namespace codecllm;

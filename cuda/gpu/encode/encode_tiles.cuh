@@ -10,7 +10,7 @@
 // they lie in the order in which a decoder takes them.
 #pragma once
 
-#include "host/encode/encode.hpp"
+#include "host/encode/tile_encoder.hpp"
 #include "gpu/encode/rows.cuh"
 
 namespace codecllm {

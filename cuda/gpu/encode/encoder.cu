@@ -17,7 +17,7 @@
 #include "gpu/encode/count.cuh"
 #include "gpu/common/device.hpp"
 #include "host/encode/decisions.hpp"
-#include "host/format/stream.hpp"
+#include "host/encode/write_front.hpp"
 #include "gpu/encode/survey.cuh"
 #include "gpu/encode/workers.hpp"
 

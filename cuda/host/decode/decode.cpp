@@ -15,12 +15,6 @@ namespace codecllm {
 
 namespace {
 
-uint32_t load32(const uint8_t* bytes) {
-  uint32_t value;
-  std::memcpy(&value, bytes, sizeof value);
-  return value;
-}
-
 /** Memory for a tile, which is used again. */
 struct Scratch {
   /** Units of planes that end too near to the end of the data. */
@@ -121,7 +115,7 @@ class TileDecoder {
     plane.slots = pairs ? stream_.pair_slots.data() : stream_.slots[p].data();
     const uint8_t* const states = data_ + sections_.states[p].start;
     for (uint32_t lane = 0; lane < kLanes; lane++)
-      plane.states[lane] = lane < lanes_ ? load32(states + 4 * lane) : kStateFloor;
+      plane.states[lane] = lane < lanes_ ? load<uint32_t>(states + 4 * lane) : kStateFloor;
     place_units(p);
 
     lay_out_classes(coding, tile_, tables, pairs, tables.probability_bits, plane.classes);
@@ -178,7 +172,7 @@ class TileDecoder {
     check_padding(p, "states", states);
     check_padding(p, "words", units);
     for (uint32_t lane = 0; lane < lanes_; lane++) {
-      const uint32_t state = load32(data_ + states.start + 4 * lane);
+      const uint32_t state = load<uint32_t>(data_ + states.start + 4 * lane);
       if (state < kStateFloor) refuse(p, "states", states.start + 4 * lane, text("a state below 2^16: ", state));
     }
     const uint32_t declared = metadata_.planes[p].value;
@@ -196,7 +190,7 @@ class TileDecoder {
     const uint32_t row_u32s = kLanes * word_bytes;
     uint64_t sum = job_.check;
     for (uint32_t e = 0; e < count; e++)
-      sum += check_factor(tile_.height, row_u32s, tile_.height * row_u32s + e) * load32(entries + 4 * e);
+      sum += check_factor(tile_.height, row_u32s, tile_.height * row_u32s + e) * load<uint32_t>(entries + 4 * e);
     const uint32_t check = static_cast<uint32_t>(sum % kCheckModulus);
     if (check != metadata_.check)
       throw FormatError("tile.check", in_stream(0),
@@ -204,9 +198,9 @@ class TileDecoder {
     const bool wide = word_bytes == 4;
     int64_t previous = -1;
     for (uint32_t e = 0; e < count; e += wide ? 2 : 1) {
-      const uint32_t entry = load32(entries + 4 * e);
+      const uint32_t entry = load<uint32_t>(entries + 4 * e);
       const uint32_t position = wide ? entry : entry & 0xffff;
-      const uint32_t word = wide ? load32(entries + 4 * e + 4) : entry >> 16;
+      const uint32_t word = wide ? load<uint32_t>(entries + 4 * e + 4) : entry >> 16;
       const uint32_t row = position / kTileColumns;
       const uint32_t column = position % kTileColumns;
       if (position <= previous || row >= tile_.height || column >= tile_.width || (word_bytes == 1 && word > 0xff))

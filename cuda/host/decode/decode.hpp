@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "host/format/stream.hpp"
+#include "host/decode/stream.hpp"
 
 namespace codecllm {
 

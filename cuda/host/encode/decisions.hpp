@@ -5,47 +5,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "codecllm.h"
+#include "host/encode/options.hpp"
 #include "host/encode/statistics.hpp"
 #include "host/format/tile.hpp"
 
 namespace codecllm {
-
-/** What an encoder was asked for, checked. */
-struct EncodeOptions {
-  codecllm_profile profile = CODECLLM_SMALL;
-  /** H, rows of a tile. */
-  uint32_t tile_rows = 128;
-  /** Columns of the matrix view; 0 for the encoder's choice. */
-  uint32_t columns = 0;
-  /** No planes: the encoder's choice. */
-  Split split = {};
-  /** The mode of each plane, for every tile. */
-  bool has_modes = false;
-  codecllm_mode modes[kMaxPlanes] = {};
-  /** N of every table; 0 for the encoder's choice. */
-  uint32_t probability_bits = 0;
-  codecllm_classes classes = CODECLLM_CLASSES_AUTO;
-  /** Whether columns have offsets in PAIRS: 1 yes, -1 no, 0 the encoder's choice. */
-  int32_t column_offsets = 0;
-};
-
-/**
- * Reads options for tensors of a dtype.
- *
- * @param options null for all defaults
- * @throws ArgumentError for options that the format does not have for this dtype
- */
-EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* options);
-
-/** The matrix view that the options ask for, or the encoder's choice. @throws ArgumentError as `lay_out` does */
-Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const EncodeOptions& options);
-
-/** For planes after the first: code them only where that saves more than so many 256ths. */
-uint32_t minimum_saving(const EncodeOptions& options);
-
-/** What the survey's choices for a plane are replaced by where its mode was asked for. */
-uint8_t choice_of(codecllm_mode mode);
 
 /** What an encoder decides of one tensor, each time that a pass over it has counted what has to be known. */
 class Decisions {

@@ -1,8 +1,8 @@
 // Encoding a tensor in passes.
 #include "host/encode/encoder.hpp"
 
+#include "host/encode/write_front.hpp"
 #include "host/format/error.hpp"
-#include "host/format/stream.hpp"
 
 namespace codecllm {
 
@@ -15,8 +15,7 @@ Encoder::Encoder(const Dtype& dtype, const std::vector<uint64_t>& shape, const c
 }
 
 Slice Encoder::slice_of(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size) const {
-  if (first > layout_.bands || count > layout_.bands - first)
-    throw ArgumentError(text("bands ", first, " + ", count, " where there are ", layout_.bands));
+  check_bands(layout_, first, count);
   const uint64_t expected = layout_.slice_bytes(first, count);
   if (size != expected) throw ArgumentError(text(size, " bytes of elements where there must be ", expected));
   return {first, count, bytes, size / layout_.dtype->word_bytes()};

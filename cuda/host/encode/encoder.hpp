@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "host/encode/decisions.hpp"
-#include "host/encode/encode.hpp"
 #include "host/encode/statistics.hpp"
+#include "host/encode/tile_encoder.hpp"
 
 namespace codecllm {
 

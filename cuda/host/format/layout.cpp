@@ -2,6 +2,7 @@
 #include "host/format/layout.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 #include "host/format/error.hpp"
 
@@ -23,6 +24,11 @@ uint64_t Layout::slice_bytes(uint64_t first_band, uint64_t band_count) const {
   return (end - first) * dtype->word_bytes();
 }
 
+void check_bands(const Layout& layout, uint64_t first, uint64_t count) {
+  if (first > layout.bands || count > layout.bands - first)
+    throw ArgumentError(text("bands ", first, " + ", count, " where there are ", layout.bands));
+}
+
 Layout lay_out_words(const Dtype& dtype, uint64_t words, uint32_t columns, uint32_t tile_rows) {
   Layout layout;
   layout.dtype = &dtype;
@@ -38,13 +44,16 @@ Layout lay_out_words(const Dtype& dtype, uint64_t words, uint32_t columns, uint3
 
 Layout lay_out(const Dtype& dtype, const std::vector<uint64_t>& shape, uint32_t columns, uint32_t tile_rows) {
   uint64_t words = 0;
-  if (shape.size() > 255 || !word_count(dtype, shape, words))
+  if (shape.size() > kMaxDimensions || !word_count(dtype, shape, words))
     throw ArgumentError(text("a tensor of ", dtype.name, " cannot have the shape ", shape_text(shape)));
   if (columns < 1 || columns > kMaxColumns)
     throw ArgumentError(text("columns must be from 1 to ", kMaxColumns, ", not ", columns));
-  const bool is_power_of_2 = (tile_rows & (tile_rows - 1)) == 0;
-  if (!is_power_of_2 || tile_rows < 1u << kMinTileRowsLog2 || tile_rows > kMaxTileRows)
-    throw ArgumentError(text("tile rows must be one of 8, 16, 32, 64, 128, 256, not ", tile_rows));
+  const auto* const heights_end = std::end(kTileHeights);
+  if (std::find(kTileHeights, heights_end, tile_rows) == heights_end) {
+    std::string list;
+    for (const uint32_t height : kTileHeights) list += std::to_string(height) + ", ";
+    throw ArgumentError(text("tile rows must be one of ", list, "not ", tile_rows));
+  }
   Layout layout = lay_out_words(dtype, words, columns, tile_rows);
   layout.shape = shape;
   return layout;

@@ -1,6 +1,7 @@
 // The matrix view and its tiles (FORMAT.md, section 2): where each element of a tensor lies.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -13,6 +14,8 @@ namespace codecllm {
 constexpr uint32_t kTileColumns = 128;
 /** The highest H. */
 constexpr uint32_t kMaxTileRows = 1u << kMaxTileRowsLog2;
+/** Of a shape, which the header counts in one byte. */
+constexpr size_t kMaxDimensions = 255;
 /** The widest matrix view. */
 constexpr uint32_t kMaxColumns = 1u << 18;
 /** Columns of a lane, and lanes of a full tile. */
@@ -52,6 +55,9 @@ struct Layout {
   /** Bytes of the tensor that lie in these bands. */
   uint64_t slice_bytes(uint64_t first_band, uint64_t band_count) const;
 };
+
+/** @throws ArgumentError for bands that there are not */
+void check_bands(const Layout& layout, uint64_t first, uint64_t count);
 
 /** Cuts a number of words into tiles. The shape is left empty. */
 Layout lay_out_words(const Dtype& dtype, uint64_t words, uint32_t columns, uint32_t tile_rows);

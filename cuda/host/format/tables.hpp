@@ -42,7 +42,8 @@ enum Mode : uint8_t { kConst = 0, kRaw = 1, kRans = 2, kPairs = 3 };
 enum Predictor : uint8_t { kNone = 0, kLeft = 1, kTop = 2, kAvg = 3, kPlanar = 4 };
 constexpr unsigned kPredictors = 5;
 
-/** H is a power of 2 between these. */
+/** What H may be: a power of 2. */
+constexpr uint32_t kTileHeights[] = {8, 16, 32, 64, 128, 256};
 constexpr uint32_t kMinTileRowsLog2 = 3;
 constexpr uint32_t kMaxTileRowsLog2 = 8;
 

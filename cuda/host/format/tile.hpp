@@ -44,6 +44,11 @@ struct Coding {
   std::vector<uint8_t> column_selectors;
 };
 
+/** How many column selectors there are: one for each column, or for each two where there are pairs. */
+inline uint32_t selector_columns(const Layout& layout, bool has_pairs) {
+  return has_pairs ? (layout.columns + 1) / 2 : layout.columns;
+}
+
 /** The class bits of each column, where there are column selectors. */
 inline std::vector<uint8_t> selectors_of_columns(const Coding& coding) {
   std::vector<uint8_t> selectors(coding.layout.columns);

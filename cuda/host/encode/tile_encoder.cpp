@@ -1,5 +1,5 @@
 // Encoding one tile.
-#include "host/encode/encode.hpp"
+#include "host/encode/tile_encoder.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -174,7 +174,7 @@ void TileEncoder::list_outliers(const EncodeTables& tables, const LanesEncode& j
     const uint32_t coded = tables.coded[classes | pair];
     const uint32_t left = 2 * column;
     const uint32_t at = row * kTileColumns + left;
-    if (coded % kBinades != (pair & 31)) outliers_.push_back({at, starts[left] + coded % kBinades});
+    if (coded % kBinades != pair % (1u << kCodeBits)) outliers_.push_back({at, starts[left] + coded % kBinades});
     if (coded / kBinades != pair >> kCodeBits && left + 1 < tile_.width)
       outliers_.push_back({at + 1, starts[left + 1] + coded / kBinades});
   }

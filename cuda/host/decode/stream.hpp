@@ -1,4 +1,4 @@
-// A stream: [Header][TileMetadata x N][Data] (FORMAT.md, sections 1 and 4). Everything before Data is the *front*.
+// A stream, its front read and checked (FORMAT.md, sections 1, 4, 6.1 and 9).
 //
 // Stream::read is the one door by which a front enters: what it returns has been checked in full, so that decoders,
 // on the host and on the GPU, may rely on every size, mode, table and selector in it. Only Data are still unknown.
@@ -8,17 +8,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "host/format/tile.hpp"
+#include "host/format/front.hpp"
 
 namespace codecllm {
-
-/** "CLLM". */
-constexpr uint32_t kMagic = 0x4d4c4c43;
-/** Bytes of the header's fixed part. */
-constexpr size_t kFixedBytes = 64;
-
-/** Bytes of one tile's metadata. */
-inline uint32_t metadata_bytes(unsigned planes) { return 8 + 4 * planes; }
 
 /** Bytes before Data, and of Data; together the length of the stream. */
 struct StreamLengths {
@@ -62,23 +54,5 @@ struct Stream {
     return sections_of(coding.split, outlier_bytes(*coding.layout.dtype), tile, planes);
   }
 };
-
-/** More bytes than the front of any stream of this layout has. */
-uint64_t front_bound(const Layout& layout);
-
-/** Bytes before Data of a stream with this coding. */
-uint64_t front_size(const Coding& coding);
-
-/** The metadata of all tiles as they are in a stream. @param metadata in order, offsets in bytes from Data's start */
-std::vector<uint8_t> pack_metadata(const std::vector<TileMetadata>& metadata, unsigned planes);
-
-/**
- * Writes everything before Data.
- *
- * @param metadata of all tiles, as they are in the stream: `metadata_bytes(split.planes)` each
- * @param front receives `front_size(coding)` bytes
- * @throws ArgumentError where there are more Data than offsets can tell
- */
-void write_front(const Coding& coding, const uint8_t* metadata, uint64_t data_bytes, uint8_t* front);
 
 }  // namespace codecllm

@@ -1,0 +1,106 @@
+// What an encoder is asked for.
+#include "host/encode/options.hpp"
+
+#include <algorithm>
+
+#include "host/encode/statistics.hpp"
+#include "host/format/error.hpp"
+#include "host/format/tile.hpp"
+
+namespace codecllm {
+
+namespace {
+
+/** Whether every plane of this split can be coded as asked for, and no other mode was asked for. */
+bool allows(const Dtype& dtype, const Split& split, const EncodeOptions& options) {
+  for (unsigned p = 0; p < kMaxPlanes; p++) {
+    const codecllm_mode mode = options.modes[p];
+    if ((mode != CODECLLM_MODE_AUTO) != (p < split.planes)) return false;
+    const bool predicted = mode >= CODECLLM_MODE_LEFT && mode <= CODECLLM_MODE_PLANAR;
+    if (predicted && split.bits[p] != 8) return false;
+    if (mode == CODECLLM_MODE_PAIRS && (p > 0 || !allows_pairs(dtype, split))) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options) {
+  std::vector<Split> splits;
+  for (unsigned s = 0; s < dtype.split_count; s++)
+    if (options.split.planes == 0 || options.split == dtype.splits[s]) splits.push_back(dtype.splits[s]);
+  const bool is_fast = options.profile == CODECLLM_FAST;
+  if (is_fast) std::reverse(splits.begin(), splits.end());
+  // With forced modes there is nothing to compare: the first split that has them.
+  if (options.has_modes)
+    splits.erase(std::remove_if(splits.begin(), splits.end(),
+                                [&](const Split& split) { return !allows(dtype, split, options); }),
+                 splits.end());
+  // What cannot win is not tried: 4 + 4 in small, 10 + 6 in fast.
+  const bool compares_all = !options.has_modes && (dtype.word_bits == 8) == is_fast;
+  if (!compares_all && splits.size() > 1) splits.resize(1);
+  return splits;
+}
+
+bool wants_pairs(const Layout& layout, const Split& split, const EncodeOptions& options) {
+  if (!allows_pairs(*layout.dtype, split) || layout.words == 0) return false;
+  return options.has_modes ? options.modes[0] == CODECLLM_MODE_PAIRS : options.profile == CODECLLM_FAST;
+}
+
+EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* source) {
+  EncodeOptions options;
+  if (source == nullptr) return options;
+  if (source->profile != CODECLLM_SMALL && source->profile != CODECLLM_FAST) throw ArgumentError("unknown profile");
+  if (source->classes < CODECLLM_CLASSES_AUTO || source->classes > CODECLLM_CLASSES_MIXED)
+    throw ArgumentError("unknown classes");
+  options.profile = source->profile;
+  if (source->tile_rows != 0) options.tile_rows = source->tile_rows;
+  options.columns = source->columns;
+  options.classes = source->classes;
+  options.column_offsets = source->column_offsets;
+  for (unsigned p = 0; p < kMaxPlanes; p++) {
+    options.split.bits[p] = source->split[p];
+    if (source->split[p] != 0) options.split.planes = static_cast<uint8_t>(p + 1);
+    if (source->modes[p] < CODECLLM_MODE_AUTO || source->modes[p] > CODECLLM_MODE_PAIRS)
+      throw ArgumentError("unknown mode");
+    options.modes[p] = source->modes[p];
+    options.has_modes = options.has_modes || source->modes[p] != CODECLLM_MODE_AUTO;
+  }
+  const std::vector<Split> splits = splits_for(dtype, options);
+  if (splits.empty()) throw ArgumentError(text(dtype.name, " cannot be coded in this split and these modes"));
+  options.probability_bits = source->probability_bits;
+  uint32_t most = kMaxProbabilityBits;
+  for (const Split& split : splits)
+    for (unsigned p = 0; p < split.planes; p++) most = std::min(most, max_probability_bits(split.bits[p]));
+  if (options.probability_bits != 0 &&
+      (options.probability_bits < kMinProbabilityBits || options.probability_bits > most))
+    throw ArgumentError(
+        text("probability bits must be from ", kMinProbabilityBits, " to ", most, ", not ", options.probability_bits));
+  return options;
+}
+
+Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const EncodeOptions& options) {
+  const uint32_t columns = options.columns != 0 ? options.columns : default_columns(dtype, shape, options.tile_rows);
+  return lay_out(dtype, shape, columns, options.tile_rows);
+}
+
+uint32_t minimum_saving(const EncodeOptions& options) { return options.profile == CODECLLM_FAST ? 16 : 1; }
+
+uint8_t choice_of(codecllm_mode mode) {
+  switch (mode) {
+    case CODECLLM_MODE_RAW:
+      return kSurveyRaw;
+    case CODECLLM_MODE_LEFT:
+      return kLeft;
+    case CODECLLM_MODE_TOP:
+      return kTop;
+    case CODECLLM_MODE_AVG:
+      return kAvg;
+    case CODECLLM_MODE_PLANAR:
+      return kPlanar;
+    default:
+      return kNone;
+  }
+}
+
+}  // namespace codecllm

@@ -1,0 +1,22 @@
+// What an encoder decides by what it has counted (FORMAT.md, annex A): classes, and frequency tables.
+#pragma once
+
+#include <vector>
+
+#include "host/encode/options.hpp"
+#include "host/encode/statistics.hpp"
+#include "host/format/tile.hpp"
+
+namespace codecllm {
+
+/**
+ * Chooses classes by what they save in the leading plane, and tables for every plane that is worth coding.
+ *
+ * @param joints of each plane, and of pairs at kMaxPlanes
+ * @param predicted whether the survey predicts a tile's plane 0
+ * @param window base and offsets of pairs; null where there are none
+ */
+Coding choose_tables(const Layout& layout, const Split& split, bool predicted, const PairCoding* window,
+                     const Bins& bins, std::vector<JointCounts> joints, const EncodeOptions& options);
+
+}  // namespace codecllm
