@@ -128,7 +128,7 @@ def _write_tensors(
             for source, entry in zip(sources, original, strict=True):
                 data = source.data()
                 if _container.is_itself_stream(entry, data[: len(_container.STREAM_START)].tobytes()):
-                    raise FileError(path, f"{quoted(entry.name)} is itself a stream: it could not be told from others")
+                    raise FileError(path, f"{quoted(entry.name)} is itself a stream")
                 pending.append(
                     (entry, pool.submit(_stream_of, source, data, options), hasher.submit(sha256.update, data.data))
                 )
