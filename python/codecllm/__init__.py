@@ -10,9 +10,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from . import _library
-from ._codec import Encoder, StreamInfo, decode, encode
+from ._codec import decode, encode
+from ._encoder import Encoder
 from ._errors import CodecError, CudaError, FileError, InvalidStreamError, UnavailableError
-from ._gpu import GPUDecoder, GPUEncoder, GPUStream
+from ._gpu_decoder import GPUDecoder
+from ._gpu_encoder import GPUEncoder, GPUStream
+from ._stream import StreamInfo
+from ._tables import VERSION
 
 __all__ = [
     "CodecError",
@@ -32,7 +36,7 @@ __all__ = [
     "features",
 ]
 
-__version__: str = _library.plain("version")().decode()
+__version__ = VERSION
 
 
 class Features(NamedTuple):

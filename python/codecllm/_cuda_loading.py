@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 import torch
 
-from ._container import StoredTensor
+from ._checkpoint import StoredTensor
 from ._errors import InvalidStreamError, UnavailableError
-from ._gpu import GPUDecoder
+from ._gpu_decoder import GPUDecoder
+from ._input import InputFile
 from ._library import has_cuda
-from ._safetensors import InputFile
 
 _THREADS = 8
 """One takes some 5 GB/s out of the page cache; the bus takes 50."""
@@ -64,8 +64,8 @@ def _load(tensors: list[StoredTensor], copier: _Copier) -> dict[str, torch.Tenso
         decodings.append(decoding)
 
     for batch in _batches(tensors):
-        # New memory may be such that the current stream still works with.
-        copier.stream.wait_stream(torch.cuda.current_stream())
+        # New memory may be such that the current CUDA stream still works with.
+        copier.cuda_stream.wait_stream(torch.cuda.current_stream())
         if batch.tensors[0].is_stream:
             decoding = _Decoding(batch, copier)
             ahead.append(decoding)
@@ -118,13 +118,15 @@ class _Decoding:
         self.tensors = batch.tensors
         first = self.tensors[0]
         # The streams, one after the other, when all copies are done.
-        with torch.cuda.stream(copier.stream):
+        with torch.cuda.stream(copier.cuda_stream):
             self._staging = torch.empty(batch.size, dtype=torch.uint8, device="cuda")
         self._copies = copier.copy(first.file, first.position, [self._staging])
         # While threads read the data, this one reads the fronts, and makes of them what the kernels need.
         fronts = [tensor.front() for tensor in self.tensors]
         with self._naming_errors():
             self.decoder = GPUDecoder(fronts)
+        for tensor, info in zip(self.tensors, self.decoder.streams, strict=True):
+            tensor.check(info)
         self.outputs = [
             torch.empty(info.tensor_bytes, dtype=torch.uint8, device="cuda") for info in self.decoder.streams
         ]
@@ -139,9 +141,9 @@ class _Decoding:
             data.append(self._staging[at + info.front_bytes : at + tensor.size])
             at += tensor.size
         current = torch.cuda.current_stream()
-        current.wait_stream(copier.stream)
+        current.wait_stream(copier.cuda_stream)
         self.decoder.decode(data, self.outputs)
-        # Its memory goes back to the copier's stream, which must not write there before this is decoded.
+        # Its memory goes back to the copier's CUDA stream, which must not write there before this is decoded.
         self._staging.record_stream(current)
         del self._staging
 
@@ -163,7 +165,7 @@ class _Copier:
     """Copies of bytes of files to the device, by threads that read and a CUDA stream that copies."""
 
     def __init__(self) -> None:
-        self.stream = torch.cuda.Stream()
+        self.cuda_stream = torch.cuda.Stream()
         self._threads = ThreadPoolExecutor(_THREADS)
         self._local = threading.local()
 
@@ -171,12 +173,12 @@ class _Copier:
         """Fills outputs (uint8 on the device, one dimension), one after the other, with the bytes from `position` on.
 
         Returns:
-            futures that are done when the copies have been handed over to `stream`
+            futures that are done when the copies have been handed over to `cuda_stream`
         """
         return [self._threads.submit(self._copy_piece, file, position + at, parts) for at, parts in _pieces(outputs)]
 
     def _copy_piece(self, file: InputFile, position: int, outputs: list[torch.Tensor]) -> None:
-        with torch.cuda.stream(self.stream):
+        with torch.cuda.stream(self.cuda_stream):
             buffer = self._buffer()
             size = sum(output.numel() for output in outputs)
             file.read_into(buffer.array[:size], position)
@@ -184,7 +186,7 @@ class _Copier:
             for output in outputs:
                 output.copy_(buffer.memory[at : at + output.numel()], non_blocking=True)
                 at += output.numel()
-            buffer.free.record(self.stream)
+            buffer.free.record(self.cuda_stream)
 
     def _buffer(self) -> _Buffer:
         """The calling thread's two buffers, in turn: one is read into while the other is copied from."""
@@ -199,7 +201,7 @@ class _Copier:
     def close(self) -> None:
         """Waits for what is under way; what has not begun is left undone."""
         self._threads.shutdown(cancel_futures=True)
-        self.stream.synchronize()
+        self.cuda_stream.synchronize()
 
 
 class _Buffer:

@@ -1,22 +1,16 @@
-"""The dtypes of safetensors, and what NumPy and PyTorch call them.
-
-Arrays of both are seen as their bytes: a C-contiguous NumPy array of uint8 with one dimension, little-endian.
-"""
+"""The dtypes of safetensors, and what NumPy and PyTorch call them."""
 
 from __future__ import annotations
 
-import sys
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from . import _tables
+
 if TYPE_CHECKING:
     import torch
-
-    Array = np.ndarray | torch.Tensor
-    Buffer = bytes | bytearray | memoryview | np.ndarray
-    """Contiguous bytes."""
 
 
 class Dtype(NamedTuple):
@@ -28,91 +22,50 @@ class Dtype(NamedTuple):
     numpy: str | None
     """NumPy's name for it, or that of ml_dtypes; None where neither keeps its elements as safetensors does."""
     torch: str | None
-    has_streams: bool = True
+    has_streams: bool
     """Whether FORMAT.md has a code for it. A tensor of another dtype is kept as it is."""
 
 
-# In the order in which the writer of safetensors sorts tensors, and so by falling size of their elements.
-DTYPES = {
-    dtype.name: dtype
-    for dtype in (
-        Dtype("U64", 64, "uint64", "uint64"),
-        Dtype("I64", 64, "int64", "int64"),
-        Dtype("F64", 64, "float64", "float64"),
-        Dtype("C64", 64, "complex64", "complex64"),
-        Dtype("F32", 32, "float32", "float32"),
-        Dtype("U32", 32, "uint32", "uint32"),
-        Dtype("I32", 32, "int32", "int32"),
-        Dtype("BF16", 16, "bfloat16", "bfloat16"),
-        Dtype("F16", 16, "float16", "float16"),
-        Dtype("U16", 16, "uint16", "uint16"),
-        Dtype("I16", 16, "int16", "int16"),
-        Dtype("F8_E5M2FNUZ", 8, "float8_e5m2fnuz", "float8_e5m2fnuz", has_streams=False),
-        Dtype("F8_E4M3FNUZ", 8, "float8_e4m3fnuz", "float8_e4m3fnuz", has_streams=False),
-        Dtype("F8_E8M0", 8, "float8_e8m0fnu", "float8_e8m0fnu"),
-        Dtype("F8_E4M3", 8, "float8_e4m3fn", "float8_e4m3fn"),
-        Dtype("F8_E5M2", 8, "float8_e5m2", "float8_e5m2"),
-        Dtype("I8", 8, "int8", "int8"),
-        Dtype("U8", 8, "uint8", "uint8"),
-        Dtype("F6_E3M2", 6, None, None),
-        Dtype("F6_E2M3", 6, None, None),
-        # PyTorch keeps two in an element.
-        Dtype("F4", 4, None, "float4_e2m1fn_x2"),
-        Dtype("BOOL", 8, "bool_", "bool"),
-    )
+# What NumPy and PyTorch call each dtype, in the order in which the writer of safetensors sorts tensors: by falling size
+# of their elements.
+_NAMES = {
+    "U64": ("uint64", "uint64"),
+    "I64": ("int64", "int64"),
+    "F64": ("float64", "float64"),
+    "C64": ("complex64", "complex64"),
+    "F32": ("float32", "float32"),
+    "U32": ("uint32", "uint32"),
+    "I32": ("int32", "int32"),
+    "BF16": ("bfloat16", "bfloat16"),
+    "F16": ("float16", "float16"),
+    "U16": ("uint16", "uint16"),
+    "I16": ("int16", "int16"),
+    "F8_E5M2FNUZ": ("float8_e5m2fnuz", "float8_e5m2fnuz"),
+    "F8_E4M3FNUZ": ("float8_e4m3fnuz", "float8_e4m3fnuz"),
+    "F8_E8M0": ("float8_e8m0fnu", "float8_e8m0fnu"),
+    "F8_E4M3": ("float8_e4m3fn", "float8_e4m3fn"),
+    "F8_E5M2": ("float8_e5m2", "float8_e5m2"),
+    "I8": ("int8", "int8"),
+    "U8": ("uint8", "uint8"),
+    "F6_E3M2": (None, None),
+    "F6_E2M3": (None, None),
+    # PyTorch keeps two in an element.
+    "F4": (None, "float4_e2m1fn_x2"),
+    "BOOL": ("bool_", "bool"),
 }
+_STREAM_BITS = {name: bits for name, _, bits in _tables.DTYPES}
+_OTHER_BITS = {"F8_E5M2FNUZ": 8, "F8_E4M3FNUZ": 8}
+"""Of the dtypes that safetensors has and FORMAT.md has not."""
+
+DTYPES = {
+    name: Dtype(name, (_STREAM_BITS | _OTHER_BITS)[name], *names, has_streams=name in _STREAM_BITS)
+    for name, names in _NAMES.items()
+}
+"""In the order of the writer of safetensors."""
 
 # np.dtype(bool).name is "bool", which is no attribute of older NumPy.
 _BY_NUMPY_NAME = {dtype.numpy.rstrip("_"): dtype for dtype in DTYPES.values() if dtype.numpy is not None}
 _BY_TORCH_NAME = {dtype.torch: dtype for dtype in DTYPES.values() if dtype.torch is not None}
-
-
-def is_torch(array: object) -> TypeGuard[torch.Tensor]:
-    """Whether this is a tensor of PyTorch, which is not imported for it."""
-    torch = sys.modules.get("torch")
-    return torch is not None and isinstance(array, torch.Tensor)
-
-
-def bytes_of(array: Array) -> tuple[np.ndarray, str, tuple[int, ...]]:
-    """An array's bytes, dtype and shape; without a copy where it is C-contiguous, little-endian and in host memory.
-
-    Raises:
-        TypeError: it is no array of NumPy or dense tensor of PyTorch, or has a dtype that safetensors lacks
-    """
-    if is_torch(array):
-        return _bytes_of_tensor(array)
-    # Indexing an array may give a scalar of NumPy: an array without dimensions.
-    if not isinstance(array, np.ndarray | np.generic):
-        raise TypeError(f"expected a NumPy array or a PyTorch tensor, not {type(array).__name__}")
-    name = name_of(array.dtype)
-    shape = array.shape
-    contiguous = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    return contiguous.reshape(-1).view(np.uint8), name, shape
-
-
-def _bytes_of_tensor(tensor: torch.Tensor) -> tuple[np.ndarray, str, tuple[int, ...]]:
-    import torch
-
-    name, shape = describe_tensor(tensor)
-    if tensor.layout != torch.strided:
-        raise TypeError(f"expected a dense tensor, not one of layout {tensor.layout}")
-    plain = tensor.detach().cpu().resolve_conj().resolve_neg().contiguous()
-    return plain.reshape(-1).view(torch.uint8).numpy(), name, shape
-
-
-def describe_tensor(tensor: torch.Tensor) -> tuple[str, tuple[int, ...]]:
-    """The dtype and the shape that safetensors gives a tensor of PyTorch.
-
-    Raises:
-        TypeError: it has no such dtype
-    """
-    name = name_of(tensor.dtype)
-    shape = tuple(tensor.shape)
-    if name != "F4":
-        return name, shape
-    if not shape:
-        raise TypeError("float4_e2m1fn_x2 holds two elements: a tensor without dimensions has no shape for them")
-    return name, (*shape[:-1], 2 * shape[-1])
 
 
 def name_of(dtype: Any) -> str:  # noqa: ANN401
@@ -138,24 +91,6 @@ def bytes_in(name: str, shape: tuple[int, ...]) -> int | None:
     return None if bits % 8 else bits // 8
 
 
-def numpy_array(data: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Bytes as an array of NumPy, without a copy.
-
-    Raises:
-        TypeError: NumPy, and ml_dtypes if it is there, lack the dtype
-    """
-    numpy_name = DTYPES[name].numpy
-    if numpy_name is None:
-        raise TypeError(f"NumPy has no dtype for {name}")
-    if not hasattr(np, numpy_name):
-        try:
-            import ml_dtypes
-        except ImportError:
-            raise TypeError(f"NumPy has no dtype for {name}: install ml_dtypes, or ask for framework 'pt'") from None
-        return data.view(getattr(ml_dtypes, numpy_name)).reshape(shape)
-    return data.view(numpy_name).reshape(shape)
-
-
 def torch_dtype(name: str) -> torch.dtype:
     """PyTorch's dtype.
 
@@ -169,16 +104,3 @@ def torch_dtype(name: str) -> torch.dtype:
     if dtype is None:
         raise TypeError(f"PyTorch {torch.__version__} has no dtype for {name}")
     return dtype
-
-
-def torch_tensor(data: torch.Tensor, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """Bytes, a tensor of uint8 with one dimension, as a tensor of the dtype, without a copy.
-
-    Raises:
-        TypeError: PyTorch, or the version that is there, lacks the dtype
-    """
-    dtype = torch_dtype(name)
-    # The elements of F4 count by twos.
-    shape = (*shape[:-1], shape[-1] // 2) if name == "F4" else shape
-    # PyTorch refuses to see no bytes at all as something else.
-    return data.view(dtype).reshape(shape) if data.numel() > 0 else data.new_empty(shape, dtype=dtype)

@@ -11,11 +11,13 @@ import sys
 from collections.abc import Callable
 from ctypes import POINTER, c_char_p, c_int, c_int32, c_size_t, c_uint8, c_uint32, c_uint64, c_void_p
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ._errors import CudaError, InvalidStreamError, UnavailableError
+from ._tables import PROFILES, VERSION
 
-PROFILES = ("small", "fast")
+Profile = Literal["small", "fast"]
+"""PROFILES, as types have it."""
 PASS_GATHER = 0
 
 _OK = 0
@@ -90,28 +92,31 @@ class GpuDecodeOptions(ctypes.Structure):
     _fields_ = (("data_on_host", c_int), ("verify", c_int), ("scratch", c_void_p))
 
 
+STRUCTURES: tuple[type[ctypes.Structure], ...] = (EncodeOptions, Info, GpuTensor, GpuDecodeOptions, GpuSource)
+"""In the order of codecllm_structure."""
+
 _PLACE = POINTER(c_uint64)
 _SHAPE = [c_char_p, POINTER(c_uint64), c_size_t, POINTER(EncodeOptions)]
-_TILE_ROWS = [c_void_p, c_uint64, c_uint64]
+_BANDS = [c_void_p, c_uint64, c_uint64]
 _GPU_TENSORS = [c_void_p, POINTER(GpuTensor), c_size_t]
 
 # Functions that return a status.
 _CHECKED: dict[str, list[object]] = {
     "encoder_open": [*_SHAPE, POINTER(c_void_p)],
     "encoder_layout": [c_void_p, _PLACE, _PLACE, _PLACE],
-    "encoder_gather": [*_TILE_ROWS, c_void_p, c_size_t],
+    "encoder_gather": [*_BANDS, c_void_p, c_size_t],
     "encoder_advance": [c_void_p],
     "encoder_front_size": [c_void_p, _PLACE],
     "encoder_encode_bound": [c_void_p, c_uint64, _PLACE],
-    "encoder_encode": [*_TILE_ROWS, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(c_size_t)],
+    "encoder_encode": [*_BANDS, c_void_p, c_size_t, c_void_p, c_size_t, POINTER(c_size_t)],
     "encoder_front": [c_void_p, c_void_p, c_size_t],
     "encode_bound": [*_SHAPE, _PLACE],
     "encode": [c_void_p, c_size_t, *_SHAPE, c_void_p, c_size_t, POINTER(c_size_t)],
     "stream_lengths": [c_void_p, c_size_t, _PLACE, _PLACE],
     "stream_open": [c_void_p, c_size_t, POINTER(c_void_p)],
     "stream_info": [c_void_p, POINTER(Info)],
-    "stream_range": [*_TILE_ROWS, _PLACE, _PLACE],
-    "stream_decode": [*_TILE_ROWS, c_void_p, c_size_t, c_void_p, c_size_t],
+    "stream_range": [*_BANDS, _PLACE, _PLACE],
+    "stream_decode": [*_BANDS, c_void_p, c_size_t, c_void_p, c_size_t],
     "decode": [c_void_p, c_size_t, c_void_p, c_size_t],
     "use_path": [c_int],
     "gpu_open": [c_int, POINTER(c_void_p)],
@@ -129,6 +134,7 @@ _CHECKED: dict[str, list[object]] = {
 _PLAIN: dict[str, tuple[object, list[object]]] = {
     "error_message": (c_char_p, []),
     "version": (c_char_p, []),
+    "size_of": (c_size_t, [c_int]),
     "encoder_close": (None, [c_void_p]),
     "encoder_pass": (c_int, [c_void_p]),
     "stream_close": (None, [c_void_p]),
@@ -145,15 +151,28 @@ def _load() -> ctypes.CDLL:
     if not path.exists():
         raise ImportError(f"codecllm is not built: there is no {path}; `pip install ./python` builds it")
     library = ctypes.CDLL(str(path))
-    for name, arguments in _CHECKED.items():
-        function = getattr(library, f"codecllm_{name}")
-        function.restype = c_int
-        function.argtypes = arguments
-    for name, (result, arguments) in _PLAIN.items():
-        function = getattr(library, f"codecllm_{name}")
-        function.restype = result
-        function.argtypes = arguments
+    try:
+        for name, arguments in _CHECKED.items():
+            _declare(library, name, c_int, arguments)
+        for name, (result, arguments) in _PLAIN.items():
+            _declare(library, name, result, arguments)
+        is_ours = library.codecllm_version().decode() == VERSION and all(
+            library.codecllm_size_of(number) == ctypes.sizeof(structure) for number, structure in enumerate(STRUCTURES)
+        )
+    except AttributeError:
+        # It lacks a function.
+        is_ours = False
+    if not is_ours:
+        raise ImportError(
+            f"{path} is of another version than this package, {VERSION}; `pip install ./python` builds it"
+        )
     return library
+
+
+def _declare(library: ctypes.CDLL, name: str, result: object, arguments: list[object]) -> None:
+    function = getattr(library, f"codecllm_{name}")
+    function.restype = result
+    function.argtypes = arguments
 
 
 _library = _load()
@@ -187,7 +206,7 @@ def shape_array(shape: tuple[int, ...]) -> ctypes.Array[c_uint64]:
     return (c_uint64 * len(shape))(*shape)
 
 
-def options(profile: str) -> EncodeOptions:
+def options(profile: Profile) -> EncodeOptions:
     """The options of a profile.
 
     Raises:

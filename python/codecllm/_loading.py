@@ -1,4 +1,4 @@
-"""Tensors of a checkpoint into host memory: read and decoded by many threads, each a few rows of tiles at a time."""
+"""Tensors of a checkpoint into host memory: read and decoded by many threads, each a few bands at a time."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._codec import Stream
-from ._container import StoredTensor
+from ._checkpoint import StoredTensor
 from ._errors import InvalidStreamError
+from ._stream import Stream
 
 _PIECE_BYTES = 4 * 2**20
 """Threads work on about so many bytes of a tensor at a time."""
@@ -70,12 +70,12 @@ def _kept_pieces(tensor: StoredTensor, output: np.ndarray) -> Iterator[Callable[
 
 
 def _stream_pieces(tensor: StoredTensor, stream: Stream, output: np.ndarray) -> Iterator[Callable[[], None]]:
-    def decode(first: int, count: int) -> None:
-        start, end = stream.data_range(first, count)
+    def decode(first_band: int, band_count: int) -> None:
+        start, end = stream.data_range(first_band, band_count)
         data = tensor.file.read(tensor.position + stream.info.front_bytes + start, end - start)
-        rows = stream.band_bytes
+        piece = output[first_band * stream.band_bytes : (first_band + band_count) * stream.band_bytes]
         try:
-            stream.decode(first, count, data, output[first * rows : (first + count) * rows])
+            stream.decode(first_band, band_count, data, piece)
         except InvalidStreamError as error:
             raise tensor.error(error) from None
 

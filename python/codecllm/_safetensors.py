@@ -6,16 +6,13 @@ It is read strictly and with the order of its keys; what cannot be understood co
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, NoReturn
 
-import numpy as np
-
 from ._dtypes import DTYPES, bytes_in
 from ._errors import FileError, quoted
+from ._input import InputFile
 
 LENGTH_BYTES = 8
 """Bytes before the header: its length."""
@@ -23,7 +20,7 @@ MAX_HEADER_BYTES = 100_000_000
 """Readers refuse longer headers."""
 
 _METADATA_KEY = "__metadata__"
-_NUMBER = re.compile(r"(0|[1-9][0-9]{0,15})\Z")
+_WHOLE = re.compile(r"(0|[1-9][0-9]{0,15})\Z")
 
 
 class TensorEntry(NamedTuple):
@@ -50,49 +47,13 @@ class Header(NamedTuple):
     """In the order of their keys."""
 
 
-class InputFile:
-    """A file that is read at any position, by any number of threads."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
-        # Before open: opening a pipe would wait for a writer.
-        if not stat.S_ISREG(os.stat(self.path).st_mode):
-            raise FileError(self.path, "is not a regular file")
-        self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115
-        self.size = os.fstat(self._file.fileno()).st_size
-
-    def read_into(self, output: np.ndarray, position: int) -> None:
-        """Fills `output` (uint8) with the bytes from `position` on.
-
-        Raises:
-            FileError: the file ends before
-        """
-        done = 0
-        while done < output.size:
-            count = os.preadv(self._file.fileno(), [output.data[done:]], position + done)
-            if count == 0:
-                raise FileError(
-                    self.path, f"ends at byte {position + done}, where byte {position + output.size} was expected"
-                )
-            done += count
-
-    def read(self, position: int, size: int) -> np.ndarray:
-        """The bytes (uint8) from `position` on. @raises FileError where the file ends before"""
-        output = np.empty(size, np.uint8)
-        self.read_into(output, position)
-        return output
-
-    def close(self) -> None:
-        self._file.close()
-
-
 def read_header(file: InputFile) -> tuple[Header, int]:
     """The header of a file, and where its data begin.
 
     Raises:
         FileError: not a safetensors file; the message says why, and names the tensor and the field
     """
-    refuse = _refusal(file.path)
+    refuse = _refusal(file.path, "")
     if file.size < LENGTH_BYTES:
         refuse(f"it has {file.size} bytes")
     size = int.from_bytes(file.read(0, LENGTH_BYTES).tobytes(), "little")
@@ -105,12 +66,14 @@ def read_header(file: InputFile) -> tuple[Header, int]:
         text = file.read(LENGTH_BYTES, size).tobytes().decode()
     except UnicodeDecodeError:
         refuse("its header is not UTF-8")
-    return _parse_header(text, refuse, file.size - data_start), data_start
+    header = parse_header(text, file.path)
+    _check_size(header.tensors, file.size - data_start, refuse)
+    return header, data_start
 
 
-def _refusal(path: str) -> Callable[[str], NoReturn]:
+def _refusal(path: str, where: str) -> Callable[[str], NoReturn]:
     def refuse(problem: str) -> NoReturn:
-        raise FileError(path, f"not a safetensors file: {problem}")
+        raise FileError(path, f"{where}not a safetensors file: {problem}")
 
     return refuse
 
@@ -119,18 +82,28 @@ class _Object(list):
     """The pairs of a JSON object, in order; a plain list is a JSON array."""
 
 
-def _parse_header(text: str, refuse: Callable[[str], NoReturn], data_bytes: int) -> Header:
+class _Number(str):
+    """A JSON number as it is written, or what JSON should not have: NaN and infinities."""
+
+
+def parse_header(text: str, path: str, where: str = "") -> Header:
+    """Reads the text of a header, and checks all but whether the file is as long as it says.
+
+    Args:
+        text: what stands between the length and the data
+        path: of the file
+        where: begins messages, if it is not the header of the file itself
+
+    Raises:
+        FileError: it is none; the message says why, and names the tensor and the field
+    """
+    refuse = _refusal(path, where)
     if not text.startswith("{"):
         refuse("its header does not begin with {")
 
-    def number(digits: str) -> int:
-        if not _NUMBER.match(digits) or int(digits) >= 2**53:
-            refuse(f"{digits[:40]} in its header is not a whole number below 2^53")
-        return int(digits)
-
     try:
         parsed = json.loads(
-            text, object_pairs_hook=_Object, parse_int=number, parse_float=number, parse_constant=number
+            text, object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, parse_constant=_Number
         )
         # Half of a surrogate pair is no character: UTF-8 cannot hold it.
         json.dumps(parsed, ensure_ascii=False).encode()
@@ -148,12 +121,12 @@ def _parse_header(text: str, refuse: Callable[[str], NoReturn], data_bytes: int)
         values = _unique(fields, f"{quoted(name)}, ", refuse)
         if name == _METADATA_KEY:
             for key, value in values.items():
-                if not isinstance(value, str):
+                if type(value) is not str:
                     refuse(f"{quoted(name)}, {quoted(key)} is not a string")
             metadata = values
         else:
             tensors.append(_tensor_entry(name, values, refuse))
-    _check_places(tensors, data_bytes, refuse)
+    _check_places(tensors, refuse)
     return Header(metadata, tensors)
 
 
@@ -175,20 +148,22 @@ def _tensor_entry(name: str, fields: dict, refuse: Callable[[str], NoReturn]) ->
         if key not in expected:
             refuse(f"{quoted(name)}, {quoted(key)} is not a field that a tensor has")
     dtype, shape, offsets = (fields[key] for key in expected)
-    if not isinstance(dtype, str):
+    if type(dtype) is not str:
         refuse(f'{quoted(name)}, "dtype" is not a string')
     for key, values in (("shape", shape), ("data_offsets", offsets)):
-        # JSON's true and false are numbers to Python.
-        if type(values) is not list or any(type(value) is not int for value in values):
+        if type(values) is not list or any(type(value) is not _Number for value in values):
             refuse(f"{quoted(name)}, {quoted(key)} is not an array of numbers")
+        for digits in values:
+            if not _WHOLE.match(digits) or int(digits) >= 2**53:
+                refuse(f"{quoted(name)}, {quoted(key)}: {digits[:40]} is not a whole number below 2^53")
     if len(offsets) != 2:
         refuse(f'{quoted(name)}, "data_offsets" is not a pair of numbers')
-    entry = TensorEntry(name, dtype, tuple(shape), *offsets)
+    entry = TensorEntry(name, dtype, tuple(map(int, shape)), *map(int, offsets))
     if entry.end < entry.start:
         refuse(f'{quoted(name)}, "data_offsets": {entry.end} is less than {entry.start}')
     size = bytes_in(dtype, entry.shape) if dtype in DTYPES else entry.size
     if size != entry.size:
-        refuse(f'{quoted(name)}, "data_offsets": {entry.size} bytes do not hold {dtype} of shape {list(shape)}')
+        refuse(f'{quoted(name)}, "data_offsets": {entry.size} bytes do not hold {dtype} of shape {list(entry.shape)}')
     return entry
 
 
@@ -197,7 +172,7 @@ def by_place(tensors: Iterable[TensorEntry]) -> list[TensorEntry]:
     return sorted(tensors, key=lambda tensor: (tensor.start, tensor.end))
 
 
-def _check_places(tensors: list[TensorEntry], data_bytes: int, refuse: Callable[[str], NoReturn]) -> None:
+def _check_places(tensors: list[TensorEntry], refuse: Callable[[str], NoReturn]) -> None:
     at = 0
     for tensor in by_place(tensors):
         where = f'{quoted(tensor.name)}, "data_offsets"'
@@ -205,11 +180,16 @@ def _check_places(tensors: list[TensorEntry], data_bytes: int, refuse: Callable[
             refuse(f"{where}: begins at {tensor.start}, where another tensor ends at {at}")
         if tensor.start > at:
             refuse(f"{where}: begins at {tensor.start}, and nothing fills the data from {at} on")
-        if tensor.end > data_bytes:
-            refuse(f"{where}: ends at {tensor.end}, and the data have {data_bytes} bytes")
         at = tensor.end
-    if at < data_bytes:
-        refuse(f"{data_bytes - at} bytes follow the last tensor")
+
+
+def _check_size(tensors: list[TensorEntry], data_bytes: int, refuse: Callable[[str], NoReturn]) -> None:
+    for tensor in tensors:
+        if tensor.end > data_bytes:
+            refuse(f'{quoted(tensor.name)}, "data_offsets": ends at {tensor.end}, and the data have {data_bytes} bytes')
+    end = max((tensor.end for tensor in tensors), default=0)
+    if end < data_bytes:
+        refuse(f"{data_bytes - end} bytes follow the last tensor")
 
 
 def format_header(metadata: dict[str, str] | None, tensors: Iterable[TensorEntry]) -> bytes:

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from ._codec import decode, encode
-from ._gpu import GPUDecoder
+from ._gpu_decoder import GPUDecoder
 
 Result = TypeVar("Result")
 
@@ -38,10 +38,10 @@ def _weights(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
 
 
 def _patterns(rows: int, columns: int) -> np.ndarray:
-    """Bands of what weights are not: zeros, all ones, stripes, a checkerboard, slopes, and noise of all values."""
+    """Strips of what weights are not: zeros, all ones, stripes, a checkerboard, slopes, and noise of all values."""
     row, column = np.indices((rows, columns))
     noise = np.random.default_rng(1).integers(-128, 128, (rows, columns))
-    bands = [
+    strips = [
         0 * row,
         0 * row - 1,
         127 * (row % 2),
@@ -51,7 +51,7 @@ def _patterns(rows: int, columns: int) -> np.ndarray:
         row + column,
         noise,
     ]
-    return np.choose(row * len(bands) // rows, bands).astype(np.uint8).view(np.int8)
+    return np.choose(row * len(strips) // rows, strips).astype(np.uint8).view(np.int8)
 
 
 def _run(number: int, name: str, array: np.ndarray, is_large: bool, use_gpu: bool) -> bool:

@@ -15,11 +15,12 @@ from typing import Literal
 import torch
 
 from . import _library, _loading
-from ._codec import Profile
-from ._container import Checkpoint, Source, StoredTensor, write_checkpoint
+from ._arrays import bytes_of, describe_tensor
+from ._checkpoint import Checkpoint, StoredTensor
 from ._cuda_loading import load_cuda
-from ._dtypes import bytes_of, describe_tensor
+from ._library import Profile
 from ._modules import compress_module
+from ._saving import Source, write_checkpoint
 
 __all__ = ["compress_module", "load_file", "safe_open", "save_file"]
 
@@ -73,7 +74,8 @@ def save_file(
         ValueError: tensors that cannot be saved; the message names them
         RuntimeError: tensors that share memory
         TypeError: a dtype that safetensors lacks, or metadata that are not text
-        FileError: metadata with keys of CodecLLM's own, or more of them than a header can hold
+        FileError: metadata with keys of CodecLLM's own, or more of them than a header can hold; a vector of uint8 that
+            is itself a stream
         OSError: the file cannot be written
     """
     options = _library.options(profile)

@@ -7,10 +7,11 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import codecllm
 from codecllm._dtypes import DTYPES
@@ -22,6 +23,10 @@ except ImportError:
 
 if TYPE_CHECKING:
     import torch
+
+# A failure is seen again by running it again.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CLI = REPOSITORY / "dist" / "bin" / "codecllm.js"
@@ -48,6 +53,11 @@ def gpu() -> None:
         pytest.skip("this build has no CUDA")
     if not gpus or not torch.cuda.is_available():
         pytest.skip("there is no GPU")
+
+
+def by_id(vectors: list[dict[str, Any]]) -> list[Any]:
+    """Parameters of a test: vectors of a manifest, under their names."""
+    return [pytest.param(vector, id=vector["id"]) for vector in vectors]
 
 
 def numpy_dtype(name: str) -> np.dtype | None:

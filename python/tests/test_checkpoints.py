@@ -16,7 +16,7 @@ safetensors = pytest.importorskip("safetensors", reason="no safetensors")
 from safetensors.torch import load_file as original_load_file  # noqa: E402
 from safetensors.torch import save_file as original_save_file  # noqa: E402
 
-from codecllm import FileError, UnavailableError, _container, _cuda_loading, features  # noqa: E402
+from codecllm import FileError, UnavailableError, _checkpoint, _cuda_loading, _saving, features  # noqa: E402
 from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
 
 DEMO = REPOSITORY / "demo" / "model.safetensors"
@@ -84,7 +84,7 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest
         if shape == (101,):
             raise MemoryError("no more")
 
-    monkeypatch.setattr(_container, "encode_bytes", fail)
+    monkeypatch.setattr(_saving, "encode_bytes", fail)
     (tmp_path / "model.safetensors").write_bytes(b"old")
     with pytest.raises(MemoryError):
         save_file({"a": torch.zeros(3), "b": torch.zeros(101)}, tmp_path / "model.safetensors")
@@ -168,6 +168,12 @@ def test_directories_that_are_wrong(tmp_path: Path) -> None:
         with pytest.raises(FileError) as raised:
             load_file(directory)
         assert str(raised.value) == f"{index}: {problem}"
+    second = directory / "model-00002-of-00003.safetensors"
+    original_save_file({"layer.0": torch.zeros(3)}, second)
+    index.write_text(json.dumps({"weight_map": {"layer.0": second.name, "layer.1": good["layer.1"]}}))
+    with pytest.raises(FileError) as raised:
+        load_file(directory)
+    assert str(raised.value) == f'{second}: "layer.0" is in another shard, too'
     index.write_text("[")
     with pytest.raises(FileError, match='is not JSON with a "weight_map"'):
         load_file(directory)
@@ -227,15 +233,15 @@ def header_file(path: Path, header: str | bytes, data: bytes = b"") -> Path:
         ('{"a":{"dtype":"F32","shape":[true],"data_offsets":[0,4]}}', '"a", "shape" is not an array of numbers'),
         (
             '{"a":{"dtype":"F32","shape":[1.0],"data_offsets":[0,4]}}',
-            "1.0 in its header is not a whole number below 2^53",
+            '"a", "shape": 1.0 is not a whole number below 2^53',
         ),
         (
             '{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}',
-            "-1 in its header is not a whole number below 2^53",
+            '"a", "shape": -1 is not a whole number below 2^53',
         ),
         (
             '{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}',
-            "NaN in its header is not a whole number below 2^53",
+            '"a", "shape": NaN is not a whole number below 2^53',
         ),
         ('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0]}}', '"a", "data_offsets" is not a pair of numbers'),
         ('{"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}}', '"a", "data_offsets": 0 is less than 4'),
@@ -253,6 +259,10 @@ def header_file(path: Path, header: str | bytes, data: bytes = b"") -> Path:
             '"a", "data_offsets": begins at 2, and nothing fills the data from 0 on',
         ),
         ('{"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}}', "2 bytes follow the last tensor"),
+        (
+            '{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]},"b":{"dtype":"U8","shape":[2],"data_offsets":[2,4]}}',
+            '"b", "data_offsets": begins at 2, where another tensor ends at 3',
+        ),
         ('{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"a":{}}', '"a" occurs twice'),
         ('{"a":{"dtype":"F32","dtype":"F32"}}', '"a", "dtype" occurs twice'),
         ('{"__metadata__":{"x":1}}', '"__metadata__", "x" is not a string'),
@@ -265,26 +275,83 @@ def test_headers_that_are_wrong(tmp_path: Path, header: str | bytes, problem: st
     assert str(raised.value) == f"{path}: not a safetensors file: {problem}"
 
 
+WHOLE = {"version": "1", "streams": "0", "sha256": "0" * 64, "header": "compact"}
+
+
+def without(key: str) -> dict[str, str]:
+    return {name: value for name, value in WHOLE.items() if name != key}
+
+
 @pytest.mark.parametrize(
     ("entries", "problem"),
     [
-        ({}, '"codecllm.version" is missing in its "__metadata__"'),
+        ({"x": ""}, '"codecllm.version" is missing in its "__metadata__"'),
         ({"version": "2"}, 'its version is "2"; this program reads 1'),
-        ({"version": "1"}, '"codecllm.streams" is missing in its "__metadata__"'),
-        ({"version": "1", "streams": "-1"}, '"codecllm.streams" in its "__metadata__" is damaged'),
-        ({"version": "1", "streams": "2"}, '"codecllm.streams" in its "__metadata__" is more than it has tensors'),
-        ({"version": "1", "streams": "1"}, '"a" should hold a stream, and is not a vector of U8'),
+        ({**WHOLE, "x": ""}, '"codecllm.x" in its "__metadata__" is not known'),
+        (without("sha256"), '"codecllm.sha256" is missing in its "__metadata__"'),
+        ({**WHOLE, "sha256": "0" * 63}, '"codecllm.sha256" in its "__metadata__" is damaged'),
+        ({**WHOLE, "sha256": "0" * 63 + "A"}, '"codecllm.sha256" in its "__metadata__" is damaged'),
+        ({**WHOLE, "sha256": "0" * 64 + "\n"}, '"codecllm.sha256" in its "__metadata__" is damaged'),
+        (without("header"), '"codecllm.header" is missing in its "__metadata__"'),
+        ({**WHOLE, "header": "rust"}, '"codecllm.header" in its "__metadata__" is damaged'),
+        (
+            {**WHOLE, "header": "{"},
+            "original header: not a safetensors file: its header is not valid JSON at character 1",
+        ),
+        ({**WHOLE, "header": "{}"}, "its original header has 0 tensors, and it has 1"),
+        (without("streams"), '"codecllm.streams" is missing in its "__metadata__"'),
+        ({**WHOLE, "streams": "-1"}, '"codecllm.streams" in its "__metadata__" is damaged'),
+        ({**WHOLE, "streams": "2"}, '"codecllm.streams" in its "__metadata__" is more than it has tensors'),
+        ({**WHOLE, "streams": "1"}, '"a" should hold a stream, and is not a vector of U8'),
     ],
 )
 def test_metadata_that_are_wrong(tmp_path: Path, entries: dict[str, str], problem: str) -> None:
-    header = {
-        "__metadata__": {"codecllm.x": "", **{f"codecllm.{key}": value for key, value in entries.items()}},
-        "a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
-    }
-    path = header_file(tmp_path / "a", json.dumps(header), b"\0" * 4)
+    metadata = {f"codecllm.{key}": value for key, value in entries.items()}
+    path = compressed_file(tmp_path / "a", {"__metadata__": metadata, "a": FOUR_BYTES}, b"\0" * 4)
     with pytest.raises(FileError) as raised:
         load_file(path)
     assert str(raised.value) == f"{path}: {problem}"
+
+
+FOUR_BYTES = {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}
+
+
+def compressed_file(path: Path, header: dict[str, object], data: bytes) -> Path:
+    text = json.dumps(header)
+    return header_file(path, text + " " * (-(8 + len(text)) % 64), data)
+
+
+def unknown(elements: int, *offsets: int) -> dict[str, object]:
+    """A tensor of a dtype of which nothing is known."""
+    return {"dtype": "X", "shape": [elements], "data_offsets": offsets}
+
+
+@pytest.mark.parametrize(
+    ("original", "problem"),
+    [
+        ({"b": unknown(2, 0, 2), "c": unknown(2, 2, 6)}, '"b" of its original header is missing'),
+        ({"c": unknown(2, 0, 4), "a": unknown(2, 4, 6)}, '"c" has another place in its original header'),
+        ({"a": unknown(2, 0, 4), "c": unknown(2, 4, 6)}, '"a" is X [2], and X [2] in its original header'),
+        (
+            {"__metadata__": {"y": "2", "x": "1"}, "a": unknown(2, 0, 2), "c": unknown(2, 2, 6)},
+            'its "__metadata__" does not have the entries of its original header',
+        ),
+    ],
+)
+def test_original_headers_that_are_wrong(tmp_path: Path, original: dict[str, object], problem: str) -> None:
+    ours = {f"codecllm.{key}": value for key, value in {**WHOLE, "header": json.dumps(original)}.items()}
+    metadata = {"__metadata__": {"x": "1", "y": "2", **ours}}
+    path = compressed_file(tmp_path / "a", {**metadata, "a": unknown(2, 0, 2), "c": unknown(2, 2, 6)}, b"\0" * 6)
+    with pytest.raises(FileError) as raised:
+        load_file(path)
+    assert str(raised.value) == f"{path}: {problem}"
+
+
+def test_a_front_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_file({"a": torch.zeros(100, 100)}, tmp_path / "a")
+    monkeypatch.setattr(_checkpoint, "_MAX_FRONT_BYTES", 70)
+    with pytest.raises(FileError, match=r'a: "a": a front of \d+ bytes, more than 70$'):
+        load_file(tmp_path / "a")
 
 
 def test_a_dtype_that_pytorch_lacks(tmp_path: Path) -> None:

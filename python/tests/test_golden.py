@@ -7,22 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, numpy_dtype
+from conftest import REPOSITORY, by_id, numpy_dtype
 
 from codecllm import InvalidStreamError, decode
-from codecllm._codec import Stream, encode_bytes, lengths
-from codecllm._library import PROFILES, EncodeOptions
+from codecllm._codec import encode_bytes
+from codecllm._library import EncodeOptions
+from codecllm._stream import Stream, lengths
+from codecllm._tables import CLASS_CHOICES, PREDICTORS, PROFILES
 
 GOLDEN = REPOSITORY / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
 
 # Names of the manifest, in the order of the C interface.
-MODES = ["auto", "raw", "none", "left", "top", "avg", "planar", "pairs"]
-CLASSES = ["auto", "none", "rows2", "columns2", "rows4", "columns4", "mixed"]
-
-
-def by_id(vectors: list[dict[str, Any]]) -> list[Any]:
-    return [pytest.param(vector, id=vector["id"]) for vector in vectors]
+MODES = ["auto", "raw", *PREDICTORS, "pairs"]
+CLASSES = ["auto", *CLASS_CHOICES]
 
 
 def encode_options(options: dict[str, Any]) -> EncodeOptions:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, assert_same, some_tensors, weights
+from conftest import REPOSITORY, assert_same, by_id, some_tensors, weights
 from test_models import IDS, Nested, small_model
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
@@ -22,6 +22,7 @@ pytestmark = pytest.mark.usefixtures("gpu")
 
 GOLDEN = REPOSITORY / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
+CHECKPOINTS = json.loads((GOLDEN / "checkpoint" / "manifest.json").read_text())
 
 
 def on_device(data: bytes) -> torch.Tensor:
@@ -47,13 +48,29 @@ def test_valid_vectors_in_one_batch(verify: bool) -> None:
         assert output.cpu().numpy().tobytes() == (GOLDEN / vector["input"]).read_bytes(), vector["id"]
 
 
-@pytest.mark.parametrize("vector", [pytest.param(vector, id=vector["id"]) for vector in MANIFEST["invalid"]])
+@pytest.mark.parametrize("vector", by_id(MANIFEST["invalid"]))
 def test_invalid_vectors(vector: dict) -> None:
     stream = (GOLDEN / vector["stream"]).read_bytes()
     # Data of another length than the front says are a wrong argument here.
-    with pytest.raises((InvalidStreamError, ValueError)), GPUDecoder([stream]) as decoder:
+    found = r"^stream 0: |^the data of stream 0 are not "
+    with pytest.raises(ValueError, match=found), GPUDecoder([stream]) as decoder:
         decoder.decode(data_of(decoder, [stream]), outputs_of(decoder))
         decoder.check()
+
+
+# All but those of a dtype that PyTorch lacks.
+@pytest.mark.parametrize("vector", by_id([each for each in CHECKPOINTS["valid"] if each["id"] != "unknown-dtype"]))
+def test_valid_checkpoints(vector: dict) -> None:
+    folder = GOLDEN / "checkpoint"
+    assert_same(load_file(folder / vector["compressed"], "cuda"), load_file(folder / vector["original"]))
+
+
+@pytest.mark.parametrize("vector", by_id([each for each in CHECKPOINTS["invalid"] if each["error"]["step"] == "front"]))
+def test_checkpoints_whose_fronts_are_wrong(vector: dict) -> None:
+    path = GOLDEN / "checkpoint" / vector["file"]
+    with pytest.raises(FileError) as raised:
+        load_file(path, "cuda")
+    assert str(raised.value).startswith(f'{path}: "{vector["error"]["place"]}"')
 
 
 def test_data_in_host_memory_and_memory_of_the_caller() -> None:
@@ -65,9 +82,9 @@ def test_data_in_host_memory_and_memory_of_the_caller() -> None:
         scratch = torch.empty(decoder.scratch_bytes, dtype=torch.uint8, device="cuda")
         for arguments in ({}, {"scratch": scratch}):
             outputs = [torch.empty(info.shape, dtype=torch.float32, device="cuda") for info in decoder.streams]
-            stream = torch.cuda.Stream()
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
+            cuda_stream = torch.cuda.Stream()
+            cuda_stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(cuda_stream):
                 decoder.decode(data, outputs, **arguments)
             decoder.check()
             for output, array in zip(outputs, arrays, strict=True):
@@ -124,9 +141,10 @@ def test_encoder_gives_the_bytes_of_the_host(profile: str) -> None:
             assert stream.front + stream.data.cpu().numpy().tobytes() == expected
 
 
-def test_encoder_reads_views_and_what_the_stream_has_written() -> None:
+def test_encoder_reads_views_and_what_the_cuda_stream_has_written() -> None:
     with GPUEncoder() as encoder, torch.cuda.stream(torch.cuda.Stream()):
-        base = torch.randn(1_000_001, device="cuda").bfloat16() * 0.02
+        generator = torch.Generator("cuda").manual_seed(6)
+        base = torch.randn(1_000_001, device="cuda", generator=generator).bfloat16() * 0.02
         for _ in range(5):
             base.add_(0.001)
             view = base[1:].view(1000, 1000)
@@ -181,7 +199,7 @@ def test_safe_open(tmp_path: Path) -> None:
         assert torch.equal(part.cpu(), tensors["model.weight"][3:9, :5])
 
 
-def test_load_file_on_a_stream_of_the_caller(tmp_path: Path) -> None:
+def test_load_file_on_a_cuda_stream_of_the_caller(tmp_path: Path) -> None:
     tensors = some_tensors()
     save_file(tensors, tmp_path / "a")
     with torch.cuda.stream(torch.cuda.Stream()):

@@ -125,6 +125,7 @@ def test_what_stays_as_it_is() -> None:
 
 
 def test_gradients_are_refused() -> None:
+    torch.manual_seed(1)
     model = compress_module(nn.Sequential(nn.Linear(64, 64, dtype=torch.bfloat16)))
     assert not any(parameter.requires_grad for parameter in model.parameters())
     with pytest.raises(RuntimeError, match="have no gradients"):

@@ -1,0 +1,110 @@
+"""The golden checkpoints: compressed files and their originals, files that a reader must refuse, and originals that a
+compressor must refuse. PyTorch is not needed for them."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY, by_id
+
+from codecllm import FileError, _library
+from codecllm._checkpoint import Checkpoint
+from codecllm._input import InputFile
+from codecllm._loading import load
+from codecllm._safetensors import read_header
+from codecllm._saving import Source, write_checkpoint
+
+CHECKPOINTS = REPOSITORY / "golden" / "checkpoint"
+MANIFEST = json.loads((CHECKPOINTS / "manifest.json").read_text())
+
+ONLY_SHA256 = {"place": "__metadata__.codecllm.sha256", "step": "data"}
+"""Of files whose tensors can be read and whose original is another: section 11 leaves that to who gives it back."""
+
+
+def everything_in(path: Path) -> tuple[dict[str, str] | None, list[tuple[str, str, tuple[int, ...], bytes]]]:
+    """The metadata of a file, and of each tensor name, dtype, shape and bytes."""
+    checkpoint = Checkpoint(path)
+    try:
+        loaded = load(checkpoint.tensors.values())
+        return checkpoint.metadata, [
+            (name, tensor.dtype, tensor.shape, tensor.data.tobytes())
+            for name, tensor in zip(checkpoint.tensors, loaded, strict=True)
+        ]
+    finally:
+        checkpoint.close()
+
+
+def assert_names(problem: str, place: str) -> None:
+    """A message says where the manifest's `place` is."""
+    patterns = {
+        "length": r"\d bytes|byte \d",
+        "header": "its header",
+        "data": "follow the last tensor",
+        "__metadata__": "__metadata__|in its metadata",
+        "__metadata__.codecllm.version": '"codecllm.version"|its version',
+        "__metadata__.codecllm.header": '"codecllm.header"|original header',
+    }
+    if place in patterns:
+        assert re.search(patterns[place], problem)
+    elif place.startswith("__metadata__."):
+        assert f'"{place.removeprefix("__metadata__.")}"' in problem
+    else:
+        name, _, field = place.partition(".")
+        assert f'"{name}"' in problem
+        assert field.removesuffix("_offsets") in problem
+
+
+@pytest.mark.parametrize("vector", by_id(MANIFEST["valid"]))
+def test_valid(vector: dict[str, Any]) -> None:
+    assert everything_in(CHECKPOINTS / vector["compressed"]) == everything_in(CHECKPOINTS / vector["original"])
+
+
+@pytest.mark.parametrize("vector", by_id([each for each in MANIFEST["invalid"] if each["error"] != ONLY_SHA256]))
+def test_invalid(vector: dict[str, Any]) -> None:
+    path = CHECKPOINTS / vector["file"]
+    with pytest.raises(FileError) as raised:
+        everything_in(path)
+    assert str(raised.value).startswith(f"{path}: ")
+    assert_names(str(raised.value).removeprefix(f"{path}: "), vector["error"]["place"])
+
+
+@pytest.mark.parametrize("vector", by_id([each for each in MANIFEST["invalid"] if each["error"] == ONLY_SHA256]))
+def test_what_only_the_sha256_of_the_original_tells(vector: dict[str, Any]) -> None:
+    _, tensors = everything_in(CHECKPOINTS / vector["file"])
+    assert len(tensors) > 0
+
+
+@pytest.mark.parametrize("vector", by_id([each for each in MANIFEST["invalid"] if each["error"]["step"] == "header"]))
+def test_what_the_header_tells_is_refused_at_once(vector: dict[str, Any]) -> None:
+    with pytest.raises(FileError):
+        Checkpoint(CHECKPOINTS / vector["file"])
+
+
+@pytest.mark.parametrize("vector", by_id(MANIFEST["refused"]))
+def test_refused(vector: dict[str, Any], tmp_path: Path) -> None:
+    file = InputFile(CHECKPOINTS / vector["file"])
+    try:
+        header, data_start = read_header(file)
+        sources = [
+            Source(
+                tensor.name,
+                tensor.dtype,
+                tensor.shape,
+                tensor.size,
+                lambda tensor=tensor: file.read(data_start + tensor.start, tensor.size),
+            )
+            for tensor in header.tensors
+        ]
+        path = tmp_path / "model.safetensors"
+        with pytest.raises(FileError) as raised:
+            write_checkpoint(path, sources, header.metadata, _library.options("small"))
+    finally:
+        file.close()
+    assert str(raised.value).startswith(f"{path}: ")
+    assert_names(str(raised.value).removeprefix(f"{path}: "), vector["error"]["place"])
+    assert os.listdir(tmp_path) == []

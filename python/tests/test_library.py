@@ -1,0 +1,63 @@
+"""The library beside the package: of the same version, with structures of the same size, and what both call dtypes."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+from typing import get_args
+
+import pytest
+from conftest import REPOSITORY, numpy_dtype
+
+import codecllm
+from codecllm import _library, _tables
+from codecllm._dtypes import DTYPES
+
+
+def test_version() -> None:
+    assert codecllm.__version__ == json.loads((REPOSITORY / "package.json").read_text())["version"]
+    assert _library.plain("version")().decode() == codecllm.__version__
+
+
+def test_every_structure_is_as_large_as_the_library_s() -> None:
+    size_of = _library.plain("size_of")
+    for number, structure in enumerate(_library.STRUCTURES):
+        assert ctypes.sizeof(structure) == size_of(number), structure.__doc__
+    assert size_of(len(_library.STRUCTURES)) == 0
+
+
+class LargerInfo(_library.Info):
+    """One field more."""
+
+    _fields_ = (("more", ctypes.c_uint64),)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("VERSION", "0.0.0"),
+        ("STRUCTURES", (_library.EncodeOptions, LargerInfo)),
+        ("_PLAIN", {**_library._PLAIN, "no_such_function": (None, [])}),
+    ],
+)
+def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch, name: str, value: object) -> None:
+    monkeypatch.setattr(_library, name, value)
+    with pytest.raises(ImportError, match=r"libcodecllm\.\w+ is of another version than this package"):
+        _library._load()
+
+
+def test_profiles() -> None:
+    assert get_args(_library.Profile) == _tables.PROFILES
+
+
+def test_every_dtype_of_the_format_is_known() -> None:
+    assert {name: dtype.bits for name, dtype in DTYPES.items() if dtype.has_streams} == {
+        name: bits for name, _, bits in _tables.DTYPES
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in DTYPES if numpy_dtype(name) is not None])
+def test_bits_of_a_dtype(name: str) -> None:
+    dtype = numpy_dtype(name)
+    assert dtype is not None
+    assert DTYPES[name].bits == 8 * dtype.itemsize
