@@ -24,13 +24,14 @@ struct codecllm_gpu_host_decoder {
 
 namespace {
 
-void check(codecllm_status status) {
+/** Throws what a function of the interface says that went wrong. */
+void require_ok(codecllm_status status) {
   if (status != CODECLLM_OK) throw Error(status, codecllm_error_message());
 }
 
 void* device_memory(uint64_t size) {
   void* memory = nullptr;
-  codecllm::check(cudaMalloc(&memory, std::max<uint64_t>(size, 1)), "allocating a stream's memory");
+  check(cudaMalloc(&memory, std::max<uint64_t>(size, 1)), "allocating a stream's memory");
   return memory;
 }
 
@@ -43,67 +44,67 @@ void require_range(uint64_t offset, size_t size, uint64_t all, const char* what)
 }  // namespace
 
 codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu* gpu, const void* front, size_t front_size,
-                                         codecllm_gpu_host_decoder** stream) {
+                                         codecllm_gpu_host_decoder** decoder) {
   return guarded([&] {
     require(gpu, "gpu");
-    require(stream, "stream");
-    codecllm_stream* described = nullptr;
-    check(codecllm_stream_open(front, front_size, &described));
+    require(decoder, "decoder");
+    codecllm_stream* stream = nullptr;
+    require_ok(codecllm_stream_open(front, front_size, &stream));
     codecllm_info info;
-    const codecllm_status status = codecllm_stream_info(described, &info);
-    codecllm_stream_close(described);
-    check(status);
+    const codecllm_status status = codecllm_stream_info(stream, &info);
+    codecllm_stream_close(stream);
+    require_ok(status);
     const DeviceScope scope(gpu->device);
     auto opened = std::make_unique<codecllm_gpu_host_decoder>();
     opened->gpu = gpu;
     opened->data_bytes = info.data_bytes;
     opened->tensor_bytes = info.tensor_bytes;
     const codecllm_gpu_tensor tensor = {front, front_size};
-    check(codecllm_gpu_plan_open(gpu, &tensor, 1, nullptr, &opened->plan));
+    require_ok(codecllm_gpu_plan_open(gpu, &tensor, 1, nullptr, &opened->plan));
     opened->data = device_memory(info.data_bytes);
     opened->elements = device_memory(info.tensor_bytes);
-    *stream = opened.release();
+    *decoder = opened.release();
   });
 }
 
-void codecllm_gpu_host_decoder_close(codecllm_gpu_host_decoder* stream) { delete stream; }
+void codecllm_gpu_host_decoder_close(codecllm_gpu_host_decoder* decoder) { delete decoder; }
 
-codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder* stream, uint64_t offset, const void* data, size_t size) {
+codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder* decoder, uint64_t offset, const void* data, size_t size) {
   return guarded([&] {
-    require(stream, "stream");
-    require_range(offset, size, stream->data_bytes, "Data");
+    require(decoder, "decoder");
+    require_range(offset, size, decoder->data_bytes, "Data");
     if (size == 0) return;
     require(data, "data");
-    const DeviceScope scope(stream->gpu->device);
-    const cudaStream_t own = stream->gpu->stream;
-    codecllm::check(
-        cudaMemcpyAsync(static_cast<uint8_t*>(stream->data) + offset, data, size, cudaMemcpyHostToDevice, own),
+    const DeviceScope scope(decoder->gpu->device);
+    const cudaStream_t cuda_stream = decoder->gpu->cuda_stream;
+    check(
+        cudaMemcpyAsync(static_cast<uint8_t*>(decoder->data) + offset, data, size, cudaMemcpyHostToDevice, cuda_stream),
         "copying Data");
-    codecllm::check(cudaStreamSynchronize(own), "copying Data");
+    check(cudaStreamSynchronize(cuda_stream), "copying Data");
   });
 }
 
-codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder* stream) {
+codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder* decoder) {
   return guarded([&] {
-    require(stream, "stream");
+    require(decoder, "decoder");
     const codecllm_gpu_decode_options options = {0, 1, nullptr};
-    check(codecllm_gpu_decode(stream->plan, &stream->data, &stream->elements, &options, stream->gpu->stream));
+    require_ok(codecllm_gpu_decode(decoder->plan, &decoder->data, &decoder->elements, &options, decoder->gpu->cuda_stream));
     uint64_t tile = 0;
-    const codecllm_status status = codecllm_gpu_result(stream->plan, nullptr, &tile);
+    const codecllm_status status = codecllm_gpu_result(decoder->plan, nullptr, &tile);
     if (status == CODECLLM_INVALID_STREAM) throw Error(status, text("tile ", tile, ": its data are damaged"));
-    check(status);
+    require_ok(status);
   });
 }
 
-codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder* stream, uint64_t offset, void* bytes, size_t size) {
+codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder* decoder, uint64_t offset, void* bytes, size_t size) {
   return guarded([&] {
-    require(stream, "stream");
-    require_range(offset, size, stream->tensor_bytes, "the tensor");
+    require(decoder, "decoder");
+    require_range(offset, size, decoder->tensor_bytes, "the tensor");
     if (size == 0) return;
     require(bytes, "bytes");
-    const DeviceScope scope(stream->gpu->device);
-    codecllm::check(
-        cudaMemcpy(bytes, static_cast<const uint8_t*>(stream->elements) + offset, size, cudaMemcpyDeviceToHost),
+    const DeviceScope scope(decoder->gpu->device);
+    check(
+        cudaMemcpy(bytes, static_cast<const uint8_t*>(decoder->elements) + offset, size, cudaMemcpyDeviceToHost),
         "copying elements");
   });
 }
