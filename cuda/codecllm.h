@@ -49,8 +49,23 @@ typedef enum codecllm_status {
  */
 CODECLLM_API const char* codecllm_error_message(void);
 
-/** The library's version, e.g. "0.1.0". */
+/** The library's version: that of the package, as in its package.json. */
 CODECLLM_API const char* codecllm_version(void);
+
+/** The structures of this interface. */
+typedef enum codecllm_structure {
+  CODECLLM_STRUCTURE_ENCODE_OPTIONS = 0,
+  CODECLLM_STRUCTURE_INFO = 1,
+  CODECLLM_STRUCTURE_GPU_TENSOR = 2,
+  CODECLLM_STRUCTURE_GPU_DECODE_OPTIONS = 3,
+  CODECLLM_STRUCTURE_GPU_SOURCE = 4
+} codecllm_structure;
+
+/**
+ * Bytes of a structure as this library was compiled, which whoever declares it in another language compares with its
+ * own; 0 for one that there is not.
+ */
+CODECLLM_API size_t codecllm_size_of(codecllm_structure structure);
 
 /* ------------------------------------------------------------------------------------------------------ encoding */
 
@@ -99,11 +114,12 @@ typedef struct codecllm_encode_options {
 } codecllm_encode_options;
 
 /**
- * Encodes one tensor, in passes over slices of consecutive rows of tiles, so that it need not be in memory at once.
+ * Encodes one tensor, in passes over slices, so that it need not be in memory at once. A slice is some consecutive
+ * bands, and a band the tiles that lie side by side: H rows of the matrix view.
  *
- *   open; while pass == CODECLLM_PASS_GATHER: gather every slice, advance; then code every slice; then front.
+ *   open; while pass == CODECLLM_PASS_GATHER: gather every slice, advance; then encode every slice; then front.
  *
- * gather and code may be called for different slices on different threads at the same time; the other functions may
+ * gather and encode may be called for different slices on different threads at the same time; the other functions may
  * not be called while one of them runs.
  */
 typedef struct codecllm_encoder codecllm_encoder;
@@ -121,45 +137,46 @@ CODECLLM_API codecllm_status codecllm_encoder_open(const char* dtype, const uint
 /** Frees an encoder; does nothing with null. */
 CODECLLM_API void codecllm_encoder_close(codecllm_encoder* encoder);
 
-/** Bytes of the tensor, rows of tiles, and bytes of one full row of tiles. */
+/** Bytes of the tensor, how many bands it has, and bytes of a full one. */
 CODECLLM_API codecllm_status codecllm_encoder_layout(const codecllm_encoder* encoder, uint64_t* tensor_bytes,
                                                      uint64_t* bands, uint64_t* band_bytes);
 
-typedef enum codecllm_pass { CODECLLM_PASS_GATHER = 0, CODECLLM_PASS_CODE = 1 } codecllm_pass;
+typedef enum codecllm_pass { CODECLLM_PASS_GATHER = 0, CODECLLM_PASS_ENCODE = 1 } codecllm_pass;
 
-/** What is to be done with every slice next; CODE for null. */
+/** What is to be done with every slice next; ENCODE for null. */
 CODECLLM_API codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder);
 
 /**
- * Counts a slice: consecutive rows of tiles. Refuses rows that the tensor does not have or that this pass has seen, a
- * size that is not theirs, and to gather when it is time to code.
+ * Counts a slice. Refuses bands that the tensor does not have or that this pass has seen, a size that is not theirs,
+ * and to gather when it is time to encode.
  *
  * @param bytes its elements, which are not needed after the call
  */
 CODECLLM_API codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_band,
                                                      uint64_t band_count, const void* bytes, size_t size);
 
-/** Ends a gathering pass in which every row of tiles was gathered once, and decides. */
+/** Ends a gathering pass in which every band was gathered once, and decides. */
 CODECLLM_API codecllm_status codecllm_encoder_advance(codecllm_encoder* encoder);
 
-/** Bytes before Data; known as soon as the pass is CODE. */
+/** Bytes before Data; known as soon as the pass is ENCODE. */
 CODECLLM_API codecllm_status codecllm_encoder_front_size(const codecllm_encoder* encoder, uint64_t* size);
 
-/** The most bytes that coding so many rows of tiles can give. */
-CODECLLM_API codecllm_status codecllm_encoder_code_bound(const codecllm_encoder* encoder, uint64_t band_count,
-                                                         uint64_t* size);
+/** The most bytes that encoding so many bands can give. */
+CODECLLM_API codecllm_status codecllm_encoder_encode_bound(const codecllm_encoder* encoder, uint64_t band_count,
+                                                           uint64_t* size);
 
 /**
- * Codes a slice. Data of slices follow one another in the order of their rows of tiles. Refuses what gathering refuses,
- * to code when it is time to gather, and a capacity that does not suffice; codecllm_encoder_code_bound says which does.
+ * Encodes a slice. Data of slices follow one another in the order of their bands. Refuses what gathering refuses, to
+ * encode when it is time to gather, and a capacity that does not suffice; codecllm_encoder_encode_bound says which
+ * does.
  *
  * @param data receives the slice's part of Data, at most `capacity` bytes; `written` says how many
  */
-CODECLLM_API codecllm_status codecllm_encoder_code(codecllm_encoder* encoder, uint64_t first_band,
-                                                   uint64_t band_count, const void* bytes, size_t size, void* data,
-                                                   size_t capacity, size_t* written);
+CODECLLM_API codecllm_status codecllm_encoder_encode(codecllm_encoder* encoder, uint64_t first_band,
+                                                     uint64_t band_count, const void* bytes, size_t size, void* data,
+                                                     size_t capacity, size_t* written);
 
-/** Writes everything before Data, after every row of tiles was coded once. @param size as front_size says */
+/** Writes everything before Data, after every band was encoded once. @param size as front_size says */
 CODECLLM_API codecllm_status codecllm_encoder_front(codecllm_encoder* encoder, void* front, size_t size);
 
 /** An upper bound of the stream of a tensor of so many bytes with these options. */
@@ -203,7 +220,7 @@ typedef struct codecllm_info {
   uint64_t tensor_bytes;
   uint64_t front_bytes;
   uint64_t data_bytes;
-  /** Rows of tiles, tiles in each, and bytes of a full row of tiles of the tensor. */
+  /** How many bands, tiles in each, and bytes of the tensor in a full one. */
   uint64_t bands;
   uint64_t tiles_across;
   uint64_t band_bytes;
@@ -212,7 +229,7 @@ typedef struct codecllm_info {
 /** Says what a stream holds. @param info receives it; its pointers are valid as long as the stream */
 CODECLLM_API codecllm_status codecllm_stream_info(const codecllm_stream* stream, codecllm_info* info);
 
-/** Where the data of these rows of tiles lie, from the start of Data. Refuses rows that the tensor does not have. */
+/** Where the data of these bands lie, from the start of Data. Refuses bands that the tensor does not have. */
 CODECLLM_API codecllm_status codecllm_stream_range(const codecllm_stream* stream, uint64_t first_band,
                                                    uint64_t band_count, uint64_t* start, uint64_t* end);
 
@@ -231,12 +248,12 @@ CODECLLM_API int codecllm_has_path(codecllm_path path);
 CODECLLM_API codecllm_status codecllm_use_path(codecllm_path path);
 
 /**
- * Decodes rows of tiles on the calling thread, and checks every tile; CODECLLM_INVALID_STREAM names the first one whose
- * data are damaged, and then `bytes` hold nothing of meaning. Refuses rows that the tensor does not have, and sizes
+ * Decodes bands on the calling thread, and checks every tile; CODECLLM_INVALID_STREAM names the first one whose
+ * data are damaged, and then `bytes` hold nothing of meaning. Refuses bands that the tensor does not have, and sizes
  * that are not theirs.
  *
  * @param data exactly the bytes of `codecllm_stream_range`
- * @param bytes receives the elements: rows of tiles of `band_bytes`, the last one shorter
+ * @param bytes receives the elements: bands of `band_bytes`, the last one shorter
  */
 CODECLLM_API codecllm_status codecllm_stream_decode(const codecllm_stream* stream, uint64_t first_band,
                                                     uint64_t band_count, const void* data, size_t data_size,
@@ -253,7 +270,7 @@ CODECLLM_API codecllm_status codecllm_decode(const void* stream, size_t stream_s
 
 /* ----------------------------------------------------------------------------------------------------------- GPU */
 
-/** One device. Functions of it, of its plans and of its streams may be called from one thread at a time. */
+/** One device. Functions of it, of its plans and of its decoders may be called from one thread at a time. */
 typedef struct codecllm_gpu codecllm_gpu;
 
 /**
@@ -274,7 +291,7 @@ CODECLLM_API int codecllm_gpu_count(void);
  */
 CODECLLM_API codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu);
 
-/** Frees a device, whose plans, streams and encoders have been closed; does nothing with null. */
+/** Frees a device, whose plans, decoders and encoders have been closed; does nothing with null. */
 CODECLLM_API void codecllm_gpu_close(codecllm_gpu* gpu);
 
 /** A tensor of a plan: its front, in host memory, needed only during the call. */
@@ -309,7 +326,7 @@ typedef struct codecllm_gpu_decode_options {
   int data_on_host;
   /** 1: check every tile on the GPU. 0: do not. */
   int verify;
-  /** Device memory of `codecllm_gpu_scratch_size` bytes, aligned to 256; null to allocate on the stream. */
+  /** Device memory of `codecllm_gpu_scratch_size` bytes, aligned to 256; null to allocate on the CUDA stream. */
   void* scratch;
 } codecllm_gpu_decode_options;
 
@@ -350,27 +367,27 @@ typedef struct codecllm_gpu_host_decoder codecllm_gpu_host_decoder;
  * @param front everything before Data, needed only during the call
  */
 CODECLLM_API codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu* gpu, const void* front, size_t front_size,
-                                                      codecllm_gpu_host_decoder** stream);
-/** Frees a stream and its memory; does nothing with null. */
-CODECLLM_API void codecllm_gpu_host_decoder_close(codecllm_gpu_host_decoder* stream);
+                                                            codecllm_gpu_host_decoder** decoder);
+/** Frees a decoder and its memory; does nothing with null. */
+CODECLLM_API void codecllm_gpu_host_decoder_close(codecllm_gpu_host_decoder* decoder);
 
 /** Copies a piece of Data to the device. Refuses bytes beyond them. @param offset its first byte, from their start */
-CODECLLM_API codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder* stream, uint64_t offset, const void* data,
-                                                       size_t size);
+CODECLLM_API codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder* decoder, uint64_t offset,
+                                                             const void* data, size_t size);
 
 /** Decodes, and waits until it is done. CODECLLM_INVALID_STREAM if a tile's data are damaged; the message names it. */
-CODECLLM_API codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder* stream);
+CODECLLM_API codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder* decoder);
 
 /** Copies elements back. Refuses bytes beyond the tensor. @param offset the first byte, from its start */
-CODECLLM_API codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder* stream, uint64_t offset, void* bytes,
-                                                      size_t size);
+CODECLLM_API codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder* decoder, uint64_t offset,
+                                                            void* bytes, size_t size);
 
 /**
  * Encodes tensors from device memory to device memory, and gives the bytes that codecllm_encode gives. It may be used
- * beside its device's other encoders, plans and streams, by one thread at a time. It has at most 15 threads of its own,
- * which sleep between calls. It keeps memory for the next call. For each batch that is encoded at the same time, at most
- * 8 of 128 MiB or of one larger tensor, and no more than it has threads: of device memory about its size, but not much
- * more than 320 MiB; and of pinned host memory 2 to 3 MiB for each of up to 16 tensors of a batch.
+ * beside its device's other encoders, plans and decoders, by one thread at a time. It has at most 15 threads of its
+ * own, which sleep between calls. It keeps memory for the next call. For each batch that is encoded at the same time,
+ * at most 8 of 128 MiB or of one larger tensor, and no more than it has threads: of device memory about its size, but
+ * not much more than 320 MiB; and of pinned host memory 2 to 3 MiB for each of up to 16 tensors of a batch.
  */
 typedef struct codecllm_gpu_encoder codecllm_gpu_encoder;
 
@@ -410,10 +427,10 @@ CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const 
                                                        uint64_t* data);
 
 /**
- * Encodes tensors, and waits until all are done. Large and small ones may be mixed, and many in one call are faster than
- * one by one: the host decides for some of them while the device works on others, on up to 16 threads. Refuses what
- * codecllm_encoder_open refuses, a tensor of 2^32 tiles, and memory that is not aligned; the message names the tensor by
- * its number. After an error, fronts and Data of all tensors have no meaning.
+ * Encodes tensors, and waits until all are done. Large and small ones may be mixed, and many in one call are faster
+ * than one by one: the host decides for some of them while the device works on others, on up to 16 threads. Refuses
+ * what codecllm_encoder_open refuses, a tensor of 2^32 tiles, and memory that is not aligned; the message names the
+ * tensor by its number. After an error, fronts and Data of all tensors have no meaning.
  *
  * @param cuda_stream a cudaStream_t: what it holds when this is called ends before elements are read
  */

@@ -36,7 +36,7 @@ export class GpuEngine extends NativeEngine {
       await readFully(fd, front, part.position);
       const handle = await this.decodeOnGpu(fd, part.position + frontBytes, data, front);
       try {
-        await this.codec.gpuStreamReadAsync(handle, 0, part.elements);
+        await this.codec.gpuDecoderReadAsync(handle, 0, part.elements);
       } finally {
         this.closeHandle(handle);
       }
@@ -67,21 +67,21 @@ export class GpuEngine extends NativeEngine {
   }
 
   private readonly closeHandle = (handle: Handle): void => {
-    this.codec.gpuStreamClose(handle);
+    this.codec.gpuDecoderClose(handle);
     this.handles.delete(handle);
   };
 
   private async decodeOnGpu(fd: number, position: number, dataBytes: number, front: Uint8Array): Promise<Handle> {
     const { codec } = this;
-    const handle = BigInt(await codec.gpuStreamOpenAsync(front));
+    const handle = BigInt(await codec.gpuDecoderOpenAsync(front));
     this.handles.add(handle);
     try {
       for (let at = 0; at < dataBytes; at += SLICE_BYTES)
         await this.inTurn(() => {
           const length = Math.min(SLICE_BYTES, dataBytes - at);
-          return codec.gpuStreamWriteFileAsync(handle, at, { fd, position: position + at, length });
+          return codec.gpuDecoderWriteFileAsync(handle, at, { fd, position: position + at, length });
         });
-      await codec.gpuStreamDecodeAsync(handle);
+      await codec.gpuDecoderDecodeAsync(handle);
       return handle;
     } catch (error) {
       this.closeHandle(handle);
@@ -91,7 +91,7 @@ export class GpuEngine extends NativeEngine {
 
   private async readElements(handle: Promise<Handle>, offset: number, length: number): Promise<Uint8Array> {
     const bytes = this.take(length);
-    await this.codec.gpuStreamReadAsync(await handle, offset, bytes);
+    await this.codec.gpuDecoderReadAsync(await handle, offset, bytes);
     return bytes;
   }
 }

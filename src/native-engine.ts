@@ -99,9 +99,12 @@ export class NativeEngine implements Engine {
       code: async (rows) => {
         const { firstBand, bandCount } = rows;
         const coded = this.inTurn(async () => {
-          const [original, data] = [this.take(sliceBytes(rows)), this.take(codec.encoderCodeBound(encoder, bandCount))];
+          const [original, data] = [
+            this.take(sliceBytes(rows)),
+            this.take(codec.encoderEncodeBound(encoder, bandCount)),
+          ];
           const range = rangeOf(rows);
-          const job = codec.encoderCodeFileAsync(encoder, firstBand, bandCount, range, original, data);
+          const job = codec.encoderEncodeFileAsync(encoder, firstBand, bandCount, range, original, data);
           return { original, data: [data.subarray(0, await job)] };
         });
         coding.add(coded);

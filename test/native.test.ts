@@ -259,8 +259,8 @@ describe.skipIf(!isBuilt)('native and reference', () => {
         }
         const parts = new Map<number, Uint8Array>();
         forSlices((first, count, bytes) => {
-          const part = new Uint8Array(native.encoderCodeBound(encoder, count));
-          parts.set(first, part.subarray(0, native.encoderCode(encoder, first, count, bytes, part)));
+          const part = new Uint8Array(native.encoderEncodeBound(encoder, count));
+          parts.set(first, part.subarray(0, native.encoderEncode(encoder, first, count, bytes, part)));
         });
         const front = native.encoderFront(encoder);
         expect(front.length).toBe(native.encoderFrontSize(encoder));
@@ -321,8 +321,8 @@ describe.skipIf(!isBuilt)('addon', () => {
       parentPort.on('message', ({ call, handle, first, count, data }) => {
         const slice = bytes.subarray(first * workerData.bandBytes, (first + count) * workerData.bandBytes);
         if (call === 'gather') native.encoderGather(handle, first, count, slice);
-        const part = call === 'code' ? new Uint8Array(native.encoderCodeBound(handle, count)) : undefined;
-        const written = part && native.encoderCode(handle, first, count, slice, part);
+        const part = call === 'encode' ? new Uint8Array(native.encoderEncodeBound(handle, count)) : undefined;
+        const written = part && native.encoderEncode(handle, first, count, slice, part);
         const decoded = call === 'decode' ? new Uint8Array(slice.length) : undefined;
         if (decoded) native.streamDecode(handle, first, count, data, decoded);
         parentPort.postMessage(decoded ?? part?.subarray(0, written));
@@ -334,7 +334,7 @@ describe.skipIf(!isBuilt)('addon', () => {
       const [answer] = await once(worker, 'message');
       return answer;
     };
-    /** Deals rows of tiles out to the workers; what they answer is in the order of the rows. */
+    /** Deals bands out to the workers; what they answer is in the order of the bands. */
     const deal = async (
       call: string,
       handle: bigint,
@@ -353,7 +353,7 @@ describe.skipIf(!isBuilt)('addon', () => {
       await deal('gather', encoder);
       native.encoderAdvance(encoder);
     }
-    const coded = await deal('code', encoder);
+    const coded = await deal('encode', encoder);
     const front = native.encoderFront(encoder);
     native.encoderClose(encoder);
     const expected = encodeTensor(data, 'BF16', shape, { profile: 'fast', tileRows: 32 });

@@ -4,9 +4,10 @@
 #include "host/decode/decode.hpp"
 #include "host/encode/encoder.hpp"
 #include "host/format/error.hpp"
+#include "host/format/stream.hpp"
+#include "host/format/tables.hpp"
 #include "host/interface.hpp"
 #include "host/kernels/kernels.hpp"
-#include "host/format/stream.hpp"
 
 using namespace codecllm;
 
@@ -30,7 +31,7 @@ const uint8_t* bytes_of(const void* pointer, size_t size, const char* name) {
 
 void check_bands(const Layout& layout, uint64_t first, uint64_t count) {
   if (first > layout.bands || count > layout.bands - first)
-    throw ArgumentError(text("rows of tiles ", first, " + ", count, " where there are ", layout.bands));
+    throw ArgumentError(text("bands ", first, " + ", count, " where there are ", layout.bands));
 }
 
 void check_size(const char* name, uint64_t size, uint64_t expected) {
@@ -50,7 +51,23 @@ codecllm_status codecllm::fail(codecllm_status status, const char* message) noex
 
 const char* codecllm_error_message(void) { return last_message.c_str(); }
 
-const char* codecllm_version(void) { return CODECLLM_VERSION; }
+const char* codecllm_version(void) { return kProductVersion; }
+
+size_t codecllm_size_of(codecllm_structure structure) {
+  switch (structure) {
+    case CODECLLM_STRUCTURE_ENCODE_OPTIONS:
+      return sizeof(codecllm_encode_options);
+    case CODECLLM_STRUCTURE_INFO:
+      return sizeof(codecllm_info);
+    case CODECLLM_STRUCTURE_GPU_TENSOR:
+      return sizeof(codecllm_gpu_tensor);
+    case CODECLLM_STRUCTURE_GPU_DECODE_OPTIONS:
+      return sizeof(codecllm_gpu_decode_options);
+    case CODECLLM_STRUCTURE_GPU_SOURCE:
+      return sizeof(codecllm_gpu_source);
+  }
+  return 0;
+}
 
 // ------------------------------------------------------------------------------------------------------ encoding
 
@@ -98,7 +115,7 @@ codecllm_status codecllm_encoder_layout(const codecllm_encoder* encoder, uint64_
 }
 
 codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder) {
-  return encoder == nullptr ? CODECLLM_PASS_CODE : encoder->encoder.pass();
+  return encoder == nullptr ? CODECLLM_PASS_ENCODE : encoder->encoder.pass();
 }
 
 codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_band, uint64_t band_count,
@@ -124,22 +141,22 @@ codecllm_status codecllm_encoder_front_size(const codecllm_encoder* encoder, uin
   });
 }
 
-codecllm_status codecllm_encoder_code_bound(const codecllm_encoder* encoder, uint64_t band_count, uint64_t* size) {
+codecllm_status codecllm_encoder_encode_bound(const codecllm_encoder* encoder, uint64_t band_count, uint64_t* size) {
   return guarded([&] {
     require(encoder, "encoder");
     require(size, "size");
-    *size = encoder->encoder.code_bound(band_count);
+    *size = encoder->encoder.encode_bound(band_count);
   });
 }
 
-codecllm_status codecllm_encoder_code(codecllm_encoder* encoder, uint64_t first_band, uint64_t band_count,
-                                      const void* bytes, size_t size, void* data, size_t capacity, size_t* written) {
+codecllm_status codecllm_encoder_encode(codecllm_encoder* encoder, uint64_t first_band, uint64_t band_count,
+                                        const void* bytes, size_t size, void* data, size_t capacity, size_t* written) {
   return guarded([&] {
     require(encoder, "encoder");
     require(written, "written");
     if (capacity > 0) require(data, "data");
-    *written = encoder->encoder.code(first_band, band_count, bytes_of(bytes, size, "bytes"), size,
-                                     static_cast<uint8_t*>(data), capacity);
+    *written = encoder->encoder.encode(first_band, band_count, bytes_of(bytes, size, "bytes"), size,
+                                       static_cast<uint8_t*>(data), capacity);
   });
 }
 
@@ -169,9 +186,9 @@ codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtyp
     if (capacity > 0) require(stream, "stream");
     Encoder encoder(dtype_named(dtype), shape_of(shape, dimensions), options);
     const uint8_t* const source = bytes_of(bytes, size, "bytes");
-    const uint64_t rows = encoder.layout().bands;
+    const uint64_t bands = encoder.layout().bands;
     while (encoder.pass() == CODECLLM_PASS_GATHER) {
-      encoder.gather(0, rows, source, size);
+      encoder.gather(0, bands, source, size);
       encoder.advance();
     }
     *written = 0;
@@ -179,7 +196,7 @@ codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtyp
     if (front > capacity) return;
     uint8_t* const target = static_cast<uint8_t*>(stream);
     try {
-      *written = front + encoder.code(0, rows, source, size, target + front, capacity - front);
+      *written = front + encoder.encode(0, bands, source, size, target + front, capacity - front);
     } catch (const CapacityError&) {
       return;
     }
@@ -257,7 +274,7 @@ codecllm_status codecllm_stream_decode(const codecllm_stream* stream, uint64_t f
     check_size("elements", size, layout.slice_bytes(first_band, band_count));
     if (size > 0) require(bytes, "bytes");
     decode_bands(source, first_band, band_count, bytes_of(data, data_size, "data"), data_size,
-                     static_cast<uint8_t*>(bytes));
+                 static_cast<uint8_t*>(bytes));
   });
 }
 
@@ -272,7 +289,6 @@ codecllm_status codecllm_decode(const void* stream, size_t stream_size, void* by
                         text("the stream has ", stream_size, " bytes where ", length, " are declared"));
     check_size("elements", size, layout.tensor_bytes());
     if (size > 0) require(bytes, "bytes");
-    decode_bands(opened, 0, layout.bands, source + opened.front_bytes, opened.data_bytes,
-                     static_cast<uint8_t*>(bytes));
+    decode_bands(opened, 0, layout.bands, source + opened.front_bytes, opened.data_bytes, static_cast<uint8_t*>(bytes));
   });
 }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "codecllm.h"
+#include "host/format/tables.hpp"
 #include "node/files.hpp"
 
 using codecllm::FileBytes;
@@ -134,10 +135,7 @@ std::vector<Napi::Object> objects_of(const Napi::Value& value, const char* name)
   return objects;
 }
 
-// In the order of the enumerations of codecllm.h.
-constexpr const char* kProfiles[] = {"small", "fast"};
-constexpr const char* kModes[] = {"auto", "raw", "none", "left", "top", "avg", "planar", "pairs"};
-constexpr const char* kClasses[] = {"auto", "none", "rows2", "columns2", "rows4", "columns4", "mixed"};
+// In the order of codecllm_path.
 constexpr const char* kPaths[] = {"best", "plain", "avx2", "avx512"};
 
 /** Bytes of an open file. */
@@ -179,12 +177,12 @@ class Input {
   std::optional<FileRange> range_;
 };
 
-/** Consecutive rows of tiles, which the second and the third argument of a call name. */
-struct TileRows {
+/** Consecutive bands, which the second and the third argument of a call name. */
+struct Bands {
   uint64_t first;
   uint64_t count;
 
-  static TileRows of(const Napi::CallbackInfo& info) {
+  static Bands of(const Napi::CallbackInfo& info) {
     return {size_of(info[1], "firstBand"), size_of(info[2], "bandCount")};
   }
 };
@@ -234,7 +232,8 @@ codecllm_encode_options options_of(const Napi::Value& value) {
     return property.As<Napi::Array>();
   };
   if (!object.Get("profile").IsUndefined())
-    options.profile = static_cast<codecllm_profile>(index_of(object.Get("profile"), kProfiles, "profile"));
+    options.profile =
+        static_cast<codecllm_profile>(index_of(object.Get("profile"), codecllm::kProfileNames, "profile"));
   options.tile_rows = number("tileRows");
   options.columns = number("columns");
   options.probability_bits = number("probabilityBits");
@@ -245,9 +244,10 @@ codecllm_encode_options options_of(const Napi::Value& value) {
   }
   const Napi::Array modes = list("modes");
   for (uint32_t p = 0; p < modes.Length(); p++)
-    options.modes[p] = static_cast<codecllm_mode>(index_of(modes.Get(p), kModes, "modes"));
+    options.modes[p] = static_cast<codecllm_mode>(index_of(modes.Get(p), codecllm::kModeNames, "modes"));
   if (!object.Get("classes").IsUndefined())
-    options.classes = static_cast<codecllm_classes>(index_of(object.Get("classes"), kClasses, "classes"));
+    options.classes =
+        static_cast<codecllm_classes>(index_of(object.Get("classes"), codecllm::kClassesNames, "classes"));
   if (!object.Get("columnOffsets").IsUndefined())
     options.column_offsets = object.Get("columnOffsets").ToBoolean().Value() ? 1 : -1;
   return options;
@@ -426,17 +426,17 @@ Napi::Value EncoderLayout(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value EncoderPass(const Napi::CallbackInfo& info) {
-  const bool code = codecllm_encoder_pass(encoder_of(info).get()) == CODECLLM_PASS_CODE;
-  return Napi::String::New(info.Env(), code ? "code" : "gather");
+  const bool ready = codecllm_encoder_pass(encoder_of(info).get()) == CODECLLM_PASS_ENCODE;
+  return Napi::String::New(info.Env(), ready ? "encode" : "gather");
 }
 
 Work gathering(const Napi::CallbackInfo& info) {
   const auto encoder = encoder_of(info);
-  const TileRows rows = TileRows::of(info);
+  const Bands bands = Bands::of(info);
   const Input input = Input::of(info[3], "bytes");
   return [=] {
     input.use([&](const uint8_t* bytes, size_t size) {
-      check(codecllm_encoder_gather(encoder.get(), rows.first, rows.count, bytes, size));
+      check(codecllm_encoder_gather(encoder.get(), bands.first, bands.count, bytes, size));
     });
     return 0;
   };
@@ -458,34 +458,35 @@ Napi::Value EncoderFrontSize(const Napi::CallbackInfo& info) {
 
 Napi::Value EncoderCodeBound(const Napi::CallbackInfo& info) {
   uint64_t size = 0;
-  check(info.Env(), codecllm_encoder_code_bound(encoder_of(info).get(), size_of(info[1], "bandCount"), &size));
+  check(info.Env(), codecllm_encoder_encode_bound(encoder_of(info).get(), size_of(info[1], "bandCount"), &size));
   return number_from(info.Env(), size);
 }
 
-size_t code(codecllm_encoder* encoder, const TileRows& rows, const Bytes& bytes, const Bytes& data) {
+size_t encode_slice(codecllm_encoder* encoder, const Bands& bands, const Bytes& bytes, const Bytes& data) {
   size_t written = 0;
-  check(codecllm_encoder_code(encoder, rows.first, rows.count, bytes.data, bytes.size, data.data, data.size, &written));
+  check(codecllm_encoder_encode(encoder, bands.first, bands.count, bytes.data, bytes.size, data.data, data.size,
+                                &written));
   return written;
 }
 
-Work coding(const Napi::CallbackInfo& info) {
+Work encoding_slice(const Napi::CallbackInfo& info) {
   const auto encoder = encoder_of(info);
-  const TileRows rows = TileRows::of(info);
+  const Bands bands = Bands::of(info);
   const Bytes bytes = bytes_of(info[3], "bytes");
   const Bytes data = bytes_of(info[4], "data");
-  return [=] { return code(encoder.get(), rows, bytes, data); };
+  return [=] { return encode_slice(encoder.get(), bands, bytes, data); };
 }
 
 /** Like the one before, and leaves the bytes to whoever needs them, too. */
-Work coding_file(const Napi::CallbackInfo& info) {
+Work encoding_slice_of_file(const Napi::CallbackInfo& info) {
   const auto encoder = encoder_of(info);
-  const TileRows rows = TileRows::of(info);
+  const Bands bands = Bands::of(info);
   const FileRange range = range_of(info[3]);
   const Bytes bytes = room_for(info[4], range);
   const Bytes data = bytes_of(info[5], "data");
   return [=] {
     range.place.read(bytes.data, bytes.size);
-    return code(encoder.get(), rows, bytes, data);
+    return encode_slice(encoder.get(), bands, bytes, data);
   };
 }
 
@@ -612,8 +613,8 @@ Napi::Value StreamInfo(const Napi::CallbackInfo& info) {
 Napi::Value StreamRange(const Napi::CallbackInfo& info) {
   uint64_t start = 0;
   uint64_t end = 0;
-  const TileRows rows = TileRows::of(info);
-  check(info.Env(), codecllm_stream_range(stream_of(info).get(), rows.first, rows.count, &start, &end));
+  const Bands bands = Bands::of(info);
+  check(info.Env(), codecllm_stream_range(stream_of(info).get(), bands.first, bands.count, &start, &end));
   Napi::Object range = Napi::Object::New(info.Env());
   range.Set("start", number_from(info.Env(), start));
   range.Set("end", number_from(info.Env(), end));
@@ -622,12 +623,12 @@ Napi::Value StreamRange(const Napi::CallbackInfo& info) {
 
 Work decoding_slice(const Napi::CallbackInfo& info) {
   const auto stream = stream_of(info);
-  const TileRows rows = TileRows::of(info);
+  const Bands bands = Bands::of(info);
   const Input input = Input::of(info[3], "data");
   const Bytes bytes = bytes_of(info[4], "bytes");
   return [=] {
     input.use([&](const uint8_t* data, size_t size) {
-      check(codecllm_stream_decode(stream.get(), rows.first, rows.count, data, size, bytes.data, bytes.size));
+      check(codecllm_stream_decode(stream.get(), bands.first, bands.count, data, size, bytes.data, bytes.size));
     });
     return 0;
   };
@@ -670,7 +671,7 @@ Work decoding_file(const Napi::CallbackInfo& info) {
 
 // ---------------------------------------------------------------------------------------------------------- GPU
 
-/** The first device, opened once; whoever uses it, or a stream on it, holds the lock. */
+/** The first device, opened once; whoever uses it, or a decoder on it, holds the lock. */
 struct Gpu {
   std::mutex mutex;
   codecllm_gpu* device = nullptr;
@@ -681,55 +682,55 @@ Gpu& gpu() {
   return only;
 }
 
-Registry<codecllm_gpu_host_decoder>& gpu_streams() {
+Registry<codecllm_gpu_host_decoder>& gpu_decoders() {
   static Registry<codecllm_gpu_host_decoder> registry;
   return registry;
 }
 
-Work opening_gpu_stream(const Napi::CallbackInfo& info) {
+Work opening_gpu_decoder(const Napi::CallbackInfo& info) {
   const Bytes front = bytes_of(info[0], "front");
   return [=] {
     const std::lock_guard<std::mutex> lock(gpu().mutex);
     if (gpu().device == nullptr) check(codecllm_gpu_open(0, &gpu().device));
-    codecllm_gpu_host_decoder* stream = nullptr;
-    check(codecllm_gpu_host_decoder_open(gpu().device, front.data, front.size, &stream));
-    return gpu_streams().add(std::shared_ptr<codecllm_gpu_host_decoder>(stream, codecllm_gpu_host_decoder_close));
+    codecllm_gpu_host_decoder* decoder = nullptr;
+    check(codecllm_gpu_host_decoder_open(gpu().device, front.data, front.size, &decoder));
+    return gpu_decoders().add(std::shared_ptr<codecllm_gpu_host_decoder>(decoder, codecllm_gpu_host_decoder_close));
   };
 }
 
-void GpuStreamClose(const Napi::CallbackInfo& info) {
+void GpuDecoderClose(const Napi::CallbackInfo& info) {
   const std::lock_guard<std::mutex> lock(gpu().mutex);
-  gpu_streams().remove(number_of(info[0]));
+  gpu_decoders().remove(number_of(info[0]));
 }
 
-Work writing_gpu_stream(const Napi::CallbackInfo& info) {
-  const auto stream = entry_of(gpu_streams(), info[0]);
+Work writing_gpu_decoder(const Napi::CallbackInfo& info) {
+  const auto decoder = entry_of(gpu_decoders(), info[0]);
   const uint64_t offset = size_of(info[1], "offset");
   const FileRange range = range_of(info[2]);
   return [=] {
     const FileBytes data(range.place, range.length);
     const std::lock_guard<std::mutex> lock(gpu().mutex);
-    check(codecllm_gpu_host_decoder_write(stream.get(), offset, data.data(), data.size()));
+    check(codecllm_gpu_host_decoder_write(decoder.get(), offset, data.data(), data.size()));
     return 0;
   };
 }
 
-Work decoding_gpu_stream(const Napi::CallbackInfo& info) {
-  const auto stream = entry_of(gpu_streams(), info[0]);
+Work decoding_gpu_decoder(const Napi::CallbackInfo& info) {
+  const auto decoder = entry_of(gpu_decoders(), info[0]);
   return [=] {
     const std::lock_guard<std::mutex> lock(gpu().mutex);
-    check(codecllm_gpu_host_decoder_decode(stream.get()));
+    check(codecllm_gpu_host_decoder_decode(decoder.get()));
     return 0;
   };
 }
 
-Work reading_gpu_stream(const Napi::CallbackInfo& info) {
-  const auto stream = entry_of(gpu_streams(), info[0]);
+Work reading_gpu_decoder(const Napi::CallbackInfo& info) {
+  const auto decoder = entry_of(gpu_decoders(), info[0]);
   const uint64_t offset = size_of(info[1], "offset");
   const Bytes bytes = bytes_of(info[2], "bytes");
   return [=] {
     const std::lock_guard<std::mutex> lock(gpu().mutex);
-    check(codecllm_gpu_host_decoder_read(stream.get(), offset, bytes.data, bytes.size));
+    check(codecllm_gpu_host_decoder_read(decoder.get(), offset, bytes.data, bytes.size));
     return 0;
   };
 }
@@ -771,9 +772,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("encoderAdvance", Napi::Function::New<Here<advancing>>(env));
   exports.Set("encoderAdvanceAsync", Napi::Function::New<InPool<advancing>>(env));
   exports.Set("encoderFrontSize", Napi::Function::New<EncoderFrontSize>(env));
-  exports.Set("encoderCodeBound", Napi::Function::New<EncoderCodeBound>(env));
-  exports.Set("encoderCode", Napi::Function::New<Here<coding>>(env));
-  exports.Set("encoderCodeFileAsync", Napi::Function::New<InPool<coding_file>>(env));
+  exports.Set("encoderEncodeBound", Napi::Function::New<EncoderCodeBound>(env));
+  exports.Set("encoderEncode", Napi::Function::New<Here<encoding_slice>>(env));
+  exports.Set("encoderEncodeFileAsync", Napi::Function::New<InPool<encoding_slice_of_file>>(env));
   exports.Set("encoderFront", Napi::Function::New<EncoderFront>(env));
   exports.Set("decode", Napi::Function::New<Here<decoding>>(env));
   exports.Set("decodeFileAsync", Napi::Function::New<InPool<decoding_file>>(env));
@@ -784,11 +785,11 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("streamRange", Napi::Function::New<StreamRange>(env));
   exports.Set("streamDecode", Napi::Function::New<Here<decoding_slice>>(env));
   exports.Set("streamDecodeFileAsync", Napi::Function::New<InPool<decoding_slice>>(env));
-  exports.Set("gpuStreamOpenAsync", Napi::Function::New<InPool<opening_gpu_stream>>(env));
-  exports.Set("gpuStreamClose", Napi::Function::New<GpuStreamClose>(env));
-  exports.Set("gpuStreamWriteFileAsync", Napi::Function::New<InPool<writing_gpu_stream>>(env));
-  exports.Set("gpuStreamDecodeAsync", Napi::Function::New<InPool<decoding_gpu_stream>>(env));
-  exports.Set("gpuStreamReadAsync", Napi::Function::New<InPool<reading_gpu_stream>>(env));
+  exports.Set("gpuDecoderOpenAsync", Napi::Function::New<InPool<opening_gpu_decoder>>(env));
+  exports.Set("gpuDecoderClose", Napi::Function::New<GpuDecoderClose>(env));
+  exports.Set("gpuDecoderWriteFileAsync", Napi::Function::New<InPool<writing_gpu_decoder>>(env));
+  exports.Set("gpuDecoderDecodeAsync", Napi::Function::New<InPool<decoding_gpu_decoder>>(env));
+  exports.Set("gpuDecoderReadAsync", Napi::Function::New<InPool<reading_gpu_decoder>>(env));
   return exports;
 }
 

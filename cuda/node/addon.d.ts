@@ -6,7 +6,7 @@
 import type { EncodeOptions } from '../../spec/index.ts';
 import type { FileRange } from '../../src/input.ts';
 
-/** An open encoder or stream. Any thread of the process may use it; it has to be closed. */
+/** An open encoder, stream or decoder. Any thread of the process may use it; it has to be closed. */
 export type Handle = bigint;
 
 export interface NativeInfo {
@@ -15,7 +15,7 @@ export interface NativeInfo {
   tensorBytes: number;
   frontBytes: number;
   dataBytes: number;
-  /** Rows of tiles, tiles in each, and bytes of a full row of tiles of the tensor. */
+  /** How many bands, tiles in each, and bytes of the tensor in a full one. */
   bands: number;
   tilesAcross: number;
   bandBytes: number;
@@ -78,29 +78,29 @@ export interface Native {
   encodeBound(dtype: string, shape: readonly number[], options?: EncodeOptions): number;
 
   /**
-   * Encodes a tensor in passes over slices of consecutive rows of tiles: while the pass is `gather`, gather every slice
+   * Encodes a tensor in passes over slices of consecutive bands: while the pass is `gather`, gather every slice
    * and advance; then code every slice; then ask for the front. Gathering and coding of different slices may go on in
    * several threads at once; nothing else may go on meanwhile.
    */
   encoderOpen(dtype: string, shape: readonly number[], options?: EncodeOptions): Handle;
   encoderClose(encoder: Handle): void;
-  /** Bytes of the tensor, rows of tiles, and bytes of one full row of tiles. */
+  /** Bytes of the tensor, how many bands it has, and bytes of a full one. */
   encoderLayout(encoder: Handle): { tensorBytes: number; bands: number; bandBytes: number };
-  encoderPass(encoder: Handle): 'gather' | 'code';
+  encoderPass(encoder: Handle): 'gather' | 'encode';
   /** Bytes before Data; known as soon as the pass is `code`. */
   encoderFrontSize(encoder: Handle): number;
-  /** The most bytes that coding so many rows of tiles can give. */
-  encoderCodeBound(encoder: Handle, bandCount: number): number;
+  /** The most bytes that encoding so many bands can give. */
+  encoderEncodeBound(encoder: Handle, bandCount: number): number;
   encoderFront(encoder: Handle): Uint8Array;
-  /** @param bytes of these rows of tiles, exactly */
+  /** @param bytes of these bands, exactly */
   encoderGather(encoder: Handle, firstBand: number, bandCount: number, bytes: Uint8Array): void;
   encoderGatherFileAsync(encoder: Handle, firstBand: number, bandCount: number, range: FileRange): Promise<number>;
   encoderAdvance(encoder: Handle): void;
   encoderAdvanceAsync(encoder: Handle): Promise<number>;
   /** @returns the bytes written to `data` */
-  encoderCode(encoder: Handle, firstBand: number, bandCount: number, bytes: Uint8Array, data: Uint8Array): number;
+  encoderEncode(encoder: Handle, firstBand: number, bandCount: number, bytes: Uint8Array, data: Uint8Array): number;
   /** @param bytes receives the bytes of `range` */
-  encoderCodeFileAsync(
+  encoderEncodeFileAsync(
     encoder: Handle,
     firstBand: number,
     bandCount: number,
@@ -115,9 +115,9 @@ export interface Native {
   streamOpen(front: Uint8Array): Handle;
   streamClose(stream: Handle): void;
   streamInfo(stream: Handle): NativeInfo;
-  /** Where the data of these rows of tiles lie, from the start of Data. */
+  /** Where the data of these bands lie, from the start of Data. */
   streamRange(stream: Handle, firstBand: number, bandCount: number): { start: number; end: number };
-  /** @param data exactly the bytes of `streamRange` @param bytes receives the elements of these rows of tiles, exactly */
+  /** @param data exactly the bytes of `streamRange` @param bytes receives the elements of these bands, exactly */
   streamDecode(stream: Handle, firstBand: number, bandCount: number, data: Uint8Array, bytes: Uint8Array): void;
   streamDecodeFileAsync(
     stream: Handle,
@@ -128,17 +128,17 @@ export interface Native {
   ): Promise<number>;
 
   /**
-   * A stream on the first GPU: open, write all of its Data, decode, read elements, close. It takes device memory for both.
+   * One stream on the first GPU: open, write all of Data, decode, read elements, close. It takes device memory for both.
    *
    * @param front everything before Data
    * @returns the handle, as a number
    */
-  gpuStreamOpenAsync(front: Uint8Array): Promise<number>;
-  gpuStreamClose(stream: Handle): void;
+  gpuDecoderOpenAsync(front: Uint8Array): Promise<number>;
+  gpuDecoderClose(decoder: Handle): void;
   /** @param offset of these bytes in Data */
-  gpuStreamWriteFileAsync(stream: Handle, offset: number, range: FileRange): Promise<number>;
+  gpuDecoderWriteFileAsync(decoder: Handle, offset: number, range: FileRange): Promise<number>;
   /** Fails with INVALID_STREAM, and names the tile, where a tile's data are damaged. */
-  gpuStreamDecodeAsync(stream: Handle): Promise<number>;
+  gpuDecoderDecodeAsync(decoder: Handle): Promise<number>;
   /** @param offset of these bytes in the tensor */
-  gpuStreamReadAsync(stream: Handle, offset: number, bytes: Uint8Array): Promise<number>;
+  gpuDecoderReadAsync(decoder: Handle, offset: number, bytes: Uint8Array): Promise<number>;
 }

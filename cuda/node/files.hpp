@@ -103,7 +103,7 @@ class FileBytes {
   size_t size() const { return size_; }
 
  private:
-  /** Slices have about a page, unless a row of tiles has more. */
+  /** Slices have about a page, unless a band has more. */
   static constexpr size_t kMostKept = 4 * kPage;
 
   struct Free {

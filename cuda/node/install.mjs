@@ -1,6 +1,10 @@
-// `npm ci` runs this: it builds the native codec where there are a C++ compiler and CMake, with the GPU decoder where
-// there is nvcc, and says in one line what it built or why not. It never fails: without the native codec the TypeScript
-// codec serves. `npm run native` runs it too, and shows what the compiler says.
+// `npm ci` runs this: it builds the native codec where there are a C++ compiler and CMake, and says in one line what it
+// built or why not. It fails only where CUDA was asked for and is not built: without the native codec the TypeScript
+// codec serves.
+//
+// The GPU codec takes minutes to compile, so it is built where there is an NVIDIA GPU, or where CODECLLM_CUDA=1 asks for
+// it; CODECLLM_CUDA=0 leaves it out. `npm run native` runs this, too, and shows what the compiler says; there, --cuda and
+// --no-cuda ask for the same.
 
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
@@ -11,12 +15,19 @@ const folder = fileURLToPath(new URL('..', import.meta.url));
 const addon = fileURLToPath(new URL('../build/Release/codecllm.node', import.meta.url));
 const verbose = process.argv.includes('--verbose');
 
-const runs = (program) => spawnSync(program, ['--version'], { stdio: 'ignore' }).status === 0;
+const runs = (program, ...args) => spawnSync(program, args, { stdio: 'ignore' }).status === 0;
+
+/** Whether CUDA was asked for, or not to be built; undefined where nothing was said. */
+function asked() {
+  if (process.argv.includes('--cuda')) return true;
+  if (process.argv.includes('--no-cuda')) return false;
+  return process.env.CODECLLM_CUDA ? process.env.CODECLLM_CUDA !== '0' : undefined;
+}
 
 /** Why nothing can be built here, or undefined. */
 function obstacle() {
-  if (!runs('cmake')) return 'there is no CMake';
-  if (![process.env.CXX, 'c++', 'g++', 'clang++'].some((compiler) => compiler && runs(compiler)))
+  if (!runs('cmake', '--version')) return 'there is no CMake';
+  if (![process.env.CXX, 'c++', 'g++', 'clang++'].some((compiler) => compiler && runs(compiler, '--version')))
     return 'there is no C++ compiler';
   return undefined;
 }
@@ -38,15 +49,26 @@ function build(withCuda) {
   return lines.find((line) => /error/i.test(line))?.trim() ?? 'npm run native shows why';
 }
 
+const wanted = asked();
+const withCuda = wanted ?? (existsSync('/dev/nvidia0') || runs('nvidia-smi', '-L'));
 const missing = obstacle();
-const failure = missing ?? build(true);
+const failure = missing ?? build(withCuda);
 // It may have been CUDA that failed: an nvcc that does not go with the C++ compiler, say.
-const failureWithoutCuda = missing ?? (failure && build(false));
+const failureWithoutCuda = missing ?? (failure && (withCuda ? build(false) : failure));
+
+/** Why the GPU codec was not built. */
+function whyNoCuda() {
+  if (failure !== undefined) return `it does not build: ${failure}`;
+  if (withCuda) return 'there is no nvcc';
+  return wanted === false ? 'as was asked for' : 'there is no NVIDIA GPU; CODECLLM_CUDA=1 asks for it';
+}
+
+let hasCuda = false;
 if (failureWithoutCuda !== undefined) {
   const reason = missing ?? `it does not build: ${failureWithoutCuda}`;
   console.log(`codecllm: no native codec, the TypeScript codec serves: ${reason}`);
 } else {
-  const { cuda } = createRequire(import.meta.url)(addon).features();
-  const without = failure === undefined ? 'there is no nvcc' : `it does not build: ${failure}`;
-  console.log(`codecllm: built the native codec${cuda ? ' and the GPU decoder' : `, without the GPU decoder: ${without}`}`);
+  hasCuda = createRequire(import.meta.url)(addon).features().cuda;
+  console.log(`codecllm: built the native codec${hasCuda ? ' and the GPU codec' : `, without the GPU codec: ${whyNoCuda()}`}`);
 }
+if (wanted && !hasCuda) process.exitCode = 1;

@@ -210,7 +210,7 @@ class Encoder(Closing):
 
     def code_bound(self, count: int) -> int:
         """The most bytes that `count` rows of tiles can be coded as."""
-        return _library.number("encoder_code_bound", self._handle, count)
+        return _library.number("encoder_encode_bound", self._handle, count)
 
     def code(self, first: int, count: int, data: Buffer, output: Buffer) -> int:
         """Codes `count` rows of tiles from row `first` on.
@@ -228,7 +228,7 @@ class Encoder(Closing):
         view, out = np.frombuffer(data, np.uint8), _writable(output)
         written = ctypes.c_size_t()
         _library.call(
-            "encoder_code",
+            "encoder_encode",
             self._handle,
             first,
             count,

@@ -41,7 +41,7 @@ class AnyPlane {
     has_payload_ = has_payload;
     shape_ = raw_shape(height_, kBits, has_payload);
     raw_ = section;
-    const uint32_t length = lanes_ * (4 * shape_.words + 2 * shape_.halves);
+    const uint32_t length = lanes_ * (4 * shape_.u32s + 2 * shape_.u16s);
     section += align_section(length);
     return padding_is_zero(raw_, length);
   }
@@ -99,13 +99,11 @@ class AnyPlane {
   __device__ __forceinline__ uint32_t state() const { return coder_.state(); }
 
  private:
-  static constexpr uint32_t kStateFloor = 1u << 16;
-
   /** 32 of this lane's bits from 32 x `index` on; zero where they are not stored. */
   __device__ __forceinline__ uint32_t raw_bits(uint32_t index) const {
-    if (index < shape_.words) return load_once<uint32_t>(raw_ + 4 * (index * lanes_ + lane_index()));
-    if (index == shape_.words && shape_.halves > 0)
-      return load_once<uint16_t>(raw_ + 4 * shape_.words * lanes_ + 2 * lane_index());
+    if (index < shape_.u32s) return load_once<uint32_t>(raw_ + 4 * (index * lanes_ + lane_index()));
+    if (index == shape_.u32s && shape_.u16s > 0)
+      return load_once<uint16_t>(raw_ + 4 * shape_.u32s * lanes_ + 2 * lane_index());
     return 0;
   }
 

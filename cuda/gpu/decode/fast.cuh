@@ -52,7 +52,7 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   units.open(memory, tile.data, unit_section, align_section(unit_bytes));
   Coder coder;
   coder.open(load_once<uint32_t>(tile.data + (states + 4 * lane)), uniform(probability_bits));
-  bool valid = coder.state() >= coder.kFloor;
+  bool valid = coder.state() >= kStateFloor;
   rows.open(tensor, tile, column, memory + Units<kSteps>::kBytes);
 
   // The table of a symbol is fixed for its column, but for the row's class, which has other bits than the column's.

@@ -140,16 +140,13 @@ class Coder {
     const uint32_t frequency = slot << (32 - kFieldBits);
     const int32_t offset = static_cast<int32_t>(slot) >> (32 - kFieldBits);
     const uint32_t next = multiply_high(state_, frequency) + static_cast<uint32_t>(offset);
-    const bool takes = exists && next < kFloor;
+    const bool takes = exists && next < kStateFloor;
     const uint32_t unit = units.take(takes);
     const uint32_t shifted = __byte_perm(unit, next, 0x5410);
     if (exists) state_ = takes ? shifted : next;
   }
 
   __device__ __forceinline__ uint32_t state() const { return state_; }
-
-  /** States lie in [2^16, 2^32). */
-  static constexpr uint32_t kFloor = 1u << 16;
 
  private:
   uint32_t state_;

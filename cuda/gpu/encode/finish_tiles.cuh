@@ -230,7 +230,7 @@ __global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
       if (lane_index() < lanes)
         reinterpret_cast<uint32_t*>(data + sections.states[p].start)[lane_index()] = states[lane_index()];
       pad_section(data, sections.states[p]);
-      copy_units(data, sections.words[p], slot + arguments.plane_at[p + 1] - sections.words[p].length);
+      copy_units(data, sections.units[p], slot + arguments.plane_at[p + 1] - sections.units[p].length);
     }
   }
   if (planes[0].outliers > 0) {

@@ -23,8 +23,8 @@ uint32_t load32(const uint8_t* bytes) {
 
 /** Memory for a tile, which is used again. */
 struct Scratch {
-  /** Words of planes that end too near to the end of the data. */
-  std::vector<uint8_t> words[kMaxPlanes];
+  /** Units of planes that end too near to the end of the data. */
+  std::vector<uint8_t> units[kMaxPlanes];
   /** Lane sequences of RAW planes: their ends, or all of a narrow tile. */
   std::vector<uint32_t> tails[kMaxPlanes];
 };
@@ -89,21 +89,21 @@ class TileDecoder {
     const uint32_t row_bits = kLaneColumns * plane.bits;
     const RawShape shape = raw_shape(tile_.height, plane.bits, plane.has_payload);
     plane.raw = stored;
-    // Rows all of whose bits are in whole words of 32 lanes can be read where they lie.
-    plane.direct_rows = lanes_ == kLanes ? std::min(shape.words * 32 / row_bits, tile_.height - 1) : 0;
+    // Rows all of whose bits are in whole u32 of 32 lanes can be read where they lie.
+    plane.direct_rows = lanes_ == kLanes ? std::min(shape.u32s * 32 / row_bits, tile_.height - 1) : 0;
     plane.tail_first = plane.direct_rows * row_bits / 32;
-    const uint32_t total = sequence_words(tile_.height, plane.bits);
+    const uint32_t total = sequence_u32s(tile_.height, plane.bits);
     std::vector<uint32_t>& tail = scratch_.tails[p];
     tail.assign(size_t{total - plane.tail_first} * kLanes, 0);
     plane.tail = tail.data();
-    for (uint32_t j = plane.tail_first; j < shape.words; j++)
+    for (uint32_t j = plane.tail_first; j < shape.u32s; j++)
       std::memcpy(&tail[(j - plane.tail_first) * kLanes], stored + size_t{j} * lanes_ * 4, lanes_ * 4);
-    const uint8_t* const halves = stored + size_t{shape.words} * lanes_ * 4;
-    if (shape.halves > 0)
+    const uint8_t* const u16s = stored + size_t{shape.u32s} * lanes_ * 4;
+    if (shape.u16s > 0)
       for (uint32_t lane = 0; lane < lanes_; lane++) {
-        uint16_t half;
-        std::memcpy(&half, halves + 2 * lane, sizeof half);
-        tail[(shape.words - plane.tail_first) * kLanes + lane] = half;
+        uint16_t last;
+        std::memcpy(&last, u16s + 2 * lane, sizeof last);
+        tail[(shape.u32s - plane.tail_first) * kLanes + lane] = last;
       }
     // Bits that are stored after the end of the sequence.
     const uint32_t end = tile_.height * row_bits - (plane.has_payload ? 16 : 0);
@@ -122,7 +122,7 @@ class TileDecoder {
     const uint8_t* const states = data_ + sections_.states[p].start;
     for (uint32_t lane = 0; lane < kLanes; lane++)
       plane.states[lane] = lane < lanes_ ? load32(states + 4 * lane) : kStateFloor;
-    place_words(p);
+    place_units(p);
 
     lay_out_classes(coding, tile_, tables, pairs, tables.probability_bits, plane.classes);
     if (pairs)
@@ -133,17 +133,17 @@ class TileDecoder {
       }
   }
 
-  /** Words are read where they lie if as many as a kernel may read follow in the data; else from a copy. */
-  void place_words(unsigned p) {
-    const Section& section = sections_.words[p];
+  /** Units are read where they lie if as many as a kernel may read follow in the data; else from a copy. */
+  void place_units(unsigned p) {
+    const Section& section = sections_.units[p];
     const uint8_t* const stored = data_ + section.start;
-    const size_t reach = 2 * size_t{words_reach(tile_.height)};
-    job_.plane[p].words = stored;
+    const size_t reach = 2 * size_t{units_reach(tile_.height)};
+    job_.plane[p].units = stored;
     if (static_cast<size_t>(data_end_ - stored) >= reach) return;
-    std::vector<uint8_t>& copy = scratch_.words[p];
+    std::vector<uint8_t>& copy = scratch_.units[p];
     if (copy.size() < reach) copy.resize(reach);
     std::memcpy(copy.data(), stored, std::min<size_t>(section.length, reach));
-    job_.plane[p].words = copy.data();
+    job_.plane[p].units = copy.data();
   }
 
   uint64_t in_stream(uint32_t at) const { return stream_.front_bytes + metadata_.offset + at; }
@@ -174,16 +174,16 @@ class TileDecoder {
     }
     if (!is_coded(plane.mode)) return;
     const Section& states = sections_.states[p];
-    const Section& words = sections_.words[p];
+    const Section& units = sections_.units[p];
     check_padding(p, "states", states);
-    check_padding(p, "words", words);
+    check_padding(p, "words", units);
     for (uint32_t lane = 0; lane < lanes_; lane++) {
       const uint32_t state = load32(data_ + states.start + 4 * lane);
       if (state < kStateFloor) refuse(p, "states", states.start + 4 * lane, text("a state below 2^16: ", state));
     }
     const uint32_t declared = metadata_.planes[p].value;
     if (plane.used != declared)
-      refuse(p, "words", words.start, text("decoding takes ", plane.used, " words, the metadata say ", declared));
+      refuse(p, "words", units.start, text("decoding takes ", plane.used, " units, the metadata say ", declared));
     const bool feeds_next = p + 1 < job_.planes && job_.plane[p + 1].has_payload;
     for (uint32_t lane = 0; lane < lanes_; lane++)
       if (plane.states[lane] >> 16 != 1 || (!feeds_next && plane.states[lane] != kStateFloor))
@@ -193,10 +193,10 @@ class TileDecoder {
   /** Checks the tile with its outlier entries, and then the entries, which are written over it. */
   void write_outliers(const uint8_t* entries, uint32_t count) const {
     const uint32_t word_bytes = dtype_.word_bytes();
-    const uint32_t row_words = kLanes * word_bytes;
+    const uint32_t row_u32s = kLanes * word_bytes;
     uint64_t sum = job_.check;
     for (uint32_t e = 0; e < count; e++)
-      sum += check_factor(tile_.height, row_words, tile_.height * row_words + e) * load32(entries + 4 * e);
+      sum += check_factor(tile_.height, row_u32s, tile_.height * row_u32s + e) * load32(entries + 4 * e);
     const uint32_t check = static_cast<uint32_t>(sum % kCheckModulus);
     if (check != metadata_.check)
       throw FormatError("tile.check", in_stream(0),
@@ -232,8 +232,8 @@ class TileDecoder {
 
 }  // namespace
 
-void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data,
-                      size_t data_size, uint8_t* bytes) {
+void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data, size_t data_size,
+                  uint8_t* bytes) {
   const Layout& layout = stream.coding.layout;
   const uint64_t base = stream.tile_start(first_band * layout.tiles_across);
   const uint64_t first_word = first_band * layout.tile_rows * layout.columns;
@@ -248,9 +248,9 @@ void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count
     return TileDecoder(stream, index, data + (stream.tile_start(index) - base), data + data_size,
                        bytes + (word - first_word) * layout.dtype->word_bytes(), available, jobs[t], scratches[t]);
   };
-  for (uint64_t row = first_band; row < first_band + band_count; row++) {
-    const uint64_t end = (row + 1) * layout.tiles_across;
-    for (uint64_t index = row * layout.tiles_across; index < end; index += 2) {
+  for (uint64_t band = first_band; band < first_band + band_count; band++) {
+    const uint64_t end = (band + 1) * layout.tiles_across;
+    for (uint64_t index = band * layout.tiles_across; index < end; index += 2) {
       const TileDecoder first = decoder_for(index, 0);
       if (index + 1 == end) {
         kernels().decode_tiles(jobs, 1);

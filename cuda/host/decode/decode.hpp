@@ -1,4 +1,4 @@
-// Decoding on the host: rows of tiles of a stream, each tile checked.
+// Decoding on the host: bands of a stream, each tile checked.
 #pragma once
 
 #include <cstddef>
@@ -9,13 +9,13 @@
 namespace codecllm {
 
 /**
- * Decodes rows of tiles.
+ * Decodes bands.
  *
  * @param data of these tiles, exactly
  * @param bytes receives their words: rows of the matrix, the tensor's last one perhaps shorter
  * @throws FormatError
  */
-void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data,
-                      size_t data_size, uint8_t* bytes);
+void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data, size_t data_size,
+                  uint8_t* bytes);
 
 }  // namespace codecllm

@@ -6,9 +6,9 @@
 #include <numeric>
 #include <optional>
 
+#include "host/encode/logarithm.hpp"
 #include "host/format/error.hpp"
 #include "host/kernels/kernels.hpp"
-#include "host/encode/logarithm.hpp"
 
 namespace codecllm {
 

@@ -121,7 +121,7 @@ uint64_t EncodePlan::tile_bound() const {
 
 // --------------------------------------------------------------------------------------------------------- tile
 
-bool TileEncoder::code_plane(unsigned p, const TilePlane& wish) {
+bool TileEncoder::encode_plane(unsigned p, const TilePlane& wish) {
   const Coding& coding = plan_.coding;
   const bool pairs = wish.mode == kPairs;
   const TableSet& set = pairs ? coding.pairs.tables : coding.tables[p];
@@ -135,7 +135,7 @@ bool TileEncoder::code_plane(unsigned p, const TilePlane& wish) {
   job.probability_bits = set.probability_bits;
   job.entries = tables.entries.data();
   job.index_bits = tables.index_bits;
-  job.words = words_[p] + sizeof words_[p];
+  job.units = units_[p] + sizeof units_[p];
   job.substituted = substituted_;
   lay_out_classes(coding, tile_, set, pairs, tables.index_bits, job.classes);
   uint8_t starts[kTileColumns];
@@ -192,10 +192,10 @@ void TileEncoder::pack_plane(unsigned p) {
   }
   kernels().pack_raw(symbols_[p].bytes, tile_.height, bits, sequence);
   const uint32_t position = tile_.height * kLaneColumns * bits - 16;
-  const uint32_t* const words = sequence + position / 32 * kLanes;
+  const uint32_t* const from = sequence + position / 32 * kLanes;
   const uint32_t shift = position % 32;
   for (uint32_t lane = 0; lane < kLanes; lane++) {
-    const uint64_t two = words[lane] | uint64_t{words[lane + kLanes]} << 32;
+    const uint64_t two = from[lane] | uint64_t{from[lane + kLanes]} << 32;
     payloads_[p][lane] = static_cast<uint16_t>(two >> shift);
   }
 }
@@ -204,7 +204,7 @@ uint64_t TileEncoder::enter_outliers(TileWords words) {
   const Dtype& dtype = *plan_.coding.layout.dtype;
   const Field field = field_of(dtype, plan_.coding.split, 0);
   const uint32_t word_bytes = dtype.word_bytes();
-  const uint32_t row_words = kLanes * word_bytes;
+  const uint32_t row_u32s = kLanes * word_bytes;
   uint64_t sum = 0;
   entries_.clear();
   for (const Outlier& outlier : outliers_) {
@@ -218,12 +218,12 @@ uint64_t TileEncoder::enter_outliers(TileWords words) {
       entries_.push_back(outlier.position | word << 16);
     }
     const uint64_t decoded = (word & ~field.bits_of_word()) | field.paste(outlier.symbol);
-    // The sum is over 32-bit words. It is exact in the end, though a change may be below zero.
+    // The sum is over u32. It is exact in the end, though a change may be below zero.
     const uint32_t byte = outlier.position * word_bytes;
-    sum += check_factor(tile_.height, row_words, byte / 4) * ((decoded - word) << 8 * (byte % 4));
+    sum += check_factor(tile_.height, row_u32s, byte / 4) * ((decoded - word) << 8 * (byte % 4));
   }
   for (uint32_t e = 0; e < entries_.size(); e++)
-    sum += check_factor(tile_.height, row_words, tile_.height * row_words + e) * entries_[e];
+    sum += check_factor(tile_.height, row_u32s, tile_.height * row_u32s + e) * entries_[e];
   return sum;
 }
 
@@ -257,17 +257,17 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
     if (!constant && is_coded(wish.mode)) {
       for (uint32_t lane = 0; lane < kLanes; lane++)
         jobs_[p].states[lane] = kStateFloor + (waiting ? payloads_[p + 1][lane] : 0);
-      coded = code_plane(p, wish);
-      const size_t word_bytes = static_cast<size_t>(words_[p] + sizeof words_[p] - jobs_[p].words);
+      coded = encode_plane(p, wish);
+      const size_t unit_bytes = static_cast<size_t>(units_[p] + sizeof units_[p] - jobs_[p].units);
       if (coded && !plan_.forced) {
-        const uint64_t size = align(4 * lanes_) + align(word_bytes) + align(outliers_.size() * outlier_bytes(dtype));
+        const uint64_t size = align(4 * lanes_) + align(unit_bytes) + align(outliers_.size() * outlier_bytes(dtype));
         const uint64_t raw_size = align(raw_bytes(tile.height, tile.width, split.bits[p], false));
         coded = size < raw_size + (waiting ? 2 * lanes_ : 0);
       }
       if (!coded) outliers_.clear();
       if (coded) {
         plane = wish;
-        plane.value = static_cast<uint16_t>(word_bytes / 2);
+        plane.value = static_cast<uint16_t>(unit_bytes / 2);
         plane.outliers = static_cast<uint8_t>(outliers_.size());
       }
     }
@@ -304,23 +304,22 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
         for (uint32_t lane = 0; lane < kLanes; lane++) sequence[position / 32 * kLanes + lane] &= mask;
       }
       const Section& section = sections.raw[p];
-      for (uint32_t j = 0; j < shape.words; j++)
-        put(section, size_t{j} * lanes_ * 4, sequence + j * kLanes, lanes_ * 4);
-      if (shape.halves > 0)
+      for (uint32_t j = 0; j < shape.u32s; j++) put(section, size_t{j} * lanes_ * 4, sequence + j * kLanes, lanes_ * 4);
+      if (shape.u16s > 0)
         for (uint32_t lane = 0; lane < lanes_; lane++)
-          put(section, size_t{shape.words} * lanes_ * 4 + 2 * lane, sequence + shape.words * kLanes + lane, 2);
+          put(section, size_t{shape.u32s} * lanes_ * 4 + 2 * lane, sequence + shape.u32s * kLanes + lane, 2);
       pad(section);
     } else if (is_coded(metadata.planes[p].mode)) {
       put(sections.states[p], 0, jobs_[p].states, lanes_ * 4);
       pad(sections.states[p]);
-      put(sections.words[p], 0, jobs_[p].words, sections.words[p].length);
-      pad(sections.words[p]);
+      put(sections.units[p], 0, jobs_[p].units, sections.units[p].length);
+      pad(sections.units[p]);
     }
   }
   put(sections.outliers, 0, entries_.data(), sections.outliers.length);
   pad(sections.outliers);
 
-  const uint64_t sum = kernels().sum_words(words, tile.height, dtype.word_bits) + sum_of_outliers;
+  const uint64_t sum = kernels().sum_u32s(words, tile.height, dtype.word_bits) + sum_of_outliers;
   metadata.check = static_cast<uint32_t>(sum % kCheckModulus);
   return metadata;
 }

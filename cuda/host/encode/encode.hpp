@@ -21,7 +21,7 @@ struct EncodeTables {
   std::vector<uint16_t> coded;
 };
 
-/** All that is needed to code tiles. */
+/** All that is needed to encode tiles. */
 struct EncodePlan {
   Coding coding;
   /** Surveyed choices, tile by tile and plane by plane; and the mode of plane 0 where there are pairs. */
@@ -39,7 +39,7 @@ struct EncodePlan {
   uint64_t tile_bound() const;
 };
 
-/** Codes tiles one by one, in memory that is used again. */
+/** Encodes tiles one by one, in memory that is used again. */
 class TileEncoder {
  public:
   explicit TileEncoder(const EncodePlan& plan) : plan_(plan) {}
@@ -65,8 +65,8 @@ class TileEncoder {
     uint32_t symbol;
   };
 
-  bool code_plane(unsigned p, const TilePlane& wish);
-  bool code_pairs();
+  bool encode_plane(unsigned p, const TilePlane& wish);
+  bool encode_pairs();
   void list_outliers(const EncodeTables& tables, const LanesEncode& job, bool pairs, const uint8_t* starts);
   void pack_plane(unsigned p);
   /** Makes the outliers' entries. @returns what they, and what a decoder gets in their place, add to the check's sum */
@@ -82,8 +82,8 @@ class TileEncoder {
   TileSymbols residuals_;
   uint16_t pairs_[kMaxTileRows * kTileColumns / 2];
   LanesEncode jobs_[kMaxPlanes];
-  /** Words of each coded plane, written from the end to the front; 32 bytes in front of them may be overwritten. */
-  uint8_t words_[kMaxPlanes][2 * kMaxTileRows * kTileColumns + 32];
+  /** Units of each coded plane, written from the end to the front; 32 bytes in front of them may be overwritten. */
+  uint8_t units_[kMaxPlanes][2 * kMaxTileRows * kTileColumns + 32];
   uint32_t substituted_[kMaxTileRows * kTileColumns];
   /** Sequences of RAW planes, and each lane's last 16 bits. */
   uint32_t sequences_[kMaxPlanes][(kMaxTileRows * kLaneColumns * 10 / 32 + 2) * kLanes];

@@ -16,7 +16,7 @@ Encoder::Encoder(const Dtype& dtype, const std::vector<uint64_t>& shape, const c
 
 Slice Encoder::slice_of(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size) const {
   if (first > layout_.bands || count > layout_.bands - first)
-    throw ArgumentError(text("rows of tiles ", first, " + ", count, " where there are ", layout_.bands));
+    throw ArgumentError(text("bands ", first, " + ", count, " where there are ", layout_.bands));
   const uint64_t expected = layout_.slice_bytes(first, count);
   if (size != expected) throw ArgumentError(text(size, " bytes of elements where there must be ", expected));
   return {first, count, bytes, size / layout_.dtype->word_bytes()};
@@ -24,19 +24,19 @@ Slice Encoder::slice_of(uint64_t first, uint64_t count, const uint8_t* bytes, si
 
 void Encoder::mark(uint64_t first, uint64_t count) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  for (uint64_t row = first; row < first + count; row++)
-    if (marked_[row]) throw ArgumentError(text("row of tiles ", row, " for the second time"));
-  for (uint64_t row = first; row < first + count; row++) marked_[row] = true;
+  for (uint64_t band = first; band < first + count; band++)
+    if (marked_[band]) throw ArgumentError(text("band ", band, " for the second time"));
+  for (uint64_t band = first; band < first + count; band++) marked_[band] = true;
   marked_count_ += count;
 }
 
 void Encoder::require_all_marked() const {
   if (marked_count_ != layout_.bands)
-    throw ArgumentError(text(marked_count_, " rows of tiles where there are ", layout_.bands));
+    throw ArgumentError(text(marked_count_, " bands where there are ", layout_.bands));
 }
 
 void Encoder::gather(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size) {
-  if (pass_ == Pass::Code) throw ArgumentError("nothing to gather: the encoder is ready to code");
+  if (pass_ == Pass::Encode) throw ArgumentError("nothing to gather: the encoder is ready to encode");
   const Slice slice = slice_of(first, count, bytes, size);
   mark(first, count);
   if (pass_ == Pass::Survey) survey_->add(slice);
@@ -51,7 +51,7 @@ void Encoder::begin_count() {
 }
 
 void Encoder::advance() {
-  if (pass_ == Pass::Code) throw ArgumentError("nothing to decide: the encoder is ready to code");
+  if (pass_ == Pass::Encode) throw ArgumentError("nothing to decide: the encoder is ready to encode");
   require_all_marked();
   switch (pass_) {
     case Pass::Survey:
@@ -86,7 +86,7 @@ void Encoder::advance() {
       count_.reset();
       metadata_.resize(layout_.tile_count);
       lengths_.resize(layout_.tile_count);
-      pass_ = Pass::Code;
+      pass_ = Pass::Encode;
     }
   }
   marked_.assign(layout_.bands, false);
@@ -94,20 +94,19 @@ void Encoder::advance() {
 }
 
 uint64_t Encoder::front_bytes() const {
-  if (pass_ != Pass::Code) throw ArgumentError("the size of the front is not known before all is gathered");
+  if (pass_ != Pass::Encode) throw ArgumentError("the size of the front is not known before all is gathered");
   return front_size(plan_.coding);
 }
 
-uint64_t Encoder::code_bound(uint64_t band_count) const {
-  if (pass_ != Pass::Code) throw ArgumentError("a bound is not known before all is gathered");
-  if (band_count > layout_.bands)
-    throw ArgumentError(text(band_count, " rows of tiles where there are ", layout_.bands));
+uint64_t Encoder::encode_bound(uint64_t band_count) const {
+  if (pass_ != Pass::Encode) throw ArgumentError("a bound is not known before all is gathered");
+  if (band_count > layout_.bands) throw ArgumentError(text(band_count, " bands where there are ", layout_.bands));
   return band_count * layout_.tiles_across * plan_.tile_bound();
 }
 
-size_t Encoder::code(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size, uint8_t* data,
-                     size_t capacity) {
-  if (pass_ != Pass::Code) throw ArgumentError("not ready to code: gather and advance first");
+size_t Encoder::encode(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size, uint8_t* data,
+                       size_t capacity) {
+  if (pass_ != Pass::Encode) throw ArgumentError("not ready to encode: gather and advance first");
   const Slice slice = slice_of(first, count, bytes, size);
   mark(first, count);
   TileReader reader;

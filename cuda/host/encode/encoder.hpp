@@ -1,4 +1,4 @@
-// Encoding a tensor in passes over slices: counting, deciding, coding (codecllm_encoder_... of the C interface).
+// Encoding a tensor in passes over slices: counting, deciding, encoding (codecllm_encoder_... of the C interface).
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace codecllm {
 
-/** Functions other than `gather` and `code` may not be called while one of these runs. */
+/** Functions other than `gather` and `encode` may not be called while one of these runs. */
 class Encoder {
  public:
   /** @throws ArgumentError for a shape or options that the format does not have */
@@ -20,7 +20,7 @@ class Encoder {
 
   const Layout& layout() const { return layout_; }
 
-  codecllm_pass pass() const { return pass_ == Pass::Code ? CODECLLM_PASS_CODE : CODECLLM_PASS_GATHER; }
+  codecllm_pass pass() const { return pass_ == Pass::Encode ? CODECLLM_PASS_ENCODE : CODECLLM_PASS_GATHER; }
 
   /** Counts a slice. */
   void gather(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size);
@@ -31,21 +31,21 @@ class Encoder {
   /** Bytes before Data. */
   uint64_t front_bytes() const;
 
-  /** The most bytes that coding so many rows of tiles can give. */
-  uint64_t code_bound(uint64_t band_count) const;
+  /** The most bytes that encoding so many bands can give. */
+  uint64_t encode_bound(uint64_t band_count) const;
 
-  /** Codes a slice. @returns the bytes written */
-  size_t code(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size, uint8_t* data,
-              size_t capacity);
+  /** Encodes a slice. @returns the bytes written */
+  size_t encode(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size, uint8_t* data,
+                size_t capacity);
 
   /** Writes everything before Data. */
   void write_front(uint8_t* front, size_t size) const;
 
  private:
-  enum class Pass { Survey, Window, Count, Code };
+  enum class Pass { Survey, Window, Count, Encode };
 
   Slice slice_of(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size) const;
-  /** Marks rows of tiles as seen in this pass. @throws ArgumentError where one was before */
+  /** Marks bands as seen in this pass. @throws ArgumentError where one was before */
   void mark(uint64_t first_band, uint64_t band_count);
   void require_all_marked() const;
   void begin_count();

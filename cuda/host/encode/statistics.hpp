@@ -7,11 +7,11 @@
 #include <mutex>
 #include <vector>
 
-#include "host/format/inline.hpp"
-#include "host/kernels/kernels.hpp"
-#include "host/format/layout.hpp"
 #include "host/encode/logarithm.hpp"
+#include "host/format/inline.hpp"
+#include "host/format/layout.hpp"
 #include "host/format/tile.hpp"
+#include "host/kernels/kernels.hpp"
 
 namespace codecllm {
 
@@ -111,7 +111,7 @@ CODECLLM_ANYWHERE inline uint32_t most_outside(uint32_t elements, bool forced) {
 
 // Where they are counted on the host.
 
-/** Consecutive rows of tiles, and the bytes of the tensor's words that lie in them. */
+/** Consecutive bands, and the bytes of the tensor's words that lie in them. */
 struct Slice {
   uint64_t first_band;
   uint64_t band_count;

@@ -30,7 +30,7 @@ constexpr CheckPrimes make_check_primes() {
   return primes;
 }
 
-/** In a tile's check, a factor for each 32-bit word of a row. */
+/** In a tile's check, a factor for each u32 of a row. */
 constexpr CheckPrimes kCheckPrimes = make_check_primes();
 
 static_assert(kCheckPrimes.of[0] == 263 && kCheckPrimes.of[127] == 1093, "consecutive primes");
@@ -40,9 +40,9 @@ CODECLLM_ANYWHERE inline uint32_t check_row_factor(uint32_t height, uint32_t row
   return row < height ? height - row : row + 1;
 }
 
-/** The factor of 32-bit word `index` of a tile's rows, of `row_words` each, and the outlier entries after them. */
-inline uint64_t check_factor(uint32_t height, uint32_t row_words, uint32_t index) {
-  return uint64_t{check_row_factor(height, index / row_words)} * kCheckPrimes.of[index % row_words];
+/** The factor of u32 `index` of a tile's rows, of `row_u32s` each, and the outlier entries after them. */
+inline uint64_t check_factor(uint32_t height, uint32_t row_u32s, uint32_t index) {
+  return uint64_t{check_row_factor(height, index / row_u32s)} * kCheckPrimes.of[index % row_u32s];
 }
 
 }  // namespace codecllm

@@ -1,69 +1,30 @@
-// Elements and planes: the dtypes, and the fields that their planes take from a word.
+// Elements and planes: how many words a shape has, and the fields that planes take from a word.
 #include "host/format/elements.hpp"
 
 #include <cstring>
+#include <iterator>
 
 #include "host/format/error.hpp"
+#include "host/format/tables.hpp"
 
 namespace codecllm {
 
 namespace {
-
-constexpr Split kByte = {1, {8}};
-constexpr Split kNibbles = {2, {4, 4}};
-constexpr Split kBytes2 = {2, {8, 8}};
-constexpr Split kBytes4 = {4, {8, 8, 8, 8}};
-constexpr Split kTenSix = {2, {10, 6}};
-
-constexpr Dtype coded(uint8_t code, const char* name, Kind kind, Split split) {
-  const uint8_t bits = static_cast<uint8_t>(split.bits[0] + split.bits[1] + split.bits[2] + split.bits[3]);
-  return {name, code, bits, bits, kind, 1, {split, {}}};
-}
-
-constexpr Dtype byte(uint8_t code, const char* name, Kind kind) {
-  return {name, code, 8, 8, kind, 2, {kByte, kNibbles}};
-}
-
-constexpr Dtype as_bytes(uint8_t code, const char* name, uint8_t bits) {
-  return {name, code, bits, 8, Kind::Unsigned, 1, {kByte, {}}};
-}
 
 /** 2^53 - 1: the reference computes sizes in doubles, and refuses what they cannot hold exactly. */
 constexpr double kMaxExact = 9007199254740991.0;
 
 }  // namespace
 
-const Dtype kDtypes[kDtypeCount] = {
-    byte(0, "BOOL", Kind::Unsigned),
-    byte(1, "U8", Kind::Unsigned),
-    byte(2, "I8", Kind::Signed),
-    byte(3, "F8_E4M3", Kind::Float),
-    byte(4, "F8_E5M2", Kind::Float),
-    coded(5, "F16", Kind::Float, kBytes2),
-    {"BF16", 6, 16, 16, Kind::Float, 2, {kTenSix, kBytes2}},
-    coded(7, "F32", Kind::Float, kBytes4),
-    as_bytes(8, "I16", 16),
-    as_bytes(9, "U16", 16),
-    as_bytes(10, "I32", 32),
-    as_bytes(11, "U32", 32),
-    as_bytes(12, "I64", 64),
-    as_bytes(13, "U64", 64),
-    as_bytes(14, "F64", 64),
-    as_bytes(15, "C64", 64),
-    as_bytes(16, "F8_E8M0", 8),
-    as_bytes(17, "F4", 4),
-    as_bytes(18, "F6_E2M3", 6),
-    as_bytes(19, "F6_E3M2", 6),
-};
-
 bool Split::operator==(const Split& other) const {
   return planes == other.planes && std::memcmp(bits, other.bits, sizeof bits) == 0;
 }
 
 bool allows_pairs(const Dtype& dtype, const Split& split) {
-  constexpr uint8_t kBf16 = 6;
-  return is_nibbles(split) || (dtype.code == kBf16 && split.bits[0] == 8);
+  return is_nibbles(split) || (std::strcmp(dtype.name, "BF16") == 0 && split.bits[0] == 8);
 }
+
+const Dtype* dtype_coded(uint8_t code) { return code < std::size(kDtypes) ? &kDtypes[code] : nullptr; }
 
 const Dtype& dtype_named(const char* name) {
   for (const Dtype& dtype : kDtypes)

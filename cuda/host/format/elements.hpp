@@ -43,9 +43,8 @@ struct Dtype {
   unsigned word_bytes() const { return word_bits / 8u; }
 };
 
-constexpr unsigned kDtypeCount = 20;
-/** Every dtype of safetensors that a stream can hold; the index is the code. */
-extern const Dtype kDtypes[kDtypeCount];
+/** The dtype of this code; null where the format has none. */
+const Dtype* dtype_coded(uint8_t code);
 
 /** The dtype of this name. @throws ArgumentError where the format has none */
 const Dtype& dtype_named(const char* name);

@@ -15,7 +15,7 @@ constexpr uint32_t kMaxSlots = 20480;
 /** At most one table for each of four classes. */
 constexpr uint32_t kMaxClasses = 4;
 
-/** N may be at most this, so that frequency, offset and symbol of a slot fit into one 32-bit word. */
+/** N may be at most this, so that frequency, offset and symbol of a slot fit into a u32. */
 inline uint32_t max_probability_bits(uint32_t symbol_bits) {
   const uint32_t limit = (32 - symbol_bits) / 2;
   return limit < kMaxProbabilityBits ? limit : kMaxProbabilityBits;
@@ -49,8 +49,8 @@ void for_each_slot(const TableSet& tables, Visit visit) {
 }
 
 /**
- * The decoder's view of a table set, `count << probability_bits` words: for each slot of each class, the symbol in the
- * low bits, above it the slot's offset within the symbol (N bits), above that the symbol's frequency (N bits).
+ * The decoder's view of a table set, `count << probability_bits` numbers: for each slot of each class, the symbol in
+ * the low bits, above it the slot's offset within the symbol (N bits), above that the symbol's frequency (N bits).
  * Index: (class << N) | slot.
  */
 std::vector<uint32_t> slot_table(const TableSet& tables);

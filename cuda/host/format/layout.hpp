@@ -5,14 +5,13 @@
 #include <vector>
 
 #include "host/format/elements.hpp"
+#include "host/format/tables.hpp"
 
 namespace codecllm {
 
 /** Columns of a tile. */
 constexpr uint32_t kTileColumns = 128;
-/** Rows of a tile are a power of 2 between these. */
-constexpr uint32_t kMinTileRowsLog2 = 3;
-constexpr uint32_t kMaxTileRowsLog2 = 8;
+/** The highest H. */
 constexpr uint32_t kMaxTileRows = 1u << kMaxTileRowsLog2;
 /** The widest matrix view. */
 constexpr uint32_t kMaxColumns = 1u << 18;
@@ -47,10 +46,10 @@ struct Layout {
 
   uint64_t tensor_bytes() const { return words * dtype->word_bytes(); }
 
-  /** Bytes of a full row of tiles. */
+  /** Bytes of a full band. */
   uint64_t band_bytes() const { return uint64_t{columns} * tile_rows * dtype->word_bytes(); }
 
-  /** Bytes of the tensor that lie in these rows of tiles. */
+  /** Bytes of the tensor that lie in these bands. */
   uint64_t slice_bytes(uint64_t first_band, uint64_t band_count) const;
 };
 

@@ -134,13 +134,15 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   if (size < kFixedBytes) throw FormatError("header", size, text("the stream ends before byte ", kFixedBytes));
   if (load<uint32_t>(bytes + at::kMagic) != kMagic)
     throw FormatError("header.magic", at::kMagic, "not a CodecLLM stream");
-  if (bytes[at::kVersion] != kVersion)
-    throw FormatError("header.version", at::kVersion, text("version ", +bytes[at::kVersion], ", not ", +kVersion));
+  if (bytes[at::kVersion] != kFormatVersion)
+    throw FormatError("header.version", at::kVersion,
+                      text("version ", +bytes[at::kVersion], ", not ", +kFormatVersion));
   if (load<uint32_t>(bytes + at::kFixedCrc) != crc32(bytes, at::kFixedCrc))
     throw FormatError("header.fixedCrc", at::kFixedCrc, "the header does not have this CRC-32");
-  if (bytes[at::kDtype] >= kDtypeCount)
+  const Dtype* const coded = dtype_coded(bytes[at::kDtype]);
+  if (coded == nullptr)
     throw FormatError("header.dtype", at::kDtype, text("no dtype has the code ", +bytes[at::kDtype]));
-  const Dtype& dtype = kDtypes[bytes[at::kDtype]];
+  const Dtype& dtype = *coded;
   const unsigned tile_rows_log2 = bytes[at::kTileRowsLog2];
   if (tile_rows_log2 < kMinTileRowsLog2 || tile_rows_log2 > kMaxTileRowsLog2)
     throw FormatError("header.tileRowsLog2", at::kTileRowsLog2,
@@ -434,7 +436,7 @@ void write_front(const Coding& coding, const uint8_t* metadata, uint64_t data_by
   std::memset(front, 0, parts.metadata);
   std::memset(front + parts.metadata_end, 0, parts.end - parts.metadata_end);
   store(front + at::kMagic, kMagic);
-  front[at::kVersion] = kVersion;
+  front[at::kVersion] = kFormatVersion;
   front[at::kDtype] = layout.dtype->code;
   front[at::kDimensions] = static_cast<uint8_t>(layout.shape.size());
   front[at::kTileRowsLog2] = static_cast<uint8_t>(bit_length(layout.tile_rows) - 1);

@@ -14,7 +14,6 @@ namespace codecllm {
 
 /** "CLLM". */
 constexpr uint32_t kMagic = 0x4d4c4c43;
-constexpr uint8_t kVersion = 1;
 /** Bytes of the header's fixed part. */
 constexpr size_t kFixedBytes = 64;
 

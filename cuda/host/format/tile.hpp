@@ -7,17 +7,14 @@
 #include "host/format/elements.hpp"
 #include "host/format/frequency.hpp"
 #include "host/format/layout.hpp"
+#include "host/format/tables.hpp"
 
 namespace codecllm {
 
-/** How a plane of a tile is coded; the values are the codes in the metadata. */
-enum Mode : uint8_t { kConst = 0, kRaw = 1, kRans = 2, kPairs = 3 };
+/** The lowest state of a rANS lane: states lie in [2^16, 2^32). */
+constexpr uint32_t kStateFloor = 1u << 16;
 
 CODECLLM_ANYWHERE inline bool is_coded(uint8_t mode) { return mode == kRans || mode == kPairs; }
-
-/** What a symbol of RANS is predicted from; the values are the codes in the metadata. */
-enum Predictor : uint8_t { kNone = 0, kLeft = 1, kTop = 2, kAvg = 3, kPlanar = 4 };
-constexpr unsigned kPredictors = 5;
 
 /** Symbols of a PAIRS table have this many bits. */
 constexpr uint32_t kPairBits = 8;
@@ -69,7 +66,7 @@ struct TilePlane {
   uint8_t predictor;
   /** Number of outliers; 0 unless it is plane 0, in PAIRS or in RANS without prediction. */
   uint8_t outliers;
-  /** The symbol of CONST, the number of words of RANS and PAIRS, 0 for RAW. */
+  /** The symbol of CONST, the number of units of RANS and PAIRS, 0 for RAW. */
   uint16_t value;
 };
 
@@ -111,10 +108,10 @@ CODECLLM_ANYWHERE inline bool has_payload(const TilePlane* planes, unsigned plan
   return planes[plane].mode == kRaw && plane > 0 && is_coded(planes[plane - 1].mode);
 }
 
-/** How a lane's bits of a RAW plane are stored: 32-bit words, then one 16-bit word if at most 16 bits remain. */
+/** How a lane's bits of a RAW plane are stored: u32, then one u16 if at most 16 bits remain. */
 struct RawShape {
-  uint32_t words;
-  uint32_t halves;
+  uint32_t u32s;
+  uint32_t u16s;
 };
 
 /** @param payload whether the last 16 bits of each lane travel in the states of the plane before */
@@ -127,7 +124,7 @@ CODECLLM_ANYWHERE inline RawShape raw_shape(uint32_t height, uint32_t bits, bool
 /** Bytes of a RAW plane, before padding. */
 CODECLLM_ANYWHERE inline uint32_t raw_bytes(uint32_t height, uint32_t width, uint32_t bits, bool payload) {
   const RawShape shape = raw_shape(height, bits, payload);
-  return lane_count(width) * (4 * shape.words + 2 * shape.halves);
+  return lane_count(width) * (4 * shape.u32s + 2 * shape.u16s);
 }
 
 /** A section of a tile's data: where it begins in them, and its bytes before padding. */
@@ -136,13 +133,13 @@ struct Section {
   uint32_t length;
 };
 
-/** The sections of a tile: its RAW planes, then states and words of each coded plane, then outliers. */
+/** The sections of a tile: its RAW planes, then states and units of each coded plane, then outliers. */
 struct Sections {
   /** Meaningful for planes of mode RAW. */
   Section raw[kMaxPlanes];
   /** Meaningful for planes of mode RANS and PAIRS. */
   Section states[kMaxPlanes];
-  Section words[kMaxPlanes];
+  Section units[kMaxPlanes];
   Section outliers;
   /** Bytes of all of it. */
   uint32_t length;
@@ -164,7 +161,7 @@ CODECLLM_ANYWHERE inline Sections sections_of(const Split& split, uint32_t entry
   for (unsigned p = 0; p < split.planes; p++) {
     if (!is_coded(planes[p].mode)) continue;
     sections.states[p] = section(4 * lane_count(tile.width));
-    sections.words[p] = section(2u * planes[p].value);
+    sections.units[p] = section(2u * planes[p].value);
   }
   sections.outliers = section(planes[0].outliers * entry_bytes);
   sections.length = at;

@@ -12,10 +12,8 @@ namespace {
 /** Adding up what there is so far after each row gives each row its factor: the number of rows from it to the last. */
 class RowSum {
  public:
-  /** Adds 32 of a row's 32-bit words, from word 32 x part on. */
-  CODECLLM_INLINE void add(const Lanes& words, uint32_t part) {
-    rows_.add(words, load(kCheckPrimes.of + kLanes * part));
-  }
+  /** Adds 32 of a row's u32, from number 32 x part on. */
+  CODECLLM_INLINE void add(const Lanes& u32s, uint32_t part) { rows_.add(u32s, load(kCheckPrimes.of + kLanes * part)); }
 
   CODECLLM_INLINE void end_row() { sum_.add(rows_); }
 

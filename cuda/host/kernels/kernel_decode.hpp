@@ -28,28 +28,28 @@ struct alignas(64) SymbolBlock {
 
 /** Decodes one symbol of each lane. */
 template <unsigned kBits, bool kFull>
-CODECLLM_INLINE Lanes decode_step(Lanes& states, const uint8_t*& words, const uint32_t* slots,
+CODECLLM_INLINE Lanes decode_step(Lanes& states, const uint8_t*& units, const uint32_t* slots,
                                   unsigned probability_bits, Lanes tables, const uint32_t* active) {
   const Lanes slot_mask = all((1u << probability_bits) - 1);
   const Lanes entry = gather(slots, (states & slot_mask) | tables);
   const Lanes frequency = entry >> (kBits + probability_bits);
   const Lanes next = frequency * (states >> probability_bits) + ((entry >> kBits) & slot_mask);
-  // The state of a lane that takes no part is 2^16 or more, so it takes no word either.
+  // The state of a lane that takes no part is 2^16 or more, so it takes no unit either.
   states = kFull ? next : select(load(active), next, states);
-  take_words(states, words);
+  take_units(states, units);
   return entry & all((1u << kBits) - 1);
 }
 
 /** The coder of a plane while some of its rows are decoded. */
 struct Coder {
   Lanes states;
-  const uint8_t* words;
+  const uint8_t* units;
 
-  explicit Coder(const PlaneDecode& plane) : states(load(plane.states)), words(plane.words + 2 * size_t{plane.used}) {}
+  explicit Coder(const PlaneDecode& plane) : states(load(plane.states)), units(plane.units + 2 * size_t{plane.used}) {}
 
   void save(PlaneDecode& plane) const {
     store(plane.states, states);
-    plane.used = static_cast<uint32_t>(words - plane.words) / 2;
+    plane.used = static_cast<uint32_t>(units - plane.units) / 2;
   }
 };
 
@@ -70,7 +70,7 @@ void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, Sym
     for (unsigned k = 0; k < kSteps; k++)
       for (unsigned t = 0; t < kTiles; t++)
         decoded[t][k] =
-            decode_step<kBits, kFull>(coders[t].states, coders[t].words, slots, probability_bits,
+            decode_step<kBits, kFull>(coders[t].states, coders[t].units, slots, probability_bits,
                                       row_table | load(planes[t]->classes.columns[k]), planes[t]->classes.active[k]);
     for (unsigned t = 0; t < kTiles; t++) {
       const Lanes* const row = decoded[t];
@@ -105,9 +105,9 @@ void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, Sym
 
 // -------------------------------------------------------------------------------------------------------------- RAW
 
-/** `count` (at most 32) bits of each lane's sequence from bit `position` on; `words` holds word `first` and on. */
-CODECLLM_INLINE Lanes bits_at(const uint8_t* words, uint32_t first, uint32_t position, unsigned count) {
-  const uint8_t* from = words + size_t{position / 32 - first} * sizeof(Lanes);
+/** `count` (at most 32) bits of each lane's sequence from bit `position` on; `u32s` holds number `first` and on. */
+CODECLLM_INLINE Lanes bits_at(const uint8_t* u32s, uint32_t first, uint32_t position, unsigned count) {
+  const uint8_t* from = u32s + size_t{position / 32 - first} * sizeof(Lanes);
   const unsigned shift = position % 32;
   Lanes bits = load(from) >> shift;
   if (shift + count > 32) bits = bits | load(from + sizeof(Lanes)) << (32 - shift);
@@ -118,23 +118,23 @@ template <unsigned kBits>
 void unpack_raw(const PlaneDecode& plane, uint32_t first, uint32_t rows, SymbolBlock& symbols) {
   for (uint32_t i = 0; i < rows; i++) {
     const bool direct = first + i < plane.direct_rows;
-    const uint8_t* const words = direct ? plane.raw : reinterpret_cast<const uint8_t*>(plane.tail);
-    const uint32_t first_word = direct ? 0 : plane.tail_first;
+    const uint8_t* const u32s = direct ? plane.raw : reinterpret_cast<const uint8_t*>(plane.tail);
+    const uint32_t first_u32 = direct ? 0 : plane.tail_first;
     const uint32_t position = (first + i) * kLaneColumns * kBits;
     if (kBits == 8) {
-      store(symbols.row8(i), bits_at(words, first_word, position, 32));
+      store(symbols.row8(i), bits_at(u32s, first_u32, position, 32));
     } else if (kBits == 4) {
-      const Lanes bits = bits_at(words, first_word, position, 16);
+      const Lanes bits = bits_at(u32s, first_u32, position, 16);
       const Lanes pairs = (bits | bits << 8) & all(0x00ff00ff);
       store(symbols.row8(i), (pairs | pairs << 4) & all(0x0f0f0f0f));
     } else if (kBits == 6) {
-      const Lanes bits = bits_at(words, first_word, position, 24);
+      const Lanes bits = bits_at(u32s, first_u32, position, 24);
       store(symbols.row8(i),
             (bits & all(0x3f)) | (bits & all(0xfc0)) << 2 | (bits & all(0x3f000)) << 4 | (bits & all(0xfc0000)) << 6);
     } else {
       static_assert(kBits == 4 || kBits == 6 || kBits == 8 || kBits == 10, "the bits of a plane");
-      const Lanes low = bits_at(words, first_word, position, 20);
-      const Lanes high = bits_at(words, first_word, position + 20, 20);
+      const Lanes low = bits_at(u32s, first_u32, position, 20);
+      const Lanes high = bits_at(u32s, first_u32, position + 20, 20);
       store_interleaved(symbols.row16(i), (low & all(0x3ff)) | (low & all(0xffc00)) << 6,
                         (high & all(0x3ff)) | (high & all(0xffc00)) << 6);
     }
@@ -145,10 +145,10 @@ void unpack_raw(const PlaneDecode& plane, uint32_t first, uint32_t rows, SymbolB
 void put_payload(const PlaneDecode& before, PlaneDecode& plane, uint32_t height) {
   const uint32_t position = height * kLaneColumns * plane.bits - 16;
   const Lanes payload = load(before.states) & all(0xffff);
-  uint32_t* const words = plane.tail + (position / 32 - plane.tail_first) * kLanes;
+  uint32_t* const at = plane.tail + (position / 32 - plane.tail_first) * kLanes;
   const unsigned shift = position % 32;
-  store(words, load(words) | payload << shift);
-  if (shift > 16) store(words + kLanes, load(words + kLanes) | payload >> (32 - shift));
+  store(at, load(at) | payload << shift);
+  if (shift > 16) store(at + kLanes, load(at + kLanes) | payload >> (32 - shift));
 }
 
 /** Whether a column that does not exist, of a lane that does, has a symbol other than zero. */

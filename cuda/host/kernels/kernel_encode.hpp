@@ -21,7 +21,7 @@ namespace {
  */
 template <bool kFull>
 CODECLLM_INLINE void encode_step(const LanesEncode& job, unsigned k, uint32_t row, Lanes indices, Lanes& states,
-                                 uint8_t*& words, uint32_t*& substituted) {
+                                 uint8_t*& units, uint32_t*& substituted) {
   const unsigned probability_bits = job.probability_bits;
   const Lanes active = load(job.classes.active[k]);
   Lanes entry;
@@ -34,9 +34,9 @@ CODECLLM_INLINE void encode_step(const LanesEncode& job, unsigned k, uint32_t ro
       if ((others >> lane) & 1) *substituted++ = row * kTileColumns + lane * job.steps + k;
   const Lanes frequency = entry & all(0xffff);
   const Lanes cumulative = (entry >> 16) & all(0xfff);
-  // A state of 0 gives no word.
+  // A state of 0 gives no unit.
   Lanes state = kFull ? states : states & active;
-  give_words(state, frequency << (32 - probability_bits), words);
+  give_units(state, frequency << (32 - probability_bits), units);
   const Lanes quotient = multiply_high(state, reciprocal);
   const Lanes remainder = state - quotient * frequency;
   const Lanes next = (quotient << probability_bits) + cumulative + remainder;
@@ -48,7 +48,7 @@ CODECLLM_INLINE void encode_step(const LanesEncode& job, unsigned k, uint32_t ro
 template <bool kFull, unsigned kSteps>
 void encode_rows(LanesEncode& job) {
   Lanes states = load(job.states);
-  uint8_t* words = job.words;
+  uint8_t* units = job.units;
   uint32_t* substituted = job.substituted;
   const size_t row_bytes = size_t{kSteps} * kLanes * (job.wide ? 2 : 1);
   for (uint32_t i = job.height; i-- > 0;) {
@@ -69,11 +69,11 @@ void encode_rows(LanesEncode& job) {
     for (unsigned k = kSteps; k-- > 0;) {
       const Lanes half = k < 2 ? low : high;
       const Lanes symbols = k % 2 == 0 ? half & all(0xffff) : half >> 16;
-      encode_step<kFull>(job, k, i, symbols | row_class | load(job.classes.columns[k]), states, words, substituted);
+      encode_step<kFull>(job, k, i, symbols | row_class | load(job.classes.columns[k]), states, units, substituted);
     }
   }
   store(job.states, states);
-  job.words = words;
+  job.units = units;
   job.substituted_count = static_cast<uint32_t>(substituted - job.substituted);
 }
 
@@ -247,11 +247,11 @@ class LanePacker {
     store(at_, pending_);
     at_ += kLanes;
     filled_ -= 32;
-    // None are left where the word was filled exactly.
+    // None are left where the u32 was filled exactly.
     pending_ = filled_ == 0 ? all(0) : bits >> (count - filled_);
   }
 
-  /** Stores what is left, and a word of zeros. */
+  /** Stores what is left, and a u32 of zeros. */
   void finish() {
     store(at_, pending_);
     if (filled_ > 0) store(at_ + kLanes, all(0));
@@ -289,7 +289,7 @@ void pack_raw(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* 
   packer.finish();
 }
 
-uint64_t sum_words(TileWords words, uint32_t height, uint32_t word_bits) {
+uint64_t sum_u32s(TileWords words, uint32_t height, uint32_t word_bits) {
   RowSum sum;
   for (uint32_t i = 0; i < height; i++) {
     for (uint32_t part = 0; part < word_bits / 8; part++)

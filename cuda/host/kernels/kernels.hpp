@@ -13,14 +13,11 @@
 
 namespace codecllm {
 
-/** The lowest state of a lane: states lie in [2^16, 2^32). */
-constexpr uint32_t kStateFloor = 1u << 16;
+/** The most units that the lanes of a tile take: one for each symbol, and what a kernel reads beyond them. */
+inline uint32_t units_reach(uint32_t height) { return height * kTileColumns + kLanes; }
 
-/** The most words that the lanes of a tile take: one for each symbol, and what a kernel reads beyond them. */
-inline uint32_t words_reach(uint32_t height) { return height * kTileColumns + kLanes; }
-
-/** 32-bit words of a lane's bits of a RAW plane, and one more, which a kernel may read. */
-inline uint32_t sequence_words(uint32_t height, uint32_t bits) { return (height * kLaneColumns * bits + 31) / 32 + 1; }
+/** The u32 of a lane's bits of a RAW plane, and one more, which a kernel may read. */
+inline uint32_t sequence_u32s(uint32_t height, uint32_t bits) { return (height * kLaneColumns * bits + 31) / 32 + 1; }
 
 /** Which table each symbol of a tile has, and which symbols there are. */
 struct LaneClasses {
@@ -45,10 +42,10 @@ struct PlaneDecode {
   /** CONST: the symbol. */
   uint16_t constant;
 
-  /** RAW: words of the 32 lanes side by side, for the first `direct_rows` rows. */
+  /** RAW: the u32 of the 32 lanes side by side, for the first `direct_rows` rows. */
   const uint8_t* raw;
   uint32_t direct_rows;
-  /** The same for the other rows, from the words with index `tail_first` on. */
+  /** The same for the other rows, from the u32 with index `tail_first` on. */
   uint32_t* tail;
   uint32_t tail_first;
   /** Whether each lane's last 16 bits are to be taken from the final states of the plane before. */
@@ -58,9 +55,9 @@ struct PlaneDecode {
 
   /** RANS and PAIRS: in, where lanes begin, 2^16 for those that do not exist; out, where they ended. */
   uint32_t states[kLanes];
-  /** At least `words_reach(height)` words that can be read, whatever their value. */
-  const uint8_t* words;
-  /** Out: the words taken. */
+  /** At least `units_reach(height)` units that can be read, whatever their value. */
+  const uint8_t* units;
+  /** Out: how many were taken. */
   uint32_t used;
   uint8_t probability_bits;
   const uint32_t* slots;
@@ -111,8 +108,8 @@ struct LanesEncode {
   LaneClasses classes;
   /** In, the final states; out, those in which a decoder begins. */
   uint32_t states[kLanes];
-  /** In, the end of a buffer of `words_reach(height)` words; out, where the words begin in it. */
-  uint8_t* words;
+  /** In, the end of a buffer of `units_reach(height)` units; out, where the units begin in it. */
+  uint8_t* units;
   /** Out: the places, row x 128 + column (or pair), where another symbol was coded; in no order. */
   uint32_t* substituted;
   uint32_t substituted_count;
@@ -171,10 +168,10 @@ struct Kernels {
    * other one stands for it.
    */
   void (*settle_pairs)(uint16_t* pairs, uint32_t count);
-  /** The sequences of all lanes, `sequence_words` words of each, side by side. */
+  /** The sequences of all lanes, `sequence_u32s` of each, side by side. */
   void (*pack_raw)(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* sequence);
   /** The sum over a tile's rows, not reduced, that its check is made of. */
-  uint64_t (*sum_words)(TileWords words, uint32_t height, uint32_t word_bits);
+  uint64_t (*sum_u32s)(TileWords words, uint32_t height, uint32_t word_bits);
   /**
    * The sum of table[x] over all x = a[i] + b[i], where table[0] is 0; `seen` receives how many are not 0. They are
    * below 2^31, and `size` is a multiple of 32.

@@ -7,6 +7,6 @@
 namespace codecllm {
 
 const Kernels kAvx512Kernels = {decode_tiles, encode_lanes, cut_plane,     find_residuals, find_pairs,   settle_pairs,
-                                pack_raw,     sum_words,    sum_of_counts, sum_of_unions,  count_window, measure};
+                                pack_raw,     sum_u32s,     sum_of_counts, sum_of_unions,  count_window, measure};
 
 }  // namespace codecllm

@@ -184,15 +184,15 @@ constexpr LanesOfSet make_ranks() {
 
 constexpr LanesOfSet kRanks = make_ranks();
 
-CODECLLM_INLINE void take_words(Lanes& states, const uint8_t*& words) {
+CODECLLM_INLINE void take_units(Lanes& states, const uint8_t*& units) {
   for (__m256i& state : states.v) {
     const __m256i takes = _mm256_cmpeq_epi32(_mm256_srli_epi32(state, 16), _mm256_setzero_si256());
     const unsigned set = top_bits(takes);
-    const __m256i next = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(words)));
+    const __m256i next = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(units)));
     const __m256i ranks = _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(static_cast<int64_t>(kRanks.of[set])));
     const __m256i taken = _mm256_or_si256(_mm256_slli_epi32(state, 16), _mm256_permutevar8x32_epi32(next, ranks));
     state = _mm256_blendv_epi8(state, taken, takes);
-    words += 2 * _mm_popcnt_u32(set);
+    units += 2 * _mm_popcnt_u32(set);
   }
 }
 
@@ -209,7 +209,7 @@ constexpr LanesOfSet make_members() {
 
 constexpr LanesOfSet kMembers = make_members();
 
-CODECLLM_INLINE void give_words(Lanes& states, Lanes limits, uint8_t*& words) {
+CODECLLM_INLINE void give_units(Lanes& states, Lanes limits, uint8_t*& units) {
   for (int i = 3; i >= 0; i--) {
     const __m256i gives = at_least(states.v[i], limits.v[i]);
     const unsigned set = top_bits(gives);
@@ -217,9 +217,9 @@ CODECLLM_INLINE void give_words(Lanes& states, Lanes limits, uint8_t*& words) {
     const __m256i given =
         _mm256_permutevar8x32_epi32(_mm256_and_si256(states.v[i], _mm256_set1_epi32(0xffff)), members);
     const __m128i packed = _mm_packus_epi32(_mm256_castsi256_si128(given), _mm256_extracti128_si256(given, 1));
-    // What lies in front of the words given is overwritten by those that come next.
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(words - 16), packed);
-    words -= 2 * _mm_popcnt_u32(set);
+    // What lies in front of the units given is overwritten by those that come next.
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(units - 16), packed);
+    units -= 2 * _mm_popcnt_u32(set);
     states.v[i] = _mm256_blendv_epi8(states.v[i], _mm256_srli_epi32(states.v[i], 16), gives);
   }
 }

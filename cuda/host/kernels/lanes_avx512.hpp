@@ -85,7 +85,7 @@ CODECLLM_INLINE Lanes gather(const uint32_t* table, Lanes index) {
   return {{_mm512_i32gather_epi32(index.v[0], table, 4), _mm512_i32gather_epi32(index.v[1], table, 4)}};
 }
 
-/** Takes 16 pairs of words apart: `first` holds eight of them, `second` the next eight. */
+/** Takes 16 pairs of numbers apart: `first` holds eight of them, `second` the next eight. */
 CODECLLM_INLINE void deinterleave(__m512i first, __m512i second, __m512i& low, __m512i& high) {
   const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
   const __m512i odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
@@ -143,34 +143,34 @@ CODECLLM_INLINE uint32_t top_bits(Lanes x) {
   return _mm512_movepi32_mask(x.v[0]) | static_cast<uint32_t>(_mm512_movepi32_mask(x.v[1])) << 16;
 }
 
-CODECLLM_INLINE __m512i take_words(__m512i states, __mmask16 takes, const uint8_t* words) {
-  const __m512i next = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(words)));
+CODECLLM_INLINE __m512i take_units(__m512i states, __mmask16 takes, const uint8_t* units) {
+  const __m512i next = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(units)));
   const __m512i dealt = _mm512_maskz_expand_epi32(takes, next);
   return _mm512_or_si512(_mm512_mask_slli_epi32(states, takes, states, 16), dealt);
 }
 
-CODECLLM_INLINE void take_words(Lanes& states, const uint8_t*& words) {
+CODECLLM_INLINE void take_units(Lanes& states, const uint8_t*& units) {
   const __m512i floor = _mm512_set1_epi32(1 << 16);
   const __mmask16 first = _mm512_cmplt_epu32_mask(states.v[0], floor);
   const __mmask16 second = _mm512_cmplt_epu32_mask(states.v[1], floor);
-  states.v[0] = take_words(states.v[0], first, words);
-  words += 2 * _mm_popcnt_u32(first);
-  states.v[1] = take_words(states.v[1], second, words);
-  words += 2 * _mm_popcnt_u32(second);
+  states.v[0] = take_units(states.v[0], first, units);
+  units += 2 * _mm_popcnt_u32(first);
+  states.v[1] = take_units(states.v[1], second, units);
+  units += 2 * _mm_popcnt_u32(second);
 }
 
-CODECLLM_INLINE __m512i give_words(__m512i states, __m512i limits, uint8_t*& words) {
+CODECLLM_INLINE __m512i give_units(__m512i states, __m512i limits, uint8_t*& units) {
   const __mmask16 gives = _mm512_cmpge_epu32_mask(states, limits);
   const unsigned count = static_cast<unsigned>(_mm_popcnt_u32(gives));
   const __m256i given = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(gives, states));
-  words -= 2 * count;
-  _mm256_mask_storeu_epi16(words, static_cast<__mmask16>((1u << count) - 1), given);
+  units -= 2 * count;
+  _mm256_mask_storeu_epi16(units, static_cast<__mmask16>((1u << count) - 1), given);
   return _mm512_mask_srli_epi32(states, gives, states, 16);
 }
 
-CODECLLM_INLINE void give_words(Lanes& states, Lanes limits, uint8_t*& words) {
-  states.v[1] = give_words(states.v[1], limits.v[1], words);
-  states.v[0] = give_words(states.v[0], limits.v[0], words);
+CODECLLM_INLINE void give_units(Lanes& states, Lanes limits, uint8_t*& units) {
+  states.v[1] = give_units(states.v[1], limits.v[1], units);
+  states.v[0] = give_units(states.v[0], limits.v[0], units);
 }
 
 class ProductSum {

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "host/format/inline.hpp"
+#include "host/format/tile.hpp"
 
 namespace codecllm {
 namespace {
@@ -138,28 +139,28 @@ CODECLLM_INLINE uint32_t top_bits(const Lanes& x) {
   return bits;
 }
 
-/** Lanes whose state is below 2^16 shift it up and take one word each, in lane order, from `words`, which moves on. */
-CODECLLM_INLINE void take_words(Lanes& states, const uint8_t*& words) {
+/** Lanes whose state is below 2^16 shift it up and take one unit each, in lane order, from `units`, which moves on. */
+CODECLLM_INLINE void take_units(Lanes& states, const uint8_t*& units) {
   for (uint32_t& state : states.v) {
-    uint16_t word;
-    std::memcpy(&word, words, sizeof word);
-    const bool takes = state < 1u << 16;
-    state = takes ? state << 16 | word : state;
-    words += takes ? 2 : 0;
+    uint16_t unit;
+    std::memcpy(&unit, units, sizeof unit);
+    const bool takes = state < kStateFloor;
+    state = takes ? state << 16 | unit : state;
+    units += takes ? 2 : 0;
   }
 }
 
 /**
- * Lanes whose state is at least its limit put its low 16 bits, in lane order, in front of `words`, which moves there,
+ * Lanes whose state is at least its limit put its low 16 bits, in lane order, in front of `units`, which moves there,
  * and shift it down. Up to 32 bytes in front of that may be overwritten.
  */
-CODECLLM_INLINE void give_words(Lanes& states, const Lanes& limits, uint8_t*& words) {
+CODECLLM_INLINE void give_units(Lanes& states, const Lanes& limits, uint8_t*& units) {
   for (int lane = 31; lane >= 0; lane--) {
     const uint32_t state = states.v[lane];
-    const uint16_t word = static_cast<uint16_t>(state);
+    const uint16_t unit = static_cast<uint16_t>(state);
     const bool gives = state >= limits.v[lane];
-    std::memcpy(words - 2, &word, sizeof word);
-    words -= gives ? 2 : 0;
+    std::memcpy(units - 2, &unit, sizeof unit);
+    units -= gives ? 2 : 0;
     states.v[lane] = gives ? state >> 16 : state;
   }
 }

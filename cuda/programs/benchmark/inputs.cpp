@@ -138,13 +138,13 @@ Encoded encode(const Case& described, uint64_t rows, uint64_t columns, const Byt
     check(codecllm_encoder_advance(encoder), "codecllm_encoder_advance");
   }
   uint64_t bound = 0;
-  check(codecllm_encoder_code_bound(encoder, 1, &bound), "codecllm_encoder_code_bound");
+  check(codecllm_encoder_encode_bound(encoder, 1, &bound), "codecllm_encoder_encode_bound");
   std::vector<Bytes> slices(bands);
   parallel(bands, [&](uint64_t i) {
     Bytes buffer(bound);
     size_t written = 0;
-    check(codecllm_encoder_code(encoder, i, 1, slice(i), slice_bytes(i), buffer.data(), buffer.size(), &written),
-          "codecllm_encoder_code");
+    check(codecllm_encoder_encode(encoder, i, 1, slice(i), slice_bytes(i), buffer.data(), buffer.size(), &written),
+          "codecllm_encoder_encode");
     slices[i].assign(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(written));
   });
   uint64_t front_size = 0;

@@ -48,7 +48,7 @@ struct ByteRows {
       words[r][0] = kFloat ? select_bits(0x7f7f7f7f, symbols[r] >> 1, symbols[r] << 7) : symbols[r] ^ flip_;
   }
 
-  static __device__ __forceinline__ bool is_final(const GpuTile&, uint32_t state) { return state == 1u << 16; }
+  static __device__ __forceinline__ bool is_final(const GpuTile&, uint32_t state) { return state == kStateFloor; }
 
  private:
   uint32_t zero_;

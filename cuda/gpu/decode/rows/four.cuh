@@ -66,7 +66,7 @@ struct FourRows {
   }
 
   static __device__ __forceinline__ bool is_final(const GpuTile& tile, uint32_t state) {
-    return tile.mode(1) == kRaw ? state >> 16 == 1 : state == 1u << 16;
+    return tile.mode(1) == kRaw ? state >> 16 == 1 : state == kStateFloor;
   }
 
  private:
