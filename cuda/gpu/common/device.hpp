@@ -25,7 +25,9 @@ inline void check(cudaError_t error, const char* what) {
               text(what, ": ", cudaGetErrorString(error)));
 }
 
-inline uint64_t round_up(uint64_t size, uint64_t unit) { return (size + unit - 1) / unit * unit; }
+inline uint64_t round_up(uint64_t size, uint64_t multiple) {
+  return (size + multiple - 1) / multiple * multiple;
+}
 
 /** Lets a kernel have all the shared memory that a block can have: other launches may need more of it than this one. */
 template <class Argument>
@@ -39,7 +41,8 @@ template <class Argument>
 void launch(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_t shared_bytes, Argument& argument,
             cudaStream_t cuda_stream) {
   void* arguments[] = {&argument};
-  check(cudaLaunchKernel(kernel, dim3(blocks), dim3(threads), arguments, shared_bytes, cuda_stream), "launching a kernel");
+  check(cudaLaunchKernel(kernel, dim3(blocks), dim3(threads), arguments, shared_bytes, cuda_stream),
+        "launching a kernel");
 }
 
 /** Makes a device the current one, for as long as this lives. */

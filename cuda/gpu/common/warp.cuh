@@ -1,4 +1,6 @@
-// What the 32 lanes of a warp do together, and with bytes four at a time. Every function is called by all lanes at once.
+// What all kernels are made of: what the 32 lanes of a warp know of each other, and arithmetic of four bytes at a time.
+//
+// Where lanes take part in something together, all of them must call it at the same time.
 #pragma once
 
 #include <cstdint>

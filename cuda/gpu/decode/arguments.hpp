@@ -76,7 +76,7 @@ struct alignas(16) GpuBuffers {
 struct alignas(16) GpuWork {
   uint32_t tensor;
   uint32_t count;
-  /** Where the tables begin in the plan's memory, in units of kMemoryAlignment, and their bytes. */
+  /** Where the tables begin in the plan's memory, in multiples of kMemoryAlignment, and their bytes. */
   uint32_t tables_at;
   uint32_t table_bytes;
 };
@@ -87,7 +87,7 @@ struct alignas(16) GpuTileEntry {
   uint32_t band;
   uint16_t across;
   uint16_t height;
-  /** In units of kAlignment. */
+  /** In multiples of kAlignment. */
   uint32_t offset;
   uint32_t check;
   /** As in the stream (FORMAT.md, 4). */

@@ -44,6 +44,19 @@ struct codecllm_gpu_plan : Plan {
 
 namespace {
 
+/** Reads the tensors of a plan; an error names one by its number. */
+std::function<Stream(size_t)> reader_of(const codecllm_gpu_tensor* tensors, size_t count) {
+  if (count > 0) require(tensors, "tensors");
+  return [tensors](size_t t) {
+    require(tensors[t].front, "front");
+    try {
+      return Stream::read(static_cast<const uint8_t*>(tensors[t].front), tensors[t].front_size);
+    } catch (const Error& error) {
+      throw Error(error.status, text("tensor ", t, ": ", error.what()));
+    }
+  };
+}
+
 /** Bytes of scratch memory for Data that come from the host. */
 uint64_t staging_bytes(const codecllm_gpu_plan& plan) {
   uint64_t size = 0;
@@ -130,6 +143,20 @@ void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outpu
 
 }  // namespace
 
+codecllm_gpu_plan* codecllm::open_plan(codecllm_gpu& gpu, Blueprint drawn, void* memory) {
+  const DeviceScope scope(gpu.device);
+  auto opened = std::make_unique<codecllm_gpu_plan>(drawn.plan, &gpu);
+  opened->owns_memory = memory == nullptr;
+  if (opened->owns_memory) check(cudaMalloc(&memory, opened->memory_bytes), "allocating a plan");
+  opened->memory = static_cast<uint8_t*>(memory);
+  const std::vector<uint8_t> image = std::move(drawn).placed_at(opened->memory);
+  // Another CUDA stream may decode the plan at once, so all of it must be there: cudaMemcpy may return before that.
+  check(cudaMemcpyAsync(memory, image.data(), image.size(), cudaMemcpyHostToDevice, gpu.cuda_stream), "copying a plan");
+  check(cudaStreamSynchronize(gpu.cuda_stream), "copying a plan");
+  check(cudaEventCreateWithFlags(&opened->decoded, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+  return opened.release();
+}
+
 int codecllm_has_cuda(void) { return 1; }
 
 int codecllm_gpu_count(void) {
@@ -171,7 +198,7 @@ codecllm_status codecllm_gpu_plan_size(codecllm_gpu* gpu, const codecllm_gpu_ten
   return guarded([&] {
     require(gpu, "gpu");
     require(size, "size");
-    *size = draw_plan(*gpu, tensors, count).plan.memory_bytes;
+    *size = draw_plan(*gpu, count, reader_of(tensors, count)).plan.memory_bytes;
   });
 }
 
@@ -182,23 +209,7 @@ codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_ten
     require(plan, "plan");
     if (reinterpret_cast<uintptr_t>(plan_memory) % kMemoryAlignment != 0)
       throw ArgumentError("the plan's memory is not aligned to 256");
-    Blueprint drawn = draw_plan(*gpu, tensors, count);
-    const DeviceScope scope(gpu->device);
-    auto opened = std::make_unique<codecllm_gpu_plan>(drawn.plan, gpu);
-    opened->memory = static_cast<uint8_t*>(plan_memory);
-    if (plan_memory == nullptr) {
-      void* memory = nullptr;
-      check(cudaMalloc(&memory, opened->memory_bytes), "allocating a plan");
-      opened->memory = static_cast<uint8_t*>(memory);
-      opened->owns_memory = true;
-    }
-    const std::vector<uint8_t> image = std::move(drawn).placed_at(opened->memory);
-    // Another CUDA stream may decode the plan at once, so all of it must be there: cudaMemcpy may return before that.
-    check(cudaMemcpyAsync(opened->memory, image.data(), image.size(), cudaMemcpyHostToDevice, gpu->cuda_stream),
-          "copying a plan");
-    check(cudaStreamSynchronize(gpu->cuda_stream), "copying a plan");
-    check(cudaEventCreateWithFlags(&opened->decoded, cudaEventDisableTiming), "cudaEventCreateWithFlags");
-    *plan = opened.release();
+    *plan = open_plan(*gpu, draw_plan(*gpu, count, reader_of(tensors, count)), plan_memory);
   });
 }
 

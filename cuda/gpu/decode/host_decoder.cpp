@@ -4,6 +4,7 @@
 
 #include "codecllm.h"
 #include "gpu/common/device.hpp"
+#include "gpu/decode/plan.hpp"
 
 using namespace codecllm;
 
@@ -48,28 +49,24 @@ codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu* gpu, const void* fr
   return guarded([&] {
     require(gpu, "gpu");
     require(decoder, "decoder");
-    codecllm_stream* stream = nullptr;
-    require_ok(codecllm_stream_open(front, front_size, &stream));
-    codecllm_info info;
-    const codecllm_status status = codecllm_stream_info(stream, &info);
-    codecllm_stream_close(stream);
-    require_ok(status);
+    require(front, "front");
+    Stream stream = Stream::read(static_cast<const uint8_t*>(front), front_size);
     const DeviceScope scope(gpu->device);
     auto opened = std::make_unique<codecllm_gpu_host_decoder>();
     opened->gpu = gpu;
-    opened->data_bytes = info.data_bytes;
-    opened->tensor_bytes = info.tensor_bytes;
-    const codecllm_gpu_tensor tensor = {front, front_size};
-    require_ok(codecllm_gpu_plan_open(gpu, &tensor, 1, nullptr, &opened->plan));
-    opened->data = device_memory(info.data_bytes);
-    opened->elements = device_memory(info.tensor_bytes);
+    opened->data_bytes = stream.data_bytes;
+    opened->tensor_bytes = stream.coding.layout.tensor_bytes();
+    opened->plan = open_plan(*gpu, draw_plan(*gpu, 1, [&stream](size_t) { return std::move(stream); }), nullptr);
+    opened->data = device_memory(opened->data_bytes);
+    opened->elements = device_memory(opened->tensor_bytes);
     *decoder = opened.release();
   });
 }
 
 void codecllm_gpu_host_decoder_close(codecllm_gpu_host_decoder* decoder) { delete decoder; }
 
-codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder* decoder, uint64_t offset, const void* data, size_t size) {
+codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder* decoder, uint64_t offset, const void* data,
+                                                size_t size) {
   return guarded([&] {
     require(decoder, "decoder");
     require_range(offset, size, decoder->data_bytes, "Data");
@@ -88,7 +85,8 @@ codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder* deco
   return guarded([&] {
     require(decoder, "decoder");
     const codecllm_gpu_decode_options options = {0, 1, nullptr};
-    require_ok(codecllm_gpu_decode(decoder->plan, &decoder->data, &decoder->elements, &options, decoder->gpu->cuda_stream));
+    require_ok(codecllm_gpu_decode(decoder->plan, &decoder->data, &decoder->elements, &options,
+                                   decoder->gpu->cuda_stream));
     uint64_t tile = 0;
     const codecllm_status status = codecllm_gpu_result(decoder->plan, nullptr, &tile);
     if (status == CODECLLM_INVALID_STREAM) throw Error(status, text("tile ", tile, ": its data are damaged"));
@@ -96,7 +94,8 @@ codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder* deco
   });
 }
 
-codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder* decoder, uint64_t offset, void* bytes, size_t size) {
+codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder* decoder, uint64_t offset, void* bytes,
+                                               size_t size) {
   return guarded([&] {
     require(decoder, "decoder");
     require_range(offset, size, decoder->tensor_bytes, "the tensor");

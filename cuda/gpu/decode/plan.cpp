@@ -3,8 +3,6 @@
 
 #include <cstring>
 
-#include "host/format/stream.hpp"
-
 namespace codecllm {
 
 namespace {
@@ -219,16 +217,6 @@ Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<Gpu
           image.add(entries)};
 }
 
-/** Reads the front of a tensor of this number. */
-Stream read_tensor(size_t number, const codecllm_gpu_tensor& tensor) {
-  require(tensor.front, "front");
-  try {
-    return Stream::read(static_cast<const uint8_t*>(tensor.front), tensor.front_size);
-  } catch (const Error& error) {
-    throw Error(error.status, text("tensor ", number, ": ", error.what()));
-  }
-}
-
 }  // namespace
 
 std::vector<uint8_t> Blueprint::placed_at(const uint8_t* base) && {
@@ -238,8 +226,7 @@ std::vector<uint8_t> Blueprint::placed_at(const uint8_t* base) && {
   return std::move(image);
 }
 
-Blueprint draw_plan(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors, size_t count) {
-  if (count > 0) require(tensors, "tensors");
+Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<Stream(size_t)>& read) {
   if (count >= 1u << 31) throw ArgumentError(text(count, " tensors"));
   const DeviceScope scope(gpu.device);
   const std::vector<DecodeKernel>& kernels = decode_kernels();
@@ -250,7 +237,7 @@ Blueprint draw_plan(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors,
   // Of each kernel, those whose tables do not depend on the row, and those whose do.
   std::vector<TileList> lists[2] = {std::vector<TileList>(kernels.size()), std::vector<TileList>(kernels.size())};
   for (size_t t = 0; t < count; t++) {
-    const Stream stream = read_tensor(t, tensors[t]);
+    const Stream stream = read(t);
     const Coding& coding = stream.coding;
     const Layout& layout = coding.layout;
     if (layout.tile_count >= 1ull << 32) throw ArgumentError(text("tensor ", t, " has ", layout.tile_count, " tiles"));

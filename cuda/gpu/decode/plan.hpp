@@ -2,11 +2,13 @@
 // decoder.cu gives them memory on the device, and launches them.
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "codecllm.h"
 #include "gpu/common/device.hpp"
 #include "gpu/decode/kernels.hpp"
+#include "host/format/stream.hpp"
 
 namespace codecllm {
 
@@ -51,10 +53,14 @@ struct Blueprint {
 };
 
 /**
- * Reads and checks fronts, and plans to decode them together.
+ * Plans to decode tensors together.
  *
- * @throws FormatError that names the tensor by its number; Error where the device has too little shared memory
+ * @param read called with 0, 1, ..., count - 1, for the tensor's stream
+ * @throws what `read` does; Error where the device has too little shared memory
  */
-Blueprint draw_plan(const codecllm_gpu& gpu, const codecllm_gpu_tensor* tensors, size_t count);
+Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<Stream(size_t)>& read);
+
+/** Gives a plan memory: the caller's, or its own for null. Waits until the memory is written. */
+codecllm_gpu_plan* open_plan(codecllm_gpu& gpu, Blueprint drawn, void* memory);
 
 }  // namespace codecllm

@@ -84,7 +84,7 @@ struct SharedEntry {
 };
 
 /**
- * One step of a lane's state: encode_step of host/kernels/kernel_encode.hpp says why the quotient is exact, but for one.
+ * One step of a lane's state: encode_step of kernel_encode.hpp says why the quotient is exact, but for one.
  *
  * @param complement 2^N - frequency
  */

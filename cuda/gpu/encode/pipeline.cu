@@ -12,7 +12,7 @@ namespace codecllm {
 
 namespace {
 
-/** The most memory for slots of a pipeline; larger tensors are coded in several launches. */
+/** The most memory for slots of a pipeline; larger tensors are encoded in several launches. */
 constexpr uint64_t kSlotsBytes = uint64_t{320} << 20;
 /** Warps of count_kernel on a multiprocessor. */
 constexpr uint32_t kCountWarpsAtOnce = 48;

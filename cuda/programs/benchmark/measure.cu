@@ -68,7 +68,7 @@ std::vector<size_t> first_of_shape(const std::vector<Shape>& shapes) {
 }
 
 /** The moves that decoding a stream takes, tile by tile. */
-void add_moves(std::vector<codecllm::TileMove>& moves, const Encoded& stream, uint32_t tile_rows, const void* data,
+void add_moves(std::vector<TileMove>& moves, const Encoded& stream, uint32_t tile_rows, const void* data,
                void* elements) {
   codecllm_stream* opened = nullptr;
   check(codecllm_stream_open(stream.front.data(), stream.front.size(), &opened), "codecllm_stream_open");
@@ -89,14 +89,14 @@ void add_moves(std::vector<codecllm::TileMove>& moves, const Encoded& stream, ui
   }
 }
 
-void launch_moves(size_t width, const codecllm::TileMove* moves, uint32_t count) {
+void launch_moves(size_t width, const TileMove* moves, uint32_t count) {
   const uint32_t blocks = (count + 15) / 16;
   if (width == 1)
-    codecllm::move_bytes_kernel<uint32_t><<<blocks, 512>>>(moves, count);
+    move_bytes_kernel<uint32_t><<<blocks, 512>>>(moves, count);
   else if (width == 2)
-    codecllm::move_bytes_kernel<uint2><<<blocks, 512>>>(moves, count);
+    move_bytes_kernel<uint2><<<blocks, 512>>>(moves, count);
   else
-    codecllm::move_bytes_kernel<uint4><<<blocks, 512>>>(moves, count);
+    move_bytes_kernel<uint4><<<blocks, 512>>>(moves, count);
 }
 
 }  // namespace
@@ -164,7 +164,7 @@ Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape
   std::vector<void*> moves(data.size());
   uint32_t move_count = 0;
   for (size_t c = 0; c < data.size(); c++) {
-    std::vector<codecllm::TileMove> host_moves;
+    std::vector<TileMove> host_moves;
     const uint32_t tile_rows = described.options.tile_rows > 0 ? described.options.tile_rows : 128;
     for (size_t t = 0; t < shapes.size(); t++) add_moves(host_moves, stream(t), tile_rows, data[c][t], outputs[c][t]);
     moves[c] = device_bytes(host_moves.size() * sizeof host_moves[0]);
@@ -174,7 +174,7 @@ Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape
   }
   const double seconds = stopwatch.median(setting.runs, inner, [&](int call) {
     launch_moves(word_bytes(described.dtype),
-                 static_cast<const codecllm::TileMove*>(moves[static_cast<size_t>(call % copies)]), move_count);
+                 static_cast<const TileMove*>(moves[static_cast<size_t>(call % copies)]), move_count);
   });
   check(cudaGetLastError(), "moving bytes");
   result.moved = static_cast<double>(result.bytes) / seconds / 1e9;

@@ -11,9 +11,11 @@ namespace {
 void decode_in_pieces(Decoder& decoder, const Entry& entry, Report& report) {
   const Job job = job_of(entry.stream, entry.expected.size());
   codecllm_gpu_host_decoder* opened = nullptr;
-  check(codecllm_gpu_host_decoder_open(decoder.gpu(), job.front, job.front_size, &opened), "codecllm_gpu_host_decoder_open");
+  check(codecllm_gpu_host_decoder_open(decoder.gpu(), job.front, job.front_size, &opened),
+        "codecllm_gpu_host_decoder_open");
   const size_t part = job.data_size / 3;
-  check(codecllm_gpu_host_decoder_write(opened, part, job.data + part, job.data_size - part), "codecllm_gpu_host_decoder_write");
+  check(codecllm_gpu_host_decoder_write(opened, part, job.data + part, job.data_size - part),
+        "codecllm_gpu_host_decoder_write");
   check(codecllm_gpu_host_decoder_write(opened, 0, job.data, part), "codecllm_gpu_host_decoder_write");
   report.expect(codecllm_gpu_host_decoder_decode(opened) == CODECLLM_OK, entry.name + " (in pieces): refused");
   Bytes output(entry.expected.size());
@@ -22,8 +24,8 @@ void decode_in_pieces(Decoder& decoder, const Entry& entry, Report& report) {
   check(codecllm_gpu_host_decoder_read(opened, middle, output.data() + middle, output.size() - middle),
         "codecllm_gpu_host_decoder_read");
   expect_output(report, entry, output, "in pieces");
-  report.expect(codecllm_gpu_host_decoder_read(opened, 0, output.data(), output.size() + 1) == CODECLLM_INVALID_ARGUMENT,
-                entry.name + ": more elements than there are can be read");
+  const codecllm_status beyond = codecllm_gpu_host_decoder_read(opened, 0, output.data(), output.size() + 1);
+  report.expect(beyond == CODECLLM_INVALID_ARGUMENT, entry.name + ": more elements than there are can be read");
   codecllm_gpu_host_decoder_close(opened);
 }
 
@@ -38,7 +40,8 @@ void decode_side_by_side(Decoder& decoder, std::vector<const Entry*> entries, Re
   std::vector<codecllm_gpu_host_decoder*> opened(entries.size());
   for (size_t i = 0; i < opened.size(); i++) {
     const Job job = job_of(entries[i]->stream, entries[i]->expected.size());
-    check(codecllm_gpu_host_decoder_open(decoder.gpu(), job.front, job.front_size, &opened[i]), "codecllm_gpu_host_decoder_open");
+    check(codecllm_gpu_host_decoder_open(decoder.gpu(), job.front, job.front_size, &opened[i]),
+          "codecllm_gpu_host_decoder_open");
     check(codecllm_gpu_host_decoder_write(opened[i], 0, job.data, job.data_size), "codecllm_gpu_host_decoder_write");
   }
   for (size_t i = 0; i < opened.size(); i++) {

@@ -94,7 +94,7 @@ void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, const std::ve
                   0,
                   0};
   }
-  check(codecllm_gpu_encode(encoder, sources.data(), sources.size(), decoder.stream()), "codecllm_gpu_encode");
+  check(codecllm_gpu_encode(encoder, sources.data(), sources.size(), decoder.cuda_stream()), "codecllm_gpu_encode");
   for (size_t i = 0; i < jobs.size(); i++) {
     const std::string& how = jobs[i].how;
     Tensor& tensor = tensors[i];

@@ -44,7 +44,7 @@ Outcome Decoder::decode(const std::vector<Job>& jobs, const Choices& choices) {
   if (choices.graph)
     decode_in_graph(plan, data, outputs, options);
   else
-    check(codecllm_gpu_decode(plan, data.data(), outputs.data(), &options, stream_), "codecllm_gpu_decode");
+    check(codecllm_gpu_decode(plan, data.data(), outputs.data(), &options, cuda_stream_), "codecllm_gpu_decode");
   outcome.status = codecllm_gpu_result(plan, &outcome.tensor, &outcome.tile);
   if (outcome.status != CODECLLM_OK && outcome.status != CODECLLM_INVALID_STREAM)
     throw std::runtime_error(std::string("codecllm_gpu_result: ") + codecllm_error_message());
@@ -72,19 +72,19 @@ Outcome Decoder::decode(const std::vector<Job>& jobs, const Choices& choices) {
 #ifdef CODECLLM_EMULATE
 void Decoder::decode_in_graph(codecllm_gpu_plan* plan, const std::vector<const void*>& data,
                               std::vector<void*>& outputs, const codecllm_gpu_decode_options& options) {
-  check(codecllm_gpu_decode(plan, data.data(), outputs.data(), &options, stream_), "codecllm_gpu_decode");
+  check(codecllm_gpu_decode(plan, data.data(), outputs.data(), &options, cuda_stream_), "codecllm_gpu_decode");
 }
 #else
 void Decoder::decode_in_graph(codecllm_gpu_plan* plan, const std::vector<const void*>& data,
                               std::vector<void*>& outputs, const codecllm_gpu_decode_options& options) {
   cudaGraph_t graph;
   cudaGraphExec_t executable;
-  check(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal), "cudaStreamBeginCapture");
-  check(codecllm_gpu_decode(plan, data.data(), outputs.data(), &options, stream_), "codecllm_gpu_decode");
-  check(cudaStreamEndCapture(stream_, &graph), "cudaStreamEndCapture");
+  check(cudaStreamBeginCapture(cuda_stream_, cudaStreamCaptureModeGlobal), "cudaStreamBeginCapture");
+  check(codecllm_gpu_decode(plan, data.data(), outputs.data(), &options, cuda_stream_), "codecllm_gpu_decode");
+  check(cudaStreamEndCapture(cuda_stream_, &graph), "cudaStreamEndCapture");
   check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
-  for (int replay = 0; replay < 2; replay++) check(cudaGraphLaunch(executable, stream_), "cudaGraphLaunch");
-  check(cudaStreamSynchronize(stream_), "cudaStreamSynchronize");
+  for (int replay = 0; replay < 2; replay++) check(cudaGraphLaunch(executable, cuda_stream_), "cudaGraphLaunch");
+  check(cudaStreamSynchronize(cuda_stream_), "cudaStreamSynchronize");
   cudaGraphExecDestroy(executable);
   cudaGraphDestroy(graph);
 }

@@ -93,17 +93,17 @@ class Decoder {
  public:
   explicit Decoder(int device) : arena_(kArena) {
     check(codecllm_gpu_open(device, &gpu_), "codecllm_gpu_open");
-    check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+    check(cudaStreamCreateWithFlags(&cuda_stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
   }
   ~Decoder() {
-    cudaStreamDestroy(stream_);
+    cudaStreamDestroy(cuda_stream_);
     codecllm_gpu_close(gpu_);
   }
   Decoder(const Decoder&) = delete;
   Decoder& operator=(const Decoder&) = delete;
 
   codecllm_gpu* gpu() const { return gpu_; }
-  cudaStream_t stream() const { return stream_; }
+  cudaStream_t cuda_stream() const { return cuda_stream_; }
   Arena& arena() { return arena_; }
 
   /** Decodes tensors together, from and to memory that is poisoned and guarded. */
@@ -114,7 +114,7 @@ class Decoder {
                        const codecllm_gpu_decode_options& options);
 
   codecllm_gpu* gpu_ = nullptr;
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t cuda_stream_ = nullptr;
   Arena arena_;
 };
 

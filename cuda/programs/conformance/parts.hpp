@@ -21,7 +21,7 @@ void decode_damaged(Decoder& decoder, const std::vector<const Entry*>& entries, 
 /** Encodes every tensor, with several options: the GPU makes the streams that the host makes. */
 void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report);
 
-/** The largest stream that consists of whole bands, so that copies of it make a larger tensor; null if there is none. */
+/** The largest stream that consists of whole bands, so that copies of it make a larger tensor; null: there is none. */
 const Entry* find_repeatable(const std::vector<const Entry*>& entries);
 
 /** Decodes and encodes a tensor of more than 4 GiB, made of copies of a smaller one, one below the other. */

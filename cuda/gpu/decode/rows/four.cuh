@@ -16,8 +16,9 @@ struct FourRows {
   using Word = uint32_t;
 
   static bool takes(const TileForm& tile) {
+    const auto is_stored = [](const TilePlane& plane) { return plane.mode == kRaw || plane.mode == kConst; };
     return tile.is_cut_into({8, 8, 8, 8}) && tile.is_unpredicted(0) &&
-           std::none_of(tile.planes + 1, tile.planes + kPlanes, [](const TilePlane& plane) { return is_coded(plane.mode); });
+           std::all_of(tile.planes + 1, tile.planes + kPlanes, is_stored);
   }
 
   static CODECLLM_ANYWHERE const GpuTables& tables(const GpuTensor& tensor) { return tensor.tables[0]; }

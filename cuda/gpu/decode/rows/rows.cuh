@@ -1,42 +1,41 @@
-// What a fast kernel must know of a format: how the symbols of a coded plane and the bits of RAW planes become words. One
-// class for each format says all of it, and this is what it must have. fast.cuh calls it; the other files of this
-// folder have the classes, each with what several of them share at the end of this one.
+// What a fast kernel must know of a format: how the symbols of a coded plane and the bits of RAW planes become words.
+// One class says it for each format; this is what it must have, and what several of them share. fast.cuh calls it.
 //
 //   struct ...Rows {
-//     // The planes of a tile, and the symbols of the coded one, which is plane 0 or the pairs of plane 0.
+//     // The planes of a tile, and the bits of a symbol of the coded one: plane 0, or the pairs of plane 0.
 //     static constexpr uint32_t kPlanes, kSymbolBits;
-//     // Symbols of a lane in a row: 4, or 2 pairs.
+//     // Symbols of a lane in a row: four, or two pairs.
 //     static constexpr uint32_t kSteps;
-//     // Rows for which `rows` is called at a time: 1 or 2.
+//     // Rows that `rows` makes at a time: 1, 2 or 4.
 //     static constexpr uint32_t kAtOnce;
-//     // Shared memory that a warp needs for this, a multiple of 16.
+//     // Shared memory of each warp, a multiple of 16: what `open` gets.
 //     static constexpr uint32_t kBufferBytes;
-//     // A word of the tensor, and the u32 that a lane's four words of a row are packed into.
+//     // A word of the tensor, and how many u32 a lane's four words of a row are packed into.
 //     using Word = uint8_t, uint16_t or uint32_t;
 //     static constexpr uint32_t kU32s = sizeof(Word);
 //
-//     // On the host: whether it knows such tiles. They are whole (TileForm::is_whole), and nothing else is promised.
+//     // On the host: whether it knows how to decode a whole tile (TileForm::is_whole).
 //     static bool takes(const TileForm& tile);
 //     // On host and device: the tables of the coded plane, which each block has in shared memory.
 //     static const GpuTables& tables(const GpuTensor& tensor);
 //
-//     // Bytes of the RAW sections, which come first in the tile's data: where the states begin. Called before `open`.
+//     // Before all others: bytes of the RAW sections, padding included. The states of the coded plane follow them.
 //     uint32_t raw_bytes(const GpuTile& tile) const;
-//     // Begins a tile, whose first column this is, and requests the first rows of RAW planes. `buffers` are kBufferBytes.
+//     // Begins a tile, whose first column in the matrix is `column`, and requests the first group of RAW rows.
 //     void open(const GpuTensor& tensor, const GpuTile& tile, uint32_t column, SharedAddress buffers);
-//     // Goes on to the next kGroup rows: what was requested before is there. Requests those after, unless this is the last.
+//     // Begins a group of kGroup rows: what was requested has come, for all lanes. Requests the next, if there is one.
 //     void advance(bool is_last);
-//     // Makes words of rows j, ..., j + kAtOnce - 1 of the group. `slots` have their symbols, between the fields that
-//     // `pack_slot` says. `state` is the lane's after these rows: after the last one of the tile, where `is_last` says that
-//     // the group is the last, it holds the payload. Calls come in order, with j known to the compiler.
+//     // Makes the words of rows j to j + kAtOnce - 1 of the group; j, which rises, is a constant to the compiler. Slots
+//     // are as `pack_slot` packs them, those of a row from left to right. `state` is the lane's after these rows: after
+//     // the tile's last one, its lower half is the payload. Only then is it to be looked at.
 //     void rows(uint32_t j, bool is_last, const uint32_t (&slots)[kAtOnce][kSteps], uint32_t state,
 //               uint32_t (&words)[kAtOnce][kU32s]);
-//     // Whether a lane may end in this state: above a payload, if it has one, must be 1.
+//     // At the end: whether a lane's state is one that an encoder begins with, with a payload or without.
 //     static bool is_final(const GpuTile& tile, uint32_t state);
 //   };
 //
-// All of it is called by the 32 lanes of a warp at once, and may use what warps do together. Nothing but Data is unchecked:
-// whatever they hold, nothing may be read or written outside of the tile and the buffers.
+// All 32 lanes of a warp call everything at the same time. What tiles, tables and selectors say has been checked;
+// Data have not: whatever they hold, nothing outside of the tile's data and the buffers may be read or written.
 #pragma once
 
 #include "gpu/decode/kernels.hpp"
@@ -79,7 +78,7 @@ class RawRows {
     return load_shared_u32(current_ + 4 * (w * kLanes + lane_index()));
   }
 
-  /** u32 w of the last group, of which 16 bits are stored; above them the payload, from the state of the plane before. */
+  /** u32 w of the last group, of which 16 bits are stored; above them the payload, from the state before. */
   __device__ __forceinline__ uint32_t u32_with_payload(uint32_t w, uint32_t state) const {
     return load_shared_u16(current_ + 4 * w * kLanes + 2 * lane_index()) | state << 16;
   }
