@@ -312,8 +312,8 @@ __device__ __forceinline__ void for_each_stripe(const GpuMatrix& matrix, uint32_
   const uint32_t of_tile = stripes_of_tile(matrix);
   const uint64_t stripes = uint64_t{matrix.tile_count} * of_tile;
   const uint32_t warps = blockDim.x / 32;
-  const uint64_t stride = uint64_t{blocks} * warps;
-  for (uint64_t stripe = uint64_t{block} * warps + threadIdx.x / 32; stripe < stripes; stripe += stride) {
+  for (uint64_t stripe = uint64_t{block} * warps + threadIdx.x / 32; stripe < stripes;
+       stripe += uint64_t{blocks} * warps) {
     const uint32_t tile = static_cast<uint32_t>(stripe / of_tile);
     const uint32_t first = static_cast<uint32_t>(stripe % of_tile) * kStripeRows;
     visit(tile, first, first + kStripeRows);
