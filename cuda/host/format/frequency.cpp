@@ -9,16 +9,11 @@
 namespace codecllm {
 
 std::vector<uint32_t> slot_table(const TableSet& tables) {
-  std::vector<uint32_t> slots(size_t{tables.count} << tables.probability_bits);
-  size_t at = 0;
-  for (uint32_t index = 0; index < tables.count; index++) {
-    const uint16_t* frequencies = tables.table(index);
-    for (uint32_t symbol = 0; symbol < tables.alphabet(); symbol++) {
-      const uint32_t frequency = frequencies[symbol];
-      const uint32_t entry = (frequency << (tables.symbol_bits + tables.probability_bits)) | symbol;
-      for (uint32_t offset = 0; offset < frequency; offset++) slots[at++] = entry | (offset << tables.symbol_bits);
-    }
-  }
+  std::vector<uint32_t> slots;
+  slots.reserve(size_t{tables.count} << tables.probability_bits);
+  for_each_slot(tables, [&](uint32_t slot, uint32_t symbol, uint32_t frequency, uint32_t cumulative) {
+    slots.push_back((frequency << tables.probability_bits | (slot - cumulative)) << tables.symbol_bits | symbol);
+  });
   return slots;
 }
 

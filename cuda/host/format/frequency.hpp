@@ -34,6 +34,20 @@ struct TableSet {
   const uint16_t* table(uint32_t index) const { return frequencies.data() + (index << symbol_bits); }
 };
 
+/** Calls visit(slot, symbol, frequency, cumulative) for each slot of each class, in order. */
+template <class Visit>
+void for_each_slot(const TableSet& tables, Visit visit) {
+  for (uint32_t index = 0; index < tables.count; index++) {
+    const uint16_t* const frequencies = tables.table(index);
+    uint32_t slot = 0;
+    for (uint32_t symbol = 0; symbol < tables.alphabet(); symbol++) {
+      const uint32_t cumulative = slot;
+      for (const uint32_t end = cumulative + frequencies[symbol]; slot < end; slot++)
+        visit(slot, symbol, uint32_t{frequencies[symbol]}, cumulative);
+    }
+  }
+}
+
 /**
  * The decoder's view of a table set, `count << probability_bits` numbers: for each slot of each class, the symbol in
  * the low bits, above it the slot's offset within the symbol (N bits), above that the symbol's frequency (N bits).
