@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "host/encode/classes.hpp"
+#include "host/encode/frequencies.hpp"
 #include "host/encode/logarithm.hpp"
 
 namespace codecllm {
