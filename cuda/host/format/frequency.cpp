@@ -4,10 +4,11 @@
 namespace codecllm {
 
 std::vector<uint32_t> slot_table(const TableSet& tables) {
-  std::vector<uint32_t> slots;
-  slots.reserve(size_t{tables.count} << tables.probability_bits);
+  std::vector<uint32_t> slots(size_t{tables.count} << tables.probability_bits);
+  // By a pointer: a vector that might grow would take longer, and small tensors wait for this.
+  uint32_t* at = slots.data();
   for_each_slot(tables, [&](uint32_t slot, uint32_t symbol, uint32_t frequency, uint32_t cumulative) {
-    slots.push_back((frequency << tables.probability_bits | (slot - cumulative)) << tables.symbol_bits | symbol);
+    *at++ = (frequency << tables.probability_bits | (slot - cumulative)) << tables.symbol_bits | symbol;
   });
   return slots;
 }
