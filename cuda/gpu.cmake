@@ -30,15 +30,19 @@ endif()
 message(STATUS "CUDA architectures: ${cuda_architectures}")
 
 # Apart from codecllm_objects, whose compiler options nvcc does not know.
-add_library(codecllm_gpu_objects OBJECT gpu/decode/decoder.cu gpu/decode/host_decoder.cu gpu/encode/encoder.cu)
+add_library(codecllm_gpu_objects OBJECT
+  gpu/decode/decoder.cu gpu/decode/host_decoder.cpp gpu/decode/kernels.cu gpu/decode/plan.cpp
+  gpu/encode/encoder.cpp gpu/encode/item.cpp gpu/encode/pipeline.cu)
 set_target_properties(codecllm_gpu_objects PROPERTIES
   CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}" CUDA_VISIBILITY_PRESET hidden)
 target_include_directories(codecllm_gpu_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(codecllm_gpu_objects PUBLIC CUDA::cudart_static)
 target_link_libraries(codecllm PUBLIC codecllm_gpu_objects)
 
-add_executable(codecllm_conformance EXCLUDE_FROM_ALL programs/conformance.cpp)
-add_executable(codecllm_benchmark EXCLUDE_FROM_ALL programs/benchmark.cu)
+add_executable(codecllm_conformance EXCLUDE_FROM_ALL ${conformance})
+add_executable(codecllm_benchmark EXCLUDE_FROM_ALL
+  programs/benchmark/benchmark.cpp programs/benchmark/cases.cpp programs/benchmark/inputs.cpp
+  programs/benchmark/measure.cu)
 set_target_properties(codecllm_benchmark PROPERTIES CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}")
 foreach(program codecllm_conformance codecllm_benchmark)
   target_compile_options(${program} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra>)

@@ -56,8 +56,12 @@ codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu*, const void*, size_
 
 void codecllm_gpu_host_decoder_close(codecllm_gpu_host_decoder*) {}
 
-codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder*, uint64_t, const void*, size_t) { return unavailable(); }
+codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder*, uint64_t, const void*, size_t) {
+  return unavailable();
+}
 
 codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder*) { return unavailable(); }
 
-codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder*, uint64_t, void*, size_t) { return unavailable(); }
+codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder*, uint64_t, void*, size_t) {
+  return unavailable();
+}

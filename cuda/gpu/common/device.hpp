@@ -12,7 +12,7 @@ struct codecllm_gpu {
   /** Shared memory that a block can have. */
   uint32_t shared_bytes;
   /** For reading results, beside whatever the caller's streams do. */
-  cudaStream_t stream;
+  cudaStream_t cuda_stream;
 };
 
 namespace codecllm {
@@ -25,20 +25,24 @@ inline void check(cudaError_t error, const char* what) {
               text(what, ": ", cudaGetErrorString(error)));
 }
 
-inline uint64_t round_up(uint64_t size, uint64_t unit) { return (size + unit - 1) / unit * unit; }
+inline uint64_t round_up(uint64_t size, uint64_t multiple) {
+  return (size + multiple - 1) / multiple * multiple;
+}
 
 /** Lets a kernel have all the shared memory that a block can have: other launches may need more of it than this one. */
 template <class Argument>
 void allow_shared_memory(const codecllm_gpu& gpu, void (*kernel)(Argument)) {
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(gpu.shared_bytes)),
+  check(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             static_cast<int>(gpu.shared_bytes)),
         "asking for shared memory");
 }
 
 template <class Argument>
 void launch(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_t shared_bytes, Argument& argument,
-            cudaStream_t stream) {
+            cudaStream_t cuda_stream) {
   void* arguments[] = {&argument};
-  check(cudaLaunchKernel(kernel, dim3(blocks), dim3(threads), arguments, shared_bytes, stream), "launching a kernel");
+  check(cudaLaunchKernel(kernel, dim3(blocks), dim3(threads), arguments, shared_bytes, cuda_stream),
+        "launching a kernel");
 }
 
 /** Makes a device the current one, for as long as this lives. */

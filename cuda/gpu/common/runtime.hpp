@@ -21,23 +21,23 @@ __device__ __forceinline__ SharedAddress shared_address(const void* pointer) {
   return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
 }
 
-__device__ __forceinline__ uint32_t load_shared_half(SharedAddress address) {
+__device__ __forceinline__ uint32_t load_shared_u16(SharedAddress address) {
   uint16_t half;
   asm volatile("ld.shared.u16 %0, [%1];" : "=h"(half) : "r"(address));
   return half;
 }
 
-__device__ __forceinline__ uint32_t load_shared_word(SharedAddress address) {
-  uint32_t word;
-  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address));
-  return word;
+__device__ __forceinline__ uint32_t load_shared_u32(SharedAddress address) {
+  uint32_t value;
+  asm volatile("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address));
+  return value;
 }
 
 /** Loads what does not change while the kernel runs, apart from the beginning. */
 __device__ __forceinline__ uint32_t load_shared_constant(SharedAddress address) {
-  uint32_t word;
-  asm("ld.shared.u32 %0, [%1];" : "=r"(word) : "r"(address));
-  return word;
+  uint32_t value;
+  asm("ld.shared.u32 %0, [%1];" : "=r"(value) : "r"(address));
+  return value;
 }
 
 /** Copies 16 bytes from global memory, sooner or later. */
@@ -105,17 +105,17 @@ __device__ __forceinline__ uint32_t add_lane_before(uint32_t sum, uint32_t dista
 }
 
 /** Loads what nothing writes while the kernel runs, at this place in the program. */
-__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&words)[1]) {
-  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(words[0]) : "l"(__cvta_generic_to_global(at)));
+__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&line)[1]) {
+  asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(line[0]) : "l"(__cvta_generic_to_global(at)));
 }
-__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&words)[2]) {
+__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&line)[2]) {
   asm volatile("ld.global.nc.v2.u32 {%0, %1}, [%2];"
-               : "=r"(words[0]), "=r"(words[1])
+               : "=r"(line[0]), "=r"(line[1])
                : "l"(__cvta_generic_to_global(at)));
 }
-__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&words)[4]) {
+__device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&line)[4]) {
   asm volatile("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "=r"(line[0]), "=r"(line[1]), "=r"(line[2]), "=r"(line[3])
                : "l"(__cvta_generic_to_global(at)));
 }
 

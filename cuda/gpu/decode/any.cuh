@@ -4,11 +4,18 @@
 // Tables stay in global memory. Nothing here is tuned; what weights mostly have goes to fast.cuh.
 #pragma once
 
-#include "gpu/common/tile.cuh"
+#include "gpu/decode/kernels.hpp"
+#include "gpu/decode/reconstruct.cuh"
+#include "gpu/decode/tile.cuh"
+#include "gpu/decode/units.cuh"
 
 namespace codecllm {
 
-constexpr uint32_t kAnyRingBytes = Words<kLaneColumns>::kBytes;
+/** Warps of a block, each of which decodes one tile. */
+constexpr uint32_t kAnyWarps = 4;
+
+/** Shared memory of each plane of a warp. */
+constexpr uint32_t kAnyRingBytes = Units<kLaneColumns>::kBytes;
 
 /** One plane of a tile, decoded row by row. */
 template <uint32_t kBits>
@@ -32,17 +39,14 @@ class AnyPlane {
   /** Takes the RAW section that begins at `section`. @returns whether its padding is zero */
   __device__ __forceinline__ bool open_raw(const uint8_t*& section, bool has_payload) {
     has_payload_ = has_payload;
-    const uint32_t stored = height_ * kLaneColumns * kBits - (has_payload ? 16 : 0);
-    const uint32_t rest = stored % 32;
-    raw_words_ = stored / 32 + (rest > 16 ? 1 : 0);
-    has_half_ = rest > 0 && rest <= 16;
+    shape_ = raw_shape(height_, kBits, has_payload);
     raw_ = section;
-    const uint32_t length = lanes_ * (4 * raw_words_ + (has_half_ ? 2 : 0));
+    const uint32_t length = lanes_ * (4 * shape_.u32s + 2 * shape_.u16s);
     section += align_section(length);
     return padding_is_zero(raw_, length);
   }
 
-  /** Takes states and words from `section` on. @returns whether they are valid, as far as can be seen yet */
+  /** Takes states and units from `section` on. @returns whether they are valid, as far as can be seen yet */
   __device__ __forceinline__ bool open_coded(const GpuTensor& tensor, const GpuTables& tables, const GpuTile& tile,
                                              uint32_t column, const uint8_t*& section, SharedAddress ring) {
     const uint32_t lane = lane_index();
@@ -62,7 +66,7 @@ class AnyPlane {
     section += align_section(4 * lanes_);
     const uint32_t length = 2 * value_;
     valid = valid && padding_is_zero(section, length);
-    words_.open(ring, tile.data, static_cast<uint32_t>(section - tile.data), align_section(length));
+    units_.open(ring, tile.data, static_cast<uint32_t>(section - tile.data), align_section(length));
     section += align_section(length);
     return valid;
   }
@@ -89,18 +93,17 @@ class AnyPlane {
   __device__ __forceinline__ bool is_complete(bool feeds_next) const {
     if (!is_coded()) return true;
     const uint32_t state = coder_.state();
-    return words_.taken() == 2 * value_ && (feeds_next ? state >> 16 == 1 : state == kStateFloor);
+    return units_.taken() == 2 * value_ && (feeds_next ? state >> 16 == 1 : state == kStateFloor);
   }
 
   __device__ __forceinline__ uint32_t state() const { return coder_.state(); }
 
  private:
-  static constexpr uint32_t kStateFloor = 1u << 16;
-
-  /** Word `index` of this lane's bits; zero where it is not stored. */
-  __device__ __forceinline__ uint32_t raw_word(uint32_t index) const {
-    if (index < raw_words_) return load_once<uint32_t>(raw_ + 4 * (index * lanes_ + lane_index()));
-    if (index == raw_words_ && has_half_) return load_once<uint16_t>(raw_ + 4 * raw_words_ * lanes_ + 2 * lane_index());
+  /** 32 of this lane's bits from 32 x `index` on; zero where they are not stored. */
+  __device__ __forceinline__ uint32_t raw_bits(uint32_t index) const {
+    if (index < shape_.u32s) return load_once<uint32_t>(raw_ + 4 * (index * lanes_ + lane_index()));
+    if (index == shape_.u32s && shape_.u16s > 0)
+      return load_once<uint16_t>(raw_ + 4 * shape_.u32s * lanes_ + 2 * lane_index());
     return 0;
   }
 
@@ -108,7 +111,7 @@ class AnyPlane {
                                           bool& valid) {
     constexpr uint32_t kRowBits = kLaneColumns * kBits;
     const uint32_t position = row * kRowBits;
-    uint64_t bits = (raw_word(position / 32) | uint64_t{raw_word(position / 32 + 1)} << 32) >> (position % 32);
+    uint64_t bits = (raw_bits(position / 32) | uint64_t{raw_bits(position / 32 + 1)} << 32) >> (position % 32);
     if (row + 1 == height_) {
       // A row has at least as many bits as a payload.
       const uint32_t stored = kRowBits - (has_payload_ ? 16 : 0);
@@ -125,7 +128,7 @@ class AnyPlane {
     const uint32_t table = row_class | ((column_classes_ >> (8 * k)) & 3);
     const uint32_t slot = slots_[coder_.slot_index(table << probability_bits_)];
     constexpr uint32_t kFieldBits = kSlotFieldBits<kBits>;
-    coder_.step<kFieldBits>(words_, slot, 4 * lane_index() + k < width_);
+    coder_.step<kFieldBits>(units_, slot, 4 * lane_index() + k < width_);
     // All that is between the fields: a pair has more bits than a plane of 4.
     return (slot >> kFieldBits) & ((1u << (32 - 2 * kFieldBits)) - 1);
   }
@@ -135,9 +138,9 @@ class AnyPlane {
     // Nothing of this kernel is in a hurry.
     wait_for_copies();
     __syncwarp();
-    words_.prepare();
-    words_.request();
-    words_.begin();
+    units_.prepare();
+    units_.request();
+    units_.begin();
     if (mode_ == kPairs) {
       for (uint32_t k = 0; k < kLaneColumns; k += 2) {
         const uint32_t pair = step(row_class, k);
@@ -147,7 +150,7 @@ class AnyPlane {
     } else {
       for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = step(row_class, k);
     }
-    words_.end();
+    units_.end();
     if (predictor_ == kNone) return;
     // The second row does not count.
     uint32_t rows[2] = {symbols[0] | symbols[1] << 8 | symbols[2] << 16 | symbols[3] << 24, 0};
@@ -167,11 +170,10 @@ class AnyPlane {
   uint32_t lanes_;
 
   const uint8_t* raw_;
-  uint32_t raw_words_;
-  bool has_half_;
+  RawShape shape_;
   bool has_payload_;
 
-  Words<kLaneColumns> words_;
+  Units<kLaneColumns> units_;
   Coder coder_;
   const uint32_t* slots_;
   uint32_t probability_bits_;
@@ -239,9 +241,9 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
     if (!plane.open_coded(tensor, tables, tile, column, section, rings + p * kAnyRingBytes)) valid = false;
   });
 
-  constexpr uint32_t kPerWord = 4 / sizeof(Word);
-  constexpr uint32_t kWords = kLaneColumns / kPerWord;
-  TileSum<kWords> sum;
+  constexpr uint32_t kPerU32 = 4 / sizeof(Word);
+  constexpr uint32_t kU32s = kLaneColumns / kPerU32;
+  TileSum<kU32s> sum;
   for (uint32_t row = 0; row < tile.height; row++) {
     uint32_t words[kLaneColumns] = {};
     uint32_t state = 0;
@@ -253,9 +255,9 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
       for (uint32_t k = 0; k < kLaneColumns; k++) words[k] |= field.paste(symbols[k]);
     });
     store_any_row(tile, row, tensor.words, elements, words);
-    uint32_t packed[kWords] = {};
+    uint32_t packed[kU32s] = {};
     for (uint32_t k = 0; k < kLaneColumns; k++)
-      if (4 * lane_index() + k < tile.width) packed[k / kPerWord] |= words[k] << (k % kPerWord * 8 * sizeof(Word));
+      if (4 * lane_index() + k < tile.width) packed[k / kPerU32] |= words[k] << (k % kPerU32 * 8 * sizeof(Word));
     sum.add_row(tile.height - row, packed);
   }
 
@@ -267,13 +269,19 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
   return __all_sync(kAllLanes, valid);
 }
 
+/** Whether a kernel of these planes takes a tile: all that its tensor has. */
+template <uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
+bool takes_any(const TileForm& tile) {
+  return tile.split.planes == kPlanes && tile.split.bits[0] == kBits0 && (kPlanes == 1 || tile.split.bits[1] == kBits);
+}
+
 template <class Word, uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
-__global__ void __launch_bounds__(32 * kGenericWarps) any_kernel(const __grid_constant__ GpuArguments arguments) {
+__global__ void __launch_bounds__(32 * kAnyWarps) any_kernel(const __grid_constant__ GpuArguments arguments) {
   CODECLLM_SHARED_MEMORY(shared);
   const GpuWork work = arguments.works[blockIdx.x];
   const uint32_t warp = uniform(threadIdx.x / 32);
   if (warp >= work.count) return;
-  const GpuTileEntry& entry = arguments.tiles[blockIdx.x * kGenericWarps + warp];
+  const GpuTileEntry& entry = arguments.tiles[blockIdx.x * kAnyWarps + warp];
   const GpuBuffers& buffers =
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
   const bool valid = decode_any_tile<Word, kPlanes, kBits0, kBits>(

@@ -1,153 +1,66 @@
-// What a plan holds in device memory: written once by the host (decoder.cu), read by the kernels.
-//
-// Everything here comes from a front that Stream::read has checked, so kernels rely on every size, mode, table and
-// selector. Only Data are unknown to them.
+// A plan: the tiles of some tensors, sorted by the kernels that decode them. Fronts become plans here, on the host;
+// decoder.cu gives them memory on the device, and launches them.
 #pragma once
 
-#include <cstdint>
+#include <functional>
+#include <vector>
 
-#include "host/format/tile.hpp"
+#include "codecllm.h"
+#include "gpu/common/device.hpp"
+#include "gpu/decode/kernels.hpp"
+#include "host/decode/stream.hpp"
 
 namespace codecllm {
 
-/** What a plan's memory holds begins at multiples of this. */
-constexpr uint64_t kMemoryAlignment = 256;
-
-/** Warps of a block, each of which decodes one tile: at most so many in fast kernels, so many in generic ones. */
-constexpr uint32_t kFastWarps = 24;
-constexpr uint32_t kGenericWarps = 4;
-/**
- * The frequency tables of a plane, or of PAIRS, for decoding: a word for each slot of each class, made by `pack_slot`.
- * Index: (class << N) | slot.
- */
-struct GpuTables {
-  const uint32_t* slots;
-  uint32_t classes;
-  uint32_t probability_bits;
-
-  uint32_t bytes() const { return classes << (probability_bits + 2); }
+/** The blocks of one kernel. */
+struct Launch {
+  const DecodeKernel* kernel;
+  /** Whether its tables depend on the row. */
+  bool row_classes;
+  uint32_t works;
+  /** Warps of a block. */
+  uint32_t warps;
+  uint32_t shared_bytes;
+  /** Where its lists begin in the plan's memory: GpuWork and GpuTileEntry. */
+  uint64_t works_at;
+  uint64_t tiles_at;
 };
 
-/** Bits of a packed slot's offset, and of its frequency; what is left between them is enough for the symbol. */
-constexpr uint32_t slot_field_bits(uint32_t symbol_bits) { return symbol_bits > 8 ? 11 : 12; }
+/** What the host keeps of a plan. */
+struct Plan {
+  std::vector<Launch> launches;
+  /** Of each tensor. */
+  std::vector<uint64_t> data_bytes;
+  std::vector<uint64_t> tensor_bytes;
+  /** Where its memory, which begins with the bad tile, has GpuTensor and GpuBuffers of each tensor; and its bytes. */
+  uint64_t tensors_at;
+  uint64_t buffers_at;
+  uint64_t memory_bytes;
 
-/** The same as a constant, which is what device code can use. */
-template <uint32_t kSymbolBits>
-constexpr uint32_t kSlotFieldBits = slot_field_bits(kSymbolBits);
+  size_t tensor_count() const { return data_bytes.size(); }
+};
+
+/** A plan that has no memory yet. */
+struct Blueprint {
+  Plan plan;
+  /** Their pointers are offsets in the plan's memory. */
+  std::vector<GpuTensor> tensors;
+  /** What the memory will hold beside `tensors`. */
+  std::vector<uint8_t> image;
+
+  /** What memory that begins at `base` must hold; the blueprint is used up. */
+  std::vector<uint8_t> placed_at(const uint8_t* base) &&;
+};
 
 /**
- * A slot s as one word: from the top, a signed offset, the symbol, the frequency f.
+ * Plans to decode tensors together.
  *
- * A decoder's next state is f (x >> N) + s - cumulative, where s is x mod 2^N (FORMAT.md, 6.2). Now f x / 2^N, rounded
- * down, is f (x >> N) + f s / 2^N, whose second part depends on the slot alone. So the next state is the upper half of
- * x times f 2^(32 - N), plus the offset s - cumulative - f s / 2^N, which lies within +- (2^(N - 2) + 1): no shift by
- * N, and none to take the fields apart, since one multiplication and one addition have them built in. The frequency is
- * stored as f 2^(fields - N), fields being slot_field_bits.
+ * @param read called with 0, 1, ..., count - 1, for the tensor's stream
+ * @throws what `read` does; Error where the device has too little shared memory
  */
-constexpr uint32_t pack_slot(uint32_t slot, uint32_t symbol, uint32_t frequency, uint32_t cumulative,
-                             uint32_t probability_bits, uint32_t field_bits) {
-  const uint32_t offset = slot - cumulative - ((frequency * slot) >> probability_bits);
-  return offset << (32 - field_bits) | symbol << field_bits | frequency << (field_bits - probability_bits);
-}
+Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<Stream(size_t)>& read);
 
-/** A tensor of a plan. */
-struct GpuTensor {
-  uint64_t words;
-  /** The class of each row and of each column; null if all are 0. Both may be read up to the end of a full tile. */
-  const uint8_t* row_selectors;
-  const uint8_t* column_selectors;
-  /** The start of each column's window in PAIRS, likewise; null where there are no pairs. */
-  const uint8_t* window_starts;
-  GpuTables tables[kMaxPlanes];
-  GpuTables pairs;
-  uint32_t columns;
-  uint32_t tile_rows;
-  uint32_t tiles_across;
-  Field fields[kMaxPlanes];
-  uint32_t zero_symbol;
-  /** What symbols of integers of 8 bits are XORed with, four at a time. */
-  uint32_t flip;
-};
-
-/** Where a tensor's Data and its elements lie. */
-struct alignas(16) GpuBuffers {
-  const uint8_t* data;
-  uint8_t* elements;
-};
-
-/** What one block decodes: `count` tiles of one tensor, one a warp. */
-struct alignas(16) GpuWork {
-  uint32_t tensor;
-  uint32_t count;
-  /** Where the tables begin in the plan's memory, in units of kMemoryAlignment, and their bytes. */
-  uint32_t tables_at;
-  uint32_t table_bytes;
-};
-
-/** Where a tile is in its tensor, and its metadata. */
-struct alignas(16) GpuTileEntry {
-  /** Tiles above it, and to its left. */
-  uint32_t down;
-  uint16_t across;
-  uint16_t height;
-  /** In units of kAlignment. */
-  uint32_t offset;
-  uint32_t check;
-  /** As in the stream (FORMAT.md, 8). */
-  uint32_t planes[kMaxPlanes];
-};
-
-/** The first bad tile: tensor << 32 | tile. */
-constexpr unsigned long long kNoBadTile = ~0ull;
-
-/** Buffers that travel with a launch itself, whose arguments have 4 KiB: each launch more takes some microseconds. */
-constexpr uint32_t kInlineBuffers = 224;
-
-struct GpuArguments {
-  const GpuTensor* tensors;
-  /** What each block decodes, and what each warp does: one entry for each, and where a block has fewer tiles, any. */
-  const GpuWork* works;
-  const GpuTileEntry* tiles;
-  /** The plan's memory. */
-  const uint8_t* memory;
-  /** null: take inline_buffers. */
-  const GpuBuffers* buffers;
-  /** Becomes the lowest bad tile, if there is one. */
-  unsigned long long* bad_tile;
-  uint32_t verify;
-  GpuBuffers inline_buffers[kInlineBuffers];
-};
-
-/**
- * The kernels. Fast ones decode tiles that are 128 columns wide, a multiple of four rows high and complete, in the
- * modes that weights mostly have; the generic ones decode everything.
- */
-enum GpuKernel : uint32_t {
-  /** 8 + 8 as PAIRS, RAW. */
-  kKernelPairs,
-  /** 8 + 8 as RANS without prediction, RAW. */
-  kKernelBytePair,
-  /** 10 + 6 as RANS, RAW. */
-  kKernelTenSix,
-  /** One plane of 8 bits as RANS, of integers: the kernel for each predictor, in their order. */
-  kKernelByte,
-  kKernelByteEnd = kKernelByte + kPredictors - 1,
-  /** Likewise, of floats. */
-  kKernelFloatByte,
-  kKernelFloatByteEnd = kKernelFloatByte + kPredictors - 1,
-  /** 4 + 4 as PAIRS, RAW, of integers, and of floats. */
-  kKernelNibbles,
-  kKernelFloatNibbles,
-  /** 8 + 8 + 8 + 8, the first as RANS without prediction, the others RAW or CONST. */
-  kKernelFour,
-  kFastKernels,
-  /** Any tile of one plane, as 4 + 4, as 8 + 8, as 10 + 6, of four planes. */
-  kKernelAnyByte = kFastKernels,
-  kKernelAnyNibbles,
-  kKernelAnyHalf,
-  kKernelAnyTenSix,
-  kKernelAnyFour,
-  kGpuKernels
-};
+/** Gives a plan memory: the caller's, or its own for null. Waits until the memory is written. */
+codecllm_gpu_plan* open_plan(codecllm_gpu& gpu, Blueprint drawn, void* memory);
 
 }  // namespace codecllm

@@ -1,8 +1,12 @@
 // The GPU codec, compiled for the CPU: its kernels run on emulation.hpp, where there need be no GPU and no nvcc.
 #if defined(__GNUC__) && !defined(__clang__)
-// It takes the file below for a header, whose names would be seen elsewhere.
+// It takes the files below for headers, whose names would be seen elsewhere.
 #pragma GCC diagnostic ignored "-Wsubobject-linkage"
 #endif
 #include "gpu/decode/decoder.cu"
-#include "gpu/encode/encoder.cu"
-#include "gpu/decode/host_decoder.cu"
+#include "gpu/decode/host_decoder.cpp"
+#include "gpu/decode/kernels.cu"
+#include "gpu/decode/plan.cpp"
+#include "gpu/encode/encoder.cpp"
+#include "gpu/encode/item.cpp"
+#include "gpu/encode/pipeline.cu"

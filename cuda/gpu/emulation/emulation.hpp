@@ -206,9 +206,9 @@ Value& shared_value(SharedAddress address) {
   return *reinterpret_cast<Value*>(emulation::block.shared + address);
 }
 
-inline uint32_t load_shared_half(SharedAddress address) { return shared_value<uint16_t>(address); }
+inline uint32_t load_shared_u16(SharedAddress address) { return shared_value<uint16_t>(address); }
 
-inline uint32_t load_shared_word(SharedAddress address) { return shared_value<uint32_t>(address); }
+inline uint32_t load_shared_u32(SharedAddress address) { return shared_value<uint32_t>(address); }
 
 inline uint32_t load_shared_constant(SharedAddress address) { return shared_value<uint32_t>(address); }
 
@@ -236,8 +236,8 @@ inline uint32_t add_lane_before(uint32_t sum, uint32_t distance) {
 }
 
 template <uint32_t kCount>
-void load_here(const uint8_t* at, uint32_t (&words)[kCount]) {
-  std::memcpy(words, at, sizeof words);
+void load_here(const uint8_t* at, uint32_t (&line)[kCount]) {
+  std::memcpy(line, at, sizeof line);
 }
 
 inline uint32_t min_halves(uint32_t a, uint32_t b) {

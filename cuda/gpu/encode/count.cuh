@@ -209,7 +209,7 @@ __global__ void __launch_bounds__(32 * kCountWarps) count_kernel(const __grid_co
   const uint32_t count = (row_bins.count << arguments.bits) * arguments.column_bin_count;
   for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) counters[i] = 0;
   __syncthreads();
-  for_each_unit(arguments.matrix, share.block / arguments.parts, share.blocks / arguments.parts,
+  for_each_stripe(arguments.matrix, share.block / arguments.parts, share.blocks / arguments.parts,
                 [&](uint32_t index, uint32_t first, uint32_t end) {
                   const uint32_t choice = arguments.choices.choice(index, arguments.plane);
                   if (choice == kSurveyRaw || arguments.choices.is_constant(index, arguments.plane)) return;

@@ -1,12 +1,12 @@
-// Coding tiles on the GPU, one a warp (FORMAT.md, sections 4 to 8). Three launches, since a tile's place in Data is
+// Encoding tiles on the GPU, one a warp (FORMAT.md, sections 4 to 8). Three launches, since a tile's place in Data is
 // known only when the lengths of all before it are:
 //
-//   code    decides each plane's mode, from the last to the first, and codes: states, words and outliers go to a slot
+//   encode  decides each plane's mode, from the last to the first, and encodes: states, units and outliers go to a slot
 //           of the tile's own;
 //   place   adds up lengths;
 //   finish  writes each tile where it belongs: RAW planes from the tensor, what is coded from the slot; and sums it up.
 //
-// Rows are coded from the bottom up, as rANS wants it, and words from the end of their memory to its front, so that
+// Rows are encoded from the bottom up, as rANS wants it, and units from the end of their memory to its front, so that
 // they lie in the order in which a decoder takes them.
 #pragma once
 
@@ -15,13 +15,9 @@
 
 namespace codecllm {
 
-constexpr uint32_t kCodeWarps = 8;
+constexpr uint32_t kEncodeWarps = 8;
 /** Blocks that a multiprocessor has room for, as far as registers go. */
-constexpr uint32_t kCodeBlocks = 3;
-constexpr uint32_t kFinishWarps = 8;
-template <class Word>
-constexpr uint32_t kFinishBlocks = sizeof(Word) == 4 ? 2 : 4;
-constexpr uint32_t kPlaceThreads = 1024;
+constexpr uint32_t kEncodeBlocks = 3;
 
 /** Elements of which a decoder gets another symbol of plane 0, as a tile's slot lists them: in no order. */
 class OutlierList {
@@ -44,11 +40,11 @@ class OutlierList {
   uint32_t count_ = 0;
 };
 
-/** Words of a plane, each before those given earlier. */
-class WordStack {
+/** Units of a plane, each before those given earlier. */
+class UnitStack {
  public:
   /** @param memory of all slots, and where in it the stack begins */
-  __device__ __forceinline__ WordStack(uint8_t* memory, uint32_t end) : memory_(memory), end_(end), top_(end) {
+  __device__ __forceinline__ UnitStack(uint8_t* memory, uint32_t end) : memory_(memory), end_(end), top_(end) {
     lanes_before_ = keep((1u << lane_index()) - 1);
   }
 
@@ -61,7 +57,7 @@ class WordStack {
           static_cast<uint16_t>(state);
   }
 
-  /** Words given. */
+  /** Units given. */
   __device__ __forceinline__ uint32_t count() const { return (end_ - top_) / 2; }
 
  private:
@@ -79,7 +75,7 @@ struct SharedEntry {
   static __device__ __forceinline__ uint32_t frequency(uint2 entry) { return entry.x & 0xfff; }
   static __device__ __forceinline__ uint32_t cumulative(uint2 entry) { return entry.x >> 16; }
   static __device__ __forceinline__ uint32_t reciprocal(uint2 entry) { return entry.y; }
-  /** Whether it stands for another symbol, or one of those whose first words have been joined by OR does. */
+  /** Whether it stands for another symbol, or one of those whose lower halves have been joined by OR does. */
   static __device__ __forceinline__ bool is_substituted(uint32_t first) { return (first & kSubstituted >> kFlag) != 0; }
 
  private:
@@ -88,7 +84,7 @@ struct SharedEntry {
 };
 
 /**
- * One step of a lane's state: encode_step of host/kernel_encode.hpp says why the quotient is exact, but for one.
+ * One step of a lane's state: encode_step of kernel_encode.hpp says why the quotient is exact, but for one.
  *
  * @param complement 2^N - frequency
  */
@@ -104,10 +100,10 @@ __device__ __forceinline__ uint32_t next_state(uint32_t state, uint32_t frequenc
 template <class Word>
 struct PlaneSymbols {
   static constexpr uint32_t kSteps = kLaneColumns;
-  /** Rows that are coded at once. */
+  /** Rows that are encoded at once. */
   static constexpr uint32_t kGroup = 2;
 
-  const CodeArguments& arguments;
+  const EncodeArguments& arguments;
   const TileRows<Word>& rows;
   uint32_t plane;
   uint32_t predictor;
@@ -138,7 +134,7 @@ struct PairSymbols {
   static constexpr uint32_t kSteps = kLaneColumns / 2;
   static constexpr uint32_t kGroup = 4;
   /** Bits of one code, of which 16 stands for any that is outside the window. */
-  static constexpr uint32_t kCodeBits = 5;
+  static constexpr uint32_t kEncodeBits = 5;
 
   const Field& field;
   const TileRows<Word>& rows;
@@ -156,7 +152,7 @@ struct PairSymbols {
     for (uint32_t k = 0; k < kSteps; k++) {
       const uint32_t inside = min_halves(codes.of[k], kBinades * 0x10001);
       const uint32_t both = kWhole || rows.exists(2 * k + 1) ? inside : (inside & 0xff) * 0x10001;
-      symbols[k] = (both | both >> (16 - kCodeBits)) & ((1u << 2 * kCodeBits) - 1);
+      symbols[k] = (both | both >> (16 - kEncodeBits)) & ((1u << 2 * kEncodeBits) - 1);
     }
   }
 
@@ -167,28 +163,28 @@ struct PairSymbols {
     const uint32_t at = row * kTileColumns + 4 * lane_index() + 2 * k;
     const uint32_t left = coded % kBinades;
     const uint32_t right = coded / kBinades;
-    const bool is_left_wrong = is_coded && left != symbol % (1u << kCodeBits);
-    const bool is_right_wrong = is_coded && right != symbol >> kCodeBits && rows.exists(2 * k + 1);
+    const bool is_left_wrong = is_coded && left != symbol % (1u << kEncodeBits);
+    const bool is_right_wrong = is_coded && right != symbol >> kEncodeBits && rows.exists(2 * k + 1);
     outliers.add(is_left_wrong, at, ((starts >> (16 * k)) & 0xff) + left);
     outliers.add(is_right_wrong, at + 1, ((starts >> (16 * k + 8)) & 0xff) + right);
   }
 };
 
-/** What coding a plane gave; it is not possible either where it would take more than RAW does. */
-struct CodedPlane {
+/** What encoding a plane gave; it is not possible either where it would take more than RAW does. */
+struct EncodedPlane {
   bool is_possible;
-  uint32_t words;
+  uint32_t units;
 };
 
 /**
- * Codes a plane of a tile.
+ * Encodes a plane of a tile.
  *
  * @param entries of the tables, in shared memory
  * @param state the final one of this lane
- * @param section where states, and the words that end at `end`, go
+ * @param section where states, and the units that end at `end`, go
  */
 template <bool kWhole, class Word, class Symbols>
-__device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, const GpuEncodeTables& tables,
+__device__ __forceinline__ EncodedPlane encode_rows(const EncodeArguments& arguments, const GpuEncodeTables& tables,
                                                 const TileRows<Word>& rows, const Symbols& symbols,
                                                 const uint2* entries, uint32_t state, uint32_t section, uint32_t end,
                                                 OutlierList& outliers) {
@@ -196,7 +192,7 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
   constexpr uint32_t kCount = TileRows<Word>::kCount;
   // Some rows at a time, while those above are on their way.
   constexpr uint32_t kGroup = Symbols::kGroup;
-  static_assert(kWordsBeyond >= kGroup * kSteps * kLanes, "a group's words fit");
+  static_assert(kUnitsBeyond >= kGroup * kSteps * kLanes, "a group's units fit");
   const Tile& tile = rows.tile();
   const uint32_t lane = lane_index();
   const uint32_t threshold_shift = 32 - tables.probability_bits;
@@ -211,9 +207,9 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
     if (has_classes && arguments.column_selectors != nullptr && symbols.exists(k))
       of_column[k] += arguments.column_selectors[tile.column + 4 * lane + k * (kLaneColumns / kSteps)] << class_shift;
   }
-  const uint32_t most_words = (end - section - 4 * kLanes) / 2 - kWordsBeyond;
+  const uint32_t most_units = (end - section - 4 * kLanes) / 2 - kUnitsBeyond;
 
-  WordStack stack(arguments.slots, end);
+  UnitStack stack(arguments.slots, end);
   const auto load = [&](uint32_t row, uint32_t (&loaded)[kGroup][kCount]) {
     if constexpr (kWhole)
       rows.load_whole(row, loaded);
@@ -261,7 +257,7 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
         if (exists) state = after;
       }
     }
-    is_possible = stack.count() <= most_words;
+    is_possible = stack.count() <= most_units;
     if (__any_sync(kAllLanes, SharedEntry::is_substituted(substituted))) {
       is_possible = is_possible && symbols.may_list();
       if (symbols.may_list()) {
@@ -291,26 +287,13 @@ __device__ __forceinline__ CodedPlane code_rows(const CodeArguments& arguments, 
 
 /** Likewise: whole tiles ask less. */
 template <class Word, class Symbols>
-__device__ __forceinline__ CodedPlane code_lanes(const CodeArguments& arguments, const GpuEncodeTables& tables,
+__device__ __forceinline__ EncodedPlane encode_lanes(const EncodeArguments& arguments, const GpuEncodeTables& tables,
                                                  const TileRows<Word>& rows, const Symbols& symbols,
                                                  const uint2* entries, uint32_t state, uint32_t section, uint32_t end,
                                                  OutlierList& outliers) {
   if (rows.is_whole() && rows.tile().height % Symbols::kGroup == 0)
-    return code_rows<true, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
-  return code_rows<false, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
-}
-
-/** A lane's bits of a row of a RAW plane: its columns from the left, zero for those that do not exist. */
-template <class Word>
-__device__ __forceinline__ uint64_t raw_row(const Field& field, uint32_t bits, const TileRows<Word>& rows,
-                                            const uint32_t (&words)[TileRows<Word>::kCount]) {
-  uint32_t symbols[kLaneColumns];
-  cut_row<Word>(field, words, symbols);
-  uint64_t row = 0;
-#pragma unroll
-  for (uint32_t k = 0; k < kLaneColumns; k++)
-    if (rows.exists(k)) row |= uint64_t{symbols[k]} << (k * bits);
-  return row;
+    return encode_rows<true, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
+  return encode_rows<false, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
 }
 
 /** The last 16 bits of each lane's sequence of a RAW plane, which are in the last row. */
@@ -321,9 +304,9 @@ __device__ __forceinline__ uint32_t payload_of(const Field& field, uint32_t bits
   return static_cast<uint32_t>(raw_row(field, bits, rows, words) >> (kLaneColumns * bits - 16)) & 0xffff;
 }
 
-/** Decides and codes the planes of one tile: TileEncoder::encode of the host, but for the writing. */
+/** Decides on and encodes the planes of one tile: TileEncoder::encode of the host, but for the writing. */
 template <class Word>
-__device__ __forceinline__ void code_tile(const CodeArguments& arguments, const uint2* entries, uint32_t number) {
+__device__ __forceinline__ void encode_tile(const EncodeArguments& arguments, const uint2* entries, uint32_t number) {
   const uint32_t index = arguments.first_tile + number;
   const TileRows<Word> rows(arguments.matrix, index);
   const Tile& tile = rows.tile();
@@ -350,27 +333,27 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
       const uint32_t section = slot + arguments.plane_at[p];
       const uint32_t end = slot + arguments.plane_at[p + 1];
       const uint2* const of_plane = entries + tables.shared_at;
-      CodedPlane result = {};
+      EncodedPlane result = {};
       outliers.clear();
       if (!paired) {
         const PlaneSymbols<Word> symbols = {arguments, rows, p, choice};
-        result = code_lanes<Word>(arguments, tables, rows, symbols, of_plane, state, section, end, outliers);
+        result = encode_lanes<Word>(arguments, tables, rows, symbols, of_plane, state, section, end, outliers);
       } else if constexpr (sizeof(Word) < 4) {
         const PairSymbols<Word> symbols = {arguments.split.fields[0], rows,
                                            load_once<uint32_t>(arguments.starts + tile.column + 4 * lane_index())};
-        result = code_lanes<Word>(arguments, tables, rows, symbols, of_plane, state, section, end, outliers);
+        result = encode_lanes<Word>(arguments, tables, rows, symbols, of_plane, state, section, end, outliers);
       }
       coded = result.is_possible;
       if (coded && !arguments.choices.is_forced()) {
         const uint32_t entry_bytes = sizeof(Word) == 4 ? 8 : 4;
-        const uint64_t size = align(4 * lanes) + align(2 * result.words) + align(outliers.count() * entry_bytes);
+        const uint64_t size = align(4 * lanes) + align(2 * result.units) + align(outliers.count() * entry_bytes);
         const uint64_t raw_size = align(raw_bytes(tile.height, tile.width, bits, false));
         coded = size < raw_size + (waiting ? 2 * lanes : 0);
       }
       if (coded) {
         plane.mode = paired ? kPairs : kRans;
         plane.predictor = paired ? uint8_t{kNone} : choice;
-        plane.value = static_cast<uint16_t>(result.words);
+        plane.value = static_cast<uint16_t>(result.units);
         plane.outliers = static_cast<uint8_t>(outliers.count());
       }
     }
@@ -389,250 +372,18 @@ __device__ __forceinline__ void code_tile(const CodeArguments& arguments, const 
 }
 
 template <class Word>
-__global__ void __launch_bounds__(32 * kCodeWarps, kCodeBlocks)
-    code_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
+__global__ void __launch_bounds__(32 * kEncodeWarps, kEncodeBlocks)
+    encode_kernel(const __grid_constant__ Batch<EncodeArguments> batch) {
   CODECLLM_SHARED_MEMORY(shared);
   const BlockShare share = BlockShare::of(batch);
-  const CodeArguments& arguments = batch.jobs[share.job];
+  const EncodeArguments& arguments = batch.jobs[share.job];
   uint2* const entries = reinterpret_cast<uint2*>(shared);
   for (uint32_t i = threadIdx.x; i < arguments.entry_count; i += blockDim.x)
     entries[i] = SharedEntry::of(reinterpret_cast<const uint2*>(arguments.entries)[i]);
   __syncthreads();
-  for (uint32_t number = share.block * kCodeWarps + threadIdx.x / 32; number < arguments.tile_count;
-       number += share.blocks * kCodeWarps)
-    code_tile<Word>(arguments, entries, number);
-}
-
-/** Adds up the lengths of a job's tiles, one block for all of them, and writes where each begins. */
-__global__ void __launch_bounds__(kPlaceThreads) place_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
-  CODECLLM_SHARED_MEMORY(shared);
-  const CodeArguments& arguments = batch.jobs[blockIdx.x];
-  uint64_t* const sums = reinterpret_cast<uint64_t*>(shared);
-  const uint32_t thread = threadIdx.x;
-  const uint32_t share = (arguments.tile_count + kPlaceThreads - 1) / kPlaceThreads;
-  const uint32_t first = min(thread * share, arguments.tile_count);
-  const uint32_t end = min(first + share, arguments.tile_count);
-  const auto length = [&arguments](uint32_t i) { return load_once<uint32_t>(arguments.lengths + i); };
-  uint64_t mine = 0;
-#pragma unroll 8
-  for (uint32_t i = first; i < end; i++) mine += length(i);
-  sums[thread] = mine;
-  for (uint32_t distance = 1; distance < kPlaceThreads; distance *= 2) {
-    __syncthreads();
-    const uint64_t before = thread >= distance ? sums[thread - distance] : 0;
-    __syncthreads();
-    sums[thread] += before;
-  }
-  uint64_t at = *arguments.data_bytes + sums[thread] - mine;
-#pragma unroll 8
-  for (uint32_t i = first; i < end; i++) {
-    arguments.metadata[uint64_t{arguments.first_tile + i} * (2 + arguments.split.split.planes)] =
-        static_cast<uint32_t>(at / kAlignment);
-    at += length(i);
-  }
-  // All have read where the job begins.
-  __syncthreads();
-  if (thread == kPlaceThreads - 1) *arguments.data_bytes += sums[thread];
-}
-
-/** Writes zeros after a section. */
-__device__ __forceinline__ void pad_section(uint8_t* data, const Section& section) {
-  const uint32_t end = section.start + section.length;
-  if (lane_index() < align(end) - end) data[end + lane_index()] = 0;
-}
-
-/** A lane's bits of a RAW plane, row by row. */
-class RawWriter {
- public:
-  __device__ __forceinline__ void open(uint8_t* data, const Section& section, uint32_t lanes) {
-    at_ = data + section.start + 4 * lane_index();
-    stride_ = 4 * lanes;
-    exists_ = lane_index() < lanes;
-  }
-
-  /** At most 32 bits at a time. */
-  __device__ __forceinline__ void append(uint32_t bits, uint32_t count) {
-    pending_ |= uint64_t{bits} << filled_;
-    filled_ += count;
-    if (filled_ < 32) return;
-    put(static_cast<uint32_t>(pending_));
-    pending_ >>= 32;
-    filled_ -= 32;
-  }
-
-  /** Writes what is left: as a 16-bit word where that is enough. */
-  __device__ __forceinline__ void finish() {
-    if (filled_ > 16)
-      put(static_cast<uint32_t>(pending_));
-    else if (filled_ > 0 && exists_)
-      *reinterpret_cast<uint16_t*>(at_ - 2 * lane_index()) = static_cast<uint16_t>(pending_);
-  }
-
-  /** 32 bits, where nothing is left of those before. */
-  __device__ __forceinline__ void put(uint32_t bits) {
-    if (exists_) *reinterpret_cast<uint32_t*>(at_) = bits;
-    at_ += stride_;
-  }
-
- private:
-  uint8_t* at_ = nullptr;
-  uint32_t stride_ = 0;
-  bool exists_ = false;
-  uint64_t pending_ = 0;
-  uint32_t filled_ = 0;
-};
-
-/** Appends a row of a RAW plane. @param dropped bits of it that travel in the states of the plane before */
-template <class Word>
-__device__ __forceinline__ void append_row(RawWriter& writer, const Field& field, uint32_t bits,
-                                           const TileRows<Word>& rows, const uint32_t (&words)[TileRows<Word>::kCount],
-                                           uint32_t dropped) {
-  const uint32_t count = kLaneColumns * bits - dropped;
-  const uint64_t row = raw_row(field, bits, rows, words) & ((uint64_t{1} << count) - 1);
-  writer.append(static_cast<uint32_t>(row), min(count, 32u));
-  if (count > 32) writer.append(static_cast<uint32_t>(row >> 32), count - 32);
-}
-
-/**
- * Copies the words of a coded plane, which lie at any even address and end at a multiple of 4, with zeros up to the
- * section's padded end: 16 bytes a lane at a time. Nothing beside the words is read.
- */
-__device__ __forceinline__ void copy_words(uint8_t* data, const Section& section, const uint8_t* from) {
-  // 0 or 2: the words begin in the upper half of a word of 32 bits, or with one.
-  const uint32_t skipped = static_cast<uint32_t>(reinterpret_cast<uintptr_t>(from) % 4);
-  const uint32_t* const words = reinterpret_cast<const uint32_t*>(from - skipped);
-  const uint32_t word_count = (skipped + section.length) / 4;
-  const uint32_t first = skipped == 0 || word_count == 0 ? 0 : uint32_t{*reinterpret_cast<const uint16_t*>(from)} << 16;
-  uint4* const to = reinterpret_cast<uint4*>(data + section.start);
-  const uint32_t count = static_cast<uint32_t>(align(section.length) / sizeof(uint4));
-#pragma unroll 2
-  for (uint32_t i = lane_index(); i < count; i += 32) {
-    uint32_t read[5];
-#pragma unroll
-    for (uint32_t k = 0; k < 5; k++) {
-      const uint32_t at = 4 * i + k;
-      read[k] = first;
-      if (at > 0 || skipped == 0) read[k] = at < word_count ? words[at] : 0;
-    }
-    uint32_t moved[4];
-#pragma unroll
-    for (uint32_t k = 0; k < 4; k++) moved[k] = __funnelshift_r(read[k], read[k + 1], 8 * skipped);
-    to[i] = make_uint4(moved[0], moved[1], moved[2], moved[3]);
-  }
-}
-
-/** Writes a tile's outliers in order, and adds them to its sum, with what a decoder gets before they are written. */
-template <class Word, uint32_t kCount>
-__device__ __forceinline__ void write_entries(const CodeArguments& arguments, const TileRows<Word>& rows,
-                                              const uint32_t* items, uint32_t count, uint32_t* entries,
-                                              TileSum<kCount>& sum) {
-  const Field& field = arguments.split.fields[0];
-  for (uint32_t e = lane_index(); e < count; e += 32) {
-    const uint32_t position = items[e] & 0xffff;
-    const uint32_t symbol = items[e] >> 16;
-    uint32_t rank = 0;
-    for (uint32_t other = 0; other < count; other++) rank += (items[other] & 0xffff) < position ? 1 : 0;
-    const uint32_t word = rows.word_at(position / kTileColumns, position % kTileColumns);
-    if (sizeof(Word) == 4) {
-      entries[2 * rank] = position;
-      entries[2 * rank + 1] = word;
-      sum.add_entry(rows.tile().height, 2 * rank, position);
-      sum.add_entry(rows.tile().height, 2 * rank + 1, word);
-    } else {
-      entries[rank] = position | word << 16;
-      sum.add_entry(rows.tile().height, rank, position | word << 16);
-    }
-    const uint32_t decoded = (word & ~field.bits_of_word()) | field.paste(symbol);
-    const uint32_t byte = position * sizeof(Word);
-    const uint32_t shift = 8 * (byte % 4);
-    sum.add_change(
-        rows.tile().height, byte / 4,
-        decoded >= word ? uint64_t{decoded - word} << shift : kCheckModulus - (uint64_t{word - decoded} << shift));
-  }
-}
-
-/** Writes one tile's data to their place. */
-template <class Word>
-__global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
-    finish_kernel(const __grid_constant__ Batch<CodeArguments> batch) {
-  const BlockShare share = BlockShare::of(batch);
-  const CodeArguments& arguments = batch.jobs[share.job];
-  const uint32_t number = share.block * kFinishWarps + threadIdx.x / 32;
-  if (number >= arguments.tile_count) return;
-  const uint32_t index = arguments.first_tile + number;
-  const TileRows<Word> rows(arguments.matrix, index);
-  const Tile& tile = rows.tile();
-  const Split& split = arguments.split.split;
-  // Words of 8 bits may have one only.
-  constexpr uint32_t kPlanes = sizeof(Word) == 4 ? 4 : 2;
-  uint32_t* const metadata = arguments.metadata + uint64_t{index} * (2 + split.planes);
-  TilePlane planes[kMaxPlanes] = {};
-  for (uint32_t p = 0; p < kPlanes; p++)
-    if (sizeof(Word) > 1 || p < split.planes) planes[p] = unpack_plane(metadata[2 + p]);
-  const Sections sections = sections_of(split, sizeof(Word) == 4 ? 8 : 4, tile, planes);
-  const uint64_t offset = uint64_t{metadata[0]} * kAlignment;
-  // Offsets have 32 bits; the host refuses more than they can tell.
-  if (offset + sections.length > arguments.capacity) return;
-  uint8_t* const data = arguments.data + offset;
-  const uint32_t lanes = lane_count(tile.width);
-
-  // In registers, other than what is found by a number that the compiler does not know.
-  bool is_raw[kPlanes];
-  uint32_t payload_bits[kPlanes];
-  RawWriter writers[kPlanes];
-#pragma unroll
-  for (uint32_t p = 0; p < kPlanes; p++) {
-    is_raw[p] = planes[p].mode == kRaw;
-    payload_bits[p] = has_payload(planes, p) ? 16 : 0;
-    if (is_raw[p]) writers[p].open(data, sections.raw[p], lanes);
-  }
-  TileSum<TileRows<Word>::kCount> sum;
-  const uint32_t existing = rows.existing_bytes();
-  constexpr uint32_t kAtOnce = TileRows<Word>::kAtOnce;
-  for (uint32_t top = 0; top < tile.height; top += kAtOnce) {
-    uint32_t words[kAtOnce][TileRows<Word>::kCount];
-    rows.load_rows(top, words);
-    for_each_row<kAtOnce>(tile.height - top, [&](uint32_t r) { sum.add_row(tile.height - top - r, words[r]); });
-#pragma unroll
-    for (uint32_t p = 0; p < kPlanes; p++) {
-      if (!is_raw[p]) continue;
-      const uint32_t bits = split.bits[p];
-      if (bits == 8 && top + kAtOnce < tile.height) {
-#pragma unroll
-        for (uint32_t r = 0; r < kAtOnce; r++)
-          writers[p].put(cut_bytes<Word>(arguments.split.fields[p], words[r]) & existing);
-        continue;
-      }
-#pragma unroll
-      for (uint32_t r = 0; r < kAtOnce; r++) {
-        if (top + r >= tile.height) break;
-        append_row<Word>(writers[p], arguments.split.fields[p], bits, rows, words[r],
-                         top + r + 1 == tile.height ? payload_bits[p] : 0);
-      }
-    }
-  }
-  const uint8_t* const slot = arguments.slots + number * arguments.slot_bytes;
-#pragma unroll
-  for (uint32_t p = 0; p < kPlanes; p++) {
-    if (is_raw[p]) {
-      writers[p].finish();
-      pad_section(data, sections.raw[p]);
-    } else if (is_coded(planes[p].mode)) {
-      const uint32_t* const states = reinterpret_cast<const uint32_t*>(slot + arguments.plane_at[p]);
-      if (lane_index() < lanes)
-        reinterpret_cast<uint32_t*>(data + sections.states[p].start)[lane_index()] = states[lane_index()];
-      pad_section(data, sections.states[p]);
-      copy_words(data, sections.units[p], slot + arguments.plane_at[p + 1] - sections.units[p].length);
-    }
-  }
-  if (planes[0].outliers > 0) {
-    const uint32_t* const items = reinterpret_cast<const uint32_t*>(slot + arguments.plane_at[split.planes]);
-    write_entries(arguments, rows, items, planes[0].outliers,
-                  reinterpret_cast<uint32_t*>(data + sections.outliers.start), sum);
-    pad_section(data, sections.outliers);
-  }
-  const uint32_t check = sum.check();
-  if (lane_index() == 0) metadata[1] = check;
+  for (uint32_t number = share.block * kEncodeWarps + threadIdx.x / 32; number < arguments.tile_count;
+       number += share.blocks * kEncodeWarps)
+    encode_tile<Word>(arguments, entries, number);
 }
 
 }  // namespace codecllm

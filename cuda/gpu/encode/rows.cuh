@@ -1,8 +1,8 @@
 // The rows of a tile as an encoder reads them: four neighbouring words a lane, cut into symbols, and predicted.
 #pragma once
 
-#include "gpu/encode/encode_plan.hpp"
-#include "gpu/common/tile.cuh"
+#include "gpu/encode/arguments.hpp"
+#include "gpu/common/tile_sum.cuh"
 
 namespace codecllm {
 
@@ -21,12 +21,12 @@ struct BlockShare {
   }
 };
 
-/** One tile's rows. A lane's four words of a row are packed into 32-bit words, as they are in memory. */
+/** One tile's rows. A lane's four words of a row are packed into kCount u32, as they are in memory. */
 template <class Word>
 class TileRows {
  public:
-  static constexpr uint32_t kPerWord = 4 / sizeof(Word);
-  static constexpr uint32_t kCount = kLaneColumns / kPerWord;
+  static constexpr uint32_t kPerU32 = 4 / sizeof(Word);
+  static constexpr uint32_t kCount = kLaneColumns / kPerU32;
   /** Rows to load at once, so that a warp waits for memory once for all of them: 64 bytes of a lane. */
   static constexpr uint32_t kAtOnce = 16 / kCount < 8 ? 16 / kCount : 8;
 
@@ -53,11 +53,11 @@ class TileRows {
       load_line(matrix_.elements + at * sizeof(Word), words);
       return;
     }
-    for (uint32_t& word : words) word = 0;
+    for (uint32_t& packed : words) packed = 0;
 #pragma unroll
     for (uint32_t k = 0; k < kLaneColumns; k++)
       if (4 * lane_index() + k < tile_.width)
-        words[k / kPerWord] |= element(at + k) << (k % kPerWord * 8 * sizeof(Word));
+        words[k / kPerU32] |= element(at + k) << (k % kPerU32 * 8 * sizeof(Word));
   }
 
   /** Whether all lanes have all words of all rows, where they can be loaded at once. */
@@ -171,9 +171,9 @@ __device__ __forceinline__ void for_each_row(uint32_t count, Use use) {
 /** Word k of a lane. */
 template <class Word>
 __device__ __forceinline__ uint32_t word_of(const uint32_t (&words)[TileRows<Word>::kCount], uint32_t k) {
-  constexpr uint32_t kPerWord = TileRows<Word>::kPerWord;
-  if (sizeof(Word) == 4) return words[k / kPerWord];
-  return (words[k / kPerWord] >> (k % kPerWord * 8 * sizeof(Word))) & ((1u << (8 * sizeof(Word) % 32)) - 1);
+  constexpr uint32_t kPerU32 = TileRows<Word>::kPerU32;
+  if (sizeof(Word) == 4) return words[k / kPerU32];
+  return (words[k / kPerU32] >> (k % kPerU32 * 8 * sizeof(Word))) & ((1u << (8 * sizeof(Word) % 32)) - 1);
 }
 
 /** Cuts a plane's symbols out of a lane's words. */
@@ -187,7 +187,7 @@ __device__ __forceinline__ void cut_row(const Field& field, const uint32_t (&wor
 /** Cuts a plane's symbols of at most 8 bits out of a lane's words: one in each byte. */
 template <class Word>
 __device__ __forceinline__ uint32_t cut_bytes(const Field& field, const uint32_t (&words)[TileRows<Word>::kCount]) {
-  // All words of 32 bits at once: no bit of a word's field gets into the one beside it.
+  // All that one u32 holds at once: no bit of a word's field gets into the one beside it.
   constexpr uint32_t kEach = sizeof(Word) == 1 ? 0x01010101 : sizeof(Word) == 2 ? 0x00010001 : 1;
   const Field all = {field.shift,     field.mask * kEach, field.up,          field.sign_mask * kEach,
                      field.sign_from, field.sign_to,      field.flip * kEach};
@@ -198,6 +198,19 @@ __device__ __forceinline__ uint32_t cut_bytes(const Field& field, const uint32_t
   if constexpr (sizeof(Word) == 2) return __byte_perm(cut[0], cut[1], 0x6420);
   if constexpr (sizeof(Word) == 4)
     return __byte_perm(__byte_perm(cut[0], cut[1], 0x0040), __byte_perm(cut[2], cut[3], 0x0040), 0x5410);
+}
+
+/** A lane's bits of a row of a RAW plane: its columns from the left, zero for those that do not exist. */
+template <class Word>
+__device__ __forceinline__ uint64_t raw_row(const Field& field, uint32_t bits, const TileRows<Word>& rows,
+                                            const uint32_t (&words)[TileRows<Word>::kCount]) {
+  uint32_t symbols[kLaneColumns];
+  cut_row<Word>(field, words, symbols);
+  uint64_t row = 0;
+#pragma unroll
+  for (uint32_t k = 0; k < kLaneColumns; k++)
+    if (rows.exists(k)) row |= uint64_t{symbols[k]} << (k * bits);
+  return row;
 }
 
 __device__ __forceinline__ uint32_t byte_of(uint32_t bytes, uint32_t k) { return (bytes >> (8 * k)) & 0xff; }
@@ -259,8 +272,7 @@ __device__ __forceinline__ void cut_residuals(const Field& field, uint32_t bits,
   for (uint32_t k = 0; k < kLaneColumns; k++) symbols[k] = byte_of(bytes, k);
 }
 
-/** The codes of a lane's symbols of plane 0, less the starts of their columns' windows, modulo 256: two in each word.
- */
+/** The codes of a lane's symbols of plane 0, less the starts of their columns' windows, modulo 256: two in each u32. */
 struct WindowCodes {
   uint32_t of[2];
 
@@ -284,26 +296,27 @@ struct WindowCodes {
   }
 };
 
-/** Bits that only codes outside the window have, in a word of two codes. */
+/** Bits that only codes outside the window have, in a u32 of two codes. */
 constexpr uint32_t kOutsideBits = 0x00f000f0;
 
-/** The rows of all tiles are divided between the warps of a launch by units: up to so many rows of a tile. */
-constexpr uint32_t kUnitRows = 32;
+/** The rows of all tiles are divided between the warps of a launch by stripes: up to so many rows of a tile. */
+constexpr uint32_t kStripeRows = 32;
 
-CODECLLM_ANYWHERE inline uint32_t units_of_tile(const GpuMatrix& matrix) {
-  return matrix.tile_rows < kUnitRows ? 1 : matrix.tile_rows / kUnitRows;
+CODECLLM_ANYWHERE inline uint32_t stripes_of_tile(const GpuMatrix& matrix) {
+  return matrix.tile_rows < kStripeRows ? 1 : matrix.tile_rows / kStripeRows;
 }
 
 /** Calls visit(tile, first row, end) for this warp's share of all rows, of which `block` of `blocks` has a part. */
 template <class Visit>
-__device__ __forceinline__ void for_each_unit(const GpuMatrix& matrix, uint32_t block, uint32_t blocks, Visit visit) {
-  const uint32_t of_tile = units_of_tile(matrix);
-  const uint64_t units = uint64_t{matrix.tile_count} * of_tile;
+__device__ __forceinline__ void for_each_stripe(const GpuMatrix& matrix, uint32_t block, uint32_t blocks, Visit visit) {
+  const uint32_t of_tile = stripes_of_tile(matrix);
+  const uint64_t stripes = uint64_t{matrix.tile_count} * of_tile;
   const uint32_t warps = blockDim.x / 32;
-  for (uint64_t unit = uint64_t{block} * warps + threadIdx.x / 32; unit < units; unit += uint64_t{blocks} * warps) {
-    const uint32_t tile = static_cast<uint32_t>(unit / of_tile);
-    const uint32_t first = static_cast<uint32_t>(unit % of_tile) * kUnitRows;
-    visit(tile, first, first + kUnitRows);
+  for (uint64_t stripe = uint64_t{block} * warps + threadIdx.x / 32; stripe < stripes;
+       stripe += uint64_t{blocks} * warps) {
+    const uint32_t tile = static_cast<uint32_t>(stripe / of_tile);
+    const uint32_t first = static_cast<uint32_t>(stripe % of_tile) * kStripeRows;
+    visit(tile, first, first + kStripeRows);
   }
 }
 

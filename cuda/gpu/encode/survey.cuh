@@ -22,7 +22,7 @@ __device__ __forceinline__ Count unpacked_sum(uint32_t packed) { return packed &
 __device__ __forceinline__ Count unpacked_count(uint32_t packed) { return packed >> kMagnitudeBits; }
 
 /**
- * The magnitudes of a lane's four words, below 2^10, two in each word: of columns 0 and 1, 2 and 3; of bytes, of
+ * The magnitudes of a lane's four words, below 2^10, two in each u32: of columns 0 and 1, 2 and 3; of bytes, of
  * columns 0 and 2, 1 and 3. Those of columns that do not exist are 0.
  */
 template <class Word>

@@ -1,5 +1,5 @@
-// What an encoder decides by how large rows and columns are (FORMAT.md, annex A): the windows of PAIRS, and the bins in
-// which it counts.
+// What an encoder decides by how large rows and columns are (FORMAT.md, annex A.4 to A.6): the windows of PAIRS, and
+// the bins in which it counts.
 #pragma once
 
 #include <cstdint>

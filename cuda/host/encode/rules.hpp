@@ -1,4 +1,5 @@
-// Rules by which an encoder decides about a tile (FORMAT.md, annex A). Host and GPU share them, lest they differ.
+// Rules by which an encoder decides about a tile (FORMAT.md, annex A.3 to A.5). Host and GPU share them, lest they
+// differ.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// What an encoder counts (FORMAT.md, annex A). Each pass looks at slices on their own, in any order and on any thread;
-// what they found is added up. All sums are exact.
+// What an encoder counts (FORMAT.md, annex A.3 to A.6). Each pass looks at slices on their own, in any order and on any
+// thread; what they found is added up. All sums are exact.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// What an encoder decides by what it has counted (FORMAT.md, annex A): classes, and frequency tables.
+// Frequency tables, their price, and by it the classes (FORMAT.md, annex A.8).
 #pragma once
 
 #include <vector>

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "host/encode/frequencies.hpp"
 #include "host/format/checksums.hpp"
 #include "host/format/error.hpp"
 #include "host/kernels/kernels.hpp"

@@ -1,4 +1,4 @@
-// Encoding one tile (FORMAT.md, sections 4 to 8): planes in, bytes out.
+// Encoding one tile (FORMAT.md, sections 4 to 8 and annex A.9): planes in, bytes out.
 #pragma once
 
 #include <cstdint>

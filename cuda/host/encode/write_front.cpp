@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "host/encode/frequencies.hpp"
 #include "host/format/checksums.hpp"
 #include "host/format/error.hpp"
 

@@ -34,6 +34,20 @@ struct TableSet {
   const uint16_t* table(uint32_t index) const { return frequencies.data() + (index << symbol_bits); }
 };
 
+/** Calls visit(slot, symbol, frequency, cumulative) for each slot of each class, in order. */
+template <class Visit>
+void for_each_slot(const TableSet& tables, Visit visit) {
+  for (uint32_t index = 0; index < tables.count; index++) {
+    const uint16_t* const frequencies = tables.table(index);
+    uint32_t slot = 0;
+    for (uint32_t symbol = 0; symbol < tables.alphabet(); symbol++) {
+      const uint32_t cumulative = slot;
+      for (const uint32_t end = cumulative + frequencies[symbol]; slot < end; slot++)
+        visit(slot, symbol, uint32_t{frequencies[symbol]}, cumulative);
+    }
+  }
+}
+
 /**
  * The decoder's view of a table set, `count << probability_bits` numbers: for each slot of each class, the symbol in
  * the low bits, above it the slot's offset within the symbol (N bits), above that the symbol's frequency (N bits).
@@ -47,30 +61,5 @@ std::vector<uint32_t> slot_table(const TableSet& tables);
  * @returns null, or what is wrong with it
  */
 const char* read_table(BitReader& reader, uint32_t symbol_bits, uint32_t probability_bits, uint16_t* frequencies);
-
-/** Appends one table: first symbol, number of symbols less one, then each frequency. */
-void write_table(BitWriter& writer, uint32_t symbol_bits, const uint16_t* frequencies);
-
-/** Bits of one table as `write_table` writes it. */
-uint64_t table_bits(uint32_t symbol_bits, const uint16_t* frequencies);
-
-/**
- * Frequencies that add up to 2^probability_bits, by Webster's method with at least one slot for each symbol kept: the
- * next slot goes to, or comes from, the symbol where count / (2 x frequency +- 1) says that it matters most or least.
- *
- * @param symbols that may occur, rising; counts[i] is that of symbols[i]
- * @param drop_rare leave out symbols that are cheaper as outliers
- * @param frequencies of all symbols; zero before the call
- * @returns false where nothing was counted or the symbols do not fit
- */
-bool normalise(const std::vector<uint32_t>& symbols, const uint64_t* counts, uint32_t probability_bits, bool drop_rare,
-               uint16_t* frequencies);
-
-/** What coding the counted symbols costs, in units of the logarithm; a symbol without a slot costs `outlier_bits`. */
-uint64_t coding_cost(const std::vector<uint32_t>& symbols, const uint64_t* counts, const uint16_t* frequencies,
-                     uint32_t probability_bits, uint32_t outlier_bits);
-
-/** The symbol of the highest frequency, the lowest of equals. */
-uint32_t likeliest(const uint16_t* frequencies, uint32_t alphabet);
 
 }  // namespace codecllm

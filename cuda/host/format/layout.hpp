@@ -66,8 +66,9 @@ Layout lay_out_words(const Dtype& dtype, uint64_t words, uint32_t columns, uint3
 Layout lay_out(const Dtype& dtype, const std::vector<uint64_t>& shape, uint32_t columns, uint32_t tile_rows);
 
 /**
- * The matrix view that an encoder takes unless told otherwise: rows of the shortest run of trailing dimensions that
- * reaches 128, where that leaves at least one full tile of rows; else the tensor is a vector in rows of 128.
+ * The matrix view that an encoder takes unless told otherwise (FORMAT.md, annex A.2): rows of the shortest run of
+ * trailing dimensions that reaches 128, where that leaves at least one full tile of rows; else the tensor is a vector
+ * in rows of 128.
  */
 uint32_t default_columns(const Dtype& dtype, const std::vector<uint64_t>& shape, uint32_t tile_rows);
 

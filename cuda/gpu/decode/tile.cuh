@@ -1,8 +1,8 @@
-// What every kernel does with a tile beside decoding its planes: find it, sum it up, and finish it with its outliers.
+// What every kernel does with a tile beside decoding its planes: find it, and finish it with its outliers.
 #pragma once
 
-#include "host/format/checksums.hpp"
-#include "gpu/common/warp.cuh"
+#include "gpu/common/tile_sum.cuh"
+#include "gpu/decode/arguments.hpp"
 
 namespace codecllm {
 
@@ -27,7 +27,7 @@ struct GpuTile {
 template <uint32_t kPlanes>
 __device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint8_t* data, const GpuTileEntry& entry,
                                              uint64_t& row, uint32_t& column) {
-  row = uint64_t{entry.down} * tensor.tile_rows;
+  row = uint64_t{entry.band} * tensor.tile_rows;
   column = entry.across * kTileColumns;
   GpuTile tile;
   tile.data = uniform(data + uint64_t{entry.offset} * kAlignment);
@@ -43,7 +43,7 @@ __device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint
 /** Says that a tile is bad, in the lane that calls this. */
 __device__ __forceinline__ void report_bad_tile(const GpuArguments& arguments, uint32_t tensor,
                                                 const GpuTileEntry& entry) {
-  const uint32_t index = entry.down * arguments.tensors[tensor].tiles_across + entry.across;
+  const uint32_t index = entry.band * arguments.tensors[tensor].tiles_across + entry.across;
   atomicMin(arguments.bad_tile, static_cast<unsigned long long>(tensor) << 32 | index);
 }
 
@@ -52,54 +52,6 @@ __device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t
   const uint32_t at = length + lane_index();
   return at >= align_section(length) || section[at] == 0;
 }
-
-/** kCheckPrimes, of which device code has no address. */
-__device__ const CheckPrimes kDevicePrimes = make_check_primes();
-
-/** The check of a tile (FORMAT.md, section 8), summed up row by row; a lane has `kCount` 32-bit words of each row. */
-template <uint32_t kCount>
-class TileSum {
- public:
-  /** @param factor the number of rows from this one to the tile's last; the same in all lanes */
-  __device__ __forceinline__ void add_row(uint32_t factor, const uint32_t (&words)[kCount]) {
-    for (uint32_t c = 0; c < kCount; c++) of_column_[c] += uint64_t{factor} * words[c];
-  }
-
-  /** Adds an outlier entry. */
-  __device__ __forceinline__ void add_entry(uint32_t height, uint32_t index, uint32_t word) {
-    add_change(height, height * kRowWords + index, word);
-  }
-
-  /**
-   * Adds what 32-bit word `index` of the rows, and the entries after them, is changed by: at most kCheckModulus, which
-   * is what a negative change is added to.
-   */
-  __device__ __forceinline__ void add_change(uint32_t height, uint32_t index, uint64_t change) {
-    changes_ += uint64_t{check_row_factor(height, index / kRowWords)} * prime(index % kRowWords) * change;
-  }
-
-  /** The check of all that was added, in all lanes. */
-  __device__ __forceinline__ uint32_t check() const {
-    uint64_t sum = changes_;
-    for (uint32_t c = 0; c < kCount; c++) sum += of_column_[c] * prime(kCount * lane_index() + c);
-    return reduce(warp_sum(reduce(sum)));
-  }
-
- private:
-  static constexpr uint32_t kRowWords = kCount * kLanes;
-
-  /** Modulo kCheckModulus, which is one less than 2^32. */
-  static __device__ __forceinline__ uint32_t reduce(uint64_t sum) {
-    for (uint32_t i = 0; i < 2; i++) sum = (sum >> 32) + (sum & kCheckModulus);
-    return sum == kCheckModulus ? 0 : static_cast<uint32_t>(sum);
-  }
-
-  static __device__ __forceinline__ uint32_t prime(uint32_t column) { return kDevicePrimes.of[column]; }
-
-  /** The words of this lane's columns, which wait for their primes. */
-  uint64_t of_column_[kCount] = {};
-  uint64_t changes_ = 0;
-};
 
 /**
  * Checks a tile's outliers, adds them to its sum and writes them over the decoded tile, whose rows all lanes have

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-namespace codecllm {
+namespace benchmark {
 
 /** What one warp moves: the Data and the rows of one tile. */
 struct TileMove {
@@ -48,4 +48,4 @@ __global__ void __launch_bounds__(512) move_bytes_kernel(const TileMove* moves, 
   }
 }
 
-}  // namespace codecllm
+}  // namespace benchmark

@@ -1,4 +1,4 @@
-// What the kernels of the encoder get, and what they give: filled in by the host (encoder.cu). A launch works on some
+// What the kernels of the encoder get, and what they give: filled in by the host (pipeline.cu). A launch works on some
 // jobs at once, each of one tensor, since a tensor alone may be too small for a GPU, or for what a launch costs.
 #pragma once
 
@@ -174,12 +174,12 @@ struct GpuEncodeTables {
 };
 
 /**
- * Words of a plane in a slot beyond those that are worth coding: so many may be written before it is noticed that they
+ * Units of a plane in a slot beyond those that are worth coding: so many may be written before it is noticed that they
  * are too many.
  */
-constexpr uint32_t kWordsBeyond = 256;
+constexpr uint32_t kUnitsBeyond = 256;
 
-struct CodeArguments {
+struct EncodeArguments {
   GpuMatrix matrix;
   GpuSplit split;
   GpuChoices choices;
@@ -193,11 +193,11 @@ struct CodeArguments {
   /** All entries, as they lie in shared memory. */
   const uint64_t* entries;
   uint32_t entry_count;
-  /** Tiles that are coded in this job. */
+  /** Tiles that are encoded in this job. */
   uint32_t first_tile;
   uint32_t tile_count;
   /**
-   * Memory for what is coded of each of these tiles: of each plane the states, and words that end where the next plane
+   * Memory for what is coded of each of these tiles: of each plane the states, and units that end where the next plane
    * begins; then the outliers, position + symbol << 16.
    */
   uint8_t* slots;

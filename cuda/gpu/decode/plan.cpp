@@ -1,0 +1,271 @@
+// Drawing a plan: a tensor's tiles are given to kernels, and what these read is laid out as it will lie in memory.
+#include "gpu/decode/plan.hpp"
+
+#include <cstring>
+
+namespace codecllm {
+
+namespace {
+
+/** A full tile may be read to its end where only a part of its columns or rows exists. */
+constexpr uint64_t kSelectorSlack = 256;
+
+/** A plan's memory as the host lays it out; pointers in it are offsets until they are moved to where it will be. */
+class Image {
+ public:
+  /** Room for `size` bytes, zero, which begin at a multiple of 256. @returns their offset */
+  uint64_t reserve(uint64_t size) {
+    const uint64_t at = round_up(bytes_.size(), kMemoryAlignment);
+    bytes_.resize(at + size);
+    return at;
+  }
+
+  template <class Value>
+  uint64_t add(const std::vector<Value>& values, uint64_t slack = 0) {
+    const uint64_t at = reserve((values.size() + slack) * sizeof(Value));
+    std::copy(values.begin(), values.end(), reinterpret_cast<Value*>(bytes_.data() + at));
+    return at;
+  }
+
+  /** Gives the bytes away. */
+  std::vector<uint8_t> take() { return std::move(bytes_); }
+  uint64_t size() const { return bytes_.size(); }
+
+ private:
+  std::vector<uint8_t> bytes_;
+};
+
+/** An offset in the plan's memory as a pointer; `move_pointer` makes it a real one. */
+template <class Value>
+const Value* placed(uint64_t offset) {
+  return reinterpret_cast<const Value*>(offset);
+}
+
+template <class Value>
+void move_pointer(const Value*& pointer, const uint8_t* base) {
+  if (pointer != nullptr) pointer = reinterpret_cast<const Value*>(base + reinterpret_cast<uintptr_t>(pointer));
+}
+
+GpuTables place_tables(Image& image, const TableSet& set) {
+  GpuTables tables = {nullptr, set.count, set.probability_bits};
+  if (set.empty()) return tables;
+  std::vector<uint32_t> slots;
+  slots.reserve(size_t{set.count} << set.probability_bits);
+  for_each_slot(set, [&](uint32_t slot, uint32_t symbol, uint32_t frequency, uint32_t cumulative) {
+    slots.push_back(
+        pack_slot(slot, symbol, frequency, cumulative, set.probability_bits, slot_field_bits(set.symbol_bits)));
+  });
+  tables.slots = placed<uint32_t>(image.add(slots));
+  return tables;
+}
+
+GpuTensor place_tensor(Image& image, const Coding& coding) {
+  const Layout& layout = coding.layout;
+  GpuTensor tensor = {};
+  tensor.words = layout.words;
+  tensor.columns = layout.columns;
+  tensor.tile_rows = layout.tile_rows;
+  tensor.tiles_across = static_cast<uint32_t>(layout.tiles_across);
+  tensor.zero_symbol = zero_symbol(*layout.dtype);
+  tensor.flip = layout.dtype->kind == Kind::Signed ? 0x80808080 : 0;
+  if (!coding.row_selectors.empty())
+    tensor.row_selectors = placed<uint8_t>(image.add(coding.row_selectors, kSelectorSlack));
+  if (!coding.column_selectors.empty())
+    tensor.column_selectors = placed<uint8_t>(image.add(selectors_of_columns(coding), kSelectorSlack));
+  if (!coding.pairs.tables.empty())
+    tensor.window_starts = placed<uint8_t>(image.add(starts_of_columns(coding.pairs, layout.columns), kSelectorSlack));
+  for (unsigned p = 0; p < coding.split.planes; p++) {
+    tensor.fields[p] = field_of(*layout.dtype, coding.split, p);
+    tensor.tables[p] = place_tables(image, coding.tables[p]);
+  }
+  tensor.pairs = place_tables(image, coding.pairs.tables);
+  return tensor;
+}
+
+void move_tensor(GpuTensor& tensor, const uint8_t* base) {
+  move_pointer(tensor.row_selectors, base);
+  move_pointer(tensor.column_selectors, base);
+  move_pointer(tensor.window_starts, base);
+  for (GpuTables& tables : tensor.tables) move_pointer(tables.slots, base);
+  move_pointer(tensor.pairs.slots, base);
+}
+
+/** Whether the classes of rows and columns have different bits, so that they can be added, too. */
+bool has_disjoint_classes(const Coding& coding) {
+  unsigned rows = 0;
+  unsigned columns = 0;
+  for (const uint8_t selector : coding.row_selectors) rows |= selector;
+  for (const uint8_t selector : coding.column_selectors) columns |= selector;
+  return (rows & columns) == 0;
+}
+
+/** Whether a tile is what TileForm::is_whole says, but for its classes. */
+bool is_whole(const Layout& layout, const Tile& tile) {
+  return tile.width == kTileColumns && layout.columns % kLaneColumns == 0 && tile.height % 4 == 0 &&
+         (tile.row + tile.height) * layout.columns <= layout.words;
+}
+
+/** The number of the kernel that decodes a tile. */
+size_t kernel_of(const TileForm& tile) {
+  const std::vector<DecodeKernel>& kernels = decode_kernels();
+  size_t number = 0;
+  while (!kernels[number].takes(tile)) number++;
+  return number;
+}
+
+GpuTileEntry tile_entry(const Stream& stream, uint64_t index, const Tile& tile) {
+  GpuTileEntry entry = {};
+  entry.band = static_cast<uint32_t>(tile.row / stream.coding.layout.tile_rows);
+  entry.across = static_cast<uint16_t>(tile.column / kTileColumns);
+  entry.height = static_cast<uint16_t>(tile.height);
+  const uint32_t bytes = metadata_bytes(stream.coding.split.planes);
+  const uint8_t* const metadata = stream.metadata.data() + index * bytes;
+  std::memcpy(&entry.offset, metadata, 4);
+  std::memcpy(&entry.check, metadata + 4, 4);
+  std::memcpy(entry.planes, metadata + 8, bytes - 8);
+  return entry;
+}
+
+/** The tiles of one kernel, tensor by tensor. */
+struct TileList {
+  std::vector<GpuTileEntry> tiles;
+  /** How many there are of each tensor. */
+  struct Run {
+    uint32_t tensor;
+    uint32_t count;
+  };
+  std::vector<Run> runs;
+
+  void add(uint32_t tensor, const GpuTileEntry& tile) {
+    if (runs.empty() || runs.back().tensor != tensor) runs.push_back({tensor, 0});
+    runs.back().count++;
+    tiles.push_back(tile);
+  }
+};
+
+/** The blocks of a launch. */
+struct BlockShape {
+  uint32_t warps;
+  uint32_t shared_bytes;
+};
+
+/**
+ * The blocks with which a kernel should take the shortest time. Blocks come in rounds, as many at a time as fit on the
+ * device, and a round of m warps a multiprocessor takes about as long as m + 12: more warps hide more latency, fewer
+ * waste less of the last round (bench/NOTES.md has the measurements that this fits).
+ */
+BlockShape best_shape(const codecllm_gpu& gpu, const DecodeKernel& kernel, bool row_classes, const TileList& list,
+                      uint32_t table_bytes) {
+  constexpr uint64_t kRoundCost = 12;
+  BlockShape best = {0, 0};
+  uint64_t least = ~uint64_t{0};
+  for (uint32_t warps = kernel.fewest_warps; warps <= kernel.most_warps; warps++) {
+    const uint32_t shared_bytes = table_bytes + warps * kernel.warp_bytes;
+    if (shared_bytes > gpu.shared_bytes) break;
+    int at_once = 0;
+    check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, kernel.programs[row_classes][true],
+                                                        static_cast<int>(32 * warps), shared_bytes),
+          "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+    if (at_once == 0) break;
+    uint64_t blocks = 0;
+    for (const TileList::Run& run : list.runs) blocks += (run.count + warps - 1) / warps;
+    const uint64_t round = static_cast<uint64_t>(at_once) * gpu.multiprocessors;
+    const uint64_t full_rounds = (blocks - 1) / round;
+    const uint64_t last = (blocks - full_rounds * round + gpu.multiprocessors - 1) / gpu.multiprocessors;
+    const uint64_t time =
+        (full_rounds * static_cast<uint64_t>(at_once) + last) * warps + (full_rounds + 1) * kRoundCost;
+    if (time > least) continue;
+    least = time;
+    best = {warps, shared_bytes};
+  }
+  if (best.warps == 0) throw Error(CODECLLM_UNAVAILABLE, "the device has too little shared memory for these tables");
+  return best;
+}
+
+/** Adds the lists of one kernel. */
+Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<GpuTensor>& tensors,
+                    const DecodeKernel& kernel, bool row_classes, const TileList& list) {
+  for (const bool verify : {false, true}) allow_shared_memory(gpu, kernel.programs[row_classes][verify]);
+  const auto tables_of = [&](uint32_t tensor) {
+    return kernel.tables != nullptr ? kernel.tables(tensors[tensor]) : GpuTables{};
+  };
+  uint32_t table_bytes = 0;
+  for (const TileList::Run& run : list.runs) table_bytes = std::max(table_bytes, tables_of(run.tensor).bytes());
+  const BlockShape shape = best_shape(gpu, kernel, row_classes, list, table_bytes);
+  std::vector<GpuWork> works;
+  std::vector<GpuTileEntry> entries;
+  auto tile = list.tiles.begin();
+  for (const auto& [tensor, count] : list.runs) {
+    const GpuTables tables = tables_of(tensor);
+    // Still an offset in the plan's memory.
+    const uint64_t tables_at = reinterpret_cast<uintptr_t>(tables.slots) / kMemoryAlignment;
+    for (uint32_t done = 0; done < count; done += shape.warps) {
+      const uint32_t tiles = std::min(shape.warps, count - done);
+      works.push_back({tensor, tiles, static_cast<uint32_t>(tables_at), tables.bytes()});
+      entries.insert(entries.end(), tile, tile + tiles);
+      entries.insert(entries.end(), shape.warps - tiles, *tile);
+      tile += tiles;
+    }
+  }
+  if (works.size() >= 1u << 31) throw ArgumentError("a plan of too many tiles");
+  return {&kernel,
+          row_classes,
+          static_cast<uint32_t>(works.size()),
+          shape.warps,
+          shape.shared_bytes,
+          image.add(works),
+          image.add(entries)};
+}
+
+}  // namespace
+
+std::vector<uint8_t> Blueprint::placed_at(const uint8_t* base) && {
+  for (GpuTensor& tensor : tensors) move_tensor(tensor, base);
+  std::copy(tensors.begin(), tensors.end(), reinterpret_cast<GpuTensor*>(image.data() + plan.tensors_at));
+  *reinterpret_cast<unsigned long long*>(image.data()) = kNoBadTile;
+  return std::move(image);
+}
+
+Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<Stream(size_t)>& read) {
+  if (count >= 1u << 31) throw ArgumentError(text(count, " tensors"));
+  const DeviceScope scope(gpu.device);
+  const std::vector<DecodeKernel>& kernels = decode_kernels();
+  Blueprint drawn = {};
+  Plan& plan = drawn.plan;
+  Image image;
+  image.reserve(sizeof kNoBadTile);
+  // Of each kernel, those whose tables do not depend on the row, and those whose do.
+  std::vector<TileList> lists[2] = {std::vector<TileList>(kernels.size()), std::vector<TileList>(kernels.size())};
+  for (size_t t = 0; t < count; t++) {
+    const Stream stream = read(t);
+    const Coding& coding = stream.coding;
+    const Layout& layout = coding.layout;
+    if (layout.tile_count >= 1ull << 32) throw ArgumentError(text("tensor ", t, " has ", layout.tile_count, " tiles"));
+    drawn.tensors.push_back(place_tensor(image, coding));
+    plan.data_bytes.push_back(stream.data_bytes);
+    plan.tensor_bytes.push_back(layout.tensor_bytes());
+    const GpuTensor& tensor = drawn.tensors.back();
+    const bool disjoint_classes = has_disjoint_classes(coding);
+    for (uint64_t index = 0; index < layout.tile_count; index++) {
+      const Tile tile = layout.tile_at(index);
+      const TileMetadata metadata = stream.tile(index);
+      const size_t number = kernel_of(
+          {layout.dtype->kind, coding.split, metadata.planes, disjoint_classes && is_whole(layout, tile)});
+      const auto tables = kernels[number].tables;
+      const bool row_classes =
+          tables != nullptr && tables(tensor).classes > 1 && tensor.row_selectors != nullptr;
+      lists[row_classes][number].add(static_cast<uint32_t>(t), tile_entry(stream, index, tile));
+    }
+  }
+  for (size_t number = 0; number < kernels.size(); number++)
+    for (const bool row_classes : {false, true})
+      if (const TileList& list = lists[row_classes][number]; !list.tiles.empty())
+        plan.launches.push_back(place_launch(gpu, image, drawn.tensors, kernels[number], row_classes, list));
+  plan.tensors_at = image.reserve(count * sizeof(GpuTensor));
+  plan.buffers_at = image.reserve(count > kInlineBuffers ? count * sizeof(GpuBuffers) : 0);
+  plan.memory_bytes = round_up(image.size(), kMemoryAlignment);
+  drawn.image = image.take();
+  return drawn;
+}
+
+}  // namespace codecllm

@@ -1,0 +1,188 @@
+// The GPU encoder behind the C interface: it counts and encodes on the device, and decides on the host.
+//
+// A tensor takes four rounds of kernels, and what they find is small: after the survey, after the window (with pairs of
+// 8 + 8 only), and after the counts the host decides, by the same code as the host encoder, and so gives the same
+// bytes. Each round is one launch for a batch of tensors, and some pipelines, each with a CUDA stream and memory of its
+// own, take batch after batch, so that the device works on others while the host decides. For a batch it decides on
+// several threads.
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "codecllm.h"
+#include "gpu/common/device.hpp"
+#include "gpu/encode/pipeline.hpp"
+#include "host/encode/write_front.hpp"
+
+using namespace codecllm;
+
+namespace {
+
+/** Batches that are encoded at the same time: enough that decisions hide behind kernels. */
+constexpr unsigned kPipelines = 8;
+/** Threads that decide. */
+constexpr unsigned kMaxThreads = 16;
+/** Bytes of the tensors of a batch that has several: enough for a launch. */
+constexpr uint64_t kBatchBytes = uint64_t{128} << 20;
+
+}  // namespace
+
+struct codecllm_gpu_encoder {
+  explicit codecllm_gpu_encoder(codecllm_gpu* gpu_, unsigned threads) : gpu(gpu_), workers(threads) {}
+  ~codecllm_gpu_encoder() {
+    if (begin != nullptr) cudaEventDestroy(begin);
+  }
+
+  codecllm_gpu* const gpu;
+  Workers workers;
+  /** x log2(x) of small numbers, in device memory. */
+  Memory<allocate_device, free_device> xlog2x;
+  /** What the caller's CUDA stream held when encoding began. */
+  cudaEvent_t begin = nullptr;
+  std::vector<std::unique_ptr<Pipeline>> pipelines;
+};
+
+namespace {
+
+std::vector<Source> read_sources(codecllm_gpu_source* tensors, size_t count) {
+  std::vector<Source> sources;
+  for (size_t t = 0; t < count; t++) {
+    codecllm_gpu_source& tensor = tensors[t];
+    try {
+      sources.push_back(read_source(tensor.dtype, tensor.shape, tensor.dimensions, tensor.options));
+      if (sources.back().layout.words > 0) require(tensor.elements, "elements");
+      if (tensor.front_capacity > 0) require(tensor.front, "front");
+      if (tensor.data_capacity > 0) require(tensor.data, "data");
+      for (const void* memory : {tensor.elements, static_cast<const void*>(tensor.data)})
+        if (reinterpret_cast<uintptr_t>(memory) % kAlignment != 0)
+          throw ArgumentError("elements or data are not aligned to 16");
+    } catch (const Error& error) {
+      throw Error(error.status, text("tensor ", t, ": ", error.what()));
+    }
+    tensor.front_size = 0;
+    tensor.data_size = 0;
+  }
+  return sources;
+}
+
+/** The tensors of each batch, by their numbers; the largest batch comes first, so that all pipelines end together. */
+std::vector<std::vector<size_t>> make_batches(const std::vector<Source>& sources) {
+  const auto bytes_of = [&](size_t t) { return sources[t].layout.tensor_bytes(); };
+  std::vector<size_t> order;
+  uint64_t all = 0;
+  for (size_t t = 0; t < sources.size(); t++) {
+    order.push_back(t);
+    all += bytes_of(t);
+  }
+  const auto word_bits = [&](size_t t) { return sources[t].layout.dtype->word_bits; };
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+    return word_bits(a) != word_bits(b) ? word_bits(a) < word_bits(b) : bytes_of(a) > bytes_of(b);
+  });
+  // Two for each pipeline, at least.
+  const uint64_t most_bytes = std::min(kBatchBytes, all / (2 * kPipelines));
+  std::vector<std::vector<size_t>> batches;
+  std::vector<uint64_t> sizes;
+  for (const size_t t : order) {
+    const bool fits = !batches.empty() && batches.back().size() < kBatch &&
+                      word_bits(batches.back()[0]) == word_bits(t) && sizes.back() + bytes_of(t) <= most_bytes;
+    if (!fits) {
+      batches.emplace_back();
+      sizes.push_back(0);
+    }
+    batches.back().push_back(t);
+    sizes.back() += bytes_of(t);
+  }
+  std::vector<size_t> by_size(batches.size());
+  for (size_t b = 0; b < by_size.size(); b++) by_size[b] = b;
+  std::stable_sort(by_size.begin(), by_size.end(), [&](size_t a, size_t b) { return sizes[a] > sizes[b]; });
+  std::vector<std::vector<size_t>> sorted;
+  for (const size_t b : by_size) sorted.push_back(std::move(batches[b]));
+  return sorted;
+}
+
+/** Lets pipelines take batch after batch. The first error ends all of them. */
+void encode_all(codecllm_gpu_encoder& encoder, const std::vector<Source>& sources, codecllm_gpu_source* tensors,
+                const std::vector<std::vector<size_t>>& batches, size_t pipelines) {
+  // Each pipeline begins with the same one in every call of the same list, so that its memory soon does not grow.
+  std::atomic<size_t> next{pipelines};
+  std::atomic<bool> has_failed{false};
+  encoder.workers.run(pipelines, [&](size_t number) {
+    Pipeline& pipeline = *encoder.pipelines[number];
+    try {
+      const DeviceScope scope(encoder.gpu->device);
+      for (size_t b = number; b < batches.size() && !has_failed; b = next++) {
+        std::vector<std::unique_ptr<Item>> items;
+        for (const size_t t : batches[b]) items.push_back(std::make_unique<Item>(sources[t], tensors[t], t));
+        pipeline.encode(items);
+      }
+    } catch (...) {
+      has_failed = true;
+      // What was launched may still use the caller's memory.
+      cudaStreamSynchronize(pipeline.cuda_stream());
+      throw;
+    }
+  });
+}
+
+}  // namespace
+
+codecllm_status codecllm_gpu_encoder_open(codecllm_gpu* gpu, codecllm_gpu_encoder** encoder) {
+  return guarded([&] {
+    require(gpu, "gpu");
+    require(encoder, "encoder");
+    const DeviceScope scope(gpu->device);
+    Pipeline::prepare(*gpu);
+    const unsigned processors = std::max(1u, std::thread::hardware_concurrency());
+    auto opened = std::make_unique<codecllm_gpu_encoder>(gpu, std::min(kMaxThreads, processors) - 1);
+    opened->xlog2x.require_size(sizeof kSmallXlog2x);
+    check(cudaMemcpy(opened->xlog2x.bytes(), kSmallXlog2x.data(), sizeof kSmallXlog2x, cudaMemcpyHostToDevice),
+          "copying logarithms");
+    check(cudaEventCreateWithFlags(&opened->begin, cudaEventDisableTiming), "cudaEventCreateWithFlags");
+    *encoder = opened.release();
+  });
+}
+
+void codecllm_gpu_encoder_close(codecllm_gpu_encoder* encoder) { delete encoder; }
+
+codecllm_status codecllm_gpu_encode_bound(const char* dtype, const uint64_t* shape, size_t dimensions,
+                                          const codecllm_encode_options* options, uint64_t* front, uint64_t* data) {
+  return guarded([&] {
+    require(front, "front");
+    require(data, "data");
+    const Source source = read_source(dtype, shape, dimensions, options);
+    EncodePlan plan;
+    plan.coding.layout = source.layout;
+    plan.forced = source.options.has_modes;
+    uint64_t tile = 0;
+    const Decisions decisions(source.layout, source.options);
+    for (const Split& split : decisions.splits()) {
+      plan.coding.split = split;
+      tile = std::max(tile, plan.tile_bound());
+    }
+    *front = front_bound(source.layout);
+    *data = source.layout.tile_count * tile;
+  });
+}
+
+codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder* encoder, codecllm_gpu_source* tensors, size_t count,
+                                    void* cuda_stream) {
+  return guarded([&] {
+    require(encoder, "encoder");
+    if (count == 0) return;
+    require(tensors, "tensors");
+    const std::vector<Source> sources = read_sources(tensors, count);
+    const DeviceScope scope(encoder->gpu->device);
+    const std::vector<std::vector<size_t>> batches = make_batches(sources);
+    // No more than run at a time: each keeps memory.
+    const size_t pipelines = std::min({size_t{kPipelines}, batches.size(), encoder->workers.size() + 1});
+    const uint32_t* const xlog2x = reinterpret_cast<const uint32_t*>(encoder->xlog2x.bytes());
+    while (encoder->pipelines.size() < pipelines)
+      encoder->pipelines.push_back(std::make_unique<Pipeline>(*encoder->gpu, encoder->workers, xlog2x));
+    check(cudaEventRecord(encoder->begin, static_cast<cudaStream_t>(cuda_stream)), "cudaEventRecord");
+    for (size_t p = 0; p < pipelines; p++)
+      check(cudaStreamWaitEvent(encoder->pipelines[p]->cuda_stream(), encoder->begin, 0), "cudaStreamWaitEvent");
+    encode_all(*encoder, sources, tensors, batches, pipelines);
+  });
+}

@@ -1,0 +1,67 @@
+// What is asked for a tensor, and the memory that it takes.
+#include "gpu/encode/item.hpp"
+
+#include <algorithm>
+
+namespace codecllm {
+
+Source read_source(const char* dtype, const uint64_t* shape, size_t dimensions,
+                   const codecllm_encode_options* options) {
+  require(dtype, "dtype");
+  if (dimensions > 0) require(shape, "shape");
+  const Dtype& named = dtype_named(dtype);
+  Source source;
+  source.options = read_options(named, options);
+  source.layout = lay_out_for(named, {shape, shape + dimensions}, source.options);
+  if (source.layout.tile_count >= 1ull << 32) throw ArgumentError(text(source.layout.tile_count, " tiles"));
+  return source;
+}
+
+void Item::plan(MemoryPlan& memory) {
+  const Layout& layout = source.layout;
+  const std::vector<Split>& splits = decisions.splits();
+  uint64_t planes = 0;
+  for (const Split& split : splits) planes = std::max<uint64_t>(planes, split.planes);
+  rows = memory.take<Count>(kSums, layout.rows);
+  columns = memory.take<Count>(kSums, 2 * uint64_t{layout.columns});
+  fits = memory.take<GpuFits>(kSums, 1);
+  survey = memory.take<GpuSurvey>(kSurveyed, 1);
+  column_levels = memory.take<uint16_t>(kSurveyed, layout.columns);
+  row_levels = memory.take<uint16_t>(kSurveyed, layout.rows);
+  window = memory.take<Count>(kWindow, kWindowCounts);
+  // Which planes are counted, and in what bins, is not known yet.
+  const uint64_t bins = layout.words > 0 ? kRowBins * kColumnBins : 1;
+  for (unsigned job = 0; job < kJobs; job++) {
+    uint32_t bits = job == kMaxPlanes ? kPairBits : 0;
+    for (const Split& split : splits)
+      if (job < split.planes) bits = std::max<uint32_t>(bits, split.bits[job]);
+    if (bits > 0) memory.take<uint64_t>(kCounters, bins << bits);
+  }
+  data_bytes = memory.take<uint64_t>(kPlaced, 1);
+  metadata = memory.take<uint32_t>(kMetadata, layout.tile_count * (2 + planes));
+  // Kernels read what is said of rows and columns to the end of a tile: offsets, starts, bins and selectors.
+  const uint64_t padded_columns = layout.tiles_across * kTileColumns + kMaxTileRows;
+  const uint64_t padded_rows = layout.bands * layout.tile_rows + kMaxTileRows;
+  for (unsigned i = 0; i < 4; i++) memory.take<uint8_t>(kStaged, padded_columns);
+  for (unsigned i = 0; i < 2; i++) memory.take<uint8_t>(kStaged, padded_rows);
+  memory.take<uint64_t>(kStaged, kMostEntries + kMaxTileRows);
+  memory.take<uint16_t>(kStaged, kMostEntries + kMaxTileRows);
+  for (size_t s = 0; s < splits.size(); s++) surveyed[s] = memory.take<uint8_t>(kOnDevice, layout.tile_count * planes);
+  modes = memory.take<uint8_t>(kOnDevice, layout.tile_count);
+  // Pairs of 16-bit words have windows (Decisions::has_windows).
+  const bool may_have_windows = layout.dtype->word_bits == 16 && allows_pairs(*layout.dtype, splits.back());
+  windows = memory.take<uint16_t>(kOnDevice, may_have_windows ? layout.tile_count * kWindowStride : 0);
+  lengths = memory.take<uint32_t>(kOnDevice, layout.tile_count);
+
+  matrix.elements = static_cast<const uint8_t*>(tensor.elements);
+  matrix.words = layout.words;
+  matrix.rows = layout.rows;
+  matrix.columns = layout.columns;
+  matrix.tile_rows = layout.tile_rows;
+  matrix.tiles_across = static_cast<uint32_t>(layout.tiles_across);
+  matrix.tile_count = static_cast<uint32_t>(layout.tile_count);
+  matrix.kind = layout.dtype->kind;
+  matrix.zero_symbol = zero_symbol(*layout.dtype);
+}
+
+}  // namespace codecllm

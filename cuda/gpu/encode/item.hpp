@@ -1,0 +1,87 @@
+// A tensor on its way through the encoder: what is asked, what is known of it, and where that lies in memory.
+#pragma once
+
+#include <vector>
+
+#include "codecllm.h"
+#include "gpu/encode/arguments.hpp"
+#include "gpu/encode/memory.hpp"
+#include "host/encode/decisions.hpp"
+#include "host/encode/tile_encoder.hpp"
+
+namespace codecllm {
+
+/** A tensor that is to be encoded, checked. */
+struct Source {
+  EncodeOptions options;
+  Layout layout;
+};
+
+/**
+ * Checks what is asked of the encoder.
+ *
+ * @throws ArgumentError for what codecllm_gpu_encode refuses, but for memory
+ */
+Source read_source(const char* dtype, const uint64_t* shape, size_t dimensions, const codecllm_encode_options* options);
+
+/** A job of counting: a plane, or pairs at kMaxPlanes. */
+constexpr unsigned kJobs = kMaxPlanes + 1;
+
+/** Four classes of pairs, or of 10 bits, and of what may be coded beside them. */
+constexpr uint64_t kMostEntries = kMaxClasses * (1024 + 2 * 256);
+
+/** Counters of a plane, or of pairs, by bins. */
+struct JointCounters {
+  uint32_t row_bins;
+  uint32_t column_bins;
+  uint32_t bits;
+  /** No counters where nothing is counted. */
+  Array<uint64_t> counters;
+};
+
+/** A tensor that is being encoded, and what is known of it. */
+struct Item {
+  Item(const Source& source_, codecllm_gpu_source& tensor_, size_t number_)
+      : source(source_), tensor(tensor_), number(number_), decisions(source_.layout, source_.options) {}
+
+  /** Takes memory for it. */
+  void plan(MemoryPlan& memory);
+
+  bool has_tiles() const { return source.layout.tile_count > 0; }
+
+  const Source& source;
+  codecllm_gpu_source& tensor;
+  /** In the caller's list. */
+  const size_t number;
+  Decisions decisions;
+  GpuMatrix matrix = {};
+  GpuChoices choices = {};
+
+  Array<Count> rows;
+  Array<Count> columns;
+  Array<GpuFits> fits;
+  Array<GpuSurvey> survey;
+  Array<uint16_t> column_levels;
+  Array<uint16_t> row_levels;
+  Array<Count> window;
+  Array<uint64_t> data_bytes;
+  Array<uint32_t> metadata;
+  Array<uint8_t> surveyed[kSurveyedSplits];
+  Array<uint8_t> modes;
+  Array<uint16_t> windows;
+  Array<uint32_t> lengths;
+
+  /** Of the tensor, on the device; null where there are none. */
+  const uint8_t* offsets = nullptr;
+  const uint8_t* starts = nullptr;
+  const uint8_t* row_bins = nullptr;
+  const uint8_t* column_bins = nullptr;
+
+  JointCounters joints[kJobs] = {};
+  EncodePlan tables;
+  /** Whether the front does not fit, and nothing is encoded. */
+  bool is_refused = false;
+  EncodeArguments arguments = {};
+};
+
+}  // namespace codecllm

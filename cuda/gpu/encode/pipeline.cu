@@ -1,0 +1,385 @@
+// The rounds of a batch: survey, window, counts, and at last the tiles themselves.
+#include "gpu/encode/pipeline.hpp"
+
+#include "gpu/encode/count.cuh"
+#include "gpu/encode/encode_tiles.cuh"
+#include "gpu/encode/finish_tiles.cuh"
+#include "gpu/encode/launch.hpp"
+#include "gpu/encode/survey.cuh"
+#include "host/encode/write_front.hpp"
+
+namespace codecllm {
+
+namespace {
+
+/** The most memory for slots of a pipeline; larger tensors are encoded in several launches. */
+constexpr uint64_t kSlotsBytes = uint64_t{320} << 20;
+/** Warps of count_kernel on a multiprocessor. */
+constexpr uint32_t kCountWarpsAtOnce = 48;
+constexpr uint32_t kWindowBlocks = 5;
+constexpr uint32_t kLevelThreads = 256;
+/** Shared memory that a block takes beside its own. */
+constexpr uint32_t kReservedBytes = 1 << 10;
+
+/** Lays out a tile's slot. @param is_coded whether there are tables for a plane @returns its bytes */
+template <class IsCoded>
+uint64_t slot_bytes(const Source& source, const Split& split, IsCoded is_coded, uint32_t* plane_at) {
+  const Layout& layout = source.layout;
+  const uint32_t height = static_cast<uint32_t>(std::min<uint64_t>(layout.tile_rows, layout.rows));
+  const uint32_t width = std::min(kTileColumns, layout.columns);
+  uint64_t at = 0;
+  for (unsigned p = 0; p < split.planes; p++) {
+    plane_at[p] = static_cast<uint32_t>(at);
+    if (!is_coded(p)) continue;
+    // What is not forced is coded only where that is smaller than RAW, but for a payload.
+    const uint64_t unit_bytes = source.options.has_modes ? 2 * uint64_t{height} * width
+                                                    : raw_bytes(height, width, split.bits[p], false) + 4 * kLanes;
+    at += 4 * kLanes + align(unit_bytes) + 2 * kUnitsBeyond;
+  }
+  plane_at[split.planes] = static_cast<uint32_t>(at);
+  return at + align(4 * kMaxOutliers);
+}
+
+GpuSplit gpu_split(const Dtype& dtype, const Split& split) {
+  GpuSplit result = {split, {}};
+  for (unsigned p = 0; p < split.planes; p++) result.fields[p] = field_of(dtype, split, p);
+  return result;
+}
+
+template <class Word>
+void allow_shared_memory_for(const codecllm_gpu& gpu) {
+  allow_shared_memory(gpu, count_kernel<Word, false>);
+  if constexpr (sizeof(Word) < 4) allow_shared_memory(gpu, count_kernel<Word, true>);
+  allow_shared_memory(gpu, encode_kernel<Word>);
+}
+
+}  // namespace
+
+void Pipeline::prepare(const codecllm_gpu& gpu) {
+  allow_shared_memory_for<uint8_t>(gpu);
+  allow_shared_memory_for<uint16_t>(gpu);
+  allow_shared_memory_for<uint32_t>(gpu);
+}
+
+template <class Word>
+void Pipeline::survey(Items& items) {
+  BatchLaunch<SurveyArguments> surveys(survey_kernel<Word>, 32 * kSurveyWarps,
+                                       kSurveyWarps * kSurveyCounters * sizeof(uint32_t), cuda_stream_);
+  BatchLaunch<LevelArguments> levels(level_kernel, kLevelThreads, 0, cuda_stream_);
+  for (const auto& item : items) {
+    const Layout& layout = item->source.layout;
+    const std::vector<Split>& splits = item->decisions.splits();
+    SurveyArguments arguments = {};
+    arguments.matrix = item->matrix;
+    arguments.split_count = static_cast<uint32_t>(splits.size());
+    for (size_t s = 0; s < splits.size(); s++) {
+      arguments.splits[s] = gpu_split(*layout.dtype, splits[s]);
+      arguments.choices[s] = on_device(item->surveyed[s]);
+    }
+    arguments.minimum_saving = minimum_saving(item->source.options);
+    arguments.xlog2x = xlog2x_;
+    arguments.rows = on_device(item->rows);
+    arguments.columns = on_device(item->columns);
+    arguments.survey = on_device(item->survey);
+    surveys.add(arguments, blocks_for(layout.tile_count, kSurveyWarps));
+    levels.add({arguments.rows, layout.rows, arguments.columns, layout.columns, on_device(item->row_levels),
+                on_device(item->column_levels)},
+               blocks_for(layout.rows + layout.columns, kLevelThreads));
+  }
+  surveys.launch_all();
+  levels.launch_all();
+  download(kSurveyed);
+  wait();
+}
+
+/** Decides what follows from the survey. */
+void Pipeline::take_survey(Item& item) {
+  const Source& source = item.source;
+  Decisions& decisions = item.decisions;
+  const GpuSurvey& found = *on_host(item.survey);
+  decisions.take_survey({found.costs, found.costs + decisions.splits().size()},
+                        {on_host(item.row_levels), on_host(item.row_levels) + source.layout.rows},
+                        {on_host(item.column_levels), on_host(item.column_levels) + source.layout.columns});
+  item.choices.surveyed = on_device(item.surveyed[decisions.chosen()]);
+  item.choices.planes = decisions.split().planes;
+  for (unsigned p = 0; p < kMaxPlanes; p++)
+    item.choices.forced[p] = source.options.has_modes ? choice_of(source.options.modes[p]) : kNotForced;
+  if (decisions.has_windows()) item.offsets = stage(decisions.pairs()->offsets);
+}
+
+void Pipeline::take_levels(Item& item) {
+  item.decisions.take_levels();
+  item.row_bins = stage(item.decisions.bins().rows);
+  item.column_bins = stage(item.decisions.bins().columns);
+}
+
+/** Counts exponents where pairs have windows, while bins are chosen. */
+void Pipeline::count_window(Items& items) {
+  std::vector<WindowArguments> jobs;
+  std::vector<uint64_t> tiles;
+  for (const auto& item : items)
+    if (item->decisions.has_windows()) {
+      jobs.push_back({item->matrix, item->choices, item->offsets, on_device(item->window), on_device(item->windows)});
+      tiles.push_back(item->matrix.tile_count);
+    }
+  BatchLaunch<WindowArguments> windows(window_kernel, 32 * kWindowWarps, kWindowBytes, cuda_stream_);
+  const std::vector<uint32_t> blocks = share_blocks(tiles, kWindowWarps, gpu_.multiprocessors * kWindowBlocks);
+  for (size_t i = 0; i < jobs.size(); i++) windows.add(jobs[i], blocks[i]);
+  if (!jobs.empty()) {
+    send();
+    windows.launch_all();
+    download(kWindow);
+  }
+  for_each(items, [this](Item& item) { take_levels(item); });
+  if (!jobs.empty()) wait();
+  for_each(items, [this](Item& item) {
+    Decisions& decisions = item.decisions;
+    if (decisions.has_windows()) decisions.take_window({on_host(item.window), on_host(item.window) + kWindowCounts});
+    if (decisions.pairs() != nullptr) item.starts = stage(starts_of_columns(*decisions.pairs(), item.matrix.columns));
+  });
+}
+
+/** Adds the jobs of a tensor: each plane that has to be counted, and pairs. @param jobs by kind and bytes of counters
+ */
+void Pipeline::add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>>& jobs) {
+  const Split& split = item.decisions.split();
+  const PairCoding* const pairs = item.decisions.pairs();
+  const GpuSurvey& surveyed = *on_host(item.survey);
+  CountArguments arguments = {};
+  arguments.matrix = item.matrix;
+  arguments.choices = item.choices;
+  arguments.starts = item.starts;
+  if (pairs != nullptr) arguments.modes = on_device(item.modes);
+  const bool has_bins = item.row_bins != nullptr;
+  for (unsigned job = 0; job < kJobs; job++) {
+    const bool of_pairs = job == kMaxPlanes;
+    if (of_pairs ? pairs == nullptr : job >= split.planes) continue;
+    if (!of_pairs && (item.choices.is_forced() ? item.choices.forced[job] == kSurveyRaw
+                                               : surveyed.counted[item.decisions.chosen()][job] == 0))
+      continue;
+    arguments.plane = of_pairs ? 0 : job;
+    arguments.bits = of_pairs ? kPairBits : split.bits[job];
+    arguments.field = field_of(*item.source.layout.dtype, split, arguments.plane);
+    arguments.wanted = nullptr;
+    if (of_pairs) arguments.wanted = &on_device(item.fits)->pairs;
+    if (pairs != nullptr && job == 0) arguments.wanted = &on_device(item.fits)->others;
+    // Beside pairs, plane 0 has one table and no classes.
+    const bool is_binned = has_bins && !(pairs != nullptr && job == 0);
+    arguments.row_bins = is_binned ? item.row_bins : nullptr;
+    arguments.column_bins = is_binned ? item.column_bins : nullptr;
+    JointCounters& joint = item.joints[job];
+    joint.row_bins = is_binned ? kRowBins : 1;
+    joint.column_bins = is_binned ? kColumnBins : 1;
+    joint.bits = arguments.bits;
+    joint.counters = {kCounters, counters_, uint64_t{joint.row_bins * joint.column_bins} << joint.bits};
+    counters_ += round_up(joint.counters.count * sizeof(uint64_t), kAlignmentOfArrays);
+    arguments.column_bin_count = joint.column_bins;
+    const uint32_t bin_bytes = (joint.column_bins << joint.bits) * sizeof(uint32_t);
+    arguments.row_bins_of_part = joint.row_bins;
+    while (arguments.row_bins_of_part * bin_bytes > gpu_.shared_bytes) arguments.row_bins_of_part /= 2;
+    arguments.parts = joint.row_bins / arguments.row_bins_of_part;
+    arguments.counters = reinterpret_cast<Count*>(on_device(joint.counters));
+    jobs[{of_pairs, arguments.row_bins_of_part * bin_bytes}].push_back(arguments);
+  }
+}
+
+/** Counts planes, and pairs where they fit, by bins. */
+template <class Word>
+void Pipeline::count(Items& items) {
+  send();
+  BatchLaunch<FitArguments> fits(fit_kernel, 32 * kFitWarps, 0, cuda_stream_);
+  std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>> jobs;
+  counters_ = 0;
+  for (const auto& item : items) {
+    if (const PairCoding* const pairs = item->decisions.pairs())
+      fits.add({item->matrix, item->choices, item->decisions.has_windows() ? on_device(item->windows) : nullptr,
+                pairs->base, item->starts, on_device(item->modes), on_device(item->fits)},
+               blocks_for(item->matrix.tile_count, kFitWarps));
+    add_counts(*item, jobs);
+  }
+  fits.launch_all();
+  for (const auto& [kind, of_kind] : jobs) {
+    const auto& [of_pairs, counter_bytes] = kind;
+    // A block has as many warps as its counters leave no room for in others.
+    const uint32_t warps = counter_bytes > gpu_.shared_bytes / 4 ? kCountWarps : kCountWarps / 4;
+    const uint32_t at_once = std::min(kCountWarpsAtOnce / warps, gpu_.shared_bytes / counter_bytes);
+    std::vector<uint64_t> work;
+    for (const CountArguments& job : of_kind)
+      work.push_back(uint64_t{job.matrix.tile_count} * stripes_of_tile(job.matrix) * job.parts);
+    const std::vector<uint32_t> blocks = share_blocks(work, warps, gpu_.multiprocessors * at_once);
+    void (*kernel)(Batch<CountArguments>) = count_kernel<Word, false>;
+    if constexpr (sizeof(Word) < 4)
+      if (of_pairs) kernel = count_kernel<Word, true>;
+    BatchLaunch<CountArguments> counts(kernel, 32 * warps, counter_bytes, cuda_stream_);
+    // Each part of the bins has as many blocks.
+    for (size_t i = 0; i < blocks.size(); i++) {
+      const uint32_t parts = of_kind[i].parts;
+      counts.add(of_kind[i], parts * std::max(1u, blocks[i] / parts));
+    }
+    counts.launch_all();
+  }
+  if (counters_ > 0) download(kCounters, kCounters, counters_);
+  wait();
+}
+
+/** Decides on tables, and lays out what encoding takes. */
+void Pipeline::take_counts(Item& item) {
+  const Decisions& decisions = item.decisions;
+  bool predicted = on_host(item.survey)->predicted[decisions.chosen()] != 0;
+  if (item.choices.is_forced()) predicted = item.choices.forced[0] != kNone && item.choices.forced[0] != kSurveyRaw;
+  std::vector<JointCounts> joints(kJobs);
+  for (unsigned job = 0; job < kJobs; job++) {
+    const JointCounters& joint = item.joints[job];
+    if (joint.counters.count == 0) continue;
+    joints[job] = joint_counts(on_host(joint.counters), joint.row_bins, joint.column_bins, joint.bits);
+    if (item.row_bins != nullptr && joint.row_bins == 1) joints[job].add_empty_bins();
+  }
+  EncodePlan& tables = item.tables;
+  tables.coding = decisions.take_counts(std::move(joints), predicted);
+  item.is_refused = front_size(tables.coding) > item.tensor.front_capacity;
+  if (item.is_refused || !item.has_tiles()) return;
+  tables.expand_tables();
+
+  const Coding& coding = tables.coding;
+  EncodeArguments& arguments = item.arguments;
+  arguments.matrix = item.matrix;
+  arguments.split = gpu_split(*item.source.layout.dtype, coding.split);
+  arguments.choices = item.choices;
+  if (decisions.pairs() != nullptr) {
+    arguments.modes = on_device(item.modes);
+    arguments.starts = item.starts;
+  }
+  std::vector<uint64_t> entries;
+  std::vector<uint16_t> coded;
+  const auto place = [&](const TableSet& set, const EncodeTables& expanded, GpuEncodeTables& placed) {
+    if (set.empty()) return;
+    placed = {nullptr, static_cast<uint32_t>(entries.size()), set.count, expanded.index_bits, set.probability_bits};
+    entries.insert(entries.end(), expanded.entries.begin(), expanded.entries.end());
+    coded.insert(coded.end(), expanded.coded.begin(), expanded.coded.end());
+  };
+  for (unsigned p = 0; p < coding.split.planes; p++) place(coding.tables[p], tables.tables[p], arguments.tables[p]);
+  place(coding.pairs.tables, tables.pair_tables, arguments.pairs);
+  const uint16_t* const coded_symbols = stage(coded);
+  for (GpuEncodeTables& placed : arguments.tables) placed.coded = coded_symbols + placed.shared_at;
+  arguments.pairs.coded = coded_symbols + arguments.pairs.shared_at;
+  arguments.entries = stage(entries);
+  arguments.entry_count = static_cast<uint32_t>(entries.size());
+  arguments.row_selectors = stage(coding.row_selectors);
+  if (!coding.column_selectors.empty()) arguments.column_selectors = stage(selectors_of_columns(coding));
+  arguments.slot_bytes = slot_bytes(
+      item.source, coding.split,
+      [&](unsigned p) { return !coding.tables[p].empty() || (p == 0 && !coding.pairs.tables.empty()); },
+      arguments.plane_at);
+  arguments.metadata = on_device(item.metadata);
+  arguments.data_bytes = on_device(item.data_bytes);
+  arguments.data = static_cast<uint8_t*>(item.tensor.data);
+  arguments.capacity = item.tensor.data_capacity;
+}
+
+/** Encodes all tiles, and leaves their metadata and the bytes of Data on the host. */
+template <class Word>
+void Pipeline::encode_tiles(Items& items) {
+  send();
+  std::vector<EncodeArguments> jobs;
+  const auto launch_jobs = [&] {
+    uint32_t shared_bytes = 0;
+    std::vector<uint64_t> tiles;
+    for (const EncodeArguments& job : jobs) {
+      shared_bytes = std::max(shared_bytes, job.entry_count * static_cast<uint32_t>(sizeof(uint64_t)));
+      tiles.push_back(job.tile_count);
+    }
+    const uint32_t at_once =
+        std::clamp((gpu_.shared_bytes + kReservedBytes) / (shared_bytes + kReservedBytes), 1u, kEncodeBlocks);
+    const std::vector<uint32_t> blocks = share_blocks(tiles, kEncodeWarps, gpu_.multiprocessors * at_once);
+    BatchLaunch<EncodeArguments> encodes(encode_kernel<Word>, 32 * kEncodeWarps, shared_bytes, cuda_stream_);
+    BatchLaunch<EncodeArguments> places(place_kernel, kPlaceThreads, kPlaceThreads * sizeof(uint64_t), cuda_stream_);
+    BatchLaunch<EncodeArguments> finishes(finish_kernel<Word>, 32 * kFinishWarps, 0, cuda_stream_);
+    for (size_t i = 0; i < jobs.size(); i++) {
+      encodes.add(jobs[i], blocks[i]);
+      places.add(jobs[i], 1);
+      finishes.add(jobs[i], blocks_for(jobs[i].tile_count, kFinishWarps));
+    }
+    encodes.launch_all();
+    places.launch_all();
+    finishes.launch_all();
+    jobs.clear();
+  };
+  uint64_t used = 0;
+  for (const auto& item : items) {
+    if (item->is_refused || !item->has_tiles()) continue;
+    EncodeArguments job = item->arguments;
+    // Launches of about equally many tiles.
+    const uint32_t tiles = item->matrix.tile_count;
+    const uint64_t launches = (tiles * job.slot_bytes + slots_.count - 1) / slots_.count;
+    const uint32_t fitting = static_cast<uint32_t>(std::min<uint64_t>(tiles, slots_.count / job.slot_bytes));
+    const uint32_t share = std::min(fitting, static_cast<uint32_t>((tiles + launches - 1) / launches));
+    for (uint32_t first = 0; first < tiles; first += job.tile_count) {
+      job.first_tile = first;
+      job.tile_count = std::min(share, tiles - first);
+      // A tensor's later tiles lie behind the earlier ones, whose bytes are known after their launch.
+      if (first > 0 || used + job.tile_count * job.slot_bytes > slots_.count) {
+        launch_jobs();
+        used = 0;
+      }
+      job.slots = on_device(slots_) + used;
+      job.lengths = on_device(item->lengths) + first;
+      used += job.tile_count * job.slot_bytes;
+      jobs.push_back(job);
+    }
+  }
+  if (!jobs.empty()) launch_jobs();
+  download(kPlaced, kMetadata, memory_.size(kMetadata));
+  wait();
+}
+
+template <class Word>
+void Pipeline::encode_words(Items& items) {
+  memory_ = {};
+  staged_ = sent_ = 0;
+  uint64_t tile_slot = 0;
+  uint64_t all_slots = 0;
+  for (const auto& item : items) {
+    item->plan(memory_);
+    uint64_t largest = 0;
+    for (const Split& split : item->decisions.splits()) {
+      uint32_t plane_at[kMaxPlanes + 1];
+      largest = std::max(largest, slot_bytes(item->source, split, [](unsigned) { return true; }, plane_at));
+    }
+    tile_slot = std::max(tile_slot, largest);
+    all_slots += item->source.layout.tile_count * largest;
+  }
+  slots_ = memory_.take<uint8_t>(kOnDevice, std::max(tile_slot, std::min(kSlotsBytes, all_slots)));
+  device_.require_size(memory_.start(kParts));
+  host_.require_size(memory_.start(kOnDevice));
+  check(cudaMemsetAsync(device_.bytes(), 0, memory_.start(kFirstNotZeroed), cuda_stream_), "cudaMemsetAsync");
+  survey<Word>(items);
+  for_each(items, [this](Item& item) { take_survey(item); });
+  count_window(items);
+  count<Word>(items);
+  for_each(items, [this](Item& item) { take_counts(item); });
+  encode_tiles<Word>(items);
+  for_each(items, [this](Item& item) {
+    codecllm_gpu_source& tensor = item.tensor;
+    const uint64_t data_bytes = *on_host(item.data_bytes);
+    if (item.is_refused || data_bytes > tensor.data_capacity) return;
+    write_front(item.tables.coding, reinterpret_cast<const uint8_t*>(on_host(item.metadata)), data_bytes,
+                static_cast<uint8_t*>(tensor.front));
+    tensor.front_size = front_size(item.tables.coding);
+    tensor.data_size = data_bytes;
+  });
+}
+
+void Pipeline::encode(Items& items) {
+  switch (items[0]->source.layout.dtype->word_bits) {
+    case 8:
+      encode_words<uint8_t>(items);
+      break;
+    case 16:
+      encode_words<uint16_t>(items);
+      break;
+    default:
+      encode_words<uint32_t>(items);
+  }
+}
+
+}  // namespace codecllm

@@ -1,0 +1,268 @@
+#include "measure.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <functional>
+#include <map>
+#include <utility>
+
+#include "move_bytes.cuh"
+#include "programs/check.hpp"
+
+namespace benchmark {
+
+namespace {
+
+void* device_bytes(size_t size) {
+  void* memory = nullptr;
+  check(cudaMalloc(&memory, std::max<size_t>(size, 256)), "cudaMalloc");
+  return memory;
+}
+
+class Stopwatch {
+ public:
+  Stopwatch() {
+    check(cudaEventCreate(&begin_), "cudaEventCreate");
+    check(cudaEventCreate(&end_), "cudaEventCreate");
+  }
+  ~Stopwatch() {
+    cudaEventDestroy(begin_);
+    cudaEventDestroy(end_);
+  }
+  Stopwatch(const Stopwatch&) = delete;
+  Stopwatch& operator=(const Stopwatch&) = delete;
+
+  /** Median seconds of one call, of `runs` times `inner` calls in a row. The calls get their number. */
+  double median(int runs, int inner, const std::function<void(int)>& call) {
+    for (int i = 0; i < 2 * inner; i++) call(i);
+    std::vector<double> seconds;
+    for (int run = 0; run < runs; run++) {
+      check(cudaEventRecord(begin_), "cudaEventRecord");
+      for (int i = 0; i < inner; i++) call(run * inner + i);
+      check(cudaEventRecord(end_), "cudaEventRecord");
+      check(cudaEventSynchronize(end_), "decoding");
+      float milliseconds = 0;
+      check(cudaEventElapsedTime(&milliseconds, begin_, end_), "cudaEventElapsedTime");
+      seconds.push_back(milliseconds / 1e3 / inner);
+    }
+    std::sort(seconds.begin(), seconds.end());
+    return seconds[seconds.size() / 2];
+  }
+
+ private:
+  cudaEvent_t begin_;
+  cudaEvent_t end_;
+};
+
+/**
+ * For each tensor of a list, the first one of its shape. They have the same elements, which are made and encoded once,
+ * but each has its own Data and its own output on the device.
+ */
+std::vector<size_t> first_of_shape(const std::vector<Shape>& shapes) {
+  std::map<std::pair<uint64_t, uint64_t>, size_t> firsts;
+  std::vector<size_t> result;
+  for (size_t t = 0; t < shapes.size(); t++)
+    result.push_back(firsts.emplace(std::make_pair(shapes[t].rows, shapes[t].columns), t).first->second);
+  return result;
+}
+
+/** The moves that decoding a stream takes, tile by tile. */
+void add_moves(std::vector<TileMove>& moves, const Encoded& stream, uint32_t tile_rows, const void* data,
+               void* elements) {
+  codecllm_stream* opened = nullptr;
+  check(codecllm_stream_open(stream.front.data(), stream.front.size(), &opened), "codecllm_stream_open");
+  codecllm_info info;
+  check(codecllm_stream_info(opened, &info), "codecllm_stream_info");
+  codecllm_stream_close(opened);
+  const uint64_t stride = info.band_bytes / tile_rows;
+  const uint64_t tiles = info.bands * info.tiles_across;
+  const uint64_t rows = info.tensor_bytes / stride;
+  for (uint64_t t = 0; t < tiles; t++) {
+    const uint64_t begin = t * stream.data.size() / tiles / 16 * 16;
+    const uint64_t end = (t + 1) * stream.data.size() / tiles / 16 * 16;
+    const uint64_t row = t / info.tiles_across * tile_rows;
+    moves.push_back(
+        {static_cast<const uint8_t*>(data) + begin,
+         static_cast<uint8_t*>(elements) + row * stride + t % info.tiles_across * (stride / info.tiles_across), stride,
+         static_cast<uint32_t>(end - begin), static_cast<uint32_t>(std::min<uint64_t>(tile_rows, rows - row))});
+  }
+}
+
+void launch_moves(size_t width, const TileMove* moves, uint32_t count) {
+  const uint32_t blocks = (count + 15) / 16;
+  if (width == 1)
+    move_bytes_kernel<uint32_t><<<blocks, 512>>>(moves, count);
+  else if (width == 2)
+    move_bytes_kernel<uint2><<<blocks, 512>>>(moves, count);
+  else
+    move_bytes_kernel<uint4><<<blocks, 512>>>(moves, count);
+}
+
+}  // namespace
+
+Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes, size_t l2_bytes,
+               const Setting& setting) {
+  Result result = {described.name, shapes.size(), 0, 0, 0, 0, 0, true};
+  const std::vector<size_t> first = first_of_shape(shapes);
+  // Empty but for the first tensor of each shape.
+  std::vector<Bytes> distinct_inputs(shapes.size());
+  std::vector<Encoded> distinct_streams(shapes.size());
+  const auto input = [&](size_t t) -> const Bytes& { return distinct_inputs[first[t]]; };
+  const auto stream = [&](size_t t) -> const Encoded& { return distinct_streams[first[t]]; };
+  uint64_t stream_bytes = 0;
+  for (size_t t = 0; t < shapes.size(); t++) {
+    if (first[t] == t) {
+      distinct_inputs[t] = make_tensor(described, shapes[t].rows, shapes[t].columns, setting.seed + t * 977);
+      distinct_streams[t] = encode(described, shapes[t].rows, shapes[t].columns, distinct_inputs[t]);
+    }
+    result.bytes += input(t).size();
+    stream_bytes += stream(t).front.size() + stream(t).data.size();
+  }
+  result.ratio = static_cast<double>(stream_bytes) / static_cast<double>(result.bytes);
+
+  std::vector<codecllm_gpu_tensor> fronts;
+  for (size_t t = 0; t < shapes.size(); t++) fronts.push_back({stream(t).front.data(), stream(t).front.size()});
+  codecllm_gpu_plan* plan = nullptr;
+  check(codecllm_gpu_plan_open(gpu, fronts.data(), fronts.size(), nullptr, &plan), "codecllm_gpu_plan_open");
+
+  // Copies of all buffers, so many that one is long out of the cache when its turn comes again.
+  const int copies = static_cast<int>(std::min<uint64_t>(16, 1 + 6 * l2_bytes / (result.bytes + stream_bytes)));
+  std::vector<std::vector<const void*>> data(static_cast<size_t>(copies));
+  std::vector<std::vector<void*>> outputs(static_cast<size_t>(copies));
+  for (size_t c = 0; c < data.size(); c++)
+    for (size_t t = 0; t < shapes.size(); t++) {
+      const Bytes& bytes = stream(t).data;
+      void* const copy = device_bytes(bytes.size());
+      check(cudaMemcpy(copy, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "copying Data");
+      data[c].push_back(copy);
+      outputs[c].push_back(device_bytes(input(t).size()));
+      check(cudaMemset(outputs[c][t], 0x5a, input(t).size()), "poisoning outputs");
+    }
+
+  Stopwatch stopwatch;
+  const int inner = static_cast<int>(std::max<uint64_t>(1, std::min<uint64_t>(20, (uint64_t{1} << 28) / result.bytes)));
+  for (const int verify : {1, 0}) {
+    const codecllm_gpu_decode_options options = {0, verify, nullptr};
+    const double seconds = stopwatch.median(setting.runs, inner, [&](int call) {
+      const size_t c = static_cast<size_t>(call % copies);
+      check(codecllm_gpu_decode(plan, data[c].data(), outputs[c].data(), &options, nullptr), "codecllm_gpu_decode");
+    });
+    (verify ? result.verified : result.unverified) = static_cast<double>(result.bytes) / seconds / 1e9;
+  }
+  if (codecllm_gpu_result(plan, nullptr, nullptr) != CODECLLM_OK) {
+    std::printf("%s: %s\n", described.name.c_str(), codecllm_error_message());
+    result.correct = false;
+  }
+  codecllm_gpu_plan_close(plan);
+  for (size_t t = 0; t < shapes.size(); t++) {
+    Bytes decoded(input(t).size());
+    check(cudaMemcpy(decoded.data(), outputs[0][t], decoded.size(), cudaMemcpyDeviceToHost), "copying outputs");
+    if (decoded != input(t)) result.correct = false;
+  }
+
+  std::vector<void*> moves(data.size());
+  uint32_t move_count = 0;
+  for (size_t c = 0; c < data.size(); c++) {
+    std::vector<TileMove> host_moves;
+    const uint32_t tile_rows = described.options.tile_rows > 0 ? described.options.tile_rows : 128;
+    for (size_t t = 0; t < shapes.size(); t++) add_moves(host_moves, stream(t), tile_rows, data[c][t], outputs[c][t]);
+    moves[c] = device_bytes(host_moves.size() * sizeof host_moves[0]);
+    check(cudaMemcpy(moves[c], host_moves.data(), host_moves.size() * sizeof host_moves[0], cudaMemcpyHostToDevice),
+          "copying moves");
+    move_count = static_cast<uint32_t>(host_moves.size());
+  }
+  const double seconds = stopwatch.median(setting.runs, inner, [&](int call) {
+    launch_moves(word_bytes(described.dtype),
+                 static_cast<const TileMove*>(moves[static_cast<size_t>(call % copies)]), move_count);
+  });
+  check(cudaGetLastError(), "moving bytes");
+  result.moved = static_cast<double>(result.bytes) / seconds / 1e9;
+  for (void* each : moves) cudaFree(each);
+
+  for (size_t c = 0; c < data.size(); c++)
+    for (size_t t = 0; t < shapes.size(); t++) {
+      cudaFree(const_cast<void*>(data[c][t]));
+      cudaFree(outputs[c][t]);
+    }
+  return result;
+}
+
+EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes,
+                            const Setting& setting) {
+  EncodeResult result = {described.name, shapes.size(), 0, 0, 0, true};
+  const std::vector<size_t> first = first_of_shape(shapes);
+  // Empty but for the first tensor of each shape, of which the others have copies: what is shared would be in the
+  // cache.
+  std::vector<Encoded> expected(shapes.size());
+  std::vector<Bytes> fronts(shapes.size());
+  std::vector<codecllm_gpu_source> sources(shapes.size());
+  for (size_t t = 0; t < shapes.size(); t++) {
+    codecllm_gpu_source& source = sources[t];
+    const size_t bytes = shapes[t].rows * shapes[t].columns * word_bytes(described.dtype);
+    void* const elements = device_bytes(bytes);
+    source.elements = elements;
+    if (first[t] == t) {
+      const Bytes input = make_tensor(described, shapes[t].rows, shapes[t].columns, setting.seed + t * 977);
+      expected[t] = encode(described, shapes[t].rows, shapes[t].columns, input);
+      check(cudaMemcpy(elements, input.data(), bytes, cudaMemcpyHostToDevice), "copying elements");
+    } else {
+      check(cudaMemcpy(elements, sources[first[t]].elements, bytes, cudaMemcpyDeviceToDevice), "copying elements");
+    }
+    result.bytes += bytes;
+    source.dtype = described.dtype.c_str();
+    source.shape = &shapes[t].rows;
+    source.dimensions = 2;
+    source.options = &described.options;
+    uint64_t front = 0;
+    uint64_t data = 0;
+    check(codecllm_gpu_encode_bound(source.dtype, source.shape, 2, source.options, &front, &data),
+          "codecllm_gpu_encode_bound");
+    fronts[t].resize(front);
+    source.front = fronts[t].data();
+    source.front_capacity = fronts[t].size();
+    source.data = device_bytes(data);
+    source.data_capacity = data;
+  }
+
+  codecllm_gpu_encoder* encoder = nullptr;
+  check(codecllm_gpu_encoder_open(gpu, &encoder), "codecllm_gpu_encoder_open");
+  std::vector<double> seconds;
+  // The first calls allocate.
+  for (int run = -2; run < setting.runs; run++) {
+    const auto begin = std::chrono::steady_clock::now();
+    check(codecllm_gpu_encode(encoder, sources.data(), sources.size(), nullptr), "codecllm_gpu_encode");
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+    if (run >= 0) seconds.push_back(taken.count());
+  }
+  codecllm_gpu_encoder_close(encoder);
+  std::sort(seconds.begin(), seconds.end());
+  result.speed = static_cast<double>(result.bytes) / seconds[seconds.size() / 2] / 1e9;
+
+  uint64_t stream_bytes = 0;
+  for (size_t t = 0; t < shapes.size(); t++) {
+    fronts[t].resize(sources[t].front_size);
+    Bytes data(sources[t].data_size);
+    check(cudaMemcpy(data.data(), sources[t].data, data.size(), cudaMemcpyDeviceToHost), "copying Data");
+    result.correct = result.correct && fronts[t] == expected[first[t]].front && data == expected[first[t]].data;
+    stream_bytes += fronts[t].size() + data.size();
+    cudaFree(sources[t].data);
+    cudaFree(const_cast<void*>(sources[t].elements));
+  }
+  result.ratio = static_cast<double>(stream_bytes) / static_cast<double>(result.bytes);
+  return result;
+}
+
+double measure_copy(size_t bytes, int runs) {
+  void* const from = device_bytes(bytes);
+  void* const to = device_bytes(bytes);
+  check(cudaMemset(from, 0x37, bytes), "cudaMemset");
+  Stopwatch stopwatch;
+  const double seconds = stopwatch.median(
+      runs, 1, [&](int) { check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, nullptr), "copying"); });
+  cudaFree(from);
+  cudaFree(to);
+  return 2 * static_cast<double>(bytes) / seconds / 1e9;
+}
+
+}  // namespace benchmark

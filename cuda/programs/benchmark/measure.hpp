@@ -1,0 +1,60 @@
+// How fast the GPU is, and whether what it gives is right.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "codecllm.h"
+#include "inputs.hpp"
+
+namespace benchmark {
+
+struct Setting {
+  int device = 0;
+  int runs = 15;
+  uint64_t size = 16384;
+  uint64_t seed = 20261123;
+  std::string only;
+  std::string json;
+  /** Only what there is a prediction for. */
+  bool quick = false;
+};
+
+struct Shape {
+  uint64_t rows;
+  uint64_t columns;
+};
+
+struct Result {
+  std::string name;
+  size_t tensors;
+  uint64_t bytes;
+  double ratio;
+  double verified;
+  double unverified;
+  double moved;
+  bool correct;
+};
+
+struct EncodeResult {
+  std::string name;
+  size_t tensors;
+  uint64_t bytes;
+  double ratio;
+  double speed;
+  bool correct;
+};
+
+/** Measures how fast a batch of tensors of a kind is decoded. */
+Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes, size_t l2_bytes,
+               const Setting& setting);
+
+/** Measures how fast the GPU encodes a batch of tensors of a kind, in one call. */
+EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes,
+                            const Setting& setting);
+
+/** GB/s, read and written, of a copy on the device. */
+double measure_copy(size_t bytes, int runs);
+
+}  // namespace benchmark

@@ -1,0 +1,168 @@
+// Encoding: the GPU makes the streams that the host makes.
+#include <algorithm>
+
+#include "host/decode/stream.hpp"
+#include "parts.hpp"
+
+namespace conformance {
+
+namespace {
+
+/** A tensor, and how it is to be encoded. */
+struct EncodeJob {
+  const Entry* entry;
+  std::string dtype;
+  std::vector<uint64_t> shape;
+  codecllm_encode_options options;
+  std::string how;
+};
+
+/** Options for a tensor of this stream; some make no sense. */
+codecllm_encode_options draw_options(const codecllm::Coding& coding, Random& random) {
+  using codecllm::Dtype;
+  const Dtype& dtype = *coding.layout.dtype;
+  codecllm_encode_options options = {};
+  options.profile = static_cast<codecllm_profile>(random() % 2);
+  options.tile_rows = 8u << random() % 6;
+  options.columns = coding.layout.columns;
+  if (random() % 4 == 0) options.columns = 1 + random() % 300;
+  options.classes = static_cast<codecllm_classes>(random() % 7);
+  options.column_offsets = static_cast<int32_t>(random() % 3) - 1;
+  if (random() % 3 == 0) options.probability_bits = 8 + random() % 4;
+  if (random() % 3 == 0) return options;
+  const codecllm::Split& split = dtype.splits[random() % dtype.split_count];
+  std::copy(split.bits, split.bits + split.planes, options.split);
+  if (random() % 4 == 0) return options;
+  for (unsigned p = 0; p < split.planes; p++)
+    options.modes[p] = static_cast<codecllm_mode>(1 + random() % (p == 0 ? 7 : random() % 2 == 0 ? 2 : 6));
+  return options;
+}
+
+/** Encodes a batch of tensors on the GPU and on the host. */
+void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, const std::vector<EncodeJob>& jobs, unsigned number,
+                  Report& report) {
+  struct Tensor {
+    Bytes expected;
+    Bytes front;
+    size_t capacity;
+    uint8_t* data;
+  };
+  Arena& arena = decoder.arena();
+  arena.reset();
+  std::vector<Tensor> tensors(jobs.size());
+  std::vector<codecllm_gpu_source> sources(jobs.size());
+  for (size_t i = 0; i < jobs.size(); i++) {
+    const EncodeJob& job = jobs[i];
+    const Bytes& bytes = job.entry->expected;
+    const char* const dtype = job.dtype.c_str();
+    Tensor& tensor = tensors[i];
+    uint64_t bound = 0;
+    check(codecllm_encode_bound(dtype, job.shape.data(), job.shape.size(), &job.options, &bound),
+          "codecllm_encode_bound");
+    tensor.expected.resize(bound);
+    size_t written = 0;
+    check(codecllm_encode(bytes.data(), bytes.size(), dtype, job.shape.data(), job.shape.size(), &job.options,
+                          tensor.expected.data(), bound, &written),
+          "codecllm_encode");
+    tensor.expected.resize(written);
+    const Job parts = job_of(tensor.expected, 0);
+    uint64_t front = 0;
+    uint64_t data = 0;
+    check(codecllm_gpu_encode_bound(dtype, job.shape.data(), job.shape.size(), &job.options, &front, &data),
+          "codecllm_gpu_encode_bound");
+    report.expect(parts.front_size <= front && parts.data_size <= data, job.how + ": more bytes than the bound");
+    // As much as always suffices, as just suffices, and as does not.
+    tensor.capacity = static_cast<size_t>(data);
+    if (number % 3 == 1) tensor.capacity = parts.data_size;
+    if (number % 3 == 2) tensor.capacity = parts.data_size - std::min<size_t>(parts.data_size, i % 2);
+    tensor.front.assign(number % 2 == 0 ? front : parts.front_size, kPoison);
+    uint8_t* const elements = arena.take(bytes.size());
+    if (!bytes.empty())
+      check(cudaMemcpy(elements, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "copying elements");
+    uint8_t* const area = arena.take(tensor.capacity + 2 * kGuard);
+    check(cudaMemset(area, kGuardByte, tensor.capacity + 2 * kGuard), "cudaMemset");
+    tensor.data = area + kGuard;
+    sources[i] = {dtype,
+                  job.shape.data(),
+                  job.shape.size(),
+                  &job.options,
+                  elements,
+                  tensor.front.data(),
+                  tensor.front.size(),
+                  tensor.data,
+                  tensor.capacity,
+                  0,
+                  0};
+  }
+  check(codecllm_gpu_encode(encoder, sources.data(), sources.size(), decoder.cuda_stream()), "codecllm_gpu_encode");
+  for (size_t i = 0; i < jobs.size(); i++) {
+    const std::string& how = jobs[i].how;
+    Tensor& tensor = tensors[i];
+    const Job parts = job_of(tensor.expected, 0);
+    const codecllm_gpu_source& source = sources[i];
+    Bytes area(tensor.capacity + 2 * kGuard);
+    check(cudaMemcpy(area.data(), tensor.data - kGuard, area.size(), cudaMemcpyDeviceToHost), "copying Data");
+    const auto is_guard = [&area](size_t from, size_t to) {
+      return std::all_of(area.begin() + static_cast<std::ptrdiff_t>(from),
+                         area.begin() + static_cast<std::ptrdiff_t>(to),
+                         [](uint8_t byte) { return byte == kGuardByte; });
+    };
+    report.expect(is_guard(0, kGuard) && is_guard(kGuard + tensor.capacity, area.size()),
+                  how + ": written outside of Data");
+    if (tensor.capacity < parts.data_size) {
+      report.expect(source.front_size == 0 && source.data_size == 0, how + ": Data that do not fit");
+      continue;
+    }
+    if (source.front_size != parts.front_size || source.data_size != parts.data_size) {
+      report.expect(false, how + ": " + std::to_string(source.front_size) + " + " + std::to_string(source.data_size) +
+                               " bytes where the host makes " + std::to_string(parts.front_size) + " + " +
+                               std::to_string(parts.data_size));
+      continue;
+    }
+    report.expect(is_guard(kGuard + parts.data_size, area.size()), how + ": written behind Data");
+    const auto front = std::mismatch(parts.front, parts.front + parts.front_size, tensor.front.begin());
+    report.expect(front.first == parts.front + parts.front_size,
+                  how + ": byte " + std::to_string(front.first - parts.front) + " of the front differs");
+    const auto data = std::mismatch(parts.data, parts.data + parts.data_size, area.begin() + kGuard);
+    report.expect(data.first == parts.data + parts.data_size,
+                  how + ": byte " + std::to_string(data.first - parts.data) + " of Data differs");
+  }
+}
+
+}  // namespace
+
+void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report) {
+  Random random(seed);
+  codecllm_gpu_encoder* encoder = nullptr;
+  check(codecllm_gpu_encoder_open(decoder.gpu(), &encoder), "codecllm_gpu_encoder_open");
+  const size_t sizes[] = {1, 7, 30};
+  std::vector<EncodeJob> jobs;
+  unsigned batch = 0;
+  for (const Entry* entry : entries) {
+    const codecllm::Stream stream = codecllm::Stream::read(entry->stream.data(), entry->stream.size());
+    const codecllm::Layout& layout = stream.coding.layout;
+    codecllm_encode_options fast = {};
+    fast.profile = CODECLLM_FAST;
+    const std::pair<const char*, codecllm_encode_options> all[] = {
+        {"small", {}}, {"fast", fast}, {"random", draw_options(stream.coding, random)}};
+    for (const auto& [how, options] : all) {
+      uint64_t front = 0;
+      uint64_t data = 0;
+      uint64_t bound = 0;
+      const auto on_host =
+          codecllm_encode_bound(layout.dtype->name, layout.shape.data(), layout.shape.size(), &options, &bound);
+      const auto on_gpu = codecllm_gpu_encode_bound(layout.dtype->name, layout.shape.data(), layout.shape.size(),
+                                                    &options, &front, &data);
+      report.expect(on_host == on_gpu, entry->name + " (" + how + "): host and GPU do not refuse the same");
+      if (on_host != CODECLLM_OK) continue;
+      jobs.push_back({entry, layout.dtype->name, layout.shape, options, entry->name + " (" + how + ", encoded)"});
+      if (jobs.size() < sizes[batch % 3]) continue;
+      encode_batch(decoder, encoder, jobs, batch++, report);
+      jobs.clear();
+    }
+  }
+  if (!jobs.empty()) encode_batch(decoder, encoder, jobs, batch, report);
+  codecllm_gpu_encoder_close(encoder);
+}
+
+}  // namespace conformance

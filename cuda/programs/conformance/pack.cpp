@@ -1,0 +1,39 @@
+#include "pack.hpp"
+
+#include <fstream>
+#include <stdexcept>
+
+namespace conformance {
+
+Pack read_pack(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error("cannot read " + path);
+  const auto number = [&file] {
+    uint32_t value = 0;
+    file.read(reinterpret_cast<char*>(&value), sizeof value);
+    return value;
+  };
+  const auto take = [&file](auto& bytes, size_t size) {
+    bytes.resize(size);
+    file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(size));
+  };
+  std::string magic;
+  take(magic, 8);
+  if (magic != "CLLMPACK" || number() != 1) throw std::runtime_error(path + " is not a pack of this version");
+  Pack pack;
+  pack.entries.resize(number());
+  take(pack.about, number());
+  for (Entry& entry : pack.entries) {
+    entry.kind = static_cast<Kind>(number());
+    const uint32_t name = number();
+    const uint32_t stream = number();
+    const uint32_t expected = number();
+    take(entry.name, name);
+    take(entry.stream, stream);
+    take(entry.expected, expected);
+  }
+  if (!file) throw std::runtime_error(path + " ends too early");
+  return pack;
+}
+
+}  // namespace conformance

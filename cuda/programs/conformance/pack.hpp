@@ -1,0 +1,30 @@
+// A pack: streams, and what the reference says of them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace conformance {
+
+using Bytes = std::vector<uint8_t>;
+
+enum class Kind : uint32_t { Valid = 0, InvalidFront = 1, InvalidData = 2 };
+
+struct Entry {
+  std::string name;
+  Kind kind;
+  Bytes stream;
+  Bytes expected;
+};
+
+struct Pack {
+  /** What the pack says of itself: seed, counts; a JSON object. */
+  std::string about;
+  std::vector<Entry> entries;
+};
+
+/** Reads the file that test/conformance/pack.ts makes, and describes. */
+Pack read_pack(const std::string& path);
+
+}  // namespace conformance

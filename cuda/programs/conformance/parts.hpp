@@ -1,0 +1,30 @@
+// The parts of the proof: each adds what it asks, and what does not hold, to a report.
+#pragma once
+
+#include "harness.hpp"
+
+namespace conformance {
+
+/** Decodes every valid stream: in batches of all sizes, in all ways. */
+void decode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, Report& report);
+
+/** Opens many streams before any of them is decoded. */
+void decode_side_by_side(Decoder& decoder, std::vector<const Entry*> entries, Report& report);
+
+/** Every invalid stream is refused, alone and between copies of a valid one. */
+void decode_invalid(Decoder& decoder, const std::vector<const Entry*>& entries, const Entry& valid, Report& report);
+
+/** Damages the first `most` valid streams: the GPU refuses exactly those that the host refuses. */
+void decode_damaged(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, size_t most,
+                    Report& report);
+
+/** Encodes every tensor, with several options: the GPU makes the streams that the host makes. */
+void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report);
+
+/** The largest stream that consists of whole bands, so that copies of it make a larger tensor; null: there is none. */
+const Entry* find_repeatable(const std::vector<const Entry*>& entries);
+
+/** Decodes and encodes a tensor of more than 4 GiB, made of copies of a smaller one, one below the other. */
+void decode_large(Decoder& decoder, const Entry& small, Report& report);
+
+}  // namespace conformance
