@@ -1,17 +1,18 @@
-// The reference codec. FORMAT.md beside this file says what it does; each file here executes one part of it:
-// errors, elements, layout, prediction, bits, logarithm, frequency, rans, raw, pairs, checksums, tile, stream,
-// decode, statistics, decisions, encode.
+// The reference codec, and the only door into this folder. FORMAT.md says what it does: decoder/ executes its sections
+// and encoder/ its annex A, one file each, in order. Pure functions of whole tensors; nothing here reads, waits or keeps.
 
-export type { ClassChoice, EncodeOptions, ModeChoice, Profile } from './decisions.ts';
+export { FIXED_BYTES, streamLengths, TILE_ROWS } from './decoder/1-front.ts';
+export { DTYPES, type Dtype, wordCount } from './decoder/3-planes.ts';
 export {
   type DecodedTile,
   type DecodeOptions,
   decodeTensor,
   decodeTile,
   type Inspection,
+  inspectFront,
   inspectTensor,
   type Tensor,
-} from './decode.ts';
-export { DTYPES } from './elements.ts';
-export { encodeTensor } from './encode.ts';
+} from './decoder/decode.ts';
+export { encodeTensor } from './encoder/encode.ts';
+export type { ClassChoice, EncodeOptions, ModeChoice, Profile } from './encoder/options.ts';
 export { FormatError } from './errors.ts';
