@@ -57,16 +57,18 @@ export function bitsBelowSign(dtype: Dtype, split: Split): number {
 export function joinPlanes(dtype: Dtype, split: Split, planes: readonly Uint16Array[]): Uint32Array {
   const words = new Uint32Array(planes[0].length);
   planes.forEach((symbols, p) => {
-    for (let i = 0; i < words.length; i++) words[i] = (words[i] << split[p]) | symbols[i];
+    const bits = split[p];
+    for (let i = 0; i < words.length; i++) words[i] = (words[i] << bits) | symbols[i];
   });
   if (dtype.kind === 'signed') for (let i = 0; i < words.length; i++) words[i] ^= 0x80;
   if (dtype.kind === 'float') {
+    const top = dtype.wordBits - 1;
     const below = bitsBelowSign(dtype, split);
     const low = 2 ** below - 1;
     for (let i = 0; i < words.length; i++) {
       const sign = (words[i] >>> below) & 1;
       const magnitude = ((words[i] >>> (below + 1)) << below) | (words[i] & low);
-      words[i] = (sign << (dtype.wordBits - 1)) | magnitude;
+      words[i] = (sign << top) | magnitude;
     }
   }
   return words;

@@ -65,12 +65,14 @@ export interface TableSet {
 /** @param frequency of every symbol; they add up to a power of two */
 export function tableOf(frequency: Uint16Array): Table {
   const cumulative = new Uint16Array(frequency.length);
-  const symbolOfSlot: number[] = [];
+  const symbolOfSlot = new Uint16Array(frequency.reduce((sum, each) => sum + each, 0));
+  let slot = 0;
   for (let symbol = 0; symbol < frequency.length; symbol++) {
-    cumulative[symbol] = symbolOfSlot.length;
-    for (let k = 0; k < frequency[symbol]; k++) symbolOfSlot.push(symbol);
+    cumulative[symbol] = slot;
+    symbolOfSlot.fill(symbol, slot, slot + frequency[symbol]);
+    slot += frequency[symbol];
   }
-  return { frequency, cumulative, symbolOfSlot: Uint16Array.from(symbolOfSlot) };
+  return { frequency, cumulative, symbolOfSlot };
 }
 
 /** Reads the frequencies of one table. @returns them, or what is wrong with them */

@@ -38,17 +38,18 @@ export function decodeLanes(
   const width = columns.length;
   const symbols = new Uint16Array(height * width);
   const finals = stored.slice();
+  const slotMask = 2 ** N - 1;
   let used = 0;
   for (let i = 0; i < height; i++)
     for (let k = 0; k < perLane; k++)
       for (let j = k, lane = 0; j < width; j += perLane, lane++) {
         const { frequency, cumulative, symbolOfSlot } = tables[rows[i] | columns[j]];
         let x = finals[lane];
-        const slot = x & (2 ** N - 1);
+        const slot = x & slotMask;
         const symbol = symbolOfSlot[slot];
         x = frequency[symbol] * (x >>> N) + slot - cumulative[symbol];
         if (x < STATE_FLOOR) {
-          x = x * 2 ** 16 + (used < units.length ? units[used] : 0);
+          x = (x << 16) | (used < units.length ? units[used] : 0);
           used++;
         }
         finals[lane] = x;

@@ -2,7 +2,7 @@
 //
 // A plane has 4, 6, 8 or 10 bits and a lane four columns, so that the sequence of a lane is always whole bytes.
 
-import type { Tile } from './2-matrix.ts';
+import { type Tile, wordsOf } from './2-matrix.ts';
 
 /** Columns of a lane. */
 export const LANE_COLUMNS = 4;
@@ -43,12 +43,16 @@ export function unpackRaw(
 ): Uint16Array | undefined {
   const lanes = laneCount({ width });
   const { stored, u32s, u16s } = rawShape(height, bits, payload !== undefined);
+  const wide = wordsOf(section.subarray(0, 4 * u32s * lanes), 32);
+  const narrow = wordsOf(section.subarray(4 * u32s * lanes), 16);
+  const mask = 2 ** bits - 1;
   const symbols = new Uint16Array(height * width);
   let unused = 0;
   for (let lane = 0; lane < lanes; lane++) {
-    const sequence = new Uint8Array(4 * u32s + 2 * u16s + 4);
-    for (let b = 0; b < 4 * u32s; b++) sequence[b] = section[4 * ((b >> 2) * lanes + lane) + (b & 3)];
-    for (let b = 0; b < 2 * u16s; b++) sequence[4 * u32s + b] = section[4 * u32s * lanes + 2 * lane + b];
+    const u32 = new Uint32Array(u32s + 2);
+    for (let n = 0; n < u32s; n++) u32[n] = wide[n * lanes + lane];
+    if (u16s > 0) u32[u32s] = narrow[lane];
+    const sequence = new Uint8Array(u32.buffer);
     for (let b = stored; b < sequence.length; b++) unused |= sequence[b];
     if (payload !== undefined) {
       sequence[stored] = payload[lane] & 255;
@@ -58,7 +62,7 @@ export function unpackRaw(
       for (let k = 0, j = lane * LANE_COLUMNS; k < LANE_COLUMNS; k++, j++, position += bits) {
         const at = position >> 3;
         const three = sequence[at] | (sequence[at + 1] << 8) | (sequence[at + 2] << 16);
-        const symbol = (three >> (position & 7)) & (2 ** bits - 1);
+        const symbol = (three >> (position & 7)) & mask;
         if (j < width) symbols[i * width + j] = symbol;
         else unused |= symbol;
       }

@@ -13,24 +13,50 @@ export interface ClassMap {
 
 export const ONE_CLASS: ClassMap = { classes: 1, rows: undefined, columns: undefined };
 
-/** Adds joint counts up: those of a bin go to the histogram that `indexOf(row bin, column bin)` names. */
+/** The part of a joint histogram that is not zero: counts[bin x symbols.length + s] of symbols[s]. */
+export interface Condensed {
+  readonly symbols: readonly number[];
+  readonly bins: number;
+  readonly counts: Float64Array;
+}
+
+/** Leaves out the symbols that do not occur: most of 1024, usually. */
+export function condense(joint: Joint, bits: number): Condensed {
+  const alphabet = 2 ** bits;
+  const seen = new Uint8Array(alphabet);
+  for (let at = 0; at < joint.length; at++) if (joint[at] > 0) seen[at % alphabet] = 1;
+  const symbols = Array.from(seen.keys()).filter((symbol) => seen[symbol] === 1);
+  const bins = joint.length / alphabet;
+  const counts = new Float64Array(bins * symbols.length);
+  for (let bin = 0, at = 0; bin < bins; bin++)
+    for (const symbol of symbols) counts[at++] = joint[bin * alphabet + symbol];
+  return { symbols, bins, counts };
+}
+
+/** Adds counts up: those of a bin go to the histogram that `indexOf(row bin, column bin)` names. */
 function addUp(
-  joint: Joint,
-  bits: number,
+  { symbols, bins, counts }: Condensed,
   histograms: number,
   indexOf: (row: number, column: number) => number,
 ): Float64Array[] {
-  const sums = Array.from({ length: histograms }, () => new Float64Array(2 ** bits));
-  for (let bin = 0; bin << bits < joint.length; bin++) {
+  const sums = Array.from({ length: histograms }, () => new Float64Array(symbols.length));
+  for (let bin = 0; bin < bins; bin++) {
     const sum = sums[indexOf(Math.floor(bin / COLUMN_BINS), bin % COLUMN_BINS)];
-    for (let symbol = 0, from = bin << bits; symbol < sum.length; symbol++) sum[symbol] += joint[from + symbol];
+    for (let s = 0, from = bin * sum.length; s < sum.length; s++) sum[s] += counts[from + s];
   }
   return sums;
 }
 
-/** The counts of each class. */
-export function countsOfClasses(joint: Joint, bits: number, { classes, rows, columns }: ClassMap): Float64Array[] {
-  return addUp(joint, bits, classes, (row, column) => (rows?.[row] ?? 0) | (columns?.[column] ?? 0));
+/** For each class, the counts of all symbols of `bits` bits. */
+export function countsOfClasses(condensed: Condensed, bits: number, map: ClassMap): Float64Array[] {
+  const sums = addUp(condensed, map.classes, (row, column) => (map.rows?.[row] ?? 0) | (map.columns?.[column] ?? 0));
+  return sums.map((sum) => {
+    const counts = new Float64Array(2 ** bits);
+    condensed.symbols.forEach((symbol, s) => {
+      counts[symbol] = sum[s];
+    });
+    return counts;
+  });
 }
 
 interface Group {
@@ -85,10 +111,10 @@ export function joinBins(histograms: readonly Float64Array[], target: number): U
 }
 
 /** The candidates, in order, or the one that is wanted. */
-export function classMaps(joint: Joint, bits: number, wanted: ClassChoice | undefined): ClassMap[] {
-  if (joint.length === 2 ** bits || wanted === 'none') return [ONE_CLASS];
-  const rowBins = addUp(joint, bits, ROW_BINS, (row) => row);
-  const columnBins = addUp(joint, bits, COLUMN_BINS, (_, column) => column);
+export function classMaps(condensed: Condensed, wanted: ClassChoice | undefined): ClassMap[] {
+  if (condensed.bins === 1 || wanted === 'none') return [ONE_CLASS];
+  const rowBins = addUp(condensed, ROW_BINS, (row) => row);
+  const columnBins = addUp(condensed, COLUMN_BINS, (_, column) => column);
   const two = { rows: joinBins(rowBins, 2), columns: joinBins(columnBins, 2) };
   const all: Record<ClassChoice, ClassMap> = {
     none: ONE_CLASS,

@@ -8,7 +8,7 @@ import { BIT, log2Units } from './a1-logarithm.ts';
 import type { Source } from './a2-layout.ts';
 import type { Survey } from './a3-survey.ts';
 import type { Bins, Counts } from './a6-counts.ts';
-import { type ClassMap, classMaps, countsOfClasses, ONE_CLASS } from './a7-classes.ts';
+import { type ClassMap, type Condensed, classMaps, condense, countsOfClasses, ONE_CLASS } from './a7-classes.ts';
 import { BitWriter, writeFrequencies } from './front.ts';
 import type { EncodeOptions } from './options.ts';
 
@@ -26,11 +26,15 @@ export function normalise(
 ): Uint16Array | undefined {
   const slots = 2 ** probabilityBits;
   const frequencies = new Uint16Array(counts.length);
-  const sum = (symbols: number[]): number => symbols.reduce((total, s) => total + counts[s], 0);
-  const counted = Array.from(counts).flatMap((count, s) => (count > 0 ? [s] : []));
-  const all = sum(counted);
-  const kept = counted.filter((s) => !(dropRare && counts[s] * slots * 16 < all));
-  const total = sum(kept);
+  let all = 0;
+  for (let s = 0; s < counts.length; s++) all += counts[s];
+  const kept: number[] = [];
+  let total = 0;
+  for (let s = 0; s < counts.length; s++)
+    if (counts[s] > 0 && !(dropRare && counts[s] * slots * 16 < all)) {
+      kept.push(s);
+      total += counts[s];
+    }
   if (kept.length === 0 || kept.length > slots) return undefined;
   if (kept.length === 1) {
     // No frequency may be 2^N: a neighbour gets the last slot.
@@ -66,14 +70,15 @@ export function normalise(
 interface Job {
   readonly plane: number;
   readonly bits: number;
-  readonly joint: Float64Array;
+  readonly counts: Condensed;
   /** Bits of an outlier; 0 where outliers are not allowed. */
   readonly outlierBits: number;
 }
 
 /** Tables for each class of counts, and what they cost together with what they code, in units. */
 interface PricedTables {
-  readonly set: TableSet;
+  readonly probabilityBits: number;
+  readonly tables: readonly Uint16Array[];
   readonly cost: number;
 }
 
@@ -100,7 +105,7 @@ function priceTables(
         cost += table[s] * price;
       }
   }
-  return { set: { symbolBits: bits, probabilityBits, tables: tables.map(tableOf) }, cost: cost + writer.length * BIT };
+  return { probabilityBits, tables, cost: cost + writer.length * BIT };
 }
 
 /** The largest N with which the tables of so many classes fit into `slots`. */
@@ -113,7 +118,7 @@ function largestBits(classes: number, bits: number, slots: number): number {
 /** Coarser tables than `finest`, if they are cheaper: a small tensor pays for every bit of its tables. */
 function coarser(finest: PricedTables, counts: readonly Float64Array[], job: Job): PricedTables {
   let best = finest;
-  for (let bits = finest.set.probabilityBits - 1; bits >= MIN_PROBABILITY_BITS; bits--) {
+  for (let bits = finest.probabilityBits - 1; bits >= MIN_PROBABILITY_BITS; bits--) {
     const priced = priceTables(counts, job, bits);
     if (priced !== undefined && priced.cost < best.cost) best = priced;
   }
@@ -133,12 +138,12 @@ export function chooseTables(
   const outlierBits = 8 * outlierBytes(dtype);
   const isPredicted = choices.some(([choice]) => choice > 0);
   const jobs: Job[] = [
-    { plane: -1, bits: PAIR_BITS, joint: counts.pairs ?? new Float64Array(0), outlierBits },
+    { plane: -1, bits: PAIR_BITS, counts: condense(counts.pairs ?? new Float64Array(0), PAIR_BITS), outlierBits },
     ...split.map((bits, plane) => ({
-      ...{ plane, bits, joint: counts.planes[plane] },
+      ...{ plane, bits, counts: condense(counts.planes[plane], bits) },
       outlierBits: plane === 0 && !isPredicted ? outlierBits : 0,
     })),
-  ].filter(({ joint }) => joint.some((count) => count > 0));
+  ].filter((job) => job.counts.symbols.length > 0);
   const usesPairs = jobs[0]?.plane === -1;
   const selected = Math.ceil(matrix.columns / (windows === undefined ? 1 : 2));
   const tables: (TableSet | undefined)[] = split.map(() => undefined);
@@ -146,32 +151,34 @@ export function chooseTables(
   let map = ONE_CLASS;
   let slots = MAX_SLOTS;
   jobs.forEach((job, index) => {
-    const { plane, bits, joint } = job;
+    const { plane, bits, counts: condensed } = job;
     const reserved = jobs
       .slice(index + 1)
       .reduce((sum, later) => sum + 2 ** (wantedBits ?? maxProbabilityBits(later.bits)), 0);
     // Beside pairs, plane 0 has one table.
     const isSingle = map.classes === 1 || (plane === 0 && usesPairs);
-    const maps = index === 0 ? classMaps(joint, bits, options.classes) : isSingle ? [ONE_CLASS] : [ONE_CLASS, map];
+    const maps = index === 0 ? classMaps(condensed, options.classes) : isSingle ? [ONE_CLASS] : [ONE_CLASS, map];
     let best: (PricedTables & { counts: Float64Array[]; map: ClassMap; total: number }) | undefined;
     for (const candidate of maps) {
-      const classCounts = countsOfClasses(joint, bits, candidate);
+      const classCounts = countsOfClasses(condensed, bits, candidate);
       const finest = wantedBits ?? largestBits(candidate.classes, bits, slots - reserved);
       const priced = priceTables(classCounts, job, finest);
       if (priced === undefined) continue;
-      const chosen = (candidate.rows ? matrix.rows : 0) + (candidate.columns ? selected : 0);
-      const selectors = index === 0 ? chosen * Math.log2(candidate.classes) * BIT : 0;
+      const selecting = (candidate.rows ? matrix.rows : 0) + (candidate.columns ? selected : 0);
+      const selectors = index === 0 ? selecting * Math.log2(candidate.classes) * BIT : 0;
       const total = priced.cost + selectors;
       if (best === undefined || total < best.total) best = { ...priced, counts: classCounts, map: candidate, total };
     }
-    const count = joint.reduce((sum, each) => sum + each, 0);
+    const count = condensed.counts.reduce((sum, each) => sum + each, 0);
     const isWorthless = best !== undefined && plane >= 0 && best.total >= count * bits * BIT;
     if (best === undefined || (options.modes === undefined && isWorthless)) return;
-    const { set } = wantedBits === undefined ? coarser(best, best.counts, job) : best;
+    const chosen = wantedBits === undefined ? coarser(best, best.counts, job) : best;
+    const { probabilityBits } = chosen;
+    const set: TableSet = { symbolBits: bits, probabilityBits, tables: chosen.tables.map(tableOf) };
     if (plane < 0) pairTables = set;
     else tables[plane] = set;
     if (index === 0) map = best.map;
-    slots -= set.tables.length * 2 ** set.probabilityBits;
+    slots -= set.tables.length * 2 ** probabilityBits;
   });
   const { rows, columns } = map;
   const pairs = pairTables && windows && { ...windows, set: pairTables };

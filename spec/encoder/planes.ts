@@ -5,22 +5,23 @@ import { predict } from '../decoder/5-prediction.ts';
 
 /** The planes of words: the symbols of each. */
 export function cutPlanes(dtype: Dtype, split: Split, words: Uint32Array): Uint16Array[] {
-  let moved = words;
-  if (dtype.kind === 'signed') moved = words.map((word) => word ^ 0x80);
+  const moved = words.slice();
+  if (dtype.kind === 'signed') for (let i = 0; i < moved.length; i++) moved[i] ^= 0x80;
   if (dtype.kind === 'float') {
+    const top = dtype.wordBits - 1;
     const below = bitsBelowSign(dtype, split);
-    const low = 2 ** below - 1;
-    const magnitude = 2 ** (dtype.wordBits - 1) - 1;
-    moved = words.map((word) => {
-      const sign = word >>> (dtype.wordBits - 1);
-      return (((word & magnitude) >>> below) << (below + 1)) | (sign << below) | (word & low);
-    });
+    const [magnitude, low] = [2 ** top - 1, 2 ** below - 1];
+    for (let i = 0; i < moved.length; i++) {
+      const word = words[i];
+      moved[i] = (((word & magnitude) >>> below) << (below + 1)) | ((word >>> top) << below) | (word & low);
+    }
   }
   let shift = dtype.wordBits;
   return split.map((bits) => {
     shift -= bits;
+    const mask = 2 ** bits - 1;
     const symbols = new Uint16Array(words.length);
-    for (let i = 0; i < words.length; i++) symbols[i] = (moved[i] >>> shift) & (2 ** bits - 1);
+    for (let i = 0; i < symbols.length; i++) symbols[i] = (moved[i] >>> shift) & mask;
     return symbols;
   });
 }

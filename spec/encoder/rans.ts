@@ -26,6 +26,8 @@ export function encodeLanes(
   const width = columns.length;
   const states = finals.slice();
   const given: number[] = [];
+  const slots = 2 ** N;
+  const highest = 2 ** (32 - N);
   for (let i = rows.length - 1; i >= 0; i--)
     for (let k = perLane - 1; k >= 0; k--)
       for (let lane = states.length - 1; lane >= 0; lane--) {
@@ -34,11 +36,11 @@ export function encodeLanes(
         const { frequency, cumulative } = tables[rows[i] | columns[j]];
         const symbol = symbols[i * width + j];
         let x = states[lane];
-        if (x >= frequency[symbol] * 2 ** (32 - N)) {
+        if (x >= frequency[symbol] * highest) {
           given.push(x & 0xffff);
           x >>>= 16;
         }
-        states[lane] = Math.floor(x / frequency[symbol]) * 2 ** N + (x % frequency[symbol]) + cumulative[symbol];
+        states[lane] = Math.floor(x / frequency[symbol]) * slots + (x % frequency[symbol]) + cumulative[symbol];
       }
   return { states, units: Uint16Array.from(given.reverse()) };
 }
