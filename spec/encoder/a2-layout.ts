@@ -10,7 +10,7 @@ import {
   type WordArray,
   wordsOf,
 } from '../decoder/2-matrix.ts';
-import { DTYPES, type Dtype, wordCount } from '../decoder/3-planes.ts';
+import { type Dtype, wordCount } from '../decoder/3-planes.ts';
 import { checkOptions, dtypeNamed, type EncodeOptions } from './options.ts';
 
 /** H, unless an encoder is told otherwise. */
@@ -43,7 +43,7 @@ export function defaultColumns(dtype: Dtype, shape: readonly number[], tileRows:
  * @throws TypeError for an unknown dtype, RangeError for a shape, bytes or options that the format does not have
  */
 export function layOut(data: Uint8Array, dtypeName: string, shape: readonly number[], options: EncodeOptions): Source {
-  const dtype = dtypeNamed(dtypeName, DTYPES);
+  const dtype = dtypeNamed(dtypeName);
   const tileRows = options.tileRows ?? DEFAULT_TILE_ROWS;
   const columns = options.columns ?? defaultColumns(dtype, shape, tileRows);
   const words = wordCount(dtype, shape);

@@ -1,6 +1,6 @@
 // What an encoder can be told. What it is not told, it decides as annex A says.
 
-import { allowsPairs, type Dtype, type Split } from '../decoder/3-planes.ts';
+import { allowsPairs, DTYPES, type Dtype, type Split } from '../decoder/3-planes.ts';
 import { MIN_PROBABILITY_BITS, maxProbabilityBits } from '../decoder/6.1-tables.ts';
 import tables from '../tables.json' with { type: 'json' };
 
@@ -29,8 +29,8 @@ export interface EncodeOptions {
 }
 
 /** @throws TypeError where the format has no such dtype */
-export function dtypeNamed(name: string, dtypes: readonly Dtype[]): Dtype {
-  const dtype = dtypes.find((candidate) => candidate.name === name);
+export function dtypeNamed(name: string): Dtype {
+  const dtype = DTYPES.find((candidate) => candidate.name === name);
   if (dtype === undefined) throw new TypeError(`unknown dtype ${JSON.stringify(name)}`);
   return dtype;
 }
