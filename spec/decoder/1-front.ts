@@ -75,17 +75,6 @@ export interface Front extends Header {
   readonly dataBytes: number;
 }
 
-/** Where the parts of a front begin. */
-export interface Parts {
-  readonly tables: number;
-  readonly columnOffsets: number;
-  readonly rowSelectors: number;
-  readonly columnSelectors: number;
-  readonly padding: number;
-  readonly metadata: number;
-  readonly end: number;
-}
-
 /** Where the parts of a front begin, which its fixed part tells alone. */
 export function partsOf(fixed: {
   readonly dimensions: number;
@@ -95,7 +84,7 @@ export function partsOf(fixed: {
   readonly classes: number;
   readonly flags: number;
   readonly columnsEach: 1 | 2;
-}): Parts {
+}) {
   const { matrix, flags } = fixed;
   const selectorBits = Math.log2(fixed.classes);
   const bytesIf = (flag: number, count: number, bits: number): number =>
@@ -115,20 +104,6 @@ export function partsOf(fixed: {
 interface TableCount {
   readonly count: number;
   readonly probabilityBits: number;
-}
-
-interface Fixed {
-  readonly dtype: Dtype;
-  readonly dimensions: number;
-  readonly matrix: Matrix;
-  readonly split: Split;
-  readonly classes: number;
-  readonly flags: number;
-  readonly planes: readonly TableCount[];
-  readonly pairs: (TableCount & { readonly base: number }) | undefined;
-  readonly columnsEach: 1 | 2;
-  readonly dataBytes: number;
-  readonly parts: Parts;
 }
 
 function refuse(field: string, at: number, problem: string): never {
@@ -152,7 +127,8 @@ function readTableCount(bytes: Uint8Array, at: number, bits: number, classes: nu
   return { count, probabilityBits };
 }
 
-function readFixed(bytes: Uint8Array): Fixed {
+/** Reads and checks the fixed part. */
+function readFixed(bytes: Uint8Array) {
   if (bytes.length < FIXED_BYTES) refuse('header', bytes.length, `the stream ends before byte ${FIXED_BYTES}`);
   const view = new DataView(bytes.buffer, bytes.byteOffset, FIXED_BYTES);
   if (view.getUint32(At.magic, true) !== MAGIC) refuse('header.magic', At.magic, 'not a CodecLLM stream');
@@ -213,7 +189,7 @@ function readFixed(bytes: Uint8Array): Fixed {
   const tablesBytes = view.getUint32(At.tablesBytes, true);
   const dataBytes = readLength(view, At.dataBytes, 'header.dataBytes');
   const matrix = matrixView(words, columns, 2 ** tileRowsLog2);
-  const columnsEach = hasPairs ? 2 : 1;
+  const columnsEach: 1 | 2 = hasPairs ? 2 : 1;
   const parts = partsOf({ dimensions, tablesBytes, matrix, planes: split.length, classes, flags, columnsEach });
   return {
     ...{ dtype, dimensions, matrix, split, classes, flags, planes },
@@ -274,27 +250,20 @@ export function readFront(bytes: Uint8Array): Front {
   const pairTables = fixed.pairs && readTables(fixed.pairs, PAIR_BITS, 'pairs');
   if (!bits.atEnd()) refuse('header.tablesBytes', At.tablesBytes, 'the tables end earlier');
 
-  /** A bit string of `count` numbers of `each` bits, between two parts of the front. */
-  const readNumbers = (field: string, from: number, to: number, count: number, each: number): Uint8Array => {
+  /** A bit string of `count` numbers of `each` bits, between two parts of the front, if there is this flag. */
+  const readNumbers = (field: string, flag: number, from: number, to: number, count: number, each: number) => {
+    if ((flags & flag) === 0) return undefined;
     const reader = new BitReader(front.subarray(from, to));
     const numbers = Uint8Array.from({ length: count }, () => reader.read(each));
     if (!reader.atEnd()) refuse(field, to - 1, 'spare bits are not zero');
     return numbers;
   };
-  const offsets =
-    flags & Flag.columnOffsets
-      ? readNumbers('columnOffsets', parts.columnOffsets, parts.rowSelectors, matrix.columns, 4)
-      : undefined;
-  const selectorBits = Math.log2(classes);
-  const rows =
-    flags & Flag.rowSelectors
-      ? readNumbers('rowSelectors', parts.rowSelectors, parts.columnSelectors, matrix.rows, selectorBits)
-      : undefined;
+  const { columnOffsets, rowSelectors, columnSelectors, padding } = parts;
+  const classBits = Math.log2(classes);
   const selected = Math.ceil(matrix.columns / columnsEach);
-  const columns =
-    flags & Flag.columnSelectors
-      ? readNumbers('columnSelectors', parts.columnSelectors, parts.padding, selected, selectorBits)
-      : undefined;
+  const offsets = readNumbers('columnOffsets', Flag.columnOffsets, columnOffsets, rowSelectors, matrix.columns, 4);
+  const rows = readNumbers('rowSelectors', Flag.rowSelectors, rowSelectors, columnSelectors, matrix.rows, classBits);
+  const columns = readNumbers('columnSelectors', Flag.columnSelectors, columnSelectors, padding, selected, classBits);
   requireZeros(front, parts.padding, parts.metadata, 'header.padding');
   const base = fixed.pairs?.base ?? 0;
   const tooHigh = offsets?.findIndex((offset) => base + offset > MAX_START) ?? -1;

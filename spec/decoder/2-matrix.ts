@@ -24,7 +24,7 @@ export interface Tile {
   readonly width: number;
 }
 
-/** Words as an array: Uint8Array, Uint16Array or Uint32Array for words of 8, 16 or 32 bits. */
+/** Integers of 8, 16 or 32 bits: a tensor's words, and what is stored as u16 or u32. */
 export type WordArray = Uint8Array | Uint16Array | Uint32Array;
 
 export function matrixView(words: number, columns: number, tileRows: number): Matrix {
@@ -45,7 +45,7 @@ export function tileAt({ columns, rows, tileRows, tilesAcross }: Matrix, index: 
   };
 }
 
-/** Little-endian bytes as words of `wordBits` bits: a view of them, or of a copy where they are not aligned. */
+/** Little-endian bytes as integers of `wordBits` bits: a view of them, or of a copy where they are not aligned. */
 export function wordsOf(bytes: Uint8Array, wordBits: number): WordArray {
   if (wordBits === 8) return bytes;
   const { buffer, byteOffset, length } = bytes.byteOffset % 4 === 0 ? bytes : bytes.slice();

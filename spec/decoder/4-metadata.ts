@@ -78,6 +78,7 @@ export function sectionsOf(dtype: Dtype, split: Split, tile: Tile, planes: reado
   planes.forEach(({ mode, value }, p) => {
     if (!isCoded(mode)) return;
     states[p] = section(`tile.plane[${p}].states`, 4 * laneCount(tile));
+    // The name that units have in the vectors.
     units[p] = section(`tile.plane[${p}].words`, 2 * value);
   });
   const outliers = section('tile.outliers', planes[0].outliers * outlierBytes(dtype));

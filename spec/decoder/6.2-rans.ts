@@ -8,6 +8,7 @@
 //
 // Duda, "Asymmetric numeral systems", arXiv:1311.2540; Giesen, "Interleaved entropy coders", arXiv:1402.3392.
 
+import type { WordArray } from './2-matrix.ts';
 import type { TileTables } from './6.1-tables.ts';
 
 /** States are in [2^16, 2^32). */
@@ -29,15 +30,15 @@ export interface DecodedLanes {
  * @param perLane symbols that a lane has in a row: 4, or 2 in PAIRS
  */
 export function decodeLanes(
-  stored: Uint32Array,
-  units: Uint16Array,
+  stored: WordArray,
+  units: WordArray,
   perLane: number,
   { probabilityBits: N, tables, rows, columns }: TileTables,
 ): DecodedLanes {
   const height = rows.length;
   const width = columns.length;
   const symbols = new Uint16Array(height * width);
-  const finals = stored.slice();
+  const finals = Uint32Array.from(stored);
   const slotMask = 2 ** N - 1;
   let used = 0;
   for (let i = 0; i < height; i++)

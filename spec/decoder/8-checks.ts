@@ -1,6 +1,6 @@
 // FORMAT.md, section 8: CRC-32 of what lies before Data, and a weighted sum for each decoded tile.
 
-import { wordsOf } from './2-matrix.ts';
+import { type WordArray, wordsOf } from './2-matrix.ts';
 
 const CRC_TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;
@@ -35,7 +35,7 @@ export function tileCheck(
   words: Uint32Array,
   { height, width }: { readonly height: number; readonly width: number },
   wordBits: number,
-  entries: Uint32Array,
+  entries: WordArray,
 ): number {
   let check = 0;
   const row = new Uint32Array(4 * wordBits);

@@ -70,12 +70,8 @@ export function decodeTile(stream: Uint8Array, index: number): DecodedTile {
 function openStream(stream: Uint8Array): Front {
   const front = readFront(stream);
   const length = front.frontBytes + front.dataBytes;
-  if (stream.length !== length)
-    throw new FormatError(
-      'data',
-      Math.min(stream.length, length),
-      `the stream has ${stream.length} bytes where ${length} are declared`,
-    );
+  const problem = `the stream has ${stream.length} bytes where ${length} are declared`;
+  if (stream.length !== length) throw new FormatError('data', Math.min(stream.length, length), problem);
   return front;
 }
 
@@ -96,14 +92,6 @@ class TileData {
     for (let at = end; at < this.at + align(start + length); at++)
       if (this.stream[at] !== 0) throw new FormatError(name, at, 'padding is not zero');
     return this.stream.slice(this.at + start, end);
-  }
-
-  u32s(section: Section): Uint32Array {
-    return wordsOf(this.bytes(section), 32) as Uint32Array;
-  }
-
-  u16s(section: Section): Uint16Array {
-    return wordsOf(this.bytes(section), 16) as Uint16Array;
   }
 
   refuse({ name, start }: Section, byte: number, problem: string): never {
@@ -133,7 +121,7 @@ function decodeTileOf(stream: Uint8Array, front: Front, index: number): Uint32Ar
     return coded.symbols;
   });
   const words = joinPlanes(dtype, split, planes);
-  const entries = data.u32s(sections.outliers);
+  const entries = wordsOf(data.bytes(sections.outliers), 32);
   const check = tileCheck(words, tile, dtype.wordBits, entries);
   if (check !== metadata.check)
     throw new FormatError('tile.check', data.at, `the decoded tile has ${check}, the metadata say ${metadata.check}`);
@@ -151,8 +139,8 @@ function decodeCoded(
   p: number,
 ): { symbols: Uint16Array; payload: Uint16Array } {
   const { mode, predictor, value } = planes[p];
-  const states = data.u32s(sections.states[p]);
-  const units = data.u16s(sections.units[p]);
+  const states = wordsOf(data.bytes(sections.states[p]), 32);
+  const units = wordsOf(data.bytes(sections.units[p]), 16);
   states.forEach((state, lane) => {
     if (state < STATE_FLOOR) data.refuse(sections.states[p], 4 * lane, `a state below 2^16: ${state}`);
   });
