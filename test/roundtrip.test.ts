@@ -42,6 +42,21 @@ describe('round trip', () => {
     );
   });
 
+  test('bytes that begin anywhere in their buffer', () => {
+    for (const dtype of ['BF16', 'F32'])
+      for (const offset of [1, 2, 4]) {
+        const data = makeTensor(dtype, 300, 10, 'gaussian', 3);
+        const moved = new Uint8Array(data.length + offset);
+        moved.set(data, offset);
+        const shape = [30, 10];
+        const stream = encodeTensor(data, dtype, shape);
+        expect(encodeTensor(moved.subarray(offset), dtype, shape)).toEqual(stream);
+        const shifted = new Uint8Array(stream.length + offset);
+        shifted.set(stream, offset);
+        expect(decodeTensor(shifted.subarray(offset)).data).toEqual(data);
+      }
+  });
+
   test('decodeTile gives what decodeTensor gives, without the data of other tiles', () => {
     fc.assert(
       fc.property(samples(), fc.nat(), ({ dtype, shape, data, options }, which) => {

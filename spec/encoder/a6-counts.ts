@@ -59,7 +59,7 @@ export function binRowsAndColumns(
   return { rows, columns };
 }
 
-/** @param forced whether modes are: constant planes count too then, and PAIRS fit every tile */
+/** @param forced whether modes are: constant planes count too then, and PAIRS are tried on every tile */
 export function countSymbols(
   source: Source,
   { split, choices }: Survey,
@@ -78,8 +78,9 @@ export function countSymbols(
       if (choice === RAW || (!forced && isConstant(symbols))) return;
       if (p === 0 && windows !== undefined && pairs !== undefined && choice === 0) {
         const counted = countedPairs(symbols, startsOf(windows, tile), tile);
-        // At most one in 512 of its elements, or 4, may lie outside the windows.
-        fitsPairs = forced || counted.outside <= Math.max(4, symbols.length >> 9);
+        // At most one in 512 of its elements, or 4, may lie outside the windows; if PAIRS are forced, as many as there
+        // are (a column that does not exist counts, too, as the left one).
+        fitsPairs = counted.outside <= (forced ? symbols.length : Math.max(4, symbols.length >> 9));
         if (fitsPairs) {
           addCounts(counted.pairs, tile, PAIR_BITS, 2, bins, 2, pairs);
           return;
