@@ -1,12 +1,12 @@
 // What the invalid vectors are: valid ones, each damaged in one way. Where `seal` is true CRCs are made right again, so
 // that only the damage itself can be noticed.
 
-import { tileCheck } from '../spec/checksums.ts';
-import { decodeTensor } from '../spec/decode.ts';
-import { FormatError } from '../spec/errors.ts';
-import { tileAt } from '../spec/layout.ts';
-import { readFront, seal as sealFront } from '../spec/stream.ts';
-import { sectionsOf } from '../spec/tile.ts';
+import { readFront } from '../spec/decoder/1-front.ts';
+import { tileAt } from '../spec/decoder/2-matrix.ts';
+import { metadataBytes, type Sections, sectionsOf } from '../spec/decoder/4-metadata.ts';
+import { tileCheck } from '../spec/decoder/8-checks.ts';
+import { seal as sealFront } from '../spec/encoder/front.ts';
+import { decodeTensor, FormatError } from '../spec/index.ts';
 import type { Vector } from './vectors.ts';
 
 export interface InvalidVector {
@@ -35,14 +35,14 @@ interface InvalidCase {
 const MODULUS = 2 ** 32 - 1;
 
 function metadataStart(stream: Uint8Array): number {
-  const { coding, frontBytes } = readFront(stream);
-  const length = coding.layout.tileCount * (8 + 4 * coding.split.length);
+  const { tiles, split, frontBytes } = readFront(stream);
+  const length = tiles.length * metadataBytes(split.length);
   return frontBytes - Math.ceil(length / 16) * 16;
 }
 
-function sectionsOfFirstTile(stream: Uint8Array): ReturnType<typeof sectionsOf> & { at: number } {
-  const { coding, frontBytes, tileMetadata } = readFront(stream);
-  return { ...sectionsOf(coding, tileAt(coding.layout, 0), tileMetadata(0).planes), at: frontBytes };
+function sectionsOfFirstTile(stream: Uint8Array): Sections & { at: number } {
+  const { dtype, split, matrix, tiles, frontBytes } = readFront(stream);
+  return { ...sectionsOf(dtype, split, tileAt(matrix, 0), tiles[0].planes), at: frontBytes };
 }
 
 const bytes =
@@ -71,14 +71,14 @@ const flip =
 const metadata =
   (tile: number, at: number, change: (old: number) => number): Damage =>
   (stream, view) => {
-    const { split } = readFront(stream).coding;
-    const where = metadataStart(stream) + tile * (8 + 4 * split.length) + at;
+    const { split } = readFront(stream);
+    const where = metadataStart(stream) + tile * metadataBytes(split.length) + at;
     view.setUint32(where, change(view.getUint32(where, true)), true);
   };
 
 /** Flips a bit in a byte of a section; -2 is its last but one. */
 const flipIn =
-  (kind: 'raw' | 'states' | 'words', plane: number, byte: number, bit: number): Damage =>
+  (kind: 'raw' | 'states' | 'units', plane: number, byte: number, bit: number): Damage =>
   (stream) => {
     const { at, ...sections } = sectionsOfFirstTile(stream);
     const section = sections[kind][plane];
@@ -89,15 +89,15 @@ const flipIn =
 const outliers =
   (change: (entries: Uint32Array) => void): Damage =>
   (stream, view) => {
-    const { coding } = readFront(stream);
+    const { dtype, matrix } = readFront(stream);
     const sections = sectionsOfFirstTile(stream);
     const at = sections.at + sections.outliers.start;
     const entries = Uint32Array.from({ length: sections.outliers.length / 4 }, (_, e) =>
       view.getUint32(at + 4 * e, true),
     );
-    const { height } = tileAt(coding.layout, 0);
+    const { height } = tileAt(matrix, 0);
     // What entries add to a check, whatever the tile's rows do.
-    const part = (): number => tileCheck(new Uint32Array(0), height, 0, coding.layout.dtype.wordBits, entries);
+    const part = (): number => tileCheck(new Uint32Array(0), { height, width: 0 }, dtype.wordBits, entries);
     const before = part();
     change(entries);
     entries.forEach((entry, e) => {
@@ -394,8 +394,8 @@ const ROWS: readonly [string, string, string, Damage, string, boolean][] = [
     'tile.plane[0].states',
     false,
   ],
-  ['state-final', 'Another word: a wrong final state', I8, flipIn('words', 0, -2, 4), 'tile.plane[0].states', false],
-  ['payload-flipped', 'The last word: another payload', TEN, flipIn('words', 0, -2, 1), 'tile.check', false],
+  ['state-final', 'Another word: a wrong final state', I8, flipIn('units', 0, -2, 4), 'tile.plane[0].states', false],
+  ['payload-flipped', 'The last word: another payload', TEN, flipIn('units', 0, -2, 1), 'tile.check', false],
   ['raw-flipped', 'Another bit in a RAW plane', TEN, flipIn('raw', 1, 0, 16), 'tile.check', false],
   [
     'raw-missing-column',

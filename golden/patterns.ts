@@ -1,7 +1,7 @@
 // Inputs for vectors and tests: tensors with a structure that a codec may trip over. The same seed gives the same bytes
 // on every machine: all arithmetic is exact.
 
-import { DTYPES } from '../spec/elements.ts';
+import { DTYPES } from '../spec/index.ts';
 
 /** A pseudorandom generator, mulberry32 (public domain, T. Ettinger): 32 bits a call. */
 export function generator(seed: number): () => number {

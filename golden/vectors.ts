@@ -1,10 +1,8 @@
 // What the valid vectors are. `generate.ts` makes their bytes; `manifest.json` is what another implementation reads.
 
 import { readFileSync } from 'node:fs';
-import type { EncodeOptions, ModeChoice } from '../spec/decisions.ts';
-import { DTYPES, isNibbles, type Split } from '../spec/elements.ts';
-import { encodeTensor } from '../spec/encode.ts';
-import { TILE_ROWS } from '../spec/layout.ts';
+import { isNibbles, type Split } from '../spec/decoder/3-planes.ts';
+import { DTYPES, type EncodeOptions, encodeTensor, type ModeChoice, TILE_ROWS } from '../spec/index.ts';
 import { fromRoot } from '../src/files/root.ts';
 import { makeTensor, type Pattern } from './patterns.ts';
 

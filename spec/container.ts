@@ -5,7 +5,8 @@
 //   checkKept, checkStream   check what those bytes are
 //   restoreHeader   gives the original's header, and the place of its tensors in both files
 
-import { DTYPES } from './elements.ts';
+import { FIXED_BYTES } from './decoder/1-front.ts';
+import { DTYPES } from './decoder/3-planes.ts';
 import {
   byPlace,
   ContainerError,
@@ -35,8 +36,6 @@ export const DATA_ALIGNMENT = 64;
 
 /** The magic and the version with which every stream begins (section 1). */
 const STREAM_START = [0x43, 0x4c, 0x4c, 0x4d, 1];
-/** Bytes that say how long a stream and its front are. */
-const FIXED_BYTES = 64;
 
 /** A tensor as the original's header has it, but for its place. */
 export type Described = Pick<TensorEntry, 'dtype' | 'shape'> & { readonly bytes: number };

@@ -1,6 +1,5 @@
-// The reference codec. FORMAT.md beside this file says what it does; each file here executes one part of it:
-// errors, elements, layout, prediction, bits, logarithm, frequency, rans, raw, pairs, checksums, tile, stream,
-// decode, statistics, decisions, encode; safetensors and container execute section 11.
+// The reference codec, and the only door into this folder. FORMAT.md says what it does: decoder/ executes its sections
+// and encoder/ its annex A, one file each, in order; safetensors and container execute section 11. Pure functions of whole tensors; nothing here reads, waits or keeps.
 
 export {
   bytesToLookAt,
@@ -19,7 +18,8 @@ export {
   restoreHeader,
   type Stored,
 } from './container.ts';
-export type { ClassChoice, EncodeOptions, ModeChoice, Profile } from './decisions.ts';
+export { FIXED_BYTES, streamLengths, TILE_ROWS } from './decoder/1-front.ts';
+export { DTYPES, type Dtype, wordCount } from './decoder/3-planes.ts';
 export {
   type DecodedTile,
   type DecodeOptions,
@@ -29,11 +29,10 @@ export {
   inspectFront,
   inspectTensor,
   type Tensor,
-} from './decode.ts';
-export { DTYPES, type Dtype, wordCount } from './elements.ts';
-export { encodeTensor } from './encode.ts';
+} from './decoder/decode.ts';
+export { encodeTensor } from './encoder/encode.ts';
+export type { ClassChoice, EncodeOptions, ModeChoice, Profile } from './encoder/options.ts';
 export { FormatError } from './errors.ts';
-export { TILE_ROWS } from './layout.ts';
 export {
   byPlace,
   ContainerError,
@@ -45,4 +44,3 @@ export {
   quoted,
   type TensorEntry,
 } from './safetensors.ts';
-export { FIXED_BYTES, streamLengths } from './stream.ts';

@@ -4,7 +4,7 @@
 // It is read strictly, and with the order of its keys, which JSON.parse does not always keep: a file is given back byte
 // for byte, so what cannot be understood completely is refused.
 
-import { DTYPES, wordCount } from './elements.ts';
+import { DTYPES, wordCount } from './decoder/3-planes.ts';
 
 /** Bytes before the header. */
 export const LENGTH_BYTES = 8;

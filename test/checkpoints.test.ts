@@ -15,9 +15,8 @@ import {
   readContainer,
   restoreHeader,
 } from '../spec/container.ts';
-import { decodeTensor, type EncodeOptions, inspectTensor } from '../spec/index.ts';
+import { decodeTensor, type EncodeOptions, inspectTensor, streamLengths } from '../spec/index.ts';
 import { ContainerError, headerLength, headerText, LENGTH_BYTES, parseHeader } from '../spec/safetensors.ts';
-import { streamLengths } from '../spec/stream.ts';
 import { inDirectory } from './checkpoint.ts';
 
 // Worker threads run what is built.

@@ -2,8 +2,8 @@
 
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { readFront } from '../spec/decoder/1-front.ts';
 import { decodeTensor, encodeTensor } from '../spec/index.ts';
-import { readFront } from '../spec/stream.ts';
 
 const document = readFileSync(new URL('../spec/FORMAT.md', import.meta.url), 'utf8');
 
@@ -69,7 +69,7 @@ test('the planes are those of the words', () => {
 });
 
 test('the table is the one in the stream', () => {
-  const table = readFront(stream).coding.tables[0]?.frequencies[0] ?? [];
+  const table = readFront(stream).tables[0]?.tables[0].frequency ?? [];
   expect(new Map([...table.entries()].filter(([, frequency]) => frequency > 0))).toEqual(frequencies);
 });
 

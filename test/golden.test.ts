@@ -2,9 +2,8 @@
 
 import { describe, expect, test } from 'vitest';
 import { committedFiles, differences, goldenFiles } from '../golden/generate.ts';
-import type { EncodeOptions } from '../spec/decisions.ts';
-import { allowsPairs, DTYPES } from '../spec/elements.ts';
-import { decodeTensor, encodeTensor, FormatError, inspectTensor } from '../spec/index.ts';
+import { allowsPairs } from '../spec/decoder/3-planes.ts';
+import { DTYPES, decodeTensor, type EncodeOptions, encodeTensor, FormatError, inspectTensor } from '../spec/index.ts';
 
 interface Manifest {
   valid: {

@@ -4,9 +4,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { makeTensor, type Pattern } from '../golden/patterns.ts';
-import type { EncodeOptions } from '../spec/decisions.ts';
-import { decodeTensor, encodeTensor, FormatError, inspectTensor } from '../spec/index.ts';
-import { seal, streamLengths } from '../spec/stream.ts';
+import { seal } from '../spec/encoder/front.ts';
+import {
+  decodeTensor,
+  type EncodeOptions,
+  encodeTensor,
+  FormatError,
+  inspectTensor,
+  streamLengths,
+} from '../spec/index.ts';
 import { SEED } from './seed.ts';
 
 const STREAMS: readonly [string, Uint8Array][] = (

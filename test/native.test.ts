@@ -16,12 +16,11 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { Native } from '../cuda/node/addon.d.ts';
 import { committedFiles } from '../golden/generate.ts';
-import { generator, makeTensor, PATTERNS } from '../golden/patterns.ts';
-import type { ClassChoice, EncodeOptions, ModeChoice } from '../spec/decisions.ts';
-import { allowsPairs, DTYPES, type Dtype, wordCount } from '../spec/elements.ts';
-import { decodeTensor, encodeTensor, FormatError } from '../spec/index.ts';
-import { TILE_ROWS } from '../spec/layout.ts';
-import { readFront, seal, streamLengths } from '../spec/stream.ts';
+import { generator, makeTensor } from '../golden/patterns.ts';
+import { readFront } from '../spec/decoder/1-front.ts';
+import { seal } from '../spec/encoder/front.ts';
+import { decodeTensor, type EncodeOptions, encodeTensor, FormatError, streamLengths } from '../spec/index.ts';
+import { samples } from './samples.ts';
 import { SEED } from './seed.ts';
 
 const ADDON =
@@ -55,78 +54,6 @@ function nativeDecode(stream: Uint8Array): Uint8Array {
   return bytes;
 }
 
-// --------------------------------------------------------------------------------------------------------- samples
-
-const CLASSES: readonly ClassChoice[] = ['none', 'rows2', 'columns2', 'rows4', 'columns4', 'mixed'];
-const BYTE_MODES: readonly ModeChoice[] = ['raw', 'none', 'left', 'top', 'avg', 'planar'];
-
-interface Sample {
-  readonly dtype: Dtype;
-  readonly shape: readonly number[];
-  readonly data: Uint8Array;
-  readonly options: EncodeOptions;
-}
-
-const maybe = <T>(values: fc.Arbitrary<T>): fc.Arbitrary<T | undefined> => fc.option(values, { nil: undefined });
-
-/** Options that a dtype allows. */
-function optionsFor(dtype: Dtype): fc.Arbitrary<EncodeOptions> {
-  return fc.constantFrom(...dtype.splits).chain((split) => {
-    const modes = split.map((bits, p) => {
-      const pairs: ModeChoice[] = p === 0 && allowsPairs(dtype, split) ? ['pairs', 'pairs'] : [];
-      return fc.constantFrom<ModeChoice>(...pairs, ...(bits === 8 ? BYTE_MODES : BYTE_MODES.slice(0, 2)));
-    });
-    const most = split[0] === 10 ? 11 : 12;
-    return fc
-      .record({
-        profile: fc.constantFrom('small' as const, 'fast' as const, undefined),
-        tileRows: maybe(fc.constantFrom(...TILE_ROWS)),
-        columns: maybe(fc.constantFrom(1, 2, 3, 4, 5, 6, 7, 8, 9, 125, 126, 127, 128, 129, 130, 131, 257)),
-        classes: maybe(fc.constantFrom(...CLASSES)),
-        columnOffsets: maybe(fc.boolean()),
-        split: maybe(fc.constant(split)),
-        forced: maybe(fc.record({ modes: fc.tuple(...modes), split: fc.constant(split) })),
-        // Four tables of every plane must fit into 20,480 slots.
-        probabilityBits: maybe(fc.integer({ min: 8, max: split.length > 2 ? 10 : Math.min(most, 11) })),
-      })
-      .map(({ forced, split: chosen, probabilityBits, ...rest }) => ({
-        ...Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined)),
-        ...(chosen || forced ? { split } : {}),
-        ...(forced ? { modes: forced.modes } : {}),
-        ...(probabilityBits !== undefined && (chosen || forced || dtype.splits.length === 1)
-          ? { probabilityBits }
-          : {}),
-      }));
-  });
-}
-
-const dimension = fc.oneof(
-  fc.integer({ min: 0, max: 9 }),
-  fc.integer({ min: 125, max: 131 }),
-  fc.constantFrom(16, 32, 33, 257),
-);
-
-/** A tensor of any dtype, shape and pattern, and options for it. Shapes: none, 0-d, vectors with short last rows, matrices. */
-const samples: fc.Arbitrary<Sample> = fc.constantFrom(...DTYPES).chain((dtype) =>
-  fc
-    .record({
-      shape: fc.oneof(
-        fc.array(dimension, { maxLength: 3 }),
-        fc.tuple(fc.integer({ min: 1, max: 3000 })),
-        fc.tuple(fc.integer({ min: 150, max: 260 }), fc.integer({ min: 125, max: 140 })),
-      ),
-      pattern: fc.constantFrom(...PATTERNS),
-      seed: fc.integer(),
-      options: optionsFor(dtype),
-    })
-    .filter(({ shape }) => (wordCount(dtype, shape) ?? Number.POSITIVE_INFINITY) < 60_000)
-    .map(({ shape, pattern, seed, options }) => {
-      const words = wordCount(dtype, shape) as number;
-      const columns = Math.max(1, options.columns ?? shape.at(-1) ?? 1);
-      return { dtype, shape, options, data: makeTensor(dtype.name, words, columns, pattern, seed) };
-    }),
-);
-
 /** What a call throws, as the reference's errors begin: field and byte; or what else it says. */
 function refusal(call: () => unknown): string | undefined {
   try {
@@ -158,7 +85,7 @@ describe.skipIf(!isBuilt)('native and reference', () => {
 
   test('any tensor, any options: the bytes of the reference, and back', () => {
     fc.assert(
-      fc.property(samples, ({ dtype, shape, data, options }) => {
+      fc.property(samples(), ({ dtype, shape, data, options }) => {
         const stream = encodeTensor(data, dtype.name, shape, options);
         onEveryPath((path) => {
           expect(same(nativeEncode(data, dtype.name, shape, options), stream), path).toBe(true);
@@ -194,7 +121,7 @@ describe.skipIf(!isBuilt)('native and reference', () => {
   test('damaged streams are refused for the same field, or decode to the same tensor', () => {
     const changes = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 });
     fc.assert(
-      fc.property(samples, changes, fc.boolean(), ({ dtype, shape, data, options }, list, inFront) => {
+      fc.property(samples(), changes, fc.boolean(), ({ dtype, shape, data, options }, list, inFront) => {
         const stream = encodeTensor(data, dtype.name, shape, options);
         const { front } = streamLengths(stream);
         for (const [where, value] of list) {
@@ -218,7 +145,7 @@ describe.skipIf(!isBuilt)('native and reference', () => {
 
   test('a stream that does not fit is not made, and nothing is written beyond its room', () => {
     fc.assert(
-      fc.property(samples, ({ dtype, shape, data, options }) => {
+      fc.property(samples(), ({ dtype, shape, data, options }) => {
         const { length } = encodeTensor(data, dtype.name, shape, options);
         const guarded = new Uint8Array(length + 128).fill(0xa5);
         const encode = (room: number): number =>
@@ -236,7 +163,7 @@ describe.skipIf(!isBuilt)('native and reference', () => {
 
   test('slices, in any order, make the same stream; and are decoded one by one', () => {
     fc.assert(
-      fc.property(samples, fc.integer(), ({ dtype, shape, data, options }, seed) => {
+      fc.property(samples(), fc.integer(), ({ dtype, shape, data, options }, seed) => {
         const expected = encodeTensor(data, dtype.name, shape, options);
         const random = generator(seed);
         const encoder = native.encoderOpen(dtype.name, shape, options);
@@ -288,13 +215,13 @@ describe.skipIf(!isBuilt)('native and reference', () => {
 
   test('nothing is written beyond what was decoded', () => {
     fc.assert(
-      fc.property(samples, ({ dtype, shape, data, options }) => {
+      fc.property(samples(), ({ dtype, shape, data, options }) => {
         const whole = encodeTensor(data, dtype.name, shape, options);
-        const { frontBytes, coding } = readFront(whole);
+        const { frontBytes, matrix } = readFront(whole);
         const stream = native.streamOpen(whole);
         const guarded = new Uint8Array(data.length + 256).fill(0xa5);
         const bytes = guarded.subarray(128, 128 + data.length);
-        native.streamDecode(stream, 0, coding.layout.bands, whole.subarray(frontBytes), bytes);
+        native.streamDecode(stream, 0, matrix.tileCount / matrix.tilesAcross, whole.subarray(frontBytes), bytes);
         native.streamClose(stream);
         expect(same(bytes, data)).toBe(true);
         expect([...guarded.subarray(0, 128), ...guarded.subarray(128 + data.length)].every((b) => b === 0xa5)).toBe(

@@ -1,17 +1,19 @@
-// Imports go one way: through the wings of src/ downwards, and into spec/ through its door.
+// Imports go one way: through the wings of src/ downwards, into spec/ through its door, and there never from the decoder to
+// the encoder. decoder/ can be read beside FORMAT.md, without the encoder and in an afternoon.
 
 import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const DOOR = 'spec/index.ts';
 
+const textOf = (name: string): string => readFileSync(join(ROOT, name), 'utf8');
+
 /** What a file imports of the checkout, dynamically or not, from its top. */
 function importsOf(file: string): string[] {
-  const text = readFileSync(join(ROOT, file), 'utf8');
-  const found = text.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*'(\.[^']*)'/g);
+  const found = textOf(file).matchAll(/(?:\bfrom|\bimport)\s*\(?\s*'(\.[^']*)'/g);
   return Array.from(found, ([, path]) => join(dirname(file), path).replaceAll('\\', '/'));
 }
 
@@ -51,4 +53,34 @@ test('into spec/ through its door, and out of it never', () => {
 
 test('the types of the addon need no engine', () => {
   expect(wrong(['cuda/node/addon.d.ts'], (_, to) => to === DOOR)).toEqual([]);
+});
+
+test('the decoder imports its own files, errors and tables, and nothing else', () => {
+  const outside = filesIn('spec/decoder').flatMap((name) =>
+    importsOf(name).filter((imported) => !imported.startsWith('spec/decoder/')),
+  );
+  expect([...new Set(outside)].sort()).toEqual(['spec/errors.ts', 'spec/tables.json']);
+});
+
+test('the encoder imports the decoder, its own files, and tables', () => {
+  const outside = filesIn('spec/encoder').flatMap((name) =>
+    importsOf(name).filter((imported) => !/^spec\/(decoder|encoder)\//.test(imported)),
+  );
+  expect([...new Set(outside)]).toEqual(['spec/tables.json']);
+});
+
+test('the decoder has at most 900 lines of code', () => {
+  const lines = filesIn('spec/decoder')
+    .flatMap((name) => textOf(name).split('\n'))
+    .filter((line) => !/^\s*($|\/\/|\/\*\*|\*)/.test(line));
+  expect(lines.length).toBeGreaterThan(500);
+  expect(lines.length).toBeLessThanOrEqual(900);
+});
+
+test('sections of FORMAT.md and files have the same numbers', () => {
+  const document = textOf('spec/FORMAT.md');
+  const numbered = filesIn('spec/decoder').flatMap((name) => /^[\d.]+(?=-)/.exec(basename(name)) ?? []);
+  for (const number of numbered) expect(document).toMatch(new RegExp(`^##+ ${number.replace('.', '\\.')}\\.? `, 'm'));
+  const annex = filesIn('spec/encoder').flatMap((name) => /^a(\d)(?=-)/.exec(basename(name))?.[1] ?? []);
+  for (const number of annex) expect(document).toContain(`**A.${number} `);
 });

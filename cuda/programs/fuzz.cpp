@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "codecllm.h"
-#include "host/format/checksums.hpp"
 #include "host/decode/stream.hpp"
+#include "host/format/checksums.hpp"
 
 namespace {
 

@@ -8,17 +8,18 @@
 
 import { writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
+import fc from 'fast-check';
 import { invalidVectors } from '../../golden/invalid.ts';
-import { generator, makeTensor, PATTERNS } from '../../golden/patterns.ts';
 import { validVectors } from '../../golden/vectors.ts';
-import type { ClassChoice, EncodeOptions, ModeChoice } from '../../spec/decisions.ts';
-import { allowsPairs, DTYPES, type Dtype } from '../../spec/elements.ts';
-import { encodeTensor, inspectTensor } from '../../spec/index.ts';
-import { TILE_ROWS } from '../../spec/layout.ts';
+import { allowsPairs } from '../../spec/decoder/3-planes.ts';
+import { DTYPES, encodeTensor, inspectTensor } from '../../spec/index.ts';
+import { samples } from '../samples.ts';
+import { SEED } from '../seed.ts';
 
-const SEED = 20_261_123;
-const CLASSES: readonly ClassChoice[] = ['none', 'rows2', 'columns2', 'rows4', 'columns4', 'mixed'];
-const PREDICTED: readonly ModeChoice[] = ['left', 'top', 'avg', 'planar'];
+const PREDICTED = ['left', 'top', 'avg', 'planar'];
+
+/** Small as a rule, and one in 64 large. */
+const mostlySmall = fc.oneof({ weight: 63, arbitrary: samples(2000) }, { weight: 1, arbitrary: samples() });
 
 interface Entry {
   readonly name: string;
@@ -27,61 +28,11 @@ interface Entry {
   readonly bytes: Uint8Array;
 }
 
-interface Sample {
-  readonly dtype: Dtype;
-  readonly shape: readonly number[];
-  readonly bytes: Uint8Array;
-  readonly options: EncodeOptions;
-}
-
-/** A random tensor, small as a rule, and options for it. */
-function sample(index: number, random: () => number): Sample {
-  const pick = <T>(values: readonly T[]): T => values[random() % values.length];
-  const between = (low: number, high: number): number => low + (random() % (high - low + 1));
-  const dtype = DTYPES[index % DTYPES.length];
-  const split = pick(dtype.splits);
-  const wordBytes = dtype.wordBits / 8;
-
-  // One in two has whole tiles, the others end anywhere; one in 64 is large.
-  const whole = random() % 2 === 0;
-  const budget = (random() % 64 === 0 ? 60_000 : pick([300, 800, 1800, 3000])) / wordBytes;
-  const columns = whole ? pick([128, 128, 128, 256]) : pick([between(1, 20), between(120, 136), between(1, 270)]);
-  const tileRows = pick(TILE_ROWS);
-  const mostRows = Math.max(1, Math.floor(budget / columns));
-  const rows = whole ? Math.max(4, 4 * Math.floor(between(4, Math.max(4, mostRows)) / 4)) : between(1, mostRows);
-  let words = rows * columns - (whole || random() % 2 === 0 ? 0 : random() % columns);
-  // Elements fill whole words, and words whole elements.
-  const unit = dtype.bits === 6 ? 3 : Math.max(1, dtype.bits / dtype.wordBits);
-  words = Math.max(unit, words - (words % unit));
-  const elements = (words * dtype.wordBits) / dtype.bits;
-  const shape = random() % 4 === 0 ? [1, elements, 1] : [elements];
-
-  const modeOf = (bits: number, p: number): ModeChoice => {
-    if (p === 0 && allowsPairs(dtype, split) && random() % 2 === 0) return 'pairs';
-    return pick(
-      bits === 8 && random() % 2 === 0 ? PREDICTED : p > 0 ? ['raw', 'none', 'raw'] : ['none', 'none', 'raw'],
-    );
-  };
-  const forced = random() % 3 > 0 ? { split, modes: split.map(modeOf) } : {};
-  const options: EncodeOptions = {
-    profile: pick(['small', 'fast'] as const),
-    tileRows,
-    columns,
-    ...(random() % 2 === 0 ? { classes: pick(CLASSES) } : {}),
-    ...(random() % 3 === 0 ? { columnOffsets: random() % 2 === 0 } : {}),
-    ...(random() % 4 === 0 ? { probabilityBits: between(8, 10) } : {}),
-    ...forced,
-  };
-  return { dtype, shape, options, bytes: makeTensor(dtype.name, words, columns, pick(PATTERNS), random()) };
-}
-
 /** Random streams of the reference encoder, and how often each mode of each plane of each dtype is in them. */
 function randomEntries(count: number, seed: number): { entries: Entry[]; seen: Map<string, number> } {
-  const random = generator(seed);
   const seen = new Map<string, number>();
-  const entries: Entry[] = [];
-  for (let index = 0; entries.length < count; index++) {
-    const { dtype, shape, bytes, options } = sample(index, random);
+  const drawn = count === 0 ? [] : fc.sample(mostlySmall, { numRuns: count, seed });
+  const entries = drawn.map(({ dtype, shape, data: bytes, options }, index): Entry => {
     const stream = encodeTensor(bytes, dtype.name, shape, options);
     const { modes, split } = inspectTensor(stream);
     modes.forEach((plane, p) => {
@@ -90,8 +41,8 @@ function randomEntries(count: number, seed: number): { entries: Entry[]; seen: M
         seen.set(key, (seen.get(key) ?? 0) + tiles);
       }
     });
-    entries.push({ name: `random/${index}-${dtype.name}`, kind: 0, stream, bytes });
-  }
+    return { name: `random/${index}-${dtype.name}`, kind: 0, stream, bytes };
+  });
   return { entries, seen };
 }
 

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "host/interface.hpp"
 #include "gpu/common/runtime.hpp"
+#include "host/interface.hpp"
 
 struct codecllm_gpu {
   int device;
@@ -25,9 +25,7 @@ inline void check(cudaError_t error, const char* what) {
               text(what, ": ", cudaGetErrorString(error)));
 }
 
-inline uint64_t round_up(uint64_t size, uint64_t multiple) {
-  return (size + multiple - 1) / multiple * multiple;
-}
+inline uint64_t round_up(uint64_t size, uint64_t multiple) { return (size + multiple - 1) / multiple * multiple; }
 
 /** Lets a kernel have all the shared memory that a block can have: other launches may need more of it than this one. */
 template <class Argument>

@@ -45,7 +45,7 @@ void require_range(uint64_t offset, size_t size, uint64_t all, const char* what)
 }  // namespace
 
 codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu* gpu, const void* front, size_t front_size,
-                                         codecllm_gpu_host_decoder** decoder) {
+                                               codecllm_gpu_host_decoder** decoder) {
   return guarded([&] {
     require(gpu, "gpu");
     require(decoder, "decoder");
@@ -85,8 +85,8 @@ codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder* deco
   return guarded([&] {
     require(decoder, "decoder");
     const codecllm_gpu_decode_options options = {0, 1, nullptr};
-    require_ok(codecllm_gpu_decode(decoder->plan, &decoder->data, &decoder->elements, &options,
-                                   decoder->gpu->cuda_stream));
+    require_ok(
+        codecllm_gpu_decode(decoder->plan, &decoder->data, &decoder->elements, &options, decoder->gpu->cuda_stream));
     uint64_t tile = 0;
     const codecllm_status status = codecllm_gpu_result(decoder->plan, nullptr, &tile);
     if (status == CODECLLM_INVALID_STREAM) throw Error(status, text("tile ", tile, ": its data are damaged"));
@@ -102,8 +102,7 @@ codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder* decode
     if (size == 0) return;
     require(bytes, "bytes");
     const DeviceScope scope(decoder->gpu->device);
-    check(
-        cudaMemcpy(bytes, static_cast<const uint8_t*>(decoder->elements) + offset, size, cudaMemcpyDeviceToHost),
-        "copying elements");
+    check(cudaMemcpy(bytes, static_cast<const uint8_t*>(decoder->elements) + offset, size, cudaMemcpyDeviceToHost),
+          "copying elements");
   });
 }

@@ -27,11 +27,7 @@ DecodeKernel fast() {
 template <class Word, uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
 DecodeKernel any() {
   const auto kernel = any_kernel<Word, kPlanes, kBits0, kBits>;
-  return {takes_any<kPlanes, kBits0, kBits>,
-          nullptr,
-          kAnyWarps,
-          kAnyWarps,
-          kPlanes * kAnyRingBytes,
+  return {takes_any<kPlanes, kBits0, kBits>,   nullptr, kAnyWarps, kAnyWarps, kPlanes * kAnyRingBytes,
           {{kernel, kernel}, {kernel, kernel}}};
 }
 

@@ -29,9 +29,7 @@ struct TileForm {
   }
 
   /** Whether a plane's symbols are in mode RANS as they are. */
-  bool is_unpredicted(unsigned plane) const {
-    return planes[plane].mode == kRans && planes[plane].predictor == kNone;
-  }
+  bool is_unpredicted(unsigned plane) const { return planes[plane].mode == kRans && planes[plane].predictor == kNone; }
 };
 
 struct DecodeKernel {

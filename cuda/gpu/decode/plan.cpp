@@ -208,13 +208,8 @@ Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<Gpu
     }
   }
   if (works.size() >= 1u << 31) throw ArgumentError("a plan of too many tiles");
-  return {&kernel,
-          row_classes,
-          static_cast<uint32_t>(works.size()),
-          shape.warps,
-          shape.shared_bytes,
-          image.add(works),
-          image.add(entries)};
+  return {&kernel,          row_classes,       static_cast<uint32_t>(works.size()), shape.warps, shape.shared_bytes,
+          image.add(works), image.add(entries)};
 }
 
 }  // namespace
@@ -249,11 +244,10 @@ Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<S
     for (uint64_t index = 0; index < layout.tile_count; index++) {
       const Tile tile = layout.tile_at(index);
       const TileMetadata metadata = stream.tile(index);
-      const size_t number = kernel_of(
-          {layout.dtype->kind, coding.split, metadata.planes, disjoint_classes && is_whole(layout, tile)});
+      const size_t number =
+          kernel_of({layout.dtype->kind, coding.split, metadata.planes, disjoint_classes && is_whole(layout, tile)});
       const auto tables = kernels[number].tables;
-      const bool row_classes =
-          tables != nullptr && tables(tensor).classes > 1 && tensor.row_selectors != nullptr;
+      const bool row_classes = tables != nullptr && tables(tensor).classes > 1 && tensor.row_selectors != nullptr;
       lists[row_classes][number].add(static_cast<uint32_t>(t), tile_entry(stream, index, tile));
     }
   }

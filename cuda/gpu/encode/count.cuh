@@ -210,18 +210,18 @@ __global__ void __launch_bounds__(32 * kCountWarps) count_kernel(const __grid_co
   for (uint32_t i = threadIdx.x; i < count; i += blockDim.x) counters[i] = 0;
   __syncthreads();
   for_each_stripe(arguments.matrix, share.block / arguments.parts, share.blocks / arguments.parts,
-                [&](uint32_t index, uint32_t first, uint32_t end) {
-                  const uint32_t choice = arguments.choices.choice(index, arguments.plane);
-                  if (choice == kSurveyRaw || arguments.choices.is_constant(index, arguments.plane)) return;
-                  const bool is_paired =
-                      arguments.plane == 0 && arguments.modes != nullptr && arguments.modes[index] == kPairs;
-                  if (is_paired != kOfPairs) return;
-                  const TileRows<Word> rows(arguments.matrix, index);
-                  if constexpr (kOfPairs)
-                    count_pairs(arguments, row_bins, rows, first, end, counters);
-                  else
-                    count_symbols(arguments, row_bins, rows, choice, first, end, counters);
-                });
+                  [&](uint32_t index, uint32_t first, uint32_t end) {
+                    const uint32_t choice = arguments.choices.choice(index, arguments.plane);
+                    if (choice == kSurveyRaw || arguments.choices.is_constant(index, arguments.plane)) return;
+                    const bool is_paired =
+                        arguments.plane == 0 && arguments.modes != nullptr && arguments.modes[index] == kPairs;
+                    if (is_paired != kOfPairs) return;
+                    const TileRows<Word> rows(arguments.matrix, index);
+                    if constexpr (kOfPairs)
+                      count_pairs(arguments, row_bins, rows, first, end, counters);
+                    else
+                      count_symbols(arguments, row_bins, rows, choice, first, end, counters);
+                  });
   __syncthreads();
   Count* const sums = arguments.counters + (row_bins.first << arguments.bits) * arguments.column_bin_count;
   for (uint32_t i = threadIdx.x; i < count; i += blockDim.x)

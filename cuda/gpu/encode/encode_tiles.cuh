@@ -10,8 +10,8 @@
 // they lie in the order in which a decoder takes them.
 #pragma once
 
-#include "host/encode/tile_encoder.hpp"
 #include "gpu/encode/rows.cuh"
+#include "host/encode/tile_encoder.hpp"
 
 namespace codecllm {
 
@@ -185,9 +185,9 @@ struct EncodedPlane {
  */
 template <bool kWhole, class Word, class Symbols>
 __device__ __forceinline__ EncodedPlane encode_rows(const EncodeArguments& arguments, const GpuEncodeTables& tables,
-                                                const TileRows<Word>& rows, const Symbols& symbols,
-                                                const uint2* entries, uint32_t state, uint32_t section, uint32_t end,
-                                                OutlierList& outliers) {
+                                                    const TileRows<Word>& rows, const Symbols& symbols,
+                                                    const uint2* entries, uint32_t state, uint32_t section,
+                                                    uint32_t end, OutlierList& outliers) {
   constexpr uint32_t kSteps = Symbols::kSteps;
   constexpr uint32_t kCount = TileRows<Word>::kCount;
   // Some rows at a time, while those above are on their way.
@@ -288,9 +288,9 @@ __device__ __forceinline__ EncodedPlane encode_rows(const EncodeArguments& argum
 /** Likewise: whole tiles ask less. */
 template <class Word, class Symbols>
 __device__ __forceinline__ EncodedPlane encode_lanes(const EncodeArguments& arguments, const GpuEncodeTables& tables,
-                                                 const TileRows<Word>& rows, const Symbols& symbols,
-                                                 const uint2* entries, uint32_t state, uint32_t section, uint32_t end,
-                                                 OutlierList& outliers) {
+                                                     const TileRows<Word>& rows, const Symbols& symbols,
+                                                     const uint2* entries, uint32_t state, uint32_t section,
+                                                     uint32_t end, OutlierList& outliers) {
   if (rows.is_whole() && rows.tile().height % Symbols::kGroup == 0)
     return encode_rows<true, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);
   return encode_rows<false, Word>(arguments, tables, rows, symbols, entries, state, section, end, outliers);

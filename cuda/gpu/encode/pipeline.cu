@@ -1,10 +1,9 @@
 // The rounds of a batch: survey, window, counts, and at last the tiles themselves.
-#include "gpu/encode/pipeline.hpp"
-
 #include "gpu/encode/count.cuh"
 #include "gpu/encode/encode_tiles.cuh"
 #include "gpu/encode/finish_tiles.cuh"
 #include "gpu/encode/launch.hpp"
+#include "gpu/encode/pipeline.hpp"
 #include "gpu/encode/survey.cuh"
 #include "host/encode/write_front.hpp"
 
@@ -33,7 +32,7 @@ uint64_t slot_bytes(const Source& source, const Split& split, IsCoded is_coded, 
     if (!is_coded(p)) continue;
     // What is not forced is coded only where that is smaller than RAW, but for a payload.
     const uint64_t unit_bytes = source.options.has_modes ? 2 * uint64_t{height} * width
-                                                    : raw_bytes(height, width, split.bits[p], false) + 4 * kLanes;
+                                                         : raw_bytes(height, width, split.bits[p], false) + 4 * kLanes;
     at += 4 * kLanes + align(unit_bytes) + 2 * kUnitsBeyond;
   }
   plane_at[split.planes] = static_cast<uint32_t>(at);

@@ -1,8 +1,8 @@
 // The rows of a tile as an encoder reads them: four neighbouring words a lane, cut into symbols, and predicted.
 #pragma once
 
-#include "gpu/encode/arguments.hpp"
 #include "gpu/common/tile_sum.cuh"
+#include "gpu/encode/arguments.hpp"
 
 namespace codecllm {
 
@@ -56,8 +56,7 @@ class TileRows {
     for (uint32_t& packed : words) packed = 0;
 #pragma unroll
     for (uint32_t k = 0; k < kLaneColumns; k++)
-      if (4 * lane_index() + k < tile_.width)
-        words[k / kPerU32] |= element(at + k) << (k % kPerU32 * 8 * sizeof(Word));
+      if (4 * lane_index() + k < tile_.width) words[k / kPerU32] |= element(at + k) << (k % kPerU32 * 8 * sizeof(Word));
   }
 
   /** Whether all lanes have all words of all rows, where they can be loaded at once. */

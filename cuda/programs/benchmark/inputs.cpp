@@ -119,7 +119,6 @@ Bytes make_tensor(const Case& described, uint64_t rows, uint64_t columns, uint64
   return bytes;
 }
 
-
 Encoded encode(const Case& described, uint64_t rows, uint64_t columns, const Bytes& bytes) {
   const uint64_t shape[] = {rows, columns};
   codecllm_encoder* encoder = nullptr;

@@ -1,5 +1,3 @@
-#include "measure.hpp"
-
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -7,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "measure.hpp"
 #include "move_bytes.cuh"
 #include "programs/check.hpp"
 
@@ -173,8 +172,8 @@ Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape
     move_count = static_cast<uint32_t>(host_moves.size());
   }
   const double seconds = stopwatch.median(setting.runs, inner, [&](int call) {
-    launch_moves(word_bytes(described.dtype),
-                 static_cast<const TileMove*>(moves[static_cast<size_t>(call % copies)]), move_count);
+    launch_moves(word_bytes(described.dtype), static_cast<const TileMove*>(moves[static_cast<size_t>(call % copies)]),
+                 move_count);
   });
   check(cudaGetLastError(), "moving bytes");
   result.moved = static_cast<double>(result.bytes) / seconds / 1e9;

@@ -62,7 +62,6 @@ class Arena {
   size_t used_ = 0;
 };
 
-
 /** One tensor of a batch. */
 struct Job {
   const uint8_t* front;
@@ -87,7 +86,6 @@ struct Outcome {
   std::vector<Bytes> outputs;
   bool guards_intact;
 };
-
 
 class Decoder {
  public:
@@ -118,7 +116,6 @@ class Decoder {
   Arena arena_;
 };
 
-
 /** What was asked, and what did not hold. */
 class Report {
  public:
@@ -138,7 +135,6 @@ class Report {
   size_t failed_ = 0;
   std::vector<std::string> failures_;
 };
-
 
 /** A stream as a job. */
 Job job_of(const Bytes& stream, size_t output_size);

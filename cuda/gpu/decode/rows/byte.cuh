@@ -1,8 +1,8 @@
 // Words of 8 bits in one plane.
 #pragma once
 
-#include "gpu/decode/rows/rows.cuh"
 #include "gpu/decode/reconstruct.cuh"
+#include "gpu/decode/rows/rows.cuh"
 
 namespace codecllm {
 

@@ -25,8 +25,10 @@
 //     void open(const GpuTensor& tensor, const GpuTile& tile, uint32_t column, SharedAddress buffers);
 //     // Begins a group of kGroup rows: what was requested has come, for all lanes. Requests the next, if there is one.
 //     void advance(bool is_last);
-//     // Makes the words of rows j to j + kAtOnce - 1 of the group; j, which rises, is a constant to the compiler. Slots
-//     // are as `pack_slot` packs them, those of a row from left to right. `state` is the lane's after these rows: after
+//     // Makes the words of rows j to j + kAtOnce - 1 of the group; j, which rises, is a constant to the compiler.
+//     Slots
+//     // are as `pack_slot` packs them, those of a row from left to right. `state` is the lane's after these rows:
+//     after
 //     // the tile's last one, its lower half is the payload. Only then is it to be looked at.
 //     void rows(uint32_t j, bool is_last, const uint32_t (&slots)[kAtOnce][kSteps], uint32_t state,
 //               uint32_t (&words)[kAtOnce][kU32s]);

@@ -1,4 +1,4 @@
-// The integer logarithm (FORMAT.md, annex A) by which an encoder weighs one choice against another.
+// FORMAT.md, annex A.1: the integer logarithm by which an encoder weighs one choice against another.
 //
 // Floating-point logarithms differ between machines in their last bit, and one bit can turn a decision; two encoders
 // write the same bytes only if they count alike. So costs are integers, in units of 2^-12 bits.

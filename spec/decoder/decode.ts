@@ -1,0 +1,225 @@
+// The decoder. FORMAT.md says what it does, and each file of this folder executes the section whose number it has; this
+// one puts them together: a tensor, one tile, or what a stream says of itself.
+//
+// It needs nothing of the encoder. It is written to be read: codecs that are fast are held to what it does.
+
+import { FormatError } from '../errors.ts';
+import tables from '../tables.json' with { type: 'json' };
+import { type Front, type Header, readFront } from './1-front.ts';
+import { placeTile, type Tile, tileAt, wordsOf } from './2-matrix.ts';
+import { joinPlanes, type Split, zeroSymbol } from './3-planes.ts';
+import { align, hasPayload, Mode, type Section, type Sections, sectionsOf, type TileMetadata } from './4-metadata.ts';
+import { undoPrediction } from './5-prediction.ts';
+import { type TableSet, tablesOfTile } from './6.1-tables.ts';
+import { decodeLanes, STATE_FLOOR } from './6.2-rans.ts';
+import { type Pairs, splitPairs, startsOf } from './6.3-pairs.ts';
+import { writeOutliers } from './6.4-outliers.ts';
+import { LANE_COLUMNS, unpackRaw } from './7-raw.ts';
+import { tileCheck } from './8-checks.ts';
+
+export interface Tensor {
+  /** A dtype's name as safetensors gives it: BF16, F32, I8, ... */
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** Little-endian elements in C order. */
+  readonly data: Uint8Array;
+}
+
+export interface DecodeOptions {
+  /** Refuse, before anything is allocated for it, a tensor of more bytes than this. Default: 2^32. */
+  readonly maxBytes?: number;
+}
+
+/** A tile of the matrix view, in words. */
+export interface DecodedTile extends Tile {
+  /** height x width words, row by row; those that a short last row lacks are the tensor's last word. */
+  readonly words: Uint32Array;
+}
+
+/**
+ * Decodes a stream (all sections).
+ *
+ * @returns the tensor: its dtype, its shape in elements, its bytes
+ * @throws FormatError where the stream is not valid, RangeError where the tensor has more than `maxBytes` bytes
+ */
+export function decodeTensor(stream: Uint8Array, { maxBytes = 2 ** 32 }: DecodeOptions = {}): Tensor {
+  const front = openStream(stream);
+  const { dtype, shape, matrix, tiles } = front;
+  const length = tensorBytes(front);
+  if (length > maxBytes) throw new RangeError(`the tensor has ${length} bytes, more than the limit of ${maxBytes}`);
+  const data = new Uint8Array(length);
+  const words = wordsOf(data, dtype.wordBits);
+  for (let index = 0; index < tiles.length; index++)
+    placeTile(words, matrix.columns, tileAt(matrix, index), decodeTileOf(stream, front, index));
+  return { dtype: dtype.name, shape, data };
+}
+
+/**
+ * Decodes one tile, without looking at the data of others.
+ *
+ * @param index of the tile, row-major (section 2)
+ * @throws FormatError where the front, the length or the tile is not valid, RangeError where there is no such tile
+ */
+export function decodeTile(stream: Uint8Array, index: number): DecodedTile {
+  const front = openStream(stream);
+  if (front.tiles[index] === undefined) throw new RangeError(`tile ${index} of ${front.tiles.length}`);
+  return { ...tileAt(front.matrix, index), words: decodeTileOf(stream, front, index) };
+}
+
+/** Reads the front of a whole stream, and checks that all of Data is there, and nothing after it. */
+function openStream(stream: Uint8Array): Front {
+  const front = readFront(stream);
+  const length = front.frontBytes + front.dataBytes;
+  const problem = `the stream has ${stream.length} bytes where ${length} are declared`;
+  if (stream.length !== length) throw new FormatError('data', Math.min(stream.length, length), problem);
+  return front;
+}
+
+function tensorBytes({ dtype, matrix }: Header): number {
+  return (matrix.words * dtype.wordBits) / 8;
+}
+
+/** The data of a tile: bytes of its sections, whose padding must be zero. */
+class TileData {
+  /** @param at where they begin in the stream */
+  constructor(
+    private readonly stream: Uint8Array,
+    readonly at: number,
+  ) {}
+
+  bytes({ name, start, length }: Section): Uint8Array {
+    const end = this.at + start + length;
+    for (let at = end; at < this.at + align(start + length); at++)
+      if (this.stream[at] !== 0) throw new FormatError(name, at, 'padding is not zero');
+    return this.stream.slice(this.at + start, end);
+  }
+
+  refuse({ name, start }: Section, byte: number, problem: string): never {
+    throw new FormatError(name, this.at + start + byte, problem);
+  }
+}
+
+/** The words of a tile, height x width. */
+function decodeTileOf(stream: Uint8Array, front: Front, index: number): Uint32Array {
+  const { dtype, split } = front;
+  const tile = tileAt(front.matrix, index);
+  const metadata = front.tiles[index];
+  const sections = sectionsOf(dtype, split, tile, metadata.planes);
+  const data = new TileData(stream, front.frontBytes + metadata.offset);
+  let payload: Uint16Array | undefined;
+  const planes = metadata.planes.map(({ mode, value }, p) => {
+    if (mode === Mode.CONST) return new Uint16Array(tile.height * tile.width).fill(value);
+    if (mode === Mode.RAW) {
+      const isFed = hasPayload(metadata.planes, p);
+      return (
+        unpackRaw(data.bytes(sections.raw[p]), tile, split[p], isFed ? payload : undefined) ??
+        data.refuse(sections.raw[p], 0, 'a bit that stands for nothing is not zero')
+      );
+    }
+    const coded = decodeCoded(data, front, tile, metadata, sections, p);
+    payload = coded.payload;
+    return coded.symbols;
+  });
+  const words = joinPlanes(dtype, split, planes);
+  const entries = wordsOf(data.bytes(sections.outliers), 32);
+  const check = tileCheck(words, tile, dtype.wordBits, entries);
+  if (check !== metadata.check)
+    throw new FormatError('tile.check', data.at, `the decoded tile has ${check}, the metadata say ${metadata.check}`);
+  writeOutliers(words, dtype, tile, entries, data.at + sections.outliers.start);
+  return words;
+}
+
+/** The symbols of plane `p`, in RANS or PAIRS, and the payload of each lane for the next plane. */
+function decodeCoded(
+  data: TileData,
+  { dtype, tables: sets, pairs, selectors }: Front,
+  tile: Tile,
+  { planes }: TileMetadata,
+  sections: Sections,
+  p: number,
+): { symbols: Uint16Array; payload: Uint16Array } {
+  const { mode, predictor, value } = planes[p];
+  const states = wordsOf(data.bytes(sections.states[p]), 32);
+  const units = wordsOf(data.bytes(sections.units[p]), 16);
+  states.forEach((state, lane) => {
+    if (state < STATE_FLOOR) data.refuse(sections.states[p], 4 * lane, `a state below 2^16: ${state}`);
+  });
+  const columnsEach = mode === Mode.PAIRS ? 2 : 1;
+  const set = mode === Mode.PAIRS ? (pairs as Pairs).set : (sets[p] as TableSet);
+  const tileTables = tablesOfTile(set, selectors, tile, columnsEach);
+  const decoded = decodeLanes(states, units, LANE_COLUMNS / columnsEach, tileTables);
+  if (decoded.used !== value)
+    data.refuse(sections.units[p], 0, `decoding takes ${decoded.used} units, the metadata say ${value}`);
+  const feedsNext = hasPayload(planes, p + 1);
+  decoded.finals.forEach((state, lane) => {
+    if (feedsNext ? state >>> 16 !== 1 : state !== STATE_FLOOR)
+      data.refuse(sections.states[p], 4 * lane, `lane ${lane} ends in state ${state}`);
+  });
+  let { symbols } = decoded;
+  if (mode === Mode.PAIRS) symbols = splitPairs(symbols, startsOf(pairs as Pairs, tile), tile);
+  else if (predictor > 0) undoPrediction(predictor, symbols, tile.width, zeroSymbol(dtype));
+  return { symbols, payload: Uint16Array.from(decoded.finals) };
+}
+
+/** What a stream says of itself. */
+export interface Inspection {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  /** The matrix view, in words, and its tiles. */
+  readonly rows: number;
+  readonly columns: number;
+  readonly tileRows: number;
+  readonly tileCount: number;
+  /** Bits of each plane. */
+  readonly split: Split;
+  /** Bytes of the tensor, of the stream, and of its front. */
+  readonly tensorBytes: number;
+  readonly streamBytes: number;
+  readonly frontBytes: number;
+  readonly classes: number;
+  readonly rowSelectors: boolean;
+  readonly columnSelectors: boolean;
+  readonly columnOffsets: boolean;
+  /** For each plane, how many tiles have each mode: const, raw, rans (not predicted), left, top, avg, planar, pairs. */
+  readonly modes: readonly Readonly<Record<string, number>>[];
+  readonly outliers: number;
+}
+
+/**
+ * What a stream says of itself (sections 1 to 4). Nothing is decoded.
+ *
+ * @throws FormatError where the stream is not valid, as far as its front and its length tell
+ */
+export function inspectTensor(stream: Uint8Array): Inspection {
+  openStream(stream);
+  return inspectFront(stream);
+}
+
+/**
+ * The same from everything before Data (sections 1 to 4).
+ *
+ * @param bytes the front, or more of the stream
+ * @throws FormatError where the front is not valid
+ */
+export function inspectFront(bytes: Uint8Array): Inspection {
+  const front = readFront(bytes);
+  const { dtype, shape, split, selectors, pairs, frontBytes, dataBytes, tiles } = front;
+  const { rows, columns, tileRows, tileCount } = front.matrix;
+  const modes = split.map((): Record<string, number> => ({}));
+  let outliers = 0;
+  for (const { planes } of tiles)
+    planes.forEach((plane, p) => {
+      const name = plane.predictor > 0 ? tables.predictors[plane.predictor] : tables.modes[plane.mode];
+      modes[p][name] = (modes[p][name] ?? 0) + 1;
+      outliers += plane.outliers;
+    });
+  return {
+    ...{ dtype: dtype.name, shape, rows, columns, tileRows, tileCount, split },
+    ...{ tensorBytes: tensorBytes(front), streamBytes: frontBytes + dataBytes, frontBytes },
+    classes: selectors.classes,
+    rowSelectors: selectors.rows !== undefined,
+    columnSelectors: selectors.columns !== undefined,
+    columnOffsets: pairs?.offsets !== undefined,
+    ...{ modes, outliers },
+  };
+}

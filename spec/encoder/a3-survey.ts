@@ -1,0 +1,94 @@
+// FORMAT.md, annex A.3: which split a tensor gets, and what each plane of each tile would best be coded as.
+
+import type { Tile } from '../decoder/2-matrix.ts';
+import { isNibbles, type Split, zeroSymbol } from '../decoder/3-planes.ts';
+import tables from '../tables.json' with { type: 'json' };
+import { BIT, entropyCost } from './a1-logarithm.ts';
+import { type Source, tilesOf, wordsOfTile } from './a2-layout.ts';
+import { type EncodeOptions, type Profile, predictorOf, splitsFor } from './options.ts';
+import { cutPlanes, residual } from './planes.ts';
+
+/** What the survey says of a plane of a tile that is not worth coding; else it says a predictor. */
+export const RAW = -1;
+
+export interface Survey {
+  readonly split: Split;
+  /** For each tile, for each plane: a predictor, or RAW. */
+  readonly choices: readonly (readonly number[])[];
+}
+
+/** A later plane is coded only if that saves so many 256ths of it: fast decoders would rather copy bits. */
+const MINIMUM_SAVING: Record<Profile, number> = { small: 1, fast: 16 };
+
+/** So many rows of a tile are sampled, or all. */
+const SAMPLED_ROWS = 8;
+
+/** Half a nat, in units: an entropy estimated from counts is low by so much for each symbol seen but one (Miller 1955). */
+const BIAS = 2955;
+
+/** Surveys a tensor. Modes that are forced are what it says; the split is the first that has them. */
+export function survey(source: Source, options: EncodeOptions): Survey {
+  const { profile = 'small', modes } = options;
+  const [first, second] = splitsFor(source.dtype, options).map((split) => surveyAs(source, split, profile));
+  // The second split has to win by 1/32: estimates are that good, and 4 + 4, which halves a decoder's steps, may cost it.
+  const { split, choices } =
+    second !== undefined && second.cost + Math.floor(second.cost / 32) < first.cost ? second : first;
+  const forced = modes?.map((mode) => (mode === 'raw' ? RAW : predictorOf(mode)));
+  return { split, choices: forced === undefined ? choices : choices.map(() => forced) };
+}
+
+function surveyAs(source: Source, split: Split, profile: Profile): Survey & { cost: number } {
+  const zero = zeroSymbol(source.dtype);
+  let cost = 0;
+  const choices = tilesOf(source).map((tile) =>
+    cutPlanes(source.dtype, split, wordsOfTile(source, tile)).map((symbols, p) => {
+      const later = isNibbles(split) ? 256 : MINIMUM_SAVING[profile];
+      const choice = choosePredictor(symbols, tile, split[p], zero, p === 0 ? 1 : later);
+      cost += choice.cost;
+      return choice.predictor;
+    }),
+  );
+  return { split, choices, cost };
+}
+
+/** The rows that are sampled: one of every `step`; which one differs, lest the sample fall in step with a pattern. */
+function sampledRows(height: number): number[] {
+  const step = Math.max(1, Math.floor(height / SAMPLED_ROWS));
+  return Array.from({ length: Math.floor(height / step) }, (_, k) => step * k + ((5 * k + 3) % step));
+}
+
+/** What coding the sampled symbols costs, if each is what `symbolAt` says. */
+function estimate(
+  rows: readonly number[],
+  width: number,
+  bits: number,
+  symbolAt: (i: number, j: number) => number,
+): number {
+  const counts = new Uint32Array(2 ** bits);
+  for (const i of rows) for (let j = 0; j < width; j++) counts[symbolAt(i, j)]++;
+  const seen = counts.reduce((sum, count) => sum + (count > 0 ? 1 : 0), 0);
+  return entropyCost(counts) + (seen - 1) * BIAS;
+}
+
+/**
+ * The predictor that codes a plane of a tile best: another than NONE if it saves more than 1/32 and 64 bits; RAW if
+ * even so less than `minimumSaving` 256ths are saved.
+ */
+function choosePredictor(
+  symbols: Uint16Array,
+  { height, width }: Tile,
+  bits: number,
+  zero: number,
+  minimumSaving: number,
+): { predictor: number; cost: number } {
+  const rows = sampledRows(height);
+  const costs = [estimate(rows, width, bits, (i, j) => symbols[i * width + j])];
+  if (bits === 8)
+    for (let predictor = 1; predictor < tables.predictors.length; predictor++)
+      costs.push(estimate(rows, width, bits, (i, j) => residual(predictor, symbols, width, i, j, zero)));
+  let best = costs.indexOf(Math.min(...costs));
+  if (costs[best] + Math.floor(costs[0] / 32) + 64 * BIT >= costs[0]) best = 0;
+  const raw = rows.length * width * bits * BIT;
+  if (costs[best] * 256 > raw * (256 - minimumSaving)) return { predictor: RAW, cost: raw };
+  return { predictor: best, cost: costs[best] };
+}

@@ -1,0 +1,194 @@
+// FORMAT.md, annex A.9: how each plane of a tile is coded, and the tile's data.
+
+import type { Header } from '../decoder/1-front.ts';
+import { TILE_COLUMNS, type Tile } from '../decoder/2-matrix.ts';
+import { joinPlanes, zeroSymbol } from '../decoder/3-planes.ts';
+import { align, hasPayload, isCoded, Mode, type TileMetadata, type TilePlane } from '../decoder/4-metadata.ts';
+import { type Table, type TileTables, tablesOfTile } from '../decoder/6.1-tables.ts';
+import { STATE_FLOOR } from '../decoder/6.2-rans.ts';
+import { type Pairs, splitPairs, startsOf } from '../decoder/6.3-pairs.ts';
+import { outlierBytes } from '../decoder/6.4-outliers.ts';
+import { LANE_COLUMNS, laneCount, rawBytes } from '../decoder/7-raw.ts';
+import { tileCheck } from '../decoder/8-checks.ts';
+import { codesOf } from './a5-pairs.ts';
+import { cutPlanes, isConstant, residualsOf } from './planes.ts';
+import { type CodedLanes, encodeLanes } from './rans.ts';
+import { packRaw, payloadOf } from './raw.ts';
+
+/** A tile has at most this many outliers. */
+const MAX_OUTLIERS = 255;
+
+/** How a plane of a tile is to be coded, where that is smaller than RAW and possible. */
+export interface Wish {
+  readonly mode: number;
+  readonly predictor: number;
+}
+
+export interface EncodedTile {
+  readonly check: number;
+  readonly planes: TileMetadata['planes'];
+  readonly data: Uint8Array;
+}
+
+/** A coded plane: what a decoder reads, the symbols it gets, and the elements for which these are wrong. */
+interface CodedPlane extends CodedLanes {
+  readonly symbols: Uint16Array;
+  readonly outliers: readonly number[];
+}
+
+/**
+ * Encodes one tile. Planes are decided from the last to the first, since the final states of a coded plane are bits of
+ * a RAW plane after it.
+ *
+ * @param words the tile's words, height x width
+ * @param wishes one for each plane
+ * @param forced whether they are to be met whatever the size and even if the plane is constant
+ */
+export function encodeTile(
+  header: Header,
+  tile: Tile,
+  words: Uint32Array,
+  wishes: readonly Wish[],
+  forced: boolean,
+): EncodedTile {
+  const { dtype, split } = header;
+  const symbols = cutPlanes(dtype, split, words);
+  const coded: (CodedPlane | undefined)[] = [];
+  const planes: TilePlane[] = [];
+  for (let p = split.length - 1; p >= 0; p--) {
+    const isNextRaw = planes[p + 1]?.mode === Mode.RAW;
+    if (!forced && isConstant(symbols[p])) {
+      planes[p] = { mode: Mode.CONST, predictor: 0, value: symbols[p][0], outliers: 0 };
+      continue;
+    }
+    const payload = isNextRaw ? payloadOf(symbols[p + 1], tile, split[p + 1]) : new Uint16Array(laneCount(tile));
+    const plane = isCoded(wishes[p].mode) ? codePlane(header, tile, p, wishes[p], symbols[p], payload) : undefined;
+    if (plane !== undefined && (forced || isSmaller(plane, header, tile, p, isNextRaw))) {
+      coded[p] = plane;
+      planes[p] = { ...wishes[p], value: plane.units.length, outliers: plane.outliers.length };
+    } else planes[p] = { mode: Mode.RAW, predictor: 0, value: 0, outliers: 0 };
+  }
+  const decoded = joinPlanes(
+    dtype,
+    split,
+    symbols.map((cut, p) => coded[p]?.symbols ?? cut),
+  );
+  const entries = entriesOf(coded[0]?.outliers ?? [], words, tile, dtype.wordBits);
+  const sections = [
+    ...symbols.flatMap((cut, p) =>
+      planes[p].mode === Mode.RAW ? [packRaw(cut, tile, split[p], hasPayload(planes, p))] : [],
+    ),
+    ...coded.flatMap((plane) => (plane === undefined ? [] : [bytesOf(plane.states), bytesOf(plane.units)])),
+    bytesOf(entries),
+  ];
+  const check = tileCheck(decoded, tile, dtype.wordBits, entries);
+  return { check, planes, data: joinSections(sections) };
+}
+
+function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array | Uint16Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, byteLength);
+}
+
+/** Sections one after the other, each padded to a multiple of 16 bytes. */
+function joinSections(sections: readonly Uint8Array[]): Uint8Array {
+  const data = new Uint8Array(sections.reduce((length, section) => length + align(section.length), 0));
+  let at = 0;
+  for (const section of sections) {
+    data.set(section, at);
+    at += align(section.length);
+  }
+  return data;
+}
+
+/** Whether a coded plane is smaller than it would be in RAW. */
+function isSmaller(plane: CodedPlane, { dtype, split }: Header, tile: Tile, p: number, isNextRaw: boolean): boolean {
+  const { states, units, outliers } = plane;
+  const size = align(4 * states.length) + align(2 * units.length) + align(outliers.length * outlierBytes(dtype));
+  return size - (isNextRaw ? 2 * states.length : 0) < align(rawBytes(tile, split[p], false));
+}
+
+/** Codes a plane; undefined where its tables cannot, with at most MAX_OUTLIERS outliers. */
+function codePlane(
+  { dtype, tables: sets, pairs, selectors }: Header,
+  tile: Tile,
+  p: number,
+  { mode, predictor }: Wish,
+  symbols: Uint16Array,
+  payload: Uint16Array,
+): CodedPlane | undefined {
+  const columnsEach = mode === Mode.PAIRS ? 2 : 1;
+  const set = mode === Mode.PAIRS ? pairs?.set : sets[p];
+  if (set === undefined) return undefined;
+  const tables = tablesOfTile(set, selectors, tile, columnsEach);
+  const starts = mode === Mode.PAIRS ? startsOf(pairs as Pairs, tile) : new Uint8Array(0);
+  const chosen =
+    mode === Mode.PAIRS
+      ? pairsWithSlots(codesOf(symbols, starts, tile), tables)
+      : symbolsWithSlots(residualsOf(predictor, symbols, tile.width, zeroSymbol(dtype)), tables);
+  let decoded = symbols;
+  if (mode === Mode.PAIRS) decoded = splitPairs(chosen.symbols, starts, tile);
+  else if (predictor === 0) decoded = chosen.symbols;
+  const outliers: number[] = [];
+  for (let at = 0; at < symbols.length; at++) if (decoded[at] !== symbols[at]) outliers.push(at);
+  if (chosen.missing > 0 && (p > 0 || predictor > 0)) return undefined;
+  if (outliers.length > MAX_OUTLIERS) return undefined;
+  const finals = Uint32Array.from(payload, (bits) => STATE_FLOOR + bits);
+  return { ...encodeLanes(chosen.symbols, finals, LANE_COLUMNS / columnsEach, tables), symbols: decoded, outliers };
+}
+
+/** Symbols that are in the tables, and how many are not what was to be coded. */
+interface Chosen {
+  readonly symbols: Uint16Array;
+  readonly missing: number;
+}
+
+/** The symbol of the highest frequency, the lowest of equals, stands for a symbol without a slot. */
+function symbolsWithSlots(symbols: Uint16Array, { tables, rows, columns }: TileTables): Chosen {
+  let missing = 0;
+  const likeliest = tables.map(({ frequency }) => frequency.indexOf(frequency.reduce((a, b) => Math.max(a, b), 0)));
+  const chosen = symbols.map((symbol, at) => {
+    const table = rows[Math.floor(at / columns.length)] | columns[at % columns.length];
+    if (tables[table].frequency[symbol] > 0) return symbol;
+    missing++;
+    return likeliest[table];
+  });
+  return { symbols: chosen, missing };
+}
+
+/** The pair with the fewest wrong codes, then the highest frequency, the lowest of equals, stands for one without a slot. */
+function nearestPair({ frequency }: Table, left: number, right: number): number {
+  let best = -1;
+  let bestWrong = 3;
+  for (let pair = 0; pair < frequency.length; pair++) {
+    if (frequency[pair] === 0) continue;
+    const wrong = ((pair & 15) === left ? 0 : 1) + (pair >> 4 === right ? 0 : 1);
+    if (wrong < bestWrong || (wrong === bestWrong && frequency[pair] > frequency[best])) {
+      best = pair;
+      bestWrong = wrong;
+    }
+  }
+  return best;
+}
+
+/** @param codes two for each pair; those outside their window are always wrong */
+function pairsWithSlots(codes: Uint8Array, { tables, rows, columns }: TileTables): Chosen {
+  let missing = 0;
+  const symbols = Uint16Array.from({ length: codes.length / 2 }, (_, at) => {
+    const table = tables[rows[Math.floor(at / columns.length)] | columns[at % columns.length]];
+    const [left, right] = [codes[2 * at], codes[2 * at + 1]];
+    if (left < 16 && right < 16 && table.frequency[left + 16 * right] > 0) return left + 16 * right;
+    missing++;
+    return nearestPair(table, left, right);
+  });
+  return { symbols, missing };
+}
+
+/** The outliers as they are stored: position and word, in one u32 or in two. */
+function entriesOf(outliers: readonly number[], words: Uint32Array, tile: Tile, wordBits: number): Uint32Array {
+  return Uint32Array.from(
+    outliers.flatMap((at) => {
+      const position = Math.floor(at / tile.width) * TILE_COLUMNS + (at % tile.width);
+      return wordBits === 32 ? [position, words[at]] : [(position | (words[at] << 16)) >>> 0];
+    }),
+  );
+}

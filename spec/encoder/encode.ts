@@ -1,0 +1,65 @@
+// The encoder. FORMAT.md's annex A says what it decides, and each file of this folder executes the part whose number it
+// has; this one puts them together. planes.ts, rans.ts, raw.ts and front.ts undo what a decoder does.
+//
+// All decisions are integer arithmetic, and ties go to what comes first, so that another encoder that counts alike
+// writes the same bytes.
+
+import { Mode } from '../decoder/4-metadata.ts';
+import { layOut, tilesOf, wordsOfTile } from './a2-layout.ts';
+import { RAW, survey } from './a3-survey.ts';
+import { levelsOf } from './a4-levels.ts';
+import { chooseWindows } from './a5-pairs.ts';
+import { binRowsAndColumns, countSymbols } from './a6-counts.ts';
+import { chooseTables } from './a8-tables.ts';
+import { encodeTile, type Wish } from './a9-tiles.ts';
+import { writeFront } from './front.ts';
+import type { EncodeOptions } from './options.ts';
+
+/**
+ * Encodes a tensor.
+ *
+ * @param data little-endian elements in C order
+ * @param dtype a dtype's name as safetensors gives it
+ * @param shape in elements, outermost dimension first
+ * @returns the stream
+ * @throws TypeError for an unknown dtype, RangeError for a shape, bytes or options that the format does not have
+ */
+export function encodeTensor(
+  data: Uint8Array,
+  dtype: string,
+  shape: readonly number[],
+  options: EncodeOptions = {},
+): Uint8Array {
+  const source = layOut(data, dtype, shape, options);
+  const surveyed = survey(source, options);
+  const levels = levelsOf(source);
+  const windows = chooseWindows(source, surveyed, levels.columns, options);
+  const bins = binRowsAndColumns(source, levels, windows, options.classes);
+  const forced = options.modes !== undefined;
+  const counts = countSymbols(source, surveyed, windows, bins, forced);
+  const header = chooseTables(source, surveyed, windows, bins, counts, options);
+
+  const wishOf = (index: number, p: number): Wish => {
+    const choice = surveyed.choices[index][p];
+    if (choice === RAW) return { mode: Mode.RAW, predictor: 0 };
+    const isPairs = p === 0 && header.pairs !== undefined && counts.fits[index];
+    return { mode: isPairs ? Mode.PAIRS : Mode.RANS, predictor: choice };
+  };
+  const tiles = tilesOf(source).map((tile, index) => {
+    const wishes = header.split.map((_, p) => wishOf(index, p));
+    return encodeTile(header, tile, wordsOfTile(source, tile), wishes, forced);
+  });
+  let dataBytes = 0;
+  const metadata = tiles.map(({ check, planes, data: { length } }) => {
+    const offset = dataBytes;
+    dataBytes += length;
+    return { offset, check, planes };
+  });
+  const front = writeFront(header, metadata, dataBytes);
+  const stream = new Uint8Array(front.length + dataBytes);
+  stream.set(front);
+  tiles.forEach((tile, index) => {
+    stream.set(tile.data, front.length + metadata[index].offset);
+  });
+  return stream;
+}

@@ -1,0 +1,76 @@
+// What an encoder can be told. What it is not told, it decides as annex A says.
+
+import { allowsPairs, DTYPES, type Dtype, type Split } from '../decoder/3-planes.ts';
+import { MIN_PROBABILITY_BITS, maxProbabilityBits } from '../decoder/6.1-tables.ts';
+import tables from '../tables.json' with { type: 'json' };
+
+/** small: fewest bytes. fast: fewest steps of a decoder, for weights that are decoded again and again. */
+export type Profile = 'small' | 'fast';
+export type ClassChoice = 'none' | 'rows2' | 'columns2' | 'rows4' | 'columns4' | 'mixed';
+/** How a plane is coded: RAW, RANS with this predictor, or PAIRS. */
+export type ModeChoice = 'raw' | 'none' | 'left' | 'top' | 'avg' | 'planar' | 'pairs';
+
+/** What is left out, the encoder chooses. */
+export interface EncodeOptions {
+  readonly profile?: Profile;
+  /** H, rows of a tile: 8, 16, 32, 64, 128 (the default) or 256. */
+  readonly tileRows?: 8 | 16 | 32 | 64 | 128 | 256;
+  /** Columns of the matrix view. */
+  readonly columns?: number;
+  /** Bits of each plane. */
+  readonly split?: Split;
+  /** The mode of each plane, for every tile. */
+  readonly modes?: readonly ModeChoice[];
+  /** N of every table. */
+  readonly probabilityBits?: number;
+  readonly classes?: ClassChoice;
+  /** Whether columns have offsets in PAIRS. */
+  readonly columnOffsets?: boolean;
+}
+
+/** @throws TypeError where the format has no such dtype */
+export function dtypeNamed(name: string): Dtype {
+  const dtype = DTYPES.find((candidate) => candidate.name === name);
+  if (dtype === undefined) throw new TypeError(`unknown dtype ${JSON.stringify(name)}`);
+  return dtype;
+}
+
+/** The predictor of a mode: none for RAW and PAIRS. */
+export function predictorOf(mode: ModeChoice): number {
+  return Math.max(0, tables.predictors.indexOf(mode));
+}
+
+/** Whether every plane of this split can be coded so. */
+function allows(dtype: Dtype, split: Split, modes: readonly ModeChoice[]): boolean {
+  return (
+    modes.length === split.length &&
+    modes.every((mode, p) => {
+      if (mode === 'pairs') return p === 0 && allowsPairs(dtype, split);
+      return mode === 'raw' || mode === 'none' || split[p] === 8;
+    })
+  );
+}
+
+/** The splits that the options leave to choose from, in the order in which they are tried. */
+export function splitsFor(dtype: Dtype, { profile, split, modes }: EncodeOptions): readonly Split[] {
+  const named = dtype.splits.filter((candidate) => split === undefined || candidate.join() === split.join());
+  const preferred = profile === 'fast' ? named.toReversed() : named;
+  // With forced modes there is nothing to compare: the first split that has them.
+  if (modes !== undefined) return preferred.filter((candidate) => allows(dtype, candidate, modes)).slice(0, 1);
+  // What cannot win is not tried: 4 + 4 in small, 10 + 6 in fast.
+  const comparesAll = (dtype.wordBits === 8) === (profile === 'fast');
+  return comparesAll ? preferred : preferred.slice(0, 1);
+}
+
+/** @throws RangeError for options that the format does not have for this dtype */
+export function checkOptions(dtype: Dtype, options: EncodeOptions): void {
+  const { split, modes, probabilityBits } = options;
+  const splits = splitsFor(dtype, options);
+  if (splits.length === 0)
+    throw new RangeError(
+      `${dtype.name} cannot be coded as ${split?.join(' + ') ?? 'any split'}${modes ? ` in modes ${modes.join(', ')}` : ''}`,
+    );
+  const most = Math.min(...splits.flat().map(maxProbabilityBits));
+  if (probabilityBits !== undefined && !(probabilityBits >= MIN_PROBABILITY_BITS && probabilityBits <= most))
+    throw new RangeError(`probability bits must be from ${MIN_PROBABILITY_BITS} to ${most}, not ${probabilityBits}`);
+}
