@@ -46,7 +46,7 @@ interface Tensor {
 const SPACES = ' '.repeat(64);
 
 /** A file of any header and any data. */
-function file(header: string | Uint8Array, data: Uint8Array): Uint8Array {
+export function rawFile(header: string | Uint8Array, data: Uint8Array = new Uint8Array()): Uint8Array {
   const text = typeof header === 'string' ? new TextEncoder().encode(header) : header;
   const bytes = new Uint8Array(LENGTH_BYTES + text.length + data.length);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(text.length), true);
@@ -88,7 +88,7 @@ function checkpoint(
   }
   const written = text(header);
   const padding = SPACES.slice(0, -Buffer.byteLength(written) & 7);
-  return file(written + padding, Buffer.concat(tensors.map(({ data }) => data)));
+  return rawFile(written + padding, Buffer.concat(tensors.map(({ data }) => data)));
 }
 
 /** What the reference compressor makes of a checkpoint. */
@@ -192,7 +192,7 @@ const VALID: Readonly<Record<string, Example>> = {
     comment: 'a header that is not filled up',
     original: (() => {
       const { text, data } = partsOf(checkpoint([ones('weight', 16, 16)]));
-      return file(text.trimEnd(), data);
+      return rawFile(text.trimEnd(), data);
     })(),
   },
   'kept-order': {
@@ -233,7 +233,7 @@ const VALID: Readonly<Record<string, Example>> = {
     original: checkpoint([ones('w', 16, 16)]),
     rewrite: (compressed) => {
       const { text, data } = partsOf(compressed);
-      return file(text + SPACES, data);
+      return rawFile(text + SPACES, data);
     },
   },
   'foreign-form': {
@@ -261,7 +261,7 @@ function validCheckpoints(): ValidCheckpoint[] {
 /** A file whose header is filled up, so that its data begin where they have to. */
 function aligned(header: string, data: Uint8Array): Uint8Array {
   const padding = SPACES.slice(0, -(LENGTH_BYTES + Buffer.byteLength(header)) & 63);
-  return file(header + padding, data);
+  return rawFile(header + padding, data);
 }
 
 /** Two streams, and three kept tensors, of which two have elements of the same size. */
@@ -382,7 +382,7 @@ const INVALID: Readonly<Record<string, Damage>> = {
     edit: (text, data) => {
       const bytes = new TextEncoder().encode(text);
       bytes[text.indexOf('pt')] = 0xff;
-      return file(bytes, data);
+      return rawFile(bytes, data);
     },
   },
   'header-begin': {
@@ -525,12 +525,12 @@ const INVALID: Readonly<Record<string, Damage>> = {
   'data-short': {
     comment: 'data that end before the last tensor does',
     place: 'k.data_offsets',
-    edit: (text, data) => file(text, data.subarray(0, -1)),
+    edit: (text, data) => rawFile(text, data.subarray(0, -1)),
   },
   'data-long': {
     comment: 'a byte behind the last tensor',
     place: 'data',
-    edit: (text, data) => file(text, Buffer.concat([data, Uint8Array.of(0)])),
+    edit: (text, data) => rawFile(text, Buffer.concat([data, Uint8Array.of(0)])),
   },
 
   // The format's keys.
@@ -579,7 +579,7 @@ const INVALID: Readonly<Record<string, Damage>> = {
     comment: 'a SHA-256 in upper case',
     place: `${META}sha256`,
     edit: (text, data) =>
-      file(
+      rawFile(
         text.replace(/("codecllm.sha256":")([^"]*)/, (_, key, digits) => key + digits.toUpperCase()),
         data,
       ),
@@ -603,7 +603,7 @@ const INVALID: Readonly<Record<string, Damage>> = {
   'data-at-8': {
     comment: 'data that do not begin at a multiple of 64',
     place: 'length',
-    edit: (text, data) => file(`${text}        `, data),
+    edit: (text, data) => rawFile(`${text}        `, data),
   },
   'stream-i8': {
     comment: 'a stream whose dtype is not U8',

@@ -5,7 +5,7 @@
 //   checkKept, checkStream   check what those bytes are
 //   restoreHeader   gives the original's header, and the place of its tensors in both files
 
-import { FIXED_BYTES } from './decoder/1-front.ts';
+import { FIXED_BYTES, MAGIC } from './decoder/1-front.ts';
 import { DTYPES } from './decoder/3-planes.ts';
 import {
   byPlace,
@@ -20,6 +20,7 @@ import {
   STYLES,
   type TensorEntry,
 } from './safetensors.ts';
+import tables from './tables.json' with { type: 'json' };
 
 /** All keys that begin so are the format's own. */
 const PREFIX = 'codecllm.';
@@ -35,7 +36,7 @@ const VERSION = '1';
 export const DATA_ALIGNMENT = 64;
 
 /** The magic and the version with which every stream begins (section 1). */
-const STREAM_START = [0x43, 0x4c, 0x4c, 0x4d, 1];
+const STREAM_START = [...[0, 8, 16, 24].map((shift) => (MAGIC >> shift) & 0xff), tables.formatVersion];
 
 /** A tensor as the original's header has it, but for its place. */
 export type Described = Pick<TensorEntry, 'dtype' | 'shape'> & { readonly bytes: number };

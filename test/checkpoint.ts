@@ -5,22 +5,15 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { rawFile } from '../golden/checkpoints.ts';
+
+export { rawFile };
 
 export interface TestTensor {
   readonly name: string;
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly data: Uint8Array;
-}
-
-/** A file of any header and any data. */
-export function rawFile(header: string | Uint8Array, data: Uint8Array = new Uint8Array()): Uint8Array {
-  const text = typeof header === 'string' ? new TextEncoder().encode(header) : header;
-  const file = new Uint8Array(8 + text.length + data.length);
-  new DataView(file.buffer).setBigUint64(0, BigInt(text.length), true);
-  file.set(text, 8);
-  file.set(data, 8 + text.length);
-  return file;
 }
 
 export interface Formatting {
