@@ -69,8 +69,8 @@ CODECLLM_API size_t codecllm_size_of(codecllm_structure structure);
 
 /* ------------------------------------------------------------------------------------------------------ encoding */
 
-/** The fewest bytes, or the fewest steps of a decoder. */
-typedef enum codecllm_profile { CODECLLM_SMALL = 0, CODECLLM_FAST = 1 } codecllm_profile;
+/** The fewest bytes; the fewest steps of a decoder; or none, for weights that are multiplied as they lie. */
+typedef enum codecllm_profile { CODECLLM_SMALL = 0, CODECLLM_FAST = 1, CODECLLM_DIRECT = 2 } codecllm_profile;
 
 /** How a plane is coded in every tile; CODECLLM_MODE_AUTO lets the encoder choose. */
 typedef enum codecllm_mode {
@@ -81,7 +81,9 @@ typedef enum codecllm_mode {
   CODECLLM_MODE_TOP = 4,
   CODECLLM_MODE_AVG = 5,
   CODECLLM_MODE_PLANAR = 6,
-  CODECLLM_MODE_PAIRS = 7
+  CODECLLM_MODE_PAIRS = 7,
+  /** Of both planes, or of none. */
+  CODECLLM_MODE_DIRECT = 8
 } codecllm_mode;
 
 /** Which classes of rows and columns have frequency tables of their own (FORMAT.md, 6.1). */

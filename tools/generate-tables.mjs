@@ -12,7 +12,7 @@ const capital = (name) => name[0].toUpperCase() + name.slice(1);
 const quoted = (names) => names.map((name) => JSON.stringify(name)).join(', ');
 
 // What an encoder may be asked for beside leaving the choice to it, in the order of the enumerations of codecllm.h.
-const modeChoices = ['raw', ...tables.predictors, 'pairs'];
+const modeChoices = ['raw', ...tables.predictors, 'pairs', 'direct'];
 
 function cpp() {
   const enumerators = (names) => names.map((name, code) => `k${capital(name)} = ${code}`).join(', ');

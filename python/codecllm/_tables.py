@@ -26,13 +26,13 @@ DTYPES = (
 )
 """Name, code and bits of an element of each dtype that a stream can hold, in the order of their codes."""
 
-MODES = ("const", "raw", "rans", "pairs")
+MODES = ("const", "raw", "rans", "pairs", "direct")
 """How a plane of a tile is coded; the index is the code."""
 
 PREDICTORS = ("none", "left", "top", "avg", "planar")
 """What a symbol of RANS is predicted from; the index is the code."""
 
-PROFILES = ("small", "fast")
+PROFILES = ("small", "fast", "direct")
 """What an encoder aims at; the index is the value in codecllm.h."""
 
 CLASS_CHOICES = ("none", "rows2", "columns2", "rows4", "columns4", "mixed")

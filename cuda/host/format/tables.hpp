@@ -36,7 +36,7 @@ constexpr Dtype kDtypes[] = {
 };
 
 /** How a plane of a tile is coded; the values are the codes in the metadata. */
-enum Mode : uint8_t { kConst = 0, kRaw = 1, kRans = 2, kPairs = 3 };
+enum Mode : uint8_t { kConst = 0, kRaw = 1, kRans = 2, kPairs = 3, kDirect = 4 };
 
 /** What a symbol of RANS is predicted from; the values are the codes in the metadata. */
 enum Predictor : uint8_t { kNone = 0, kLeft = 1, kTop = 2, kAvg = 3, kPlanar = 4 };
@@ -49,11 +49,12 @@ constexpr uint32_t kMaxTileRowsLog2 = 8;
 
 // Names of what an encoder may be asked for; the index is the value in codecllm.h.
 
-constexpr const char* kProfileNames[] = {"small", "fast"};
+constexpr const char* kProfileNames[] = {"small", "fast", "direct"};
 static_assert(CODECLLM_SMALL == 0);
 static_assert(CODECLLM_FAST == 1);
+static_assert(CODECLLM_DIRECT == 2);
 
-constexpr const char* kModeNames[] = {"auto", "raw", "none", "left", "top", "avg", "planar", "pairs"};
+constexpr const char* kModeNames[] = {"auto", "raw", "none", "left", "top", "avg", "planar", "pairs", "direct"};
 static_assert(CODECLLM_MODE_AUTO == 0);
 static_assert(CODECLLM_MODE_RAW == 1);
 static_assert(CODECLLM_MODE_NONE == 2);
@@ -62,6 +63,7 @@ static_assert(CODECLLM_MODE_TOP == 4);
 static_assert(CODECLLM_MODE_AVG == 5);
 static_assert(CODECLLM_MODE_PLANAR == 6);
 static_assert(CODECLLM_MODE_PAIRS == 7);
+static_assert(CODECLLM_MODE_DIRECT == 8);
 
 constexpr const char* kClassesNames[] = {"auto", "none", "rows2", "columns2", "rows4", "columns4", "mixed"};
 static_assert(CODECLLM_CLASSES_AUTO == 0);
