@@ -111,7 +111,7 @@ typedef struct codecllm_encode_options {
   /** N of every table; 0 means the encoder's choice. */
   uint32_t probability_bits;
   codecllm_classes classes;
-  /** Column offsets in PAIRS: 0 the encoder's choice, 1 yes, -1 no. */
+  /** Column offsets in PAIRS and DIRECT: 0 the encoder's choice, 1 yes, -1 no. */
   int32_t column_offsets;
 } codecllm_encode_options;
 

@@ -72,13 +72,14 @@ GpuTensor place_tensor(Image& image, const Coding& coding) {
     tensor.row_selectors = placed<uint8_t>(image.add(coding.row_selectors, kSelectorSlack));
   if (!coding.column_selectors.empty())
     tensor.column_selectors = placed<uint8_t>(image.add(selectors_of_columns(coding), kSelectorSlack));
-  if (!coding.pairs.tables.empty())
-    tensor.window_starts = placed<uint8_t>(image.add(starts_of_columns(coding.pairs, layout.columns), kSelectorSlack));
+  if (!coding.pairs.empty() || coding.has_direct)
+    tensor.window_starts =
+        placed<uint8_t>(image.add(starts_of_columns(coding.windows, layout.columns), kSelectorSlack));
   for (unsigned p = 0; p < coding.split.planes; p++) {
     tensor.fields[p] = field_of(*layout.dtype, coding.split, p);
     tensor.tables[p] = place_tables(image, coding.tables[p]);
   }
-  tensor.pairs = place_tables(image, coding.pairs.tables);
+  tensor.pairs = place_tables(image, coding.pairs);
   return tensor;
 }
 

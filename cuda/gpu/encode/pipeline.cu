@@ -103,7 +103,7 @@ void Pipeline::take_survey(Item& item) {
   item.choices.planes = decisions.split().planes;
   for (unsigned p = 0; p < kMaxPlanes; p++)
     item.choices.forced[p] = source.options.has_modes ? choice_of(source.options.modes[p]) : kNotForced;
-  if (decisions.has_windows()) item.offsets = stage(decisions.pairs()->offsets);
+  if (decisions.has_windows()) item.offsets = stage(decisions.windows().offsets);
 }
 
 void Pipeline::take_levels(Item& item) {
@@ -134,7 +134,8 @@ void Pipeline::count_window(Items& items) {
   for_each(items, [this](Item& item) {
     Decisions& decisions = item.decisions;
     if (decisions.has_windows()) decisions.take_window({on_host(item.window), on_host(item.window) + kWindowCounts});
-    if (decisions.pairs() != nullptr) item.starts = stage(starts_of_columns(*decisions.pairs(), item.matrix.columns));
+    if (decisions.preferred() != kRans)
+      item.starts = stage(starts_of_columns(decisions.windows(), item.matrix.columns));
   });
 }
 
@@ -142,17 +143,17 @@ void Pipeline::count_window(Items& items) {
  */
 void Pipeline::add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>>& jobs) {
   const Split& split = item.decisions.split();
-  const PairCoding* const pairs = item.decisions.pairs();
+  const bool has_pairs = item.decisions.preferred() == kPairs;
   const GpuSurvey& surveyed = *on_host(item.survey);
   CountArguments arguments = {};
   arguments.matrix = item.matrix;
   arguments.choices = item.choices;
   arguments.starts = item.starts;
-  if (pairs != nullptr) arguments.modes = on_device(item.modes);
+  if (has_pairs) arguments.modes = on_device(item.modes);
   const bool has_bins = item.row_bins != nullptr;
   for (unsigned job = 0; job < kJobs; job++) {
     const bool of_pairs = job == kMaxPlanes;
-    if (of_pairs ? pairs == nullptr : job >= split.planes) continue;
+    if (of_pairs ? !has_pairs : job >= split.planes) continue;
     if (!of_pairs && (item.choices.is_forced() ? item.choices.forced[job] == kSurveyRaw
                                                : surveyed.counted[item.decisions.chosen()][job] == 0))
       continue;
@@ -161,9 +162,9 @@ void Pipeline::add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::v
     arguments.field = field_of(*item.source.layout.dtype, split, arguments.plane);
     arguments.wanted = nullptr;
     if (of_pairs) arguments.wanted = &on_device(item.fits)->pairs;
-    if (pairs != nullptr && job == 0) arguments.wanted = &on_device(item.fits)->others;
+    if (has_pairs && job == 0) arguments.wanted = &on_device(item.fits)->others;
     // Beside pairs, plane 0 has one table and no classes.
-    const bool is_binned = has_bins && !(pairs != nullptr && job == 0);
+    const bool is_binned = has_bins && !(has_pairs && job == 0);
     arguments.row_bins = is_binned ? item.row_bins : nullptr;
     arguments.column_bins = is_binned ? item.column_bins : nullptr;
     JointCounters& joint = item.joints[job];
@@ -190,9 +191,9 @@ void Pipeline::count(Items& items) {
   std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>> jobs;
   counters_ = 0;
   for (const auto& item : items) {
-    if (const PairCoding* const pairs = item->decisions.pairs())
+    if (item->decisions.preferred() == kPairs)
       fits.add({item->matrix, item->choices, item->decisions.has_windows() ? on_device(item->windows) : nullptr,
-                pairs->base, item->starts, on_device(item->modes), on_device(item->fits)},
+                item->decisions.windows().base, item->starts, on_device(item->modes), on_device(item->fits)},
                blocks_for(item->matrix.tile_count, kFitWarps));
     add_counts(*item, jobs);
   }
@@ -234,7 +235,7 @@ void Pipeline::take_counts(Item& item) {
     if (item.row_bins != nullptr && joint.row_bins == 1) joints[job].add_empty_bins();
   }
   EncodePlan& tables = item.tables;
-  tables.coding = decisions.take_counts(std::move(joints), predicted);
+  tables.coding = decisions.take_counts(std::move(joints), predicted, false);
   item.is_refused = front_size(tables.coding) > item.tensor.front_capacity;
   if (item.is_refused || !item.has_tiles()) return;
   tables.expand_tables();
@@ -244,7 +245,7 @@ void Pipeline::take_counts(Item& item) {
   arguments.matrix = item.matrix;
   arguments.split = gpu_split(*item.source.layout.dtype, coding.split);
   arguments.choices = item.choices;
-  if (decisions.pairs() != nullptr) {
+  if (decisions.preferred() == kPairs) {
     arguments.modes = on_device(item.modes);
     arguments.starts = item.starts;
   }
@@ -257,7 +258,7 @@ void Pipeline::take_counts(Item& item) {
     coded.insert(coded.end(), expanded.coded.begin(), expanded.coded.end());
   };
   for (unsigned p = 0; p < coding.split.planes; p++) place(coding.tables[p], tables.tables[p], arguments.tables[p]);
-  place(coding.pairs.tables, tables.pair_tables, arguments.pairs);
+  place(coding.pairs, tables.pair_tables, arguments.pairs);
   const uint16_t* const coded_symbols = stage(coded);
   for (GpuEncodeTables& placed : arguments.tables) placed.coded = coded_symbols + placed.shared_at;
   arguments.pairs.coded = coded_symbols + arguments.pairs.shared_at;
@@ -267,8 +268,7 @@ void Pipeline::take_counts(Item& item) {
   if (!coding.column_selectors.empty()) arguments.column_selectors = stage(selectors_of_columns(coding));
   arguments.slot_bytes = slot_bytes(
       item.source, coding.split,
-      [&](unsigned p) { return !coding.tables[p].empty() || (p == 0 && !coding.pairs.tables.empty()); },
-      arguments.plane_at);
+      [&](unsigned p) { return !coding.tables[p].empty() || (p == 0 && !coding.pairs.empty()); }, arguments.plane_at);
   arguments.metadata = on_device(item.metadata);
   arguments.data_bytes = on_device(item.data_bytes);
   arguments.data = static_cast<uint8_t*>(item.tensor.data);

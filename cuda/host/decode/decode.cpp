@@ -75,6 +75,8 @@ class TileDecoder {
     plane.used = 0;
     if (source.mode == kRaw) prepare_raw(p);
     if (is_coded(source.mode)) prepare_coded(p);
+    if (source.mode == kDirect) plane.blocks = data_ + sections_.blocks.start;
+    if (p == 0 && (source.mode == kPairs || source.mode == kDirect)) prepare_windows();
   }
 
   void prepare_raw(unsigned p) {
@@ -110,7 +112,7 @@ class TileDecoder {
     const Coding& coding = stream_.coding;
     PlaneDecode& plane = job_.plane[p];
     const bool pairs = plane.mode == kPairs;
-    const TableSet& tables = pairs ? coding.pairs.tables : coding.tables[p];
+    const TableSet& tables = pairs ? coding.pairs : coding.tables[p];
     plane.probability_bits = static_cast<uint8_t>(tables.probability_bits);
     plane.slots = pairs ? stream_.pair_slots.data() : stream_.slots[p].data();
     const uint8_t* const states = data_ + sections_.states[p].start;
@@ -119,12 +121,15 @@ class TileDecoder {
     place_units(p);
 
     lay_out_classes(coding, tile_, tables, pairs, tables.probability_bits, plane.classes);
-    if (pairs)
-      for (uint32_t j = 0; j < kTileColumns; j++) {
-        const bool has_offset = j < tile_.width && !coding.pairs.offsets.empty();
-        plane.starts[j] =
-            static_cast<uint8_t>(coding.pairs.base + (has_offset ? coding.pairs.offsets[tile_.column + j] : 0));
-      }
+  }
+
+  void prepare_windows() {
+    const Windows& windows = stream_.coding.windows;
+    for (uint32_t j = 0; j < kTileColumns; j++) {
+      const bool has_offset = j < tile_.width && !windows.offsets.empty();
+      job_.plane[0].starts[j] =
+          static_cast<uint8_t>(windows.base + (has_offset ? windows.offsets[tile_.column + j] : 0));
+    }
   }
 
   /** Units are read where they lie if as many as a kernel may read follow in the data; else from a copy. */
@@ -166,6 +171,7 @@ class TileDecoder {
       check_padding(p, "raw", raw);
       if (plane.has_spare_bits) refuse(p, "raw", raw.start, "a bit that stands for nothing is not zero");
     }
+    if (p == 0 && plane.mode == kDirect) judge_blocks();
     if (!is_coded(plane.mode)) return;
     const Section& states = sections_.states[p];
     const Section& units = sections_.units[p];
@@ -182,6 +188,23 @@ class TileDecoder {
     for (uint32_t lane = 0; lane < lanes_; lane++)
       if (plane.states[lane] >> 16 != 1 || (!feeds_next && plane.states[lane] != kStateFloor))
         refuse(p, "states", states.start + 4 * lane, text("lane ", lane, " ends in state ", plane.states[lane]));
+  }
+
+  /** Checks that elements of blocks which the tile does not have are zeros. */
+  void judge_blocks() const {
+    const uint32_t width = blocks_across(tile_.width) * kBlockColumns;
+    const uint32_t height = (tile_.height + kStripRows - 1) / kStripRows * kStripRows;
+    const uint8_t* const blocks = data_ + sections_.blocks.start;
+    for (uint32_t row = 0; row < height; row++)
+      for (uint32_t column = row < tile_.height ? tile_.width : 0; column < width; column++) {
+        const DirectPlace place = direct_place(tile_.width, row, column);
+        for (const uint32_t at : {place.code, place.rest}) {
+          const uint32_t bits = at == place.code ? (blocks[at] >> place.code_shift) & 15 : blocks[at];
+          if (bits != 0)
+            throw FormatError("tile.direct", in_stream(sections_.blocks.start),
+                              "an element that the tile does not have is not zero");
+        }
+      }
   }
 
   /** Checks the tile with its outlier entries, and then the entries, which are written over it. */

@@ -27,7 +27,7 @@ struct Fixed {
   uint8_t flags;
   TableHeader planes[kMaxPlanes];
   TableHeader pairs;
-  uint8_t pair_base;
+  uint8_t window_base;
   uint64_t data_bytes;
   FrontParts parts;
 };
@@ -103,17 +103,21 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
     if (bytes[offset + 3] != 0) throw FormatError(field + ".reserved", offset + 3, "not zero");
   }
   fixed.pairs = read_table_header(bytes, fixed_at::kPairTables, kPairBits, fixed.classes, "header.pairs");
-  fixed.pair_base = bytes[fixed_at::kPairBase];
+  fixed.window_base = bytes[fixed_at::kWindowBase];
+  fixed.flags = bytes[fixed_at::kFlags];
   const bool has_pairs = fixed.pairs.tables > 0;
   if (has_pairs && !allows_pairs(dtype, *split))
     throw FormatError("header.pairs.tables", fixed_at::kPairTables, text(dtype.name, " in this split has no pairs"));
   if (has_pairs && fixed.planes[0].tables > 1)
     throw FormatError("header.plane[0].tables", fixed_at::kPlane + 1, "beside pairs, plane 0 has one table at most");
-  const bool has_windows = has_pairs && !is_nibbles(*split);
-  if (has_windows ? fixed.pair_base > kMaxStart : fixed.pair_base != 0)
-    throw FormatError("header.pairs.base", fixed_at::kPairBase, text(+fixed.pair_base, " is out of range"));
-  fixed.flags = bytes[fixed_at::kFlags];
-  if ((fixed.flags & ~(kRowSelectors | kColumnSelectors | kColumnOffsets)) != 0)
+  const bool has_direct = (fixed.flags & kDirectTiles) != 0;
+  if (has_direct && !allows_direct(dtype, *split))
+    throw FormatError("header.flags", fixed_at::kFlags, text(dtype.name, " in this split is not DIRECT"));
+  if (has_direct && has_pairs) throw FormatError("header.pairs.tables", fixed_at::kPairTables, "pairs beside DIRECT");
+  const bool has_windows = has_direct || (has_pairs && !is_nibbles(*split));
+  if (has_windows ? fixed.window_base > kMaxStart : fixed.window_base != 0)
+    throw FormatError("header.pairs.base", fixed_at::kWindowBase, text(+fixed.window_base, " is out of range"));
+  if ((fixed.flags & ~(kRowSelectors | kColumnSelectors | kColumnOffsets | kDirectTiles)) != 0)
     throw FormatError("header.flags", fixed_at::kFlags, text("unknown flags in ", +fixed.flags));
   if ((fixed.flags & kColumnOffsets) != 0 && !has_windows)
     throw FormatError("header.flags", fixed_at::kFlags, "column offsets without windows");
@@ -182,17 +186,22 @@ void check_metadata(const Stream& stream, uint64_t start) {
       const auto refuse = [&](const char* field, const std::string& problem) {
         throw FormatError(text("tile[", index, "].plane[", p, "].", field), at + 8 + 4 * p, problem);
       };
-      if (plane.mode > kPairs) refuse("mode", text(+plane.mode, " is no mode"));
+      if (plane.mode > kDirect) refuse("mode", text(+plane.mode, " is no mode"));
       if (plane.mode == kConst && plane.value >= 1u << split.bits[p])
         refuse("value", text(plane.value, " is no symbol of ", +split.bits[p], " bits"));
       if (plane.mode == kRaw && plane.value != 0) refuse("value", "not zero in a RAW plane");
       if (plane.mode == kRans && coding.tables[p].empty()) refuse("mode", "RANS without a table");
-      if (plane.mode == kPairs && (p > 0 || coding.pairs.tables.empty())) refuse("mode", "PAIRS without pairs");
+      if (plane.mode == kPairs && (p > 0 || coding.pairs.empty())) refuse("mode", "PAIRS without pairs");
+      if (plane.mode == kDirect && !coding.has_direct) refuse("mode", "DIRECT without its flag");
+      if (plane.mode == kDirect && plane.value != 0) refuse("value", "not zero in DIRECT");
       if (plane.predictor >= kPredictors) refuse("predictor", text(+plane.predictor, " is no predictor"));
       if (plane.predictor > 0 && (plane.mode != kRans || split.bits[p] != 8))
         refuse("predictor", "only RANS planes of 8 bits are predicted");
-      if (plane.outliers > 0 && (p > 0 || !is_coded(plane.mode) || plane.predictor > 0))
-        refuse("outliers", "only plane 0 has them, in PAIRS or in RANS without prediction");
+      const bool lists = plane.mode == kDirect || (is_coded(plane.mode) && plane.predictor == 0);
+      if (plane.outliers > 0 && (p > 0 || !lists))
+        refuse("outliers", "only plane 0 has them, in PAIRS, DIRECT or in RANS without prediction");
+      if (p > 0 && (plane.mode == kDirect) != (metadata.planes[0].mode == kDirect))
+        refuse("mode", "DIRECT in one plane alone");
     }
     if (metadata.offset != offset)
       throw FormatError(text("tile[", index, "].offset"), at,
@@ -239,25 +248,26 @@ Stream Stream::read(const uint8_t* bytes, size_t size) {
     coding.tables[p] = read_tables(reader, fixed.planes[p], coding.split.bits[p], text("plane[", p, "]"), parts.tables);
     stream.slots[p] = slot_table(coding.tables[p]);
   }
-  PairCoding& pairs = coding.pairs;
-  pairs.tables = read_tables(reader, fixed.pairs, kPairBits, "pairs", parts.tables);
-  stream.pair_slots = slot_table(pairs.tables);
+  coding.pairs = read_tables(reader, fixed.pairs, kPairBits, "pairs", parts.tables);
+  stream.pair_slots = slot_table(coding.pairs);
   if (!reader.at_end()) throw FormatError("header.tablesBytes", fixed_at::kTablesBytes, "the tables end earlier");
 
   const unsigned bits = selector_bits(coding.classes);
+  coding.has_direct = (fixed.flags & kDirectTiles) != 0;
+  Windows& windows = coding.windows;
+  windows.base = fixed.window_base;
   if (fixed.flags & kColumnOffsets)
-    pairs.offsets = unpack(bytes, parts.column_offsets, layout.columns, 4, "columnOffsets");
+    windows.offsets = unpack(bytes, parts.column_offsets, layout.columns, 4, "columnOffsets");
   if (fixed.flags & kRowSelectors)
     coding.row_selectors = unpack(bytes, parts.row_selectors, layout.rows, bits, "rowSelectors");
   if (fixed.flags & kColumnSelectors) {
-    const uint64_t count = selector_columns(layout, !pairs.tables.empty());
+    const uint64_t count = selector_columns(layout, !coding.pairs.empty());
     coding.column_selectors = unpack(bytes, parts.column_selectors, count, bits, "columnSelectors");
   }
   for (uint64_t at = parts.selectors_end; at < parts.metadata; at++)
     if (bytes[at] != 0) throw FormatError("header.padding", at, "not zero");
-  pairs.base = fixed.pair_base;
-  for (size_t column = 0; column < pairs.offsets.size(); column++)
-    if (pairs.base + pairs.offsets[column] > static_cast<int>(kMaxStart))
+  for (size_t column = 0; column < windows.offsets.size(); column++)
+    if (windows.base + windows.offsets[column] > static_cast<int>(kMaxStart))
       throw FormatError("columnOffsets", parts.column_offsets + column / 2,
                         text("column ", column, " begins above ", kMaxStart));
 

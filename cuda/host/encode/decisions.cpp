@@ -24,18 +24,26 @@ Decisions::Decisions(const Layout& layout, const EncodeOptions& options)
 void Decisions::take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
                             std::vector<uint16_t> column_levels) {
   chosen_ = choose_split(costs);
-  has_pairs_ = wants_pairs(layout_, split(), options_);
+  preferred_ = preferred_mode(layout_, split(), options_);
   row_levels_ = std::move(row_levels);
   column_levels_ = std::move(column_levels);
-  if (has_windows()) pairs_.offsets = choose_offsets(column_levels_, layout_.rows, options_.column_offsets);
+  if (has_windows()) windows_.offsets = choose_offsets(column_levels_, layout_.rows, options_.column_offsets);
 }
 
-void Decisions::take_levels() { bins_ = choose_bins(layout_, row_levels_, column_levels_, pairs(), options_.classes); }
+void Decisions::take_levels() {
+  const Windows* const pairs = preferred_ == kPairs ? &windows_ : nullptr;
+  bins_ = choose_bins(layout_, row_levels_, column_levels_, pairs, options_.classes);
+}
 
-void Decisions::take_window(const std::vector<uint64_t>& counts) { pairs_.base = choose_base(counts, pairs_.offsets); }
+void Decisions::take_window(const std::vector<uint64_t>& counts) {
+  windows_.base = choose_base(counts, windows_.offsets);
+}
 
-Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted) const {
-  return choose_tables(layout_, split(), predicted, pairs(), bins_, std::move(joints), options_);
+Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted, bool has_direct) const {
+  Coding coding = choose_tables(layout_, split(), predicted, preferred_ == kPairs, bins_, std::move(joints), options_);
+  coding.has_direct = has_direct;
+  if (has_direct || !coding.pairs.empty()) coding.windows = windows_;
+  return coding;
 }
 
 }  // namespace codecllm

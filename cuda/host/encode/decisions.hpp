@@ -21,7 +21,7 @@ class Decisions {
   const std::vector<Split>& splits() const { return splits_; }
 
   /**
-   * After the survey: the split, and with pairs the offsets of columns.
+   * After the survey: the split, and with windows the offsets of columns.
    *
    * @param costs of each split
    */
@@ -31,7 +31,7 @@ class Decisions {
   /** After `take_survey`: the bins of rows and columns. They can be chosen while the second pass counts. */
   void take_levels();
 
-  /** After the second pass, which only pairs with windows need: the base. @param counts of exponents less offsets */
+  /** After the second pass, which only windows need: the base. @param counts of exponents less offsets */
   void take_window(const std::vector<uint64_t>& counts);
 
   /**
@@ -39,18 +39,22 @@ class Decisions {
    *
    * @param joints of each plane, and of pairs at kMaxPlanes
    * @param predicted whether the survey predicts a tile's plane 0
+   * @param has_direct whether DIRECT fits a tile
    */
-  Coding take_counts(std::vector<JointCounts> joints, bool predicted) const;
+  Coding take_counts(std::vector<JointCounts> joints, bool predicted, bool has_direct) const;
 
   /** The number of the split that was chosen, and the split. */
   size_t chosen() const { return chosen_; }
   const Split& split() const { return splits_[chosen_]; }
 
-  /** Null where there are none. */
-  const PairCoding* pairs() const { return has_pairs_ ? &pairs_ : nullptr; }
+  /** PAIRS or DIRECT, if tiles are to be coded so where that fits; else RANS. */
+  Mode preferred() const { return preferred_; }
 
-  /** Whether pairs have windows, which do not all start at 0. */
-  bool has_windows() const { return has_pairs_ && !is_nibbles(split()); }
+  /** Of PAIRS or DIRECT. */
+  const Windows& windows() const { return windows_; }
+
+  /** Whether there are windows, which do not all start at 0. */
+  bool has_windows() const { return preferred_ != kRans && !is_nibbles(split()); }
 
   const Bins& bins() const { return bins_; }
 
@@ -59,8 +63,8 @@ class Decisions {
   const EncodeOptions& options_;
   const std::vector<Split> splits_;
   size_t chosen_ = 0;
-  bool has_pairs_ = false;
-  PairCoding pairs_;
+  Mode preferred_ = kRans;
+  Windows windows_;
   std::vector<uint16_t> row_levels_;
   std::vector<uint16_t> column_levels_;
   Bins bins_;

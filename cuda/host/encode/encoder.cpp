@@ -1,6 +1,8 @@
 // Encoding a tensor in passes.
 #include "host/encode/encoder.hpp"
 
+#include <algorithm>
+
 #include "host/encode/write_front.hpp"
 #include "host/format/error.hpp"
 
@@ -11,7 +13,7 @@ Encoder::Encoder(const Dtype& dtype, const std::vector<uint64_t>& shape, const c
       layout_(lay_out_for(dtype, shape, options_)),
       decisions_(layout_, options_),
       marked_(layout_.bands) {
-  survey_ = std::make_unique<Survey>(layout_, decisions_.splits(), minimum_saving(options_));
+  survey_ = std::make_unique<Survey>(layout_, decisions_.splits(), minimum_saving(options_), may_predict(options_));
 }
 
 Slice Encoder::slice_of(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size) const {
@@ -44,8 +46,8 @@ void Encoder::gather(uint64_t first, uint64_t count, const uint8_t* bytes, size_
 }
 
 void Encoder::begin_count() {
-  count_ = std::make_unique<SymbolCount>(layout_, decisions_.split(), choices_, decisions_.pairs(), options_.has_modes,
-                                         decisions_.bins());
+  count_ = std::make_unique<SymbolCount>(layout_, decisions_.split(), choices_, decisions_.preferred(),
+                                         decisions_.windows(), options_.has_modes, decisions_.bins());
   pass_ = Pass::Count;
 }
 
@@ -62,7 +64,7 @@ void Encoder::advance() {
           choices_[i] = choice_of(options_.modes[i % decisions_.split().planes]);
       survey_.reset();
       if (decisions_.has_windows()) {
-        window_ = std::make_unique<WindowCount>(layout_, decisions_.pairs()->offsets, choices_);
+        window_ = std::make_unique<WindowCount>(layout_, decisions_.windows().offsets, choices_);
         pass_ = Pass::Window;
       } else {
         begin_count();
@@ -77,7 +79,9 @@ void Encoder::advance() {
       bool predicted = false;
       for (size_t i = 0; i < choices_.size(); i += decisions_.split().planes)
         predicted = predicted || (choices_[i] != kNone && choices_[i] != kSurveyRaw);
-      plan_.coding = decisions_.take_counts(count_->joints(), predicted);
+      const std::vector<uint8_t>& fits = count_->fits;
+      const bool has_direct = std::find(fits.begin(), fits.end(), kDirect) != fits.end();
+      plan_.coding = decisions_.take_counts(count_->joints(), predicted, has_direct);
       plan_.choices = std::move(choices_);
       plan_.fits = std::move(count_->fits);
       plan_.forced = options_.has_modes;

@@ -138,7 +138,7 @@ std::vector<uint8_t> quantile_bins(const std::vector<uint16_t>& levels, uint64_t
 }  // namespace
 
 Bins choose_bins(const Layout& layout, const std::vector<uint16_t>& row_levels, const std::vector<uint16_t>& levels,
-                 const PairCoding* pairs, codecllm_classes wanted) {
+                 const Windows* pairs, codecllm_classes wanted) {
   Bins bins;
   if (layout.words == 0 || wanted == CODECLLM_CLASSES_NONE ||
       (wanted == CODECLLM_CLASSES_AUTO && layout.words < kClassesFromWords))

@@ -1,5 +1,5 @@
-// What an encoder decides by how large rows and columns are (FORMAT.md, annex A.4 to A.6): the windows of PAIRS, and
-// the bins in which it counts.
+// What an encoder decides by how large rows and columns are (FORMAT.md, annex A.4 to A.6): windows, and the bins in
+// which it counts.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,8 @@ std::vector<uint8_t> choose_offsets(const std::vector<uint16_t>& levels, uint64_
 /** The base with the most exponents in the window. @param exponents counts of exponents less offsets */
 uint8_t choose_base(const std::vector<uint64_t>& exponents, const std::vector<uint8_t>& offsets);
 
-/** The bins of rows and columns. @param pairs null where there are none */
+/** The bins of rows and columns. @param pairs their windows; null where there are none */
 Bins choose_bins(const Layout& layout, const std::vector<uint16_t>& row_levels, const std::vector<uint16_t>& levels,
-                 const PairCoding* pairs, codecllm_classes wanted);
+                 const Windows* pairs, codecllm_classes wanted);
 
 }  // namespace codecllm

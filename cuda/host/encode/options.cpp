@@ -19,8 +19,18 @@ bool allows(const Dtype& dtype, const Split& split, const EncodeOptions& options
     const bool predicted = mode >= CODECLLM_MODE_LEFT && mode <= CODECLLM_MODE_PLANAR;
     if (predicted && split.bits[p] != 8) return false;
     if (mode == CODECLLM_MODE_PAIRS && (p > 0 || !allows_pairs(dtype, split))) return false;
+    const bool direct = mode == CODECLLM_MODE_DIRECT;
+    if (direct && !allows_direct(dtype, split)) return false;
+    // Of both planes or of none.
+    if (p < split.planes && direct != (options.modes[0] == CODECLLM_MODE_DIRECT)) return false;
   }
   return true;
+}
+
+/** Whether a split of this dtype can be DIRECT. */
+bool has_direct(const Dtype& dtype) {
+  const auto allows_it = [&dtype](const Split& split) { return allows_direct(dtype, split); };
+  return std::any_of(dtype.splits, dtype.splits + dtype.split_count, allows_it);
 }
 
 }  // namespace
@@ -29,39 +39,47 @@ std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options) 
   std::vector<Split> splits;
   for (unsigned s = 0; s < dtype.split_count; s++)
     if (options.split.planes == 0 || options.split == dtype.splits[s]) splits.push_back(dtype.splits[s]);
-  const bool is_fast = options.profile == CODECLLM_FAST;
-  if (is_fast) std::reverse(splits.begin(), splits.end());
+  const bool is_small = options.profile == CODECLLM_SMALL;
+  if (!is_small) std::reverse(splits.begin(), splits.end());
   // With forced modes there is nothing to compare: the first split that has them.
   if (options.has_modes)
     splits.erase(std::remove_if(splits.begin(), splits.end(),
                                 [&](const Split& split) { return !allows(dtype, split, options); }),
                  splits.end());
-  // What cannot win is not tried: 4 + 4 in small, 10 + 6 in fast.
-  const bool compares_all = !options.has_modes && (dtype.word_bits == 8) == is_fast;
+  // What cannot win is not tried: 4 + 4 in small, 10 + 6 in fast and direct.
+  const bool compares_all = !options.has_modes && (dtype.word_bits == 8) != is_small;
   if (!compares_all && splits.size() > 1) splits.resize(1);
   return splits;
 }
 
-bool wants_pairs(const Layout& layout, const Split& split, const EncodeOptions& options) {
-  if (!allows_pairs(*layout.dtype, split) || layout.words == 0) return false;
-  return options.has_modes ? options.modes[0] == CODECLLM_MODE_PAIRS : options.profile == CODECLLM_FAST;
+Mode preferred_mode(const Layout& layout, const Split& split, const EncodeOptions& options) {
+  if (layout.words == 0) return kRans;
+  const auto wants = [&options](codecllm_profile profile, codecllm_mode mode) {
+    return options.has_modes ? options.modes[0] == mode : options.profile == profile;
+  };
+  if (wants(CODECLLM_FAST, CODECLLM_MODE_PAIRS) && allows_pairs(*layout.dtype, split)) return kPairs;
+  if (wants(CODECLLM_DIRECT, CODECLLM_MODE_DIRECT) && allows_direct(*layout.dtype, split)) return kDirect;
+  return kRans;
 }
 
 EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* source) {
   EncodeOptions options;
   if (source == nullptr) return options;
-  if (source->profile != CODECLLM_SMALL && source->profile != CODECLLM_FAST) throw ArgumentError("unknown profile");
+  if (source->profile < CODECLLM_SMALL || source->profile > CODECLLM_DIRECT) throw ArgumentError("unknown profile");
   if (source->classes < CODECLLM_CLASSES_AUTO || source->classes > CODECLLM_CLASSES_MIXED)
     throw ArgumentError("unknown classes");
   options.profile = source->profile;
+  if (options.profile == CODECLLM_DIRECT && !has_direct(dtype)) options.profile = CODECLLM_FAST;
   if (source->tile_rows != 0) options.tile_rows = source->tile_rows;
   options.columns = source->columns;
   options.classes = source->classes;
+  if (options.profile == CODECLLM_DIRECT && options.classes == CODECLLM_CLASSES_AUTO)
+    options.classes = CODECLLM_CLASSES_NONE;
   options.column_offsets = source->column_offsets;
   for (unsigned p = 0; p < kMaxPlanes; p++) {
     options.split.bits[p] = source->split[p];
     if (source->split[p] != 0) options.split.planes = static_cast<uint8_t>(p + 1);
-    if (source->modes[p] < CODECLLM_MODE_AUTO || source->modes[p] > CODECLLM_MODE_PAIRS)
+    if (source->modes[p] < CODECLLM_MODE_AUTO || source->modes[p] > CODECLLM_MODE_DIRECT)
       throw ArgumentError("unknown mode");
     options.modes[p] = source->modes[p];
     options.has_modes = options.has_modes || source->modes[p] != CODECLLM_MODE_AUTO;
@@ -84,7 +102,9 @@ Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const
   return lay_out(dtype, shape, columns, options.tile_rows);
 }
 
-uint32_t minimum_saving(const EncodeOptions& options) { return options.profile == CODECLLM_FAST ? 16 : 1; }
+uint32_t minimum_saving(const EncodeOptions& options) { return options.profile == CODECLLM_SMALL ? 1 : 16; }
+
+bool may_predict(const EncodeOptions& options) { return options.profile != CODECLLM_DIRECT; }
 
 uint8_t choice_of(codecllm_mode mode) {
   if (mode == CODECLLM_MODE_RAW) return kSurveyRaw;

@@ -11,6 +11,7 @@ namespace codecllm {
 
 /** What an encoder was asked for, checked. */
 struct EncodeOptions {
+  /** CODECLLM_DIRECT of BF16 only: of other dtypes it is CODECLLM_FAST. */
   codecllm_profile profile = CODECLLM_SMALL;
   /** H, rows of a tile. */
   uint32_t tile_rows = 128;
@@ -24,7 +25,7 @@ struct EncodeOptions {
   /** N of every table; 0 for the encoder's choice. */
   uint32_t probability_bits = 0;
   codecllm_classes classes = CODECLLM_CLASSES_AUTO;
-  /** Whether columns have offsets in PAIRS: 1 yes, -1 no, 0 the encoder's choice. */
+  /** Whether columns have offsets in PAIRS and DIRECT: 1 yes, -1 no, 0 the encoder's choice. */
   int32_t column_offsets = 0;
 };
 
@@ -42,11 +43,14 @@ Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const
 /** The splits that the options leave to choose from, in the order in which they are tried. */
 std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options);
 
-/** Whether plane 0 is to be coded in PAIRS where it fits. */
-bool wants_pairs(const Layout& layout, const Split& split, const EncodeOptions& options);
+/** How tiles are to be coded where that fits: PAIRS, of plane 0, or DIRECT; else RANS. */
+Mode preferred_mode(const Layout& layout, const Split& split, const EncodeOptions& options);
 
 /** For planes after the first: code them only where that saves more than so many 256ths. */
 uint32_t minimum_saving(const EncodeOptions& options);
+
+/** Whether planes of 8 bits may be predicted. */
+bool may_predict(const EncodeOptions& options);
 
 /** What the survey's choices for a plane are replaced by where its mode was asked for. */
 uint8_t choice_of(codecllm_mode mode);

@@ -7,6 +7,7 @@
 #include "host/encode/logarithm.hpp"
 #include "host/format/elements.hpp"
 #include "host/format/inline.hpp"
+#include "host/format/tile.hpp"
 
 namespace codecllm {
 
@@ -71,6 +72,13 @@ CODECLLM_ANYWHERE inline uint32_t level(uint64_t sum, uint64_t count) {
 /** A tile is coded as PAIRS if at most so many of its elements lie outside their windows, or if it has to be. */
 CODECLLM_ANYWHERE inline uint32_t most_outside(uint32_t elements, bool forced) {
   return forced ? elements : elements < 4 * 512 ? 4 : elements / 512;
+}
+
+/** Whether a tile of BF16 is DIRECT, so many of whose elements lie outside their windows. */
+CODECLLM_ANYWHERE inline bool fits_direct(uint32_t height, uint32_t width, uint32_t outside, bool forced) {
+  if (outside > kMaxOutliers) return false;
+  const uint64_t size = direct_bytes(height, width) + align(sizeof(uint32_t) * outside);
+  return forced || size < 2 * align(raw_bytes(height, width, 8, false));
 }
 
 }  // namespace codecllm

@@ -53,12 +53,12 @@ void count_row(const Symbol* row, uint32_t width, uint32_t* const* ways) {
 
 /** Which predictor codes a plane of a tile best, from a sample of its rows. */
 Choice survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
-                    uint32_t minimum_saving) {
+                    uint32_t minimum_saving, bool predicts) {
   const SampledRows sample = SampledRows::of(tile.height);
   const uint32_t bits = split.bits[plane];
   // Counts are added up 32 at a time.
   const uint32_t alphabet = std::max(kLanes, 1u << bits);
-  const unsigned predictors = bits == 8 ? kPredictors : 1;
+  const unsigned predictors = predicts && bits == 8 ? kPredictors : 1;
   const WordFormat format = word_format(dtype, split);
   // Two ways of counters for each predictor.
   constexpr uint32_t kCounters = 256 * kPredictors;
@@ -103,14 +103,15 @@ Choice survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const
 
 }  // namespace
 
-Survey::Survey(const Layout& layout, std::vector<Split> splits, uint32_t minimum_saving)
+Survey::Survey(const Layout& layout, std::vector<Split> splits, uint32_t minimum_saving, bool predicts)
     : row_levels(layout.rows),
       column_sums(layout.columns),
       column_counts(layout.columns),
       costs(splits.size()),
       layout_(layout),
       splits_(std::move(splits)),
-      minimum_saving_(minimum_saving) {
+      minimum_saving_(minimum_saving),
+      predicts_(predicts) {
   for (const Split& split : splits_) choices.emplace_back(layout.tile_count * split.planes);
 }
 
@@ -141,7 +142,7 @@ void Survey::add(const Slice& slice) {
     for (size_t s = 0; s < splits_.size(); s++)
       for (unsigned p = 0; p < splits_[s].planes; p++) {
         const Choice choice =
-            survey_plane(words, tile, dtype, splits_[s], p, saving_of(splits_[s], p, minimum_saving_));
+            survey_plane(words, tile, dtype, splits_[s], p, saving_of(splits_[s], p, minimum_saving_), predicts_);
         choices[s][index * splits_[s].planes + p] = choice.predictor;
         slice_costs[s] += choice.cost;
       }
@@ -227,15 +228,16 @@ void WindowCount::add(const Slice& slice) {
 
 // ------------------------------------------------------------------------------------------------------- symbols
 
-SymbolCount::SymbolCount(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices,
-                         const PairCoding* pairs, bool forced, const Bins& bins)
+SymbolCount::SymbolCount(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices, Mode preferred,
+                         const Windows& windows, bool forced, const Bins& bins)
     : fits(layout.tile_count, kRans),
       layout_(layout),
       split_(split),
       row_bins_(bins.rows.empty() ? 1 : kRowBins),
       column_bins_(bins.rows.empty() ? 1 : kColumnBins),
       choices_(choices),
-      pairs_(pairs),
+      preferred_(preferred),
+      windows_(windows),
       forced_(forced),
       bins_(bins) {}
 
@@ -294,10 +296,31 @@ void SymbolCount::count(const Symbol* symbols, const Tile& tile, uint32_t across
   }
 }
 
+/** Whether DIRECT is preferred and fits a tile. */
+bool SymbolCount::is_direct(const Tile& tile, uint64_t index, TileWords words) const {
+  if (preferred_ != kDirect || choices_[index * split_.planes] != kNone) return false;
+  TileSymbols symbols;
+  kernels().cut_plane(words, word_format(*layout_.dtype, split_), 0, tile.height, symbols.bytes);
+  if (!forced_ && symbols.is_constant(tile.height, tile.width, split_.bits[0])) return false;
+  uint8_t starts[kTileColumns];
+  uint8_t codes[kMaxTileRows * kTileColumns];
+  uint16_t outside[kMaxTileRows * kTileColumns];
+  window_starts(windows_, tile, starts);
+  const uint32_t count = kernels().find_codes(symbols.bytes, starts, tile.height, tile.width, codes, outside);
+  return fits_direct(tile.height, tile.width, count, forced_);
+}
+
 void SymbolCount::add_tile(const Tile& tile, uint64_t index, TileWords words, Counters& counters) {
   const Dtype& dtype = *layout_.dtype;
   const WordFormat format = word_format(dtype, split_);
   const bool binned = row_bins_ > 1;
+  if (is_direct(tile, index, words)) {
+    fits[index] = kDirect;
+    return;
+  }
+  // What was to be DIRECT whatever its size, and has too many outliers, is RAW.
+  if (preferred_ == kDirect && forced_) return;
+  const bool has_pairs = preferred_ == kPairs;
   TileSymbols symbols;
   for (unsigned p = 0; p < split_.planes; p++) {
     const uint8_t choice = choices_[index * split_.planes + p];
@@ -305,10 +328,10 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, TileWords words, Co
     if (choice == kSurveyRaw) continue;
     kernels().cut_plane(words, format, p, tile.height, symbols.bytes);
     if (!forced_ && symbols.is_constant(tile.height, tile.width, bits)) continue;
-    if (p == 0 && pairs_ != nullptr && choice == kNone) {
+    if (p == 0 && has_pairs && choice == kNone) {
       uint8_t starts[kTileColumns];
       uint16_t pairs[kMaxTileRows * kTileColumns / 2];
-      window_starts(*pairs_, tile, starts);
+      window_starts(windows_, tile, starts);
       const uint32_t width = repeat_odd_column(symbols, tile.height, tile.width);
       const uint32_t outside = kernels().find_pairs(symbols.bytes, starts, tile.height, width, pairs);
       const uint32_t elements = tile.height * tile.width;
@@ -326,9 +349,9 @@ void SymbolCount::add_tile(const Tile& tile, uint64_t index, TileWords words, Co
     uint8_t bins_of_columns[kTileColumns];
     const uint8_t* column_bins = nullptr;
     // Beside pairs, plane 0 has one table and no classes.
-    if (binned && !(p == 0 && pairs_ != nullptr)) {
+    if (binned && !(p == 0 && has_pairs)) {
       for (uint32_t j = 0; j < tile.width; j++)
-        bins_of_columns[j] = bins_.columns[pairs_ != nullptr ? (tile.column + j) / 2 : tile.column + j];
+        bins_of_columns[j] = bins_.columns[has_pairs ? (tile.column + j) / 2 : tile.column + j];
       column_bins = bins_of_columns;
     }
     if (bits > 8)

@@ -49,8 +49,9 @@ class Survey {
   /**
    * @param splits to try, in order
    * @param minimum_saving for planes after the first: code them only where that saves more than so many 256ths
+   * @param predicts whether planes of 8 bits may be predicted
    */
-  Survey(const Layout& layout, std::vector<Split> splits, uint32_t minimum_saving);
+  Survey(const Layout& layout, std::vector<Split> splits, uint32_t minimum_saving, bool predicts);
 
   void add(const Slice& slice);
 
@@ -69,6 +70,7 @@ class Survey {
   const Layout& layout_;
   const std::vector<Split> splits_;
   const uint32_t minimum_saving_;
+  const bool predicts_;
   std::mutex mutex_;
 };
 
@@ -76,7 +78,7 @@ class Survey {
 constexpr uint32_t kWindowShift = 15;
 constexpr uint32_t kWindowCounts = 256 + kWindowShift;
 
-/** Second pass, where PAIRS with windows are wanted: exponents less their column's offset. */
+/** Second pass, where there are windows: exponents less their column's offset. */
 class WindowCount {
  public:
   /**
@@ -124,18 +126,18 @@ class SymbolCount {
  public:
   /**
    * @param choices surveyed predictors, tile by tile and plane by plane
-   * @param pairs null where there are none; without tables yet
+   * @param preferred PAIRS, DIRECT or RANS
    * @param forced whether modes were asked for: constant planes count too, and PAIRS is tried on every tile
    */
-  SymbolCount(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices, const PairCoding* pairs,
-              bool forced, const Bins& bins);
+  SymbolCount(const Layout& layout, const Split& split, const std::vector<uint8_t>& choices, Mode preferred,
+              const Windows& windows, bool forced, const Bins& bins);
 
   void add(const Slice& slice);
 
   /** What was counted, of each plane, and of pairs at kMaxPlanes; without symbols where nothing was. */
   std::vector<JointCounts> joints() const;
 
-  /** The mode of plane 0 of each tile if there are pairs: PAIRS where it fits. */
+  /** The mode of plane 0 of each tile: the preferred one where it fits, else RANS. */
   std::vector<uint8_t> fits;
 
  private:
@@ -153,6 +155,7 @@ class SymbolCount {
   template <class Symbol>
   void count(const Symbol* symbols, const Tile& tile, uint32_t across, uint32_t stride, const uint8_t* column_bins,
              std::vector<uint32_t>& counters, uint32_t bits) const;
+  bool is_direct(const Tile& tile, uint64_t index, TileWords words) const;
   void add_tile(const Tile& tile, uint64_t index, TileWords words, Counters& counters);
 
   const Layout& layout_;
@@ -161,7 +164,8 @@ class SymbolCount {
   const uint32_t row_bins_;
   const uint32_t column_bins_;
   const std::vector<uint8_t>& choices_;
-  const PairCoding* const pairs_;
+  const Mode preferred_;
+  const Windows& windows_;
   const bool forced_;
   const Bins& bins_;
   std::mutex mutex_;

@@ -59,8 +59,8 @@ struct Candidate {
 
 }  // namespace
 
-Coding choose_tables(const Layout& layout, const Split& split, bool predicted, const PairCoding* window,
-                     const Bins& bins, std::vector<JointCounts> joints, const EncodeOptions& options) {
+Coding choose_tables(const Layout& layout, const Split& split, bool predicted, bool paired, const Bins& bins,
+                     std::vector<JointCounts> joints, const EncodeOptions& options) {
   Coding coding;
   coding.layout = layout;
   coding.split = split;
@@ -105,8 +105,8 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, c
       candidate.priced = std::move(*priced);
       uint64_t selected = 0;
       if (job == 0)
-        selected = (classes.rows.empty() ? 0 : layout.rows) +
-                   (classes.columns.empty() ? 0 : selector_columns(layout, window != nullptr));
+        selected =
+            (classes.rows.empty() ? 0 : layout.rows) + (classes.columns.empty() ? 0 : selector_columns(layout, paired));
       candidate.total = candidate.priced.cost + selected * (bit_length(classes.classes) - 1) * kBit;
       if (!best || candidate.total < best->total) best = std::move(candidate);
     }
@@ -122,13 +122,9 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, c
     }
     slots -= chosen.tables.count << chosen.tables.probability_bits;
     if (job == 0) map = *best->classes;
-    (is_pairs ? coding.pairs.tables : coding.tables[plane]) = std::move(chosen.tables);
+    (is_pairs ? coding.pairs : coding.tables[plane]) = std::move(chosen.tables);
   }
 
-  if (!coding.pairs.tables.empty()) {
-    coding.pairs.base = window->base;
-    coding.pairs.offsets = window->offsets;
-  }
   coding.classes = map.classes;
   const auto selectors_of = [](const std::vector<uint8_t>& of_bins, const std::vector<uint8_t>& classes) {
     std::vector<uint8_t> selectors(of_bins.size());
@@ -139,7 +135,7 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, c
   if (!map.columns.empty()) {
     coding.column_selectors = selectors_of(bins.columns, map.columns);
     // Bins of pairs where no tile is coded in pairs: selectors are of columns then, and those without one are 0.
-    if (coding.pairs.tables.empty()) coding.column_selectors.resize(layout.columns);
+    if (coding.pairs.empty()) coding.column_selectors.resize(layout.columns);
   }
   return coding;
 }

@@ -14,9 +14,9 @@ namespace codecllm {
  *
  * @param joints of each plane, and of pairs at kMaxPlanes
  * @param predicted whether the survey predicts a tile's plane 0
- * @param window base and offsets of pairs; null where there are none
+ * @param paired whether bins of columns are of two each
  */
-Coding choose_tables(const Layout& layout, const Split& split, bool predicted, const PairCoding* window,
-                     const Bins& bins, std::vector<JointCounts> joints, const EncodeOptions& options);
+Coding choose_tables(const Layout& layout, const Split& split, bool predicted, bool paired, const Bins& bins,
+                     std::vector<JointCounts> joints, const EncodeOptions& options);
 
 }  // namespace codecllm

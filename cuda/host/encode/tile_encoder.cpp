@@ -103,7 +103,7 @@ void expand_pairs(const TableSet& set, EncodeTables& tables) {
 void EncodePlan::expand_tables() {
   for (unsigned p = 0; p < coding.split.planes; p++)
     if (!coding.tables[p].empty()) expand_plane(coding.tables[p], tables[p]);
-  if (!coding.pairs.tables.empty()) expand_pairs(coding.pairs.tables, pair_tables);
+  if (!coding.pairs.empty()) expand_pairs(coding.pairs, pair_tables);
 }
 
 uint64_t EncodePlan::tile_bound() const {
@@ -117,6 +117,7 @@ uint64_t EncodePlan::tile_bound() const {
     if (forced) plane = std::max(plane, align(4 * kLanes) + align(2 * uint64_t{height} * width));
     bound += plane;
   }
+  if (forced && allows_direct(*layout.dtype, coding.split)) bound += direct_bytes(height, width);
   return bound;
 }
 
@@ -125,7 +126,7 @@ uint64_t EncodePlan::tile_bound() const {
 bool TileEncoder::encode_plane(unsigned p, const TilePlane& wish) {
   const Coding& coding = plan_.coding;
   const bool pairs = wish.mode == kPairs;
-  const TableSet& set = pairs ? coding.pairs.tables : coding.tables[p];
+  const TableSet& set = pairs ? coding.pairs : coding.tables[p];
   if (set.empty()) return false;
   const EncodeTables& tables = pairs ? plan_.pair_tables : plan_.tables[p];
   LanesEncode& job = jobs_[p];
@@ -141,7 +142,7 @@ bool TileEncoder::encode_plane(unsigned p, const TilePlane& wish) {
   lay_out_classes(coding, tile_, set, pairs, tables.index_bits, job.classes);
   uint8_t starts[kTileColumns];
   if (pairs) {
-    window_starts(coding.pairs, tile_, starts);
+    window_starts(coding.windows, tile_, starts);
     const uint32_t width = repeat_odd_column(symbols_[p], tile_.height, tile_.width);
     kernels().find_pairs(symbols_[p].bytes, starts, tile_.height, width, pairs_);
     job.symbols = reinterpret_cast<const uint8_t*>(pairs_);
@@ -179,6 +180,20 @@ void TileEncoder::list_outliers(const EncodeTables& tables, const LanesEncode& j
     if (coded / kBinades != pair >> kCodeBits && left + 1 < tile_.width)
       outliers_.push_back({at + 1, starts[left + 1] + coded / kBinades});
   }
+}
+
+void TileEncoder::encode_direct(TileWords words, TilePlane* planes) {
+  const Coding& coding = plan_.coding;
+  const WordFormat format = word_format(*coding.layout.dtype, coding.split);
+  for (unsigned p = 0; p < coding.split.planes; p++) {
+    kernels().cut_plane(words, format, p, tile_.height, symbols_[p].bytes);
+    planes[p].mode = kDirect;
+  }
+  uint8_t starts[kTileColumns];
+  window_starts(coding.windows, tile_, starts);
+  const uint32_t count = kernels().find_codes(symbols_[0].bytes, starts, tile_.height, tile_.width, codes_, outside_);
+  for (uint32_t i = 0; i < count; i++) outliers_.push_back({outside_[i], starts[outside_[i] % kTileColumns]});
+  planes[0].outliers = static_cast<uint8_t>(count);
 }
 
 void TileEncoder::pack_plane(unsigned p) {
@@ -228,32 +243,27 @@ uint64_t TileEncoder::enter_outliers(TileWords words) {
   return sum;
 }
 
-TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords words, uint8_t* data, size_t capacity,
-                                 size_t& length) {
+void TileEncoder::encode_planes(uint64_t index, TileWords words, TilePlane* planes) {
   const Coding& coding = plan_.coding;
   const Dtype& dtype = *coding.layout.dtype;
   const Split& split = coding.split;
   const WordFormat format = word_format(dtype, split);
-  tile_ = tile;
-  lanes_ = lane_count(tile.width);
-  outliers_.clear();
-  TileMetadata metadata = {};
   for (unsigned p = split.planes; p-- > 0;) {
-    kernels().cut_plane(words, format, p, tile.height, symbols_[p].bytes);
+    kernels().cut_plane(words, format, p, tile_.height, symbols_[p].bytes);
     const uint8_t choice = plan_.choices[index * split.planes + p];
     TilePlane wish = {};
     wish.mode = kRans;
     if (choice == kSurveyRaw)
       wish.mode = kRaw;
-    else if (p == 0 && !coding.pairs.tables.empty() && plan_.fits[index] == kPairs)
+    else if (p == 0 && !coding.pairs.empty() && plan_.fits[index] == kPairs)
       wish.mode = kPairs;
     else
       wish.predictor = choice;
 
-    const bool constant = !plan_.forced && symbols_[p].is_constant(tile.height, tile.width, split.bits[p]);
-    TilePlane& plane = metadata.planes[p];
+    const bool constant = !plan_.forced && symbols_[p].is_constant(tile_.height, tile_.width, split.bits[p]);
+    TilePlane& plane = planes[p];
     // The plane after, if it is RAW, waits to know whether its last bits travel with this one.
-    const bool waiting = p + 1 < split.planes && metadata.planes[p + 1].mode == kRaw;
+    const bool waiting = p + 1 < split.planes && planes[p + 1].mode == kRaw;
     bool coded = false;
     if (!constant && is_coded(wish.mode)) {
       for (uint32_t lane = 0; lane < kLanes; lane++)
@@ -262,7 +272,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
       const size_t unit_bytes = static_cast<size_t>(units_[p] + sizeof units_[p] - jobs_[p].units);
       if (coded && !plan_.forced) {
         const uint64_t size = align(4 * lanes_) + align(unit_bytes) + align(outliers_.size() * outlier_bytes(dtype));
-        const uint64_t raw_size = align(raw_bytes(tile.height, tile.width, split.bits[p], false));
+        const uint64_t raw_size = align(raw_bytes(tile_.height, tile_.width, split.bits[p], false));
         coded = size < raw_size + (waiting ? 2 * lanes_ : 0);
       }
       if (!coded) outliers_.clear();
@@ -280,6 +290,20 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
       pack_plane(p);
     }
   }
+}
+
+TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords words, uint8_t* data, size_t capacity,
+                                 size_t& length) {
+  const Dtype& dtype = *plan_.coding.layout.dtype;
+  const Split& split = plan_.coding.split;
+  tile_ = tile;
+  lanes_ = lane_count(tile.width);
+  outliers_.clear();
+  TileMetadata metadata = {};
+  if (plan_.fits[index] == kDirect)
+    encode_direct(words, metadata.planes);
+  else
+    encode_planes(index, words, metadata.planes);
   const uint64_t sum_of_outliers = enter_outliers(words);
 
   const Sections sections = sections_of(split, outlier_bytes(dtype), tile, metadata.planes);
@@ -317,6 +341,8 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
       pad(sections.units[p]);
     }
   }
+  if (metadata.planes[0].mode == kDirect)
+    kernels().pack_direct(codes_, symbols_[1].bytes, tile.height, tile.width, data + sections.blocks.start);
   put(sections.outliers, 0, entries_.data(), sections.outliers.length);
   pad(sections.outliers);
 

@@ -25,7 +25,7 @@ struct EncodeTables {
 /** All that is needed to encode tiles. */
 struct EncodePlan {
   Coding coding;
-  /** Surveyed choices, tile by tile and plane by plane; and the mode of plane 0 where there are pairs. */
+  /** Surveyed choices, tile by tile and plane by plane; and the mode of plane 0 where it is not RAW. */
   std::vector<uint8_t> choices;
   std::vector<uint8_t> fits;
   /** Whether modes were asked for: then they are used whatever the size. */
@@ -47,7 +47,7 @@ class TileEncoder {
 
   /**
    * Encodes a tile. Planes are decided from the last to the first, since a coded plane carries bits of a RAW plane
-   * after it: CONST if there is one symbol only, else as wished if that is smaller, else RAW.
+   * after it: CONST if there is one symbol only, else as wished if that is smaller, else RAW. DIRECT has been decided.
    *
    * @param data receives the tile's data
    * @param capacity bytes of `data`
@@ -66,8 +66,9 @@ class TileEncoder {
     uint32_t symbol;
   };
 
+  void encode_planes(uint64_t index, TileWords words, TilePlane* planes);
   bool encode_plane(unsigned p, const TilePlane& wish);
-  bool encode_pairs();
+  void encode_direct(TileWords words, TilePlane* planes);
   void list_outliers(const EncodeTables& tables, const LanesEncode& job, bool pairs, const uint8_t* starts);
   void pack_plane(unsigned p);
   /** Makes the outliers' entries. @returns what they, and what a decoder gets in their place, add to the check's sum */
@@ -76,7 +77,6 @@ class TileEncoder {
   const EncodePlan& plan_;
   Tile tile_;
   uint32_t lanes_;
-  TilePlane planes_[kMaxPlanes];
   std::vector<Outlier> outliers_;
   std::vector<uint32_t> entries_;
   TileSymbols symbols_[kMaxPlanes];
@@ -89,6 +89,9 @@ class TileEncoder {
   /** Sequences of RAW planes, and each lane's last 16 bits. */
   uint32_t sequences_[kMaxPlanes][(kMaxTileRows * kLaneColumns * 10 / 32 + 2) * kLanes];
   uint32_t payloads_[kMaxPlanes][kLanes];
+  /** DIRECT: codes of plane 0, 128 to a row, and where there is none. */
+  uint8_t codes_[kMaxTileRows * kTileColumns];
+  uint16_t outside_[kMaxTileRows * kTileColumns];
 };
 
 }  // namespace codecllm

@@ -36,10 +36,10 @@ bool TileSymbols::is_constant(uint32_t height, uint32_t width, uint32_t bits) co
 
 WordFormat word_format(const Dtype& dtype, const Split& split) { return {dtype.word_bits, dtype.kind, split.bits[0]}; }
 
-void window_starts(const PairCoding& pairs, const Tile& tile, uint8_t* starts) {
+void window_starts(const Windows& windows, const Tile& tile, uint8_t* starts) {
   for (uint32_t j = 0; j < kTileColumns; j++) {
     const uint32_t column = tile.column + std::min(j, tile.width - 1);
-    starts[j] = static_cast<uint8_t>(pairs.base + (pairs.offsets.empty() ? 0 : pairs.offsets[column]));
+    starts[j] = static_cast<uint8_t>(windows.base + (windows.offsets.empty() ? 0 : windows.offsets[column]));
   }
 }
 

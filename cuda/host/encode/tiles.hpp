@@ -43,7 +43,7 @@ struct TileSymbols {
 WordFormat word_format(const Dtype& dtype, const Split& split);
 
 /** The starts of the windows of a tile's columns; where the width is odd, the last one is there twice. */
-void window_starts(const PairCoding& pairs, const Tile& tile, uint8_t* starts);
+void window_starts(const Windows& windows, const Tile& tile, uint8_t* starts);
 
 /** Residuals of a tile's symbols of 8 bits. */
 void find_residuals(const TileSymbols& symbols, const Dtype& dtype, uint32_t height, uint32_t predictor,

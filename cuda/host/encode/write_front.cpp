@@ -17,19 +17,19 @@ std::vector<uint8_t> write_tables(const Coding& coding) {
     for (uint32_t index = 0; index < set.count; index++) write_table(writer, set.symbol_bits, set.table(index));
   };
   for (unsigned p = 0; p < coding.split.planes; p++) write_set(coding.tables[p]);
-  write_set(coding.pairs.tables);
+  write_set(coding.pairs);
   return writer.bytes();
 }
 
 uint8_t flags_of(const Coding& coding) {
-  return static_cast<uint8_t>((coding.row_selectors.empty() ? 0 : kRowSelectors) |
-                              (coding.column_selectors.empty() ? 0 : kColumnSelectors) |
-                              (coding.pairs.offsets.empty() ? 0 : kColumnOffsets));
+  return static_cast<uint8_t>(
+      (coding.row_selectors.empty() ? 0 : kRowSelectors) | (coding.column_selectors.empty() ? 0 : kColumnSelectors) |
+      (coding.windows.offsets.empty() ? 0 : kColumnOffsets) | (coding.has_direct ? kDirectTiles : 0));
 }
 
 FrontParts front_parts_of(const Coding& coding, size_t tables_bytes) {
   return front_parts(coding.layout, coding.layout.shape.size(), tables_bytes, coding.split.planes, coding.classes,
-                     !coding.pairs.tables.empty(), flags_of(coding));
+                     !coding.pairs.empty(), flags_of(coding));
 }
 
 /** @param bits of each value: 1, 2 or 4; anything where there are no values */
@@ -59,7 +59,7 @@ uint64_t front_size(const Coding& coding) {
     for (uint32_t index = 0; index < set.count; index++) bits += table_bits(set.symbol_bits, set.table(index));
   };
   for (unsigned p = 0; p < coding.split.planes; p++) count_set(coding.tables[p]);
-  count_set(coding.pairs.tables);
+  count_set(coding.pairs);
   return front_parts_of(coding, (bits + 7) / 8).end;
 }
 
@@ -99,17 +99,16 @@ void write_front(const Coding& coding, const uint8_t* metadata, uint64_t data_by
     front[fixed_at::kPlane + 4 * p + 1] = static_cast<uint8_t>(set.count);
     front[fixed_at::kPlane + 4 * p + 2] = static_cast<uint8_t>(set.empty() ? 0 : set.probability_bits);
   }
-  const PairCoding& pairs = coding.pairs;
-  if (!pairs.tables.empty()) {
-    front[fixed_at::kPairTables] = static_cast<uint8_t>(pairs.tables.count);
-    front[fixed_at::kPairProbabilityBits] = static_cast<uint8_t>(pairs.tables.probability_bits);
-    front[fixed_at::kPairBase] = pairs.base;
+  if (!coding.pairs.empty()) {
+    front[fixed_at::kPairTables] = static_cast<uint8_t>(coding.pairs.count);
+    front[fixed_at::kPairProbabilityBits] = static_cast<uint8_t>(coding.pairs.probability_bits);
   }
+  front[fixed_at::kWindowBase] = coding.windows.base;
   store(front + fixed_at::kTablesBytes, static_cast<uint32_t>(tables.size()));
   store(front + fixed_at::kDataBytes, data_bytes);
   for (size_t axis = 0; axis < layout.shape.size(); axis++) store(front + kFixedBytes + 8 * axis, layout.shape[axis]);
   std::copy(tables.begin(), tables.end(), front + parts.tables);
-  pack(pairs.offsets, 4, front + parts.column_offsets);
+  pack(coding.windows.offsets, 4, front + parts.column_offsets);
   pack(coding.row_selectors, selector_bits(coding.classes), front + parts.row_selectors);
   pack(coding.column_selectors, selector_bits(coding.classes), front + parts.column_selectors);
   std::copy_n(metadata, parts.metadata_end - parts.metadata, front + parts.metadata);

@@ -20,9 +20,11 @@ bool Split::operator==(const Split& other) const {
   return planes == other.planes && std::memcmp(bits, other.bits, sizeof bits) == 0;
 }
 
-bool allows_pairs(const Dtype& dtype, const Split& split) {
-  return is_nibbles(split) || (std::strcmp(dtype.name, "BF16") == 0 && split.bits[0] == 8);
+bool allows_direct(const Dtype& dtype, const Split& split) {
+  return std::strcmp(dtype.name, "BF16") == 0 && split.bits[0] == 8;
 }
+
+bool allows_pairs(const Dtype& dtype, const Split& split) { return is_nibbles(split) || allows_direct(dtype, split); }
 
 const Dtype* dtype_coded(uint8_t code) { return code < std::size(kDtypes) ? &kDtypes[code] : nullptr; }
 

@@ -52,7 +52,10 @@ const Dtype& dtype_named(const char* name);
 /** Whether this is 4 + 4, of which plane 1 is left as it is: the split is for decoders that are fast. */
 CODECLLM_ANYWHERE inline bool is_nibbles(const Split& split) { return split.bits[0] == 4; }
 
-/** Whether plane 0 may be coded in PAIRS: in 8 + 8 of BF16, where codes are relative to windows, and in 4 + 4. */
+/** Whether tiles may be DIRECT, and codes are relative to windows: BF16 as 8 + 8. */
+bool allows_direct(const Dtype& dtype, const Split& split);
+
+/** Whether plane 0 may be coded in PAIRS: where it has windows, and in 4 + 4. */
 bool allows_pairs(const Dtype& dtype, const Split& split);
 
 /**

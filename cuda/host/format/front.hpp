@@ -37,7 +37,7 @@ constexpr size_t kReserved = 23;
 constexpr size_t kPlane = 24;
 constexpr size_t kPairTables = 40;
 constexpr size_t kPairProbabilityBits = 41;
-constexpr size_t kPairBase = 42;
+constexpr size_t kWindowBase = 42;
 constexpr size_t kPairReserved = 43;
 constexpr size_t kTablesBytes = 44;
 constexpr size_t kDataBytes = 48;
@@ -45,8 +45,8 @@ constexpr size_t kFrontCrc = 56;
 constexpr size_t kFixedCrc = 60;
 }  // namespace fixed_at
 
-/** Bits of the header's flags: which optional parts follow the tables. */
-enum Flag : uint8_t { kRowSelectors = 1, kColumnSelectors = 2, kColumnOffsets = 4 };
+/** Bits of the header's flags: which optional parts follow the tables, and whether tiles may be DIRECT. */
+enum Flag : uint8_t { kRowSelectors = 1, kColumnSelectors = 2, kColumnOffsets = 4, kDirectTiles = 8 };
 
 /** Numbers lie at any address. */
 template <class Value>

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "host/format/direct.hpp"
 #include "host/format/elements.hpp"
 #include "host/format/frequency.hpp"
 #include "host/format/layout.hpp"
@@ -14,17 +15,16 @@ namespace codecllm {
 /** The lowest state of a rANS lane: states lie in [2^16, 2^32). */
 constexpr uint32_t kStateFloor = 1u << 16;
 
-CODECLLM_ANYWHERE inline bool is_coded(uint8_t mode) { return mode == kRans || mode == kPairs; }
+CODECLLM_ANYWHERE CODECLLM_INLINE bool is_coded(uint8_t mode) { return mode == kRans || mode == kPairs; }
 
 /** Symbols of a PAIRS table have this many bits. */
 constexpr uint32_t kPairBits = 8;
-/** Binades in a window of PAIRS, and the highest start of one, so that no exponent passes 255. */
+/** Binades in a window of PAIRS or DIRECT, and the highest start of one, so that no exponent passes 255. */
 constexpr uint32_t kBinades = 16;
 constexpr uint32_t kMaxStart = 256 - kBinades;
 
-/** How a tensor's plane 0 is coded in pairs; its tables are empty where there are none. */
-struct PairCoding {
-  TableSet tables;
+/** Where the windows begin that codes of plane 0 are relative to. */
+struct Windows {
   /** The start of every column's window, and 0 to 15 for each column that is added to it; empty where all are 0. */
   uint8_t base = 0;
   std::vector<uint8_t> offsets;
@@ -36,7 +36,12 @@ struct Coding {
   Split split;
   /** The tables of each plane for mode RANS; empty where no tile has it. */
   TableSet tables[kMaxPlanes];
-  PairCoding pairs;
+  /** The tables for PAIRS; empty where no tile has it. */
+  TableSet pairs;
+  /** Whether tiles may be DIRECT; then there are no pairs. */
+  bool has_direct = false;
+  /** Of PAIRS and of DIRECT. */
+  Windows windows;
   /** 1, 2 or 4: how many classes the selectors tell apart. */
   uint32_t classes = 1;
   /** The class bits of each row, and of each column (of each two columns if there are pairs); empty if all are 0. */
@@ -52,15 +57,15 @@ inline uint32_t selector_columns(const Layout& layout, bool has_pairs) {
 /** The class bits of each column, where there are column selectors. */
 inline std::vector<uint8_t> selectors_of_columns(const Coding& coding) {
   std::vector<uint8_t> selectors(coding.layout.columns);
-  const bool of_pairs = !coding.pairs.tables.empty();
+  const bool of_pairs = !coding.pairs.empty();
   for (uint32_t j = 0; j < coding.layout.columns; j++) selectors[j] = coding.column_selectors[of_pairs ? j / 2 : j];
   return selectors;
 }
 
 /** The start of each column's window. */
-inline std::vector<uint8_t> starts_of_columns(const PairCoding& pairs, uint32_t columns) {
-  std::vector<uint8_t> starts(columns, pairs.base);
-  for (size_t j = 0; j < pairs.offsets.size(); j++) starts[j] = static_cast<uint8_t>(starts[j] + pairs.offsets[j]);
+inline std::vector<uint8_t> starts_of_columns(const Windows& windows, uint32_t columns) {
+  std::vector<uint8_t> starts(columns, windows.base);
+  for (size_t j = 0; j < windows.offsets.size(); j++) starts[j] = static_cast<uint8_t>(starts[j] + windows.offsets[j]);
   return starts;
 }
 
@@ -69,9 +74,9 @@ struct TilePlane {
   uint8_t mode;
   /** 0 unless the mode is RANS. */
   uint8_t predictor;
-  /** Number of outliers; 0 unless it is plane 0, in PAIRS or in RANS without prediction. */
+  /** Number of outliers; 0 unless it is plane 0, in PAIRS, DIRECT or in RANS without prediction. */
   uint8_t outliers;
-  /** The symbol of CONST, the number of units of RANS and PAIRS, 0 for RAW. */
+  /** The symbol of CONST, the number of units of RANS and PAIRS, else 0. */
   uint16_t value;
 };
 
@@ -138,13 +143,15 @@ struct Section {
   uint32_t length;
 };
 
-/** The sections of a tile: its RAW planes, then states and units of each coded plane, then outliers. */
+/** The sections of a tile: its RAW planes, then states and units of each coded plane, or blocks; then outliers. */
 struct Sections {
   /** Meaningful for planes of mode RAW. */
   Section raw[kMaxPlanes];
   /** Meaningful for planes of mode RANS and PAIRS. */
   Section states[kMaxPlanes];
   Section units[kMaxPlanes];
+  /** Meaningful where the tile is DIRECT. */
+  Section blocks;
   Section outliers;
   /** Bytes of all of it. */
   uint32_t length;
@@ -168,6 +175,7 @@ CODECLLM_ANYWHERE inline Sections sections_of(const Split& split, uint32_t entry
     sections.states[p] = section(4 * lane_count(tile.width));
     sections.units[p] = section(2u * planes[p].value);
   }
+  if (planes[0].mode == kDirect) sections.blocks = section(direct_bytes(tile.height, tile.width));
   sections.outliers = section(planes[0].outliers * entry_bytes);
   sections.length = at;
   return sections;

@@ -14,6 +14,7 @@ namespace codecllm {
 namespace {
 
 constexpr uint32_t kBlockRows = 16;
+static_assert(kBlockRows == kStripRows, "a block of rows is a strip of DIRECT");
 
 /** Symbols of a plane in one block: bytes, or 16-bit numbers where a symbol has more than 8 bits. */
 struct alignas(64) SymbolBlock {
@@ -217,13 +218,14 @@ void decode_plane(TileDecode* jobs, uint32_t tiles, uint32_t p, uint32_t first, 
                   SymbolBlock (*symbols)[kMaxPlanes]) {
   PlaneDecode* planes[2] = {&jobs[0].plane[p], &jobs[tiles - 1].plane[p]};
   SymbolBlock* blocks[2] = {&symbols[0][p], &symbols[tiles - 1][p]};
-  const bool coded = planes[0]->mode >= kRans;
+  const bool coded = is_coded(planes[0]->mode);
   const bool full = jobs[0].width == kTileColumns && jobs[tiles - 1].width == kTileColumns;
   if (kTilesAtOnce == 2 && tiles == 2 && coded && full && planes[0]->mode == planes[1]->mode) {
     decode_coded<true, kTilesAtOnce>(planes, first, rows, blocks);
   } else {
     for (uint32_t t = 0; t < tiles; t++) {
-      if (planes[t]->mode < kRans)
+      if (planes[t]->mode == kDirect) continue;
+      if (!is_coded(planes[t]->mode))
         decode_plain(jobs[t], p, first, rows, *blocks[t]);
       else if (jobs[t].width == kTileColumns)
         decode_coded<true, 1>(planes + t, first, rows, blocks + t);
@@ -314,13 +316,48 @@ struct FloatFourBytes {
   }
 };
 
+/** All bits of every second lane. */
+constexpr uint32_t kOddLanes[kLanes] = {0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u,
+                                        0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u};
+
+/** A strip of a tile in DIRECT, as it lies in Data. */
+struct DirectStrip {
+  const uint8_t* blocks;
+  uint32_t blocks_across;
+  const uint8_t* starts;
+};
+
+struct FloatDirect {
+  static constexpr uint32_t kParts = 2;
+  CODECLLM_INLINE static Lanes words(const DirectStrip& strip, uint32_t i, uint32_t part) {
+    if (part >= strip.blocks_across) return all(0);
+    Lanes codes;
+    Lanes rest;
+    load_direct(strip.blocks + part * kBlockBytes + i % 8 * 64, codes, rest);
+    // A lane's u32 of codes has those of four columns in two rows. To the left of the window's start, 7 bits up, go the
+    // codes of its first two columns, from bits 0 and 16 on, or of the others, from bits 8 and 24 on; those of the
+    // lower row are 4 bits further up. Of plane 1, a lane has two columns of the upper row, and then of the lower one.
+    const uint32_t lower = i / 8;
+    const Lanes top = select(load(kOddLanes), codes >> (1 + 4 * lower), codes << (7 - 4 * lower)) & all(0x07800780);
+    const Lanes starts = load_halves(strip.starts + kBlockColumns * part) << 7;
+    rest = rest >> (16 * lower);
+    const Lanes low = (rest & all(0xff)) | (rest & all(0xff00)) << 8;
+    return (top + starts) | (low & all(0x007f007f)) | (low & all(0x00800080)) << 8;
+  }
+};
+
 /** Turns the symbols of a tile into words, block by block, and adds up the check. */
 class WordWriter {
  public:
   explicit WordWriter(TileDecode& job) : job_(job) {}
 
   void write(uint32_t first, uint32_t rows, SymbolBlock* symbols) {
-    if (job_.word_bits == 32)
+    const PlaneDecode& top = job_.plane[0];
+    if (top.mode == kDirect) {
+      const uint32_t across = blocks_across(job_.width);
+      const DirectStrip strip = {top.blocks + first / kStripRows * across * kBlockBytes, across, top.starts};
+      write_rows<FloatDirect>(first, rows, strip);
+    } else if (job_.word_bits == 32)
       write_rows<FloatFourBytes>(first, rows, symbols);
     else if (job_.word_bits == 16 && job_.plane[0].bits == 10)
       write_rows<FloatTenSix>(first, rows, symbols);
@@ -342,8 +379,9 @@ class WordWriter {
   }
 
  private:
-  template <class Format>
-  void write_rows(uint32_t first, uint32_t rows, SymbolBlock* symbols) {
+  /** @param source of the words: symbols, or a strip in DIRECT */
+  template <class Format, class Source>
+  void write_rows(uint32_t first, uint32_t rows, const Source& source) {
     constexpr size_t kRowBytes = Format::kParts * sizeof(Lanes);
     RowSum check = check_;
     for (uint32_t i = 0; i < rows; i++) {
@@ -356,7 +394,7 @@ class WordWriter {
         if (first + i + kBlockRows < job_.height)
           for (size_t at = 0; at < kRowBytes; at += 64) __builtin_prefetch(output + kBlockRows * job_.stride + at, 1);
         for (uint32_t part = 0; part < Format::kParts; part++) {
-          const Lanes words = Format::words(symbols, i, part);
+          const Lanes words = Format::words(source, i, part);
           check.add(words, part);
           store(output + part * sizeof(Lanes), words);
         }
@@ -365,7 +403,7 @@ class WordWriter {
       }
       alignas(64) uint8_t row[kRowBytes];
       for (uint32_t part = 0; part < Format::kParts; part++)
-        store(row + part * sizeof(Lanes), Format::words(symbols, i, part));
+        store(row + part * sizeof(Lanes), Format::words(source, i, part));
       // To the check, columns that do not exist are zero.
       std::memset(row + job_.width * Format::kParts, 0, kRowBytes - job_.width * Format::kParts);
       for (uint32_t part = 0; part < Format::kParts; part++) check.add(load(row + part * sizeof(Lanes)), part);

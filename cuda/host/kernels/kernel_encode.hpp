@@ -235,6 +235,61 @@ void settle_pairs(uint16_t* pairs, uint32_t count) {
   }
 }
 
+uint32_t find_codes(const uint8_t* symbols, const uint8_t* starts, uint32_t height, uint32_t width, uint8_t* codes,
+                    uint16_t* outside) {
+  uint8_t exists[kTileColumns];
+  for (uint32_t j = 0; j < kTileColumns; j++) exists[j] = j < width ? 0xff : 0;
+  uint32_t found = 0;
+  for (uint32_t i = 0; i < height; i++) {
+    const uint8_t* const row = symbols + i * kTileColumns;
+    uint8_t* const to = codes + i * kTileColumns;
+    uint8_t any = 0;
+    for (uint32_t j = 0; j < kTileColumns; j++) {
+      const uint8_t code = static_cast<uint8_t>(row[j] - starts[j]) & exists[j];
+      to[j] = code < kBinades ? code : 0;
+      any |= code;
+    }
+    if (any < kBinades) continue;
+    for (uint32_t j = 0; j < width; j++)
+      if (static_cast<uint8_t>(row[j] - starts[j]) >= kBinades)
+        outside[found++] = static_cast<uint16_t>(i * kTileColumns + j);
+  }
+  return found;
+}
+
+void pack_direct(const uint8_t* codes, const uint8_t* rest, uint32_t height, uint32_t width, uint8_t* blocks) {
+  constexpr uint32_t kHalf = kBlockColumns / 2;
+  // A row that the tile does not have.
+  const uint8_t zeros[kBlockColumns] = {};
+  for (uint32_t strip = 0; strip < height; strip += kStripRows)
+    for (uint32_t column = 0; column < width; column += kBlockColumns, blocks += kBlockBytes)
+      for (uint32_t i = 0; i < kStripRows / 2; i++) {
+        // A row of the block, and the one 8 rows further down, whose codes and symbols come second.
+        const auto row_of = [=, &zeros](const uint8_t* symbols, uint32_t row) {
+          return row < height ? symbols + row * kTileColumns + column : zeros;
+        };
+        const uint8_t* const upper = row_of(codes, strip + i);
+        const uint8_t* const lower = row_of(codes, strip + i + 8);
+        uint8_t* const to = blocks + i * kBlockColumns;
+        // Two fragments at a time, those of the left half and of the right half in turn; of four codes, the second and
+        // the third change places.
+        for (uint32_t at = 0; at < kBlockColumns; at += 8) {
+          const uint64_t two = load_word<uint64_t>(upper + at) | load_word<uint64_t>(lower + at) << 4;
+          const uint64_t fragments =
+              (two & 0xff0000ffff0000ff) | (two & 0x0000ff000000ff00) << 8 | ((two >> 8) & 0x0000ff000000ff00);
+          std::memcpy(to + (at % kHalf * 2 + at / kHalf * 8), &fragments, sizeof fragments);
+        }
+        const uint8_t* const above = row_of(rest, strip + i);
+        const uint8_t* const below = row_of(rest, strip + i + 8);
+        for (uint32_t half = 0; half < 2; half++)
+          for (uint32_t at = 0; at < kHalf; at += 2) {
+            const uint32_t two = load_word<uint16_t>(above + half * kHalf + at) |
+                                 uint32_t{load_word<uint16_t>(below + half * kHalf + at)} << 16;
+            std::memcpy(to + (1 + half) * kBlockPartBytes + 2 * at, &two, sizeof two);
+          }
+      }
+}
+
 /** Appends bits to the sequences of all lanes. */
 class LanePacker {
  public:

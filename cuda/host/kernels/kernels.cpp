@@ -47,7 +47,7 @@ void lay_out_classes(const Coding& coding, const Tile& tile, const TableSet& tab
   classes.rows = one_class || coding.row_selectors.empty() ? nullptr : &coding.row_selectors[tile.row];
   const uint8_t* const selectors =
       one_class || coding.column_selectors.empty() ? nullptr : coding.column_selectors.data();
-  const bool selectors_of_pairs = !coding.pairs.tables.empty();
+  const bool selectors_of_pairs = !coding.pairs.empty();
   const uint32_t steps = pairs ? kLaneColumns / 2 : kLaneColumns;
   const uint32_t across = pairs ? (tile.width + 1) / 2 : tile.width;
   for (uint32_t k = 0; k < steps; k++)

@@ -63,8 +63,11 @@ struct PlaneDecode {
   const uint32_t* slots;
   /** Classes are shifted left by the probability bits. */
   LaneClasses classes;
-  /** PAIRS: the starts of the windows of all columns. */
+  /** PAIRS and DIRECT: the starts of the windows of all columns. */
   uint8_t starts[kTileColumns];
+
+  /** DIRECT: of both planes. */
+  const uint8_t* blocks;
 };
 
 /** A tile that is to be decoded. */
@@ -168,6 +171,16 @@ struct Kernels {
    * other one stands for it.
    */
   void (*settle_pairs)(uint16_t* pairs, uint32_t count);
+  /**
+   * Codes of a tile's symbols, less the starts of their columns' windows: 128 to a row, 0 outside the window and in
+   * columns that do not exist. Lists the symbols outside their windows as row x 128 + column, in order.
+   *
+   * @returns how many are outside
+   */
+  uint32_t (*find_codes)(const uint8_t* symbols, const uint8_t* starts, uint32_t height, uint32_t width, uint8_t* codes,
+                         uint16_t* outside);
+  /** The blocks of a tile in DIRECT. @param codes, rest of elements, 128 to a row; 0 in columns that do not exist */
+  void (*pack_direct)(const uint8_t* codes, const uint8_t* rest, uint32_t height, uint32_t width, uint8_t* blocks);
   /** The sequences of all lanes, `sequence_u32s` of each, side by side. */
   void (*pack_raw)(const uint8_t* symbols, uint32_t height, uint32_t bits, uint32_t* sequence);
   /** The sum over a tile's rows, not reduced, that its check is made of. */

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "host/format/direct.hpp"
 #include "host/format/inline.hpp"
 
 namespace codecllm {
@@ -137,6 +138,19 @@ CODECLLM_INLINE void load_interleaved(const void* from, Lanes& low, Lanes& high)
     const __m256 upper = _mm256_permute2f128_ps(first, second, 0x31);
     low.v[i] = _mm256_castps_si256(_mm256_shuffle_ps(lower, upper, 0x88));
     high.v[i] = _mm256_castps_si256(_mm256_shuffle_ps(lower, upper, 0xdd));
+  }
+}
+
+CODECLLM_INLINE void load_direct(const uint8_t* from, Lanes& codes, Lanes& rest) {
+  const __m256i* const row = reinterpret_cast<const __m256i*>(from);
+  const __m256i* const left = reinterpret_cast<const __m256i*>(from + kBlockPartBytes);
+  const __m256i* const right = reinterpret_cast<const __m256i*>(from + 2 * kBlockPartBytes);
+  for (int i = 0; i < 2; i++) {
+    const __m256i half = _mm256_loadu_si256(row + i);
+    codes.v[i] = _mm256_unpacklo_epi32(half, half);
+    codes.v[i + 2] = _mm256_unpackhi_epi32(half, half);
+    rest.v[i] = _mm256_loadu_si256(left + i);
+    rest.v[i + 2] = _mm256_loadu_si256(right + i);
   }
 }
 

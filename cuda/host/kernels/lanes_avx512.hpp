@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "host/format/direct.hpp"
 #include "host/format/inline.hpp"
 
 namespace codecllm {
@@ -118,6 +119,12 @@ CODECLLM_INLINE void load_interleaved(const void* from, Lanes& low, Lanes& high)
     const __m512i second = _mm512_loadu_si512(bytes + 128 * half + 64);
     deinterleave(first, second, low.v[half], high.v[half]);
   }
+}
+
+CODECLLM_INLINE void load_direct(const uint8_t* from, Lanes& codes, Lanes& rest) {
+  const __m512i row = _mm512_loadu_si512(from);
+  codes = {{_mm512_unpacklo_epi32(row, row), _mm512_unpackhi_epi32(row, row)}};
+  rest = {{_mm512_loadu_si512(from + kBlockPartBytes), _mm512_loadu_si512(from + 2 * kBlockPartBytes)}};
 }
 
 CODECLLM_INLINE __m512i multiply_high(__m512i a, __m512i b) {

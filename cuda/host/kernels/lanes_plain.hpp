@@ -122,6 +122,19 @@ CODECLLM_INLINE void load_interleaved(const void* from, Lanes& low, Lanes& high)
   }
 }
 
+/**
+ * A row of a block of DIRECT, two columns in each lane: `from` is where the row begins in the block's first part, the
+ * codes, of which each two lanes share a u32.
+ */
+CODECLLM_INLINE void load_direct(const uint8_t* from, Lanes& codes, Lanes& rest) {
+  uint32_t row[kLanes / 2];
+  std::memcpy(row, from, sizeof row);
+  // In the row's left and right half, four u32 of codes in turn are of two fragments each.
+  codes = each([&](int lane) { return row[lane % 16 / 4 * 4 + lane / 16 * 2 + lane % 4 / 2]; });
+  std::memcpy(rest.v, from + kBlockPartBytes, sizeof rest.v / 2);
+  std::memcpy(rest.v + kLanes / 2, from + 2 * kBlockPartBytes, sizeof rest.v / 2);
+}
+
 /** The high halves of the products. */
 CODECLLM_INLINE Lanes multiply_high(const Lanes& a, const Lanes& b) {
   return each([&](int lane) { return static_cast<uint32_t>(uint64_t{a.v[lane]} * b.v[lane] >> 32); });
