@@ -70,7 +70,8 @@ interface Timed {
   readonly decompress: number;
 }
 
-type Profile = 'small' | 'fast';
+const PROFILES = ['small', 'fast', 'direct'] as const;
+type Profile = (typeof PROFILES)[number];
 
 /** Into memory that is used again, as a program would have it that works on many tensors. */
 function timeNative(codec: Native, tensors: readonly Tensor[], bytes: number, profile: Profile): Timed {
@@ -153,11 +154,11 @@ async function codecTable(path: string): Promise<string> {
   });
   const codec = native();
   const timed: Timed[] = [];
-  if (codec) for (const profile of ['small', 'fast'] as const) timed.push(timeNative(codec, tensors, bytes, profile));
+  if (codec) for (const profile of PROFILES) timed.push(timeNative(codec, tensors, bytes, profile));
   // The peers are told that words are of BF16.
   const peers = tensors.every(({ dtype }) => dtype === 'BF16') ? timePeers(path, tensors) : undefined;
   timed.push(...(peers?.timed ?? []));
-  for (const profile of ['small', 'fast'] as const) timed.push(timeReference(tensors, bytes, profile));
+  for (const profile of PROFILES) timed.push(timeReference(tensors, bytes, profile));
   timed.push(timeGzip(tensors, bytes));
   for (const each of timed)
     table.push([each.name, each.ratio.toFixed(4), each.compress.toFixed(1), each.decompress.toFixed(1)]);
@@ -180,7 +181,7 @@ function commandTable(path: string, folder: string): string {
     style: { head: [], border: [] },
   });
   const compressed = join(folder, 'compressed');
-  for (const profile of ['small', 'fast'] as const) {
+  for (const profile of PROFILES) {
     const made: Report[] = [];
     const back: Report[] = [];
     for (let round = 0; round < COMMAND_ROUNDS; round++) {

@@ -602,6 +602,56 @@ const LONE_CASES: readonly Case[] = (['fast', 'small'] as const).flatMap((profil
   })),
 );
 
+const DIRECT: EncodeOptions = { modes: ['direct', 'direct'] };
+
+const DIRECT_CASES: readonly Case[] = [
+  {
+    id: 'mode-BF16-8-8-direct',
+    comment: 'BF16 as 8 + 8: DIRECT in both planes',
+    flags: ['mode', 'direct'],
+    dtype: 'BF16',
+    shape: [19, 31],
+    options: { ...DIRECT, columns: 31 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'direct-whole',
+    comment: 'DIRECT, whole tiles: two bands of two, each of two strips of two blocks',
+    flags: ['direct'],
+    dtype: 'BF16',
+    shape: [64, 256],
+    options: { profile: 'direct', tileRows: 32 },
+    pattern: 'gaussian',
+  },
+  {
+    id: 'direct-offsets',
+    comment: 'DIRECT with an offset for each column',
+    flags: ['direct', 'offsets'],
+    dtype: 'BF16',
+    shape: [40, 197],
+    options: { ...DIRECT, columns: 197, columnOffsets: true, tileRows: 32 },
+    pattern: 'columns',
+  },
+  {
+    id: 'direct-outliers',
+    comment: 'DIRECT with outliers, in tiles of 16 rows',
+    flags: ['direct', 'outliers'],
+    dtype: 'BF16',
+    shape: [40, 130],
+    options: { ...DIRECT, columns: 130, tileRows: 16 },
+    pattern: 'outliers',
+  },
+  {
+    id: 'direct-beside-rans',
+    comment: 'Profile direct: tiles that are narrow are RANS beside DIRECT',
+    flags: ['direct'],
+    dtype: 'BF16',
+    shape: [64, 129],
+    options: { profile: 'direct', columns: 129, tileRows: 32 },
+    pattern: 'gaussian',
+  },
+];
+
 /** In order: inputs are seeded by number, so that what is added comes last. */
 const CASES: readonly Case[] = [
   ...modeCases((split) => !isNibbles(split)),
@@ -610,6 +660,7 @@ const CASES: readonly Case[] = [
   ...NIBBLE_CASES,
   ...OUTLIER_CASES,
   ...LONE_CASES,
+  ...DIRECT_CASES,
 ];
 
 function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern }: Case, index: number): Vector {

@@ -102,8 +102,11 @@ workCommand(
   .argument('<in>', 'file or directory')
   .argument('[out]', 'default: X.codecllm.safetensors for X.safetensors, D.codecllm for a directory D')
   .addOption(
-    new Option('--profile <name>', 'fewest bytes, or fewest steps of a decoder')
-      .choices(['small', 'fast'])
+    new Option(
+      '--profile <name>',
+      'fewest bytes, fewest steps of a decoder, or weights that are multiplied as they lie',
+    )
+      .choices(['small', 'fast', 'direct'])
       .default('small'),
   )
   .addOption(new Option('--tile-rows <n>', 'rows of a tile').choices(TILE_ROWS.map(String)).default('128'))

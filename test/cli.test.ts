@@ -118,6 +118,17 @@ describe('one file', () => {
     });
   });
 
+  it('is compressed in profile direct', async () => {
+    await inDirectory((directory) => {
+      const [original, compressed] = ['a.safetensors', 'b'].map((name) => join(directory, name));
+      writeFileSync(original, SMALL);
+      run('compress', original, compressed, '--profile', 'direct', '--engine', 'ts');
+      expect(run('verify', compressed, '--engine', 'ts')).toContain(`${compressed}: good; 1 stream decoded`);
+      // The tiles of the last two columns are not worth whole blocks.
+      expect(run('inspect', compressed)).toMatch(/\nlayer\.weight .* 8\+8: direct 50 %, rans 50 % \| direct 50 %, raw 50 %\n/);
+    });
+  });
+
   it('is not replaced without --force, and never by itself', async () => {
     await inDirectory((directory) => {
       const [original, other, same] = ['a.safetensors', 'b', 'c'].map((name) => join(directory, name));

@@ -5,14 +5,16 @@ import { describe, expect, test } from 'vitest';
 import { matrixView, tileAt } from '../spec/decoder/2-matrix.ts';
 import { BitReader, readFrequencies, tableOf } from '../spec/decoder/6.1-tables.ts';
 import { decodeLanes, STATE_FLOOR } from '../spec/decoder/6.2-rans.ts';
+import { blocksBytes, unpackBlocks } from '../spec/decoder/6.5-direct.ts';
 import { rawBytes, unpackRaw } from '../spec/decoder/7-raw.ts';
 import { crc32, tileCheck } from '../spec/decoder/8-checks.ts';
 import { log2Units } from '../spec/encoder/a1-logarithm.ts';
 import { defaultColumns } from '../spec/encoder/a2-layout.ts';
 import { quantileBins } from '../spec/encoder/a4-levels.ts';
-import { chooseOffsets } from '../spec/encoder/a5-pairs.ts';
+import { chooseOffsets } from '../spec/encoder/a5-windows.ts';
 import { joinBins } from '../spec/encoder/a7-classes.ts';
 import { normalise } from '../spec/encoder/a8-tables.ts';
+import { packBlocks } from '../spec/encoder/direct.ts';
 import { BitWriter, writeFrequencies } from '../spec/encoder/front.ts';
 import { dtypeNamed } from '../spec/encoder/options.ts';
 import { encodeLanes } from '../spec/encoder/rans.ts';
@@ -199,6 +201,70 @@ test('RAW planes give back symbols and payload, in the size that is said', () =>
     }),
     runs,
   );
+});
+
+describe('blocks of DIRECT', () => {
+  const cases = fc.record({
+    height: fc.oneof(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 256 })),
+    width: fc.integer({ min: 1, max: 128 }),
+    seed: fc.nat(),
+  });
+  const random = (length: number, seed: number, bits: number): Uint16Array =>
+    Uint16Array.from({ length }, (_, i) => (Math.imul(i + seed, 2654435761) >>> 3) & (2 ** bits - 1));
+
+  test('give back codes and symbols, and refuse what the tile does not have', () => {
+    fc.assert(
+      fc.property(cases, fc.nat(), ({ height, width, seed }, where) => {
+        const tile = { height, width };
+        const codes = Uint8Array.from(random(height * width, seed, 4));
+        const symbols = random(height * width, seed + 1, 8);
+        const starts = Uint8Array.from({ length: width }, (_, j) => (seed + 7 * j) % 241);
+        const packed = packBlocks(codes, symbols, tile);
+        expect(packed.length).toBe(blocksBytes(tile));
+        const exponents = Uint16Array.from(codes, (code, at) => starts[at % width] + code);
+        expect(unpackBlocks(packed, starts, tile)).toEqual([exponents, symbols]);
+        // Another bit is another element, or one that the tile does not have.
+        const bit = where % (8 * packed.length);
+        packed[bit >> 3] ^= 1 << (bit & 7);
+        expect(unpackBlocks(packed, starts, tile)).not.toEqual([exponents, symbols]);
+      }),
+      { ...runs, numRuns: 60 },
+    );
+  });
+
+  test('an element lies where FORMAT.md says', () => {
+    const [height, width] = [40, 100];
+    const codes = Uint8Array.from(random(height * width, 1, 4));
+    const symbols = random(height * width, 2, 8);
+    const view = new DataView(packBlocks(codes, symbols, { height, width }).buffer);
+    const seen = new Set<number>();
+    for (let block = 0; block < 3 * 2; block++)
+      for (let l = 0; l < 32; l++)
+        for (let f = 0; f < 4; f++) {
+          const u32 = (part: number, n: number): number =>
+            view.getUint32(1536 * block + 512 * part + 16 * l + 4 * n, true);
+          const code = u32(0, f);
+          const others = [0, 1].map((number) => {
+            // u32 number n of part 1 is the u32 n % 2 of fragment n / 2; part 2 has fragments 2 and 3.
+            const n = 2 * (f % 2) + number;
+            return u32(f < 2 ? 1 : 2, n);
+          });
+          for (let r = 0; r < 2; r++)
+            for (let c = 0; c < 4; c++) {
+              const row = 16 * Math.floor(block / 2) + Math.floor(l / 4) + 8 * r;
+              const column = 64 * (block % 2) + 32 * Math.floor(f / 2) + 8 * (l % 4) + 4 * (f % 2) + c;
+              const a = r + 2 * Math.floor(c / 2);
+              const h = c % 2;
+              const at = row * width + column;
+              const isThere = row < height && column < width;
+              if (isThere) seen.add(at);
+              expect((code >>> (4 * a + 16 * h)) & 15).toBe(isThere ? codes[at] : 0);
+              const symbol = (others[Math.floor(a / 2)] >>> (8 * (2 * (a % 2) + h))) & 255;
+              expect(symbol).toBe(isThere ? symbols[at] : 0);
+            }
+        }
+    expect(seen.size).toBe(height * width);
+  });
 });
 
 describe('layout', () => {

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { makeTensor, PATTERNS, type Pattern } from '../golden/patterns.ts';
 import { readFront } from '../spec/decoder/1-front.ts';
+import { blocksBytes } from '../spec/decoder/6.5-direct.ts';
 import { decodeTensor, decodeTile, encodeTensor, inspectTensor } from '../spec/index.ts';
 import { type Sample, samples } from './samples.ts';
 import { SEED } from './seed.ts';
@@ -13,7 +14,10 @@ function overhead({ dtype, shape, options, data }: Sample, stream: Uint8Array): 
   const { frontBytes, tileCount, tileRows, columns, split } = inspectTensor(stream);
   const repeated = columns * (dtype.wordBits / 8);
   // Each tile: up to 16 bytes of padding a plane, and columns that fill up the last lane of each row.
-  const perTile = split.length * (16 + tileRows * 3 * 2);
+  const padding = split.length * (16 + tileRows * 3 * 2);
+  // DIRECT that is forced fills whole blocks, whatever the tile has, and up to 255 outliers.
+  const isDirect = options.modes?.[0] === 'direct';
+  const perTile = padding + (isDirect ? blocksBytes({ height: tileRows, width: 128 }) + 4 * 256 : 0);
   return frontBytes + repeated + tileCount * perTile + (options.modes || shape.length > 255 ? data.length : 0);
 }
 

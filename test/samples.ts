@@ -3,13 +3,14 @@
 
 import fc from 'fast-check';
 import { makeTensor, PATTERNS } from '../golden/patterns.ts';
-import { allowsPairs, type Split } from '../spec/decoder/3-planes.ts';
+import { allowsDirect, allowsPairs, type Split } from '../spec/decoder/3-planes.ts';
 import {
   type ClassChoice,
   DTYPES,
   type Dtype,
   type EncodeOptions,
   type ModeChoice,
+  type Profile,
   TILE_ROWS,
   wordCount,
 } from '../spec/index.ts';
@@ -33,12 +34,18 @@ function modesOf(dtype: Dtype, split: Split, p: number): fc.Arbitrary<ModeChoice
   return hasPairs ? fc.oneof(fc.constant<ModeChoice>('pairs'), others) : others;
 }
 
+/** Modes of all planes; DIRECT, where it can be, as often as not. */
+function forcedModes(dtype: Dtype, split: Split): fc.Arbitrary<ModeChoice[]> {
+  const each = fc.tuple(...split.map((_, p) => modesOf(dtype, split, p)));
+  return allowsDirect(dtype, split) ? fc.oneof(each, fc.constant<ModeChoice[]>(['direct', 'direct'])) : each;
+}
+
 /** Options that a dtype allows. */
 function optionsFor(dtype: Dtype): fc.Arbitrary<EncodeOptions> {
   return fc.constantFrom(...dtype.splits).chain((split) =>
     fc
       .record({
-        profile: maybe(fc.constantFrom('small' as const, 'fast' as const)),
+        profile: maybe(fc.constantFrom(...(tables.profiles as Profile[]))),
         tileRows: maybe(fc.constantFrom(...TILE_ROWS)),
         columns: maybe(
           fc.oneof(
@@ -51,7 +58,7 @@ function optionsFor(dtype: Dtype): fc.Arbitrary<EncodeOptions> {
         classes: maybe(fc.constantFrom(...(tables.classChoices as ClassChoice[]))),
         columnOffsets: maybe(fc.boolean()),
         isSplit: fc.boolean(),
-        modes: maybe(fc.tuple(...split.map((_, p) => modesOf(dtype, split, p)))),
+        modes: maybe(forcedModes(dtype, split)),
         // Four tables of every plane must fit into 20,480 slots.
         probabilityBits: maybe(fc.integer({ min: 8, max: split.length > 2 ? 10 : 11 })),
       })

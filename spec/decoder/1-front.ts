@@ -3,7 +3,7 @@
 import { FormatError } from '../errors.ts';
 import tables from '../tables.json' with { type: 'json' };
 import { type Matrix, matrixView } from './2-matrix.ts';
-import { allowsPairs, DTYPES, type Dtype, isNibbles, type Split, wordCount } from './3-planes.ts';
+import { allowsDirect, allowsPairs, DTYPES, type Dtype, isNibbles, type Split, wordCount } from './3-planes.ts';
 import { align, metadataBytes, readMetadata, type TileMetadata } from './4-metadata.ts';
 import {
   BitReader,
@@ -15,7 +15,7 @@ import {
   type TableSet,
   tableOf,
 } from './6.1-tables.ts';
-import { MAX_START, type Pairs } from './6.3-pairs.ts';
+import { MAX_START, type Windows } from './6.3-pairs.ts';
 import { crc32 } from './8-checks.ts';
 
 /** "CLLM". */
@@ -54,7 +54,7 @@ export const At = {
   fixedCrc: 60,
 } as const;
 
-export const Flag = { rowSelectors: 1, columnSelectors: 2, columnOffsets: 4 } as const;
+export const Flag = { rowSelectors: 1, columnSelectors: 2, columnOffsets: 4, direct: 8 } as const;
 
 /** What a Header says: all that tiles have in common. */
 export interface Header {
@@ -64,7 +64,12 @@ export interface Header {
   readonly split: Split;
   /** The tables of each plane for RANS; undefined where it has none. */
   readonly tables: readonly (TableSet | undefined)[];
-  readonly pairs: Pairs | undefined;
+  /** The tables for PAIRS. */
+  readonly pairs: TableSet | undefined;
+  /** Whether tiles may be DIRECT. */
+  readonly hasDirect: boolean;
+  /** Those of PAIRS or DIRECT. */
+  readonly windows: Windows;
   readonly selectors: Selectors;
 }
 
@@ -161,18 +166,21 @@ function readFixed(bytes: Uint8Array) {
     } else if (bytes.subarray(at, at + 4).some((byte) => byte !== 0))
       refuse(`header.plane[${p}]`, at, 'not zero, and there is no such plane');
 
+  const flags = bytes[At.flags];
+  const hasDirect = (flags & Flag.direct) !== 0;
   const pairs = readTableCount(bytes, At.pairTables, PAIR_BITS, classes, 'header.pairs');
   const base = bytes[At.pairBase];
   const hasPairs = pairs.count > 0;
-  if (hasPairs && !allowsPairs(dtype, split))
-    refuse('header.pairs.tables', At.pairTables, `${dtype.name} as ${split.join(' + ')} has no pairs`);
+  const splitName = `${dtype.name} as ${split.join(' + ')}`;
+  if (hasPairs && (hasDirect || !allowsPairs(dtype, split)))
+    refuse('header.pairs.tables', At.pairTables, `${splitName} has no pairs${hasDirect ? ' beside DIRECT' : ''}`);
   if (hasPairs && planes[0].count > 1)
     refuse('header.plane[0].tables', At.plane + 1, 'beside pairs, plane 0 has one table at most');
-  const hasWindows = hasPairs && !isNibbles(split);
+  const hasWindows = hasDirect || (hasPairs && !isNibbles(split));
   if (base > (hasWindows ? MAX_START : 0)) refuse('header.pairs.base', At.pairBase, `${base} is out of range`);
 
-  const flags = bytes[At.flags];
-  if (flags > 7) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
+  if (flags > 15) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
+  if (hasDirect && !allowsDirect(dtype, split)) refuse('header.flags', At.flags, `${splitName} is never DIRECT`);
   if (flags & Flag.columnOffsets && !hasWindows) refuse('header.flags', At.flags, 'column offsets without windows');
   const hasSelectors = (flags & (Flag.rowSelectors | Flag.columnSelectors)) !== 0;
   if (hasSelectors !== classes > 1)
@@ -192,8 +200,8 @@ function readFixed(bytes: Uint8Array) {
   const columnsEach: 1 | 2 = hasPairs ? 2 : 1;
   const parts = partsOf({ dimensions, tablesBytes, matrix, planes: split.length, classes, flags, columnsEach });
   return {
-    ...{ dtype, dimensions, matrix, split, classes, flags, planes },
-    ...{ pairs: hasPairs ? { ...pairs, base } : undefined, columnsEach, dataBytes, parts },
+    ...{ dtype, dimensions, matrix, split, classes, flags, planes, pairs },
+    ...{ hasDirect, base, columnsEach, dataBytes, parts },
   };
 }
 
@@ -221,7 +229,7 @@ function requireZeros(front: Uint8Array, from: number, to: number, field: string
  */
 export function readFront(bytes: Uint8Array): Front {
   const fixed = readFixed(bytes);
-  const { dtype, matrix, split, classes, flags, columnsEach, parts } = fixed;
+  const { dtype, matrix, split, classes, flags, hasDirect, base, columnsEach, parts } = fixed;
   if (bytes.length < parts.end)
     refuse('header', bytes.length, `the stream ends here, and its front needs ${parts.end} bytes`);
   const front = bytes.subarray(0, parts.end);
@@ -236,18 +244,16 @@ export function readFront(bytes: Uint8Array): Front {
     refuse('header.words', At.words, `${matrix.words} words where the shape is [${shape}]`);
 
   const bits = new BitReader(front.subarray(parts.tables, parts.columnOffsets));
-  const readTables = ({ count, probabilityBits }: TableCount, symbolBits: number, name: string): TableSet => {
+  const readTables = ({ count, probabilityBits }: TableCount, symbolBits: number, name: string) => {
     const read = Array.from({ length: count }, (_, index) => {
       const frequencies = readFrequencies(bits, symbolBits, probabilityBits);
       if (typeof frequencies === 'string') refuse(`tables.${name}[${index}]`, parts.tables, frequencies);
       return tableOf(frequencies);
     });
-    return { symbolBits, probabilityBits, tables: read };
+    return count > 0 ? { symbolBits, probabilityBits, tables: read } : undefined;
   };
-  const planeTables = fixed.planes.map((set, p) =>
-    set.count > 0 ? readTables(set, split[p], `plane[${p}]`) : undefined,
-  );
-  const pairTables = fixed.pairs && readTables(fixed.pairs, PAIR_BITS, 'pairs');
+  const planeTables = fixed.planes.map((set, p) => readTables(set, split[p], `plane[${p}]`));
+  const pairs = readTables(fixed.pairs, PAIR_BITS, 'pairs');
   if (!bits.atEnd()) refuse('header.tablesBytes', At.tablesBytes, 'the tables end earlier');
 
   /** A bit string of `count` numbers of `each` bits, between two parts of the front, if there is this flag. */
@@ -265,21 +271,20 @@ export function readFront(bytes: Uint8Array): Front {
   const rows = readNumbers('rowSelectors', Flag.rowSelectors, rowSelectors, columnSelectors, matrix.rows, classBits);
   const columns = readNumbers('columnSelectors', Flag.columnSelectors, columnSelectors, padding, selected, classBits);
   requireZeros(front, parts.padding, parts.metadata, 'header.padding');
-  const base = fixed.pairs?.base ?? 0;
   const tooHigh = offsets?.findIndex((offset) => base + offset > MAX_START) ?? -1;
   if (tooHigh >= 0)
     refuse('columnOffsets', parts.columnOffsets + (tooHigh >> 1), `column ${tooHigh} begins above ${MAX_START}`);
 
   const hasTables = planeTables.map((set) => set !== undefined);
-  const kinds = { dtype, split, matrix, hasTables, hasPairs: pairTables !== undefined };
+  const kinds = { dtype, split, matrix, hasTables, hasPairs: pairs !== undefined, hasDirect };
   const { tiles, dataBytes } = readMetadata(view, parts.metadata, kinds);
   if (dataBytes !== fixed.dataBytes)
     refuse('header.dataBytes', At.dataBytes, `${fixed.dataBytes} where the tiles need ${dataBytes}`);
   const metadataEnd = parts.metadata + matrix.tileCount * metadataBytes(split.length);
   requireZeros(front, metadataEnd, parts.end, 'metadata.padding');
   return {
-    ...{ dtype, shape, matrix, split, tables: planeTables },
-    pairs: pairTables && { set: pairTables, base, offsets },
+    ...{ dtype, shape, matrix, split, tables: planeTables, pairs, hasDirect },
+    windows: { base, offsets },
     selectors: { classes, rows, columns, columnsEach },
     ...{ tiles, frontBytes: parts.end, dataBytes },
   };

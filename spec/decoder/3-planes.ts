@@ -40,7 +40,12 @@ export function isNibbles(split: Split): boolean {
 
 /** Whether plane 0 may be coded as PAIRS: in 4 + 4, and in 8 + 8 of BF16. */
 export function allowsPairs(dtype: Dtype, split: Split): boolean {
-  return isNibbles(split) || (dtype.name === 'BF16' && split[0] === 8);
+  return isNibbles(split) || allowsDirect(dtype, split);
+}
+
+/** Whether tiles may be DIRECT: in 8 + 8 of BF16. */
+export function allowsDirect(dtype: Dtype, split: Split): boolean {
+  return dtype.name === 'BF16' && split[0] === 8;
 }
 
 /** The symbol of the value zero in a plane of 8 bits. */

@@ -5,19 +5,20 @@ import tables from '../tables.json' with { type: 'json' };
 import { type Matrix, type Tile, tileAt } from './2-matrix.ts';
 import type { Dtype, Split } from './3-planes.ts';
 import { outlierBytes } from './6.4-outliers.ts';
+import { blocksBytes } from './6.5-direct.ts';
 import { laneCount, rawBytes } from './7-raw.ts';
 
 /** How a plane of a tile is coded. */
-export const Mode = { CONST: 0, RAW: 1, RANS: 2, PAIRS: 3 } as const;
+export const Mode = { CONST: 0, RAW: 1, RANS: 2, PAIRS: 3, DIRECT: 4 } as const;
 
 /** The metadata of one plane of one tile. */
 export interface TilePlane {
   readonly mode: number;
   /** 0 to 4; 0 unless the mode is RANS. */
   readonly predictor: number;
-  /** The symbol of CONST, the number of units of RANS and PAIRS, 0 for RAW. */
+  /** The symbol of CONST, the number of units of RANS and PAIRS, 0 for RAW and DIRECT. */
   readonly value: number;
-  /** Number of outliers; 0 unless it is plane 0, in PAIRS or in RANS without prediction. */
+  /** Number of outliers; 0 unless it is plane 0, in PAIRS, in DIRECT or in RANS without prediction. */
   readonly outliers: number;
 }
 
@@ -59,6 +60,8 @@ export interface Sections {
   readonly raw: readonly Section[];
   readonly states: readonly Section[];
   readonly units: readonly Section[];
+  /** Of both planes in DIRECT, else empty. */
+  readonly blocks: Section;
   readonly outliers: Section;
   /** Bytes of all of them, padding included. */
   readonly length: number;
@@ -81,8 +84,9 @@ export function sectionsOf(dtype: Dtype, split: Split, tile: Tile, planes: reado
     // The name that units have in the vectors.
     units[p] = section(`tile.plane[${p}].words`, 2 * value);
   });
+  const blocks = section('tile.blocks', planes[0].mode === Mode.DIRECT ? blocksBytes(tile) : 0);
   const outliers = section('tile.outliers', planes[0].outliers * outlierBytes(dtype));
-  return { raw, states, units, outliers, length: at };
+  return { raw, states, units, blocks, outliers, length: at };
 }
 
 /** What a stream's Header says of its tiles. */
@@ -90,9 +94,10 @@ interface TileKinds {
   readonly dtype: Dtype;
   readonly split: Split;
   readonly matrix: Matrix;
-  /** For each plane, whether it has tables; and whether there are tables for PAIRS. */
+  /** For each plane, whether it has tables; whether there are tables for PAIRS; and whether there is flag 8. */
   readonly hasTables: readonly boolean[];
   readonly hasPairs: boolean;
+  readonly hasDirect: boolean;
 }
 
 /**
@@ -105,7 +110,7 @@ interface TileKinds {
 export function readMetadata(
   front: DataView,
   start: number,
-  { dtype, split, matrix, hasTables, hasPairs }: TileKinds,
+  { dtype, split, matrix, hasTables, hasPairs, hasDirect }: TileKinds,
 ): { tiles: TileMetadata[]; dataBytes: number } {
   let end = 0;
   const tiles = Array.from({ length: matrix.tileCount }, (_, index): TileMetadata => {
@@ -119,18 +124,21 @@ export function readMetadata(
       const mode = (entry >>> 16) & 15;
       const predictor = (entry >>> 20) & 15;
       const outliers = entry >>> 24;
-      if (mode > Mode.PAIRS) refuse('mode', `${mode} is no mode`);
+      if (mode > (hasDirect ? Mode.DIRECT : Mode.PAIRS)) refuse('mode', `${mode} is no mode of this tensor`);
       if (mode === Mode.CONST && value >= 2 ** bits) refuse('value', `${value} is no symbol of ${bits} bits`);
-      if (mode === Mode.RAW && value !== 0) refuse('value', 'not zero in a RAW plane');
+      if ((mode === Mode.RAW || mode === Mode.DIRECT) && value !== 0)
+        refuse('value', `not zero in ${mode === Mode.RAW ? 'a RAW plane' : 'DIRECT'}`);
       if (mode === Mode.RANS && !hasTables[p]) refuse('mode', 'RANS without a table');
       if (mode === Mode.PAIRS && (p > 0 || !hasPairs)) refuse('mode', 'PAIRS without pairs');
       if (predictor >= tables.predictors.length) refuse('predictor', `${predictor} is no predictor`);
       if (predictor > 0 && (mode !== Mode.RANS || bits !== 8))
         refuse('predictor', 'only RANS planes of 8 bits are predicted');
-      if (outliers > 0 && (p > 0 || !isCoded(mode) || predictor > 0))
-        refuse('outliers', 'only plane 0 has them, in PAIRS or in RANS without prediction');
+      if (outliers > 0 && (p > 0 || mode === Mode.CONST || mode === Mode.RAW || predictor > 0))
+        refuse('outliers', 'only plane 0 has them, in PAIRS, in DIRECT or in RANS without prediction');
       return { value, mode, predictor, outliers };
     });
+    if (planes.some(({ mode }) => (mode === Mode.DIRECT) !== (planes[0].mode === Mode.DIRECT)))
+      throw new FormatError(`tile[${index}].plane[1].mode`, at + 12, 'DIRECT in one plane only');
     const offset = front.getUint32(at, true) * 16;
     if (offset !== end)
       throw new FormatError(`tile[${index}].offset`, at, `${offset} where the tiles before end at ${end}`);

@@ -1,7 +1,6 @@
-// FORMAT.md, section 6.3: PAIRS codes plane 0 two columns at a time.
+// FORMAT.md, section 6.3: PAIRS codes plane 0 two columns at a time, by the windows that DIRECT has, too.
 
 import type { Tile } from './2-matrix.ts';
-import type { TableSet } from './6.1-tables.ts';
 
 /** A code has 4 bits: a window holds so many symbols of plane 0. */
 export const CODES = 16;
@@ -14,11 +13,6 @@ export interface Windows {
   readonly base: number;
   /** 0 to 15 for each column; undefined where all are 0. */
   readonly offsets: Uint8Array | undefined;
-}
-
-/** How a tensor's plane 0 is coded in PAIRS. */
-export interface Pairs extends Windows {
-  readonly set: TableSet;
 }
 
 /** The start of each column of a tile. */

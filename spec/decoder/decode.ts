@@ -12,8 +12,9 @@ import { align, hasPayload, Mode, type Section, type Sections, sectionsOf, type 
 import { undoPrediction } from './5-prediction.ts';
 import { type TableSet, tablesOfTile } from './6.1-tables.ts';
 import { decodeLanes, STATE_FLOOR } from './6.2-rans.ts';
-import { type Pairs, splitPairs, startsOf } from './6.3-pairs.ts';
+import { splitPairs, startsOf } from './6.3-pairs.ts';
 import { writeOutliers } from './6.4-outliers.ts';
+import { unpackBlocks } from './6.5-direct.ts';
 import { LANE_COLUMNS, unpackRaw } from './7-raw.ts';
 import { tileCheck } from './8-checks.ts';
 
@@ -106,20 +107,10 @@ function decodeTileOf(stream: Uint8Array, front: Front, index: number): Uint32Ar
   const metadata = front.tiles[index];
   const sections = sectionsOf(dtype, split, tile, metadata.planes);
   const data = new TileData(stream, front.frontBytes + metadata.offset);
-  let payload: Uint16Array | undefined;
-  const planes = metadata.planes.map(({ mode, value }, p) => {
-    if (mode === Mode.CONST) return new Uint16Array(tile.height * tile.width).fill(value);
-    if (mode === Mode.RAW) {
-      const isFed = hasPayload(metadata.planes, p);
-      return (
-        unpackRaw(data.bytes(sections.raw[p]), tile, split[p], isFed ? payload : undefined) ??
-        data.refuse(sections.raw[p], 0, 'a bit that stands for nothing is not zero')
-      );
-    }
-    const coded = decodeCoded(data, front, tile, metadata, sections, p);
-    payload = coded.payload;
-    return coded.symbols;
-  });
+  const isDirect = metadata.planes[0].mode === Mode.DIRECT;
+  const planes = isDirect
+    ? decodeDirect(data, front, tile, sections)
+    : decodePlanes(data, front, tile, metadata, sections);
   const words = joinPlanes(dtype, split, planes);
   const entries = wordsOf(data.bytes(sections.outliers), 32);
   const check = tileCheck(words, tile, dtype.wordBits, entries);
@@ -129,10 +120,42 @@ function decodeTileOf(stream: Uint8Array, front: Front, index: number): Uint32Ar
   return words;
 }
 
+/** The symbols of both planes of a tile in DIRECT. */
+function decodeDirect(data: TileData, { windows }: Front, tile: Tile, { blocks }: Sections): Uint16Array[] {
+  return (
+    unpackBlocks(data.bytes(blocks), startsOf(windows, tile), tile) ??
+    data.refuse(blocks, 0, 'an element that the tile does not have is not zero')
+  );
+}
+
+/** The symbols of each plane of a tile in other modes. */
+function decodePlanes(
+  data: TileData,
+  front: Front,
+  tile: Tile,
+  metadata: TileMetadata,
+  sections: Sections,
+): Uint16Array[] {
+  let payload: Uint16Array | undefined;
+  return metadata.planes.map(({ mode, value }, p) => {
+    if (mode === Mode.CONST) return new Uint16Array(tile.height * tile.width).fill(value);
+    if (mode === Mode.RAW) {
+      const isFed = hasPayload(metadata.planes, p);
+      return (
+        unpackRaw(data.bytes(sections.raw[p]), tile, front.split[p], isFed ? payload : undefined) ??
+        data.refuse(sections.raw[p], 0, 'a bit that stands for nothing is not zero')
+      );
+    }
+    const coded = decodeCoded(data, front, tile, metadata, sections, p);
+    payload = coded.payload;
+    return coded.symbols;
+  });
+}
+
 /** The symbols of plane `p`, in RANS or PAIRS, and the payload of each lane for the next plane. */
 function decodeCoded(
   data: TileData,
-  { dtype, tables: sets, pairs, selectors }: Front,
+  { dtype, tables: sets, pairs, windows, selectors }: Front,
   tile: Tile,
   { planes }: TileMetadata,
   sections: Sections,
@@ -145,7 +168,7 @@ function decodeCoded(
     if (state < STATE_FLOOR) data.refuse(sections.states[p], 4 * lane, `a state below 2^16: ${state}`);
   });
   const columnsEach = mode === Mode.PAIRS ? 2 : 1;
-  const set = mode === Mode.PAIRS ? (pairs as Pairs).set : (sets[p] as TableSet);
+  const set = (mode === Mode.PAIRS ? pairs : sets[p]) as TableSet;
   const tileTables = tablesOfTile(set, selectors, tile, columnsEach);
   const decoded = decodeLanes(states, units, LANE_COLUMNS / columnsEach, tileTables);
   if (decoded.used !== value)
@@ -156,7 +179,7 @@ function decodeCoded(
       data.refuse(sections.states[p], 4 * lane, `lane ${lane} ends in state ${state}`);
   });
   let { symbols } = decoded;
-  if (mode === Mode.PAIRS) symbols = splitPairs(symbols, startsOf(pairs as Pairs, tile), tile);
+  if (mode === Mode.PAIRS) symbols = splitPairs(symbols, startsOf(windows, tile), tile);
   else if (predictor > 0) undoPrediction(predictor, symbols, tile.width, zeroSymbol(dtype));
   return { symbols, payload: Uint16Array.from(decoded.finals) };
 }
@@ -180,7 +203,7 @@ export interface Inspection {
   readonly rowSelectors: boolean;
   readonly columnSelectors: boolean;
   readonly columnOffsets: boolean;
-  /** For each plane, how many tiles have each mode: const, raw, rans (not predicted), left, top, avg, planar, pairs. */
+  /** For each plane, how many tiles have each mode: const, raw, rans (not predicted), left, top, avg, planar, pairs, direct. */
   readonly modes: readonly Readonly<Record<string, number>>[];
   readonly outliers: number;
 }
@@ -203,7 +226,7 @@ export function inspectTensor(stream: Uint8Array): Inspection {
  */
 export function inspectFront(bytes: Uint8Array): Inspection {
   const front = readFront(bytes);
-  const { dtype, shape, split, selectors, pairs, frontBytes, dataBytes, tiles } = front;
+  const { dtype, shape, split, selectors, windows, frontBytes, dataBytes, tiles } = front;
   const { rows, columns, tileRows, tileCount } = front.matrix;
   const modes = split.map((): Record<string, number> => ({}));
   let outliers = 0;
@@ -219,7 +242,7 @@ export function inspectFront(bytes: Uint8Array): Inspection {
     classes: selectors.classes,
     rowSelectors: selectors.rows !== undefined,
     columnSelectors: selectors.columns !== undefined,
-    columnOffsets: pairs?.offsets !== undefined,
+    columnOffsets: windows.offsets !== undefined,
     ...{ modes, outliers },
   };
 }

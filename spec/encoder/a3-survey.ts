@@ -5,7 +5,7 @@ import { isNibbles, type Split, zeroSymbol } from '../decoder/3-planes.ts';
 import tables from '../tables.json' with { type: 'json' };
 import { BIT, entropyCost } from './a1-logarithm.ts';
 import { type Source, tilesOf, wordsOfTile } from './a2-layout.ts';
-import { type EncodeOptions, type Profile, predictorOf, splitsFor } from './options.ts';
+import { type EncodeOptions, type Profile, predictorOf, profileFor, splitsFor } from './options.ts';
 import { cutPlanes, residual } from './planes.ts';
 
 /** What the survey says of a plane of a tile that is not worth coding; else it says a predictor. */
@@ -18,7 +18,7 @@ export interface Survey {
 }
 
 /** A later plane is coded only if that saves so many 256ths of it: fast decoders would rather copy bits. */
-const MINIMUM_SAVING: Record<Profile, number> = { small: 1, fast: 16 };
+const MINIMUM_SAVING: Record<Profile, number> = { small: 1, fast: 16, direct: 16 };
 
 /** So many rows of a tile are sampled, or all. */
 const SAMPLED_ROWS = 8;
@@ -28,7 +28,8 @@ const BIAS = 2955;
 
 /** Surveys a tensor. Modes that are forced are what it says; the split is the first that has them. */
 export function survey(source: Source, options: EncodeOptions): Survey {
-  const { profile = 'small', modes } = options;
+  const { modes } = options;
+  const profile = profileFor(source.dtype, options);
   const [first, second] = splitsFor(source.dtype, options).map((split) => surveyAs(source, split, profile));
   // The second split has to win by 1/32: estimates are that good, and 4 + 4, which halves a decoder's steps, may cost it.
   const { split, choices } =
@@ -43,7 +44,8 @@ function surveyAs(source: Source, split: Split, profile: Profile): Survey & { co
   const choices = tilesOf(source).map((tile) =>
     cutPlanes(source.dtype, split, wordsOfTile(source, tile)).map((symbols, p) => {
       const later = isNibbles(split) ? 256 : MINIMUM_SAVING[profile];
-      const choice = choosePredictor(symbols, tile, split[p], zero, p === 0 ? 1 : later);
+      const predictors = split[p] === 8 && profile !== 'direct' ? tables.predictors.length : 1;
+      const choice = choosePredictor(symbols, tile, split[p], zero, predictors, p === 0 ? 1 : later);
       cost += choice.cost;
       return choice.predictor;
     }),
@@ -71,21 +73,21 @@ function estimate(
 }
 
 /**
- * The predictor that codes a plane of a tile best: another than NONE if it saves more than 1/32 and 64 bits; RAW if
- * even so less than `minimumSaving` 256ths are saved.
+ * The predictor, of the first `predictors`, that codes a plane of a tile best: another than NONE if it saves more than
+ * 1/32 and 64 bits; RAW if even so less than `minimumSaving` 256ths are saved.
  */
 function choosePredictor(
   symbols: Uint16Array,
   { height, width }: Tile,
   bits: number,
   zero: number,
+  predictors: number,
   minimumSaving: number,
 ): { predictor: number; cost: number } {
   const rows = sampledRows(height);
   const costs = [estimate(rows, width, bits, (i, j) => symbols[i * width + j])];
-  if (bits === 8)
-    for (let predictor = 1; predictor < tables.predictors.length; predictor++)
-      costs.push(estimate(rows, width, bits, (i, j) => residual(predictor, symbols, width, i, j, zero)));
+  for (let predictor = 1; predictor < predictors; predictor++)
+    costs.push(estimate(rows, width, bits, (i, j) => residual(predictor, symbols, width, i, j, zero)));
   let best = costs.indexOf(Math.min(...costs));
   if (costs[best] + Math.floor(costs[0] / 32) + 64 * BIT >= costs[0]) best = 0;
   const raw = rows.length * width * bits * BIT;

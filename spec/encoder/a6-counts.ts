@@ -2,13 +2,14 @@
 
 import type { Tile } from '../decoder/2-matrix.ts';
 import { zeroSymbol } from '../decoder/3-planes.ts';
+import { Mode } from '../decoder/4-metadata.ts';
 import { PAIR_BITS } from '../decoder/6.1-tables.ts';
-import { CODES, startsOf, type Windows } from '../decoder/6.3-pairs.ts';
+import { CODES, startsOf } from '../decoder/6.3-pairs.ts';
 import { type Source, tilesOf, wordsOfTile } from './a2-layout.ts';
-import { RAW, type Survey } from './a3-survey.ts';
+import type { Survey } from './a3-survey.ts';
 import { LEVELS, type Levels, quantileBins } from './a4-levels.ts';
-import { BINADE, codesOf, OUTSIDE } from './a5-pairs.ts';
-import type { EncodeOptions } from './options.ts';
+import { BINADE, OUTSIDE, pairCodesOf, type WindowsOfMode, type Wish } from './a5-windows.ts';
+import { type EncodeOptions, profileFor } from './options.ts';
 import { cutPlanes, isConstant, residualsOf } from './planes.ts';
 
 /** Row bins and column bins of a joint histogram. */
@@ -18,7 +19,7 @@ export const COLUMN_BINS = 16;
 /** Smaller tensors have one class: selectors and tables would cost more than they save. */
 const CLASSES_FROM_WORDS = 2 ** 14;
 
-/** The bin of each row, and of each column or, where there are windows, each two columns. */
+/** The bin of each row, and of each column or, where there are to be pairs, each two columns. */
 export interface Bins {
   readonly rows: Uint8Array;
   readonly columns: Uint8Array;
@@ -30,23 +31,22 @@ export type Joint = Float64Array;
 export interface Counts {
   /** For each plane: of its tiles in RANS. */
   readonly planes: readonly Joint[];
-  /** Of the tiles in PAIRS, where there are windows. */
-  readonly pairs: Joint | undefined;
-  /** For each tile, whether PAIRS fit its plane 0. */
-  readonly fits: readonly boolean[];
+  /** Of the tiles in PAIRS. */
+  readonly pairs: Joint;
 }
 
 /** Undefined where there is to be one class. */
 export function binRowsAndColumns(
-  { matrix }: Source,
+  { dtype, matrix }: Source,
   levels: Levels,
-  windows: Windows | undefined,
-  classes: EncodeOptions['classes'],
+  windows: WindowsOfMode | undefined,
+  options: EncodeOptions,
 ): Bins | undefined {
-  const isSmall = classes === undefined && matrix.words < CLASSES_FROM_WORDS;
-  if (matrix.words === 0 || classes === 'none' || isSmall) return undefined;
+  const isWorthIt = matrix.words >= CLASSES_FROM_WORDS && profileFor(dtype, options) !== 'direct';
+  const { classes = isWorthIt ? undefined : 'none' } = options;
+  if (matrix.words === 0 || classes === 'none') return undefined;
   const rows = quantileBins(levels.rows, ROW_BINS);
-  if (windows === undefined) return { rows, columns: quantileBins(levels.columns, COLUMN_BINS) };
+  if (windows?.mode !== Mode.PAIRS) return { rows, columns: quantileBins(levels.columns, COLUMN_BINS) };
   // What is left of the levels of two columns side by side, in quarters: 4 x 4 bins.
   const left = levels.columns.map(
     (level, j) => (level - BINADE * (windows.offsets?.[j] ?? 0) + BINADE * CODES) % LEVELS,
@@ -59,46 +59,41 @@ export function binRowsAndColumns(
   return { rows, columns };
 }
 
-/** @param forced whether modes are: constant planes count too then, and PAIRS are tried on every tile */
+/** @param forced whether modes are: constant planes count too then */
 export function countSymbols(
   source: Source,
-  { split, choices }: Survey,
-  windows: Windows | undefined,
+  { split }: Survey,
+  windows: WindowsOfMode | undefined,
+  wishes: readonly (readonly Wish[])[],
   bins: Bins | undefined,
   forced: boolean,
 ): Counts {
   const { dtype } = source;
   const jointOf = (bits: number): Joint => new Float64Array((bins ? ROW_BINS * COLUMN_BINS : 1) * 2 ** bits);
   const planes = split.map(jointOf);
-  const pairs = windows && jointOf(PAIR_BITS);
-  const fits = tilesOf(source).map((tile, index) => {
-    let fitsPairs = false;
+  const pairs = jointOf(PAIR_BITS);
+  const wantsPairs = windows?.mode === Mode.PAIRS;
+  tilesOf(source).forEach((tile, index) => {
     cutPlanes(dtype, split, wordsOfTile(source, tile)).forEach((symbols, p) => {
-      const choice = choices[index][p];
-      if (choice === RAW || (!forced && isConstant(symbols))) return;
-      if (p === 0 && windows !== undefined && pairs !== undefined && choice === 0) {
-        const counted = countedPairs(symbols, startsOf(windows, tile), tile);
-        // At most one in 512 of its elements, or 4, may lie outside the windows; if PAIRS are forced, as many as there
-        // are (a column that does not exist counts, too, as the left one).
-        fitsPairs = counted.outside <= (forced ? symbols.length : Math.max(4, symbols.length >> 9));
-        if (fitsPairs) {
-          addCounts(counted.pairs, tile, PAIR_BITS, 2, bins, 2, pairs);
-          return;
-        }
+      const { mode, predictor } = wishes[index][p];
+      if (mode === Mode.RAW || mode === Mode.DIRECT || (!forced && isConstant(symbols))) return;
+      if (mode === Mode.PAIRS) {
+        const counted = countedPairs(symbols, startsOf(windows as WindowsOfMode, tile));
+        addCounts(counted, tile, PAIR_BITS, 2, bins, 2, pairs);
+        return;
       }
-      const residuals = residualsOf(choice, symbols, tile.width, zeroSymbol(dtype));
+      const residuals = residualsOf(predictor, symbols, tile.width, zeroSymbol(dtype));
       // Beside pairs, plane 0 has one table and no classes.
-      const binned = p === 0 && windows !== undefined ? undefined : bins;
-      addCounts(residuals, tile, split[p], 1, binned, windows === undefined ? 1 : 2, planes[p]);
+      const binned = p === 0 && wantsPairs ? undefined : bins;
+      addCounts(residuals, tile, split[p], 1, binned, wantsPairs ? 2 : 1, planes[p]);
     });
-    return fitsPairs;
   });
-  return { planes, pairs, fits };
+  return { planes, pairs };
 }
 
 /** The pairs of a tile as they count: the other code of the pair stands for one outside its window, 0 for both. */
-function countedPairs(symbols: Uint16Array, starts: Uint8Array, tile: Tile): { pairs: Uint16Array; outside: number } {
-  const codes = codesOf(symbols, starts, tile);
+function countedPairs(symbols: Uint16Array, starts: Uint8Array): Uint16Array {
+  const codes = pairCodesOf(symbols, starts);
   const pairs = new Uint16Array(codes.length / 2);
   for (let q = 0; q < pairs.length; q++) {
     const [left, right] = [codes[2 * q], codes[2 * q + 1]];
@@ -107,7 +102,7 @@ function countedPairs(symbols: Uint16Array, starts: Uint8Array, tile: Tile): { p
     const second = both ? 0 : right === OUTSIDE ? left : right;
     pairs[q] = first + 16 * second;
   }
-  return { pairs, outside: codes.reduce((sum, code) => sum + (code === OUTSIDE ? 1 : 0), 0) };
+  return pairs;
 }
 
 /**

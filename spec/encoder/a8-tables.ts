@@ -1,12 +1,13 @@
 // FORMAT.md, annex A.8: frequency tables, their price, and by it the classes and N.
 
 import { type Header, MAX_SLOTS } from '../decoder/1-front.ts';
+import { Mode } from '../decoder/4-metadata.ts';
 import { MIN_PROBABILITY_BITS, maxProbabilityBits, PAIR_BITS, type TableSet, tableOf } from '../decoder/6.1-tables.ts';
-import type { Windows } from '../decoder/6.3-pairs.ts';
 import { outlierBytes } from '../decoder/6.4-outliers.ts';
 import { BIT, log2Units } from './a1-logarithm.ts';
 import type { Source } from './a2-layout.ts';
 import type { Survey } from './a3-survey.ts';
+import type { WindowsOfMode, Wish } from './a5-windows.ts';
 import type { Bins, Counts } from './a6-counts.ts';
 import { type ClassMap, type Condensed, classMaps, condense, countsOfClasses, ONE_CLASS } from './a7-classes.ts';
 import { BitWriter, writeFrequencies } from './front.ts';
@@ -129,7 +130,8 @@ function coarser(finest: PricedTables, counts: readonly Float64Array[], job: Job
 export function chooseTables(
   { dtype, shape, matrix }: Source,
   { split, choices }: Survey,
-  windows: Windows | undefined,
+  windows: WindowsOfMode | undefined,
+  wishes: readonly (readonly Wish[])[],
   bins: Bins | undefined,
   counts: Counts,
   options: EncodeOptions,
@@ -138,16 +140,16 @@ export function chooseTables(
   const outlierBits = 8 * outlierBytes(dtype);
   const isPredicted = choices.some(([choice]) => choice > 0);
   const jobs: Job[] = [
-    { plane: -1, bits: PAIR_BITS, counts: condense(counts.pairs ?? new Float64Array(0), PAIR_BITS), outlierBits },
+    { plane: -1, bits: PAIR_BITS, counts: condense(counts.pairs, PAIR_BITS), outlierBits },
     ...split.map((bits, plane) => ({
       ...{ plane, bits, counts: condense(counts.planes[plane], bits) },
       outlierBits: plane === 0 && !isPredicted ? outlierBits : 0,
     })),
   ].filter((job) => job.counts.symbols.length > 0);
   const usesPairs = jobs[0]?.plane === -1;
-  const selected = Math.ceil(matrix.columns / (windows === undefined ? 1 : 2));
+  const selected = Math.ceil(matrix.columns / (windows?.mode === Mode.PAIRS ? 2 : 1));
   const tables: (TableSet | undefined)[] = split.map(() => undefined);
-  let pairTables: TableSet | undefined;
+  let pairs: TableSet | undefined;
   let map = ONE_CLASS;
   let slots = MAX_SLOTS;
   jobs.forEach((job, index) => {
@@ -175,13 +177,14 @@ export function chooseTables(
     const chosen = wantedBits === undefined ? coarser(best, best.counts, job) : best;
     const { probabilityBits } = chosen;
     const set: TableSet = { symbolBits: bits, probabilityBits, tables: chosen.tables.map(tableOf) };
-    if (plane < 0) pairTables = set;
+    if (plane < 0) pairs = set;
     else tables[plane] = set;
     if (index === 0) map = best.map;
     slots -= set.tables.length * 2 ** probabilityBits;
   });
   const { rows, columns } = map;
-  const pairs = pairTables && windows && { ...windows, set: pairTables };
+  const hasDirect = wishes.some(([{ mode }]) => mode === Mode.DIRECT);
+  const isWindowed = pairs !== undefined || hasDirect;
   const columnsEach = pairs === undefined ? 1 : 2;
   // Where windows were wanted and no tile is in PAIRS, bins are of two columns and selectors of one.
   const columnSelectors = new Uint8Array(Math.ceil(matrix.columns / columnsEach));
@@ -195,5 +198,9 @@ export function chooseTables(
     columns: columns && columnSelectors,
     columnsEach,
   } as const;
-  return { dtype, shape, matrix, split, tables, pairs, selectors };
+  return {
+    ...{ dtype, shape, matrix, split, tables, pairs, hasDirect },
+    windows: windows && isWindowed ? windows : { base: 0, offsets: undefined },
+    selectors,
+  };
 }

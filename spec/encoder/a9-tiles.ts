@@ -6,28 +6,31 @@ import { joinPlanes, zeroSymbol } from '../decoder/3-planes.ts';
 import { align, hasPayload, isCoded, Mode, type TileMetadata, type TilePlane } from '../decoder/4-metadata.ts';
 import { type Table, type TileTables, tablesOfTile } from '../decoder/6.1-tables.ts';
 import { STATE_FLOOR } from '../decoder/6.2-rans.ts';
-import { type Pairs, splitPairs, startsOf } from '../decoder/6.3-pairs.ts';
+import { splitPairs, startsOf } from '../decoder/6.3-pairs.ts';
 import { outlierBytes } from '../decoder/6.4-outliers.ts';
 import { LANE_COLUMNS, laneCount, rawBytes } from '../decoder/7-raw.ts';
 import { tileCheck } from '../decoder/8-checks.ts';
-import { codesOf } from './a5-pairs.ts';
+import { codesOf, MAX_OUTLIERS, OUTSIDE, pairCodesOf, type Wish } from './a5-windows.ts';
+import { packBlocks } from './direct.ts';
 import { cutPlanes, isConstant, residualsOf } from './planes.ts';
 import { type CodedLanes, encodeLanes } from './rans.ts';
 import { packRaw, payloadOf } from './raw.ts';
-
-/** A tile has at most this many outliers. */
-const MAX_OUTLIERS = 255;
-
-/** How a plane of a tile is to be coded, where that is smaller than RAW and possible. */
-export interface Wish {
-  readonly mode: number;
-  readonly predictor: number;
-}
 
 export interface EncodedTile {
   readonly check: number;
   readonly planes: TileMetadata['planes'];
   readonly data: Uint8Array;
+}
+
+/** A tile before its outliers are written. */
+interface CodedTile {
+  readonly planes: TileMetadata['planes'];
+  /** What a decoder gets of each plane. */
+  readonly symbols: readonly Uint16Array[];
+  /** Elements that are not what it gets. */
+  readonly outliers: readonly number[];
+  /** Its sections but for the outliers. */
+  readonly sections: readonly Uint8Array[];
 }
 
 /** A coded plane: what a decoder reads, the symbols it gets, and the elements for which these are wrong. */
@@ -37,8 +40,7 @@ interface CodedPlane extends CodedLanes {
 }
 
 /**
- * Encodes one tile. Planes are decided from the last to the first, since the final states of a coded plane are bits of
- * a RAW plane after it.
+ * Encodes one tile.
  *
  * @param words the tile's words, height x width
  * @param wishes one for each plane
@@ -53,6 +55,42 @@ export function encodeTile(
 ): EncodedTile {
   const { dtype, split } = header;
   const symbols = cutPlanes(dtype, split, words);
+  const isDirect = wishes[0].mode === Mode.DIRECT;
+  const coded = isDirect ? codeDirect(header, tile, symbols) : codePlanes(header, tile, symbols, wishes, forced);
+  const entries = entriesOf(coded.outliers, words, tile, dtype.wordBits);
+  const check = tileCheck(joinPlanes(dtype, split, coded.symbols), tile, dtype.wordBits, entries);
+  return { check, planes: coded.planes, data: joinSections([...coded.sections, bytesOf(entries)]) };
+}
+
+/** Codes both planes in DIRECT. */
+function codeDirect({ windows }: Header, tile: Tile, [exponents, rest]: readonly Uint16Array[]): CodedTile {
+  const starts = startsOf(windows, tile);
+  const outliers: number[] = [];
+  const codes = codesOf(exponents, starts).map((code, at) => {
+    if (code !== OUTSIDE) return code;
+    outliers.push(at);
+    return 0;
+  });
+  const decoded = Uint16Array.from(codes, (code, at) => starts[at % tile.width] + code);
+  const plane = { mode: Mode.DIRECT, predictor: 0, value: 0, outliers: 0 };
+  return {
+    planes: [{ ...plane, outliers: outliers.length }, plane],
+    ...{ symbols: [decoded, rest], outliers, sections: [packBlocks(codes, rest, tile)] },
+  };
+}
+
+/**
+ * Codes planes in other modes. They are decided from the last to the first, since the final states of a coded plane are
+ * bits of a RAW plane after it.
+ */
+function codePlanes(
+  header: Header,
+  tile: Tile,
+  symbols: readonly Uint16Array[],
+  wishes: readonly Wish[],
+  forced: boolean,
+): CodedTile {
+  const { split } = header;
   const coded: (CodedPlane | undefined)[] = [];
   const planes: TilePlane[] = [];
   for (let p = split.length - 1; p >= 0; p--) {
@@ -68,21 +106,14 @@ export function encodeTile(
       planes[p] = { ...wishes[p], value: plane.units.length, outliers: plane.outliers.length };
     } else planes[p] = { mode: Mode.RAW, predictor: 0, value: 0, outliers: 0 };
   }
-  const decoded = joinPlanes(
-    dtype,
-    split,
-    symbols.map((cut, p) => coded[p]?.symbols ?? cut),
-  );
-  const entries = entriesOf(coded[0]?.outliers ?? [], words, tile, dtype.wordBits);
   const sections = [
     ...symbols.flatMap((cut, p) =>
       planes[p].mode === Mode.RAW ? [packRaw(cut, tile, split[p], hasPayload(planes, p))] : [],
     ),
     ...coded.flatMap((plane) => (plane === undefined ? [] : [bytesOf(plane.states), bytesOf(plane.units)])),
-    bytesOf(entries),
   ];
-  const check = tileCheck(decoded, tile, dtype.wordBits, entries);
-  return { check, planes, data: joinSections(sections) };
+  const decoded = symbols.map((cut, p) => coded[p]?.symbols ?? cut);
+  return { planes, symbols: decoded, outliers: coded[0]?.outliers ?? [], sections };
 }
 
 function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array | Uint16Array): Uint8Array {
@@ -109,7 +140,7 @@ function isSmaller(plane: CodedPlane, { dtype, split }: Header, tile: Tile, p: n
 
 /** Codes a plane; undefined where its tables cannot, with at most MAX_OUTLIERS outliers. */
 function codePlane(
-  { dtype, tables: sets, pairs, selectors }: Header,
+  { dtype, tables: sets, pairs, windows, selectors }: Header,
   tile: Tile,
   p: number,
   { mode, predictor }: Wish,
@@ -117,13 +148,13 @@ function codePlane(
   payload: Uint16Array,
 ): CodedPlane | undefined {
   const columnsEach = mode === Mode.PAIRS ? 2 : 1;
-  const set = mode === Mode.PAIRS ? pairs?.set : sets[p];
+  const set = mode === Mode.PAIRS ? pairs : sets[p];
   if (set === undefined) return undefined;
   const tables = tablesOfTile(set, selectors, tile, columnsEach);
-  const starts = mode === Mode.PAIRS ? startsOf(pairs as Pairs, tile) : new Uint8Array(0);
+  const starts = startsOf(windows, tile);
   const chosen =
     mode === Mode.PAIRS
-      ? pairsWithSlots(codesOf(symbols, starts, tile), tables)
+      ? pairsWithSlots(pairCodesOf(symbols, starts), tables)
       : symbolsWithSlots(residualsOf(predictor, symbols, tile.width, zeroSymbol(dtype)), tables);
   let decoded = symbols;
   if (mode === Mode.PAIRS) decoded = splitPairs(chosen.symbols, starts, tile);

@@ -1,17 +1,17 @@
 // The encoder. FORMAT.md's annex A says what it decides, and each file of this folder executes the part whose number it
-// has; this one puts them together. planes.ts, rans.ts, raw.ts and front.ts undo what a decoder does.
+// has; this one puts them together. planes.ts, rans.ts, raw.ts,
+// direct.ts and front.ts undo what a decoder does.
 //
 // All decisions are integer arithmetic, and ties go to what comes first, so that another encoder that counts alike
 // writes the same bytes.
 
-import { Mode } from '../decoder/4-metadata.ts';
 import { layOut, tilesOf, wordsOfTile } from './a2-layout.ts';
-import { RAW, survey } from './a3-survey.ts';
+import { survey } from './a3-survey.ts';
 import { levelsOf } from './a4-levels.ts';
-import { chooseWindows } from './a5-pairs.ts';
+import { chooseWindows, wishesOf } from './a5-windows.ts';
 import { binRowsAndColumns, countSymbols } from './a6-counts.ts';
 import { chooseTables } from './a8-tables.ts';
-import { encodeTile, type Wish } from './a9-tiles.ts';
+import { encodeTile } from './a9-tiles.ts';
 import { writeFront } from './front.ts';
 import type { EncodeOptions } from './options.ts';
 
@@ -34,21 +34,15 @@ export function encodeTensor(
   const surveyed = survey(source, options);
   const levels = levelsOf(source);
   const windows = chooseWindows(source, surveyed, levels.columns, options);
-  const bins = binRowsAndColumns(source, levels, windows, options.classes);
   const forced = options.modes !== undefined;
-  const counts = countSymbols(source, surveyed, windows, bins, forced);
-  const header = chooseTables(source, surveyed, windows, bins, counts, options);
+  const wishes = wishesOf(source, surveyed, windows, forced);
+  const bins = binRowsAndColumns(source, levels, windows, options);
+  const counts = countSymbols(source, surveyed, windows, wishes, bins, forced);
+  const header = chooseTables(source, surveyed, windows, wishes, bins, counts, options);
 
-  const wishOf = (index: number, p: number): Wish => {
-    const choice = surveyed.choices[index][p];
-    if (choice === RAW) return { mode: Mode.RAW, predictor: 0 };
-    const isPairs = p === 0 && header.pairs !== undefined && counts.fits[index];
-    return { mode: isPairs ? Mode.PAIRS : Mode.RANS, predictor: choice };
-  };
-  const tiles = tilesOf(source).map((tile, index) => {
-    const wishes = header.split.map((_, p) => wishOf(index, p));
-    return encodeTile(header, tile, wordsOfTile(source, tile), wishes, forced);
-  });
+  const tiles = tilesOf(source).map((tile, index) =>
+    encodeTile(header, tile, wordsOfTile(source, tile), wishes[index], forced),
+  );
   let dataBytes = 0;
   const metadata = tiles.map(({ check, planes, data: { length } }) => {
     const offset = dataBytes;

@@ -64,14 +64,17 @@ function packNumbers(numbers: Uint8Array, bits: number): Uint8Array {
 
 /** @param tiles the metadata of all tiles, in order */
 export function writeFront(header: Header, tiles: readonly TileMetadata[], dataBytes: number): Uint8Array {
-  const { dtype, shape, matrix, split, pairs, selectors } = header;
+  const { dtype, shape, matrix, split, pairs, hasDirect, windows, selectors } = header;
   const { classes, rows, columns, columnsEach } = selectors;
   const writer = new BitWriter();
-  for (const set of [...header.tables, pairs?.set])
+  for (const set of [...header.tables, pairs])
     for (const { frequency } of set?.tables ?? []) writeFrequencies(writer, (set as TableSet).symbolBits, frequency);
   const tableBits = writer.finish();
   const flags =
-    (rows ? Flag.rowSelectors : 0) | (columns ? Flag.columnSelectors : 0) | (pairs?.offsets ? Flag.columnOffsets : 0);
+    (rows ? Flag.rowSelectors : 0) |
+    (columns ? Flag.columnSelectors : 0) |
+    (windows.offsets ? Flag.columnOffsets : 0) |
+    (hasDirect ? Flag.direct : 0);
   const parts = partsOf({
     ...{ dimensions: shape.length, tablesBytes: tableBits.length, matrix },
     ...{ planes: split.length, classes, flags, columnsEach },
@@ -92,14 +95,14 @@ export function writeFront(header: Header, tiles: readonly TileMetadata[], dataB
     const set = header.tables[p];
     front.set([bits, set?.tables.length ?? 0, set?.probabilityBits ?? 0], At.plane + 4 * p);
   });
-  if (pairs !== undefined) front.set([pairs.set.tables.length, pairs.set.probabilityBits, pairs.base], At.pairTables);
+  front.set([pairs?.tables.length ?? 0, pairs?.probabilityBits ?? 0, windows.base], At.pairTables);
   view.setUint32(At.tablesBytes, tableBits.length, true);
   view.setBigUint64(At.dataBytes, BigInt(dataBytes), true);
   shape.forEach((dimension, axis) => {
     view.setBigUint64(FIXED_BYTES + 8 * axis, BigInt(dimension), true);
   });
   front.set(tableBits, parts.tables);
-  if (pairs?.offsets) front.set(packNumbers(pairs.offsets, 4), parts.columnOffsets);
+  if (windows.offsets) front.set(packNumbers(windows.offsets, 4), parts.columnOffsets);
   if (rows) front.set(packNumbers(rows, Math.log2(classes)), parts.rowSelectors);
   if (columns) front.set(packNumbers(columns, Math.log2(classes)), parts.columnSelectors);
   tiles.forEach(({ offset, check, planes }, index) => {

@@ -1,14 +1,17 @@
 // What an encoder can be told. What it is not told, it decides as annex A says.
 
-import { allowsPairs, DTYPES, type Dtype, type Split } from '../decoder/3-planes.ts';
+import { allowsDirect, allowsPairs, DTYPES, type Dtype, type Split } from '../decoder/3-planes.ts';
 import { MIN_PROBABILITY_BITS, maxProbabilityBits } from '../decoder/6.1-tables.ts';
 import tables from '../tables.json' with { type: 'json' };
 
-/** small: fewest bytes. fast: fewest steps of a decoder, for weights that are decoded again and again. */
-export type Profile = 'small' | 'fast';
+/**
+ * small: fewest bytes. fast: fewest steps of a decoder, for weights that are decoded again and again. direct: none, for
+ * weights that are multiplied as they lie.
+ */
+export type Profile = 'small' | 'fast' | 'direct';
 export type ClassChoice = 'none' | 'rows2' | 'columns2' | 'rows4' | 'columns4' | 'mixed';
-/** How a plane is coded: RAW, RANS with this predictor, or PAIRS. */
-export type ModeChoice = 'raw' | 'none' | 'left' | 'top' | 'avg' | 'planar' | 'pairs';
+/** How a plane is coded: RAW, RANS with this predictor, PAIRS, or DIRECT, which both planes are or none is. */
+export type ModeChoice = 'raw' | 'none' | 'left' | 'top' | 'avg' | 'planar' | 'pairs' | 'direct';
 
 /** What is left out, the encoder chooses. */
 export interface EncodeOptions {
@@ -24,7 +27,7 @@ export interface EncodeOptions {
   /** N of every table. */
   readonly probabilityBits?: number;
   readonly classes?: ClassChoice;
-  /** Whether columns have offsets in PAIRS. */
+  /** Whether columns have offsets in PAIRS and DIRECT. */
   readonly columnOffsets?: boolean;
 }
 
@@ -35,7 +38,12 @@ export function dtypeNamed(name: string): Dtype {
   return dtype;
 }
 
-/** The predictor of a mode: none for RAW and PAIRS. */
+/** The profile that a dtype is encoded in: but for BF16, direct is fast. */
+export function profileFor(dtype: Dtype, { profile = 'small' }: EncodeOptions): Profile {
+  return profile === 'direct' && dtype.name !== 'BF16' ? 'fast' : profile;
+}
+
+/** The predictor of a mode: none for RAW, PAIRS and DIRECT. */
 export function predictorOf(mode: ModeChoice): number {
   return Math.max(0, tables.predictors.indexOf(mode));
 }
@@ -46,19 +54,21 @@ function allows(dtype: Dtype, split: Split, modes: readonly ModeChoice[]): boole
     modes.length === split.length &&
     modes.every((mode, p) => {
       if (mode === 'pairs') return p === 0 && allowsPairs(dtype, split);
+      if (mode === 'direct') return allowsDirect(dtype, split) && modes.every((other) => other === 'direct');
       return mode === 'raw' || mode === 'none' || split[p] === 8;
     })
   );
 }
 
 /** The splits that the options leave to choose from, in the order in which they are tried. */
-export function splitsFor(dtype: Dtype, { profile, split, modes }: EncodeOptions): readonly Split[] {
+export function splitsFor(dtype: Dtype, { profile = 'small', split, modes }: EncodeOptions): readonly Split[] {
   const named = dtype.splits.filter((candidate) => split === undefined || candidate.join() === split.join());
-  const preferred = profile === 'fast' ? named.toReversed() : named;
+  const isSmall = profile === 'small';
+  const preferred = isSmall ? named : named.toReversed();
   // With forced modes there is nothing to compare: the first split that has them.
   if (modes !== undefined) return preferred.filter((candidate) => allows(dtype, candidate, modes)).slice(0, 1);
-  // What cannot win is not tried: 4 + 4 in small, 10 + 6 in fast.
-  const comparesAll = (dtype.wordBits === 8) === (profile === 'fast');
+  // What cannot win is not tried: 4 + 4 in small, 10 + 6 in the others.
+  const comparesAll = (dtype.wordBits === 8) !== isSmall;
   return comparesAll ? preferred : preferred.slice(0, 1);
 }
 
