@@ -119,6 +119,17 @@ __device__ __forceinline__ void load_here(const uint8_t* at, uint32_t (&line)[4]
                : "l"(__cvta_generic_to_global(at)));
 }
 
+/**
+ * Loads what is needed once, before all stores that follow in the program: what is loaded without coherence, the
+ * compiler moves to where it is needed. The memory is asked for the 256 bytes around it, too, which is a hint.
+ */
+__device__ __forceinline__ void load_ahead(const uint8_t* at, uint32_t (&line)[4]) {
+  asm volatile("ld.global.cs.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(line[0]), "=r"(line[1]), "=r"(line[2]), "=r"(line[3])
+               : "l"(__cvta_generic_to_global(at))
+               : "memory");
+}
+
 /** The lower of each of two unsigned halves. */
 __device__ __forceinline__ uint32_t min_halves(uint32_t a, uint32_t b) { return __vminu2(a, b); }
 

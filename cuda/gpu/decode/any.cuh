@@ -34,7 +34,7 @@ class AnyPlane {
   }
 
   __device__ __forceinline__ bool is_raw() const { return mode_ == kRaw; }
-  __device__ __forceinline__ bool is_coded() const { return mode_ >= kRans; }
+  __device__ __forceinline__ bool is_coded() const { return codecllm::is_coded(mode_); }
 
   /** Takes the RAW section that begins at `section`. @returns whether its padding is zero */
   __device__ __forceinline__ bool open_raw(const uint8_t*& section, bool has_payload) {
@@ -44,6 +44,14 @@ class AnyPlane {
     const uint32_t length = lanes_ * (4 * shape_.u32s + 2 * shape_.u16s);
     section += align_section(length);
     return padding_is_zero(raw_, length);
+  }
+
+  /** Takes the blocks of DIRECT, which both planes share: this is plane 0 if it `has_codes`. */
+  __device__ __forceinline__ void open_direct(const GpuTensor& tensor, uint32_t column, const uint8_t* blocks,
+                                              bool has_codes) {
+    raw_ = blocks;
+    has_codes_ = has_codes;
+    starts_ = *reinterpret_cast<const uint32_t*>(tensor.window_starts + column + 4 * lane_index());
   }
 
   /** Takes states and units from `section` on. @returns whether they are valid, as far as can be seen yet */
@@ -84,6 +92,8 @@ class AnyPlane {
       for (uint32_t& symbol : symbols) symbol = value_;
     } else if (mode_ == kRaw) {
       if (lane_index() < lanes_) raw_row(row, final_state, symbols, valid);
+    } else if (mode_ == kDirect) {
+      direct_row(row, symbols, valid);
     } else {
       coded_row(matrix_row, symbols);
     }
@@ -121,6 +131,19 @@ class AnyPlane {
     for (uint32_t k = 0; k < kLaneColumns; k++) {
       symbols[k] = static_cast<uint32_t>(bits >> (k * kBits)) & ((1u << kBits) - 1);
       if (4 * lane_index() + k >= width_ && symbols[k] != 0) valid = false;
+    }
+  }
+
+  /** A row of DIRECT, or one that the tile lacks in its last strip: what does not exist must be zero. */
+  __device__ __forceinline__ void direct_row(uint32_t row, uint32_t (&symbols)[kLaneColumns], bool& valid) {
+    for (uint32_t k = 0; k < kLaneColumns; k++) {
+      const uint32_t column = 4 * lane_index() + k;
+      if (column >= blocks_across(width_) * kBlockColumns) break;
+      const DirectPlace place = direct_place(width_, row, column);
+      const uint32_t stored = raw_[has_codes_ ? place.code : place.rest];
+      const uint32_t bits = has_codes_ ? (stored >> place.code_shift) & 15 : stored;
+      if ((row >= height_ || column >= width_) && bits != 0) valid = false;
+      symbols[k] = has_codes_ ? ((starts_ >> (8 * k)) & 0xff) + bits : bits;
     }
   }
 
@@ -169,9 +192,11 @@ class AnyPlane {
   uint32_t height_;
   uint32_t lanes_;
 
+  /** Where its RAW section begins, or the blocks of DIRECT. */
   const uint8_t* raw_;
   RawShape shape_;
   bool has_payload_;
+  bool has_codes_;
 
   Units<kLaneColumns> units_;
   Coder coder_;
@@ -229,7 +254,7 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
   const uint8_t* section = tile.data;
   bool valid = true;
   const auto feeds_next = [&tile](uint32_t p) {
-    return p + 1 < kPlanes && tile.mode(p) >= kRans && tile.mode(p + 1) == kRaw;
+    return p + 1 < kPlanes && is_coded(tile.mode(p)) && tile.mode(p + 1) == kRaw;
   };
   planes.each([&](auto& plane, uint32_t p) {
     plane.open(tile, p, tensor.zero_symbol);
@@ -240,6 +265,12 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
     const GpuTables& tables = tile.mode(p) == kPairs ? tensor.pairs : tensor.tables[p];
     if (!plane.open_coded(tensor, tables, tile, column, section, rings + p * kAnyRingBytes)) valid = false;
   });
+
+  const bool is_direct = tile.mode(0) == kDirect;
+  planes.each([&](auto& plane, uint32_t p) {
+    if (is_direct) plane.open_direct(tensor, column, section, p == 0);
+  });
+  if (is_direct) section += direct_bytes(tile.height, tile.width);
 
   constexpr uint32_t kPerU32 = 4 / sizeof(Word);
   constexpr uint32_t kU32s = kLaneColumns / kPerU32;
@@ -261,6 +292,12 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
     sum.add_row(tile.height - row, packed);
   }
 
+  // The rest of the last strip.
+  for (uint32_t row = tile.height; is_direct && row % kStripRows != 0; row++)
+    planes.each([&](auto& plane, uint32_t) {
+      uint32_t symbols[kLaneColumns];
+      plane.row(row, 0, 0, symbols, valid);
+    });
   planes.each([&](auto& plane, uint32_t p) {
     if (!plane.is_complete(feeds_next(p))) valid = false;
   });

@@ -53,7 +53,7 @@ struct GpuTensor {
   /** The class of each row and of each column; null if all are 0. Both may be read up to the end of a full tile. */
   const uint8_t* row_selectors;
   const uint8_t* column_selectors;
-  /** The start of each column's window in PAIRS, likewise; null where there are no pairs. */
+  /** The start of each column's window, likewise; null where there are none. */
   const uint8_t* window_starts;
   GpuTables tables[kMaxPlanes];
   GpuTables pairs;
@@ -72,11 +72,14 @@ struct alignas(16) GpuBuffers {
   uint8_t* elements;
 };
 
-/** What one block decodes: `count` tiles of one tensor, one a warp. */
+/** What one block decodes: `count` tiles of one tensor, one a warp, or one that its warps share. */
 struct alignas(16) GpuWork {
   uint32_t tensor;
   uint32_t count;
-  /** Where the tables begin in the plan's memory, in multiples of kMemoryAlignment, and their bytes. */
+  /**
+   * Where the tables begin in the plan's memory, in multiples of kMemoryAlignment, and their bytes; in DIRECT, which
+   * has none, the starts of windows: lest a block wait for GpuTensor first.
+   */
   uint32_t tables_at;
   uint32_t table_bytes;
 };
@@ -102,7 +105,10 @@ constexpr uint32_t kInlineBuffers = 224;
 
 struct GpuArguments {
   const GpuTensor* tensors;
-  /** What each block decodes, and what each warp does: one entry for each, and where a block has fewer tiles, any. */
+  /**
+   * What each block decodes, and what each warp does: one entry for each, and where a block has fewer tiles, any; or
+   * one for the block.
+   */
   const GpuWork* works;
   const GpuTileEntry* tiles;
   /** The plan's memory. */

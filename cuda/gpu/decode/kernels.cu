@@ -1,6 +1,7 @@
 // The table of the kernels that decode tiles. To add one, write its class (rows/rows.cuh says what it must have) and
 // name it here.
 #include "gpu/decode/any.cuh"
+#include "gpu/decode/direct.cuh"
 #include "gpu/decode/fast.cuh"
 #include "gpu/decode/kernels.hpp"
 #include "gpu/decode/rows/byte.cuh"
@@ -17,6 +18,7 @@ template <class Rows>
 DecodeKernel fast() {
   return {[](const TileForm& tile) { return tile.is_whole && Rows::takes(tile); },
           Rows::tables,
+          false,
           kFewestFastWarps,
           kMostFastWarps,
           kFastWarpBytes<Rows>,
@@ -24,10 +26,20 @@ DecodeKernel fast() {
            {fast_kernel<Rows, true, false>, fast_kernel<Rows, true, true>}}};
 }
 
+DecodeKernel direct() {
+  return {[](const TileForm& tile) { return tile.is_whole && takes_direct(tile); },
+          nullptr,
+          true,
+          kFewestDirectWarps,
+          kMostDirectWarps,
+          kDirectWarpBytes,
+          {{direct_kernel<false>, direct_kernel<true>}, {direct_kernel<false>, direct_kernel<true>}}};
+}
+
 template <class Word, uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
 DecodeKernel any() {
   const auto kernel = any_kernel<Word, kPlanes, kBits0, kBits>;
-  return {takes_any<kPlanes, kBits0, kBits>,   nullptr, kAnyWarps, kAnyWarps, kPlanes * kAnyRingBytes,
+  return {takes_any<kPlanes, kBits0, kBits>,   nullptr, false, kAnyWarps, kAnyWarps, kPlanes * kAnyRingBytes,
           {{kernel, kernel}, {kernel, kernel}}};
 }
 
@@ -51,6 +63,7 @@ const std::vector<DecodeKernel>& decode_kernels() {
       fast<NibbleRows<false>>(),
       fast<NibbleRows<true>>(),
       fast<FourRows>(),
+      direct(),
       any<uint8_t, 1, 8, 8>(),
       any<uint8_t, 2, 4, 4>(),
       any<uint16_t, 2, 8, 8>(),

@@ -1,7 +1,7 @@
 // The kernels that decode tiles, and all that the host has to know of each. kernels.cu has the table of them.
 //
 // Fast kernels decode tiles that are 128 columns wide, a multiple of four rows high and complete, in the modes that
-// weights mostly have; the generic ones decode everything.
+// weights mostly have, and, a multiple of 16 rows high, in DIRECT; the generic ones decode everything.
 #pragma once
 
 #include <algorithm>
@@ -22,6 +22,9 @@ struct TileForm {
    * one, and lies in a tensor whose row and column classes can be added, since no bit is in both.
    */
   bool is_whole;
+  uint32_t height;
+  /** Of the tensor. */
+  uint32_t columns;
 
   /** Whether its planes have so many bits each. */
   bool is_cut_into(std::initializer_list<uint32_t> bits) const {
@@ -36,6 +39,8 @@ struct DecodeKernel {
   bool (*takes)(const TileForm& tile);
   /** The tables that each of its blocks has in shared memory; null: it takes them from where they are. */
   const GpuTables& (*tables)(const GpuTensor& tensor);
+  /** Whether the warps of a block decode one tile together, instead of one each. */
+  bool shares_tile;
   /** Warps of a block. */
   uint32_t fewest_warps;
   uint32_t most_warps;

@@ -183,6 +183,17 @@ BlockShape best_shape(const codecllm_gpu& gpu, const DecodeKernel& kernel, bool 
   return best;
 }
 
+/**
+ * The blocks of a kernel whose warps share a tile, which memory bounds: as many warps as keep enough of it on its way,
+ * and no more, since each has to begin, and a block to end together.
+ */
+BlockShape shared_shape(const codecllm_gpu& gpu, const DecodeKernel& kernel, const TileList& list) {
+  constexpr uint64_t kEnough = 24;
+  uint32_t warps = kernel.fewest_warps;
+  while (warps < kernel.most_warps && list.tiles.size() * warps < kEnough * gpu.multiprocessors) warps *= 2;
+  return {warps, warps * kernel.warp_bytes};
+}
+
 /** Adds the lists of one kernel. */
 Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<GpuTensor>& tensors,
                     const DecodeKernel& kernel, bool row_classes, const TileList& list) {
@@ -192,19 +203,24 @@ Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<Gpu
   };
   uint32_t table_bytes = 0;
   for (const TileList::Run& run : list.runs) table_bytes = std::max(table_bytes, tables_of(run.tensor).bytes());
-  const BlockShape shape = best_shape(gpu, kernel, row_classes, list, table_bytes);
+  const BlockShape shape =
+      kernel.shares_tile ? shared_shape(gpu, kernel, list) : best_shape(gpu, kernel, row_classes, list, table_bytes);
+  const uint32_t of_block = kernel.shares_tile ? 1 : shape.warps;
   std::vector<GpuWork> works;
   std::vector<GpuTileEntry> entries;
   auto tile = list.tiles.begin();
   for (const auto& [tensor, count] : list.runs) {
     const GpuTables tables = tables_of(tensor);
     // Still an offset in the plan's memory.
-    const uint64_t tables_at = reinterpret_cast<uintptr_t>(tables.slots) / kMemoryAlignment;
-    for (uint32_t done = 0; done < count; done += shape.warps) {
-      const uint32_t tiles = std::min(shape.warps, count - done);
+    const uint64_t tables_at =
+        reinterpret_cast<uintptr_t>(kernel.shares_tile ? static_cast<const void*>(tensors[tensor].window_starts)
+                                                       : tables.slots) /
+        kMemoryAlignment;
+    for (uint32_t done = 0; done < count; done += of_block) {
+      const uint32_t tiles = std::min(of_block, count - done);
       works.push_back({tensor, tiles, static_cast<uint32_t>(tables_at), tables.bytes()});
       entries.insert(entries.end(), tile, tile + tiles);
-      entries.insert(entries.end(), shape.warps - tiles, *tile);
+      entries.insert(entries.end(), of_block - tiles, *tile);
       tile += tiles;
     }
   }
@@ -245,8 +261,8 @@ Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<S
     for (uint64_t index = 0; index < layout.tile_count; index++) {
       const Tile tile = layout.tile_at(index);
       const TileMetadata metadata = stream.tile(index);
-      const size_t number =
-          kernel_of({layout.dtype->kind, coding.split, metadata.planes, disjoint_classes && is_whole(layout, tile)});
+      const size_t number = kernel_of({layout.dtype->kind, coding.split, metadata.planes,
+                                       disjoint_classes && is_whole(layout, tile), tile.height, layout.columns});
       const auto tables = kernels[number].tables;
       const bool row_classes = tables != nullptr && tables(tensor).classes > 1 && tensor.row_selectors != nullptr;
       lists[row_classes][number].add(static_cast<uint32_t>(t), tile_entry(stream, index, tile));
