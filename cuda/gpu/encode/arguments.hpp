@@ -87,6 +87,8 @@ struct SurveyArguments {
   uint32_t split_count;
   GpuSplit splits[kSurveyedSplits];
   uint32_t minimum_saving;
+  /** Whether planes of 8 bits may be predicted. */
+  bool predicts;
   /** x log2(x) of small numbers. */
   const uint32_t* xlog2x;
   /** Of each row, the sum of magnitudes and, above 32 bits, the number of elements that are not 0. */
@@ -120,15 +122,18 @@ struct WindowArguments {
 /** Counters of a tile's exponents less offsets, rounded up. */
 constexpr uint32_t kWindowStride = (kWindowCounts + 31) / 32 * 32;
 
-/** Whether a tile is there that is coded as PAIRS, and one whose plane 0 is coded otherwise. */
+/** Whether there is a tile that is coded as PAIRS or DIRECT, as is preferred, and one that has to be counted beside it.
+ */
 struct GpuFits {
-  uint32_t pairs;
+  uint32_t preferred;
   uint32_t others;
 };
 
 struct FitArguments {
   GpuMatrix matrix;
   GpuChoices choices;
+  /** PAIRS or DIRECT. */
+  Mode preferred;
   /** What window_kernel counted in each tile; null in 4 + 4, where all are in their windows. */
   const uint16_t* of_tiles;
   uint32_t base;
@@ -143,10 +148,11 @@ struct FitArguments {
 struct CountArguments {
   GpuMatrix matrix;
   GpuChoices choices;
-  /** The mode of plane 0 of each tile; null where there are no pairs. */
+  /** The mode of plane 0 of each tile; null where there are neither PAIRS nor DIRECT. */
   const uint8_t* modes;
   /** Nothing is to be counted where this is 0; null: something may be. */
   const uint32_t* wanted;
+  /** The start of each column's window, where there are pairs: then bins are those of two columns. */
   const uint8_t* starts;
   Field field;
   uint32_t plane;
@@ -183,9 +189,11 @@ struct EncodeArguments {
   GpuMatrix matrix;
   GpuSplit split;
   GpuChoices choices;
-  /** The mode of plane 0 of each tile; null where there are no pairs. */
+  /** The mode of plane 0 of each tile, and the start of each column's window; null where there are neither PAIRS nor
+   * DIRECT. */
   const uint8_t* modes;
   const uint8_t* starts;
+  bool has_direct;
   const uint8_t* row_selectors;
   const uint8_t* column_selectors;
   GpuEncodeTables tables[kMaxPlanes];
@@ -210,6 +218,8 @@ struct EncodeArguments {
   uint64_t* data_bytes;
   uint8_t* data;
   uint64_t capacity;
+
+  CODECLLM_ANYWHERE bool is_direct(uint32_t tile) const { return has_direct && modes[tile] == kDirect; }
 };
 
 }  // namespace codecllm

@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(32 * kWindowWarps)
     if (sums[i] > 0) atomicAdd(arguments.counts + i, Count{sums[i]});
 }
 
-/** Finds the tiles that are coded as PAIRS, one a warp: where few elements lie outside of their windows. */
+/** Finds the tiles that are coded as is preferred, one a warp: where few elements lie outside of their windows. */
 __global__ void __launch_bounds__(32 * kFitWarps) fit_kernel(const __grid_constant__ Batch<FitArguments> batch) {
   const BlockShare share = BlockShare::of(batch);
   const FitArguments& arguments = batch.jobs[share.job];
@@ -82,22 +82,25 @@ __global__ void __launch_bounds__(32 * kFitWarps) fit_kernel(const __grid_consta
     const uint32_t elements = tile.height * tile.width;
     const uint16_t* const of_tile = arguments.of_tiles + index * kWindowStride;
     uint32_t inside = lane < kBinades ? of_tile[kWindowShift + arguments.base + lane] : 0;
-    // A last column that has no right neighbour stands for it, too.
+    // In a pair, a last column that has no right neighbour stands for it, too.
     uint32_t twice = 0;
-    if (tile.width % 2 != 0) {
+    if (arguments.preferred == kPairs && tile.width % 2 != 0) {
       twice = tile.height;
       const uint32_t start = arguments.starts[tile.column + tile.width - 1];
       for (uint32_t row = lane; row < tile.height; row += 32)
         if (((rows.word_at(row, tile.width - 1) >> 7) & 0xff) - start < kBinades) inside++;
     }
     inside = __reduce_add_sync(kAllLanes, inside);
-    fits = elements + twice - inside <= most_outside(elements, arguments.choices.is_forced());
+    const uint32_t outside = elements + twice - inside;
+    const bool is_forced = arguments.choices.is_forced();
+    fits = arguments.preferred == kPairs ? outside <= most_outside(elements, is_forced)
+                                         : fits_direct(tile.height, tile.width, outside, is_forced);
   }
   if (lane > 0) return;
-  arguments.modes[index] = fits ? kPairs : kRans;
-  // All who write here write the same.
-  if (fits) arguments.fits->pairs = 1;
-  if (is_counted && !fits) arguments.fits->others = 1;
+  arguments.modes[index] = fits ? arguments.preferred : kRans;
+  // All who write here write the same. PAIRS are of plane 0 alone.
+  if (fits) arguments.fits->preferred = 1;
+  if (!fits && (is_counted || arguments.preferred == kDirect)) arguments.fits->others = 1;
 }
 
 /** Row bins that a block counts. */
@@ -213,9 +216,9 @@ __global__ void __launch_bounds__(32 * kCountWarps) count_kernel(const __grid_co
                   [&](uint32_t index, uint32_t first, uint32_t end) {
                     const uint32_t choice = arguments.choices.choice(index, arguments.plane);
                     if (choice == kSurveyRaw || arguments.choices.is_constant(index, arguments.plane)) return;
-                    const bool is_paired =
-                        arguments.plane == 0 && arguments.modes != nullptr && arguments.modes[index] == kPairs;
-                    if (is_paired != kOfPairs) return;
+                    const uint8_t mode = arguments.modes != nullptr ? arguments.modes[index] : uint8_t{kRans};
+                    const bool is_paired = arguments.plane == 0 && mode == kPairs;
+                    if (mode == kDirect || is_paired != kOfPairs) return;
                     const TileRows<Word> rows(arguments.matrix, index);
                     if constexpr (kOfPairs)
                       count_pairs(arguments, row_bins, rows, first, end, counters);

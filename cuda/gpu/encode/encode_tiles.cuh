@@ -6,6 +6,8 @@
 //   place   adds up lengths;
 //   finish  writes each tile where it belongs: RAW planes from the tensor, what is coded from the slot; and sums it up.
 //
+// Tiles in DIRECT are left to kernels of their own (direct_tiles.cuh).
+//
 // Rows are encoded from the bottom up, as rANS wants it, and units from the end of their memory to its front, so that
 // they lie in the order in which a decoder takes them.
 #pragma once
@@ -308,6 +310,7 @@ __device__ __forceinline__ uint32_t payload_of(const Field& field, uint32_t bits
 template <class Word>
 __device__ __forceinline__ void encode_tile(const EncodeArguments& arguments, const uint2* entries, uint32_t number) {
   const uint32_t index = arguments.first_tile + number;
+  if (arguments.is_direct(index)) return;
   const TileRows<Word> rows(arguments.matrix, index);
   const Tile& tile = rows.tile();
   const Split& split = arguments.split.split;

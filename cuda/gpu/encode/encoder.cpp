@@ -1,10 +1,10 @@
 // The GPU encoder behind the C interface: it counts and encodes on the device, and decides on the host.
 //
-// A tensor takes four rounds of kernels, and what they find is small: after the survey, after the window (with pairs of
-// 8 + 8 only), and after the counts the host decides, by the same code as the host encoder, and so gives the same
-// bytes. Each round is one launch for a batch of tensors, and some pipelines, each with a CUDA stream and memory of its
-// own, take batch after batch, so that the device works on others while the host decides. For a batch it decides on
-// several threads.
+// A tensor takes four rounds of kernels, and what they find is small: after the survey, after the window (with PAIRS of
+// 8 + 8, and DIRECT), and after the counts the host decides, by the same code as the host encoder, and so gives the
+// same bytes. Each round is one launch for a batch of tensors, and some pipelines, each with a CUDA stream and memory
+// of its own, take batch after batch, so that the device works on others while the host decides. For a batch it decides
+// on several threads.
 #include <algorithm>
 #include <atomic>
 #include <memory>

@@ -159,6 +159,28 @@ __device__ __forceinline__ void write_entries(const EncodeArguments& arguments, 
   }
 }
 
+/**
+ * Writes what is the same for all tiles: outliers, and the check.
+ *
+ * @param data the tile's
+ * @param metadata the tile's, which have all but the check
+ * @param sum of the tensor's words
+ */
+template <class Word, uint32_t kCount>
+__device__ __forceinline__ void close_tile(const EncodeArguments& arguments, const TileRows<Word>& rows,
+                                           const uint8_t* slot, const Section& section, uint8_t* data,
+                                           uint32_t* metadata, TileSum<kCount>& sum) {
+  const uint32_t count = unpack_plane(metadata[2]).outliers;
+  if (count > 0) {
+    const uint32_t* const items =
+        reinterpret_cast<const uint32_t*>(slot + arguments.plane_at[arguments.split.split.planes]);
+    write_entries(arguments, rows, items, count, reinterpret_cast<uint32_t*>(data + section.start), sum);
+    pad_section(data, section);
+  }
+  const uint32_t check = sum.check();
+  if (lane_index() == 0) metadata[1] = check;
+}
+
 /** Writes one tile's data to their place. */
 template <class Word>
 __global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
@@ -177,6 +199,7 @@ __global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
   TilePlane planes[kMaxPlanes] = {};
   for (uint32_t p = 0; p < kPlanes; p++)
     if (sizeof(Word) > 1 || p < split.planes) planes[p] = unpack_plane(metadata[2 + p]);
+  if (planes[0].mode == kDirect) return;
   const Sections sections = sections_of(split, sizeof(Word) == 4 ? 8 : 4, tile, planes);
   const uint64_t offset = uint64_t{metadata[0]} * kAlignment;
   // Offsets have 32 bits; the host refuses more than they can tell.
@@ -233,14 +256,7 @@ __global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
       copy_units(data, sections.units[p], slot + arguments.plane_at[p + 1] - sections.units[p].length);
     }
   }
-  if (planes[0].outliers > 0) {
-    const uint32_t* const items = reinterpret_cast<const uint32_t*>(slot + arguments.plane_at[split.planes]);
-    write_entries(arguments, rows, items, planes[0].outliers,
-                  reinterpret_cast<uint32_t*>(data + sections.outliers.start), sum);
-    pad_section(data, sections.outliers);
-  }
-  const uint32_t check = sum.check();
-  if (lane_index() == 0) metadata[1] = check;
+  close_tile(arguments, rows, slot, sections.outliers, data, metadata, sum);
 }
 
 }  // namespace codecllm

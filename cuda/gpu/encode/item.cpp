@@ -24,11 +24,11 @@ void Item::plan(MemoryPlan& memory) {
   for (const Split& split : splits) planes = std::max<uint64_t>(planes, split.planes);
   rows = memory.take<Count>(kSums, layout.rows);
   columns = memory.take<Count>(kSums, 2 * uint64_t{layout.columns});
-  fits = memory.take<GpuFits>(kSums, 1);
   survey = memory.take<GpuSurvey>(kSurveyed, 1);
   column_levels = memory.take<uint16_t>(kSurveyed, layout.columns);
   row_levels = memory.take<uint16_t>(kSurveyed, layout.rows);
   window = memory.take<Count>(kWindow, kWindowCounts);
+  fits = memory.take<GpuFits>(kFits, 1);
   // Which planes are counted, and in what bins, is not known yet.
   const uint64_t bins = layout.words > 0 ? kRowBins * kColumnBins : 1;
   for (unsigned job = 0; job < kJobs; job++) {
@@ -48,7 +48,7 @@ void Item::plan(MemoryPlan& memory) {
   memory.take<uint16_t>(kStaged, kMostEntries + kMaxTileRows);
   for (size_t s = 0; s < splits.size(); s++) surveyed[s] = memory.take<uint8_t>(kOnDevice, layout.tile_count * planes);
   modes = memory.take<uint8_t>(kOnDevice, layout.tile_count);
-  // Pairs of 16-bit words have windows (Decisions::has_windows).
+  // Pairs of 16-bit words have windows (Decisions::has_windows), and what may be pairs there may be DIRECT.
   const bool may_have_windows = layout.dtype->word_bits == 16 && allows_pairs(*layout.dtype, splits.back());
   windows = memory.take<uint16_t>(kOnDevice, may_have_windows ? layout.tile_count * kWindowStride : 0);
   lengths = memory.take<uint32_t>(kOnDevice, layout.tile_count);

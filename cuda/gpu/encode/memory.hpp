@@ -43,7 +43,7 @@ inline cudaError_t free_pinned(void* memory) { return cudaFreeHost(memory); }
  * Parts of a pipeline's memory. What lies in the first ones is zero at first on the device; and what is copied at the
  * same time is together, for all tensors of a batch. All but the last are on the host, too.
  */
-enum Part { kSums, kSurveyed, kWindow, kCounters, kPlaced, kMetadata, kStaged, kOnDevice, kParts };
+enum Part { kSums, kSurveyed, kWindow, kFits, kCounters, kPlaced, kMetadata, kStaged, kOnDevice, kParts };
 constexpr Part kFirstNotZeroed = kStaged;
 
 constexpr uint64_t kAlignmentOfArrays = 128;

@@ -1,5 +1,6 @@
 // The rounds of a batch: survey, window, counts, and at last the tiles themselves.
 #include "gpu/encode/count.cuh"
+#include "gpu/encode/direct_tiles.cuh"
 #include "gpu/encode/encode_tiles.cuh"
 #include "gpu/encode/finish_tiles.cuh"
 #include "gpu/encode/launch.hpp"
@@ -76,6 +77,7 @@ void Pipeline::survey(Items& items) {
       arguments.choices[s] = on_device(item->surveyed[s]);
     }
     arguments.minimum_saving = minimum_saving(item->source.options);
+    arguments.predicts = may_predict(item->source.options);
     arguments.xlog2x = xlog2x_;
     arguments.rows = on_device(item->rows);
     arguments.columns = on_device(item->columns);
@@ -112,7 +114,7 @@ void Pipeline::take_levels(Item& item) {
   item.column_bins = stage(item.decisions.bins().columns);
 }
 
-/** Counts exponents where pairs have windows, while bins are chosen. */
+/** Counts exponents where there are windows, while bins are chosen. */
 void Pipeline::count_window(Items& items) {
   std::vector<WindowArguments> jobs;
   std::vector<uint64_t> tiles;
@@ -143,13 +145,16 @@ void Pipeline::count_window(Items& items) {
  */
 void Pipeline::add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>>& jobs) {
   const Split& split = item.decisions.split();
-  const bool has_pairs = item.decisions.preferred() == kPairs;
+  const Mode preferred = item.decisions.preferred();
+  const bool has_pairs = preferred == kPairs;
+  // What was to be DIRECT whatever its size, and has too many outliers, is RAW.
+  if (preferred == kDirect && item.choices.is_forced()) return;
   const GpuSurvey& surveyed = *on_host(item.survey);
   CountArguments arguments = {};
   arguments.matrix = item.matrix;
   arguments.choices = item.choices;
-  arguments.starts = item.starts;
-  if (has_pairs) arguments.modes = on_device(item.modes);
+  if (has_pairs) arguments.starts = item.starts;
+  if (preferred != kRans) arguments.modes = on_device(item.modes);
   const bool has_bins = item.row_bins != nullptr;
   for (unsigned job = 0; job < kJobs; job++) {
     const bool of_pairs = job == kMaxPlanes;
@@ -161,8 +166,8 @@ void Pipeline::add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::v
     arguments.bits = of_pairs ? kPairBits : split.bits[job];
     arguments.field = field_of(*item.source.layout.dtype, split, arguments.plane);
     arguments.wanted = nullptr;
-    if (of_pairs) arguments.wanted = &on_device(item.fits)->pairs;
-    if (has_pairs && job == 0) arguments.wanted = &on_device(item.fits)->others;
+    if (of_pairs) arguments.wanted = &on_device(item.fits)->preferred;
+    if (preferred == kDirect || (has_pairs && job == 0)) arguments.wanted = &on_device(item.fits)->others;
     // Beside pairs, plane 0 has one table and no classes.
     const bool is_binned = has_bins && !(has_pairs && job == 0);
     arguments.row_bins = is_binned ? item.row_bins : nullptr;
@@ -191,9 +196,11 @@ void Pipeline::count(Items& items) {
   std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>> jobs;
   counters_ = 0;
   for (const auto& item : items) {
-    if (item->decisions.preferred() == kPairs)
-      fits.add({item->matrix, item->choices, item->decisions.has_windows() ? on_device(item->windows) : nullptr,
-                item->decisions.windows().base, item->starts, on_device(item->modes), on_device(item->fits)},
+    const Decisions& decisions = item->decisions;
+    if (decisions.preferred() != kRans)
+      fits.add({item->matrix, item->choices, decisions.preferred(),
+                decisions.has_windows() ? on_device(item->windows) : nullptr, decisions.windows().base, item->starts,
+                on_device(item->modes), on_device(item->fits)},
                blocks_for(item->matrix.tile_count, kFitWarps));
     add_counts(*item, jobs);
   }
@@ -218,7 +225,7 @@ void Pipeline::count(Items& items) {
     }
     counts.launch_all();
   }
-  if (counters_ > 0) download(kCounters, kCounters, counters_);
+  download(kFits, kCounters, counters_);
   wait();
 }
 
@@ -235,7 +242,8 @@ void Pipeline::take_counts(Item& item) {
     if (item.row_bins != nullptr && joint.row_bins == 1) joints[job].add_empty_bins();
   }
   EncodePlan& tables = item.tables;
-  tables.coding = decisions.take_counts(std::move(joints), predicted, false);
+  const bool has_direct = decisions.preferred() == kDirect && on_host(item.fits)->preferred != 0;
+  tables.coding = decisions.take_counts(std::move(joints), predicted, has_direct);
   item.is_refused = front_size(tables.coding) > item.tensor.front_capacity;
   if (item.is_refused || !item.has_tiles()) return;
   tables.expand_tables();
@@ -245,7 +253,8 @@ void Pipeline::take_counts(Item& item) {
   arguments.matrix = item.matrix;
   arguments.split = gpu_split(*item.source.layout.dtype, coding.split);
   arguments.choices = item.choices;
-  if (decisions.preferred() == kPairs) {
+  arguments.has_direct = has_direct;
+  if (decisions.preferred() != kRans) {
     arguments.modes = on_device(item.modes);
     arguments.starts = item.starts;
   }
@@ -293,14 +302,22 @@ void Pipeline::encode_tiles(Items& items) {
     BatchLaunch<EncodeArguments> encodes(encode_kernel<Word>, 32 * kEncodeWarps, shared_bytes, cuda_stream_);
     BatchLaunch<EncodeArguments> places(place_kernel, kPlaceThreads, kPlaceThreads * sizeof(uint64_t), cuda_stream_);
     BatchLaunch<EncodeArguments> finishes(finish_kernel<Word>, 32 * kFinishWarps, 0, cuda_stream_);
+    // What is DIRECT, in jobs that have it.
+    BatchLaunch<EncodeArguments> lists(list_kernel, 32 * kDirectWarps, 0, cuda_stream_);
+    BatchLaunch<EncodeArguments> direct(blocks_kernel, 32 * kDirectWarps, 0, cuda_stream_);
     for (size_t i = 0; i < jobs.size(); i++) {
       encodes.add(jobs[i], blocks[i]);
       places.add(jobs[i], 1);
       finishes.add(jobs[i], blocks_for(jobs[i].tile_count, kFinishWarps));
+      if (!jobs[i].has_direct) continue;
+      lists.add(jobs[i], blocks_for(jobs[i].tile_count, kDirectWarps));
+      direct.add(jobs[i], blocks_for(jobs[i].tile_count, kDirectWarps));
     }
+    lists.launch_all();
     encodes.launch_all();
     places.launch_all();
     finishes.launch_all();
+    direct.launch_all();
     jobs.clear();
   };
   uint64_t used = 0;

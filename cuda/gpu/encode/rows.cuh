@@ -109,6 +109,21 @@ class TileRows {
       if (wanted(r)) load(min(row + r, tile_.height - 1), words[r]);
   }
 
+  /** Loads eight neighbouring words of 16 bits, the first of them in a column that is a multiple of 8; zeros where
+   * there are none. */
+  __device__ __forceinline__ void load_eight(uint32_t row, uint32_t column, uint32_t (&words)[4]) const {
+    static_assert(sizeof(Word) == 2, "two in each u32");
+    const uint64_t at = (tile_.row + row) * matrix_.columns + tile_.column + column;
+    if (row < tile_.height && column + 8 <= tile_.width && matrix_.columns % 8 == 0 && at + 8 <= matrix_.words) {
+      load_line(matrix_.elements + at * sizeof(Word), words);
+      return;
+    }
+    for (uint32_t& packed : words) packed = 0;
+#pragma unroll
+    for (uint32_t k = 0; k < 8; k++)
+      if (row < tile_.height && column + k < tile_.width) words[k / 2] |= element(at + k) << (16 * (k % 2));
+  }
+
   /** The word at a row and column of the tile. */
   __device__ __forceinline__ uint32_t word_at(uint32_t row, uint32_t column) const {
     return element((tile_.row + row) * matrix_.columns + tile_.column + column);

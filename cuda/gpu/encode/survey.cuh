@@ -119,7 +119,7 @@ __device__ __forceinline__ Choice survey_plane(const SurveyArguments& arguments,
   const Tile& tile = rows.tile();
   const Field& field = split.fields[plane];
   const uint32_t bits = split.split.bits[plane];
-  const uint32_t predictors = bits == 8 ? kPredictors : 1;
+  const uint32_t predictors = arguments.predicts && bits == 8 ? kPredictors : 1;
   __syncwarp();
   for (uint32_t i = lane_index(); i < (predictors << bits) / 4; i += 32)
     reinterpret_cast<uint4*>(counters)[i] = make_uint4(0, 0, 0, 0);

@@ -22,7 +22,7 @@ codecllm_encode_options draw_options(const codecllm::Coding& coding, Random& ran
   using codecllm::Dtype;
   const Dtype& dtype = *coding.layout.dtype;
   codecllm_encode_options options = {};
-  options.profile = static_cast<codecllm_profile>(random() % 2);
+  options.profile = static_cast<codecllm_profile>(random() % 3);
   options.tile_rows = 8u << random() % 6;
   options.columns = coding.layout.columns;
   if (random() % 4 == 0) options.columns = 1 + random() % 300;
@@ -34,7 +34,9 @@ codecllm_encode_options draw_options(const codecllm::Coding& coding, Random& ran
   std::copy(split.bits, split.bits + split.planes, options.split);
   if (random() % 4 == 0) return options;
   for (unsigned p = 0; p < split.planes; p++)
-    options.modes[p] = static_cast<codecllm_mode>(1 + random() % (p == 0 ? 7 : random() % 2 == 0 ? 2 : 6));
+    options.modes[p] = static_cast<codecllm_mode>(1 + random() % (p == 0 ? 8 : random() % 2 == 0 ? 2 : 6));
+  // Of both planes or of none, which is refused where it is not of all.
+  if (options.modes[0] == CODECLLM_MODE_DIRECT && random() % 8 > 0) options.modes[1] = CODECLLM_MODE_DIRECT;
   return options;
 }
 
@@ -143,8 +145,12 @@ void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, ui
     const codecllm::Layout& layout = stream.coding.layout;
     codecllm_encode_options fast = {};
     fast.profile = CODECLLM_FAST;
-    const std::pair<const char*, codecllm_encode_options> all[] = {
+    codecllm_encode_options direct = {};
+    direct.profile = CODECLLM_DIRECT;
+    std::vector<std::pair<const char*, codecllm_encode_options>> all = {
         {"small", {}}, {"fast", fast}, {"random", draw_options(stream.coding, random)}};
+    // Of other tensors it is `fast`.
+    if (codecllm::allows_direct(*layout.dtype, stream.coding.split)) all.push_back({"direct", direct});
     for (const auto& [how, options] : all) {
       uint64_t front = 0;
       uint64_t data = 0;
