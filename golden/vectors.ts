@@ -720,6 +720,15 @@ const DIRECT_CASES: readonly Case[] = [
     pattern: 'tiny',
   },
   {
+    id: 'direct-offsets-base-0',
+    comment: 'DIRECT with offsets from a base of 0 on',
+    flags: ['direct', 'values', 'offsets'],
+    dtype: 'BF16',
+    shape: [40, 70],
+    options: { ...DIRECT, columns: 70, columnOffsets: true },
+    pattern: 'tiny',
+  },
+  {
     id: 'direct-base-240',
     comment: 'DIRECT with windows up to the highest exponent',
     flags: ['direct', 'values', 'outliers'],
