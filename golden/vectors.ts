@@ -841,6 +841,15 @@ const DIRECT_CASES: readonly Case[] = [
     pattern: 'gradient',
   },
   {
+    id: 'direct-later-raw',
+    comment: 'Profile direct, exponents too many for DIRECT: plane 1 is RAW, since RANS would save less than a 16th',
+    flags: ['direct', 'auto'],
+    dtype: 'BF16',
+    shape: [32, 128],
+    options: { profile: 'direct', columns: 128, tileRows: 32 },
+    pattern: 'hundred',
+  },
+  {
     id: 'direct-not-predicted',
     comment: 'Profile direct, small tiles that prediction would suit: RANS without it, and no flag 8',
     flags: ['direct', 'auto'],
