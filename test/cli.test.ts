@@ -125,7 +125,9 @@ describe('one file', () => {
       run('compress', original, compressed, '--profile', 'direct', '--engine', 'ts');
       expect(run('verify', compressed, '--engine', 'ts')).toContain(`${compressed}: good; 1 stream decoded`);
       // The tiles of the last two columns are not worth whole blocks.
-      expect(run('inspect', compressed)).toMatch(/\nlayer\.weight .* 8\+8: direct 50 %, rans 50 % \| direct 50 %, raw 50 %\n/);
+      expect(run('inspect', compressed)).toMatch(
+        /\nlayer\.weight .* 8\+8: direct 50 %, rans 50 % \| direct 50 %, raw 50 %\n/,
+      );
     });
   });
 
