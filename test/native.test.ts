@@ -19,8 +19,8 @@ import { committedFiles } from '../golden/generate.ts';
 import { generator, makeTensor } from '../golden/patterns.ts';
 import { readFront } from '../spec/decoder/1-front.ts';
 import { seal } from '../spec/encoder/front.ts';
-import { decodeTensor, type EncodeOptions, encodeTensor, FormatError, streamLengths } from '../spec/index.ts';
-import { samples } from './samples.ts';
+import { DTYPES, decodeTensor, type EncodeOptions, encodeTensor, FormatError, streamLengths } from '../spec/index.ts';
+import { type Sample, samples } from './samples.ts';
 import { SEED } from './seed.ts';
 
 const ADDON =
@@ -70,6 +70,23 @@ const referenceDecode = (stream: Uint8Array): Uint8Array => decodeTensor(stream,
 
 const same = (a: Uint8Array, b: Uint8Array): boolean => Buffer.compare(a, b) === 0;
 
+/** Tensors of BF16 in profile direct, or all of whose tiles are to be DIRECT. */
+const directSamples = fc
+  .tuple(
+    samples(
+      60_000,
+      DTYPES.filter(({ name }) => name === 'BF16'),
+    ),
+    fc.boolean(),
+  )
+  .map(([sample, isForced]): Sample => {
+    const modes = isForced ? (['direct', 'direct'] as const) : undefined;
+    return { ...sample, options: { ...sample.options, profile: 'direct', split: undefined, modes } };
+  });
+
+/** Of any dtype, with any options. */
+const anySample = fc.oneof({ weight: 3, arbitrary: samples() }, { weight: 1, arbitrary: directSamples });
+
 /** Does something on every instruction set that this processor has. */
 function onEveryPath(work: (path: string) => void): void {
   for (const path of paths) {
@@ -85,7 +102,7 @@ describe.skipIf(!isBuilt)('native and reference', () => {
 
   test('any tensor, any options: the bytes of the reference, and back', () => {
     fc.assert(
-      fc.property(samples(), ({ dtype, shape, data, options }) => {
+      fc.property(anySample, ({ dtype, shape, data, options }) => {
         const stream = encodeTensor(data, dtype.name, shape, options);
         onEveryPath((path) => {
           expect(same(nativeEncode(data, dtype.name, shape, options), stream), path).toBe(true);
@@ -121,7 +138,7 @@ describe.skipIf(!isBuilt)('native and reference', () => {
   test('damaged streams are refused for the same field, or decode to the same tensor', () => {
     const changes = fc.array(fc.tuple(fc.nat(), fc.nat(255)), { minLength: 1, maxLength: 4 });
     fc.assert(
-      fc.property(samples(), changes, fc.boolean(), ({ dtype, shape, data, options }, list, inFront) => {
+      fc.property(anySample, changes, fc.boolean(), ({ dtype, shape, data, options }, list, inFront) => {
         const stream = encodeTensor(data, dtype.name, shape, options);
         const { front } = streamLengths(stream);
         for (const [where, value] of list) {
@@ -145,7 +162,7 @@ describe.skipIf(!isBuilt)('native and reference', () => {
 
   test('a stream that does not fit is not made, and nothing is written beyond its room', () => {
     fc.assert(
-      fc.property(samples(), ({ dtype, shape, data, options }) => {
+      fc.property(anySample, ({ dtype, shape, data, options }) => {
         const { length } = encodeTensor(data, dtype.name, shape, options);
         const guarded = new Uint8Array(length + 128).fill(0xa5);
         const encode = (room: number): number =>
@@ -163,7 +180,7 @@ describe.skipIf(!isBuilt)('native and reference', () => {
 
   test('slices, in any order, make the same stream; and are decoded one by one', () => {
     fc.assert(
-      fc.property(samples(), fc.integer(), ({ dtype, shape, data, options }, seed) => {
+      fc.property(anySample, fc.integer(), ({ dtype, shape, data, options }, seed) => {
         const expected = encodeTensor(data, dtype.name, shape, options);
         const random = generator(seed);
         const encoder = native.encoderOpen(dtype.name, shape, options);
@@ -215,7 +232,7 @@ describe.skipIf(!isBuilt)('native and reference', () => {
 
   test('nothing is written beyond what was decoded', () => {
     fc.assert(
-      fc.property(samples(), ({ dtype, shape, data, options }) => {
+      fc.property(anySample, ({ dtype, shape, data, options }) => {
         const whole = encodeTensor(data, dtype.name, shape, options);
         const { frontBytes, matrix } = readFront(whole);
         const stream = native.streamOpen(whole);
@@ -317,6 +334,12 @@ describe.skipIf(!isBuilt)('addon', () => {
       () => nativeEncode(bytes, 'U8', [8], { split: [5, 3] }),
       () => nativeEncode(bytes, 'BF16', [4], { split: [10, 6], modes: ['left', 'raw'] }),
       () => nativeEncode(bytes, 'U8', [8], { modes: ['pairs'] }),
+      () => nativeEncode(bytes, 'F16', [4], { modes: ['direct', 'direct'] }),
+      () => nativeEncode(bytes, 'U8', [8], { split: [4, 4], modes: ['direct', 'direct'] }),
+      () => nativeEncode(bytes, 'BF16', [4], { split: [10, 6], modes: ['direct', 'direct'] }),
+      () => nativeEncode(bytes, 'BF16', [4], { modes: ['direct', 'raw'] }),
+      () => nativeEncode(bytes, 'BF16', [4], { modes: ['none', 'direct'] }),
+      () => nativeEncode(bytes, 'BF16', [4], { modes: ['direct'] }),
       () => nativeEncode(bytes, 'U8', [8], { modes: ['left', 'none'] }),
       () => nativeEncode(bytes, 'U8', [8], { probabilityBits: 13 }),
       () => nativeEncode(bytes, 'BF16', [4], { probabilityBits: 12 }),

@@ -93,8 +93,8 @@ const wholeView = fc.record({
 });
 
 /** @param mostWords no tensor has so many */
-export function samples(mostWords = 60_000): fc.Arbitrary<Sample> {
-  return fc.constantFrom(...DTYPES).chain((dtype) => {
+export function samples(mostWords = 60_000, dtypes: readonly Dtype[] = DTYPES): fc.Arbitrary<Sample> {
+  return fc.constantFrom(...dtypes).chain((dtype) => {
     const fits = (shape: readonly number[]): boolean => (wordCount(dtype, shape) ?? mostWords) < mostWords;
     const whole = wholeView
       .map(({ rows, columns }) => ({ shape: [(rows * columns * dtype.wordBits) / dtype.bits], columns }))

@@ -201,7 +201,7 @@ class TileDecoder {
         for (const uint32_t at : {place.code, place.rest}) {
           const uint32_t bits = at == place.code ? (blocks[at] >> place.code_shift) & 15 : blocks[at];
           if (bits != 0)
-            throw FormatError("tile.direct", in_stream(sections_.blocks.start),
+            throw FormatError("tile.blocks", in_stream(sections_.blocks.start),
                               "an element that the tile does not have is not zero");
         }
       }

@@ -106,19 +106,19 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   fixed.window_base = bytes[fixed_at::kWindowBase];
   fixed.flags = bytes[fixed_at::kFlags];
   const bool has_pairs = fixed.pairs.tables > 0;
-  if (has_pairs && !allows_pairs(dtype, *split))
-    throw FormatError("header.pairs.tables", fixed_at::kPairTables, text(dtype.name, " in this split has no pairs"));
+  const bool has_direct = (fixed.flags & kDirectTiles) != 0;
+  if (has_pairs && (has_direct || !allows_pairs(dtype, *split)))
+    throw FormatError("header.pairs.tables", fixed_at::kPairTables,
+                      text(dtype.name, " in this split has no pairs", has_direct ? " beside DIRECT" : ""));
   if (has_pairs && fixed.planes[0].tables > 1)
     throw FormatError("header.plane[0].tables", fixed_at::kPlane + 1, "beside pairs, plane 0 has one table at most");
-  const bool has_direct = (fixed.flags & kDirectTiles) != 0;
-  if (has_direct && !allows_direct(dtype, *split))
-    throw FormatError("header.flags", fixed_at::kFlags, text(dtype.name, " in this split is not DIRECT"));
-  if (has_direct && has_pairs) throw FormatError("header.pairs.tables", fixed_at::kPairTables, "pairs beside DIRECT");
   const bool has_windows = has_direct || (has_pairs && !is_nibbles(*split));
   if (has_windows ? fixed.window_base > kMaxStart : fixed.window_base != 0)
     throw FormatError("header.pairs.base", fixed_at::kWindowBase, text(+fixed.window_base, " is out of range"));
   if ((fixed.flags & ~(kRowSelectors | kColumnSelectors | kColumnOffsets | kDirectTiles)) != 0)
     throw FormatError("header.flags", fixed_at::kFlags, text("unknown flags in ", +fixed.flags));
+  if (has_direct && !allows_direct(dtype, *split))
+    throw FormatError("header.flags", fixed_at::kFlags, text(dtype.name, " in this split is never DIRECT"));
   if ((fixed.flags & kColumnOffsets) != 0 && !has_windows)
     throw FormatError("header.flags", fixed_at::kFlags, "column offsets without windows");
   const bool has_selectors = (fixed.flags & (kRowSelectors | kColumnSelectors)) != 0;
@@ -186,13 +186,13 @@ void check_metadata(const Stream& stream, uint64_t start) {
       const auto refuse = [&](const char* field, const std::string& problem) {
         throw FormatError(text("tile[", index, "].plane[", p, "].", field), at + 8 + 4 * p, problem);
       };
-      if (plane.mode > kDirect) refuse("mode", text(+plane.mode, " is no mode"));
+      if (plane.mode > (coding.has_direct ? kDirect : kPairs))
+        refuse("mode", text(+plane.mode, " is no mode of this tensor"));
       if (plane.mode == kConst && plane.value >= 1u << split.bits[p])
         refuse("value", text(plane.value, " is no symbol of ", +split.bits[p], " bits"));
       if (plane.mode == kRaw && plane.value != 0) refuse("value", "not zero in a RAW plane");
       if (plane.mode == kRans && coding.tables[p].empty()) refuse("mode", "RANS without a table");
       if (plane.mode == kPairs && (p > 0 || coding.pairs.empty())) refuse("mode", "PAIRS without pairs");
-      if (plane.mode == kDirect && !coding.has_direct) refuse("mode", "DIRECT without its flag");
       if (plane.mode == kDirect && plane.value != 0) refuse("value", "not zero in DIRECT");
       if (plane.predictor >= kPredictors) refuse("predictor", text(+plane.predictor, " is no predictor"));
       if (plane.predictor > 0 && (plane.mode != kRans || split.bits[p] != 8))
@@ -200,9 +200,9 @@ void check_metadata(const Stream& stream, uint64_t start) {
       const bool lists = plane.mode == kDirect || (is_coded(plane.mode) && plane.predictor == 0);
       if (plane.outliers > 0 && (p > 0 || !lists))
         refuse("outliers", "only plane 0 has them, in PAIRS, DIRECT or in RANS without prediction");
-      if (p > 0 && (plane.mode == kDirect) != (metadata.planes[0].mode == kDirect))
-        refuse("mode", "DIRECT in one plane alone");
     }
+    if (coding.has_direct && (metadata.planes[0].mode == kDirect) != (metadata.planes[1].mode == kDirect))
+      throw FormatError(text("tile[", index, "].plane[1].mode"), at + 12, "DIRECT in one plane only");
     if (metadata.offset != offset)
       throw FormatError(text("tile[", index, "].offset"), at,
                         text(metadata.offset, " where the tiles before end at ", offset));

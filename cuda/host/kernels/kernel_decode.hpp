@@ -331,9 +331,16 @@ struct FloatDirect {
   static constexpr uint32_t kParts = 2;
   CODECLLM_INLINE static Lanes words(const DirectStrip& strip, uint32_t i, uint32_t part) {
     if (part >= strip.blocks_across) return all(0);
+    const uint8_t* const row = strip.blocks + part * kBlockBytes + i % 8 * kBlockColumns;
+    // The strip below is fetched while this one is decoded, or loads would wait for it. It may lie past the end of
+    // Data, and so its address is a number.
+    if (i < 8)
+      for (uint32_t at = 0; at < kBlockBytes; at += kBlockPartBytes)
+        __builtin_prefetch(
+            reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(row) + strip.blocks_across * kBlockBytes + at));
     Lanes codes;
     Lanes rest;
-    load_direct(strip.blocks + part * kBlockBytes + i % 8 * 64, codes, rest);
+    load_direct(row, codes, rest);
     // A lane's u32 of codes has those of four columns in two rows. To the left of the window's start, 7 bits up, go the
     // codes of its first two columns, from bits 0 and 16 on, or of the others, from bits 8 and 24 on; those of the
     // lower row are 4 bits further up. Of plane 1, a lane has two columns of the upper row, and then of the lower one.
