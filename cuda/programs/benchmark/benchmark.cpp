@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <string>
+#include <utility>
 
 #include "cases.hpp"
 #include "measure.hpp"
@@ -81,8 +82,13 @@ int run(const Setting& setting) {
       add({"BF16 fast, " + std::to_string(rows) + " x 4096, H = " + std::to_string(tile_rows), "BF16", false,
            Scale::None, fast(CODECLLM_CLASSES_NONE, tile_rows)},
           {{rows, 4096}});
+  for (const Shape& shape : std::vector<Shape>{{4096, 14336}, {4096, 4096}, {1024, 4096}})
+    add({"BF16 direct, " + std::to_string(shape.rows) + " x " + std::to_string(shape.columns), "BF16", false,
+         Scale::None, direct()},
+        {shape});
   add({"BF16 fast, 444 small tensors", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_AUTO)}, small_shapes());
   add({"BF16 fast, a model's tensors", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_AUTO)}, model_shapes());
+  add({"BF16 direct, a model's tensors", "BF16", false, Scale::Columns, direct()}, model_shapes());
   add({"BF16 small, a model's tensors", "BF16", false, Scale::Columns, {}}, model_shapes());
 
   std::vector<EncodeResult> encoded;
@@ -96,9 +102,10 @@ int run(const Setting& setting) {
   };
   if (!setting.quick) std::printf("%-42s %6s %9s\n", "", "ratio", "GB/s");
   for (const Case& described : encode_cases()) add_encode(described, {{setting.size, setting.size}});
-  for (const bool is_fast : {true, false})
-    add_encode({std::string("encode BF16 ") + (is_fast ? "fast" : "small") + ", a model's tensors", "BF16", false,
-                Scale::Columns, is_fast ? fast(CODECLLM_CLASSES_AUTO) : codecllm_encode_options{}},
+  const std::pair<std::string, codecllm_encode_options> profiles[] = {
+      {"fast", fast(CODECLLM_CLASSES_AUTO)}, {"direct", direct()}, {"small", {}}};
+  for (const auto& [profile, options] : profiles)
+    add_encode({"encode BF16 " + profile + ", a model's tensors", "BF16", false, Scale::Columns, options},
                model_shapes());
   codecllm_gpu_close(gpu);
 

@@ -10,6 +10,12 @@ codecllm_encode_options fast(codecllm_classes classes, uint32_t tile_rows) {
   return options;
 }
 
+codecllm_encode_options direct() {
+  codecllm_encode_options options = {};
+  options.profile = CODECLLM_DIRECT;
+  return options;
+}
+
 namespace {
 
 codecllm_encode_options forced(codecllm_mode first, codecllm_mode second, uint8_t first_bits, uint8_t second_bits,
@@ -34,6 +40,8 @@ std::vector<Case> large_cases() {
       {"BF16 fast", "BF16", false, Scale::None, fast(CODECLLM_CLASSES_NONE), 62},
       {"BF16 fast, 4 column classes", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_COLUMNS4)},
       {"BF16 fast, 2 x 2 classes", "BF16", false, Scale::Both, fast(CODECLLM_CLASSES_MIXED)},
+      {"BF16 direct", "BF16", false, Scale::None, direct(), 23},
+      {"BF16 direct, offsets of columns", "BF16", false, Scale::Columns, direct()},
       {"BF16 10 + 6", "BF16", false, Scale::None, forced(kNone, kRaw, 10, 6), 97},
       {"BF16 10 + 6, 4 column classes", "BF16", false, Scale::Columns,
        forced(kNone, kRaw, 10, 6, CODECLLM_CLASSES_COLUMNS4)},
@@ -60,6 +68,7 @@ std::vector<Case> encode_cases() {
   return {
       {"encode BF16 fast", "BF16", false, Scale::None, fast(CODECLLM_CLASSES_AUTO)},
       {"encode BF16 fast, scaled columns", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_AUTO)},
+      {"encode BF16 direct", "BF16", false, Scale::None, direct()},
       {"encode BF16 small", "BF16", false, Scale::None, {}},
       {"encode I8", "I8", false, Scale::None, {}},
       {"encode F32", "F32", false, Scale::None, fast(CODECLLM_CLASSES_AUTO)},

@@ -10,6 +10,9 @@ namespace benchmark {
 /** The encoder's choices for GPUs, but for these. */
 codecllm_encode_options fast(codecllm_classes classes, uint32_t tile_rows = 0);
 
+/** Twelve bits of each element of BF16, for what is multiplied as it lies, and for small tensors. */
+codecllm_encode_options direct();
+
 /** One large tensor each, to be decoded and to be encoded. */
 std::vector<Case> large_cases();
 std::vector<Case> encode_cases();
