@@ -8,10 +8,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { makeTensor } from '../golden/patterns.ts';
+import { encodeTensor, inspectTensor } from '../spec/index.ts';
 import { decompressFile } from '../src/commands/decompress.ts';
 import { GpuEngine } from '../src/engine/gpu-engine.ts';
 import { compress } from '../src/index.ts';
-import { makePack } from './conformance/pack.ts';
+import { makePack, packOf } from './conformance/pack.ts';
 
 const RANDOM_STREAMS = 150;
 /** Of which so many are damaged, too. */
@@ -38,6 +40,24 @@ describe.runIf(isBuilt)('the GPU codec, emulated', { timeout: 300_000 }, () => {
     const pack = join(folder, 'pack');
     writeFileSync(pack, makePack(RANDOM_STREAMS));
     expect(run(`${BUILD}/codecllm_emulation`, pack, '--damaged', `${DAMAGED}`)).toContain('everything agrees');
+  });
+
+  test('shares tiles of DIRECT between eight warps, four and two', () => {
+    // The emulated device is small: so many tiles are enough for it that each has fewer warps.
+    const tensors = [
+      { rows: 288, columns: 256, tileRows: 256, tiles: 4 },
+      { rows: 128, columns: 2048, tileRows: 128, tiles: 16 },
+      { rows: 64, columns: 4096, tileRows: 64, tiles: 32 },
+    ] as const;
+    const entries = tensors.map(({ rows, columns, tileRows, tiles }) => {
+      const bytes = makeTensor('BF16', rows * columns, columns, 'gaussian', tiles);
+      const stream = encodeTensor(bytes, 'BF16', [rows, columns], { profile: 'direct', columns, tileRows });
+      expect(inspectTensor(stream).modes[0]).toEqual({ direct: tiles });
+      return { name: `${rows} x ${columns}`, kind: 0 as const, stream, bytes };
+    });
+    const pack = join(folder, 'direct');
+    writeFileSync(pack, packOf(entries, {}));
+    expect(run(`${BUILD}/codecllm_emulation`, pack, '--damaged', '3')).toContain('everything agrees');
   });
 
   test('restores a checkpoint, and names what is damaged', async () => {

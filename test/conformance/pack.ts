@@ -21,7 +21,7 @@ const PREDICTED = ['left', 'top', 'avg', 'planar'];
 /** Small as a rule, and one in 64 large. */
 const mostlySmall = fc.oneof({ weight: 63, arbitrary: samples(2000) }, { weight: 1, arbitrary: samples() });
 
-interface Entry {
+export interface Entry {
   readonly name: string;
   readonly kind: 0 | 1 | 2;
   readonly stream: Uint8Array;
@@ -72,16 +72,8 @@ function goldenEntries(): Entry[] {
   ];
 }
 
-/** @param randomCount how many random streams beside the golden vectors */
-export function makePack(randomCount: number, seed = SEED): Buffer {
-  const golden = goldenEntries();
-  const { entries: random, seen } = randomEntries(randomCount, seed);
-  const entries = [...golden, ...random];
-  const lacking = randomCount >= 10_000 ? missing(seen) : [];
-  if (lacking.length > 0) throw new Error(`the random streams lack ${lacking.join(', ')}`);
-  const about = Buffer.from(
-    JSON.stringify({ seed, golden: golden.length, random: random.length, combinations: seen.size }),
-  );
+/** The file of these entries. @param about what it says of itself */
+export function packOf(entries: readonly Entry[], about: object): Buffer {
   const u32 = (...values: number[]): Buffer => {
     const bytes = Buffer.alloc(4 * values.length);
     values.forEach((value, i) => {
@@ -89,10 +81,11 @@ export function makePack(randomCount: number, seed = SEED): Buffer {
     });
     return bytes;
   };
+  const said = Buffer.from(JSON.stringify(about));
   return Buffer.concat([
     Buffer.from('CLLMPACK'),
-    u32(1, entries.length, about.length),
-    about,
+    u32(1, entries.length, said.length),
+    said,
     ...entries.flatMap(({ name, kind, stream, bytes }) => [
       u32(kind, Buffer.byteLength(name), stream.length, bytes.length),
       Buffer.from(name),
@@ -100,6 +93,16 @@ export function makePack(randomCount: number, seed = SEED): Buffer {
       bytes,
     ]),
   ]);
+}
+
+/** @param randomCount how many random streams beside the golden vectors */
+export function makePack(randomCount: number, seed = SEED): Buffer {
+  const golden = goldenEntries();
+  const { entries: random, seen } = randomEntries(randomCount, seed);
+  const lacking = randomCount >= 10_000 ? missing(seen) : [];
+  if (lacking.length > 0) throw new Error(`the random streams lack ${lacking.join(', ')}`);
+  const about = { seed, golden: golden.length, random: random.length, combinations: seen.size };
+  return packOf([...golden, ...random], about);
 }
 
 // `node dist/test/conformance/pack.js FILE [STREAMS]`
