@@ -130,6 +130,11 @@ __device__ __forceinline__ void load_ahead(const uint8_t* at, uint32_t (&line)[4
                : "memory");
 }
 
+/** Brings 32 bytes nearer that are needed later: a hint. */
+__device__ __forceinline__ void prefetch(const uint8_t* at) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(at)));
+}
+
 /** The lower of each of two unsigned halves. */
 __device__ __forceinline__ uint32_t min_halves(uint32_t a, uint32_t b) { return __vminu2(a, b); }
 

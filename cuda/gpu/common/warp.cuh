@@ -14,6 +14,9 @@ constexpr unsigned kAllLanes = 0xffffffff;
 
 __device__ __forceinline__ uint32_t lane_index() { return threadIdx.x & 31; }
 
+/** Bytes that `prefetch` brings nearer. */
+constexpr uint32_t kPrefetched = 32;
+
 /** A value that is the same in all lanes; this says so to the compiler, which then keeps it once for all of them. */
 __device__ __forceinline__ uint32_t uniform(uint32_t value) { return __shfl_sync(kAllLanes, value, 0); }
 

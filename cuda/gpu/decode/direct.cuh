@@ -133,10 +133,15 @@ __global__ void __launch_bounds__(32 * kMostDirectWarps, 4)
       arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
   const uint32_t warp = uniform(threadIdx.x / 32);
   const uint32_t warps = blockDim.x / 32;
+  // Outliers, which would be waited for alone at the end, come along.
+  const uint8_t* const section =
+      buffers.data + uint64_t{entry.offset} * kAlignment + direct_bytes(entry.height, kTileColumns);
+  const uint32_t outliers = entry.planes[0] >> 24;
+  if (warp == 0 && kPrefetched * lane_index() < outliers * sizeof(uint32_t))
+    prefetch(section + kPrefetched * lane_index());
   const uint32_t check =
       decode_blocks<kVerify>(tensor, arguments.memory + work.tables_at * kMemoryAlignment, buffers, entry, warp, warps);
-  const bool has_outliers = entry.planes[0] >> 24 > 0;
-  if (!kVerify && !has_outliers) return;
+  if (!kVerify && outliers == 0) return;
   if (lane_index() == 0) checks[warp] = check;
   // Rows written by other warps come before outliers, too.
   __syncthreads();
@@ -146,7 +151,6 @@ __global__ void __launch_bounds__(32 * kMostDirectWarps, 4)
   const GpuTile tile = find_tile<2>(tensor, buffers.data, entry, first_row, column);
   TileSum<sizeof(uint16_t)> sum;
   if (lane_index() < warps) sum.add_check(checks[lane_index()]);
-  const uint8_t* const section = tile.data + direct_bytes(tile.height, tile.width);
   bool valid = write_outliers(tile, section, tensor.words, reinterpret_cast<uint16_t*>(buffers.elements), sum);
   if (kVerify && sum.check() != tile.check) valid = false;
   valid = __all_sync(kAllLanes, valid);

@@ -1,5 +1,5 @@
-// The table of the kernels that decode tiles. To add one, write its class (rows/rows.cuh says what it must have) and
-// name it here.
+// The table of the kernels that decode tiles. To add a fast one, write its class (rows/rows.cuh says what it must have)
+// and name it here.
 #include "gpu/decode/any.cuh"
 #include "gpu/decode/direct.cuh"
 #include "gpu/decode/fast.cuh"

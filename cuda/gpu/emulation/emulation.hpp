@@ -242,6 +242,8 @@ void load_here(const uint8_t* at, uint32_t (&line)[kCount]) {
 
 inline void load_ahead(const uint8_t* at, uint32_t (&line)[4]) { std::memcpy(line, at, sizeof line); }
 
+inline void prefetch(const uint8_t*) {}
+
 inline uint32_t min_halves(uint32_t a, uint32_t b) {
   return std::min(a & 0xffff, b & 0xffff) | std::min(a >> 16, b >> 16) << 16;
 }
