@@ -4,6 +4,7 @@
 import { readFront } from '../spec/decoder/1-front.ts';
 import { tileAt } from '../spec/decoder/2-matrix.ts';
 import { metadataBytes, type Sections, sectionsOf } from '../spec/decoder/4-metadata.ts';
+import { placesOf } from '../spec/decoder/6.5-direct.ts';
 import { tileCheck } from '../spec/decoder/8-checks.ts';
 import { seal as sealFront } from '../spec/encoder/front.ts';
 import { decodeTensor, FormatError } from '../spec/index.ts';
@@ -85,6 +86,19 @@ const flipIn =
     if (section !== undefined) stream[at + section.start + (byte < 0 ? section.length + byte : byte)] ^= bit;
   };
 
+/** Changes bits of the code, or of the symbol of plane 1, of an element of tile 0's blocks, which the tile need not have. */
+const flipPlace =
+  (row: number, column: number, code: number, symbol: number): Damage =>
+  (stream) => {
+    const { matrix } = readFront(stream);
+    const { at, blocks } = sectionsOfFirstTile(stream);
+    for (const place of placesOf(tileAt(matrix, 0)))
+      if (place.row === row && place.column === column) {
+        stream[at + blocks.start + place.codeByte] ^= code << place.codeShift;
+        stream[at + blocks.start + place.symbolByte] ^= symbol;
+      }
+  };
+
 /** Changes outlier words of tile 0, and its check with them, so that the check does not notice. */
 const outliers =
   (change: (entries: Uint32Array) => void): Damage =>
@@ -120,6 +134,7 @@ const TEN = 'rans-then-raw';
 const PAIRS = 'mode-BF16-8-8-pairs';
 const NIBBLES = 'mode-I8-4-4-pairs';
 const TILES = 'tile-rows-32';
+const DIRECT = 'mode-BF16-8-8-direct';
 
 /** [id, comment, damaged vector, damage, field, seal] */
 const ROWS: readonly [string, string, string, Damage, string, boolean][] = [
@@ -158,7 +173,7 @@ const ROWS: readonly [string, string, string, Damage, string, boolean][] = [
   ['classes-three', 'Three classes', I8, bytes(21, 3), 'header.classes', true],
   ['classes-unused', 'Two classes that no plane uses', I8, bytes(21, 2, 1), 'header.classes', true],
   ['selectors-missing', 'Four classes without selectors', 'classes-i8-rows4', bytes(22, 0), 'header.flags', true],
-  ['flags-unknown', 'A flag that does not exist', I8, bytes(22, 8), 'header.flags', true],
+  ['flags-unknown', 'A flag that does not exist for I8', I8, bytes(22, 8), 'header.flags', true],
   ['offsets-without-pairs', 'Column offsets without PAIRS', I8, bytes(22, 4), 'header.flags', true],
   ['tables-three', 'Three tables in a plane', I8, bytes(25, 3), 'header.plane[0].tables', true],
   ['bits-7', 'N = 7', I8, bytes(26, 7), 'header.plane[0].probabilityBits', true],
@@ -445,6 +460,164 @@ const ROWS: readonly [string, string, string, Damage, string, boolean][] = [
     outliers((e) => e.set([e[0] | (2 ** 24)])),
     'tile.outliers',
     true,
+  ],
+  ['flags-16', 'A flag that no dtype has', DIRECT, bytes(22, 8 + 16), 'header.flags', true],
+  ['direct-of-f16', 'Flag 8 in 8 + 8 of another dtype', 'mode-F16-none', bytes(22, 8), 'header.flags', true],
+  ['direct-of-10-6', 'Flag 8 in 10 + 6', TEN, bytes(22, 8), 'header.flags', true],
+  ['direct-of-4-4', 'Flag 8 in 4 + 4', 'mode-I8-4-4-none', bytes(22, 8), 'header.flags', true],
+  ['direct-with-pairs', 'Flag 8, and tables for PAIRS', PAIRS, bytes(22, 8), 'header.pairs.tables', true],
+  ['direct-base', 'A window above 255, without PAIRS', DIRECT, bytes(42, 241), 'header.pairs.base', true],
+  ['direct-base-alone', 'A base without flag 8', DIRECT, bytes(22, 0), 'header.pairs.base', true],
+  ['direct-offset', 'base + offset above 240, without PAIRS', 'direct-offsets', bytes(42, 240), 'columnOffsets', true],
+  [
+    'direct-offsets-alone',
+    'Column offsets without flag 8',
+    'direct-offsets-base-0',
+    bytes(22, 4),
+    'header.flags',
+    true,
+  ],
+  [
+    'direct-offsets-short',
+    'Ends inside the column offsets of DIRECT',
+    'direct-offsets',
+    (s) => s.slice(0, metadataStart(s) - 17),
+    'header',
+    false,
+  ],
+  ['direct-without-flag', 'DIRECT without flag 8', 'direct-base-0', bytes(22, 0), 'tile[0].plane[0].mode', true],
+  ['direct-mode-5', 'A mode after DIRECT', DIRECT, metadata(0, 8, () => 5 << 16), 'tile[0].plane[0].mode', true],
+  ['direct-mode-pairs', 'PAIRS beside flag 8', DIRECT, metadata(0, 8, () => 3 << 16), 'tile[0].plane[0].mode', true],
+  [
+    'direct-plane-0-alone',
+    'DIRECT in plane 0, and plane 1 is RAW',
+    DIRECT,
+    metadata(0, 12, () => 1 << 16),
+    'tile[0].plane[1].mode',
+    true,
+  ],
+  [
+    'direct-plane-1-alone',
+    'DIRECT in plane 1, and plane 0 is CONST',
+    DIRECT,
+    metadata(0, 8, () => 0),
+    'tile[0].plane[1].mode',
+    true,
+  ],
+  ['direct-value', 'A value of DIRECT', DIRECT, metadata(0, 8, (old) => old | 1), 'tile[0].plane[0].value', true],
+  [
+    'direct-value-1',
+    'A value of DIRECT in plane 1',
+    DIRECT,
+    metadata(0, 12, (old) => old | 0x8000),
+    'tile[0].plane[1].value',
+    true,
+  ],
+  [
+    'direct-predictor',
+    'Predicted DIRECT',
+    DIRECT,
+    metadata(0, 8, (old) => old | (2 << 20)),
+    'tile[0].plane[0].predictor',
+    true,
+  ],
+  [
+    'direct-predictor-1',
+    'Predicted DIRECT in plane 1',
+    DIRECT,
+    metadata(0, 12, (old) => old | (1 << 20)),
+    'tile[0].plane[1].predictor',
+    true,
+  ],
+  [
+    'direct-outliers-1',
+    'Outliers of DIRECT in plane 1',
+    DIRECT,
+    metadata(0, 12, (old) => old | (1 << 24)),
+    'tile[0].plane[1].outliers',
+    true,
+  ],
+  [
+    'direct-outliers-more',
+    'More outliers of DIRECT than Data have room for',
+    DIRECT,
+    metadata(0, 8, (old) => old | (1 << 24)),
+    'header.dataBytes',
+    true,
+  ],
+  [
+    'direct-tile-order',
+    'A tile that begins before the blocks of another end',
+    'direct-whole',
+    metadata(1, 0, (old) => old - 1),
+    'tile[1].offset',
+    true,
+  ],
+  ['direct-code', 'Another code', DIRECT, flipPlace(18, 30, 4, 0), 'tile.check', false],
+  ['direct-symbol', 'Another symbol of plane 1', DIRECT, flipPlace(7, 9, 0, 1), 'tile.check', false],
+  [
+    'direct-row-code',
+    'A code in a row that the tile does not have',
+    DIRECT,
+    flipPlace(19, 0, 8, 0),
+    'tile.blocks',
+    false,
+  ],
+  [
+    'direct-row-symbol',
+    'A symbol of plane 1 in a row that the tile does not have',
+    DIRECT,
+    flipPlace(31, 30, 0, 1),
+    'tile.blocks',
+    false,
+  ],
+  [
+    'direct-column-code',
+    'A code in a column that the tile does not have',
+    DIRECT,
+    flipPlace(0, 31, 1, 0),
+    'tile.blocks',
+    false,
+  ],
+  [
+    'direct-column-symbol',
+    'A symbol of plane 1 in a column that the tile does not have',
+    DIRECT,
+    flipPlace(18, 63, 0, 0x80),
+    'tile.blocks',
+    false,
+  ],
+  [
+    'direct-outlier-row',
+    'An outlier of DIRECT in a row that its strip has and its tile has not',
+    'direct-outliers-narrow',
+    outliers((e) => e.set([250 * 128], e.length - 1)),
+    'tile.outliers',
+    true,
+  ],
+  [
+    'direct-outlier-column',
+    'An outlier of DIRECT in a column that its block has and its tile has not',
+    'direct-outliers-narrow',
+    outliers((e) => e.set([e[0] | 100])),
+    'tile.outliers',
+    true,
+  ],
+  [
+    'direct-outlier-order',
+    'Outliers of DIRECT whose positions do not rise',
+    'direct-outliers-narrow',
+    outliers((e) => e.set([e[1], e[0]])),
+    'tile.outliers',
+    true,
+  ],
+  [
+    'direct-outlier-padding',
+    'Padding after the outliers of DIRECT',
+    'direct-outlier-last',
+    flip((s) => s.length - 1, 1),
+    'tile.outliers',
+    false,
   ],
 ];
 

@@ -38,7 +38,7 @@ export const PATTERNS = [
   'halves',
 ] as const;
 /** Of those that are not in the list, tensors are not made at random. */
-export type Pattern = (typeof PATTERNS)[number] | 'rare' | 'lone';
+export type Pattern = (typeof PATTERNS)[number] | 'rare' | 'lone' | 'tiny' | 'huge' | 'hundred' | 'strays' | 'last';
 
 /** The value at row i, column j, as a multiple of about 1. */
 function valueAt(pattern: Pattern, i: number, j: number, random: () => number): number {
@@ -64,6 +64,12 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
       return gaussian(random) * 4 ** (i % 4);
     case 'columns':
       return gaussian(random) * 2 ** (j % 4);
+    case 'tiny':
+      return gaussian(random) * 2 ** -120;
+    case 'huge':
+      return gaussian(random) * 2 ** (124 + (j % 4));
+    case 'hundred':
+      return (1 + (random() % 100) / 128) * 2 ** (random() % 40) * (random() % 2 === 0 ? 1 : -1);
     case 'outliers':
       return gaussian(random) * (random() % 997 === 0 ? 2 ** ((random() % 60) - 20) : 1);
     default:
@@ -116,8 +122,11 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
  * The bytes of a tensor of `words` words, laid out in rows of `columns`.
  *
  * 'smooth' is a slow random walk, which AVG and PLANAR predict; 'bytes' has every byte value, at random. 'rare' has three
- * values, and 36 others seven times each, in every fourth of the first words. 'lone' is next to nothing, but for some values
- * about 1 in the last columns of the first rows.
+ * values, and 36 others seven times each, in every fourth of the first words. 'lone' is next to nothing, but for some
+ * values about 1 in the last columns of the first rows. 'tiny' and 'huge' reach the lowest and the highest exponent of
+ * BF16, 'huge' in columns of four scales. 'hundred' has a hundred mantissas of BF16, and exponents that no window holds.
+ * 'strays' has three values, but 252, 253, 254, 255 and 256 of the words in its fifths are far from them, the first and
+ * the last of each fifth among them. 'last' ends with infinity.
  */
 export function makeTensor(dtype: string, words: number, columns: number, pattern: Pattern, seed: number): Uint8Array {
   const known = DTYPES.find(({ name }) => name === dtype);
@@ -131,6 +140,15 @@ export function makeTensor(dtype: string, words: number, columns: number, patter
     const i = Math.floor(w / columns);
     const j = w % columns;
     if (pattern === 'bytes') values[w] = random();
+    else if (pattern === 'strays') {
+      const fifth = words / 5;
+      const [part, at] = [Math.floor(w / fifth), w % fifth];
+      // As many of 0, 1, ..., fifth - 1 are floor(k (fifth - 1) / (strays - 1)), 0 <= k < strays.
+      const strays = 252 + part;
+      const k = Math.ceil((at * (strays - 1)) / (fifth - 1));
+      const isStray = Math.floor((k * (fifth - 1)) / (strays - 1)) === at;
+      values[w] = encodeWord(dtype, isStray ? 2 ** (40 + (w % 3)) : 2 ** ((w % 3) - 1));
+    } else if (pattern === 'last' && w === words - 1) values[w] = encodeWord(dtype, Number.POSITIVE_INFINITY);
     else if (pattern === 'rare') {
       const other = w % 4 === 0 && w < 4 * 36 * 7 ? (w / 4) % 36 : -1;
       const value = wordBits === 8 ? 4.5 + other / 16 : 2 ** (other - 60);

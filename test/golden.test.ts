@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest';
 import { committedFiles, differences, goldenFiles } from '../golden/generate.ts';
-import { allowsPairs } from '../spec/decoder/3-planes.ts';
+import { allowsDirect, allowsPairs } from '../spec/decoder/3-planes.ts';
 import { DTYPES, decodeTensor, type EncodeOptions, encodeTensor, FormatError, inspectTensor } from '../spec/index.ts';
 
 interface Manifest {
@@ -47,6 +47,7 @@ test('every mode and predictor of every dtype and split is there', () => {
       split.flatMap((bits, p) => {
         const modes = ['const', 'raw', 'rans', ...(bits === 8 ? ['left', 'top', 'avg', 'planar'] : [])];
         if (p === 0 && allowsPairs(dtype, split)) modes.push('pairs');
+        if (allowsDirect(dtype, split)) modes.push('direct');
         return modes.map((mode) => `${dtype.name} ${split.join('+')} ${p} ${mode}`);
       }),
     ),

@@ -25,6 +25,7 @@ const STREAMS: readonly [string, Uint8Array][] = (
       'columns',
     ],
     ['BF16', [33, 60], { tileRows: 32, columns: 60, modes: ['pairs', 'none'] }, 'outliers'],
+    ['BF16', [19, 70], { columns: 70, modes: ['direct', 'direct'], columnOffsets: true }, 'outliers'],
     ['I8', [33, 45], { columns: 45, split: [4, 4], modes: ['pairs', 'raw'], classes: 'mixed' }, 'gaussian'],
     ['I8', [40, 40], { columns: 40, classes: 'rows4', modes: ['avg'] }, 'smooth'],
     ['F32', [12, 30], { columns: 30 }, 'outliers'],

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { makeTensor, PATTERNS, type Pattern } from '../golden/patterns.ts';
 import { readFront } from '../spec/decoder/1-front.ts';
 import { blocksBytes } from '../spec/decoder/6.5-direct.ts';
-import { decodeTensor, decodeTile, encodeTensor, inspectTensor } from '../spec/index.ts';
+import { DTYPES, decodeTensor, decodeTile, encodeTensor, inspectTensor } from '../spec/index.ts';
 import { type Sample, samples } from './samples.ts';
 import { SEED } from './seed.ts';
 
@@ -139,6 +139,40 @@ describe('profile fast', () => {
   });
 });
 
+describe('profile direct', () => {
+  test.each(DTYPES.filter(({ name }) => name !== 'BF16'))('of $name is profile fast', ({ name, bits, wordBits }) => {
+    const shape = [(96 * 128 * wordBits) / bits];
+    for (const pattern of ['gaussian', 'smooth'] as const) {
+      const data = makeTensor(name, 96 * 128, 128, pattern, 17);
+      const [direct, fast] = (['direct', 'fast'] as const).map((profile) =>
+        encodeTensor(data, name, shape, { profile }),
+      );
+      expect(Buffer.compare(direct, fast)).toBe(0);
+    }
+  });
+
+  test('stores weights in 12 bits', () => {
+    const data = makeTensor('BF16', 256 * 128, 128, 'gaussian', 17);
+    const stream = encodeTensor(data, 'BF16', [256, 128], { profile: 'direct' });
+    const { frontBytes, modes, outliers } = inspectTensor(stream);
+    expect({ modes, outliers }).toEqual({ modes: [{ direct: 2 }, { direct: 2 }], outliers: 0 });
+    expect(stream.length).toBe(frontBytes + 0.75 * data.length);
+  });
+
+  test('is never predicted, and has one class unless another is wanted', () => {
+    for (const pattern of PATTERNS) {
+      const data = makeTensor('BF16', 256 * 68, 68, pattern, 17);
+      const options = { profile: 'direct', columns: 68 } as const;
+      const { classes, modes } = inspectTensor(encodeTensor(data, 'BF16', [256, 68], options));
+      expect(classes).toBe(1);
+      for (const mode of modes.flatMap(Object.keys)) expect(['const', 'raw', 'rans', 'direct']).toContain(mode);
+    }
+    const data = makeTensor('BF16', 256 * 68, 68, 'rows', 17);
+    const wanted = encodeTensor(data, 'BF16', [256, 68], { profile: 'direct', columns: 68, classes: 'rows4' });
+    expect(inspectTensor(wanted).classes).toBe(4);
+  });
+});
+
 describe('arguments', () => {
   const refused: [string, () => unknown, RegExp][] = [
     ['an unknown dtype', () => encodeTensor(new Uint8Array(4), 'F128', [1]), /unknown dtype "F128"/],
@@ -153,6 +187,26 @@ describe('arguments', () => {
     ['tile rows', () => encodeTensor(new Uint8Array(4), 'U8', [4], { tileRows: 48 as 32 }), /tile rows must be one of/],
     ['a split', () => encodeTensor(new Uint8Array(4), 'U8', [4], { split: [5, 3] }), /U8 cannot be coded as 5 \+ 3/],
     ['modes', () => encodeTensor(new Uint8Array(4), 'U8', [4], { modes: ['pairs'] }), /in modes pairs/],
+    [
+      'DIRECT in one plane',
+      () => encodeTensor(new Uint8Array(4), 'BF16', [2], { modes: ['direct', 'raw'] }),
+      /BF16 cannot be coded as any split in modes direct, raw/,
+    ],
+    [
+      'DIRECT in plane 1',
+      () => encodeTensor(new Uint8Array(4), 'BF16', [2], { modes: ['none', 'direct'] }),
+      /in modes none, direct/,
+    ],
+    [
+      'DIRECT as 10 + 6',
+      () => encodeTensor(new Uint8Array(4), 'BF16', [2], { split: [10, 6], modes: ['direct', 'direct'] }),
+      /BF16 cannot be coded as 10 \+ 6 in modes direct, direct/,
+    ],
+    [
+      'DIRECT of another dtype',
+      () => encodeTensor(new Uint8Array(4), 'F16', [2], { modes: ['direct', 'direct'] }),
+      /F16 cannot be coded/,
+    ],
     [
       'prediction of 10 bits',
       () => encodeTensor(new Uint8Array(4), 'BF16', [2], { split: [10, 6], modes: ['top', 'raw'] }),

@@ -80,13 +80,24 @@ function tensorBytes({ dtype, matrix }: Header): number {
   return (matrix.words * dtype.wordBits) / 8;
 }
 
-/** The data of a tile: bytes of its sections, whose padding must be zero. */
-class TileData {
-  /** @param at where they begin in the stream */
+/** A tile of a stream: what the front says of it, and the bytes of its sections, whose padding must be zero. */
+class StoredTile {
+  readonly tile: Tile;
+  readonly metadata: TileMetadata;
+  readonly sections: Sections;
+  /** Where its data begin in the stream. */
+  readonly at: number;
+
   constructor(
     private readonly stream: Uint8Array,
-    readonly at: number,
-  ) {}
+    readonly front: Front,
+    index: number,
+  ) {
+    this.tile = tileAt(front.matrix, index);
+    this.metadata = front.tiles[index];
+    this.sections = sectionsOf(front.dtype, front.split, this.tile, this.metadata.planes);
+    this.at = front.frontBytes + this.metadata.offset;
+  }
 
   bytes({ name, start, length }: Section): Uint8Array {
     const end = this.at + start + length;
@@ -103,84 +114,69 @@ class TileData {
 /** The words of a tile, height x width. */
 function decodeTileOf(stream: Uint8Array, front: Front, index: number): Uint32Array {
   const { dtype, split } = front;
-  const tile = tileAt(front.matrix, index);
-  const metadata = front.tiles[index];
-  const sections = sectionsOf(dtype, split, tile, metadata.planes);
-  const data = new TileData(stream, front.frontBytes + metadata.offset);
+  const stored = new StoredTile(stream, front, index);
+  const { tile, metadata, sections, at } = stored;
   const isDirect = metadata.planes[0].mode === Mode.DIRECT;
-  const planes = isDirect
-    ? decodeDirect(data, front, tile, sections)
-    : decodePlanes(data, front, tile, metadata, sections);
-  const words = joinPlanes(dtype, split, planes);
-  const entries = wordsOf(data.bytes(sections.outliers), 32);
+  const words = joinPlanes(dtype, split, isDirect ? decodeDirect(stored) : decodePlanes(stored));
+  const entries = wordsOf(stored.bytes(sections.outliers), 32);
   const check = tileCheck(words, tile, dtype.wordBits, entries);
   if (check !== metadata.check)
-    throw new FormatError('tile.check', data.at, `the decoded tile has ${check}, the metadata say ${metadata.check}`);
-  writeOutliers(words, dtype, tile, entries, data.at + sections.outliers.start);
+    throw new FormatError('tile.check', at, `the decoded tile has ${check}, the metadata say ${metadata.check}`);
+  writeOutliers(words, dtype, tile, entries, at + sections.outliers.start);
   return words;
 }
 
 /** The symbols of both planes of a tile in DIRECT. */
-function decodeDirect(data: TileData, { windows }: Front, tile: Tile, { blocks }: Sections): Uint16Array[] {
+function decodeDirect(stored: StoredTile): Uint16Array[] {
+  const { front, tile, sections } = stored;
   return (
-    unpackBlocks(data.bytes(blocks), startsOf(windows, tile), tile) ??
-    data.refuse(blocks, 0, 'an element that the tile does not have is not zero')
+    unpackBlocks(stored.bytes(sections.blocks), startsOf(front.windows, tile), tile) ??
+    stored.refuse(sections.blocks, 0, 'an element that the tile does not have is not zero')
   );
 }
 
 /** The symbols of each plane of a tile in other modes. */
-function decodePlanes(
-  data: TileData,
-  front: Front,
-  tile: Tile,
-  metadata: TileMetadata,
-  sections: Sections,
-): Uint16Array[] {
+function decodePlanes(stored: StoredTile): Uint16Array[] {
+  const { front, tile, metadata, sections } = stored;
   let payload: Uint16Array | undefined;
   return metadata.planes.map(({ mode, value }, p) => {
     if (mode === Mode.CONST) return new Uint16Array(tile.height * tile.width).fill(value);
     if (mode === Mode.RAW) {
       const isFed = hasPayload(metadata.planes, p);
       return (
-        unpackRaw(data.bytes(sections.raw[p]), tile, front.split[p], isFed ? payload : undefined) ??
-        data.refuse(sections.raw[p], 0, 'a bit that stands for nothing is not zero')
+        unpackRaw(stored.bytes(sections.raw[p]), tile, front.split[p], isFed ? payload : undefined) ??
+        stored.refuse(sections.raw[p], 0, 'a bit that stands for nothing is not zero')
       );
     }
-    const coded = decodeCoded(data, front, tile, metadata, sections, p);
+    const coded = decodeCoded(stored, p);
     payload = coded.payload;
     return coded.symbols;
   });
 }
 
 /** The symbols of plane `p`, in RANS or PAIRS, and the payload of each lane for the next plane. */
-function decodeCoded(
-  data: TileData,
-  { dtype, tables: sets, pairs, windows, selectors }: Front,
-  tile: Tile,
-  { planes }: TileMetadata,
-  sections: Sections,
-  p: number,
-): { symbols: Uint16Array; payload: Uint16Array } {
-  const { mode, predictor, value } = planes[p];
-  const states = wordsOf(data.bytes(sections.states[p]), 32);
-  const units = wordsOf(data.bytes(sections.units[p]), 16);
+function decodeCoded(stored: StoredTile, p: number): { symbols: Uint16Array; payload: Uint16Array } {
+  const { front, tile, metadata, sections } = stored;
+  const { mode, predictor, value } = metadata.planes[p];
+  const states = wordsOf(stored.bytes(sections.states[p]), 32);
+  const units = wordsOf(stored.bytes(sections.units[p]), 16);
   states.forEach((state, lane) => {
-    if (state < STATE_FLOOR) data.refuse(sections.states[p], 4 * lane, `a state below 2^16: ${state}`);
+    if (state < STATE_FLOOR) stored.refuse(sections.states[p], 4 * lane, `a state below 2^16: ${state}`);
   });
   const columnsEach = mode === Mode.PAIRS ? 2 : 1;
-  const set = (mode === Mode.PAIRS ? pairs : sets[p]) as TableSet;
-  const tileTables = tablesOfTile(set, selectors, tile, columnsEach);
+  const set = (mode === Mode.PAIRS ? front.pairs : front.tables[p]) as TableSet;
+  const tileTables = tablesOfTile(set, front.selectors, tile, columnsEach);
   const decoded = decodeLanes(states, units, LANE_COLUMNS / columnsEach, tileTables);
   if (decoded.used !== value)
-    data.refuse(sections.units[p], 0, `decoding takes ${decoded.used} units, the metadata say ${value}`);
-  const feedsNext = hasPayload(planes, p + 1);
+    stored.refuse(sections.units[p], 0, `decoding takes ${decoded.used} units, the metadata say ${value}`);
+  const feedsNext = hasPayload(metadata.planes, p + 1);
   decoded.finals.forEach((state, lane) => {
     if (feedsNext ? state >>> 16 !== 1 : state !== STATE_FLOOR)
-      data.refuse(sections.states[p], 4 * lane, `lane ${lane} ends in state ${state}`);
+      stored.refuse(sections.states[p], 4 * lane, `lane ${lane} ends in state ${state}`);
   });
   let { symbols } = decoded;
-  if (mode === Mode.PAIRS) symbols = splitPairs(symbols, startsOf(windows, tile), tile);
-  else if (predictor > 0) undoPrediction(predictor, symbols, tile.width, zeroSymbol(dtype));
+  if (mode === Mode.PAIRS) symbols = splitPairs(symbols, startsOf(front.windows, tile), tile);
+  else if (predictor > 0) undoPrediction(predictor, symbols, tile.width, zeroSymbol(front.dtype));
   return { symbols, payload: Uint16Array.from(decoded.finals) };
 }
 

@@ -1,7 +1,7 @@
 // FORMAT.md, annex A.5: the windows of PAIRS or DIRECT, and which tiles fit them.
 
 import type { Tile } from '../decoder/2-matrix.ts';
-import { allowsDirect, allowsPairs, isNibbles } from '../decoder/3-planes.ts';
+import { allowsDirect, allowsPairs, type Dtype, isNibbles, type Split } from '../decoder/3-planes.ts';
 import { align, Mode } from '../decoder/4-metadata.ts';
 import { CODES, MAX_START, startsOf, type Windows } from '../decoder/6.3-pairs.ts';
 import { outlierBytes } from '../decoder/6.4-outliers.ts';
@@ -20,9 +20,21 @@ const OFFSETS_WORTH = 20;
 /** A tile has at most this many outliers. */
 export const MAX_OUTLIERS = 255;
 
+/** The modes that have windows. */
+type WindowMode = typeof Mode.PAIRS | typeof Mode.DIRECT;
+
 /** The windows of a tensor, and the mode for which they are. */
 export interface WindowsOfMode extends Windows {
-  readonly mode: typeof Mode.PAIRS | typeof Mode.DIRECT;
+  readonly mode: WindowMode;
+}
+
+/** Of PAIRS and DIRECT the one that is forced, or that the profile prefers, if the split has it. */
+function modeOfWindows(dtype: Dtype, split: Split, options: EncodeOptions): WindowMode | undefined {
+  const profile = profileFor(dtype, options);
+  const wanted = options.modes?.[0] ?? (profile === 'fast' ? 'pairs' : profile);
+  if (wanted === 'pairs' && allowsPairs(dtype, split)) return Mode.PAIRS;
+  if (wanted === 'direct' && allowsDirect(dtype, split)) return Mode.DIRECT;
+  return undefined;
 }
 
 /** The windows of a tensor; undefined where neither PAIRS nor DIRECT is wanted. */
@@ -32,11 +44,8 @@ export function chooseWindows(
   columnLevels: Uint16Array,
   options: EncodeOptions,
 ): WindowsOfMode | undefined {
-  const wanted =
-    options.modes?.[0] ?? { small: undefined, fast: 'pairs', direct: 'direct' }[profileFor(source.dtype, options)];
-  const isPairs = wanted === 'pairs' && allowsPairs(source.dtype, split);
-  if (!isPairs && !(wanted === 'direct' && allowsDirect(source.dtype, split))) return undefined;
-  const mode = isPairs ? Mode.PAIRS : Mode.DIRECT;
+  const mode = modeOfWindows(source.dtype, split, options);
+  if (mode === undefined) return undefined;
   if (isNibbles(split)) return { mode, base: 0, offsets: undefined };
   if (source.words.length === 0) return undefined;
   const offsets = chooseOffsets(columnLevels, source.matrix.rows, options.columnOffsets);

@@ -11,7 +11,7 @@ import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
 import { invalidVectors } from '../../golden/invalid.ts';
 import { validVectors } from '../../golden/vectors.ts';
-import { allowsPairs } from '../../spec/decoder/3-planes.ts';
+import { allowsDirect, allowsPairs } from '../../spec/decoder/3-planes.ts';
 import { DTYPES, encodeTensor, inspectTensor } from '../../spec/index.ts';
 import { samples } from '../samples.ts';
 import { SEED } from '../seed.ts';
@@ -53,6 +53,7 @@ function missing(seen: ReadonlyMap<string, number>): string[] {
       split.flatMap((bits, p) => {
         const modes = ['const', 'raw', 'rans', ...(bits === 8 ? PREDICTED : [])];
         if (p === 0 && allowsPairs(dtype, split)) modes.push('pairs');
+        if (allowsDirect(dtype, split)) modes.push('direct');
         return modes.map((mode) => `${dtype.name} ${split.join('+')} plane ${p} ${mode}`);
       }),
     ),
