@@ -34,7 +34,7 @@ class Encoder(Closing):
     Args:
         dtype: of NumPy or PyTorch, or its name in safetensors
         shape: elements in each dimension
-        profile: "small" or "fast", as in `codecllm.encode`
+        profile: "small", "fast" or "direct", as in `codecllm.encode`
 
     Raises:
         TypeError: safetensors has no such dtype

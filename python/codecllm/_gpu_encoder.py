@@ -61,7 +61,7 @@ class GPUEncoder(Closing):
 
         Args:
             tensors: dense tensors on the device, of any shape and dtype that a stream can hold
-            profile: "fast", or "small" as for files
+            profile: "fast", or "small" as for files, or "direct"
 
         Returns:
             for each tensor its stream, or None where that would not be smaller than the tensor

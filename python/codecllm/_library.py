@@ -16,7 +16,7 @@ from typing import Any, Literal
 from ._errors import CudaError, InvalidStreamError, UnavailableError
 from ._tables import PROFILES, VERSION
 
-Profile = Literal["small", "fast"]
+Profile = Literal["small", "fast", "direct"]
 """PROFILES, as types have it."""
 PASS_GATHER = 0
 

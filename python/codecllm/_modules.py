@@ -40,7 +40,8 @@ def compress_module(model: nn.Module, profile: Profile = "fast") -> nn.Module:
 
     Args:
         model: changed in place
-        profile: "fast" is for GPUs; "small" takes a little less memory
+        profile: "fast" is for GPUs; "small" takes a little less memory; "direct" takes more, 12 bits a weight of BF16,
+            and is decoded fastest
 
     Returns:
         the model

@@ -12,6 +12,7 @@ import codecllm
 from codecllm import _library
 from codecllm._codec import encode_bytes
 from codecllm._dtypes import DTYPES
+from codecllm._tables import PROFILES
 
 NUMPY_DTYPES = [
     numpy_dtype(dtype.name) for dtype in DTYPES.values() if dtype.has_streams and numpy_dtype(dtype.name) is not None
@@ -41,7 +42,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 @settings(max_examples=200)
-@given(arrays(), st.sampled_from(["small", "fast"]))
+@given(arrays(), st.sampled_from(PROFILES))
 def test_numpy_round_trip(array: np.ndarray, profile: str) -> None:
     assert same(codecllm.decode(codecllm.encode(array, profile)), array)
 
@@ -84,7 +85,7 @@ def test_numpy_and_torch_give_the_same_stream() -> None:
 
 @settings(max_examples=50)
 @given(
-    st.sampled_from(["small", "fast"]),
+    st.sampled_from(PROFILES),
     st.tuples(st.integers(1, 900), st.integers(1, 300)),
     st.integers(1, 4),
 )
@@ -154,7 +155,7 @@ def test_encode_refuses_tensors() -> None:
 
 
 def test_wrong_choices() -> None:
-    with pytest.raises(ValueError, match="profile 'best' is none of small, fast"):
+    with pytest.raises(ValueError, match="profile 'best' is none of small, fast, direct"):
         codecllm.encode(np.zeros(3), "best")
     with pytest.raises(ValueError, match="framework 'tf' is neither 'np' nor 'pt'"):
         codecllm.decode(codecllm.encode(np.zeros(3)), "tf")

@@ -17,6 +17,7 @@ from safetensors.torch import load_file as original_load_file  # noqa: E402
 from safetensors.torch import save_file as original_save_file  # noqa: E402
 
 from codecllm import FileError, UnavailableError, _checkpoint, _cuda_loading, _saving, features  # noqa: E402
+from codecllm._tables import PROFILES  # noqa: E402
 from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
 
 DEMO = REPOSITORY / "demo" / "model.safetensors"
@@ -35,7 +36,7 @@ def test_save_file_is_what_the_command_line_makes(
     assert (tmp_path / "restored").read_bytes() == original.read_bytes()
 
 
-@pytest.mark.parametrize("profile", ["small", "fast"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_the_demo_is_what_the_command_line_makes(tmp_path: Path, cli: Callable[..., None], profile: str) -> None:
     original, by_cli, by_python = (tmp_path / name for name in ("original.safetensors", "cli", "python"))
     original_save_file(original_load_file(DEMO), original)

@@ -19,7 +19,7 @@ GOLDEN = REPOSITORY / "golden"
 MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
 
 # Names of the manifest, in the order of the C interface.
-MODES = ["auto", "raw", *PREDICTORS, "pairs"]
+MODES = ["auto", "raw", *PREDICTORS, "pairs", "direct"]
 CLASSES = ["auto", *CLASS_CHOICES]
 
 

@@ -16,6 +16,7 @@ torch = pytest.importorskip("torch", reason="no PyTorch")
 from codecllm import FileError, GPUDecoder, GPUEncoder, InvalidStreamError, UnavailableError, encode  # noqa: E402
 from codecllm import _cuda_loading as cuda_loading  # noqa: E402
 from codecllm._dtypes import DTYPES, name_of  # noqa: E402
+from codecllm._tables import PROFILES  # noqa: E402
 from codecllm.torch import compress_module, load_file, safe_open, save_file  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("gpu")
@@ -124,7 +125,7 @@ def test_arguments_that_are_wrong() -> None:
         GPUDecoder([stream], 0, torch.empty(16, dtype=torch.uint8, device="cuda"))
 
 
-@pytest.mark.parametrize("profile", ["small", "fast"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_encoder_gives_the_bytes_of_the_host(profile: str) -> None:
     generator = torch.Generator().manual_seed(5)
     tensors = [tensor for tensor in some_tensors().values() if DTYPES[name_of(tensor.dtype)].has_streams]

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="no PyTorch")
 from torch import nn  # noqa: E402
 
 from codecllm import FileError  # noqa: E402
+from codecllm._tables import PROFILES  # noqa: E402
 from codecllm.torch import compress_module  # noqa: E402
 
 
@@ -67,7 +68,7 @@ def test_from_pretrained_of_an_unknown_class(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("profile", ["fast", "small"])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_compress_module(tied: bool, profile: str) -> None:
     model = small_model(tied)
     with torch.no_grad():
