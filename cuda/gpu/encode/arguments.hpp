@@ -122,8 +122,7 @@ struct WindowArguments {
 /** Counters of a tile's exponents less offsets, rounded up. */
 constexpr uint32_t kWindowStride = (kWindowCounts + 31) / 32 * 32;
 
-/** Whether there is a tile that is coded as PAIRS or DIRECT, as is preferred, and one that has to be counted beside it.
- */
+/** Whether there is a tile in the preferred mode, PAIRS or DIRECT, and one that may have to be counted beside it. */
 struct GpuFits {
   uint32_t preferred;
   uint32_t others;
@@ -189,10 +188,10 @@ struct EncodeArguments {
   GpuMatrix matrix;
   GpuSplit split;
   GpuChoices choices;
-  /** The mode of plane 0 of each tile, and the start of each column's window; null where there are neither PAIRS nor
-   * DIRECT. */
+  /** The mode of plane 0 of each tile; null where there are neither PAIRS nor DIRECT, as are the starts of windows. */
   const uint8_t* modes;
   const uint8_t* starts;
+  /** Whether a tile of the tensor is DIRECT. */
   bool has_direct;
   const uint8_t* row_selectors;
   const uint8_t* column_selectors;

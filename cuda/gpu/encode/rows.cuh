@@ -109,8 +109,7 @@ class TileRows {
       if (wanted(r)) load(min(row + r, tile_.height - 1), words[r]);
   }
 
-  /** Loads eight neighbouring words of 16 bits, the first of them in a column that is a multiple of 8; zeros where
-   * there are none. */
+  /** Loads eight neighbouring words of 16 bits, from a multiple of 8 on; zeros where there are none. */
   __device__ __forceinline__ void load_eight(uint32_t row, uint32_t column, uint32_t (&words)[4]) const {
     static_assert(sizeof(Word) == 2, "two in each u32");
     const uint64_t at = (tile_.row + row) * matrix_.columns + tile_.column + column;
