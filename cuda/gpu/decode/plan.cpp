@@ -184,8 +184,8 @@ BlockShape best_shape(const codecllm_gpu& gpu, const DecodeKernel& kernel, bool 
 }
 
 /**
- * The blocks of a kernel whose warps share a tile, which memory bounds: as many warps as keep enough of it on its way,
- * and no more, since each has to begin, and a block to end together.
+ * The blocks of a kernel whose warps share a tile, and wait for memory alone: as few warps as give a multiprocessor
+ * enough of them to have memory busy, since each has something to do before and after its share.
  */
 BlockShape shared_shape(const codecllm_gpu& gpu, const DecodeKernel& kernel, const TileList& list) {
   constexpr uint64_t kEnough = 24;
@@ -211,11 +211,10 @@ Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<Gpu
   auto tile = list.tiles.begin();
   for (const auto& [tensor, count] : list.runs) {
     const GpuTables tables = tables_of(tensor);
+    const void* const begin =
+        kernel.shares_tile ? static_cast<const void*>(tensors[tensor].window_starts) : tables.slots;
     // Still an offset in the plan's memory.
-    const uint64_t tables_at =
-        reinterpret_cast<uintptr_t>(kernel.shares_tile ? static_cast<const void*>(tensors[tensor].window_starts)
-                                                       : tables.slots) /
-        kMemoryAlignment;
+    const uint64_t tables_at = reinterpret_cast<uintptr_t>(begin) / kMemoryAlignment;
     for (uint32_t done = 0; done < count; done += of_block) {
       const uint32_t tiles = std::min(of_block, count - done);
       works.push_back({tensor, tiles, static_cast<uint32_t>(tables_at), tables.bytes()});
