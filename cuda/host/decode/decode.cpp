@@ -198,12 +198,9 @@ class TileDecoder {
     for (uint32_t row = 0; row < height; row++)
       for (uint32_t column = row < tile_.height ? tile_.width : 0; column < width; column++) {
         const DirectPlace place = direct_place(tile_.width, row, column);
-        for (const uint32_t at : {place.code, place.rest}) {
-          const uint32_t bits = at == place.code ? (blocks[at] >> place.code_shift) & 15 : blocks[at];
-          if (bits != 0)
-            throw FormatError("tile.blocks", in_stream(sections_.blocks.start),
-                              "an element that the tile does not have is not zero");
-        }
+        if (((blocks[place.code] >> place.code_shift) & 15) != 0 || blocks[place.rest] != 0)
+          throw FormatError("tile.blocks", in_stream(sections_.blocks.start),
+                            "an element that the tile does not have is not zero");
       }
   }
 

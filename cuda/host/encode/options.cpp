@@ -27,12 +27,6 @@ bool allows(const Dtype& dtype, const Split& split, const EncodeOptions& options
   return true;
 }
 
-/** Whether a split of this dtype can be DIRECT. */
-bool has_direct(const Dtype& dtype) {
-  const auto allows_it = [&dtype](const Split& split) { return allows_direct(dtype, split); };
-  return std::any_of(dtype.splits, dtype.splits + dtype.split_count, allows_it);
-}
-
 }  // namespace
 
 std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options) {
@@ -69,7 +63,7 @@ EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* so
   if (source->classes < CODECLLM_CLASSES_AUTO || source->classes > CODECLLM_CLASSES_MIXED)
     throw ArgumentError("unknown classes");
   options.profile = source->profile;
-  if (options.profile == CODECLLM_DIRECT && !has_direct(dtype)) options.profile = CODECLLM_FAST;
+  if (options.profile == CODECLLM_DIRECT && !allows_direct(dtype, {2, {8, 8}})) options.profile = CODECLLM_FAST;
   if (source->tile_rows != 0) options.tile_rows = source->tile_rows;
   options.columns = source->columns;
   options.classes = source->classes;
