@@ -61,6 +61,51 @@ __device__ __forceinline__ void copy_to_shared_if(bool condition, SharedAddress 
 /** Waits for this thread's copies. */
 __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
+/** Loads 16 bytes that are needed once, and asks for the 256 around them. */
+__device__ __forceinline__ uint4 load_streamed(const void* at) {
+  uint4 value;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
+               : "l"(__cvta_generic_to_global(at)));
+  return value;
+}
+
+/** Copies 16 bytes from global memory, or zeros, sooner or later; `from` is to be memory that exists either way. */
+__device__ __forceinline__ void copy_to_shared_or_zero(SharedAddress to, const void* from, bool exists) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
+               "r"(exists ? 16 : 0)
+               : "memory");
+}
+
+/** Makes this thread's copies since the last call a group. */
+__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+/** Waits for this thread's copies, but for so many groups of them, the newest. */
+template <uint32_t kGroups>
+__device__ __forceinline__ void wait_for_copies_but() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
+}
+
+/**
+ * sums += a b, where a warp holds 16 x 16 and 16 x 8 numbers of BF16 and 16 x 8 of FP32 as PTX's
+ * mma.sync.m16n8k16 has them.
+ */
+__device__ __forceinline__ void multiply_fragments(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+__device__ __forceinline__ float float_of(uint16_t bfloat16) { return __uint_as_float(uint32_t{bfloat16} << 16); }
+
+/** Rounds to nearest, ties to even; a NaN becomes 0x7fff. */
+__device__ __forceinline__ uint16_t bfloat16_of(float value) {
+  uint16_t bfloat16;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bfloat16) : "f"(value));
+  return bfloat16;
+}
+
 /** Bits of a where the mask has ones, of b elsewhere: one instruction, which the compiler does not find. */
 __device__ __forceinline__ uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) {
   uint32_t result;

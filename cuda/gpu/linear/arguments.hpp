@@ -1,0 +1,114 @@
+// What the kernels of products are given: Y [rows, O] = X [rows, K] W^T (+ bias), for some W with the same X.
+//
+// W is cut as its stream's tiles are, into strips of 16 rows (FORMAT.md, 6.5), each of which some warps multiply. Rows
+// of X are called tokens here, since W has rows, too.
+//
+// A sum over K is always made in the same order, whatever the kernel, the device and the number of tokens: K's tiles
+// are cut into eight parts, each of which is added up from the left, and the sums of the parts are added as
+// (((0 + 1) + 2) + 3) + (((4 + 5) + 6) + 7).
+#pragma once
+
+#include <cstdint>
+
+#include "host/format/inline.hpp"
+#include "host/format/tile.hpp"
+
+namespace codecllm {
+
+/** W of one launch, at most. */
+constexpr uint32_t kMaxWeights = 8;
+
+/** Parts of K. */
+constexpr uint32_t kParts = 8;
+
+/** Rows of a strip, and columns of a block: FORMAT.md, 6.5. */
+constexpr uint32_t kStripRows = 16;
+constexpr uint32_t kBlockColumns = 64;
+constexpr uint32_t kBlockBytes = 1536;
+/** A tile is two blocks wide. */
+constexpr uint32_t kTileBlocks = kTileColumns / kBlockColumns;
+
+/** The first of the tiles that belong to a part. */
+CODECLLM_ANYWHERE constexpr uint32_t first_tile(uint32_t tiles_across, uint32_t part) { return tiles_across * part / kParts; }
+
+/**
+ * How the parts of a strip are shared out: 2, 4 or 8 runs of neighbouring parts, each of which one warp multiplies. A
+ * run puts its sums into slots. It adds up the parts at the beginning of a half, where that is the order; others have a
+ * slot each. What is left is to add up the slots of each half, and the halves.
+ */
+struct Runs {
+  uint32_t count;
+
+  CODECLLM_ANYWHERE constexpr uint32_t parts() const { return kParts / count; }
+  /** Slots of a half of a strip. */
+  CODECLLM_ANYWHERE constexpr uint32_t half_slots() const { return kParts / 2 + 1 - parts(); }
+  CODECLLM_ANYWHERE constexpr uint32_t slots() const { return 2 * half_slots(); }
+  /** The slot of a part. */
+  CODECLLM_ANYWHERE constexpr uint32_t slot(uint32_t part) const {
+    const uint32_t in_half = part % (kParts / 2);
+    return part / (kParts / 2) * half_slots() + (in_half < parts() ? 0 : in_half + 1 - parts());
+  }
+  /** Whether a part is added to what its slot has already. */
+  CODECLLM_ANYWHERE constexpr bool adds(uint32_t part) const {
+    return part % (kParts / 2) != 0 && part % (kParts / 2) < parts();
+  }
+};
+
+/** A tile of W. */
+struct LinearTile {
+  /** Where its data begin, in multiples of kAlignment. */
+  uint32_t offset;
+  /** Its number of outliers; kPlain if it has been decoded into `LinearWeight::plain`. */
+  uint32_t outliers;
+};
+constexpr uint32_t kPlain = 256;
+
+struct LinearWeight {
+  /** Data of its stream. */
+  const uint8_t* data;
+  /** All of W, row by row, of which only tiles that are kPlain have a meaning. */
+  const uint16_t* plain;
+  const LinearTile* tiles;
+  /**
+   * Where columns have offsets: starts of their windows as `start`, as a lane needs them for half a block:
+   * [block of K][half][lane % 4]. Otherwise null.
+   */
+  const uint4* starts;
+  /** The start of all windows, where the exponents of a pair of words are. */
+  uint32_t start;
+  /** O. */
+  uint32_t rows;
+  /** Strips of all W before this one. */
+  uint32_t first_strip;
+  /** Strips of a full band. */
+  uint32_t band_strips;
+  /** [O]; null if there is none. */
+  const uint16_t* bias;
+  /** [tokens, O] */
+  uint16_t* y;
+};
+
+struct LinearArguments {
+  LinearWeight weights[kMaxWeights];
+  uint32_t count;
+  /** Of all W. */
+  uint32_t strips;
+  /** K, and K rounded up to a multiple of 8. */
+  uint32_t exact_columns;
+  uint32_t columns;
+  uint32_t tiles_across;
+  uint32_t blocks_across;
+  uint32_t tokens;
+  /** [tokens, stride], aligned to 16; stride is a multiple of 8, and what a row lacks to `columns` is zero. */
+  const uint16_t* x;
+  uint64_t stride;
+  /** Runs of a strip, over how many blocks of the grid they are split, and in how many groups all strips are. */
+  Runs runs;
+  uint32_t splits;
+  uint32_t groups;
+  /** If they are split: all slots, and how many blocks of each group have arrived. */
+  float4* slots;
+  uint32_t* arrived;
+};
+
+}  // namespace codecllm
