@@ -86,6 +86,26 @@ __device__ __forceinline__ void wait_for_copies_but() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
 }
 
+/** Waits for some threads of the block, all of which say so with the same number, 1 to 15. */
+__device__ __forceinline__ void meet(uint32_t number, uint32_t threads) {
+  asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+}
+
+/**
+ * Where launches may overlap (launch_early in device.hpp): lets the next kernel of the CUDA stream begin as soon as
+ * there is room for it, and waits until the one before has ended and what it wrote can be seen.
+ */
+__device__ __forceinline__ void begin_next_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void wait_for_previous_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 /**
  * sums += a b, where a warp holds 16 x 16 and 16 x 8 numbers of BF16 and 16 x 8 of FP32 as PTX's
  * mma.sync.m16n8k16 has them.

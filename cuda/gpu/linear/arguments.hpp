@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "host/format/direct.hpp"
 #include "host/format/inline.hpp"
 #include "host/format/tile.hpp"
 
@@ -21,10 +22,6 @@ constexpr uint32_t kMaxWeights = 8;
 /** Parts of K. */
 constexpr uint32_t kParts = 8;
 
-/** Rows of a strip, and columns of a block: FORMAT.md, 6.5. */
-constexpr uint32_t kStripRows = 16;
-constexpr uint32_t kBlockColumns = 64;
-constexpr uint32_t kBlockBytes = 1536;
 /** A tile is two blocks wide. */
 constexpr uint32_t kTileBlocks = kTileColumns / kBlockColumns;
 
@@ -106,6 +103,8 @@ struct LinearArguments {
   Runs runs;
   uint32_t splits;
   uint32_t groups;
+  /** Tiles that a warp has in shared memory: 2 or 3. */
+  uint32_t stages;
   /** If they are split: all slots, and how many blocks of each group have arrived. */
   float4* slots;
   uint32_t* arrived;

@@ -21,10 +21,11 @@ __device__ __forceinline__ uint32_t weight_of(const LinearArguments& arguments, 
   return number;
 }
 
-/** Blocks of a strip of a tile. */
-__device__ __forceinline__ uint32_t tile_blocks(const LinearArguments& arguments, uint32_t across) {
-  return min(kTileBlocks, arguments.blocks_across - kTileBlocks * across);
-}
+/** Bytes of a strip of a tile. */
+constexpr uint32_t kTileStripBytes = kTileBlocks * kBlockBytes;
+
+/** Stands for an outlier where there is none: a position beyond every tile. */
+constexpr uint32_t kNoOutlier = 0xffff;
 
 /** A strip of W. */
 class Strip {
@@ -38,6 +39,7 @@ class Strip {
     in_tile_ = index - band * weight.band_strips;
     tile_strips_ = min(weight.band_strips, (weight.rows + kStripRows - 1) / kStripRows - band * weight.band_strips);
     row_ = index * kStripRows;
+    data_ = weight.data + in_tile_ * kTileStripBytes;
   }
 
   /** The number of its W, and its first row there. */
@@ -50,67 +52,34 @@ class Strip {
     return {tile.x, tile.y};
   }
 
-  /** Where this strip of a tile is, in Data. */
-  __device__ __forceinline__ const uint8_t* blocks_of(const LinearArguments& arguments, LinearTile tile,
-                                                      uint32_t across) const {
-    return data_of(arguments, tile) + in_tile_ * tile_blocks(arguments, across) * kBlockBytes;
+  /** Where this strip of a tile is, in Data. @param is_narrow whether the tile is one block wide */
+  __device__ __forceinline__ const uint8_t* blocks_of(LinearTile tile, bool is_narrow) const {
+    const uint8_t* const at = data_ + uint64_t{tile.offset} * kAlignment;
+    return is_narrow ? at - in_tile_ * kBlockBytes : at;
   }
 
   /** Where the tile's outliers are. */
-  __device__ __forceinline__ const uint8_t* outliers_of(const LinearArguments& arguments, LinearTile tile,
-                                                        uint32_t across) const {
-    return data_of(arguments, tile) + tile_strips_ * tile_blocks(arguments, across) * kBlockBytes;
+  __device__ __forceinline__ const uint8_t* outliers_of(LinearTile tile, bool is_narrow) const {
+    return blocks_of(tile, is_narrow) + (tile_strips_ - in_tile_) * (is_narrow ? kBlockBytes : kTileStripBytes);
   }
 
-  /**
-   * Which fragments of a tile's strip have outliers: a bit for each of 8.
-   *
-   * @param outlier of the tile, the one that has this lane's number, if there is one
-   */
-  __device__ __forceinline__ uint32_t find_outliers(LinearTile tile, uint32_t outlier) const {
-    if (tile.outliers == 0 || tile.outliers == kPlain) return 0;
-    if (tile.outliers > 32) return 0xff;
-    return __reduce_or_sync(kAllLanes, has(tile, lane_index(), outlier) ? 1u << fragment_of(outlier) : 0);
+  /** The tile's outlier that has a number; one that lies in no strip, if there is none. */
+  __device__ __forceinline__ uint32_t outlier(LinearTile tile, bool is_narrow, uint32_t index) const {
+    return index < tile.outliers ? load_once<uint32_t>(outliers_of(tile, is_narrow) + 4 * index) : kNoOutlier;
   }
 
-  /** Writes the outliers of a tile that lie in a fragment over it. */
-  __device__ __forceinline__ void patch(const LinearArguments& arguments, LinearTile tile, uint32_t across,
-                                        uint32_t outlier, uint32_t fragment, uint32_t (&a)[4]) const {
-    for (uint32_t first = 0; first < tile.outliers; first += 32) {
-      const uint32_t index = first + lane_index();
-      if (first > 0 && index < tile.outliers)
-        outlier = load_once<uint32_t>(outliers_of(arguments, tile, across) + 4 * index);
-      uint32_t mine = __ballot_sync(kAllLanes, has(tile, index, outlier) && fragment_of(outlier) == fragment);
-      for (; mine != 0; mine &= mine - 1) {
-        const uint32_t found = __shfl_sync(kAllLanes, outlier, __ffs(mine) - 1);
-        const uint32_t row = found / 128;
-        if (lane_index() != row % 8 * 4 + found / 8 % 4) continue;
-        const uint32_t which = row / 8 % 2 + found / 2 % 2 * 2;
-#pragma unroll
-        for (uint32_t k = 0; k < 4; k++)
-          if (k == which) a[k] = __byte_perm(a[k], found >> 16, found % 2 == 0 ? 0x3254 : 0x5410);
-      }
-    }
+  /** Whether an outlier lies in this strip. */
+  __device__ __forceinline__ bool has(uint32_t outlier) const {
+    return (outlier & 0xffff) / (kStripRows * kTileColumns) == in_tile_;
   }
 
  private:
-  __device__ __forceinline__ bool has(LinearTile tile, uint32_t index, uint32_t outlier) const {
-    return index < tile.outliers && (outlier & 0xffff) / (kStripRows * kTileColumns) == in_tile_;
-  }
-
-  static __device__ __forceinline__ uint32_t fragment_of(uint32_t outlier) {
-    return outlier / 64 % 2 * 4 + outlier / 32 % 2 * 2 + outlier / 4 % 2;
-  }
-
-  __device__ __forceinline__ const uint8_t* data_of(const LinearArguments& arguments, LinearTile tile) const {
-    return arguments.weights[number_].data + uint64_t{tile.offset} * kAlignment;
-  }
-
   uint32_t number_;
   uint32_t row_;
   uint32_t in_tile_;
   uint32_t tile_strips_;
   const LinearTile* tiles_;
+  const uint8_t* data_;
 };
 
 /** The A operand of a fragment. @param starts of its two pairs of columns */
@@ -126,41 +95,14 @@ __device__ __forceinline__ void build_fragment(uint32_t codes, uint32_t low0, ui
 template <uint32_t kTokenTiles>
 using Sums = float[kTokenTiles][4];
 
-/**
- * Multiplies a block in DIRECT.
- *
- * @param number of the block in its strip
- * @param patched what Strip::find_outliers says of the tile
- * @param from gives this lane's 16 bytes of a part of the block: from(part)
- * @param x gives B of half the block, of 8 tokens: x(half, token tile)
- */
-template <bool kStarts, uint32_t kTokenTiles, class From, class X>
-__device__ __forceinline__ void multiply_direct(const LinearArguments& arguments, const Strip& strip, LinearTile tile,
-                                                uint32_t number, uint32_t outlier, uint32_t patched, const From& from,
-                                                const X& x, float (&sums)[kTokenTiles][4]) {
-  const LinearWeight& weight = arguments.weights[strip.number()];
-  const uint4 codes = from(0);
-#pragma unroll
-  for (uint32_t half = 0; half < 2; half++) {
-    const uint4 low = from(1 + half);
-    uint4 starts = make_uint4(weight.start, weight.start, weight.start, weight.start);
-    if (kStarts && weight.starts != nullptr)
-      starts = load_once<uint4>(weight.starts + (2 * number + half) * 4 + lane_index() % 4);
-    uint32_t a[2][4];
-    build_fragment(half == 0 ? codes.x : codes.z, low.x, low.y, starts.x, starts.y, a[0]);
-    build_fragment(half == 0 ? codes.y : codes.w, low.z, low.w, starts.z, starts.w, a[1]);
-    const uint32_t first = number % kTileBlocks * 4 + 2 * half;
-#pragma unroll
-    for (uint32_t f = 0; f < 2; f++)
-      if ((patched >> (first + f)) & 1)
-        strip.patch(arguments, tile, number / kTileBlocks, outlier, first + f, a[f]);
-#pragma unroll
-    for (uint32_t n = 0; n < kTokenTiles; n++) {
-      const uint4 tokens = x(half, n);
-      multiply_fragments(sums[n], a[0], tokens.x, tokens.y);
-      multiply_fragments(sums[n], a[1], tokens.z, tokens.w);
-    }
-  }
+/** The fragment, of the eight of a tile's strip, that an outlier lies in. */
+__device__ __forceinline__ uint32_t fragment_of(uint32_t outlier) { return outlier / 32 % 4 * 2 + outlier / 4 % 2; }
+
+/** The byte of an outlier's word in its fragment's A operand, if each lane has written its part after the one before. */
+__device__ __forceinline__ uint32_t place_in_fragment(uint32_t outlier) {
+  const uint32_t row = outlier / kTileColumns % kStripRows;
+  const uint32_t lane = row % 8 * 4 + outlier / 8 % 4;
+  return 16 * lane + 4 * (row / 8 + 2 * (outlier / 2 % 2)) + 2 * (outlier % 2);
 }
 
 /** Eight weights of a row from `column` on; those that do not exist are zero. */
@@ -176,38 +118,30 @@ __device__ __forceinline__ uint4 load_plain(const LinearArguments& arguments, co
                     words[6] | words[7] << 16);
 }
 
-/** Multiplies a block of a tile that has been decoded. */
-template <uint32_t kTokenTiles, class X>
-__device__ __forceinline__ void multiply_plain(const LinearArguments& arguments, const Strip& strip, uint32_t number,
-                                               const X& x, float (&sums)[kTokenTiles][4]) {
+/** The A operands of half a block of a tile that has been decoded. @param column of W that the half begins with */
+__device__ __forceinline__ void build_plain(const LinearArguments& arguments, const Strip& strip, uint32_t column,
+                                            uint32_t (&a)[2][4]) {
   const LinearWeight& weight = arguments.weights[strip.number()];
   const uint32_t row = strip.row() + lane_index() / 4;
-#pragma unroll 1
-  for (uint32_t half = 0; half < 2; half++) {
-    const uint32_t column = number * kBlockColumns + 32 * half + 8 * (lane_index() % 4);
-    const uint4 upper = load_plain(arguments, weight, row, column);
-    const uint4 lower = load_plain(arguments, weight, row + 8, column);
-    const uint32_t a[2][4] = {{upper.x, lower.x, upper.y, lower.y}, {upper.z, lower.z, upper.w, lower.w}};
-#pragma unroll
-    for (uint32_t n = 0; n < kTokenTiles; n++) {
-      const uint4 tokens = x(half, n);
-      multiply_fragments(sums[n], a[0], tokens.x, tokens.y);
-      multiply_fragments(sums[n], a[1], tokens.z, tokens.w);
-    }
-  }
+  const uint4 upper = load_plain(arguments, weight, row, column + 8 * (lane_index() % 4));
+  const uint4 lower = load_plain(arguments, weight, row + 8, column + 8 * (lane_index() % 4));
+  a[0][0] = upper.x, a[0][1] = lower.x, a[0][2] = upper.y, a[0][3] = lower.y;
+  a[1][0] = upper.z, a[1][1] = lower.z, a[1][2] = upper.w, a[1][3] = lower.w;
 }
 
 /** A slot: a warp's sums of a strip, in float4. */
 template <uint32_t kTokenTiles>
 constexpr uint32_t kSlotSize = 32 * kTokenTiles;
 
-/** Puts a warp's sums of a strip into a slot, or adds them to what is there. */
+/** Puts a warp's sums of a strip into a slot, or adds them to what is there, and begins new ones. */
 template <uint32_t kTokenTiles>
-__device__ __forceinline__ void put_sums(float4* slot, bool adds, const float (&sums)[kTokenTiles][4]) {
+__device__ __forceinline__ void put_sums(float4* slot, bool adds, float (&sums)[kTokenTiles][4]) {
+#pragma unroll
   for (uint32_t n = 0; n < kTokenTiles; n++) {
     float4& at = slot[32 * n + lane_index()];
     const float4 before = adds ? at : make_float4(0, 0, 0, 0);
     at = make_float4(before.x + sums[n][0], before.y + sums[n][1], before.z + sums[n][2], before.w + sums[n][3]);
+    for (float& sum : sums[n]) sum = 0;
   }
 }
 

@@ -1,235 +1,251 @@
 // The kernel of products.
 //
-// A block multiplies a group of neighbouring strips at a time. Warps share out strips, and the runs of parts of K (see
-// arguments.hpp), which may be split over blocks, too. A warp works through its run in steps of 64 columns. What steps
-// need comes to shared memory some steps before: each warp asks for its own strip of W. X of up to 16 tokens is so
-// little that each warp has its own, and goes on without waiting for others; of more tokens there is one copy for all
-// warps of a run, which then go in step.
+// A block multiplies a group of neighbouring strips. Its warps share out the strips, and the runs of parts of K (see
+// arguments.hpp), which may be split over blocks, too. A warp works through its run tile by tile. W and X come to shared
+// memory some tiles before they are needed: each warp asks for its own strip of W, and for its share of X, which all
+// warps of a run read.
 #pragma once
 
 #include "gpu/linear/fragments.cuh"
 
 namespace codecllm {
 
-/** What a warp has of a step in shared memory: a block of W, the first outliers of its tile, and the tile itself. */
-constexpr uint32_t kStageOutliers = kBlockBytes;
+/** What a warp has of a tile's strip in shared memory: its blocks, the tile's first outliers, and the tile itself. */
+constexpr uint32_t kStageOutliers = kTileStripBytes;
 constexpr uint32_t kStageTile = kStageOutliers + 4 * 32;
 constexpr uint32_t kStageBytes = kStageTile + 16;
 
-/** The same of X: [half][token][32 columns]. */
+/** What a run has of X: [32 columns][token][64 bytes]. */
 template <uint32_t kTokenTiles>
-constexpr uint32_t kStageX = 8 * kTokenTiles * kBlockColumns * 2;
+constexpr uint32_t kStageX = 8 * kTokenTiles * kTileColumns * 2;
 
-template <uint32_t kTokenTiles>
-constexpr bool kSharesX = kTokenTiles > 2;
+/** Where a warp patches the A operand of a fragment. */
+constexpr uint32_t kPatchBytes = 512;
 
-/** Steps that are in shared memory: one that is multiplied, and those that are on their way. */
-template <uint32_t kTokenTiles>
-constexpr uint32_t kStages = kTokenTiles == 2 ? 3 : 4;
-
+/** Of a block. */
 constexpr uint32_t kMostWarps = 16;
+/** Tiles that are in shared memory, at most: one that is multiplied, and those that are on their way. */
+constexpr uint32_t kMostStages = 3;
 
-/** Shared memory of a block. @param runs of a strip that the block has */
+/** Shared memory of a block. @param block_runs runs of a strip that the block has */
 template <uint32_t kTokenTiles>
-constexpr uint32_t linear_shared_bytes(uint32_t group_strips, uint32_t block_runs, uint32_t splits) {
-  const uint32_t warps = group_strips * block_runs;
+constexpr uint32_t linear_shared_bytes(uint32_t group_strips, uint32_t block_runs, uint32_t splits, uint32_t stages) {
   const uint32_t slots = splits > 1 ? 0 : group_strips * Runs{block_runs}.slots();
-  return kStages<kTokenTiles> * (warps * kStageBytes + (kSharesX<kTokenTiles> ? block_runs : warps) * kStageX<kTokenTiles>) +
+  return block_runs * (group_strips * (stages * kStageBytes + kPatchBytes) + stages * kStageX<kTokenTiles>) +
          slots * kSlotSize<kTokenTiles> * 16;
 }
 
-/** The steps of a warp, group by group: which one comes next. */
-struct Steps {
-  uint32_t group;
-  uint32_t step = 0;
-  uint32_t stage = 0;
-
-  template <uint32_t kCount>
-  __device__ __forceinline__ void advance(uint32_t steps, uint32_t groups) {
-    stage = stage + 1 == kCount ? 0 : stage + 1;
-    if (++step < steps) return;
-    step = 0;
-    group += groups;
+/** Whether this block is the last one of its group to arrive, which then sees what the others have written. */
+__device__ __forceinline__ bool arrives_last(uint32_t& arrived, uint32_t splits) {
+  __shared__ bool is_last;
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    is_last = atomicAdd(&arrived, 1u) + 1 == splits;
+    // For the next product.
+    if (is_last) arrived = 0;
   }
-};
+  __syncthreads();
+  __threadfence();
+  return is_last;
+}
 
 template <uint32_t kTokenTiles, bool kStarts>
-__global__ void __launch_bounds__(32 * kMostWarps, 1)
+__global__ void __launch_bounds__(32 * kMostWarps, kTokenTiles == 1 ? 2 : 1)
     linear_kernel(const __grid_constant__ LinearArguments arguments) {
   CODECLLM_SHARED_MEMORY(shared);
-  constexpr uint32_t kCount = kStages<kTokenTiles>;
-  constexpr bool kShared = kSharesX<kTokenTiles>;
   constexpr uint32_t kXBytes = kStageX<kTokenTiles>;
   const uint32_t lane = lane_index();
   const uint32_t warp = uniform(threadIdx.x / 32);
   const uint32_t warps = blockDim.x / 32;
+  const uint32_t stages = arguments.stages;
   const Runs runs = arguments.runs;
   const uint32_t block_runs = runs.count / arguments.splits;
   const uint32_t group_strips = warps / block_runs;
-  const uint32_t in_group = warp % group_strips;
   const uint32_t block_run = warp / group_strips;
-  const uint32_t split = blockIdx.x % arguments.splits;
-  const uint32_t first_group = blockIdx.x / arguments.splits;
-  const uint32_t group_stride = gridDim.x / arguments.splits;
+  const uint32_t in_group = warp % group_strips;
+  const uint32_t group = blockIdx.x / arguments.splits;
+  const uint32_t run = blockIdx.x % arguments.splits * block_runs + block_run;
+  const uint32_t begin = first_tile(arguments.tiles_across, run * runs.parts());
+  const uint32_t end = first_tile(arguments.tiles_across, (run + 1) * runs.parts());
+  const uint32_t strip_number = group * group_strips + in_group;
+  const bool has_strip = strip_number < arguments.strips;
+  const auto is_narrow = [&](uint32_t tile) { return tile * kTileBlocks + 1 == arguments.blocks_across; };
+  Strip strip;
+  if (has_strip) strip.open(arguments, strip_number);
 
-  const auto first_block = [&](uint32_t run) {
-    const uint32_t tile = first_tile(arguments.tiles_across, run * runs.parts());
-    return min(tile * kTileBlocks, arguments.blocks_across);
-  };
-  const uint32_t run = split * block_runs + block_run;
-  const uint32_t begin = first_block(run);
-  const uint32_t own_steps = first_block(run + 1) - begin;
-  uint32_t steps = own_steps;
-  if (kShared)
-    for (uint32_t r = 0; r < block_runs; r++)
-      steps = max(steps, first_block(split * block_runs + r + 1) - first_block(split * block_runs + r));
-
-  // [stage][warp], [stage][warp or run], [strip][slot]
-  uint8_t* const w_stages = shared + warp * kStageBytes;
+  // [stage][warp], [stage][run], [warp], [strip][slot]
   const uint32_t w_stride = warps * kStageBytes;
-  uint8_t* const x_stages = shared + kCount * w_stride + (kShared ? block_run : warp) * kXBytes;
-  const uint32_t x_stride = (kShared ? block_runs : warps) * kXBytes;
-  float4* const own_slots = reinterpret_cast<float4*>(shared + kCount * (w_stride + x_stride));
+  const uint32_t x_stride = block_runs * kXBytes;
+  const uint32_t x_stages = stages * w_stride;
+  const uint32_t patches = x_stages + stages * x_stride;
+  uint8_t* const patch = shared + patches + warp * kPatchBytes;
+  float4* const slots =
+      (arguments.splits > 1 ? arguments.slots + uint64_t{strip_number} * runs.slots() * kSlotSize<kTokenTiles>
+                            : reinterpret_cast<float4*>(shared + patches + warps * kPatchBytes) +
+                                  in_group * runs.slots() * kSlotSize<kTokenTiles>);
 
-  // X as a warp copies it: four tokens at a time, of which each lane takes 16 bytes.
-  const uint32_t first_token = (kShared ? 4 * in_group : 0) + lane / 8;
-  const uint32_t token_step = kShared ? 4 * group_strips : 4;
-  const uint16_t* const x_from = arguments.x + first_token * arguments.stride + 8 * (lane % 8);
-  const uint32_t x_to = lane % 8 / 4 * (kXBytes / 2) + first_token * 64 + lane % 4 * 16;
+  // X as a warp copies it: two tokens at a time, of which each lane takes 16 bytes.
+  const uint32_t first_token = 2 * in_group + lane / 16;
+  const uint16_t* const x_from = arguments.x + first_token * arguments.stride + 8 * (lane % 16);
+  const uint64_t x_step = 2 * group_strips * arguments.stride;
+  const uint32_t x_to = x_stages + block_run * kXBytes + lane % 16 / 4 * (kXBytes / 4) + first_token * 64 + lane % 4 * 16;
 
-  Steps coming = {first_group};
-  Strip coming_strip;
-  LinearTile coming_tile = {};
-  // Of 32 tiles each lane knows one, and one of the 32 after them, which may be those of the next group.
+  // Each lane knows one of 32 tiles.
   LinearTile tiles = {};
-  LinearTile next_tiles = {};
-  Steps known = {first_group};
-  Strip next_strip;
-  const auto know = [&] {
-    tiles = next_tiles;
-    coming_strip = next_strip;
-    const uint32_t strip = known.group * group_strips + in_group;
-    if (known.group >= arguments.groups || strip >= arguments.strips) return;
-    if (known.step == 0) next_strip.open(arguments, strip);
-    const uint32_t across = begin / kTileBlocks + known.step + lane;
-    if (across * kTileBlocks < begin + own_steps) next_tiles = next_strip.tile(across);
-    known.step += 32;
-    if (known.step * kTileBlocks >= own_steps) known = {known.group + group_stride};
+  const auto ask_w = [&](uint32_t tile_number, uint32_t stage) {
+    if (!has_strip || tile_number >= end) return;
+    const uint32_t step = tile_number - begin;
+    if (step % 32 == 0 && tile_number + lane < end) tiles = strip.tile(tile_number + lane);
+    const LinearTile tile = {__shfl_sync(kAllLanes, tiles.offset, step % 32),
+                             __shfl_sync(kAllLanes, tiles.outliers, step % 32)};
+    uint8_t* const to = shared + stage * w_stride + warp * kStageBytes;
+    if (lane == 0) *reinterpret_cast<LinearTile*>(to + kStageTile) = tile;
+    if (tile.outliers == kPlain) return;
+    const bool narrow = is_narrow(tile_number);
+    const SharedAddress to_lane = shared_address(to) + 16 * lane;
+    const uint8_t* const from = strip.blocks_of(tile, narrow) + 16 * lane;
+#pragma unroll
+    for (uint32_t i = 0; i < 3; i++) copy_to_shared_if(true, to_lane + 512 * i, from + 512 * i);
+#pragma unroll
+    for (uint32_t i = 3; i < 6; i++) copy_to_shared_if(!narrow, to_lane + 512 * i, from + 512 * i);
+    if (tile.outliers > 0 && 4 * lane < min(tile.outliers, 32u))
+      copy_to_shared(to_lane + kStageOutliers, strip.outliers_of(tile, narrow) + 16 * lane);
   };
-  const auto ask = [&] {
-    if (coming.group < arguments.groups) {
-      const uint32_t number = begin + coming.step;
-      if (coming.step < own_steps && coming.group * group_strips + in_group < arguments.strips) {
-        uint8_t* const stage = w_stages + coming.stage * w_stride;
-        const uint32_t tile_step = coming.step / kTileBlocks;
-        if (coming.step % kTileBlocks == 0) {
-          if (tile_step % 32 == 0) know();
-          coming_tile = {__shfl_sync(kAllLanes, tiles.offset, tile_step % 32),
-                         __shfl_sync(kAllLanes, tiles.outliers, tile_step % 32)};
-          if (lane == 0) *reinterpret_cast<LinearTile*>(stage + kStageTile) = coming_tile;
-          if (coming_tile.outliers != kPlain && 4 * lane < min(coming_tile.outliers, 32u))
-            copy_to_shared(shared_address(stage) + kStageOutliers + 16 * lane,
-                           coming_strip.outliers_of(arguments, coming_tile, number / kTileBlocks) + 16 * lane);
-        }
-        if (coming_tile.outliers != kPlain) {
-          const uint8_t* const from = coming_strip.blocks_of(arguments, coming_tile, number / kTileBlocks) +
-                                      number % kTileBlocks * kBlockBytes + 16 * lane;
-          for (uint32_t i = 0; i < 3; i++) copy_to_shared_if(true, shared_address(stage) + 512 * i + 16 * lane, from + 512 * i);
-        }
-      }
-      if (coming.step < own_steps) {
-        const uint32_t column = number * kBlockColumns;
-        const bool exists = column + 8 * (lane % 8) < arguments.columns;
-        SharedAddress to = shared_address(x_stages) + coming.stage * x_stride + x_to;
-        const uint16_t* from = x_from + (exists ? column : 0);
-        for (uint32_t token = first_token; token < arguments.tokens; token += token_step) {
-          copy_to_shared_or_zero(to, from, exists);
-          to += 64 * token_step;
-          from += token_step * arguments.stride;
-        }
-      }
+  const auto ask_x = [&](uint32_t tile_number, uint32_t stage) {
+    if (tile_number >= end) return;
+    const uint32_t column = tile_number * kTileColumns;
+    const bool exists = column + 8 * (lane % 16) < arguments.columns;
+    const uint16_t* from = x_from + (exists ? column : 0);
+    SharedAddress to = shared_address(shared) + x_to + stage * x_stride;
+    for (uint32_t token = first_token; token < arguments.tokens; token += 2 * group_strips) {
+      copy_to_shared_or_zero(to, from, exists);
+      to += 128 * group_strips;
+      from += x_step;
     }
-    commit_copies();
-    coming.advance<kCount>(steps, group_stride);
   };
-
-  if (steps > 0) {
-    know();
-    for (uint32_t i = 0; i + 1 < kCount; i++) ask();
+  // W does not depend on what runs before this on the CUDA stream.
+  begin_next_kernel();
+  for (uint32_t i = 0; i + 1 < stages; i++) ask_w(begin + i, i);
+  wait_for_previous_kernel();
+  for (uint32_t i = 0; i + 1 < stages; i++) {
+    ask_x(begin + i, i);
+    commit_copies();
   }
+
+  const uint32_t start = has_strip ? keep(arguments.weights[strip.number()].start) : 0;
+  const uint4* const starts = kStarts && has_strip ? arguments.weights[strip.number()].starts : nullptr;
+  float sums[kTokenTiles][4] = {};
+  uint32_t part = run * runs.parts();
+  uint32_t part_end = first_tile(arguments.tiles_across, part + 1);
+  const auto end_part = [&] {
+    put_sums(slots + runs.slot(part) * kSlotSize<kTokenTiles>, runs.adds(part), sums);
+    part++;
+    part_end = first_tile(arguments.tiles_across, part + 1);
+  };
   uint32_t stage = 0;
-  for (uint32_t group = first_group; group < arguments.groups; group += group_stride) {
-    const uint32_t strip_number = group * group_strips + in_group;
-    const bool has_strip = strip_number < arguments.strips;
-    Strip strip;
-    if (has_strip) strip.open(arguments, strip_number);
-    float4* const slots = arguments.splits > 1
-                              ? arguments.slots + uint64_t{strip_number} * runs.slots() * kSlotSize<kTokenTiles>
-                              : own_slots + in_group * runs.slots() * kSlotSize<kTokenTiles>;
-    float sums[kTokenTiles][4] = {};
-    uint32_t part = run * runs.parts();
-    // Ends the parts that end before a tile.
-    const auto end_parts = [&](uint32_t tile) {
-      for (; part < (run + 1) * runs.parts() && first_tile(arguments.tiles_across, part + 1) <= tile; part++) {
-        put_sums(slots + runs.slot(part) * kSlotSize<kTokenTiles>, runs.adds(part), sums);
-        for (auto& of_tokens : sums)
-          for (float& sum : of_tokens) sum = 0;
+  for (uint32_t tile_number = begin; tile_number < end; tile_number++) {
+    if (stages == 2)
+      wait_for_copies_but<0>();
+    else
+      wait_for_copies_but<kMostStages - 2>();
+    meet(1 + block_run, 32 * group_strips);
+    const uint32_t free_stage = stage == 0 ? stages - 1 : stage - 1;
+    ask_w(tile_number + stages - 1, free_stage);
+    ask_x(tile_number + stages - 1, free_stage);
+    commit_copies();
+    const uint8_t* const w = shared + stage * w_stride + warp * kStageBytes;
+    const uint8_t* const x = shared + x_stages + stage * x_stride + block_run * kXBytes + lane / 4 * 64 + lane % 4 * 16;
+    stage = stage + 1 == stages ? 0 : stage + 1;
+    if (!has_strip) continue;
+    while (part_end == tile_number) end_part();
+
+    const LinearTile tile = *reinterpret_cast<const LinearTile*>(w + kStageTile);
+    // Of the tile's outliers that has this lane's number; and the halves of blocks with outliers, a bit for each.
+    uint32_t outlier = kNoOutlier;
+    uint32_t patched = 0;
+    if (tile.outliers > 0 && tile.outliers != kPlain) {
+      if (lane < tile.outliers) outlier = *reinterpret_cast<const uint32_t*>(w + kStageOutliers + 4 * lane);
+      patched = __reduce_or_sync(kAllLanes, strip.has(outlier) ? 1u << fragment_of(outlier) / 2 : 0);
+      if (tile.outliers > 32) patched = 15;
+    }
+    const auto codes_of = [&](uint32_t half) {
+      return *reinterpret_cast<const uint4*>(w + half / 2 * kBlockBytes + 16 * lane);
+    };
+    const auto build = [&](uint32_t half, uint4 codes, uint32_t (&a)[2][4]) {
+      const uint4 low = *reinterpret_cast<const uint4*>(w + half / 2 * kBlockBytes +
+                                                        (1 + half % 2) * kBlockPartBytes + 16 * lane);
+      uint4 of_columns = make_uint4(start, start, start, start);
+      if (kStarts && starts != nullptr) of_columns = load_once<uint4>(starts + (tile_number * 4 + half) * 4 + lane % 4);
+      build_fragment(half % 2 == 0 ? codes.x : codes.z, low.x, low.y, of_columns.x, of_columns.y, a[0]);
+      build_fragment(half % 2 == 0 ? codes.y : codes.w, low.z, low.w, of_columns.z, of_columns.w, a[1]);
+    };
+    const auto multiply = [&](uint32_t half, const uint32_t (&a)[2][4]) {
+      // Products that do not wait for one another come first.
+      constexpr uint32_t kAtOnce = kTokenTiles < 4 ? kTokenTiles : 4;
+#pragma unroll
+      for (uint32_t first = 0; first < kTokenTiles; first += kAtOnce) {
+        uint4 tokens[kAtOnce];
+#pragma unroll
+        for (uint32_t n = 0; n < kAtOnce; n++)
+          tokens[n] = *reinterpret_cast<const uint4*>(x + half * (kXBytes / 4) + (first + n) * 512);
+#pragma unroll
+        for (uint32_t n = 0; n < kAtOnce; n++) multiply_fragments(sums[first + n], a[0], tokens[n].x, tokens[n].y);
+#pragma unroll
+        for (uint32_t n = 0; n < kAtOnce; n++) multiply_fragments(sums[first + n], a[1], tokens[n].z, tokens[n].w);
       }
     };
-    LinearTile tile = {};
-    uint32_t outlier = 0;
-    uint32_t patched = 0;
-    for (uint32_t step = 0; step < steps; step++) {
-      wait_for_copies_but<kCount - 2>();
-      if (kShared)
-        __syncthreads();
-      else
-        __syncwarp();
-      ask();
-      if (has_strip && step < own_steps) {
-        const uint8_t* const w = w_stages + stage * w_stride;
-        const uint8_t* const x = x_stages + stage * x_stride + lane / 4 * 64 + lane % 4 * 16;
-        if (step % kTileBlocks == 0) {
-          end_parts((begin + step) / kTileBlocks);
-          tile = *reinterpret_cast<const LinearTile*>(w + kStageTile);
-          outlier = *reinterpret_cast<const uint32_t*>(w + kStageOutliers + 4 * lane);
-          patched = strip.find_outliers(tile, outlier);
+    const bool narrow = is_narrow(tile_number);
+    if (tile.outliers != kPlain && patched == 0 && !narrow) {
+#pragma unroll
+      for (uint32_t b = 0; b < kTileBlocks; b++) {
+        const uint4 codes = codes_of(2 * b);
+#pragma unroll
+        for (uint32_t half = 2 * b; half < 2 * b + 2; half++) {
+          uint32_t a[2][4];
+          build(half, codes, a);
+          multiply(half, a);
         }
-        const auto w_part = [&](uint32_t part_of_block) {
-          return *reinterpret_cast<const uint4*>(w + 512 * part_of_block + 16 * lane);
-        };
-        const auto x_part = [&](uint32_t half, uint32_t n) {
-          return *reinterpret_cast<const uint4*>(x + half * (kXBytes / 2) + n * 512);
-        };
-        if (tile.outliers == kPlain)
-          multiply_plain(arguments, strip, begin + step, x_part, sums);
-        else
-          multiply_direct<kStarts>(arguments, strip, tile, begin + step, outlier, patched, w_part, x_part, sums);
       }
-      stage = stage + 1 == kCount ? 0 : stage + 1;
+      continue;
     }
-    if (has_strip) end_parts(arguments.tiles_across);
+#pragma unroll
+    for (uint32_t half = 0; half < 4; half++) {
+      if (half == 2 && narrow) break;
+      uint32_t a[2][4];
+      if (tile.outliers == kPlain)
+        build_plain(arguments, strip, tile_number * kTileColumns + 32 * half, a);
+      else
+        build(half, codes_of(half), a);
+      if ((patched >> half) & 1) {
+        // Through shared memory, where the lane that has an outlier finds its word.
+#pragma unroll
+        for (uint32_t f = 0; f < 2; f++) {
+          uint4* const own = reinterpret_cast<uint4*>(patch) + lane;
+          *own = make_uint4(a[f][0], a[f][1], a[f][2], a[f][3]);
+          __syncwarp();
+          for (uint32_t first = 0; first < tile.outliers; first += 32) {
+            if (first > 0) outlier = strip.outlier(tile, narrow, first + lane);
+            if (strip.has(outlier) && fragment_of(outlier) == 2 * half + f)
+              *reinterpret_cast<uint16_t*>(patch + place_in_fragment(outlier)) = static_cast<uint16_t>(outlier >> 16);
+          }
+          __syncwarp();
+          const uint4 words = *own;
+          a[f][0] = words.x, a[f][1] = words.y, a[f][2] = words.z, a[f][3] = words.w;
+        }
+      }
+      multiply(half, a);
+    }
+  }
+  while (has_strip && part < (run + 1) * runs.parts()) end_part();
 
-    bool finishes = true;
-    if (arguments.splits > 1) {
-      __shared__ bool is_last;
-      __threadfence();
-      __syncthreads();
-      if (threadIdx.x == 0) {
-        is_last = atomicAdd(&arguments.arrived[group], 1u) + 1 == arguments.splits;
-        // For the next product.
-        if (is_last) arguments.arrived[group] = 0;
-      }
-      __syncthreads();
-      finishes = is_last;
-      __threadfence();
-    } else {
-      __syncthreads();
-    }
-    if (finishes && has_strip)
-      finish_strip<kTokenTiles>(arguments, strip, runs, slots, 32 * block_run + lane, 32 * block_runs);
+  if (arguments.splits > 1) {
+    if (!arrives_last(arguments.arrived[group], arguments.splits)) return;
+  } else {
     __syncthreads();
   }
+  if (has_strip)
+    finish_strip<kTokenTiles>(arguments, strip, runs, slots, 32 * block_run + lane, 32 * block_runs);
 }
 
 }  // namespace codecllm
