@@ -58,7 +58,8 @@ typedef enum codecllm_structure {
   CODECLLM_STRUCTURE_INFO = 1,
   CODECLLM_STRUCTURE_GPU_TENSOR = 2,
   CODECLLM_STRUCTURE_GPU_DECODE_OPTIONS = 3,
-  CODECLLM_STRUCTURE_GPU_SOURCE = 4
+  CODECLLM_STRUCTURE_GPU_SOURCE = 4,
+  CODECLLM_STRUCTURE_GPU_TRANSCODING = 5
 } codecllm_structure;
 
 /**
@@ -438,6 +439,43 @@ CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const 
  */
 CODECLLM_API codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder* encoder, codecllm_gpu_source* tensors,
                                                  size_t count, void* cuda_stream);
+
+/** A stream, and where the same tensor's stream of other options goes. */
+typedef struct codecllm_gpu_transcoding {
+  /** Everything before Data, in host memory, and Data: device memory, aligned to 16. */
+  const void* source_front;
+  size_t source_front_size;
+  const void* source_data;
+  /** Of the new stream; null for all defaults. */
+  const codecllm_encode_options* options;
+  /** These are as in codecllm_gpu_source; codecllm_gpu_encode_bound says which capacities suffice. */
+  void* front;
+  size_t front_capacity;
+  void* data;
+  size_t data_capacity;
+  size_t front_size;
+  size_t data_size;
+} codecllm_gpu_transcoding;
+
+/**
+ * Makes streams of other options of streams, on the device, and waits until all are done: for each tensor the bytes
+ * that codecllm_encode gives of what the stream decodes to. Tensors go through memory a batch at a time, while others
+ * are encoded, so that many in one call are faster than one by one.
+ *
+ * Beside what the encoder takes (codecllm_gpu_encoder), it keeps for each batch that is under way its elements and what
+ * a plan of it takes: at most 8 times about 144 MiB, or, of a larger tensor, its bytes. The capacities of what is not
+ * needed any more are the caller's to care for: memory is bounded by giving some tensors a call, a GiB of them, say.
+ *
+ * Refuses what codecllm_gpu_encode refuses. Every tile is checked before it is encoded. CODECLLM_INVALID_STREAM names
+ * the tensor by its number, and the field of its front or its first damaged tile. After an error, the new fronts and
+ * Data of all tensors have no meaning; the sources are what they were, as always. No target may overlap a source.
+ *
+ * @param cuda_stream a cudaStream_t: what it holds when this is called ends before Data are read
+ * @param tensor receives, where Data are damaged, the number of a tensor; may be null
+ * @param tile receives the tile's; may be null
+ */
+CODECLLM_API codecllm_status codecllm_gpu_transcode(codecllm_gpu_encoder* encoder, codecllm_gpu_transcoding* tensors,
+                                                    size_t count, void* cuda_stream, size_t* tensor, uint64_t* tile);
 
 #ifdef __cplusplus
 }
