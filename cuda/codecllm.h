@@ -458,17 +458,18 @@ typedef struct codecllm_gpu_transcoding {
 } codecllm_gpu_transcoding;
 
 /**
- * Makes streams of other options of streams, on the device, and waits until all are done: for each tensor the bytes
- * that codecllm_encode gives of what the stream decodes to. Tensors go through memory a batch at a time, while others
- * are encoded, so that many in one call are faster than one by one.
+ * Makes of each stream that of other options, on the device, and waits until all are done: the bytes that
+ * codecllm_encode gives of the tensor that the stream decodes to. Many in one call are faster than one by one: batches
+ * of the encoder are decoded while it works on others. Every tile is checked before it is encoded.
  *
- * Beside what the encoder takes (codecllm_gpu_encoder), it keeps for each batch that is under way its elements and what
- * a plan of it takes: at most 8 times about 144 MiB, or, of a larger tensor, its bytes. The capacities of what is not
- * needed any more are the caller's to care for: memory is bounded by giving some tensors a call, a GiB of them, say.
+ * Of device memory it takes, beside sources, targets and what the encoder takes, one buffer for each batch that is
+ * under way, at most 8, which the encoder keeps, too: for the elements of the batch, 128 MiB or one larger tensor, and
+ * some hundredths of that for a plan, rounded up to 16 MiB. Where not all targets fit beside all sources, some tensors
+ * a call will do: with 2 GiB of elements, all batches are full.
  *
- * Refuses what codecllm_gpu_encode refuses. Every tile is checked before it is encoded. CODECLLM_INVALID_STREAM names
- * the tensor by its number, and the field of its front or its first damaged tile. After an error, the new fronts and
- * Data of all tensors have no meaning; the sources are what they were, as always. No target may overlap a source.
+ * Refuses what codecllm_gpu_encode refuses, and no target may overlap a source. CODECLLM_INVALID_STREAM names the
+ * tensor by its number, and the field of its front, or a damaged tile. After an error, fronts and Data of all targets
+ * have no meaning; sources are never written.
  *
  * @param cuda_stream a cudaStream_t: what it holds when this is called ends before Data are read
  * @param tensor receives, where Data are damaged, the number of a tensor; may be null
