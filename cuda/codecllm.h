@@ -58,7 +58,8 @@ typedef enum codecllm_structure {
   CODECLLM_STRUCTURE_INFO = 1,
   CODECLLM_STRUCTURE_GPU_TENSOR = 2,
   CODECLLM_STRUCTURE_GPU_DECODE_OPTIONS = 3,
-  CODECLLM_STRUCTURE_GPU_SOURCE = 4
+  CODECLLM_STRUCTURE_GPU_SOURCE = 4,
+  CODECLLM_STRUCTURE_GPU_TRANSCODING = 5
 } codecllm_structure;
 
 /**
@@ -438,6 +439,44 @@ CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const 
  */
 CODECLLM_API codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder* encoder, codecllm_gpu_source* tensors,
                                                  size_t count, void* cuda_stream);
+
+/** A stream, and where the same tensor's stream of other options goes. */
+typedef struct codecllm_gpu_transcoding {
+  /** Everything before Data, in host memory, and Data: device memory, aligned to 16. */
+  const void* source_front;
+  size_t source_front_size;
+  const void* source_data;
+  /** Of the new stream; null for all defaults. */
+  const codecllm_encode_options* options;
+  /** These are as in codecllm_gpu_source; codecllm_gpu_encode_bound says which capacities suffice. */
+  void* front;
+  size_t front_capacity;
+  void* data;
+  size_t data_capacity;
+  size_t front_size;
+  size_t data_size;
+} codecllm_gpu_transcoding;
+
+/**
+ * Makes of each stream that of other options, on the device, and waits until all are done: the bytes that
+ * codecllm_encode gives of the tensor that the stream decodes to. Many in one call are faster than one by one: batches
+ * of the encoder are decoded while it works on others. Every tile is checked before it is encoded.
+ *
+ * Of device memory it takes, beside sources, targets and what the encoder takes, one buffer for each batch that is
+ * under way, at most 8, which the encoder keeps, too: for the elements of the batch, 128 MiB or one larger tensor, and
+ * some hundredths of that for a plan, rounded up to 16 MiB. Where not all targets fit beside all sources, some tensors
+ * a call will do: with 2 GiB of elements, all batches are full.
+ *
+ * Refuses what codecllm_gpu_encode refuses, and no target may overlap a source. CODECLLM_INVALID_STREAM names the
+ * tensor by its number, and the field of its front, or a damaged tile. After an error, fronts and Data of all targets
+ * have no meaning; sources are never written.
+ *
+ * @param cuda_stream a cudaStream_t: what it holds when this is called ends before Data are read
+ * @param tensor receives, where Data are damaged, the number of a tensor; may be null
+ * @param tile receives the tile's; may be null
+ */
+CODECLLM_API codecllm_status codecllm_gpu_transcode(codecllm_gpu_encoder* encoder, codecllm_gpu_transcoding* tensors,
+                                                    size_t count, void* cuda_stream, size_t* tensor, uint64_t* tile);
 
 #ifdef __cplusplus
 }

@@ -50,6 +50,11 @@ codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder*, codecllm_gpu_source*,
   return unavailable();
 }
 
+codecllm_status codecllm_gpu_transcode(codecllm_gpu_encoder*, codecllm_gpu_transcoding*, size_t, void*, size_t*,
+                                       uint64_t*) {
+  return unavailable();
+}
+
 codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu*, const void*, size_t, codecllm_gpu_host_decoder**) {
   return unavailable();
 }

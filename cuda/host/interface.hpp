@@ -26,6 +26,21 @@ codecllm_status guarded(Body body) noexcept {
   }
 }
 
+/** Throws what a function of the interface says that went wrong. */
+inline void require_ok(codecllm_status status) {
+  if (status != CODECLLM_OK) throw Error(status, codecllm_error_message());
+}
+
+/** Calls use(); its errors get the number of the tensor that it is about. */
+template <class Use>
+void naming_tensor(size_t number, Use use) {
+  try {
+    use();
+  } catch (const Error& error) {
+    throw Error(error.status, text("tensor ", number, ": ", error.what()));
+  }
+}
+
 inline void require(const void* pointer, const char* name) {
   if (pointer == nullptr) throw ArgumentError(text(name, " must not be null"));
 }

@@ -60,7 +60,7 @@ class GPUDecoder(Closing):
     def __init__(self, fronts: Sequence[Buffer], device: int | None = None, memory: torch.Tensor | None = None) -> None:
         self._plan = ctypes.c_void_p()
         self._gpu = gpu_of(device)
-        tensors, infos, _views = _read_fronts(fronts)
+        tensors, infos, _views = read_fronts(fronts)
         self.streams = tuple(infos)
         place = None
         if memory is not None:
@@ -80,7 +80,7 @@ class GPUDecoder(Closing):
         Raises:
             UnavailableError, InvalidStreamError, ImportError: as the constructor does
         """
-        tensors, _, _views = _read_fronts(fronts)
+        tensors, _, _views = read_fronts(fronts)
         return _plan_size(gpu_of(device), tensors)
 
     def decode(
@@ -113,8 +113,7 @@ class GPUDecoder(Closing):
             raise ValueError(f"{len(data)} data and {len(outputs)} outputs for {len(self.streams)} streams")
         on_host = all(tensor.device.type == "cpu" for tensor in data) and len(data) > 0
         for index, (info, source, output) in enumerate(zip(self.streams, data, outputs, strict=True)):
-            if source.dtype != torch.uint8 or not source.is_contiguous() or source.numel() != info.data_bytes:
-                raise ValueError(f"the data of stream {index} are not {info.data_bytes} bytes of uint8")
+            check_data(source, info, index)
             if not on_host:
                 check_device(source, self._gpu.device, f"the data of stream {index}")
             check_device(output, self._gpu.device, f"output {index}")
@@ -158,7 +157,7 @@ class GPUDecoder(Closing):
         self._memory = None
 
 
-def _read_fronts(
+def read_fronts(
     fronts: Sequence[Buffer],
 ) -> tuple[ctypes.Array[_library.GpuTensor], list[StreamInfo], list[np.ndarray]]:
     """The fronts as the library takes them, what they say, and the memory that must stay as long as the first."""
@@ -173,6 +172,14 @@ def _read_fronts(
             raise InvalidStreamError(error.problem, index) from None
     tensors = [_library.GpuTensor(view.ctypes.data, view.size) for view in views]
     return (_library.GpuTensor * len(views))(*tensors), infos, views
+
+
+def check_data(data: torch.Tensor, info: StreamInfo, index: int) -> None:
+    """Checks, but for where they lie, that these can be the Data of stream `index`."""
+    import torch
+
+    if data.dtype != torch.uint8 or not data.is_contiguous() or data.numel() != info.data_bytes:
+        raise ValueError(f"the data of stream {index} are not {info.data_bytes} bytes of uint8")
 
 
 def _plan_size(gpu: Gpu, tensors: ctypes.Array[_library.GpuTensor]) -> int:

@@ -92,7 +92,31 @@ class GpuDecodeOptions(ctypes.Structure):
     _fields_ = (("data_on_host", c_int), ("verify", c_int), ("scratch", c_void_p))
 
 
-STRUCTURES: tuple[type[ctypes.Structure], ...] = (EncodeOptions, Info, GpuTensor, GpuDecodeOptions, GpuSource)
+class GpuTranscoding(ctypes.Structure):
+    """codecllm_gpu_transcoding."""
+
+    _fields_ = (
+        ("source_front", c_void_p),
+        ("source_front_size", c_size_t),
+        ("source_data", c_void_p),
+        ("options", POINTER(EncodeOptions)),
+        ("front", c_void_p),
+        ("front_capacity", c_size_t),
+        ("data", c_void_p),
+        ("data_capacity", c_size_t),
+        ("front_size", c_size_t),
+        ("data_size", c_size_t),
+    )
+
+
+STRUCTURES: tuple[type[ctypes.Structure], ...] = (
+    EncodeOptions,
+    Info,
+    GpuTensor,
+    GpuDecodeOptions,
+    GpuSource,
+    GpuTranscoding,
+)
 """In the order of codecllm_structure."""
 
 _PLACE = POINTER(c_uint64)
@@ -128,6 +152,7 @@ _CHECKED: dict[str, list[object]] = {
     "gpu_encoder_open": [c_void_p, POINTER(c_void_p)],
     "gpu_encode_bound": [*_SHAPE, _PLACE, _PLACE],
     "gpu_encode": [c_void_p, POINTER(GpuSource), c_size_t, c_void_p],
+    "gpu_transcode": [c_void_p, POINTER(GpuTranscoding), c_size_t, c_void_p, POINTER(c_size_t), _PLACE],
 }
 
 # Functions that cannot fail: what they return, and what they take.

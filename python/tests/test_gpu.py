@@ -13,9 +13,19 @@ from test_models import IDS, Nested, small_model
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
 
-from codecllm import FileError, GPUDecoder, GPUEncoder, InvalidStreamError, UnavailableError, encode  # noqa: E402
+from codecllm import (  # noqa: E402
+    FileError,
+    GPUDecoder,
+    GPUEncoder,
+    GPUStream,
+    InvalidStreamError,
+    UnavailableError,
+    encode,
+)
 from codecllm import _cuda_loading as cuda_loading  # noqa: E402
+from codecllm import _gpu_encoder as gpu_encoder  # noqa: E402
 from codecllm._dtypes import DTYPES, name_of  # noqa: E402
+from codecllm._stream import lengths  # noqa: E402
 from codecllm._tables import PROFILES  # noqa: E402
 from codecllm.torch import compress_module, load_file, safe_open, save_file  # noqa: E402
 
@@ -167,6 +177,49 @@ def test_encoder_refuses() -> None:
             encoder.encode([torch.zeros(300, 200, device="cuda")], "best")
     with pytest.raises(UnavailableError, match="device 99"):
         GPUEncoder(99)
+
+
+def on_gpu(stream: bytes) -> GPUStream:
+    front, _ = lengths(np.frombuffer(stream, np.uint8))
+    return GPUStream(stream[:front], on_device(stream[front:]))
+
+
+@pytest.mark.parametrize("batch", [1, 200_000, 2 * 2**30])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_transcoded_streams_are_those_of_the_host(monkeypatch: pytest.MonkeyPatch, profile: str, batch: int) -> None:
+    monkeypatch.setattr(gpu_encoder, "_BATCH_BYTES", batch)
+    tensors = [tensor for tensor in some_tensors().values() if DTYPES[name_of(tensor.dtype)].has_streams]
+    tensors += [torch.from_numpy(weights(300, 200, seed=seed)).bfloat16() for seed in range(3)]
+    before = [encode(tensor, PROFILES[index % len(PROFILES)]) for index, tensor in enumerate(tensors)]
+    with GPUEncoder() as encoder:
+        after = encoder.transcode([on_gpu(stream) for stream in before], profile)
+        again = encoder.transcode(after)
+        assert encoder.transcode([]) == []
+    for tensor, *streams in zip(tensors, after, again, strict=True):
+        for stream, expected in zip(streams, (profile, "direct"), strict=True):
+            assert stream.front + stream.data.cpu().numpy().tobytes() == encode(tensor, expected)
+
+
+@pytest.mark.parametrize("batch", [1, 2 * 2**30])
+def test_transcoding_names_what_is_damaged(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    monkeypatch.setattr(gpu_encoder, "_BATCH_BYTES", batch)
+    streams = [on_gpu(encode(weights(300, 200, seed=seed))) for seed in range(3)]
+    with GPUEncoder() as encoder:
+        for wrong, kind, problem in (
+            (streams[1]._replace(data=streams[1].data[1:]), ValueError, "the data of stream 1 are not"),
+            (streams[1]._replace(data=streams[1].data.cpu()), ValueError, "the data of stream 1: on cpu"),
+            (streams[1]._replace(front=streams[1].front[:-1]), InvalidStreamError, "stream 1: "),
+        ):
+            with pytest.raises(kind, match=problem):
+                encoder.transcode([streams[0], wrong])
+        with pytest.raises(ValueError, match="profile"):
+            encoder.transcode(streams, "best")
+        streams[1].data[-40] ^= 1
+        with pytest.raises(InvalidStreamError, match=r"^stream 1: tile \d+ is damaged$"):
+            encoder.transcode(streams)
+        # And they are as they were.
+        streams[1].data[-40] ^= 1
+        assert len(encoder.transcode(streams)) == 3
 
 
 @pytest.mark.parametrize("piece", [1000, 8 * 2**20])

@@ -25,11 +25,6 @@ struct codecllm_gpu_host_decoder {
 
 namespace {
 
-/** Throws what a function of the interface says that went wrong. */
-void require_ok(codecllm_status status) {
-  if (status != CODECLLM_OK) throw Error(status, codecllm_error_message());
-}
-
 void* device_memory(uint64_t size) {
   void* memory = nullptr;
   check(cudaMalloc(&memory, std::max<uint64_t>(size, 1)), "allocating a stream's memory");

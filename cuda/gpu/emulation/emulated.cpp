@@ -10,3 +10,4 @@
 #include "gpu/encode/encoder.cpp"
 #include "gpu/encode/item.cpp"
 #include "gpu/encode/pipeline.cu"
+#include "gpu/transcode/transcode.cpp"

@@ -5,15 +5,14 @@
 // same bytes. Each round is one launch for a batch of tensors, and some pipelines, each with a CUDA stream and memory
 // of its own, take batch after batch, so that the device works on others while the host decides. For a batch it decides
 // on several threads.
+#include "gpu/encode/encoder.hpp"
+
 #include <algorithm>
 #include <atomic>
 #include <memory>
 #include <thread>
 #include <vector>
 
-#include "codecllm.h"
-#include "gpu/common/device.hpp"
-#include "gpu/encode/pipeline.hpp"
 #include "host/encode/write_front.hpp"
 
 using namespace codecllm;
@@ -29,43 +28,7 @@ constexpr uint64_t kBatchBytes = uint64_t{128} << 20;
 
 }  // namespace
 
-struct codecllm_gpu_encoder {
-  explicit codecllm_gpu_encoder(codecllm_gpu* gpu_, unsigned threads) : gpu(gpu_), workers(threads) {}
-  ~codecllm_gpu_encoder() {
-    if (begin != nullptr) cudaEventDestroy(begin);
-  }
-
-  codecllm_gpu* const gpu;
-  Workers workers;
-  /** x log2(x) of small numbers, in device memory. */
-  Memory<allocate_device, free_device> xlog2x;
-  /** What the caller's CUDA stream held when encoding began. */
-  cudaEvent_t begin = nullptr;
-  std::vector<std::unique_ptr<Pipeline>> pipelines;
-};
-
 namespace {
-
-std::vector<Source> read_sources(codecllm_gpu_source* tensors, size_t count) {
-  std::vector<Source> sources;
-  for (size_t t = 0; t < count; t++) {
-    codecllm_gpu_source& tensor = tensors[t];
-    try {
-      sources.push_back(read_source(tensor.dtype, tensor.shape, tensor.dimensions, tensor.options));
-      if (sources.back().layout.words > 0) require(tensor.elements, "elements");
-      if (tensor.front_capacity > 0) require(tensor.front, "front");
-      if (tensor.data_capacity > 0) require(tensor.data, "data");
-      for (const void* memory : {tensor.elements, static_cast<const void*>(tensor.data)})
-        if (reinterpret_cast<uintptr_t>(memory) % kAlignment != 0)
-          throw ArgumentError("elements or data are not aligned to 16");
-    } catch (const Error& error) {
-      throw Error(error.status, text("tensor ", t, ": ", error.what()));
-    }
-    tensor.front_size = 0;
-    tensor.data_size = 0;
-  }
-  return sources;
-}
 
 /** The tensors of each batch, by their numbers; the largest batch comes first, so that all pipelines end together. */
 std::vector<std::vector<size_t>> make_batches(const std::vector<Source>& sources) {
@@ -102,17 +65,37 @@ std::vector<std::vector<size_t>> make_batches(const std::vector<Source>& sources
   return sorted;
 }
 
-/** Lets pipelines take batch after batch. The first error ends all of them. */
-void encode_all(codecllm_gpu_encoder& encoder, const std::vector<Source>& sources, codecllm_gpu_source* tensors,
-                const std::vector<std::vector<size_t>>& batches, size_t pipelines) {
+}  // namespace
+
+void codecllm::check_target(codecllm_gpu_source& tensor) {
+  if (tensor.front_capacity > 0) require(tensor.front, "front");
+  if (tensor.data_capacity > 0) require(tensor.data, "data");
+  check_aligned(tensor.data, "data");
+  tensor.front_size = 0;
+  tensor.data_size = 0;
+}
+
+void codecllm::encode_all(codecllm_gpu_encoder& encoder, const std::vector<Source>& sources,
+                          codecllm_gpu_source* tensors, void* cuda_stream, const Prepare& prepare) {
+  const DeviceScope scope(encoder.gpu->device);
+  const std::vector<std::vector<size_t>> batches = make_batches(sources);
+  // No more than run at a time: each keeps memory.
+  const size_t pipelines = std::min({size_t{kPipelines}, batches.size(), encoder.workers.size() + 1});
+  const uint32_t* const xlog2x = reinterpret_cast<const uint32_t*>(encoder.xlog2x.bytes());
+  while (encoder.pipelines.size() < pipelines)
+    encoder.pipelines.push_back(std::make_unique<Pipeline>(*encoder.gpu, encoder.workers, xlog2x));
+  check(cudaEventRecord(encoder.begin, static_cast<cudaStream_t>(cuda_stream)), "cudaEventRecord");
+  for (size_t p = 0; p < pipelines; p++)
+    check(cudaStreamWaitEvent(encoder.pipelines[p]->cuda_stream(), encoder.begin, 0), "cudaStreamWaitEvent");
   // Each pipeline begins with the same one in every call of the same list, so that its memory soon does not grow.
   std::atomic<size_t> next{pipelines};
   std::atomic<bool> has_failed{false};
   encoder.workers.run(pipelines, [&](size_t number) {
     Pipeline& pipeline = *encoder.pipelines[number];
     try {
-      const DeviceScope scope(encoder.gpu->device);
+      const DeviceScope thread_scope(encoder.gpu->device);
       for (size_t b = number; b < batches.size() && !has_failed; b = next++) {
+        prepare(pipeline, batches[b]);
         std::vector<std::unique_ptr<Item>> items;
         for (const size_t t : batches[b]) items.push_back(std::make_unique<Item>(sources[t], tensors[t], t));
         pipeline.encode(items);
@@ -125,8 +108,6 @@ void encode_all(codecllm_gpu_encoder& encoder, const std::vector<Source>& source
     }
   });
 }
-
-}  // namespace
 
 codecllm_status codecllm_gpu_encoder_open(codecllm_gpu* gpu, codecllm_gpu_encoder** encoder) {
   return guarded([&] {
@@ -172,17 +153,15 @@ codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder* encoder, codecllm_gpu_
     require(encoder, "encoder");
     if (count == 0) return;
     require(tensors, "tensors");
-    const std::vector<Source> sources = read_sources(tensors, count);
-    const DeviceScope scope(encoder->gpu->device);
-    const std::vector<std::vector<size_t>> batches = make_batches(sources);
-    // No more than run at a time: each keeps memory.
-    const size_t pipelines = std::min({size_t{kPipelines}, batches.size(), encoder->workers.size() + 1});
-    const uint32_t* const xlog2x = reinterpret_cast<const uint32_t*>(encoder->xlog2x.bytes());
-    while (encoder->pipelines.size() < pipelines)
-      encoder->pipelines.push_back(std::make_unique<Pipeline>(*encoder->gpu, encoder->workers, xlog2x));
-    check(cudaEventRecord(encoder->begin, static_cast<cudaStream_t>(cuda_stream)), "cudaEventRecord");
-    for (size_t p = 0; p < pipelines; p++)
-      check(cudaStreamWaitEvent(encoder->pipelines[p]->cuda_stream(), encoder->begin, 0), "cudaStreamWaitEvent");
-    encode_all(*encoder, sources, tensors, batches, pipelines);
+    std::vector<Source> sources;
+    for (size_t t = 0; t < count; t++)
+      naming_tensor(t, [&] {
+        codecllm_gpu_source& tensor = tensors[t];
+        sources.push_back(read_source(tensor.dtype, tensor.shape, tensor.dimensions, tensor.options));
+        if (sources.back().layout.words > 0) require(tensor.elements, "elements");
+        check_aligned(tensor.elements, "elements");
+        check_target(tensor);
+      });
+    encode_all(*encoder, sources, tensors, cuda_stream, [](Pipeline&, const std::vector<size_t>&) {});
   });
 }

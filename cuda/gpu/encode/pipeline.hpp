@@ -26,6 +26,13 @@ class Pipeline {
 
   cudaStream_t cuda_stream() const { return cuda_stream_; }
 
+  /** Device memory for what is encoded next. It holds nothing when this returns. */
+  uint8_t* scratch(uint64_t size) {
+    // In steps, lest it grow by a little again and again: that waits for all of the device.
+    scratch_.require_size(round_up(size, uint64_t{16} << 20));
+    return scratch_.bytes();
+  }
+
   /** Lets the kernels have all the shared memory that a block can have. */
   static void prepare(const codecllm_gpu& gpu);
 
@@ -80,13 +87,7 @@ class Pipeline {
   /** Calls use(item) for all items, on all threads. An error names the tensor. */
   template <class Use>
   void for_each(Items& items, Use use) {
-    workers_.run(items.size(), [&](size_t i) {
-      try {
-        use(*items[i]);
-      } catch (const Error& error) {
-        throw Error(error.status, text("tensor ", items[i]->number, ": ", error.what()));
-      }
-    });
+    workers_.run(items.size(), [&](size_t i) { naming_tensor(items[i]->number, [&] { use(*items[i]); }); });
   }
 
   template <class Word>
@@ -108,6 +109,7 @@ class Pipeline {
   const uint32_t* const xlog2x_;
   cudaStream_t cuda_stream_ = nullptr;
   MemoryPlan memory_;
+  Memory<allocate_device, free_device> scratch_;
   Memory<allocate_device, free_device> device_;
   Memory<allocate_pinned, free_pinned> host_;
   /** Bytes of kStaged that have been staged, and sent. */

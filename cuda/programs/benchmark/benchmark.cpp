@@ -1,10 +1,11 @@
-// benchmark: how fast the GPU decodes and encodes, beside a device-to-device copy of the same run.
+// benchmark: how fast the GPU decodes, encodes and transcodes, beside a device-to-device copy of the same run.
 //
 // Inputs are made here, from a seed, and encoded by the host encoder. Each time is the median of CUDA events around
 // `inner` decodes in a row, over buffers that rotate so that nothing is left in the L2 cache; each output is compared
 // with its input. GB/s are 10^9 bytes of decoded tensor a second; the copy counts bytes read and written. Beside each
-// case a kernel that only moves the same bytes (move_bytes.cuh) says what the memory allows. Encoding is measured by
-// the clock on the wall, since the host has its part in it, and compared with the host encoder's streams.
+// case a kernel that only moves the same bytes (move_bytes.cuh) says what the memory allows. Encoding and transcoding
+// are measured by the clock on the wall, since the host has its part in it, and compared with the host encoder's
+// streams.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -92,21 +93,25 @@ int run(const Setting& setting) {
   add({"BF16 small, a model's tensors", "BF16", false, Scale::Columns, {}}, model_shapes());
 
   std::vector<EncodeResult> encoded;
-  const auto add_encode = [&](const Case& described, const std::vector<Shape>& shapes) {
+  const auto add_encode = [&](const Case& described, const std::vector<Shape>& shapes,
+                              const codecllm_encode_options* from = nullptr) {
     if (setting.quick || described.name.find(setting.only) == std::string::npos) return;
-    const EncodeResult result = measure_encode(gpu, described, shapes, setting);
-    std::printf("%-42s %6.4f %9.0f %s\n", result.name.c_str(), result.ratio, result.speed,
+    const EncodeResult result = measure_encode(gpu, described, shapes, setting, from);
+    std::printf("%-48s %6.4f %9.0f %s\n", result.name.c_str(), result.ratio, result.speed,
                 result.correct ? "" : "WRONG");
     std::fflush(stdout);
     encoded.push_back(result);
   };
-  if (!setting.quick) std::printf("%-42s %6s %9s\n", "", "ratio", "GB/s");
+  if (!setting.quick) std::printf("%-48s %6s %9s\n", "", "ratio", "GB/s");
   for (const Case& described : encode_cases()) add_encode(described, {{setting.size, setting.size}});
   const std::pair<std::string, codecllm_encode_options> profiles[] = {
       {"fast", fast(CODECLLM_CLASSES_AUTO)}, {"direct", direct()}, {"small", {}}};
   for (const auto& [profile, options] : profiles)
     add_encode({"encode BF16 " + profile + ", a model's tensors", "BF16", false, Scale::Columns, options},
                model_shapes());
+  const codecllm_encode_options small = {};
+  add_encode({"transcode BF16 small to direct, a model's tensors", "BF16", false, Scale::Columns, direct()},
+             model_shapes(), &small);
   codecllm_gpu_close(gpu);
 
   bool correct = true;

@@ -188,31 +188,41 @@ Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape
 }
 
 EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes,
-                            const Setting& setting) {
+                            const Setting& setting, const codecllm_encode_options* from) {
   EncodeResult result = {described.name, shapes.size(), 0, 0, 0, true};
   const std::vector<size_t> first = first_of_shape(shapes);
   // Empty but for the first tensor of each shape, of which the others have copies: what is shared would be in the
   // cache.
   std::vector<Encoded> expected(shapes.size());
+  // Elements, as Data without a front, or the streams to begin with.
+  std::vector<Encoded> inputs(shapes.size());
+  std::vector<void*> copies(shapes.size());
   std::vector<Bytes> fronts(shapes.size());
   std::vector<codecllm_gpu_source> sources(shapes.size());
   for (size_t t = 0; t < shapes.size(); t++) {
     codecllm_gpu_source& source = sources[t];
-    const size_t bytes = shapes[t].rows * shapes[t].columns * word_bytes(described.dtype);
-    void* const elements = device_bytes(bytes);
-    source.elements = elements;
+    const uint64_t rows = shapes[t].rows;
+    const uint64_t columns = shapes[t].columns;
     if (first[t] == t) {
-      const Bytes input = make_tensor(described, shapes[t].rows, shapes[t].columns, setting.seed + t * 977);
-      expected[t] = encode(described, shapes[t].rows, shapes[t].columns, input);
-      check(cudaMemcpy(elements, input.data(), bytes, cudaMemcpyHostToDevice), "copying elements");
-    } else {
-      check(cudaMemcpy(elements, sources[first[t]].elements, bytes, cudaMemcpyDeviceToDevice), "copying elements");
+      Bytes elements = make_tensor(described, rows, columns, setting.seed + t * 977);
+      expected[t] = encode(described, rows, columns, elements);
+      if (from == nullptr) {
+        inputs[t].data = std::move(elements);
+      } else {
+        Case before = described;
+        before.options = *from;
+        inputs[t] = encode(before, rows, columns, elements);
+      }
     }
-    result.bytes += bytes;
+    const Bytes& input = inputs[first[t]].data;
+    copies[t] = device_bytes(input.size());
+    check(cudaMemcpy(copies[t], input.data(), input.size(), cudaMemcpyHostToDevice), "copying elements or Data");
+    result.bytes += rows * columns * word_bytes(described.dtype);
     source.dtype = described.dtype.c_str();
     source.shape = &shapes[t].rows;
     source.dimensions = 2;
     source.options = &described.options;
+    source.elements = copies[t];
     uint64_t front = 0;
     uint64_t data = 0;
     check(codecllm_gpu_encode_bound(source.dtype, source.shape, 2, source.options, &front, &data),
@@ -223,6 +233,13 @@ EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std:
     source.data = device_bytes(data);
     source.data_capacity = data;
   }
+  std::vector<codecllm_gpu_transcoding> transcodings;
+  for (size_t t = 0; t < shapes.size(); t++) {
+    const Bytes& front = inputs[first[t]].front;
+    const codecllm_gpu_source& source = sources[t];
+    transcodings.push_back({front.data(), front.size(), copies[t], source.options, source.front, source.front_capacity,
+                            source.data, source.data_capacity, 0, 0});
+  }
 
   codecllm_gpu_encoder* encoder = nullptr;
   check(codecllm_gpu_encoder_open(gpu, &encoder), "codecllm_gpu_encoder_open");
@@ -230,7 +247,11 @@ EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std:
   // The first calls allocate.
   for (int run = -2; run < setting.runs; run++) {
     const auto begin = std::chrono::steady_clock::now();
-    check(codecllm_gpu_encode(encoder, sources.data(), sources.size(), nullptr), "codecllm_gpu_encode");
+    if (from == nullptr)
+      check(codecllm_gpu_encode(encoder, sources.data(), sources.size(), nullptr), "codecllm_gpu_encode");
+    else
+      check(codecllm_gpu_transcode(encoder, transcodings.data(), transcodings.size(), nullptr, nullptr, nullptr),
+            "codecllm_gpu_transcode");
     const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
     if (run >= 0) seconds.push_back(taken.count());
   }
@@ -240,13 +261,13 @@ EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std:
 
   uint64_t stream_bytes = 0;
   for (size_t t = 0; t < shapes.size(); t++) {
-    fronts[t].resize(sources[t].front_size);
-    Bytes data(sources[t].data_size);
+    fronts[t].resize(from == nullptr ? sources[t].front_size : transcodings[t].front_size);
+    Bytes data(from == nullptr ? sources[t].data_size : transcodings[t].data_size);
     check(cudaMemcpy(data.data(), sources[t].data, data.size(), cudaMemcpyDeviceToHost), "copying Data");
     result.correct = result.correct && fronts[t] == expected[first[t]].front && data == expected[first[t]].data;
     stream_bytes += fronts[t].size() + data.size();
     cudaFree(sources[t].data);
-    cudaFree(const_cast<void*>(sources[t].elements));
+    cudaFree(copies[t]);
   }
   result.ratio = static_cast<double>(stream_bytes) / static_cast<double>(result.bytes);
   return result;

@@ -50,9 +50,13 @@ struct EncodeResult {
 Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes, size_t l2_bytes,
                const Setting& setting);
 
-/** Measures how fast the GPU encodes a batch of tensors of a kind, in one call. */
+/**
+ * Measures how fast the GPU encodes a batch of tensors of a kind, in one call.
+ *
+ * @param from null, or options of the streams that it transcodes instead of encoding tensors
+ */
 EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes,
-                            const Setting& setting);
+                            const Setting& setting, const codecllm_encode_options* from = nullptr);
 
 /** GB/s, read and written, of a copy on the device. */
 double measure_copy(size_t bytes, int runs);

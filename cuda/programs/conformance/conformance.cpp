@@ -11,6 +11,8 @@
 //              refused exactly if the host decoder refuses it;
 //   encoded    each tensor gives the host encoder's stream: as a file's, for the GPU, and with options drawn at random;
 //              in batches, with as much memory as always suffices, as just suffices, and as does not;
+//   transcoded each stream becomes what the host encoder makes of its tensor, in batches likewise; invalid Data are
+//              refused and stay as they are, and the error names the tensor and the tile;
 //   large      a tensor of more than 4 GiB, if --large is given.
 //
 // Outputs lie between guards, which must stay as they are. Exit codes: 0 all of it holds, 1 something does not,
@@ -20,6 +22,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 
 #include "parts.hpp"
 
@@ -102,11 +105,8 @@ int run(const Arguments& arguments) {
     size_t streams;
     Report report;
   };
-  Part parts[] = {{"valid", valid.size(), {}},
-                  {"invalid", invalid.size(), {}},
-                  {"damaged", 0, {}},
-                  {"encoded", valid.size(), {}},
-                  {"large", 0, {}}};
+  Part parts[] = {{"valid", valid.size(), {}},   {"invalid", invalid.size(), {}},  {"damaged", 0, {}},
+                  {"encoded", valid.size(), {}}, {"transcoded", valid.size(), {}}, {"large", 0, {}}};
   {
     Decoder decoder(arguments.device);
     decode_valid(decoder, valid, parts[0].report);
@@ -115,9 +115,11 @@ int run(const Arguments& arguments) {
     parts[2].streams = std::min(valid.size(), arguments.damaged);
     decode_damaged(decoder, valid, arguments.seed, arguments.damaged, parts[2].report);
     encode_valid(decoder, valid, arguments.seed, parts[3].report);
+    transcode_valid(decoder, valid, arguments.seed, parts[4].report);
+    transcode_invalid(decoder, invalid, *repeatable, parts[4].report);
     if (arguments.large) {
-      parts[4].streams = 1;
-      decode_large(decoder, *repeatable, parts[4].report);
+      parts[5].streams = 1;
+      decode_large(decoder, *repeatable, parts[5].report);
     }
   }
 
@@ -135,8 +137,8 @@ int run(const Arguments& arguments) {
     const std::string line = std::string("\"") + part.name + "\": { \"streams\": " + std::to_string(part.streams) +
                              ", \"asked\": " + std::to_string(part.report.asked()) +
                              ", \"failed\": " + std::to_string(part.report.failed()) + " }";
-    record += "  " + line + (&part == &parts[4] ? "\n" : ",\n");
-    std::printf("%-8s %6zu streams, %7zu asked, %zu failed\n", part.name, part.streams, part.report.asked(),
+    record += "  " + line + (&part == std::end(parts) - 1 ? "\n" : ",\n");
+    std::printf("%-10s %6zu streams, %7zu asked, %zu failed\n", part.name, part.streams, part.report.asked(),
                 part.report.failed());
     failed += part.report.failed();
     for (const std::string& failure : part.report.failures())

@@ -1,4 +1,4 @@
-// Encoding: the GPU makes the streams that the host makes.
+// Encoding and transcoding: the GPU makes the streams that the host makes.
 #include <algorithm>
 
 #include "host/decode/stream.hpp"
@@ -40,9 +40,32 @@ codecllm_encode_options draw_options(const codecllm::Coding& coding, Random& ran
   return options;
 }
 
-/** Encodes a batch of tensors on the GPU and on the host. */
-void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, const std::vector<EncodeJob>& jobs, unsigned number,
-                  Report& report) {
+/** What the GPU makes streams of: elements, or the pack's streams. */
+enum class From { Tensors, Streams };
+
+uint8_t* copy_to(Arena& arena, const uint8_t* bytes, size_t size) {
+  uint8_t* const copy = arena.take(size);
+  if (size > 0) check(cudaMemcpy(copy, bytes, size, cudaMemcpyHostToDevice), "copying to the device");
+  return copy;
+}
+
+/** `source`, whose elements are those that the stream decodes to. @param data of the stream, on the device */
+codecllm_gpu_transcoding transcoding_of(const codecllm_gpu_source& source, const Job& stream, const uint8_t* data) {
+  return {stream.front,
+          stream.front_size,
+          data,
+          source.options,
+          source.front,
+          source.front_capacity,
+          source.data,
+          source.data_capacity,
+          0,
+          0};
+}
+
+/** Makes streams of a batch of tensors on the GPU and on the host. */
+void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, From from, const std::vector<EncodeJob>& jobs,
+                  unsigned number, Report& report) {
   struct Tensor {
     Bytes expected;
     Bytes front;
@@ -78,9 +101,6 @@ void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, const std::ve
     if (number % 3 == 1) tensor.capacity = parts.data_size;
     if (number % 3 == 2) tensor.capacity = parts.data_size - std::min<size_t>(parts.data_size, i % 2);
     tensor.front.assign(number % 2 == 0 ? front : parts.front_size, kPoison);
-    uint8_t* const elements = arena.take(bytes.size());
-    if (!bytes.empty())
-      check(cudaMemcpy(elements, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "copying elements");
     uint8_t* const area = arena.take(tensor.capacity + 2 * kGuard);
     check(cudaMemset(area, kGuardByte, tensor.capacity + 2 * kGuard), "cudaMemset");
     tensor.data = area + kGuard;
@@ -88,7 +108,7 @@ void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, const std::ve
                   job.shape.data(),
                   job.shape.size(),
                   &job.options,
-                  elements,
+                  from == From::Tensors ? copy_to(arena, bytes.data(), bytes.size()) : nullptr,
                   tensor.front.data(),
                   tensor.front.size(),
                   tensor.data,
@@ -96,7 +116,22 @@ void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, const std::ve
                   0,
                   0};
   }
-  check(codecllm_gpu_encode(encoder, sources.data(), sources.size(), decoder.cuda_stream()), "codecllm_gpu_encode");
+  if (from == From::Tensors) {
+    check(codecllm_gpu_encode(encoder, sources.data(), sources.size(), decoder.cuda_stream()), "codecllm_gpu_encode");
+  } else {
+    std::vector<codecllm_gpu_transcoding> transcodings;
+    for (size_t i = 0; i < jobs.size(); i++) {
+      const Job stream = job_of(jobs[i].entry->stream, 0);
+      transcodings.push_back(transcoding_of(sources[i], stream, copy_to(arena, stream.data, stream.data_size)));
+    }
+    check(codecllm_gpu_transcode(encoder, transcodings.data(), transcodings.size(), decoder.cuda_stream(), nullptr,
+                                 nullptr),
+          "codecllm_gpu_transcode");
+    for (size_t i = 0; i < jobs.size(); i++) {
+      sources[i].front_size = transcodings[i].front_size;
+      sources[i].data_size = transcodings[i].data_size;
+    }
+  }
   for (size_t i = 0; i < jobs.size(); i++) {
     const std::string& how = jobs[i].how;
     Tensor& tensor = tensors[i];
@@ -163,11 +198,77 @@ void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, ui
       if (on_host != CODECLLM_OK) continue;
       jobs.push_back({entry, layout.dtype->name, layout.shape, options, entry->name + " (" + how + ", encoded)"});
       if (jobs.size() < sizes[batch % 3]) continue;
-      encode_batch(decoder, encoder, jobs, batch++, report);
+      encode_batch(decoder, encoder, From::Tensors, jobs, batch++, report);
       jobs.clear();
     }
   }
-  if (!jobs.empty()) encode_batch(decoder, encoder, jobs, batch, report);
+  if (!jobs.empty()) encode_batch(decoder, encoder, From::Tensors, jobs, batch, report);
+  codecllm_gpu_encoder_close(encoder);
+}
+
+void transcode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report) {
+  Random random(seed);
+  codecllm_gpu_encoder* encoder = nullptr;
+  check(codecllm_gpu_encoder_open(decoder.gpu(), &encoder), "codecllm_gpu_encoder_open");
+  const size_t sizes[] = {1, 7, 30};
+  std::vector<EncodeJob> jobs;
+  unsigned batch = 0;
+  for (size_t i = 0; i < entries.size(); i++) {
+    const codecllm::Stream stream = codecllm::Stream::read(entries[i]->stream.data(), entries[i]->stream.size());
+    const codecllm::Layout& layout = stream.coding.layout;
+    codecllm_encode_options options = {};
+    options.profile = static_cast<codecllm_profile>(i % 3);
+    uint64_t bound = 0;
+    if (i % 4 == 3) options = draw_options(stream.coding, random);
+    if (codecllm_encode_bound(layout.dtype->name, layout.shape.data(), layout.shape.size(), &options, &bound) !=
+        CODECLLM_OK)
+      options = {};
+    jobs.push_back({entries[i], layout.dtype->name, layout.shape, options, entries[i]->name + " (transcoded)"});
+    if (jobs.size() < sizes[batch % 3] && i + 1 < entries.size()) continue;
+    encode_batch(decoder, encoder, From::Streams, jobs, batch++, report);
+    jobs.clear();
+  }
+  codecllm_gpu_encoder_close(encoder);
+}
+
+void transcode_invalid(Decoder& decoder, const std::vector<const Entry*>& entries, const Entry& valid, Report& report) {
+  codecllm_gpu_encoder* encoder = nullptr;
+  check(codecllm_gpu_encoder_open(decoder.gpu(), &encoder), "codecllm_gpu_encoder_open");
+  for (const Entry* entry : entries) {
+    if (entry->kind != Kind::InvalidData) continue;
+    Arena& arena = decoder.arena();
+    arena.reset();
+    std::vector<codecllm_gpu_transcoding> tensors;
+    std::vector<Bytes> fronts;
+    for (const Entry* each : {&valid, entry, &valid}) {
+      const codecllm::Layout layout = codecllm::Stream::read(each->stream.data(), each->stream.size()).coding.layout;
+      uint64_t front = 0;
+      uint64_t data = 0;
+      check(codecllm_gpu_encode_bound(layout.dtype->name, layout.shape.data(), layout.shape.size(), nullptr, &front,
+                                      &data),
+            "codecllm_gpu_encode_bound");
+      fronts.emplace_back(front);
+      codecllm_gpu_source source = {};
+      source.front = fronts.back().data();
+      source.front_capacity = front;
+      source.data = arena.take(data);
+      source.data_capacity = data;
+      const Job stream = job_of(each->stream, 0);
+      tensors.push_back(transcoding_of(source, stream, copy_to(arena, stream.data, stream.data_size)));
+    }
+    size_t tensor = 0;
+    uint64_t tile = 0;
+    const codecllm_status status =
+        codecllm_gpu_transcode(encoder, tensors.data(), tensors.size(), decoder.cuda_stream(), &tensor, &tile);
+    report.expect(status == CODECLLM_INVALID_STREAM && tensor == 1, entry->name + ": transcoded, or not named");
+    const std::string place = "tensor 1, tile " + std::to_string(tile) + ": ";
+    report.expect(std::string(codecllm_error_message()).rfind(place, 0) == 0,
+                  entry->name + ": \"" + codecllm_error_message() + "\" does not name its tile");
+    const Job intact = job_of(entry->stream, 0);
+    Bytes data(intact.data_size);
+    check(cudaMemcpy(data.data(), tensors[1].source_data, data.size(), cudaMemcpyDeviceToHost), "copying Data");
+    report.expect(std::equal(data.begin(), data.end(), intact.data), entry->name + ": its Data were changed");
+  }
   codecllm_gpu_encoder_close(encoder);
 }
 

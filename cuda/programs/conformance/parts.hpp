@@ -21,6 +21,12 @@ void decode_damaged(Decoder& decoder, const std::vector<const Entry*>& entries, 
 /** Encodes every tensor, with several options: the GPU makes the streams that the host makes. */
 void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report);
 
+/** Transcodes every stream: the GPU makes the streams that the host makes of their tensors. */
+void transcode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report);
+
+/** Streams whose Data are invalid are refused between copies of a valid one, and stay as they are. */
+void transcode_invalid(Decoder& decoder, const std::vector<const Entry*>& entries, const Entry& valid, Report& report);
+
 /** The largest stream that consists of whole bands, so that copies of it make a larger tensor; null: there is none. */
 const Entry* find_repeatable(const std::vector<const Entry*>& entries);
 
