@@ -60,6 +60,8 @@ size_t codecllm_size_of(codecllm_structure structure) {
       return sizeof(codecllm_gpu_decode_options);
     case CODECLLM_STRUCTURE_GPU_SOURCE:
       return sizeof(codecllm_gpu_source);
+    case CODECLLM_STRUCTURE_GPU_LINEAR_OPTIONS:
+      return sizeof(codecllm_gpu_linear_options);
   }
   return 0;
 }

@@ -10,3 +10,8 @@
 #include "gpu/encode/encoder.cpp"
 #include "gpu/encode/item.cpp"
 #include "gpu/encode/pipeline.cu"
+#include "gpu/linear/kernels.cu"
+#include "gpu/linear/linear.cpp"
+#include "gpu/linear/rows.cu"
+#include "gpu/linear/shape.cpp"
+#include "gpu/linear/weights.cpp"

@@ -10,6 +10,8 @@
 
 #include <cstdint>
 
+#include "gpu/common/runtime.hpp"
+#include "host/format/direct.hpp"
 #include "host/format/inline.hpp"
 #include "host/format/tile.hpp"
 
@@ -21,10 +23,6 @@ constexpr uint32_t kMaxWeights = 8;
 /** Parts of K. */
 constexpr uint32_t kParts = 8;
 
-/** Rows of a strip, and columns of a block: FORMAT.md, 6.5. */
-constexpr uint32_t kStripRows = 16;
-constexpr uint32_t kBlockColumns = 64;
-constexpr uint32_t kBlockBytes = 1536;
 /** A tile is two blocks wide. */
 constexpr uint32_t kTileBlocks = kTileColumns / kBlockColumns;
 

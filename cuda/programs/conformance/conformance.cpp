@@ -11,6 +11,9 @@
 //              refused exactly if the host decoder refuses it;
 //   encoded    each tensor gives the host encoder's stream: as a file's, for the GPU, and with options drawn at random;
 //              in batches, with as much memory as always suffices, as just suffices, and as does not;
+//   products   weights that are made here, and each tensor that can be, give products that are exact, or as near as sums
+//              in FP32 are, and the same ones for any number of rows; rows of each matrix are what they are when all of
+//              it is decoded;
 //   large      a tensor of more than 4 GiB, if --large is given.
 //
 // Outputs lie between guards, which must stay as they are. Exit codes: 0 all of it holds, 1 something does not,
@@ -20,6 +23,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 
 #include "parts.hpp"
 
@@ -48,6 +52,7 @@ struct Arguments {
   int device = 0;
   uint32_t seed = 20261123;
   size_t damaged = ~size_t{0};
+  size_t products = 300;
   bool large = false;
 };
 
@@ -76,6 +81,8 @@ bool parse(int count, char** values, Arguments& arguments) {
       arguments.seed = static_cast<uint32_t>(std::strtoul(value, nullptr, 10));
     else if (name == "--damaged")
       arguments.damaged = std::strtoul(value, nullptr, 10);
+    else if (name == "--products")
+      arguments.products = std::strtoul(value, nullptr, 10);
     else
       return false;
     i++;
@@ -106,6 +113,7 @@ int run(const Arguments& arguments) {
                   {"invalid", invalid.size(), {}},
                   {"damaged", 0, {}},
                   {"encoded", valid.size(), {}},
+                  {"products", valid.size() + arguments.products, {}},
                   {"large", 0, {}}};
   {
     Decoder decoder(arguments.device);
@@ -115,9 +123,10 @@ int run(const Arguments& arguments) {
     parts[2].streams = std::min(valid.size(), arguments.damaged);
     decode_damaged(decoder, valid, arguments.seed, arguments.damaged, parts[2].report);
     encode_valid(decoder, valid, arguments.seed, parts[3].report);
+    multiply_valid(decoder, valid, arguments.seed, arguments.products, parts[4].report);
     if (arguments.large) {
-      parts[4].streams = 1;
-      decode_large(decoder, *repeatable, parts[4].report);
+      parts[5].streams = 1;
+      decode_large(decoder, *repeatable, parts[5].report);
     }
   }
 
@@ -135,7 +144,7 @@ int run(const Arguments& arguments) {
     const std::string line = std::string("\"") + part.name + "\": { \"streams\": " + std::to_string(part.streams) +
                              ", \"asked\": " + std::to_string(part.report.asked()) +
                              ", \"failed\": " + std::to_string(part.report.failed()) + " }";
-    record += "  " + line + (&part == &parts[4] ? "\n" : ",\n");
+    record += "  " + line + (&part == std::end(parts) - 1 ? "\n" : ",\n");
     std::printf("%-8s %6zu streams, %7zu asked, %zu failed\n", part.name, part.streams, part.report.asked(),
                 part.report.failed());
     failed += part.report.failed();
@@ -162,7 +171,7 @@ int main(int count, char** values) {
   if (!parse(count, values, arguments)) {
     std::fprintf(stderr,
                  "conformance PACK [--record FILE] [--commit HASH] [--driver VERSION] [--device N] [--seed N] "
-                 "[--damaged N] [--large]\n");
+                 "[--damaged N] [--products N] [--large]\n");
     return 2;
   }
   if (codecllm_gpu_count() <= arguments.device) {

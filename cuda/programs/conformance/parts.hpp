@@ -21,6 +21,13 @@ void decode_damaged(Decoder& decoder, const std::vector<const Entry*>& entries, 
 /** Encodes every tensor, with several options: the GPU makes the streams that the host makes. */
 void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report);
 
+/**
+ * Multiplies by `made` weights that are made here, and by every valid stream that can be; and decodes rows of every
+ * matrix.
+ */
+void multiply_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, size_t made,
+                    Report& report);
+
 /** The largest stream that consists of whole bands, so that copies of it make a larger tensor; null: there is none. */
 const Entry* find_repeatable(const std::vector<const Entry*>& entries);
 
