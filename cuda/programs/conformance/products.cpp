@@ -285,7 +285,8 @@ Numbers draw_x(uint64_t columns, bool exact, double scale, Random& random) {
   return x;
 }
 
-constexpr uint16_t kSpecial[] = {0x7f80, 0xff80, 0x7fc0, 0xffff, 0x8000, 0x0001, 0x7f7f};
+/** Infinities, NaN, and numbers that are next to none. */
+constexpr uint16_t kSpecial[] = {0x7f80, 0xff80, 0x7fc0, 0xffff, 0x8000, 0x0001};
 
 /** W of random elements, coded in a random way. */
 Matrix draw_matrix(uint64_t columns, uint32_t number, bool exact, bool special, Random& random) {
@@ -330,7 +331,7 @@ Matrix draw_matrix(uint64_t columns, uint32_t number, bool exact, bool special, 
       const bool is_dense = row / options.tile_rows % 2 == 0;
       if (outliers > 0 && random() % (is_dense ? outliers : 4 * outliers) == 0) {
         element = exact ? 0 : number_of(std::ldexp(sign, static_cast<int>(random() % 60) - 40));
-        if (special && random() % 4 == 0) element = kSpecial[random() % 7];
+        if (special && random() % 4 == 0) element = kSpecial[random() % 6];
       }
       matrix.elements.push_back(element);
     }
@@ -363,7 +364,7 @@ Product draw_product(uint32_t number, Random& random) {
   }
   product.x = draw_x(columns, product.exact, 1, random);
   if (special)
-    for (uint32_t i = 0; i < 8; i++) product.x[random.below(product.x.size())] = kSpecial[random() % 7];
+    for (uint32_t i = 0; i < 8; i++) product.x[random.below(product.x.size())] = kSpecial[random() % 6];
   return product;
 }
 
