@@ -59,7 +59,8 @@ typedef enum codecllm_structure {
   CODECLLM_STRUCTURE_GPU_TENSOR = 2,
   CODECLLM_STRUCTURE_GPU_DECODE_OPTIONS = 3,
   CODECLLM_STRUCTURE_GPU_SOURCE = 4,
-  CODECLLM_STRUCTURE_GPU_TRANSCODING = 5
+  CODECLLM_STRUCTURE_GPU_TRANSCODING = 5,
+  CODECLLM_STRUCTURE_GPU_LINEAR_OPTIONS = 6
 } codecllm_structure;
 
 /**
@@ -273,7 +274,7 @@ CODECLLM_API codecllm_status codecllm_decode(const void* stream, size_t stream_s
 
 /* ----------------------------------------------------------------------------------------------------------- GPU */
 
-/** One device. Functions of it, of its plans and of its decoders may be called from one thread at a time. */
+/** One device. Functions of it, of its plans, decoders and weights may be called from one thread at a time. */
 typedef struct codecllm_gpu codecllm_gpu;
 
 /**
@@ -294,7 +295,7 @@ CODECLLM_API int codecllm_gpu_count(void);
  */
 CODECLLM_API codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu);
 
-/** Frees a device, whose plans, decoders and encoders have been closed; does nothing with null. */
+/** Frees a device, whose plans, decoders, encoders and weights have been closed; does nothing with null. */
 CODECLLM_API void codecllm_gpu_close(codecllm_gpu* gpu);
 
 /** A tensor of a plan: its front, in host memory, needed only during the call. */
@@ -477,6 +478,86 @@ typedef struct codecllm_gpu_transcoding {
  */
 CODECLLM_API codecllm_status codecllm_gpu_transcode(codecllm_gpu_encoder* encoder, codecllm_gpu_transcoding* tensors,
                                                     size_t count, void* cuda_stream, size_t* tensor, uint64_t* tile);
+
+/**
+ * Weights: some matrices [O, K] as streams, which are multiplied by as they lie, and rows of which are decoded.
+ * Products read DIRECT tiles themselves; all others are decoded to the workspace first, each time. One product has to
+ * end before the next begins, replays of a captured one included: it is the caller who orders them. Rows may be decoded
+ * at any time. Neither says whether Data are damaged, which codecllm_gpu_decode does; then what they write has no
+ * meaning, but nothing is read or written outside the buffers.
+ */
+typedef struct codecllm_gpu_weights codecllm_gpu_weights;
+
+/** Tensors of one codecllm_gpu_weights, and rows of X in one product, at most. */
+enum { CODECLLM_GPU_MOST_WEIGHTS = 8, CODECLLM_GPU_MOST_LINEAR_ROWS = 64 };
+
+/**
+ * Reads and checks fronts, and allocates: little more than 8 bytes for each tile, and what a plan of tiles that are not
+ * DIRECT takes. Synchronous. Fails as codecllm_gpu_plan_open does; refuses no or more than 8 tensors, shapes that are
+ * not [O, K] with one K for all, O or K from 2^31 on, and rows that do not fill whole words.
+ *
+ * @param tensors of any dtype; but a product is made only if all are BF16
+ */
+CODECLLM_API codecllm_status codecllm_gpu_weights_open(codecllm_gpu* gpu, const codecllm_gpu_tensor* tensors,
+                                                       size_t count, codecllm_gpu_weights** weights);
+
+/** Frees weights, all of whose products and decoded rows have ended; does nothing with null. */
+CODECLLM_API void codecllm_gpu_weights_close(codecllm_gpu_weights* weights);
+
+/** Bytes of device memory that a product with so many rows of X needs. Refuses what codecllm_gpu_linear refuses. */
+CODECLLM_API codecllm_status codecllm_gpu_linear_workspace(const codecllm_gpu_weights* weights, uint32_t rows,
+                                                           uint64_t* size);
+
+/**
+ * Up to how many rows of X codecllm_gpu_linear is the faster way: 64 if at least half of the elements lie in DIRECT
+ * tiles, otherwise 0. With more rows, decoding to a buffer that is used again and multiplying that is. Refuses weights
+ * that are not BF16.
+ */
+CODECLLM_API codecllm_status codecllm_gpu_linear_rows(const codecllm_gpu_weights* weights, uint32_t* rows);
+
+typedef struct codecllm_gpu_linear_options {
+  /** Device memory: X, [rows, K] of BF16. It is read fastest if it is aligned to 16, and K and x_stride are to 8. */
+  const void* x;
+  /** Elements from one row of X to the next; at least K. */
+  uint64_t x_stride;
+  /** 1 to 64. */
+  uint32_t rows;
+  /** A device pointer for each tensor: [O] of BF16, or null; may be null if all are. */
+  const void* const* biases;
+  /** A device pointer for each tensor: receives its Y, [rows, O] of BF16. */
+  void* const* outputs;
+  /** Device memory of `codecllm_gpu_linear_workspace` bytes, aligned to 256; it need not be initialised. */
+  void* workspace;
+} codecllm_gpu_linear_options;
+
+/**
+ * Y = X W^T (+ bias) for each of the weights, asynchronously on `cuda_stream`: one launch, after one that copies X
+ * where it is not aligned, and those that decode tiles that are not DIRECT. Can be captured into a CUDA graph. Sums are
+ * made in FP32, always in the same order: the same call gives the same bits, and so does a row of X among any others.
+ * On devices of compute capability 9.0 and above, Data are asked for while the kernel before this product on the CUDA
+ * stream ends: they must not be what that kernel writes. Refuses weights that are not BF16, other numbers of rows, and
+ * pointers that are not aligned (Data to 16, the workspace to 256, all else to 2). The arrays are not needed after the
+ * call.
+ *
+ * @param data one device pointer a tensor: the Data of its stream
+ * @param cuda_stream a cudaStream_t
+ */
+CODECLLM_API codecllm_status codecllm_gpu_linear(codecllm_gpu_weights* weights, const void* const* data,
+                                                 const codecllm_gpu_linear_options* options, void* cuda_stream);
+
+/**
+ * Decodes rows of one of the weights, as an embedding needs them, asynchronously on `cuda_stream`. Can be captured into
+ * a CUDA graph. Of a tile that is not DIRECT everything above the row is decoded, too, for each row. Refuses Data and
+ * an output that are not aligned to 16, and a number that the weights do not have.
+ *
+ * @param index the number of the tensor
+ * @param data device memory: the Data of its stream
+ * @param rows device memory: `count` numbers of rows, in any order, also the same ones again
+ * @param output device memory: receives `count` rows; those whose numbers the tensor does not have are not written
+ * @param cuda_stream a cudaStream_t
+ */
+CODECLLM_API codecllm_status codecllm_gpu_rows(const codecllm_gpu_weights* weights, size_t index, const void* data,
+                                               const int64_t* rows, size_t count, void* output, void* cuda_stream);
 
 #ifdef __cplusplus
 }

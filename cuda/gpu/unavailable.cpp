@@ -70,3 +70,25 @@ codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder*) { r
 codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_decoder*, uint64_t, void*, size_t) {
   return unavailable();
 }
+
+codecllm_status codecllm_gpu_weights_open(codecllm_gpu*, const codecllm_gpu_tensor*, size_t, codecllm_gpu_weights**) {
+  return unavailable();
+}
+
+void codecllm_gpu_weights_close(codecllm_gpu_weights*) {}
+
+codecllm_status codecllm_gpu_linear_workspace(const codecllm_gpu_weights*, uint32_t, uint64_t*) {
+  return unavailable();
+}
+
+codecllm_status codecllm_gpu_linear_rows(const codecllm_gpu_weights*, uint32_t*) { return unavailable(); }
+
+codecllm_status codecllm_gpu_linear(codecllm_gpu_weights*, const void* const*, const codecllm_gpu_linear_options*,
+                                    void*) {
+  return unavailable();
+}
+
+codecllm_status codecllm_gpu_rows(const codecllm_gpu_weights*, size_t, const void*, const int64_t*, size_t, void*,
+                                  void*) {
+  return unavailable();
+}

@@ -62,6 +62,8 @@ size_t codecllm_size_of(codecllm_structure structure) {
       return sizeof(codecllm_gpu_source);
     case CODECLLM_STRUCTURE_GPU_TRANSCODING:
       return sizeof(codecllm_gpu_transcoding);
+    case CODECLLM_STRUCTURE_GPU_LINEAR_OPTIONS:
+      return sizeof(codecllm_gpu_linear_options);
   }
   return 0;
 }

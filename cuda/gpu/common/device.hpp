@@ -11,6 +11,8 @@ struct codecllm_gpu {
   uint32_t multiprocessors;
   /** Shared memory that a block can have. */
   uint32_t shared_bytes;
+  /** Whether a kernel may begin while the one before it ends. */
+  bool overlaps;
   /** For reading results, beside whatever the caller's streams do. */
   cudaStream_t cuda_stream;
 };
@@ -41,6 +43,17 @@ void launch(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_
   void* arguments[] = {&argument};
   check(cudaLaunchKernel(kernel, dim3(blocks), dim3(threads), arguments, shared_bytes, cuda_stream),
         "launching a kernel");
+}
+
+/**
+ * The same, but where the device can, the kernel begins as soon as the one before it on the CUDA stream lets it, or has
+ * no blocks left that wait; it calls wait_for_previous_kernel before it touches what that one may have written or read.
+ */
+template <class Argument>
+void launch_early(const codecllm_gpu& gpu, void (*kernel)(Argument), uint32_t blocks, uint32_t threads,
+                  uint32_t shared_bytes, Argument& argument, cudaStream_t cuda_stream) {
+  if (!gpu.overlaps) return launch(kernel, blocks, threads, shared_bytes, argument, cuda_stream);
+  check(launch_overlapping(kernel, blocks, threads, shared_bytes, argument, cuda_stream), "launching a kernel");
 }
 
 /** Makes a device the current one, for as long as this lives. */

@@ -8,6 +8,24 @@
 #else
 #include <cuda_runtime.h>
 
+/** Launches a kernel that may begin while the one before it on the CUDA stream ends. */
+template <class Argument>
+cudaError_t launch_overlapping(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_t shared_bytes,
+                               Argument& argument, cudaStream_t cuda_stream) {
+  cudaLaunchAttribute overlap = {};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(blocks);
+  config.blockDim = dim3(threads);
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = cuda_stream;
+  config.attrs = &overlap;
+  config.numAttrs = 1;
+  void* arguments[] = {&argument};
+  return cudaLaunchKernelExC(&config, reinterpret_cast<const void*>(kernel), arguments);
+}
+
 #ifdef __CUDACC__
 /** The block's dynamic shared memory. */
 #define CODECLLM_SHARED_MEMORY(name) extern __shared__ __align__(1024) uint8_t name[]

@@ -223,85 +223,130 @@ struct AnyPlanes {
   }
 };
 
-/** Writes a lane's part of a row: at once where all of it exists and is aligned, else word by word. */
+/** A tile whose planes a warp decodes row by row. */
+template <uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
+class AnyTile {
+ public:
+  /**
+   * @param rings shared memory of the warp
+   * @param valid becomes false where the tile is not, as far as can be seen yet
+   */
+  __device__ __forceinline__ void open(const GpuTensor& tensor, const uint8_t* data, const GpuTileEntry& entry,
+                                       SharedAddress rings, bool& valid) {
+    uint32_t column;
+    tile_ = find_tile<kPlanes>(tensor, data, entry, first_row_, column);
+    section_ = tile_.data;
+    planes_.each([&](auto& plane, uint32_t p) {
+      plane.open(tile_, p, tensor.zero_symbol);
+      if (plane.is_raw() && !plane.open_raw(section_, p > 0 && feeds_next(p - 1))) valid = false;
+    });
+    planes_.each([&](auto& plane, uint32_t p) {
+      if (!plane.is_coded()) return;
+      const GpuTables& tables = tile_.mode(p) == kPairs ? tensor.pairs : tensor.tables[p];
+      if (!plane.open_coded(tensor, tables, tile_, column, section_, rings + p * kAnyRingBytes)) valid = false;
+    });
+    planes_.each([&](auto& plane, uint32_t p) {
+      if (is_direct()) plane.open_direct(tensor, column, section_, p == 0);
+    });
+    if (is_direct()) section_ += direct_bytes(tile_.height, tile_.width);
+  }
+
+  __device__ __forceinline__ const GpuTile& tile() const { return tile_; }
+
+  /** If it is DIRECT, rows can be asked for in any order; otherwise from the first on. */
+  __device__ __forceinline__ bool is_direct() const { return tile_.mode(0) == kDirect; }
+
+  /** Decodes a lane's words of a row. */
+  __device__ __forceinline__ void row(const GpuTensor& tensor, uint32_t row, uint32_t (&words)[kLaneColumns],
+                                      bool& valid) {
+    for (uint32_t& word : words) word = 0;
+    uint32_t state = 0;
+    planes_.each([&](auto& plane, uint32_t p) {
+      uint32_t symbols[kLaneColumns] = {};
+      plane.row(row, first_row_ + row, state, symbols, valid);
+      state = plane.state();
+      const Field& field = tensor.fields[p];
+      for (uint32_t k = 0; k < kLaneColumns; k++) words[k] |= field.paste(symbols[k]);
+    });
+  }
+
+  /** Ends the tile, all of whose rows were decoded. */
+  __device__ __forceinline__ void close(bool& valid) {
+    // The rest of the last strip.
+    for (uint32_t row = tile_.height; is_direct() && row % kStripRows != 0; row++)
+      planes_.each([&](auto& plane, uint32_t) {
+        uint32_t symbols[kLaneColumns];
+        plane.row(row, 0, 0, symbols, valid);
+      });
+    planes_.each([&](auto& plane, uint32_t p) {
+      if (!plane.is_complete(feeds_next(p))) valid = false;
+    });
+  }
+
+  /** Where its outliers are. */
+  __device__ __forceinline__ const uint8_t* outliers() const { return section_; }
+
+ private:
+  __device__ __forceinline__ bool feeds_next(uint32_t p) const {
+    return p + 1 < kPlanes && codecllm::is_coded(tile_.mode(p)) && tile_.mode(p + 1) == kRaw;
+  }
+
+  GpuTile tile_;
+  uint64_t first_row_;
+  const uint8_t* section_;
+  AnyPlanes<kPlanes, kBits0, kBits> planes_;
+};
+
+/**
+ * Writes a lane's part of a row: at once where all of it exists and is aligned, else word by word.
+ *
+ * @param begin, end the words of the tensor that are written; the others are left out
+ * @param elements where word `begin` goes
+ */
 template <class Word>
-__device__ __forceinline__ void store_any_row(const GpuTile& tile, uint32_t row, uint64_t tensor_words, Word* elements,
-                                              const uint32_t (&words)[kLaneColumns]) {
+__device__ __forceinline__ void store_any_row(const GpuTile& tile, uint32_t row, uint64_t begin, uint64_t end,
+                                              Word* elements, const uint32_t (&words)[kLaneColumns]) {
   struct alignas(sizeof(Word) * kLaneColumns) Line {
     Word words[kLaneColumns];
   };
   const uint32_t column = 4 * lane_index();
   const uint64_t at = tile.first_word + uint64_t{row} * tile.row_words + column;
-  if (column + kLaneColumns <= tile.width && at + kLaneColumns <= tensor_words && tile.row_words % kLaneColumns == 0) {
+  if (column + kLaneColumns <= tile.width && at >= begin && at + kLaneColumns <= end &&
+      reinterpret_cast<uintptr_t>(elements + (at - begin)) % sizeof(Line) == 0) {
     Line line;
     for (uint32_t k = 0; k < kLaneColumns; k++) line.words[k] = static_cast<Word>(words[k]);
-    *reinterpret_cast<Line*>(elements + at) = line;
+    *reinterpret_cast<Line*>(elements + (at - begin)) = line;
     return;
   }
   for (uint32_t k = 0; k < kLaneColumns; k++)
-    if (column + k < tile.width && at + k < tensor_words) elements[at + k] = static_cast<Word>(words[k]);
+    if (column + k < tile.width && at + k >= begin && at + k < end)
+      elements[at + k - begin] = static_cast<Word>(words[k]);
 }
 
 /** Decodes one tile. @returns whether it is valid, in all lanes */
 template <class Word, uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
 __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const GpuBuffers& buffers,
                                                 const GpuTileEntry& entry, bool verify, SharedAddress rings) {
-  uint64_t first_row;
-  uint32_t column;
-  const GpuTile tile = find_tile<kPlanes>(tensor, buffers.data, entry, first_row, column);
   Word* const elements = reinterpret_cast<Word*>(buffers.elements);
-  AnyPlanes<kPlanes, kBits0, kBits> planes;
-  const uint8_t* section = tile.data;
   bool valid = true;
-  const auto feeds_next = [&tile](uint32_t p) {
-    return p + 1 < kPlanes && is_coded(tile.mode(p)) && tile.mode(p + 1) == kRaw;
-  };
-  planes.each([&](auto& plane, uint32_t p) {
-    plane.open(tile, p, tensor.zero_symbol);
-    if (plane.is_raw() && !plane.open_raw(section, p > 0 && feeds_next(p - 1))) valid = false;
-  });
-  planes.each([&](auto& plane, uint32_t p) {
-    if (!plane.is_coded()) return;
-    const GpuTables& tables = tile.mode(p) == kPairs ? tensor.pairs : tensor.tables[p];
-    if (!plane.open_coded(tensor, tables, tile, column, section, rings + p * kAnyRingBytes)) valid = false;
-  });
-
-  const bool is_direct = tile.mode(0) == kDirect;
-  planes.each([&](auto& plane, uint32_t p) {
-    if (is_direct) plane.open_direct(tensor, column, section, p == 0);
-  });
-  if (is_direct) section += direct_bytes(tile.height, tile.width);
+  AnyTile<kPlanes, kBits0, kBits> decoded;
+  decoded.open(tensor, buffers.data, entry, rings, valid);
+  const GpuTile& tile = decoded.tile();
 
   constexpr uint32_t kPerU32 = 4 / sizeof(Word);
   constexpr uint32_t kU32s = kLaneColumns / kPerU32;
   TileSum<kU32s> sum;
   for (uint32_t row = 0; row < tile.height; row++) {
-    uint32_t words[kLaneColumns] = {};
-    uint32_t state = 0;
-    planes.each([&](auto& plane, uint32_t p) {
-      uint32_t symbols[kLaneColumns] = {};
-      plane.row(row, first_row + row, state, symbols, valid);
-      state = plane.state();
-      const Field& field = tensor.fields[p];
-      for (uint32_t k = 0; k < kLaneColumns; k++) words[k] |= field.paste(symbols[k]);
-    });
-    store_any_row(tile, row, tensor.words, elements, words);
+    uint32_t words[kLaneColumns];
+    decoded.row(tensor, row, words, valid);
+    store_any_row(tile, row, 0, tensor.words, elements, words);
     uint32_t packed[kU32s] = {};
     for (uint32_t k = 0; k < kLaneColumns; k++)
       if (4 * lane_index() + k < tile.width) packed[k / kPerU32] |= words[k] << (k % kPerU32 * 8 * sizeof(Word));
     sum.add_row(tile.height - row, packed);
   }
-
-  // The rest of the last strip.
-  for (uint32_t row = tile.height; is_direct && row % kStripRows != 0; row++)
-    planes.each([&](auto& plane, uint32_t) {
-      uint32_t symbols[kLaneColumns];
-      plane.row(row, 0, 0, symbols, valid);
-    });
-  planes.each([&](auto& plane, uint32_t p) {
-    if (!plane.is_complete(feeds_next(p))) valid = false;
-  });
-  if (!write_outliers(tile, section, tensor.words, elements, sum)) valid = false;
+  decoded.close(valid);
+  if (!write_outliers(tile, decoded.outliers(), tensor.words, elements, sum)) valid = false;
   if (verify && sum.check() != tile.check) valid = false;
   return __all_sync(kAllLanes, valid);
 }

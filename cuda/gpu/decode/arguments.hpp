@@ -6,12 +6,10 @@
 
 #include <cstdint>
 
+#include "gpu/common/image.hpp"
 #include "host/format/tile.hpp"
 
 namespace codecllm {
-
-/** What a plan's memory holds begins at multiples of this. */
-constexpr uint64_t kMemoryAlignment = 256;
 
 /**
  * The frequency tables of a plane, or of PAIRS, for decoding: a u32 for each slot of each class, made by `pack_slot`.

@@ -25,37 +25,12 @@ __global__ void set_buffers(const __grid_constant__ BufferBatch batch) {
 
 }  // namespace
 
-struct codecllm_gpu_plan : Plan {
-  codecllm_gpu_plan(const Plan& plan, codecllm_gpu* gpu_) : Plan(plan), gpu(gpu_) {}
-  ~codecllm_gpu_plan() {
-    if (decoded != nullptr) cudaEventDestroy(decoded);
-    if (owns_memory) cudaFree(memory);
-  }
-
-  codecllm_gpu* const gpu;
-  uint8_t* memory = nullptr;
-  bool owns_memory = false;
-  cudaEvent_t decoded = nullptr;
-  /** Whether a decode was captured: then only the device knows when it is done. */
-  bool was_captured = false;
-
-  unsigned long long* bad_tile() const { return reinterpret_cast<unsigned long long*>(memory); }
-};
+codecllm_gpu_plan::~codecllm_gpu_plan() {
+  if (decoded != nullptr) cudaEventDestroy(decoded);
+  if (owns_memory) cudaFree(memory);
+}
 
 namespace {
-
-/** Reads the tensors of a plan; an error names one by its number. */
-std::function<Stream(size_t)> reader_of(const codecllm_gpu_tensor* tensors, size_t count) {
-  if (count > 0) require(tensors, "tensors");
-  return [tensors](size_t t) {
-    require(tensors[t].front, "front");
-    try {
-      return Stream::read(static_cast<const uint8_t*>(tensors[t].front), tensors[t].front_size);
-    } catch (const Error& error) {
-      throw Error(error.status, text("tensor ", t, ": ", error.what()));
-    }
-  };
-}
 
 /** Bytes of scratch memory for Data that come from the host. */
 uint64_t staging_bytes(const codecllm_gpu_plan& plan) {
@@ -79,9 +54,9 @@ void check_buffers(const codecllm_gpu_plan& plan, const void* const* data, void*
   }
 }
 
-/** Copies Data that are on the host to scratch memory, and launches the plan's kernels. */
-void launch_plan(const codecllm_gpu_plan& plan, const void* const* data, void* const* outputs, bool data_on_host,
-                 bool verify, uint8_t* scratch, cudaStream_t cuda_stream) {
+/** Where tensors lie on the device, once Data that are on the host have been copied to scratch memory. */
+std::vector<GpuBuffers> place_buffers(const codecllm_gpu_plan& plan, const void* const* data, void* const* outputs,
+                                      bool data_on_host, uint8_t* scratch, cudaStream_t cuda_stream) {
   std::vector<GpuBuffers> buffers(plan.tensor_count());
   for (size_t t = 0; t < plan.tensor_count(); t++) {
     buffers[t] = {static_cast<const uint8_t*>(data[t]), static_cast<uint8_t*>(outputs[t])};
@@ -90,31 +65,7 @@ void launch_plan(const codecllm_gpu_plan& plan, const void* const* data, void* c
     buffers[t].data = scratch;
     scratch += round_up(plan.data_bytes[t], kMemoryAlignment);
   }
-
-  GpuArguments arguments = {};
-  arguments.tensors = reinterpret_cast<const GpuTensor*>(plan.memory + plan.tensors_at);
-  arguments.bad_tile = plan.bad_tile();
-  arguments.verify = verify;
-  if (plan.tensor_count() <= kInlineBuffers) {
-    std::copy(buffers.begin(), buffers.end(), arguments.inline_buffers);
-  } else {
-    GpuBuffers* const table = reinterpret_cast<GpuBuffers*>(plan.memory + plan.buffers_at);
-    for (size_t first = 0; first < plan.tensor_count(); first += kInlineBuffers) {
-      BufferBatch batch = {};
-      batch.to = table + first;
-      batch.count = static_cast<uint32_t>(std::min<size_t>(kInlineBuffers, plan.tensor_count() - first));
-      std::copy_n(buffers.begin() + static_cast<std::ptrdiff_t>(first), batch.count, batch.buffers);
-      launch(set_buffers, 1, kInlineBuffers, 0, batch, cuda_stream);
-    }
-    arguments.buffers = table;
-  }
-  for (const Launch& part : plan.launches) {
-    arguments.works = reinterpret_cast<const GpuWork*>(plan.memory + part.works_at);
-    arguments.tiles = reinterpret_cast<const GpuTileEntry*>(plan.memory + part.tiles_at);
-    arguments.memory = plan.memory;
-    launch(part.kernel->programs[part.row_classes][verify], part.works, 32 * part.warps, part.shared_bytes, arguments,
-           cuda_stream);
-  }
+  return buffers;
 }
 
 void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outputs,
@@ -127,7 +78,8 @@ void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outpu
   if (reinterpret_cast<uintptr_t>(scratch) % kMemoryAlignment != 0)
     throw ArgumentError("scratch memory is not aligned to 256");
   try {
-    launch_plan(plan, data, outputs, data_on_host, options.verify != 0, static_cast<uint8_t*>(scratch), cuda_stream);
+    launch_plan(plan, place_buffers(plan, data, outputs, data_on_host, static_cast<uint8_t*>(scratch), cuda_stream),
+                options.verify != 0, cuda_stream);
   } catch (...) {
     if (allocates) cudaFreeAsync(scratch, cuda_stream);
     throw;
@@ -157,6 +109,46 @@ codecllm_gpu_plan* codecllm::open_plan(codecllm_gpu& gpu, Blueprint drawn, void*
   return opened.release();
 }
 
+std::function<Stream(size_t)> codecllm::reader_of(const codecllm_gpu_tensor* tensors, size_t count) {
+  if (count > 0) require(tensors, "tensors");
+  return [tensors](size_t t) {
+    require(tensors[t].front, "front");
+    try {
+      return Stream::read(static_cast<const uint8_t*>(tensors[t].front), tensors[t].front_size);
+    } catch (const Error& error) {
+      throw Error(error.status, text("tensor ", t, ": ", error.what()));
+    }
+  };
+}
+
+void codecllm::launch_plan(const codecllm_gpu_plan& plan, const std::vector<GpuBuffers>& buffers, bool verify,
+                           cudaStream_t cuda_stream) {
+  GpuArguments arguments = {};
+  arguments.tensors = plan.tensors();
+  arguments.bad_tile = plan.bad_tile();
+  arguments.verify = verify;
+  if (plan.tensor_count() <= kInlineBuffers) {
+    std::copy(buffers.begin(), buffers.end(), arguments.inline_buffers);
+  } else {
+    GpuBuffers* const table = reinterpret_cast<GpuBuffers*>(plan.memory + plan.buffers_at);
+    for (size_t first = 0; first < plan.tensor_count(); first += kInlineBuffers) {
+      BufferBatch batch = {};
+      batch.to = table + first;
+      batch.count = static_cast<uint32_t>(std::min<size_t>(kInlineBuffers, plan.tensor_count() - first));
+      std::copy_n(buffers.begin() + static_cast<std::ptrdiff_t>(first), batch.count, batch.buffers);
+      launch(set_buffers, 1, kInlineBuffers, 0, batch, cuda_stream);
+    }
+    arguments.buffers = table;
+  }
+  for (const Launch& part : plan.launches) {
+    arguments.works = reinterpret_cast<const GpuWork*>(plan.memory + part.works_at);
+    arguments.tiles = reinterpret_cast<const GpuTileEntry*>(plan.memory + part.tiles_at);
+    arguments.memory = plan.memory;
+    launch(part.kernel->programs[part.row_classes][verify], part.works, 32 * part.warps, part.shared_bytes, arguments,
+           cuda_stream);
+  }
+}
+
 int codecllm_has_cuda(void) { return 1; }
 
 int codecllm_gpu_count(void) {
@@ -182,8 +174,12 @@ codecllm_status codecllm_gpu_open(int device, codecllm_gpu** gpu) {
       throw Error(CODECLLM_UNAVAILABLE, text("device ", device, " is of a compute capability below 8.0"));
     cudaStream_t cuda_stream;
     check(cudaStreamCreateWithFlags(&cuda_stream, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
+    int driver = 0;
+    check(cudaDriverGetVersion(&driver), "cudaDriverGetVersion");
+    // Drivers before CUDA 12.3 do not capture launches that overlap.
+    const bool overlaps = attribute(cudaDevAttrComputeCapabilityMajor) >= 9 && driver >= 12030;
     *gpu = new codecllm_gpu{device, attribute(cudaDevAttrMultiProcessorCount),
-                            attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin), cuda_stream};
+                            attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin), overlaps, cuda_stream};
   });
 }
 

@@ -10,42 +10,6 @@ namespace {
 /** A full tile may be read to its end where only a part of its columns or rows exists. */
 constexpr uint64_t kSelectorSlack = 256;
 
-/** A plan's memory as the host lays it out; pointers in it are offsets until they are moved to where it will be. */
-class Image {
- public:
-  /** Room for `size` bytes, zero, which begin at a multiple of 256. @returns their offset */
-  uint64_t reserve(uint64_t size) {
-    const uint64_t at = round_up(bytes_.size(), kMemoryAlignment);
-    bytes_.resize(at + size);
-    return at;
-  }
-
-  template <class Value>
-  uint64_t add(const std::vector<Value>& values, uint64_t slack = 0) {
-    const uint64_t at = reserve((values.size() + slack) * sizeof(Value));
-    std::copy(values.begin(), values.end(), reinterpret_cast<Value*>(bytes_.data() + at));
-    return at;
-  }
-
-  /** Gives the bytes away. */
-  std::vector<uint8_t> take() { return std::move(bytes_); }
-  uint64_t size() const { return bytes_.size(); }
-
- private:
-  std::vector<uint8_t> bytes_;
-};
-
-/** An offset in the plan's memory as a pointer; `move_pointer` makes it a real one. */
-template <class Value>
-const Value* placed(uint64_t offset) {
-  return reinterpret_cast<const Value*>(offset);
-}
-
-template <class Value>
-void move_pointer(const Value*& pointer, const uint8_t* base) {
-  if (pointer != nullptr) pointer = reinterpret_cast<const Value*>(base + reinterpret_cast<uintptr_t>(pointer));
-}
-
 GpuTables place_tables(Image& image, const TableSet& set) {
   GpuTables tables = {nullptr, set.count, set.probability_bits};
   if (set.empty()) return tables;
@@ -237,7 +201,8 @@ std::vector<uint8_t> Blueprint::placed_at(const uint8_t* base) && {
   return std::move(image);
 }
 
-Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<Stream(size_t)>& read) {
+Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<Stream(size_t)>& read,
+                    const TileFilter& decodes) {
   if (count >= 1u << 31) throw ArgumentError(text(count, " tensors"));
   const DeviceScope scope(gpu.device);
   const std::vector<DecodeKernel>& kernels = decode_kernels();
@@ -260,6 +225,7 @@ Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<S
     for (uint64_t index = 0; index < layout.tile_count; index++) {
       const Tile tile = layout.tile_at(index);
       const TileMetadata metadata = stream.tile(index);
+      if (!decodes(coding, metadata)) continue;
       const size_t number = kernel_of({layout.dtype->kind, coding.split, metadata.planes,
                                        disjoint_classes && is_whole(layout, tile), tile.height, layout.columns});
       const auto tables = kernels[number].tables;

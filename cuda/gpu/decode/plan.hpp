@@ -1,4 +1,4 @@
-// A plan: the tiles of some tensors, sorted by the kernels that decode them. Fronts become plans here, on the host;
+// A plan: tiles of some tensors, sorted by the kernels that decode them. Fronts become plans here, on the host;
 // decoder.cu gives them memory on the device, and launches them.
 #pragma once
 
@@ -52,15 +52,48 @@ struct Blueprint {
   std::vector<uint8_t> placed_at(const uint8_t* base) &&;
 };
 
+/** Whether a plan is to decode a tile. */
+using TileFilter = std::function<bool(const Coding&, const TileMetadata&)>;
+inline bool decodes_all(const Coding&, const TileMetadata&) { return true; }
+
+/** Reads the tensors of a plan; an error names one by its number. */
+std::function<Stream(size_t)> reader_of(const codecllm_gpu_tensor* tensors, size_t count);
+
 /**
  * Plans to decode tensors together.
  *
  * @param read called with 0, 1, ..., count - 1, for the tensor's stream
  * @throws what `read` does; Error where the device has too little shared memory
  */
-Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<Stream(size_t)>& read);
+Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<Stream(size_t)>& read,
+                    const TileFilter& decodes = decodes_all);
 
 /** Gives a plan memory: the caller's, or its own for null. Waits until the memory is written. */
 codecllm_gpu_plan* open_plan(codecllm_gpu& gpu, Blueprint drawn, void* memory);
 
+/**
+ * Launches a plan's kernels.
+ *
+ * @param buffers of each tensor; those of which there is nothing to decode may be null
+ */
+void launch_plan(const codecllm_gpu_plan& plan, const std::vector<GpuBuffers>& buffers, bool verify,
+                 cudaStream_t cuda_stream);
+
 }  // namespace codecllm
+
+struct codecllm_gpu_plan : codecllm::Plan {
+  codecllm_gpu_plan(const codecllm::Plan& plan, codecllm_gpu* gpu_) : codecllm::Plan(plan), gpu(gpu_) {}
+  ~codecllm_gpu_plan();
+
+  codecllm_gpu* const gpu;
+  uint8_t* memory = nullptr;
+  bool owns_memory = false;
+  cudaEvent_t decoded = nullptr;
+  /** Whether a decode was captured: then only the device knows when it is done. */
+  bool was_captured = false;
+
+  unsigned long long* bad_tile() const { return reinterpret_cast<unsigned long long*>(memory); }
+  const codecllm::GpuTensor* tensors() const {
+    return reinterpret_cast<const codecllm::GpuTensor*>(memory + tensors_at);
+  }
+};

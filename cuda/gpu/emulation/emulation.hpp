@@ -27,6 +27,9 @@ struct uint2 {
 struct alignas(16) uint4 {
   uint32_t x, y, z, w;
 };
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
 struct dim3 {
   dim3(uint32_t x_ = 1, uint32_t y_ = 1, uint32_t z_ = 1) : x(x_), y(y_), z(z_) {}
   uint32_t x, y, z;
@@ -34,6 +37,8 @@ struct dim3 {
 
 inline uint2 make_uint2(uint32_t x, uint32_t y) { return {x, y}; }
 inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) { return {x, y, z, w}; }
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+using std::max;
 using std::min;
 
 namespace emulation {
@@ -63,6 +68,8 @@ struct Block {
   std::vector<Fiber> fibers;
   std::vector<Meeting> warps;
   Meeting all;
+  /** Of some threads of the block, by number. */
+  Meeting some[16];
   ucontext_t scheduler;
   void (*run)(void*) = nullptr;
   void* argument = nullptr;
@@ -129,6 +136,7 @@ inline void run_block() {
 #define CODECLLM_SHARED_MEMORY(name) uint8_t* const name = emulation::block.shared
 
 inline void __syncwarp() { emulation::exchange(0); }
+inline void __threadfence() {}
 inline void __syncthreads() { emulation::meet(emulation::block.all, emulation::block.size.x); }
 inline unsigned __ballot_sync(unsigned, bool predicate) {
   const uint64_t* const values = emulation::exchange(predicate);
@@ -161,6 +169,7 @@ inline uint32_t __reduce_or_sync(unsigned, uint32_t value) {
 }
 inline uint32_t __umulhi(uint32_t a, uint32_t b) { return static_cast<uint32_t>((uint64_t{a} * b) >> 32); }
 inline uint32_t __popc(uint32_t value) { return static_cast<uint32_t>(__builtin_popcount(value)); }
+inline int __ffs(uint32_t value) { return __builtin_ffs(static_cast<int>(value)); }
 inline uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t selector) {
   const uint64_t bytes = a | uint64_t{b} << 32;
   uint32_t result = 0;
@@ -221,6 +230,56 @@ inline void copy_to_shared_if(bool condition, SharedAddress to, const void* from
 }
 
 inline void wait_for_copies() {}
+
+inline void copy_to_shared_or_zero(SharedAddress to, const void* from, bool exists) {
+  if (exists)
+    copy_to_shared(to, from);
+  else
+    shared_value<uint4>(to) = {};
+}
+
+inline void meet(uint32_t number, uint32_t threads) { emulation::meet(emulation::block.some[number], threads); }
+
+/** Kernels run one after another. */
+inline void begin_next_kernel() {}
+inline void wait_for_previous_kernel() {}
+
+inline void commit_copies() {}
+
+template <uint32_t kGroups>
+void wait_for_copies_but() {}
+
+inline float float_of(uint16_t bfloat16) {
+  const uint32_t bits = uint32_t{bfloat16} << 16;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+inline uint16_t bfloat16_of(float value) {
+  if (value != value) return 0x7fff;
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return static_cast<uint16_t>((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+/** Adds products one after the other, from k = 0 on. */
+inline void multiply_fragments(float (&sums)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
+  const uint32_t mine[6] = {a[0], a[1], a[2], a[3], b0, b1};
+  const uint64_t* const lanes = emulation::exchange(reinterpret_cast<uintptr_t>(mine));
+  const uint32_t lane = emulation::thread.x % 32;
+  const auto half = [lanes](uint32_t from, uint32_t which, uint32_t k) {
+    return float_of(static_cast<uint16_t>(reinterpret_cast<const uint32_t*>(lanes[from])[which] >> (k % 2 * 16)));
+  };
+  for (uint32_t i = 0; i < 4; i++) {
+    const uint32_t row = lane / 4;
+    const uint32_t column = lane % 4 * 2 + i % 2;
+    for (uint32_t k = 0; k < 16; k++)
+      sums[i] += half(row * 4 + k % 8 / 2, i / 2 + k / 8 * 2, k) * half(column * 4 + k % 8 / 2, 4 + k / 8, k);
+  }
+  // Until all have read what is here.
+  emulation::exchange(0);
+}
 
 inline uint32_t select_bits(uint32_t mask, uint32_t a, uint32_t b) { return (a & mask) | (b & ~mask); }
 
@@ -290,6 +349,7 @@ template <class Kernel>
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, Kernel*, int, size_t) {
   return *blocks = 1, cudaSuccess;
 }
+inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 0, cudaSuccess; }
 inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 0, cudaSuccess; }
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 inline cudaError_t cudaMalloc(void** memory, size_t size) {
@@ -347,6 +407,7 @@ cudaError_t cudaLaunchKernel(void (*kernel)(Argument), dim3 grid, dim3 size, voi
     block.index = dim3(index);
     block.warps.assign(block.size.x / emulation::kWarp, {});
     block.all = {};
+    for (emulation::Meeting& meeting : block.some) meeting = {};
     // As long as the block lives, so that the sanitizers see what lies outside.
     const std::unique_ptr<uint8_t, void (*)(void*)> shared(
         static_cast<uint8_t*>(std::aligned_alloc(1024, (shared_bytes + 1023) / 1024 * 1024)), std::free);
@@ -354,4 +415,12 @@ cudaError_t cudaLaunchKernel(void (*kernel)(Argument), dim3 grid, dim3 size, voi
     emulation::run_block();
   }
   return cudaSuccess;
+}
+
+/** Nothing overlaps here. */
+template <class Argument>
+cudaError_t launch_overlapping(void (*kernel)(Argument), uint32_t blocks, uint32_t threads, uint32_t shared_bytes,
+                               Argument& argument, cudaStream_t cuda_stream) {
+  void* arguments[] = {&argument};
+  return cudaLaunchKernel(kernel, blocks, threads, arguments, shared_bytes, cuda_stream);
 }

@@ -43,7 +43,7 @@ inline cudaError_t free_pinned(void* memory) { return cudaFreeHost(memory); }
  * Parts of a pipeline's memory. What lies in the first ones is zero at first on the device; and what is copied at the
  * same time is together, for all tensors of a batch. All but the last are on the host, too.
  */
-enum Part { kSums, kSurveyed, kWindow, kFits, kCounters, kPlaced, kMetadata, kStaged, kOnDevice, kParts };
+enum Part { kSums, kSurveyed, kWindow, kFits, kCounters, kPlaced, kMetadata, kStaged, kOnDevice, kMemoryParts };
 constexpr Part kFirstNotZeroed = kStaged;
 
 constexpr uint64_t kAlignmentOfArrays = 128;
@@ -69,7 +69,7 @@ class MemoryPlan {
 
   uint64_t size(Part part) const { return sizes_[part]; }
 
-  /** Where a part begins; with kParts, where all end. */
+  /** Where a part begins; with kMemoryParts, where all end. */
   uint64_t start(unsigned part) const {
     uint64_t at = 0;
     for (unsigned before = 0; before < part; before++) at += sizes_[before];
@@ -77,7 +77,7 @@ class MemoryPlan {
   }
 
  private:
-  uint64_t sizes_[kParts] = {};
+  uint64_t sizes_[kMemoryParts] = {};
 };
 
 }  // namespace codecllm

@@ -365,7 +365,7 @@ void Pipeline::encode_words(Items& items) {
     all_slots += item->source.layout.tile_count * largest;
   }
   slots_ = memory_.take<uint8_t>(kOnDevice, std::max(tile_slot, std::min(kSlotsBytes, all_slots)));
-  device_.require_size(memory_.start(kParts));
+  device_.require_size(memory_.start(kMemoryParts));
   host_.require_size(memory_.start(kOnDevice));
   check(cudaMemsetAsync(device_.bytes(), 0, memory_.start(kFirstNotZeroed), cuda_stream_), "cudaMemsetAsync");
   survey<Word>(items);

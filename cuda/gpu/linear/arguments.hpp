@@ -10,6 +10,7 @@
 
 #include <cstdint>
 
+#include "gpu/common/runtime.hpp"
 #include "host/format/direct.hpp"
 #include "host/format/inline.hpp"
 #include "host/format/tile.hpp"
@@ -26,7 +27,9 @@ constexpr uint32_t kParts = 8;
 constexpr uint32_t kTileBlocks = kTileColumns / kBlockColumns;
 
 /** The first of the tiles that belong to a part. */
-CODECLLM_ANYWHERE constexpr uint32_t first_tile(uint32_t tiles_across, uint32_t part) { return tiles_across * part / kParts; }
+CODECLLM_ANYWHERE constexpr uint32_t first_tile(uint32_t tiles_across, uint32_t part) {
+  return tiles_across * part / kParts;
+}
 
 /**
  * How the parts of a strip are shared out: 2, 4 or 8 runs of neighbouring parts, each of which one warp multiplies. A

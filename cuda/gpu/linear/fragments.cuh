@@ -98,7 +98,8 @@ using Sums = float[kTokenTiles][4];
 /** The fragment, of the eight of a tile's strip, that an outlier lies in. */
 __device__ __forceinline__ uint32_t fragment_of(uint32_t outlier) { return outlier / 32 % 4 * 2 + outlier / 4 % 2; }
 
-/** The byte of an outlier's word in its fragment's A operand, if each lane has written its part after the one before. */
+/** The byte of an outlier's word in its fragment's A operand, if each lane has written its part after the one before.
+ */
 __device__ __forceinline__ uint32_t place_in_fragment(uint32_t outlier) {
   const uint32_t row = outlier / kTileColumns % kStripRows;
   const uint32_t lane = row % 8 * 4 + outlier / 8 % 4;

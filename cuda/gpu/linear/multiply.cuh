@@ -1,9 +1,9 @@
 // The kernel of products.
 //
 // A block multiplies a group of neighbouring strips. Its warps share out the strips, and the runs of parts of K (see
-// arguments.hpp), which may be split over blocks, too. A warp works through its run tile by tile. W and X come to shared
-// memory some tiles before they are needed: each warp asks for its own strip of W, and for its share of X, which all
-// warps of a run read.
+// arguments.hpp), which may be split over blocks, too. A warp works through its run tile by tile. W and X come to
+// shared memory some tiles before they are needed: each warp asks for its own strip of W, and for its share of X, which
+// all warps of a run read.
 #pragma once
 
 #include "gpu/linear/fragments.cuh"
@@ -31,13 +31,16 @@ constexpr uint32_t kMostStages = 3;
 template <uint32_t kTokenTiles>
 constexpr uint32_t linear_shared_bytes(uint32_t group_strips, uint32_t block_runs, uint32_t splits, uint32_t stages) {
   const uint32_t slots = splits > 1 ? 0 : group_strips * Runs{block_runs}.slots();
-  return block_runs * (group_strips * (stages * kStageBytes + kPatchBytes) + stages * kStageX<kTokenTiles>) +
-         slots * kSlotSize<kTokenTiles> * 16;
+  return block_runs * (group_strips * (stages * kStageBytes + kPatchBytes) + stages * kStageX<kTokenTiles>)+slots *
+         kSlotSize<kTokenTiles> * 16;
 }
 
-/** Whether this block is the last one of its group to arrive, which then sees what the others have written. */
-__device__ __forceinline__ bool arrives_last(uint32_t& arrived, uint32_t splits) {
-  __shared__ bool is_last;
+/**
+ * Whether this block is the last one of its group to arrive, which then sees what the others have written.
+ *
+ * @param is_last shared memory that nothing else uses
+ */
+__device__ __forceinline__ bool arrives_last(uint32_t& arrived, uint32_t splits, uint32_t& is_last) {
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
@@ -89,7 +92,8 @@ __global__ void __launch_bounds__(32 * kMostWarps, kTokenTiles == 1 ? 2 : 1)
   const uint32_t first_token = 2 * in_group + lane / 16;
   const uint16_t* const x_from = arguments.x + first_token * arguments.stride + 8 * (lane % 16);
   const uint64_t x_step = 2 * group_strips * arguments.stride;
-  const uint32_t x_to = x_stages + block_run * kXBytes + lane % 16 / 4 * (kXBytes / 4) + first_token * 64 + lane % 4 * 16;
+  const uint32_t x_to =
+      x_stages + block_run * kXBytes + lane % 16 / 4 * (kXBytes / 4) + first_token * 64 + lane % 4 * 16;
 
   // Each lane knows one of 32 tiles.
   LinearTile tiles = {};
@@ -173,8 +177,8 @@ __global__ void __launch_bounds__(32 * kMostWarps, kTokenTiles == 1 ? 2 : 1)
       return *reinterpret_cast<const uint4*>(w + half / 2 * kBlockBytes + 16 * lane);
     };
     const auto build = [&](uint32_t half, uint4 codes, uint32_t (&a)[2][4]) {
-      const uint4 low = *reinterpret_cast<const uint4*>(w + half / 2 * kBlockBytes +
-                                                        (1 + half % 2) * kBlockPartBytes + 16 * lane);
+      const uint4 low =
+          *reinterpret_cast<const uint4*>(w + half / 2 * kBlockBytes + (1 + half % 2) * kBlockPartBytes + 16 * lane);
       uint4 of_columns = make_uint4(start, start, start, start);
       if (kStarts && starts != nullptr) of_columns = load_once<uint4>(starts + (tile_number * 4 + half) * 4 + lane % 4);
       build_fragment(half % 2 == 0 ? codes.x : codes.z, low.x, low.y, of_columns.x, of_columns.y, a[0]);
@@ -225,9 +229,9 @@ __global__ void __launch_bounds__(32 * kMostWarps, kTokenTiles == 1 ? 2 : 1)
           *own = make_uint4(a[f][0], a[f][1], a[f][2], a[f][3]);
           __syncwarp();
           for (uint32_t first = 0; first < tile.outliers; first += 32) {
-            if (first > 0) outlier = strip.outlier(tile, narrow, first + lane);
-            if (strip.has(outlier) && fragment_of(outlier) == 2 * half + f)
-              *reinterpret_cast<uint16_t*>(patch + place_in_fragment(outlier)) = static_cast<uint16_t>(outlier >> 16);
+            const uint32_t here = first == 0 ? outlier : strip.outlier(tile, narrow, first + lane);
+            if (strip.has(here) && fragment_of(here) == 2 * half + f)
+              *reinterpret_cast<uint16_t*>(patch + place_in_fragment(here)) = static_cast<uint16_t>(here >> 16);
           }
           __syncwarp();
           const uint4 words = *own;
@@ -240,12 +244,11 @@ __global__ void __launch_bounds__(32 * kMostWarps, kTokenTiles == 1 ? 2 : 1)
   while (has_strip && part < (run + 1) * runs.parts()) end_part();
 
   if (arguments.splits > 1) {
-    if (!arrives_last(arguments.arrived[group], arguments.splits)) return;
+    if (!arrives_last(arguments.arrived[group], arguments.splits, *reinterpret_cast<uint32_t*>(shared))) return;
   } else {
     __syncthreads();
   }
-  if (has_strip)
-    finish_strip<kTokenTiles>(arguments, strip, runs, slots, 32 * block_run + lane, 32 * block_runs);
+  if (has_strip) finish_strip<kTokenTiles>(arguments, strip, runs, slots, 32 * block_run + lane, 32 * block_runs);
 }
 
 }  // namespace codecllm

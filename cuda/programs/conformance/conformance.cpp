@@ -13,6 +13,10 @@
 //              in batches, with as much memory as always suffices, as just suffices, and as does not;
 //   transcoded each stream becomes what the host encoder makes of its tensor, in batches likewise; invalid Data are
 //              refused and stay as they are, and the error names the tensor and the tile;
+//   products   weights that are made here, and each tensor that can be, give products that are exact, or as near as
+//   sums
+//              in FP32 are, and the same ones for any number of rows; rows of each matrix are what they are when all of
+//              it is decoded;
 //   large      a tensor of more than 4 GiB, if --large is given.
 //
 // Outputs lie between guards, which must stay as they are. Exit codes: 0 all of it holds, 1 something does not,
@@ -51,6 +55,7 @@ struct Arguments {
   int device = 0;
   uint32_t seed = 20261123;
   size_t damaged = ~size_t{0};
+  size_t products = 300;
   bool large = false;
 };
 
@@ -79,6 +84,8 @@ bool parse(int count, char** values, Arguments& arguments) {
       arguments.seed = static_cast<uint32_t>(std::strtoul(value, nullptr, 10));
     else if (name == "--damaged")
       arguments.damaged = std::strtoul(value, nullptr, 10);
+    else if (name == "--products")
+      arguments.products = std::strtoul(value, nullptr, 10);
     else
       return false;
     i++;
@@ -105,8 +112,13 @@ int run(const Arguments& arguments) {
     size_t streams;
     Report report;
   };
-  Part parts[] = {{"valid", valid.size(), {}},   {"invalid", invalid.size(), {}},  {"damaged", 0, {}},
-                  {"encoded", valid.size(), {}}, {"transcoded", valid.size(), {}}, {"large", 0, {}}};
+  Part parts[] = {{"valid", valid.size(), {}},
+                  {"invalid", invalid.size(), {}},
+                  {"damaged", 0, {}},
+                  {"encoded", valid.size(), {}},
+                  {"transcoded", valid.size(), {}},
+                  {"products", valid.size() + arguments.products, {}},
+                  {"large", 0, {}}};
   {
     Decoder decoder(arguments.device);
     decode_valid(decoder, valid, parts[0].report);
@@ -117,9 +129,10 @@ int run(const Arguments& arguments) {
     encode_valid(decoder, valid, arguments.seed, parts[3].report);
     transcode_valid(decoder, valid, arguments.seed, parts[4].report);
     transcode_invalid(decoder, invalid, *repeatable, parts[4].report);
+    multiply_valid(decoder, valid, arguments.seed, arguments.products, parts[5].report);
     if (arguments.large) {
-      parts[5].streams = 1;
-      decode_large(decoder, *repeatable, parts[5].report);
+      parts[6].streams = 1;
+      decode_large(decoder, *repeatable, parts[6].report);
     }
   }
 
@@ -164,7 +177,7 @@ int main(int count, char** values) {
   if (!parse(count, values, arguments)) {
     std::fprintf(stderr,
                  "conformance PACK [--record FILE] [--commit HASH] [--driver VERSION] [--device N] [--seed N] "
-                 "[--damaged N] [--large]\n");
+                 "[--damaged N] [--products N] [--large]\n");
     return 2;
   }
   if (codecllm_gpu_count() <= arguments.device) {

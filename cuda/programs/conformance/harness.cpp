@@ -41,10 +41,13 @@ Outcome Decoder::decode(const std::vector<Job>& jobs, const Choices& choices) {
   uint64_t scratch = 0;
   check(codecllm_gpu_scratch_size(plan, choices.data_on_host, &scratch), "codecllm_gpu_scratch_size");
   if (!choices.own_memory && scratch > 0) options.scratch = arena_.take(scratch);
-  if (choices.graph)
-    decode_in_graph(plan, data, outputs, options);
-  else
+  const auto decode = [&] {
     check(codecllm_gpu_decode(plan, data.data(), outputs.data(), &options, cuda_stream_), "codecllm_gpu_decode");
+  };
+  if (choices.graph)
+    run_in_graph(cuda_stream_, decode);
+  else
+    decode();
   outcome.status = codecllm_gpu_result(plan, &outcome.tensor, &outcome.tile);
   if (outcome.status != CODECLLM_OK && outcome.status != CODECLLM_INVALID_STREAM)
     throw std::runtime_error(std::string("codecllm_gpu_result: ") + codecllm_error_message());
@@ -70,21 +73,17 @@ Outcome Decoder::decode(const std::vector<Job>& jobs, const Choices& choices) {
 }
 
 #ifdef CODECLLM_EMULATE
-void Decoder::decode_in_graph(codecllm_gpu_plan* plan, const std::vector<const void*>& data,
-                              std::vector<void*>& outputs, const codecllm_gpu_decode_options& options) {
-  check(codecllm_gpu_decode(plan, data.data(), outputs.data(), &options, cuda_stream_), "codecllm_gpu_decode");
-}
+void run_in_graph(cudaStream_t, const std::function<void()>& work) { work(); }
 #else
-void Decoder::decode_in_graph(codecllm_gpu_plan* plan, const std::vector<const void*>& data,
-                              std::vector<void*>& outputs, const codecllm_gpu_decode_options& options) {
+void run_in_graph(cudaStream_t cuda_stream, const std::function<void()>& work) {
   cudaGraph_t graph;
   cudaGraphExec_t executable;
-  check(cudaStreamBeginCapture(cuda_stream_, cudaStreamCaptureModeGlobal), "cudaStreamBeginCapture");
-  check(codecllm_gpu_decode(plan, data.data(), outputs.data(), &options, cuda_stream_), "codecllm_gpu_decode");
-  check(cudaStreamEndCapture(cuda_stream_, &graph), "cudaStreamEndCapture");
+  check(cudaStreamBeginCapture(cuda_stream, cudaStreamCaptureModeGlobal), "cudaStreamBeginCapture");
+  work();
+  check(cudaStreamEndCapture(cuda_stream, &graph), "cudaStreamEndCapture");
   check(cudaGraphInstantiate(&executable, graph, 0), "cudaGraphInstantiate");
-  for (int replay = 0; replay < 2; replay++) check(cudaGraphLaunch(executable, cuda_stream_), "cudaGraphLaunch");
-  check(cudaStreamSynchronize(cuda_stream_), "cudaStreamSynchronize");
+  for (int replay = 0; replay < 2; replay++) check(cudaGraphLaunch(executable, cuda_stream), "cudaGraphLaunch");
+  check(cudaStreamSynchronize(cuda_stream), "cudaStreamSynchronize");
   cudaGraphExecDestroy(executable);
   cudaGraphDestroy(graph);
 }

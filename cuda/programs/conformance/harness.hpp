@@ -1,6 +1,7 @@
 // What every part of the proof uses: device memory between guards, batches that are decoded, and a list of what failed.
 #pragma once
 
+#include <functional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -108,9 +109,6 @@ class Decoder {
   Outcome decode(const std::vector<Job>& jobs, const Choices& choices);
 
  private:
-  void decode_in_graph(codecllm_gpu_plan* plan, const std::vector<const void*>& data, std::vector<void*>& outputs,
-                       const codecllm_gpu_decode_options& options);
-
   codecllm_gpu* gpu_ = nullptr;
   cudaStream_t cuda_stream_ = nullptr;
   Arena arena_;
@@ -135,6 +133,12 @@ class Report {
   size_t failed_ = 0;
   std::vector<std::string> failures_;
 };
+
+/**
+ * Captures what `work` asks of a CUDA stream into a CUDA graph, which is launched twice, and waits for it. In
+ * emulation, where there are none, `work` does it.
+ */
+void run_in_graph(cudaStream_t cuda_stream, const std::function<void()>& work);
 
 /** A stream as a job. */
 Job job_of(const Bytes& stream, size_t output_size);

@@ -27,6 +27,13 @@ void transcode_valid(Decoder& decoder, const std::vector<const Entry*>& entries,
 /** Streams whose Data are invalid are refused between copies of a valid one, and stay as they are. */
 void transcode_invalid(Decoder& decoder, const std::vector<const Entry*>& entries, const Entry& valid, Report& report);
 
+/**
+ * Multiplies by `made` weights that are made here, and by every valid stream that can be; and decodes rows of every
+ * matrix.
+ */
+void multiply_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, size_t made,
+                    Report& report);
+
 /** The largest stream that consists of whole bands, so that copies of it make a larger tensor; null: there is none. */
 const Entry* find_repeatable(const std::vector<const Entry*>& entries);
 

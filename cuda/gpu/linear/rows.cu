@@ -1,0 +1,151 @@
+// Chosen rows of weights, decoded: a warp for each tile that has a part of one.
+#include "codecllm.h"
+#include "gpu/decode/any.cuh"
+#include "gpu/linear/weights.hpp"
+
+namespace codecllm {
+
+namespace {
+
+struct RowsArguments {
+  const GpuTensor* tensor;
+  /** Of all tiles, as they are in the stream. */
+  const uint8_t* metadata;
+  /** Rows of the tensor, and words of each: those of its matrix view need not be the same. */
+  uint64_t rows;
+  uint64_t row_words;
+  const uint8_t* data;
+  /** The numbers of the rows to decode. */
+  const int64_t* numbers;
+  uint64_t count;
+  /** How many tiles can have a part of a row. */
+  uint32_t row_tiles;
+  /** [count, row_words] */
+  uint8_t* output;
+};
+
+/** Writes the outliers of a tile that are among the words from `begin` to `end`. @param elements where `begin` goes */
+template <class Word>
+__device__ __forceinline__ void write_outliers_of(const GpuTile& tile, const uint8_t* section, uint64_t begin,
+                                                  uint64_t end, Word* elements) {
+  constexpr bool kWide = sizeof(Word) == 4;
+  const uint32_t* const entries = reinterpret_cast<const uint32_t*>(section);
+  // Rows written by other lanes come before outliers.
+  __syncwarp();
+  for (uint32_t e = lane_index(); e < tile.outliers(); e += 32) {
+    const uint32_t entry = entries[kWide ? 2 * e : e];
+    const uint32_t position = kWide ? entry : entry & 0xffff;
+    const uint32_t column = position % kTileColumns;
+    const uint64_t at = tile.first_word + uint64_t{position / kTileColumns} * tile.row_words + column;
+    if (column < tile.width && at >= begin && at < end)
+      elements[at - begin] = static_cast<Word>(kWide ? entries[2 * e + 1] : entry >> 16);
+  }
+}
+
+template <class Word, uint32_t kPlanes, uint32_t kBits0, uint32_t kBits>
+__global__ void __launch_bounds__(32 * kAnyWarps) rows_kernel(const __grid_constant__ RowsArguments arguments) {
+  CODECLLM_SHARED_MEMORY(shared);
+  const uint32_t warp = uniform(threadIdx.x / 32);
+  const uint64_t item = uint64_t{blockIdx.x} * kAnyWarps + warp;
+  const uint64_t index = item / arguments.row_tiles;
+  if (index >= arguments.count) return;
+  const int64_t number = arguments.numbers[index];
+  if (number < 0 || static_cast<uint64_t>(number) >= arguments.rows) return;
+  const uint64_t begin = static_cast<uint64_t>(number) * arguments.row_words;
+  const uint64_t end = begin + arguments.row_words;
+
+  // The tile, and the rows of the matrix view that it shares with these words.
+  const GpuTensor& tensor = *arguments.tensor;
+  const uint64_t last_row = (end - 1) / tensor.columns;
+  const uint32_t row_tile = static_cast<uint32_t>(item % arguments.row_tiles);
+  const uint64_t band = begin / tensor.columns / tensor.tile_rows + row_tile / tensor.tiles_across;
+  const uint64_t band_row = band * tensor.tile_rows;
+  if (band_row > last_row) return;
+  const uint64_t matrix_rows = (tensor.words + tensor.columns - 1) / tensor.columns;
+  GpuTileEntry entry = {};
+  entry.band = static_cast<uint32_t>(band);
+  entry.across = static_cast<uint16_t>(row_tile % tensor.tiles_across);
+  entry.height = static_cast<uint16_t>(min(uint64_t{tensor.tile_rows}, matrix_rows - band_row));
+  const uint32_t* const metadata = reinterpret_cast<const uint32_t*>(
+      arguments.metadata + (band * tensor.tiles_across + entry.across) * (2 + kPlanes) * sizeof(uint32_t));
+  entry.offset = metadata[0];
+  for (uint32_t p = 0; p < kPlanes; p++) entry.planes[p] = metadata[2 + p];
+  const uint64_t first_row = begin / tensor.columns;
+  const uint32_t first = first_row > band_row ? static_cast<uint32_t>(first_row - band_row) : 0;
+  const uint32_t last = static_cast<uint32_t>(min(last_row - band_row, uint64_t{entry.height} - 1));
+
+  // Nobody asks.
+  bool valid = true;
+  AnyTile<kPlanes, kBits0, kBits> decoded;
+  decoded.open(tensor, arguments.data, entry, shared_address(shared) + warp * kPlanes * kAnyRingBytes, valid);
+  const GpuTile& tile = decoded.tile();
+  Word* const elements = reinterpret_cast<Word*>(arguments.output) + index * arguments.row_words;
+  for (uint32_t row = decoded.is_direct() ? first : 0; row <= last; row++) {
+    uint32_t words[kLaneColumns];
+    decoded.row(tensor, row, words, valid);
+    if (row >= first) store_any_row(tile, row, begin, end, elements, words);
+  }
+  write_outliers_of(tile, decoded.outliers(), begin, end, elements);
+}
+
+/** What decodes rows of tensors that are cut into these planes. */
+struct RowsKernel {
+  Split split;
+  void (*program)(RowsArguments);
+};
+
+constexpr RowsKernel kRowsKernels[] = {
+    {{1, {8}}, rows_kernel<uint8_t, 1, 8, 8>},           {{2, {4, 4}}, rows_kernel<uint8_t, 2, 4, 4>},
+    {{2, {8, 8}}, rows_kernel<uint16_t, 2, 8, 8>},       {{2, {10, 6}}, rows_kernel<uint16_t, 2, 10, 6>},
+    {{4, {8, 8, 8, 8}}, rows_kernel<uint32_t, 4, 8, 8>},
+};
+
+}  // namespace
+
+}  // namespace codecllm
+
+using namespace codecllm;
+
+namespace {
+
+void decode_rows(const codecllm_gpu_weights& weights, size_t index, const void* data, const int64_t* numbers,
+                 size_t count, void* output, cudaStream_t cuda_stream) {
+  const Weight& weight = weights.weights[index];
+  RowsArguments arguments = {};
+  arguments.tensor = weights.plan->tensors() + index;
+  arguments.metadata = weight.metadata;
+  arguments.rows = weight.rows;
+  arguments.row_words = weight.row_words;
+  arguments.data = static_cast<const uint8_t*>(data);
+  arguments.numbers = numbers;
+  arguments.count = count;
+  arguments.row_tiles = weight.row_tiles;
+  arguments.output = static_cast<uint8_t*>(output);
+  const uint64_t blocks = (count * weight.row_tiles + kAnyWarps - 1) / kAnyWarps;
+  if (count > 1ull << 31 || blocks >= 1ull << 31) throw ArgumentError(text(count, " rows at once"));
+  const RowsKernel* kernel = kRowsKernels;
+  while (!(kernel->split == weight.split)) kernel++;
+  launch(kernel->program, static_cast<uint32_t>(blocks), 32 * kAnyWarps,
+         kAnyWarps * weight.split.planes * kAnyRingBytes, arguments, cuda_stream);
+}
+
+}  // namespace
+
+codecllm_status codecllm_gpu_rows(const codecllm_gpu_weights* weights, size_t index, const void* data,
+                                  const int64_t* rows, size_t count, void* output, void* cuda_stream) {
+  return guarded([&] {
+    require(weights, "weights");
+    if (index >= weights->weights.size())
+      throw ArgumentError(text("tensor ", index, " where there are ", weights->weights.size()));
+    const Weight& weight = weights->weights[index];
+    if (count == 0 || weight.tensor_bytes == 0) return;
+    if (weight.data_bytes > 0) require(data, "data");
+    require(rows, "rows");
+    require(output, "output");
+    check_aligned(data, kAlignment, "Data");
+    check_aligned(rows, sizeof(int64_t), "rows");
+    check_aligned(output, 16, "the output");
+    const DeviceScope scope(weights->gpu->device);
+    decode_rows(*weights, index, data, rows, count, output, static_cast<cudaStream_t>(cuda_stream));
+  });
+}

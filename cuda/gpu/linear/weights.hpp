@@ -1,0 +1,70 @@
+// Weights, opened: what all their products have in common, in host and in device memory.
+#pragma once
+
+#include <vector>
+
+#include "codecllm.h"
+#include "gpu/decode/plan.hpp"
+#include "gpu/linear/kernels.hpp"
+
+namespace codecllm {
+
+/** What the host keeps of a tensor of the weights. */
+struct Weight {
+  bool is_bfloat16;
+  Split split;
+  /** O. */
+  uint32_t rows;
+  /** Words of a row. */
+  uint64_t row_words;
+  /** How many tiles can have a part of a row. */
+  uint32_t row_tiles;
+  uint64_t data_bytes;
+  uint64_t tensor_bytes;
+  /** Elements of tiles that products read as they are. */
+  uint64_t direct_elements;
+  /** Whether there are others, which have to be decoded before a product. */
+  bool has_plain;
+  /** The metadata of all tiles, as they are in the stream; in device memory. */
+  const uint8_t* metadata;
+};
+
+/** How a product is shared out. */
+struct ProductShape {
+  Runs runs;
+  uint32_t splits;
+  uint32_t groups;
+  uint32_t stages;
+  /** Of the grid; threads and shared memory of each. */
+  uint32_t blocks;
+  uint32_t threads;
+  uint32_t shared_bytes;
+};
+
+inline void check_aligned(const void* pointer, uint64_t alignment, const char* name) {
+  if (reinterpret_cast<uintptr_t>(pointer) % alignment != 0)
+    throw ArgumentError(text(name, " is not aligned to ", alignment));
+}
+
+/** The shape with which a kernel should take the shortest time. @param strips at least one */
+ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t strips);
+
+}  // namespace codecllm
+
+struct codecllm_gpu_weights {
+  explicit codecllm_gpu_weights(codecllm_gpu* gpu_) : gpu(gpu_) {}
+  ~codecllm_gpu_weights();
+  codecllm_gpu_weights(const codecllm_gpu_weights&) = delete;
+  codecllm_gpu_weights& operator=(const codecllm_gpu_weights&) = delete;
+
+  codecllm_gpu* const gpu;
+  std::vector<codecllm::Weight> weights;
+  /** Has all tensors, and decodes tiles that products do not read as they are. */
+  codecllm_gpu_plan* plan = nullptr;
+  uint8_t* memory = nullptr;
+  /** Of all products; what each has of its own is not here. */
+  codecllm::LinearArguments arguments = {};
+  bool has_starts = false;
+  /** For each kernel. */
+  codecllm::ProductShape shapes[codecllm::kLinearKernels] = {};
+};
