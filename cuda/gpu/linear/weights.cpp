@@ -161,7 +161,7 @@ codecllm_status codecllm_gpu_weights_open(codecllm_gpu* gpu, const codecllm_gpu_
     arguments.arrived = reinterpret_cast<uint32_t*>(opened->memory + arrived);
     for (uint32_t k = 0; arguments.strips > 0 && k < kLinearKernels; k++) {
       for (const auto program : linear_kernels[k].programs) allow_shared_memory(*gpu, program);
-      opened->shapes[k] = choose_shape(*gpu, linear_kernels[k], arguments.strips);
+      opened->shapes[k] = choose_shape(*gpu, linear_kernels[k], arguments.strips, arguments.tiles_across);
     }
     *weights = opened.release();
   });

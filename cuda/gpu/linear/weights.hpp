@@ -47,7 +47,7 @@ inline void check_aligned(const void* pointer, uint64_t alignment, const char* n
 }
 
 /** The shape with which a kernel should take the shortest time. @param strips at least one */
-ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t strips);
+ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t strips, uint32_t tiles_across);
 
 }  // namespace codecllm
 
