@@ -53,6 +53,11 @@ def copy_rate(size: int, runs: int = RUNS) -> float:
     return 2 * size / _median([lambda: target.copy_(source)], runs)[0] / 1e9
 
 
+def median_of(row: list[Callable[[], object]], runs: int = RUNS) -> float:
+    """Median seconds of some calls in a row."""
+    return _median(row, runs)[0]
+
+
 def _median(row: list[Callable[[], object]], runs: int) -> tuple[float, str]:
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

@@ -109,6 +109,19 @@ class GpuTranscoding(ctypes.Structure):
     )
 
 
+class GpuLinearOptions(ctypes.Structure):
+    """codecllm_gpu_linear_options."""
+
+    _fields_ = (
+        ("x", c_void_p),
+        ("x_stride", c_uint64),
+        ("rows", c_uint32),
+        ("biases", POINTER(c_void_p)),
+        ("outputs", POINTER(c_void_p)),
+        ("workspace", c_void_p),
+    )
+
+
 STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     EncodeOptions,
     Info,
@@ -116,6 +129,7 @@ STRUCTURES: tuple[type[ctypes.Structure], ...] = (
     GpuDecodeOptions,
     GpuSource,
     GpuTranscoding,
+    GpuLinearOptions,
 )
 """In the order of codecllm_structure."""
 
@@ -152,6 +166,9 @@ _CHECKED: dict[str, list[object]] = {
     "gpu_encoder_open": [c_void_p, POINTER(c_void_p)],
     "gpu_encode_bound": [*_SHAPE, _PLACE, _PLACE],
     "gpu_encode": [c_void_p, POINTER(GpuSource), c_size_t, c_void_p],
+    "gpu_weights_open": [*_GPU_TENSORS, POINTER(c_void_p)],
+    "gpu_linear_workspace": [c_void_p, c_uint32, _PLACE],
+    "gpu_linear": [c_void_p, POINTER(c_void_p), POINTER(GpuLinearOptions), c_void_p],
     "gpu_transcode": [c_void_p, POINTER(GpuTranscoding), c_size_t, c_void_p, POINTER(c_size_t), _PLACE],
 }
 
@@ -168,6 +185,7 @@ _PLAIN: dict[str, tuple[object, list[object]]] = {
     "gpu_count": (c_int, []),
     "gpu_plan_close": (None, [c_void_p]),
     "gpu_encoder_close": (None, [c_void_p]),
+    "gpu_weights_close": (None, [c_void_p]),
 }
 
 
