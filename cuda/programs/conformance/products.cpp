@@ -2,7 +2,8 @@
 //
 // A product is asked for with 64 rows of X, and compared with sums in double precision: bit for bit where weights and X
 // are whole numbers, so that every sum is exact, otherwise within the bound of sums in FP32. With fewer rows, and the
-// same ones again, it must give the same bits.
+// same ones again, it must give the same bits: also where the terms cancel, and Y is what rounding left of them, so
+// that BF16 does not hide another order of summation.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -292,8 +293,11 @@ Numbers draw_x(uint64_t columns, bool exact, double scale, Random& random) {
 /** Infinities, NaN, and numbers that are next to none. */
 constexpr uint16_t kSpecial[] = {0x7f80, 0xff80, 0x7fc0, 0xffff, 0x8000, 0x0001};
 
-/** W of random elements, coded in a random way. */
-Matrix draw_matrix(uint64_t columns, uint32_t number, bool exact, bool special, Random& random) {
+/**
+ * W of random elements, coded in a random way.
+ * @param cancels whether column K - 1 - k is column k with the other sign; the one in the middle stays
+ */
+Matrix draw_matrix(uint64_t columns, uint32_t number, bool exact, bool special, bool cancels, Random& random) {
   Matrix matrix;
   matrix.rows = 1 + random() % (random() % 4 == 0 ? 600 : 150);
   matrix.columns = columns;
@@ -337,6 +341,7 @@ Matrix draw_matrix(uint64_t columns, uint32_t number, bool exact, bool special, 
         element = exact ? 0 : number_of(std::ldexp(sign, static_cast<int>(random() % 60) - 40));
         if (special && random() % 4 == 0) element = kSpecial[random() % 6];
       }
+      if (cancels && k > columns / 2) element = matrix.elements[row * columns + columns - 1 - k] ^ 0x8000;
       matrix.elements.push_back(element);
     }
   const uint64_t shape[] = {matrix.rows, columns};
@@ -358,16 +363,29 @@ Product draw_product(uint32_t number, Random& random) {
   product.exact = number % 2 == 0;
   const bool special = number % 8 == 1;
   const uint64_t widths[] = {1, 64, 128, 1000, 1024, 1 + random() % 64, 1 + random() % 300, 1 + random() % 1500};
-  const uint64_t columns = widths[random() % 8];
+  // K is odd then, as the column in the middle is times 1, and the bias takes it away again. Each of the eight parts
+  // that a sum is added up from has a tile.
+  const bool cancels = number % 4 == 3;
+  const uint64_t columns = cancels ? 897 + 2 * (random() % 400) : widths[random() % 8];
   const uint32_t count = number % 3 == 0 ? 1 + random() % CODECLLM_GPU_MOST_WEIGHTS : 1;
   for (uint32_t i = 0; i < count; i++) {
-    product.weights.push_back(draw_matrix(columns, number / 2, product.exact, special, random));
+    product.weights.push_back(draw_matrix(columns, number / 2, product.exact, special, cancels, random));
     Numbers bias(random() % 2 == 0 ? 0 : product.weights[i].rows);
     for (uint16_t& element : bias)
       element = number_of(product.exact ? static_cast<double>(random() % 511) - 255 : draw_weight(random));
+    if (cancels) {
+      const Matrix& w = product.weights[i];
+      bias.resize(w.rows);
+      for (uint64_t o = 0; o < w.rows; o++) bias[o] = w.elements[o * columns + columns / 2] ^ 0x8000;
+    }
     product.biases.push_back(bias);
   }
   product.x = draw_x(columns, product.exact, 1, random);
+  for (uint64_t row = 0; row < kMostRows && cancels; row++) {
+    uint16_t* const x = product.x.data() + row * columns;
+    x[columns / 2] = number_of(1);
+    for (uint64_t k = 0; k < columns / 2; k++) x[columns - 1 - k] = x[k];
+  }
   if (special)
     for (uint32_t i = 0; i < 8; i++) product.x[random.below(product.x.size())] = kSpecial[random() % 6];
   return product;
@@ -375,8 +393,8 @@ Product draw_product(uint32_t number, Random& random) {
 
 /** Expects that what makes no sense is refused. */
 void refuse_products(Decoder& decoder, Random& random, Report& report) {
-  const Matrix a = draw_matrix(64, 1, true, false, random);
-  const Matrix b = draw_matrix(65, 1, true, false, random);
+  const Matrix a = draw_matrix(64, 1, true, false, false, random);
+  const Matrix b = draw_matrix(65, 1, true, false, false, random);
   const Job job = job_of(a.stream, 0);
   const codecllm_gpu_tensor good = {job.front, job.front_size};
   const Job other = job_of(b.stream, 0);
