@@ -40,6 +40,8 @@ def main() -> int:
     if not torch.cuda.is_available():
         print("no GPU: nothing was measured")
         return 3
+    import timing
+
     record = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "products": []}
     failed = False
     for rows, columns in SHAPES:
@@ -61,17 +63,11 @@ def main() -> int:
                     print(f"{name}: {rows} x {columns}, {tokens}: wrong by {error:.1e}", file=sys.stderr)
                     failed |= not name.startswith("glyd")
                     continue
-                rates[name] = round(2 * rows * columns * len(row) / median(row) / 1e9)
+                rates[name] = round(2 * rows * columns * len(row) / timing.median_of(row)[0] / 1e9)
             record["products"].append({"rows": rows, "columns": columns, "tokens": tokens, "gb_per_second": rates})
             print(f"{rows:5} x {columns:5} {tokens:3}: ", *(f"{name} {rate:5}" for name, rate in rates.items()), flush=True)
     arguments.record.write_text(json.dumps(record, indent=1) + "\n")
     return int(failed)
-
-
-def median(row: list[Product]) -> float:
-    import timing
-
-    return timing.median_of(row)
 
 
 def plain(weights: list) -> Callable[..., list[Product]]:
@@ -105,14 +101,13 @@ def ours(weights: list, profile: str) -> Callable[..., list[Product]]:
             x.data_ptr(), x.stride(0), len(x), None, outputs, workspace.data_ptr()
         )
 
-        def product(handle: c_void_p, data: ctypes.Array) -> None:
-            # The workspace lives as long as what uses it.
-            assert workspace.is_cuda
+        # The options know the workspace's address alone: the calls hold it.
+        def product(handle: c_void_p, data: ctypes.Array, _workspace: torch.Tensor) -> None:
             cuda_stream = torch.cuda.current_stream().cuda_stream
             _library.call("gpu_linear", handle, data, ctypes.byref(options), cuda_stream)
 
         places = [(c_void_p * 1)(stream.data.data_ptr()) for stream in streams]
-        return [lambda h=h, d=d: product(h, d) for h, d in zip(handles, places, strict=True)]
+        return [lambda h=h, d=d: product(h, d, workspace) for h, d in zip(handles, places, strict=True)]
 
     return products
 

@@ -38,7 +38,7 @@ def seconds_of(coded: Coded, runs: int = RUNS) -> tuple[float, str]:
     outputs = [[torch.full_like(each, POISON) for each in coded.expected] for _ in range(copies)]
     launches = [coded.launcher(*places) for places in zip(buffers, outputs, strict=True)]
     row = [launches[i % copies] for i in range(decodes)]
-    seconds, launched = _median(row, runs)
+    seconds, launched = median_of(row, runs)
     coded.check()
     for copy in outputs:
         for found, expected in zip(copy, coded.expected, strict=True):
@@ -50,15 +50,11 @@ def seconds_of(coded: Coded, runs: int = RUNS) -> tuple[float, str]:
 def copy_rate(size: int, runs: int = RUNS) -> float:
     """GB/s, read and written, of a device-to-device copy of so many bytes."""
     source, target = (torch.full((size,), POISON, dtype=torch.uint8, device="cuda") for _ in range(2))
-    return 2 * size / _median([lambda: target.copy_(source)], runs)[0] / 1e9
+    return 2 * size / median_of([lambda: target.copy_(source)], runs)[0] / 1e9
 
 
-def median_of(row: list[Callable[[], object]], runs: int = RUNS) -> float:
-    """Median seconds of some calls in a row."""
-    return _median(row, runs)[0]
-
-
-def _median(row: list[Callable[[], object]], runs: int) -> tuple[float, str]:
+def median_of(row: list[Callable[[], object]], runs: int = RUNS) -> tuple[float, str]:
+    """Median seconds of some calls in a row, and how they were launched, as `seconds_of` says it."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):

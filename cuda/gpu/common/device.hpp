@@ -29,6 +29,12 @@ inline void check(cudaError_t error, const char* what) {
 
 inline uint64_t round_up(uint64_t size, uint64_t multiple) { return (size + multiple - 1) / multiple * multiple; }
 
+/** @param what has to be aligned, and its verb: "data are" */
+inline void check_aligned(const void* pointer, uint64_t alignment, const char* what) {
+  if (reinterpret_cast<uintptr_t>(pointer) % alignment != 0)
+    throw ArgumentError(text(what, " not aligned to ", alignment));
+}
+
 /** Lets a kernel have all the shared memory that a block can have: other launches may need more of it than this one. */
 template <class Argument>
 void allow_shared_memory(const codecllm_gpu& gpu, void (*kernel)(Argument)) {

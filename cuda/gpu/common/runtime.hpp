@@ -79,15 +79,6 @@ __device__ __forceinline__ void copy_to_shared_if(bool condition, SharedAddress 
 /** Waits for this thread's copies. */
 __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-/** Loads 16 bytes that are needed once, and asks for the 256 around them. */
-__device__ __forceinline__ uint4 load_streamed(const void* at) {
-  uint4 value;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(value.x), "=r"(value.y), "=r"(value.z), "=r"(value.w)
-               : "l"(__cvta_generic_to_global(at)));
-  return value;
-}
-
 /** Copies 16 bytes from global memory, or zeros, sooner or later; `from` is to be memory that exists either way. */
 __device__ __forceinline__ void copy_to_shared_or_zero(SharedAddress to, const void* from, bool exists) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),

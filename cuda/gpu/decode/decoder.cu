@@ -75,8 +75,7 @@ void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outpu
   void* scratch = options.scratch;
   const bool allocates = needed > 0 && scratch == nullptr;
   if (allocates) check(cudaMallocAsync(&scratch, needed, cuda_stream), "allocating scratch memory");
-  if (reinterpret_cast<uintptr_t>(scratch) % kMemoryAlignment != 0)
-    throw ArgumentError("scratch memory is not aligned to 256");
+  check_aligned(scratch, kMemoryAlignment, "scratch memory is");
   try {
     launch_plan(plan, place_buffers(plan, data, outputs, data_on_host, static_cast<uint8_t*>(scratch), cuda_stream),
                 options.verify != 0, cuda_stream);
@@ -203,8 +202,7 @@ codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_ten
   return guarded([&] {
     require(gpu, "gpu");
     require(plan, "plan");
-    if (reinterpret_cast<uintptr_t>(plan_memory) % kMemoryAlignment != 0)
-      throw ArgumentError("the plan's memory is not aligned to 256");
+    check_aligned(plan_memory, kMemoryAlignment, "the plan's memory is");
     *plan = open_plan(*gpu, draw_plan(*gpu, count, reader_of(tensors, count)), plan_memory);
   });
 }

@@ -70,7 +70,7 @@ std::vector<std::vector<size_t>> make_batches(const std::vector<Source>& sources
 void codecllm::check_target(codecllm_gpu_source& tensor) {
   if (tensor.front_capacity > 0) require(tensor.front, "front");
   if (tensor.data_capacity > 0) require(tensor.data, "data");
-  check_aligned(tensor.data, "data");
+  check_aligned(tensor.data, kAlignment, "data are");
   tensor.front_size = 0;
   tensor.data_size = 0;
 }
@@ -159,7 +159,7 @@ codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder* encoder, codecllm_gpu_
         codecllm_gpu_source& tensor = tensors[t];
         sources.push_back(read_source(tensor.dtype, tensor.shape, tensor.dimensions, tensor.options));
         if (sources.back().layout.words > 0) require(tensor.elements, "elements");
-        check_aligned(tensor.elements, "elements");
+        check_aligned(tensor.elements, kAlignment, "elements are");
         check_target(tensor);
       });
     encode_all(*encoder, sources, tensors, cuda_stream, [](Pipeline&, const std::vector<size_t>&) {});

@@ -26,11 +26,6 @@ struct codecllm_gpu_encoder {
 
 namespace codecllm {
 
-inline void check_aligned(const void* memory, const char* name) {
-  if (reinterpret_cast<uintptr_t>(memory) % kAlignment != 0)
-    throw ArgumentError(text(name, " are not aligned to ", kAlignment));
-}
-
 /** Checks where a tensor's stream is to go, and says that there is none yet. */
 void check_target(codecllm_gpu_source& tensor);
 

@@ -91,14 +91,10 @@ __device__ __forceinline__ void build_fragment(uint32_t codes, uint32_t low0, ui
   a[3] = and_or(__byte_perm(low1, 0, 0x3322), kLowBits, (codes >> 5) & kCodeBits) + start1;
 }
 
-/** Sums of a strip: of 8 tokens each, rows lane / 4 and + 8 of tokens 2 (lane % 4) and + 1. */
-template <uint32_t kTokenTiles>
-using Sums = float[kTokenTiles][4];
-
 /** The fragment, of the eight of a tile's strip, that an outlier lies in. */
 __device__ __forceinline__ uint32_t fragment_of(uint32_t outlier) { return outlier / 32 % 4 * 2 + outlier / 4 % 2; }
 
-/** The byte of an outlier's word in its fragment's A operand, if each lane has written its part after the one before.
+/** The byte of an outlier's word in its fragment's A operand, where lanes have written their parts one after another.
  */
 __device__ __forceinline__ uint32_t place_in_fragment(uint32_t outlier) {
   const uint32_t row = outlier / kTileColumns % kStripRows;

@@ -51,23 +51,23 @@ void check_product(const codecllm_gpu_weights& weights, uint32_t rows) {
 }
 
 void check_pointers(const codecllm_gpu_weights& weights, const void* const* data,
-                    const codecllm_gpu_linear_options& options) {
+                    const codecllm_gpu_linear_options& options, const Workspace& places) {
   require(data, "data");
   require(options.outputs, "outputs");
   for (size_t t = 0; t < weights.weights.size(); t++) {
     if (weights.weights[t].data_bytes > 0) require(data[t], "data");
     if (weights.weights[t].rows > 0) require(options.outputs[t], "output");
-    check_aligned(data[t], kAlignment, "Data");
-    check_aligned(options.outputs[t], sizeof(uint16_t), "an output");
-    if (options.biases != nullptr) check_aligned(options.biases[t], sizeof(uint16_t), "a bias");
+    check_aligned(data[t], kAlignment, "Data is");
+    check_aligned(options.outputs[t], sizeof(uint16_t), "an output is");
+    if (options.biases != nullptr) check_aligned(options.biases[t], sizeof(uint16_t), "a bias is");
   }
   const uint32_t columns = weights.arguments.exact_columns;
   if (columns > 0) require(options.x, "x");
-  check_aligned(options.x, sizeof(uint16_t), "x");
+  check_aligned(options.x, sizeof(uint16_t), "x is");
   if (options.x_stride < columns)
     throw ArgumentError(text("rows of X are ", options.x_stride, " elements apart, and have ", columns));
-  if (lay_out_workspace(weights, options.rows).bytes > 0) require(options.workspace, "workspace");
-  check_aligned(options.workspace, kMemoryAlignment, "the workspace");
+  if (places.bytes > 0) require(options.workspace, "workspace");
+  check_aligned(options.workspace, kMemoryAlignment, "the workspace is");
 }
 
 /** Makes X what kernels want; a copy where it is not. */
@@ -87,8 +87,7 @@ void take_x(LinearArguments& arguments, const codecllm_gpu_linear_options& optio
 }
 
 void multiply(const codecllm_gpu_weights& weights, const void* const* data, const codecllm_gpu_linear_options& options,
-              cudaStream_t cuda_stream) {
-  const Workspace places = lay_out_workspace(weights, options.rows);
+              const Workspace& places, cudaStream_t cuda_stream) {
   uint8_t* const workspace = static_cast<uint8_t*>(options.workspace);
   LinearArguments arguments = weights.arguments;
   std::vector<GpuBuffers> buffers;
@@ -148,9 +147,10 @@ codecllm_status codecllm_gpu_linear(codecllm_gpu_weights* weights, const void* c
     require(weights, "weights");
     require(options, "options");
     check_product(*weights, options->rows);
-    check_pointers(*weights, data, *options);
+    const Workspace places = lay_out_workspace(*weights, options->rows);
+    check_pointers(*weights, data, *options, places);
     if (weights->arguments.strips == 0) return;
     const DeviceScope scope(weights->gpu->device);
-    multiply(*weights, data, *options, static_cast<cudaStream_t>(cuda_stream));
+    multiply(*weights, data, *options, places, static_cast<cudaStream_t>(cuda_stream));
   });
 }

@@ -30,9 +30,9 @@ constexpr uint32_t kMostStages = 3;
 /** Shared memory of a block. @param block_runs runs of a strip that the block has */
 template <uint32_t kTokenTiles>
 constexpr uint32_t linear_shared_bytes(uint32_t group_strips, uint32_t block_runs, uint32_t splits, uint32_t stages) {
+  const uint32_t of_run = group_strips * (stages * kStageBytes + kPatchBytes) + stages * kStageX<kTokenTiles>;
   const uint32_t slots = splits > 1 ? 0 : group_strips * Runs{block_runs}.slots();
-  return block_runs * (group_strips * (stages * kStageBytes + kPatchBytes) + stages * kStageX<kTokenTiles>)+slots *
-         kSlotSize<kTokenTiles> * 16;
+  return block_runs * of_run + slots * kSlotSize<kTokenTiles> * sizeof(float4);
 }
 
 /**
@@ -83,10 +83,10 @@ __global__ void __launch_bounds__(32 * kMostWarps, kTokenTiles == 1 ? 2 : 1)
   const uint32_t x_stages = stages * w_stride;
   const uint32_t patches = x_stages + stages * x_stride;
   uint8_t* const patch = shared + patches + warp * kPatchBytes;
-  float4* const slots =
-      (arguments.splits > 1 ? arguments.slots + uint64_t{strip_number} * runs.slots() * kSlotSize<kTokenTiles>
+  float4* const slots = arguments.splits > 1
+                            ? arguments.slots + uint64_t{strip_number} * runs.slots() * kSlotSize<kTokenTiles>
                             : reinterpret_cast<float4*>(shared + patches + warps * kPatchBytes) +
-                                  in_group * runs.slots() * kSlotSize<kTokenTiles>);
+                                  in_group * runs.slots() * kSlotSize<kTokenTiles>;
 
   // X as a warp copies it: two tokens at a time, of which each lane takes 16 bytes.
   const uint32_t first_token = 2 * in_group + lane / 16;
@@ -200,6 +200,7 @@ __global__ void __launch_bounds__(32 * kMostWarps, kTokenTiles == 1 ? 2 : 1)
       }
     };
     const bool narrow = is_narrow(tile_number);
+    // What most tiles are comes without branches, so that loads of one half go on during the products of another.
     if (tile.outliers != kPlain && patched == 0 && !narrow) {
 #pragma unroll
       for (uint32_t b = 0; b < kTileBlocks; b++) {

@@ -142,9 +142,9 @@ codecllm_status codecllm_gpu_rows(const codecllm_gpu_weights* weights, size_t in
     if (weight.data_bytes > 0) require(data, "data");
     require(rows, "rows");
     require(output, "output");
-    check_aligned(data, kAlignment, "Data");
-    check_aligned(rows, sizeof(int64_t), "rows");
-    check_aligned(output, 16, "the output");
+    check_aligned(data, kAlignment, "Data is");
+    check_aligned(rows, sizeof(int64_t), "rows is");
+    check_aligned(output, 16, "the output is");
     const DeviceScope scope(weights->gpu->device);
     decode_rows(*weights, index, data, rows, count, output, static_cast<cudaStream_t>(cuda_stream));
   });

@@ -41,11 +41,6 @@ struct ProductShape {
   uint32_t shared_bytes;
 };
 
-inline void check_aligned(const void* pointer, uint64_t alignment, const char* name) {
-  if (reinterpret_cast<uintptr_t>(pointer) % alignment != 0)
-    throw ArgumentError(text(name, " is not aligned to ", alignment));
-}
-
 /** The shape with which a kernel should take the shortest time. @param strips at least one */
 ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t strips, uint32_t tiles_across);
 

@@ -166,15 +166,46 @@ void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, From from, co
   }
 }
 
+/** Hands tensors over in batches of one, a few and many. */
+class Batches {
+ public:
+  Batches(Decoder& decoder, From from, Report& report) : decoder_(decoder), from_(from), report_(report) {
+    check(codecllm_gpu_encoder_open(decoder.gpu(), &encoder_), "codecllm_gpu_encoder_open");
+  }
+  ~Batches() { codecllm_gpu_encoder_close(encoder_); }
+  Batches(const Batches&) = delete;
+  Batches& operator=(const Batches&) = delete;
+
+  void add(EncodeJob job) {
+    constexpr size_t kSizes[] = {1, 7, 30};
+    jobs_.push_back(std::move(job));
+    if (jobs_.size() == kSizes[number_ % 3]) run();
+  }
+
+  /** Hands over what is left. */
+  void finish() {
+    if (!jobs_.empty()) run();
+  }
+
+ private:
+  void run() {
+    encode_batch(decoder_, encoder_, from_, jobs_, number_++, report_);
+    jobs_.clear();
+  }
+
+  Decoder& decoder_;
+  const From from_;
+  Report& report_;
+  codecllm_gpu_encoder* encoder_ = nullptr;
+  std::vector<EncodeJob> jobs_;
+  unsigned number_ = 0;
+};
+
 }  // namespace
 
 void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report) {
   Random random(seed);
-  codecllm_gpu_encoder* encoder = nullptr;
-  check(codecllm_gpu_encoder_open(decoder.gpu(), &encoder), "codecllm_gpu_encoder_open");
-  const size_t sizes[] = {1, 7, 30};
-  std::vector<EncodeJob> jobs;
-  unsigned batch = 0;
+  Batches batches(decoder, From::Tensors, report);
   for (const Entry* entry : entries) {
     const codecllm::Stream stream = codecllm::Stream::read(entry->stream.data(), entry->stream.size());
     const codecllm::Layout& layout = stream.coding.layout;
@@ -196,23 +227,15 @@ void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, ui
                                                     &options, &front, &data);
       report.expect(on_host == on_gpu, entry->name + " (" + how + "): host and GPU do not refuse the same");
       if (on_host != CODECLLM_OK) continue;
-      jobs.push_back({entry, layout.dtype->name, layout.shape, options, entry->name + " (" + how + ", encoded)"});
-      if (jobs.size() < sizes[batch % 3]) continue;
-      encode_batch(decoder, encoder, From::Tensors, jobs, batch++, report);
-      jobs.clear();
+      batches.add({entry, layout.dtype->name, layout.shape, options, entry->name + " (" + how + ", encoded)"});
     }
   }
-  if (!jobs.empty()) encode_batch(decoder, encoder, From::Tensors, jobs, batch, report);
-  codecllm_gpu_encoder_close(encoder);
+  batches.finish();
 }
 
 void transcode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report) {
   Random random(seed);
-  codecllm_gpu_encoder* encoder = nullptr;
-  check(codecllm_gpu_encoder_open(decoder.gpu(), &encoder), "codecllm_gpu_encoder_open");
-  const size_t sizes[] = {1, 7, 30};
-  std::vector<EncodeJob> jobs;
-  unsigned batch = 0;
+  Batches batches(decoder, From::Streams, report);
   for (size_t i = 0; i < entries.size(); i++) {
     const codecllm::Stream stream = codecllm::Stream::read(entries[i]->stream.data(), entries[i]->stream.size());
     const codecllm::Layout& layout = stream.coding.layout;
@@ -223,12 +246,9 @@ void transcode_valid(Decoder& decoder, const std::vector<const Entry*>& entries,
     if (codecllm_encode_bound(layout.dtype->name, layout.shape.data(), layout.shape.size(), &options, &bound) !=
         CODECLLM_OK)
       options = {};
-    jobs.push_back({entries[i], layout.dtype->name, layout.shape, options, entries[i]->name + " (transcoded)"});
-    if (jobs.size() < sizes[batch % 3] && i + 1 < entries.size()) continue;
-    encode_batch(decoder, encoder, From::Streams, jobs, batch++, report);
-    jobs.clear();
+    batches.add({entries[i], layout.dtype->name, layout.shape, options, entries[i]->name + " (transcoded)"});
   }
-  codecllm_gpu_encoder_close(encoder);
+  batches.finish();
 }
 
 void transcode_invalid(Decoder& decoder, const std::vector<const Entry*>& entries, const Entry& valid, Report& report) {
