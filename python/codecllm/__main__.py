@@ -7,6 +7,7 @@ is there; `selftest` tries it.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -44,7 +45,8 @@ def main() -> int:
     """Runs the command line. @returns the exit code"""
     # A name of a file may have bytes that are no text.
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     arguments = _parser().parse_args()
     wants_json = getattr(arguments, "json", False)
     _remove_temporaries_at_signals()
@@ -250,7 +252,7 @@ def _message(error: BaseException) -> str:
 def _progress_bar() -> Any:  # noqa: ANN401
     """A bar with rate and time left, if tqdm is there; nothing for short work."""
     try:
-        from tqdm import tqdm
+        from tqdm import tqdm  # type: ignore[import-untyped]
     except ImportError:
         return None
     return tqdm(unit="B", unit_scale=True, delay=0.5, leave=False)

@@ -70,10 +70,10 @@ def compress(
         ValueError: an option that there is not, or a path that gives the output no name
     """
     options = _library.options(profile, tile_rows)
-    path = os.fspath(path)
-    output = compressed_name(path) if output is None else os.fspath(output)
-    job = _Job(path, output, force, threads, progress)
-    return _transform(job, _is_safetensors, lambda *arguments: _compress_file(*arguments, options))
+    path = os.fsdecode(path)
+    output = compressed_name(path) if output is None else os.fsdecode(output)
+    job = _Job(path, threads, progress)
+    return _transform(job, output, force, _is_any, partial(_compress_file, options=options))
 
 
 def decompress(
@@ -99,9 +99,9 @@ def decompress(
         OSError: a file cannot be read or written
         ValueError: a path that gives the output no name
     """
-    path = os.fspath(path)
-    output = restored_name(path) if output is None else os.fspath(output)
-    return _transform(_Job(path, output, force, threads, progress), _is_compressed, _decompress_file)
+    path = os.fsdecode(path)
+    output = restored_name(path) if output is None else os.fsdecode(output)
+    return _transform(_Job(path, threads, progress), output, force, _is_compressed, _decompress_file)
 
 
 def verify(path: str | os.PathLike[str], *, threads: int | None = None, progress: Progress | None = None) -> Report:
@@ -115,13 +115,13 @@ def verify(path: str | os.PathLike[str], *, threads: int | None = None, progress
         FileError: at the first thing that is not as it was
         OSError: a file cannot be read
     """
-    job = _Job(os.fspath(path), None, False, threads, progress)
+    job = _Job(os.fsdecode(path), threads, progress)
     if os.path.isdir(job.path):
         checkpoints = _checkpoints_of(job.path, list_directory(job.path), _is_compressed)
     else:
         checkpoints = [Entry("", job.path, "checkpoint", os.stat(job.path).st_size)]
     job.total = _sizes(checkpoints)
-    return job.report([_verify_file(entry.path, job) for entry in checkpoints])
+    return job.report(None, [_verify_file(entry.path, job) for entry in checkpoints])
 
 
 def inspect(path: str | os.PathLike[str]) -> list[InspectedFile]:
@@ -131,7 +131,7 @@ def inspect(path: str | os.PathLike[str]) -> list[InspectedFile]:
         FileError: a file is not safetensors, or not as it should be
         OSError: a file cannot be read
     """
-    path = os.fspath(path)
+    path = os.fsdecode(path)
     if not os.path.isdir(path):
         return [_inspect_file(path)]
     return [_inspect_file(entry.path) for entry in list_directory(path) if entry.kind == "checkpoint"]
@@ -168,14 +168,10 @@ def restored_name(path: str) -> str:
 class _Job:
     """What all work of one command shares."""
 
-    def __init__(
-        self, path: str, output: str | None, force: bool, threads: int | None, progress: Progress | None
-    ) -> None:
+    def __init__(self, path: str, threads: int | None, progress: Progress | None) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads: {threads} is less than 1")
         self.path = path
-        self.output = output
-        self.force = force
         self.threads = default_threads() if threads is None else threads
         self.total = 0
         self._progress = progress
@@ -192,9 +188,9 @@ class _Job:
             if self._progress is not None:
                 self._progress(self._done, self.total)
 
-    def report(self, files: list[FileReport], files_copied: int = 0) -> Report:
+    def report(self, output: str | None, files: list[FileReport], files_copied: int = 0) -> Report:
         seconds = time.perf_counter() - self._begin
-        return summarise(self.path, self.output, files, files_copied, self.threads, seconds)
+        return summarise(self.path, output, files, files_copied, self.threads, seconds)
 
 
 class _FileBytes:
@@ -288,30 +284,33 @@ def _inspect_tensor(tensor: StoredTensor) -> Inspection | None:
 
 def _transform(
     job: _Job,
+    output: str,
+    force: bool,
     concerns: Callable[[str], bool],
     transform_file: Callable[[str, _MakeOutput, _Job], FileReport],
 ) -> Report:
     """Makes one checkpoint of another, or a directory of another: what does not concern is copied."""
-    path, output = job.path, job.output or ""
+    path = job.path
     if not _is_directory(path):
         job.total = os.stat(path).st_size
-        return job.report([transform_file(path, lambda mode: new_file(output, mode, job.force, path), job)])
+        return job.report(output, [transform_file(path, lambda mode: new_file(output, mode, force, path), job)])
     check_apart(path, output)
     entries = list_directory(path)
     checkpoints = _checkpoints_of(path, entries, concerns)
     job.total = _sizes(checkpoints)
+    concerned = {entry.name for entry in checkpoints}
     files = []
     files_copied = 0
-    with new_directory(output, job.force, {entry.name for entry in entries}) as directory:
+    with new_directory(output, force, {entry.name for entry in entries}) as directory:
         for entry in entries:
             if entry.kind == "directory":
                 directory.make_directory(entry.name)
-            elif entry in checkpoints:
+            elif entry.name in concerned:
                 files.append(transform_file(entry.path, partial(directory.new_file, entry.name), job))
             else:
                 directory.copy(entry.path, entry.name)
                 files_copied += 1
-    return job.report(files, files_copied)
+    return job.report(output, files, files_copied)
 
 
 def _checkpoints_of(path: str, entries: list[Entry], concerns: Callable[[str], bool]) -> list[Entry]:
@@ -322,7 +321,7 @@ def _checkpoints_of(path: str, entries: list[Entry], concerns: Callable[[str], b
     return found
 
 
-def _is_safetensors(path: str) -> bool:
+def _is_any(_: str) -> bool:
     return True
 
 

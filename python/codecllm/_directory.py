@@ -10,12 +10,14 @@ from typing import Literal, NamedTuple
 
 from ._errors import FileError
 
+Kind = Literal["directory", "checkpoint", "other"]
+
 
 class Entry(NamedTuple):
     name: str
     """From the top of the directory."""
     path: str
-    kind: Literal["directory", "checkpoint", "other"]
+    kind: Kind
     size: int
     """Bytes; 0 for a directory."""
 
@@ -43,7 +45,7 @@ def list_directory(root: str) -> list[Entry]:
                 entries.append(Entry(child_name, child_path, "directory", 0))
                 visit(child_path, child_name, (*above, real))
             elif stat.S_ISREG(status.st_mode):
-                kind = "checkpoint" if child.endswith(".safetensors") else "other"
+                kind: Kind = "checkpoint" if child.endswith(".safetensors") else "other"
                 entries.append(Entry(child_name, child_path, kind, status.st_size))
             else:
                 raise FileError(child_path, "is neither a file nor a directory")

@@ -30,10 +30,14 @@ class InputFile:
 
         Raises:
             FileError: the file ends before
+            OSError: it cannot be read
         """
         done = 0
         while done < output.size:
-            count = os.preadv(self._file.fileno(), [output.data[done:]], position + done)
+            try:
+                count = os.preadv(self._file.fileno(), [output.data[done:]], position + done)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, self.path) from None
             if count == 0:
                 raise FileError(
                     self.path, f"ends at byte {position + done}, where byte {position + output.size} was expected"

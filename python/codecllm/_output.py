@@ -14,13 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
 from ._errors import FileError
 
 _SYNC_BYTES = 8 * 2**20
-"""After so many bytes the system is asked to write them to disk. At the end, it would do so while nothing else is left to
-do."""
+"""After so many bytes the system is asked to write them to disk: at the end, nothing else would be left to do."""
 
 _temporaries: set[str] = set()
 """What exists under a temporary name now."""
@@ -102,17 +99,17 @@ class OutputFile:
         self._syncing: Future[None] | None = None
         self._unsynced = 0
 
-    def write(self, position: int, data: np.ndarray | bytes) -> None:
+    def write(self, position: int, data: memoryview) -> None:
         """Writes from `position` on, while the caller goes on: it only waits for the write before.
 
         Args:
-            data: must not change until the next write, or `finish`, has begun
+            data: bytes, which must not change until the next write, or `finish`, has begun
 
         Raises:
             OSError: the write before failed
         """
         self._wait()
-        self._writing = self._writer.submit(self._write_all, position, memoryview(data))
+        self._writing = self._writer.submit(self._write_all, position, data)
 
     def _write_all(self, position: int, data: memoryview) -> None:
         done = 0

@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -56,7 +57,8 @@ def read_compressed(file: InputFile) -> Compressed:
         entries = list(container.original.values())
         # Streams are compared with what it says.
         for tensor in stored:
-            tensor.described()
+            if tensor.is_stream:
+                tensor.open_stream()
     else:
         entries = _container.in_a_row(_entry_of(tensor) for tensor in stored)
         text = _container.writer_header(container.description, _container.original_metadata(header), entries)
@@ -87,18 +89,18 @@ def restore(compressed: Compressed, output: OutputFile | None, work: Work) -> No
     sha256 = hashlib.sha256()
     at = 0
 
-    def put(data: np.ndarray | bytes) -> None:
+    def put(data: memoryview) -> None:
         nonlocal at
         sha256.update(data)
         if output is not None:
             output.write(at, data)
         at += len(data)
 
-    put(len(header).to_bytes(LENGTH_BYTES, "little") + header)
+    put(memoryview(len(header).to_bytes(LENGTH_BYTES, "little") + header))
     for data, stored_bytes in work.in_order(
         _pieces_of(tensors), lambda piece: piece.size, lambda piece: _start(piece, work)
     ):
-        put(data)
+        put(data.data)
         work.progress(stored_bytes)
     file.check_unchanged()
     if at != original_bytes or sha256.hexdigest() != expected:
@@ -160,7 +162,7 @@ def _small_piece(batch: list[tuple[TensorEntry, StoredTensor]]) -> _Piece:
 def _kept_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
     for at in range(0, tensor.size, SLICE_BYTES):
         size = min(SLICE_BYTES, tensor.size - at)
-        yield _Piece(size, size, lambda output, at=at: tensor.file.read_into(output, tensor.position + at))
+        yield _Piece(size, size, partial(tensor.file.read_into, position=tensor.position + at))
 
 
 def _stream_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
@@ -168,18 +170,14 @@ def _stream_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
     data_at = tensor.position + stream.info.front_bytes
     for first, count, start, end in slices_of(stream.info.tensor_bytes, stream.bands, stream.band_bytes):
         data_start, data_end = stream.data_range(first, count)
-
-        def restore(
-            output: np.ndarray,
-            bands: tuple[int, int] = (first, count),
-            place: tuple[int, int] = (data_at + data_start, data_end - data_start),
-        ) -> None:
-            _decode(tensor, stream, bands, tensor.file.read(*place), output)
-
-        yield _Piece(end - start, data_end - data_start, restore)
+        place = (data_at + data_start, data_end - data_start)
+        yield _Piece(end - start, data_end - data_start, partial(_decode, tensor, stream, (first, count), place))
 
 
-def _decode(tensor: StoredTensor, stream: Stream, bands: tuple[int, int], data: np.ndarray, output: np.ndarray) -> None:
+def _decode(
+    tensor: StoredTensor, stream: Stream, bands: tuple[int, int], place: tuple[int, int], output: np.ndarray
+) -> None:
+    data = tensor.file.read(*place)
     try:
         stream.decode(*bands, data, output)
     except InvalidStreamError as error:

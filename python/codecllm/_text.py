@@ -94,7 +94,7 @@ def format_inspected(files: list[InspectedFile]) -> str:
 
 
 def _format_file(file: InspectedFile) -> str:
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             _printable(tensor.name),
             _printable(tensor.dtype),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
+
+from ._processors import processors
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -20,9 +21,7 @@ MOST_THREADS = 16
 
 def default_threads() -> int:
     """The processors that this process may run on, within what is of use."""
-    # macOS does not say which those are.
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(MOST_THREADS, count)
+    return min(MOST_THREADS, processors())
 
 
 class Work:

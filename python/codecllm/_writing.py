@@ -7,7 +7,7 @@ their sizes, comes last. Tensors are encoded ahead, but hashed and written one a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
@@ -45,7 +45,7 @@ class Original(NamedTuple):
     metadata: dict[str, str]
     tensors: list[TensorEntry]
     """In the order of the header's keys."""
-    data: dict[str, Callable[[], Bytes]]
+    data: Mapping[str, Callable[[], Bytes]]
     """Gives the bytes of each tensor: an array, or what reads them where they are."""
     description: str
     """Of its header: "compact", "python", or all of it."""
@@ -125,13 +125,13 @@ class _Compression:
         for entry in _container.kept_order(kept):
             at = self._end
             for piece in self._pieces(entry):
-                self._output.write(at, piece)
+                self._output.write(at, piece.data)
                 at += piece.size
             place(entry, entry.size, False)
 
         in_order = [stored[entry.name] for entry in self._original.tensors]
         sha256 = self._sha256.hexdigest()
-        self._output.write(0, self._space.fill(in_order, sha256))
+        self._output.write(0, memoryview(self._space.fill(in_order, sha256)))
         # Also where there are no data after the header.
         self._output.finish(self._end)
         return Written(in_order, self._end, sha256)
@@ -173,7 +173,7 @@ class _Compression:
         def finish() -> list[int]:
             for data in originals:
                 self._sha256.update(data.data)
-            self._output.write(self._end, together)
+            self._output.write(self._end, together.data)
             self._work.progress(sum(entry.size for entry in batch))
             return [stream.size for stream in streams]
 
@@ -230,11 +230,11 @@ class _Compression:
                 self._work.progress(_last_share(entry.size - start))
                 return 0
             self._sha256.update(original.data)
-            self._output.write(at, encoded)
+            self._output.write(at, encoded.data)
             self._work.progress(_last_share(original.size))
         front = np.empty(encoder.front_bytes, np.uint8)
         encoder.front(front)
-        self._output.write(self._end, front)
+        self._output.write(self._end, front.data)
         return size
 
 
