@@ -28,6 +28,9 @@ from ._text import format_compressed, format_decompressed, format_inspected, for
 FAILURE = 1
 USAGE = 2
 
+_DELAY_SECONDS = 0.5
+"""Shorter work needs no bar."""
+
 EXIT_CODES = """\
 exit codes:
   0  done
@@ -221,7 +224,7 @@ def _work(arguments: argparse.Namespace, describe: Callable[[Report], str], run:
     if sys.stderr.isatty() and not arguments.json and not arguments.quiet:
         bar = _progress_bar()
     try:
-        report = run(threads=arguments.threads, progress=bar and _update_of(bar))
+        report = run(threads=arguments.threads, progress=None if bar is None else _update_of(bar))
     finally:
         if bar is not None:
             bar.close()
@@ -250,12 +253,12 @@ def _message(error: BaseException) -> str:
 
 
 def _progress_bar() -> Any:  # noqa: ANN401
-    """A bar with rate and time left, if tqdm is there; nothing for short work."""
+    """A bar with rate and time left, if tqdm is there."""
     try:
         from tqdm import tqdm  # type: ignore[import-untyped]
     except ImportError:
         return None
-    return tqdm(unit="B", unit_scale=True, delay=0.5, leave=False)
+    return tqdm(unit="B", unit_scale=True, delay=_DELAY_SECONDS, leave=False)
 
 
 def _update_of(bar: Any) -> Progress:  # noqa: ANN401
@@ -269,6 +272,9 @@ def _update_of(bar: Any) -> Progress:  # noqa: ANN401
 def _remove_temporaries_at_signals() -> None:
     def end(number: int, _: FrameType | None) -> None:
         remove_temporaries()
+        if sys.stderr.isatty():
+            # The bar, if there is one. Nothing of Python's own may be used in between what it interrupts.
+            os.write(sys.stderr.fileno(), b"\r\x1b[K")
         # Threads may be at work: there is nothing to wait for.
         os._exit(128 + number)
 

@@ -4,13 +4,17 @@ what it says, and lose nothing, whatever happens. PyTorch is not needed for them
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
+import pty
 import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -201,7 +205,11 @@ def test_a_large_file_is_what_node_writes(profile: str, node: Callable[..., Any]
 
 
 def test_a_report_is_what_node_reports(node: Callable[..., Any]) -> None:
-    Path("a.safetensors").write_bytes(checkpoint(LARGE, python=True))
+    # Tiles that are predicted, and one that is not, of 320.
+    image = np.random.default_rng(3).integers(-2, 3, (2560, 2048)).cumsum(1).astype(np.uint8)
+    image[:128, :128] = 7
+    tensors = {**LARGE, "image": ("U8", list(image.shape), image.tobytes())}
+    Path("a.safetensors").write_bytes(checkpoint(tensors, python=True))
     timed = {"seconds", "megabytesPerSecond", "threads", "engine"}
     for arguments in (
         ("compress", "a.safetensors", "b", "--profile", "direct", "--force", "--json"),
@@ -335,6 +343,44 @@ def test_a_reader_that_has_seen_enough() -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "python")}
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "a.safetensors\n", "")
+
+
+@pytest.mark.parametrize("end", [None, signal.SIGINT])
+def test_a_bar_is_shown_to_a_person(end: signal.Signals | None) -> None:
+    pytest.importorskip("tqdm", reason="no tqdm")
+    _, shape, data = bf16(1000, 1000)
+    Path("a.safetensors").write_bytes(checkpoint({"a": ("BF16", [100, *shape], 100 * data)}))
+    terminal, stderr = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "python")}
+    script = "from codecllm import __main__ as program; program._DELAY_SECONDS = 0; raise SystemExit(program.main())"
+    command = [sys.executable, "-c", script, "compress", "a.safetensors", "--threads", "1"]
+    seen = b""
+    with subprocess.Popen(command, env=environment, stderr=stderr, stdout=subprocess.PIPE, text=True) as child:
+        os.close(stderr)
+        while shown := _read(terminal):
+            seen += shown
+            if end is not None:
+                child.send_signal(end)
+        assert child.stdout is not None
+        summary = child.stdout.read()
+    os.close(terminal)
+    assert b"B/s]" in seen
+    if end is None:
+        assert child.returncode == 0
+        assert summary.startswith("a.safetensors -> a.codecllm.safetensors\n")
+    else:
+        assert child.returncode == 128 + end
+        assert seen.endswith(b"\r\x1b[K")
+        assert os.listdir() == ["a.safetensors"]
+
+
+def _read(terminal: int) -> bytes:
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        # Nobody writes any more.
+        return b""
 
 
 def test_arguments_that_make_no_sense() -> None:
@@ -624,6 +670,7 @@ def test_a_directory_that_cannot_be_replaced_stays(model: Path, monkeypatch: pyt
         if target == "out" and ".tmp-" in source:
             # What a signal does that comes now.
             _output.remove_temporaries()
+            assert names_in("out") == names_in(model)
             raise KeyboardInterrupt
         rename(source, target)
 
