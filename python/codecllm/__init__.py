@@ -1,8 +1,8 @@
 """CodecLLM: lossless compression of LLM weights, in a format that GPUs decode.
 
-Arrays: `encode` and `decode`. Checkpoints: `codecllm.torch` has what `safetensors.torch` has. Models:
-`codecllm.transformers`. Tensors on a GPU: `GPUEncoder`. For callers who hold buffers, streams and scratch memory
-themselves: `Encoder`, `GPUDecoder`.
+Arrays: `encode` and `decode`. Checkpoints: `codecllm.torch` and `codecllm.numpy` have what those modules of safetensors
+have, and `safe_open` is here. Models: `codecllm.transformers`. Tensors on a GPU: `GPUEncoder`. For callers who hold
+buffers, streams and scratch memory themselves: `Encoder`, `GPUDecoder`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from typing import NamedTuple
 from . import _library
 from ._codec import decode, encode
 from ._encoder import Encoder
-from ._errors import CodecError, CudaError, FileError, InvalidStreamError, UnavailableError
+from ._errors import CodecError, CudaError, FileError, InvalidStreamError, SafetensorError, UnavailableError
 from ._gpu_decoder import GPUDecoder
 from ._gpu_encoder import GPUEncoder, GPUStream
+from ._opening import safe_open
 from ._stream import StreamInfo
 from ._tables import VERSION
 
@@ -28,12 +29,14 @@ __all__ = [
     "GPUEncoder",
     "GPUStream",
     "InvalidStreamError",
+    "SafetensorError",
     "StreamInfo",
     "UnavailableError",
     "__version__",
     "decode",
     "encode",
     "features",
+    "safe_open",
 ]
 
 __version__ = VERSION

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO, NamedTuple
+from contextlib import contextmanager
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,7 +18,10 @@ from . import _container, _library
 from ._codec import encode_bytes
 from ._dtypes import DTYPES
 from ._errors import FileError, quoted
+from ._processors import processors
 from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, format_header
+
+Kind = TypeVar("Kind")
 
 _FIXED_BYTES = 64
 """Bytes of the fixed part of a stream: no stream is shorter."""
@@ -33,6 +38,16 @@ class Source(NamedTuple):
     """Gives its bytes: uint8, one dimension."""
 
 
+def sources_of(tensors: dict[str, Kind], source_of: Callable[[str, Kind], Source]) -> list[Source]:
+    """What a user gave, as sources. @raises ValueError, TypeError where it is no dict of named tensors"""
+    if not isinstance(tensors, dict):
+        raise ValueError(f"expected a dict of tensors, not {type(tensors).__name__}")
+    for name in tensors:
+        if not isinstance(name, str):
+            raise TypeError(f"expected names of tensors, not {type(name).__name__} for {name!r}")
+    return [source_of(name, tensor) for name, tensor in tensors.items()]
+
+
 def write_checkpoint(
     path: str | os.PathLike[str],
     sources: Iterable[Source],
@@ -46,9 +61,49 @@ def write_checkpoint(
     Raises:
         FileError: a header that would be longer than readers accept, metadata that have keys of the format, or a tensor
             that is itself a stream
+        TypeError: metadata that are not text
         OSError: the file cannot be written
     """
     path = os.fspath(path)
+    with _replacing(path) as output:
+        _write(path, output, sources, metadata, options)
+
+
+def checkpoint_bytes(
+    sources: Iterable[Source], metadata: dict[str, str] | None, options: _library.EncodeOptions
+) -> bytes:
+    """What `write_checkpoint` would write."""
+    output = io.BytesIO()
+    _write("<bytes>", output, sources, metadata, options)
+    return output.getvalue()
+
+
+@contextmanager
+def _replacing(path: str) -> Iterator[BinaryIO]:
+    """A new file, which appears under its name at the end."""
+    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp-{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        with os.fdopen(descriptor, "wb") as output:
+            yield output
+            output.flush()
+            os.fsync(descriptor)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    _sync_directory(os.path.dirname(path) or ".")
+
+
+def _write(
+    path: str,
+    output: BinaryIO,
+    sources: Iterable[Source],
+    metadata: dict[str, str] | None,
+    options: _library.EncodeOptions,
+) -> None:
+    """Writes a checkpoint to `output`, which is at its beginning. `path` is what errors call it."""
+    _check_text(metadata)
     for key in metadata or {}:
         if key.startswith(_container.PREFIX):
             raise FileError(
@@ -68,24 +123,21 @@ def write_checkpoint(
     description = header.decode() if metadata == {} else "compact"
     space = _HeaderSpace(path, metadata or {}, description, original)
 
-    temporary = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.tmp-{secrets.token_hex(4)}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    try:
-        with os.fdopen(descriptor, "wb") as output:
-            output.seek(space.data_start)
-            sha256 = hashlib.sha256(len(header).to_bytes(LENGTH_BYTES, "little") + header)
-            stored = _write_tensors(path, output, ordered, original, sha256, options)
-            # Also where there are no data after the header.
-            output.truncate(space.data_start + max((entry.end for entry, _ in stored), default=0))
-            output.seek(0)
-            output.write(space.fill(stored, sha256.hexdigest()))
-            output.flush()
-            os.fsync(descriptor)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    _sync_directory(os.path.dirname(path) or ".")
+    output.seek(space.data_start)
+    sha256 = hashlib.sha256(len(header).to_bytes(LENGTH_BYTES, "little") + header)
+    stored = _write_tensors(path, output, ordered, original, sha256, options)
+    # All of it stands before the data, also where there are none.
+    output.seek(0)
+    output.write(space.fill(stored, sha256.hexdigest()))
+
+
+def _check_text(metadata: dict[str, str] | None) -> None:
+    if metadata is not None and not isinstance(metadata, dict):
+        raise TypeError(f"metadata: expected a dict, not {type(metadata).__name__}")
+    for key, value in (metadata or {}).items():
+        for text in (key, value):
+            if not isinstance(text, str):
+                raise TypeError(f"metadata: expected text, not {type(text).__name__} for {key!r}")
 
 
 def _sync_directory(path: str) -> None:
@@ -108,7 +160,7 @@ def _write_tensors(
     stored: dict[str, _container.Stored] = {}
     kept = []
     at = 0
-    threads = os.cpu_count() or 1
+    threads = processors()
     pending: deque[tuple[TensorEntry, Future[np.ndarray | None], Future[None]]] = deque()
 
     def finish() -> None:
