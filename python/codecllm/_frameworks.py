@@ -39,8 +39,13 @@ class Framework(ABC, Generic[Kind]):
         """`array[index]`, mostly a view, with those indices, and errors, that safetensors has."""
 
     @abstractmethod
-    def placed(self, array: Kind) -> Kind:
-        """An array with memory of its own, where the user wants it."""
+    def placed(self, part: Kind, memory: np.ndarray, may_stay: bool) -> Kind:
+        """A part as the user gets it: contiguous, and where it is wanted.
+
+        Args:
+            memory: what it is a view of, if it is one: uint8, one dimension
+            may_stay: whether it may stay there
+        """
 
     def load(self, tensors: list[StoredTensor]) -> dict[str, Kind]:
         """Reads tensors, and decodes those that are streams. @raises FileError where one is damaged"""
@@ -65,8 +70,8 @@ class Numpy(Framework[np.ndarray]):
         except IndexError as error:
             raise tensor.error(error) from None
 
-    def placed(self, array: np.ndarray) -> np.ndarray:
-        return array.copy()
+    def placed(self, part: np.ndarray, memory: np.ndarray, may_stay: bool) -> np.ndarray:
+        return part if may_stay and part.flags.c_contiguous else part.copy()
 
 
 def _checked_index(index: Any, shape: tuple[int, ...]) -> Any:  # noqa: ANN401
@@ -123,10 +128,16 @@ class Torch(Framework["torch.Tensor"]):
     def part(self, tensor: StoredTensor, array: torch.Tensor, index: Any) -> torch.Tensor:  # noqa: ANN401
         return array[index]
 
-    def placed(self, array: torch.Tensor) -> torch.Tensor:
+    def placed(self, part: torch.Tensor, memory: np.ndarray, may_stay: bool) -> torch.Tensor:
         import torch
 
-        return array.clone(memory_format=torch.contiguous_format).to(self._device)
+        at = part.data_ptr() - memory.ctypes.data
+        if may_stay and part.is_contiguous() and 0 < part.nbytes <= memory.size - at and at >= 0:
+            # Who saves it must not save all of what it is a part of.
+            part = torch.from_numpy(memory[at : at + part.nbytes]).view(part.dtype).view(part.shape)
+        else:
+            part = part.clone(memory_format=torch.contiguous_format)
+        return part.to(self._device)
 
     def load(self, tensors: list[StoredTensor]) -> dict[str, torch.Tensor]:
         if self._device.type == "cuda":

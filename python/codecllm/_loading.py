@@ -51,7 +51,10 @@ def load(tensors: Iterable[StoredTensor]) -> list[Loaded]:
 
 
 def _run(pieces: Iterable[Callable[[], None]]) -> None:
-    """Has threads do the work, from when its first piece is known."""
+    """Has threads do the work, each piece from when it is known."""
+    if isinstance(pieces, list) and len(pieces) == 1:
+        pieces[0]()
+        return
     pool = ThreadPoolExecutor(processors())
     try:
         running = [pool.submit(piece) for piece in pieces]
@@ -84,25 +87,29 @@ class Bands:
         """Memory for the tensor, in which nothing is yet. What is never written to takes none."""
         return Loaded(np.empty(self._size, np.uint8), self.dtype, self.shape)
 
-    def read_rows(self, rows: np.ndarray, row_count: int, output: np.ndarray) -> None:
+    def read_rows(self, rows: np.ndarray, row_count: int, output: np.ndarray) -> int:
         """Reads the bands that hold some of the `row_count` rows of equal length that the tensor consists of.
 
         Args:
             rows: their numbers, in any order and as often as one likes
             output: the bytes of the whole tensor, of which only those of these bands are written
 
+        Returns:
+            how many that are
+
         Raises:
             FileError: as `load`
         """
         if self._size == 0 or rows.size == 0:
-            return
+            return 0
         row_bytes = self._size // row_count
         first = rows * row_bytes // self._band_bytes
         last = ((rows + 1) * row_bytes - 1) // self._band_bytes
         begin, end = (np.bincount(bands, minlength=self.count + 1) for bands in (first, last + 1))
         is_needed = np.cumsum(begin - end) > 0
         runs = np.flatnonzero(np.diff(is_needed, prepend=False)).reshape(-1, 2)
-        _run(piece for first, end in runs.tolist() for piece in self.pieces(output, first, end))
+        _run([piece for first, end in runs.tolist() for piece in self.pieces(output, first, end)])
+        return int(is_needed.sum()) * self._band_bytes
 
     def pieces(self, output: np.ndarray, first: int, end: int) -> Iterator[Callable[[], None]]:
         """The work that reads the bands from `first` to before `end` to where they belong in the tensor's bytes."""

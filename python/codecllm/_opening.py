@@ -193,8 +193,9 @@ class TensorSlice(Generic[Kind]):
         rows = np.asarray(framework.part(self._tensor, framework.repeated(numbers, shape), index))
         # Where numbers are repeated without memory, once is enough.
         once = tuple(slice(1) if stride == 0 else slice(None) for stride in rows.strides)
-        self._bands.read_rows(rows[once].reshape(-1), row_count, memory.data)
-        return framework.placed(framework.part(self._tensor, whole, index))
+        read = self._bands.read_rows(rows[once].reshape(-1), row_count, memory.data)
+        part: Any = framework.part(self._tensor, whole, index)
+        return framework.placed(part, memory.data, may_stay=2 * part.nbytes >= read)
 
 
 def load_bytes(data: bytes, framework: Framework[Kind]) -> dict[str, Kind]:
