@@ -487,3 +487,31 @@ def test_models_with_parts_of_what_they_do_not_have(tmp_path: Path) -> None:
             package.save_model(model, tmp_path / "a")
         with pytest.raises(RuntimeError, match=r"size mismatch|weight"):
             package.load_model(model, REPOSITORY / "demo" / "model.safetensors")
+
+
+@pytest.mark.parametrize("kept", [["head.weight"], ["embedding.weight"], ["head.weight", "embedding.weight"], []])
+@pytest.mark.parametrize("strict", [True, False])
+def test_models_from_files_that_keep_another_name(tmp_path: Path, kept: list[str], strict: bool) -> None:
+    tensors = {name: tensor.clone() for name, tensor in Tied(5).state_dict().items() if name.endswith("bias")}
+    tensors |= {"plain.weight": torch.ones(64, 64)} | {name: torch.ones(300, 64) for name in kept}
+    safetensors.torch.save_file(tensors, tmp_path / "a")
+    outcomes = []
+    for package in (safetensors.torch, codecllm.torch):
+        model = Tied()
+        outcomes.append(outcome(lambda p=package, m=model: p.load_model(m, tmp_path / "a", strict)))
+        assert bool(torch.all(model.head.weight == 1)) == bool(kept)
+    assert_equal(outcomes[1], outcomes[0])
+    if isinstance(outcomes[0], Exception):
+        assert str(outcomes[1]) == str(outcomes[0])
+
+
+def test_parts_of_one_tensor_that_lie_apart(tmp_path: Path) -> None:
+    model = torch.nn.Linear(3, 8)
+    for name, part in (("first", slice(1, 2)), ("second", slice(5, 6))):
+        model.register_buffer(name, model.weight.data[part])
+    codecllm.torch.save_model(model, tmp_path / "a")
+    with codecllm.safe_open(tmp_path / "a") as opened:
+        assert opened.keys() == ["bias", "weight"]
+        assert opened.metadata() == {"first": "weight", "second": "weight"}
+    with pytest.raises(RuntimeError, match=r"'first' and 'second' and 'weight' share memory.*save_model"):
+        codecllm.torch.save(model.state_dict())
