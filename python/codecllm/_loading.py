@@ -15,7 +15,9 @@ from ._processors import processors
 from ._stream import Stream
 
 _PIECE_BYTES = 4 * 2**20
-"""Threads work on about so many bytes of a tensor at a time."""
+"""Threads work on about so many bytes of a tensor at a time,"""
+_LEAST_PIECE_BYTES = 512 * 2**10
+"""or on fewer, if that is all there is to do; but for less than this no thread is worth starting."""
 _KEPT_BAND_BYTES = 64 * 2**10
 """What is not compressed has no bands of its own: it is read in these."""
 
@@ -104,18 +106,21 @@ class Bands:
         last = ((rows + 1) * row_bytes - 1) // self._band_bytes
         begin, end = (np.bincount(bands, minlength=self.count + 1) for bands in (first, last + 1))
         is_needed = np.cumsum(begin - end) > 0
-        runs = np.flatnonzero(np.diff(is_needed, prepend=False)).reshape(-1, 2)
-        pieces = [piece for first, end in runs.tolist() for piece in self.pieces(output, first, end)]
+        runs = np.flatnonzero(np.diff(is_needed, prepend=False)).reshape(-1, 2).tolist()
+        size = int(is_needed.sum()) * self._band_bytes
+        share = min(_PIECE_BYTES, max(_LEAST_PIECE_BYTES, -(-size // processors())))
+        pieces = [piece for first, end in runs for piece in self.pieces(output, first, end, share)]
         if len(pieces) == 1:
-            # Not worth a thread.
             pieces[0]()
         else:
             _run(pieces)
-        return int(is_needed.sum()) * self._band_bytes
+        return size
 
-    def pieces(self, output: np.ndarray, first: int, end: int) -> Iterator[Callable[[], None]]:
+    def pieces(
+        self, output: np.ndarray, first: int, end: int, piece_bytes: int = _PIECE_BYTES
+    ) -> Iterator[Callable[[], None]]:
         """The work that reads the bands from `first` to before `end` to where they belong in the tensor's bytes."""
-        most = max(1, _PIECE_BYTES // max(1, self._band_bytes))
+        most = max(1, piece_bytes // max(1, self._band_bytes))
         for at in range(first, end, most):
             count = min(most, end - at)
             yield partial(self._read, at, count, output[at * self._band_bytes : (at + count) * self._band_bytes])
