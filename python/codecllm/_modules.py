@@ -71,12 +71,16 @@ def compress_module(model: nn.Module, profile: Profile = "direct", exact: bool =
     waiting = deque(layers.items())
     del layers
     while waiting:
+        # Or streams would take parts of the memory of plain weights, of which what is left could not be given back.
+        torch.cuda.empty_cache()
         batch = _next_batch(waiting)
         streams = _streams_of([parameter for parameter, _ in batch], profile)
         for (_, modules), stream in zip(batch, streams, strict=True):
             if stream is not None:
                 for module in modules:
                     compress_layer(module, stream, profile=profile, exact=exact)
+        del batch, streams
+    torch.cuda.empty_cache()
     return model
 
 
