@@ -5,6 +5,7 @@ synced, and renamed. Whatever happens before the rename leaves what was there.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
 import shutil
@@ -78,6 +79,26 @@ def _errors_of(path: str) -> Iterator[None]:
 def _refuse_existing(path: str, force: bool) -> None:
     if not force and os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, "exists already; force replaces it", path)
+
+
+class OutputBytes:
+    """The same in memory as `OutputFile` on disk."""
+
+    def __init__(self) -> None:
+        self._bytes = io.BytesIO()
+
+    def write(self, position: int, data: memoryview) -> None:
+        """Writes from `position` on."""
+        self._bytes.seek(position)
+        self._bytes.write(data)
+
+    def finish(self, size: int) -> None:
+        """Makes it `size` bytes long."""
+        # What is not written yet stands before the end, and what would be behind it was given up.
+        self._bytes.truncate(size)
+
+    def getvalue(self) -> bytes:
+        return self._bytes.getvalue()
 
 
 class OutputFile:
