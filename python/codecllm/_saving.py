@@ -6,20 +6,30 @@ import hashlib
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import BinaryIO, NamedTuple
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 
 from . import _container, _library
 from ._codec import encode_bytes
 from ._dtypes import DTYPES
-from ._errors import FileError, quoted
+from ._errors import FileError, UnavailableError, quoted
 from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, format_header
+from ._tables import PROFILES
+
+if TYPE_CHECKING:
+    import torch
+
+    from ._cuda_saving import StreamEncoder
 
 _FIXED_BYTES = 64
 """Bytes of the fixed part of a stream: no stream is shorter."""
+_GROUP_BYTES = 256 * 2**20
+"""A GPU encodes tensors of about so many bytes at a time, and needs as much memory again."""
 
 
 class Source(NamedTuple):
@@ -31,6 +41,13 @@ class Source(NamedTuple):
     size: int
     data: Callable[[], np.ndarray]
     """Gives its bytes: uint8, one dimension."""
+    tensor: torch.Tensor | None = None
+    """Itself, if it lies on a GPU, to be encoded there."""
+
+    @property
+    def place(self) -> int | None:
+        """The number of its GPU."""
+        return None if self.tensor is None else self.tensor.get_device()
 
 
 def write_checkpoint(
@@ -109,12 +126,12 @@ def _write_tensors(
     kept = []
     at = 0
     threads = os.cpu_count() or 1
-    pending: deque[tuple[TensorEntry, Future[np.ndarray | None], Future[None]]] = deque()
+    pending: deque[tuple[TensorEntry, Callable[[], np.ndarray | None], Future[None]]] = deque()
 
     def finish() -> None:
         nonlocal at
         entry, encoded, hashed = pending.popleft()
-        stream = encoded.result()
+        stream = encoded()
         hashed.result()
         if stream is None:
             kept.append(entry)
@@ -123,35 +140,120 @@ def _write_tensors(
         stored[entry.name] = (entry._replace(start=at, end=at + stream.size), True)
         at += stream.size
 
-    with ThreadPoolExecutor(threads) as pool, ThreadPoolExecutor(1) as hasher:
-        try:
-            for source, entry in zip(sources, original, strict=True):
-                data = source.data()
-                if _container.is_itself_stream(entry, data[: len(_container.STREAM_START)].tobytes()):
-                    raise FileError(path, f"{quoted(entry.name)} is itself a stream")
-                pending.append(
-                    (entry, pool.submit(_stream_of, source, data, options), hasher.submit(sha256.update, data.data))
-                )
-                if len(pending) > threads:
-                    finish()
-            while pending:
+    entries = iter(original)
+    with _Workers(threads, sha256, options) as workers:
+        for group in _groups(sources):
+            for source, (encoded, hashed) in zip(group, workers.start(group), strict=True):
+                pending.append((next(entries), encoded, hashed))
+                if _is_itself_stream(source, pending[-1][0]):
+                    raise FileError(path, f"{quoted(source.name)} is itself a stream")
+            while len(pending) > threads:
                 finish()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        while pending:
+            finish()
 
-    data_of = {source.name: source.data for source in sources}
+    by_name = {source.name: source for source in sources}
     for entry in _container.kept_order(kept):
-        data = data_of[entry.name]()
-        output.write(data.data)
-        stored[entry.name] = (entry._replace(start=at, end=at + data.size), False)
-        at += data.size
+        _hand_over(by_name[entry.name], output.write)
+        end = at + entry.end - entry.start
+        stored[entry.name] = (entry._replace(start=at, end=end), False)
+        at = end
     return [stored[entry.name] for entry in original]
+
+
+def _is_itself_stream(source: Source, entry: TensorEntry) -> bool:
+    if not _container.is_vector_of_bytes(entry):
+        return False
+    return _container.is_itself_stream(entry, source.data()[: len(_container.STREAM_START)].tobytes())
+
+
+def _groups(sources: list[Source]) -> Iterator[list[Source]]:
+    """One tensor after another; those that lie on one GPU some at a time, which is faster."""
+    group: list[Source] = []
+    for source in sources:
+        if group:
+            fits = sum(other.size for other in group) + source.size <= _GROUP_BYTES
+            if source.tensor is None or source.place != group[-1].place or not fits:
+                yield group
+                group = []
+        group.append(source)
+    if group:
+        yield group
+
+
+class _Workers:
+    """Threads that encode, hash, and give GPUs their work."""
+
+    def __init__(self, threads: int, sha256: hashlib._Hash, options: _library.EncodeOptions) -> None:
+        self._sha256 = sha256
+        self._options = options
+        self._processors = ThreadPoolExecutor(threads)
+        self._hasher = ThreadPoolExecutor(1)
+        self._gpus = ThreadPoolExecutor(1)
+        self._encoder: StreamEncoder | None = None
+
+    def start(self, group: list[Source]) -> list[tuple[Callable[[], np.ndarray | None], Future[None]]]:
+        """Begins with tensors. @returns for each what waits for its stream, and what is done when it is hashed"""
+        if group[0].tensor is None:
+            data = group[0].data()
+            stream = self._processors.submit(_stream_of, group[0], data, self._options)
+            return [(stream.result, self._hasher.submit(self._sha256.update, data.data))]
+        from ._cuda_saving import wait_for
+
+        wait_for(group[0].tensor)
+        streams = self._gpus.submit(self._encode_there, group)
+
+        def stream_of(index: int) -> np.ndarray | None:
+            return streams.result()[index]
+
+        return [
+            (partial(stream_of, index), self._hasher.submit(_hand_over, source, self._sha256.update))
+            for index, source in enumerate(group)
+        ]
+
+    def _encode_there(self, group: list[Source]) -> list[np.ndarray | None]:
+        """The streams of tensors that lie on one GPU."""
+        from ._cuda_saving import StreamEncoder
+
+        if self._encoder is None:
+            self._encoder = StreamEncoder(cast("_library.Profile", PROFILES[self._options.profile]))
+        try:
+            tensors = [source.tensor for source in group if source.tensor is not None and _may_be_stream(source)]
+            streams = iter(self._encoder.encode(tensors))
+        except (UnavailableError, MemoryError):
+            # The GPU is too old, or too full: files can be saved nevertheless.
+            return [_stream_of(source, source.data(), self._options) for source in group]
+        return [next(streams) if _may_be_stream(source) else None for source in group]
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pool in (self._processors, self._gpus, self._hasher):
+            pool.shutdown(cancel_futures=True)
+        if self._encoder is not None:
+            self._encoder.close()
+
+
+def _hand_over(source: Source, use: Callable[[Any], object]) -> None:
+    """Gives the bytes of a tensor to a function, piece by piece."""
+    if source.tensor is None:
+        use(source.data())
+        return
+    from ._cuda_saving import feed
+
+    feed(use, source.tensor)
+
+
+def _may_be_stream(source: Source) -> bool:
+    return source.size > _FIXED_BYTES and len(source.shape) <= 255 and DTYPES[source.dtype].has_streams
 
 
 def _stream_of(source: Source, data: np.ndarray, options: _library.EncodeOptions) -> np.ndarray | None:
     """The stream of a tensor, or None where there is none that is smaller."""
-    if data.size <= _FIXED_BYTES or len(source.shape) > 255 or not DTYPES[source.dtype].has_streams:
+    if not _may_be_stream(source):
         return None
     stream = encode_bytes(data, source.dtype, source.shape, options)
     return stream if stream.size < data.size else None

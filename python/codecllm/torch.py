@@ -104,7 +104,8 @@ def as_device(device: Device) -> torch.device:
 
 def _source(name: str, tensor: torch.Tensor) -> Source:
     dtype, shape = describe_tensor(tensor)
-    return Source(name, dtype, shape, tensor.nbytes, lambda: bytes_of(tensor)[0])
+    on_gpu = tensor.is_cuda and _library.has_cuda()
+    return Source(name, dtype, shape, tensor.nbytes, lambda: bytes_of(tensor)[0], tensor if on_gpu else None)
 
 
 def _check_apart(tensors: dict[str, torch.Tensor]) -> None:
