@@ -89,16 +89,22 @@ def slices_of(tensor_bytes: int, bands: int, band_bytes: int) -> Iterator[tuple[
 
 
 def batches_of(
-    items: Iterable[Item], size_of: Callable[[Item], int], follow: Callable[[Item, Item], bool] = lambda a, b: True
+    items: Iterable[Item],
+    size_of: Callable[[Item], int],
+    follow: Callable[[Item, Item], bool] = lambda a, b: True,
+    most: Callable[[Item], int] = lambda item: SLICE_BYTES,
 ) -> Iterator[list[Item]]:
-    """Consecutive items that follow one another and have as much as a slice together at most, or one that has more.
+    """Consecutive items that `follow` one another and have `most` together, or one that has more.
 
     Handing each small one from thread to thread would take longer than working on it.
+
+    Args:
+        most: bytes of a batch that begins with an item: by default those of a slice
     """
     batch: list[Item] = []
     size = 0
     for item in items:
-        if batch and (size + size_of(item) > SLICE_BYTES or not follow(batch[-1], item)):
+        if batch and (size + size_of(item) > most(batch[0]) or not follow(batch[-1], item)):
             yield batch
             batch, size = [], 0
         batch.append(item)

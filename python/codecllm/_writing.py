@@ -7,9 +7,11 @@ their sizes, comes last. Tensors are encoded ahead, but hashed and written one a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol
+from threading import Lock
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -17,13 +19,21 @@ from . import _container, _library
 from ._codec import encode_bytes
 from ._dtypes import DTYPES
 from ._encoder import Encoder, open_encoder
-from ._errors import FileError, quoted
+from ._errors import FileError, UnavailableError, quoted
 from ._output import OutputBytes, OutputFile
 from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, by_place, format_header
+from ._tables import PROFILES
 from ._work import SLICE_BYTES, Work, batches_of, slices_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from ._cuda_saving import StreamEncoder
 
 _FIXED_BYTES = 64
 """Bytes of the fixed part of a stream: no stream is shorter."""
+_GROUP_BYTES = 256 * 2**20
+"""A GPU encodes tensors of about so many bytes at a time, and needs as much memory again."""
 _PASS_SHARE = 1 / 4
 """Progress moves by so much of a tensor's bytes in each of the first two passes, and by the rest in the last."""
 
@@ -49,6 +59,8 @@ class Original(NamedTuple):
     """Gives the bytes of each tensor: an array, or what reads them where they are."""
     description: str
     """Of its header: "compact", "python", or all of it."""
+    on_gpu: Mapping[str, torch.Tensor] = MappingProxyType({})
+    """The tensors that lie on GPUs, to be encoded there."""
 
 
 class Written(NamedTuple):
@@ -107,6 +119,8 @@ class _Compression:
         self._work = work
         self._sha256 = hashlib.sha256()
         self._end = space.data_start
+        self._gpu = Lock()
+        self._gpu_encoder: StreamEncoder | None = None
 
     def run(self) -> Written:
         header = self._original.header
@@ -119,7 +133,7 @@ class _Compression:
             stored[entry.name] = (entry._replace(start=start, end=start + size), is_stream)
             self._end += size
 
-        batches = batches_of(by_place(self._original.tensors), lambda entry: entry.size)
+        batches = batches_of(by_place(self._original.tensors), lambda entry: entry.size, self._are_together, self._most)
         for batch, finish in self._work.in_order(batches, self._weigh, self._prepare):
             for entry, size in zip(batch, finish(), strict=True):
                 if size > 0:
@@ -128,9 +142,13 @@ class _Compression:
                     kept.append(entry)
         for entry in _container.kept_order(kept):
             at = self._end
-            for piece in self._pieces(entry):
+
+            def write(piece: np.ndarray) -> None:
+                nonlocal at
                 self._output.write(at, piece.data)
                 at += piece.size
+
+            self._hand_over(entry, write)
             place(entry, entry.size, False)
 
         in_order = [stored[entry.name] for entry in self._original.tensors]
@@ -143,14 +161,30 @@ class _Compression:
     def _data(self, entry: TensorEntry) -> Bytes:
         return self._original.data[entry.name]()
 
-    def _pieces(self, entry: TensorEntry, start: int = 0) -> Iterator[np.ndarray]:
+    def _hand_over(self, entry: TensorEntry, use: Callable[[np.ndarray], None], start: int = 0) -> None:
+        """Gives the bytes of a tensor to a function, piece by piece. (`start` is for one in host memory.)"""
+        if entry.name in self._original.on_gpu:
+            from ._cuda_saving import feed
+
+            feed(use, self._original.on_gpu[entry.name])
+            return
         data = self._data(entry)
         for at in range(start, entry.size, SLICE_BYTES):
-            yield data[at : min(entry.size, at + SLICE_BYTES)]
+            use(data[at : min(entry.size, at + SLICE_BYTES)])
 
     def _hash(self, entry: TensorEntry, start: int = 0) -> None:
-        for piece in self._pieces(entry, start):
-            self._sha256.update(piece.data)
+        self._hand_over(entry, lambda piece: self._sha256.update(piece.data), start)
+
+    def _gpu_of(self, entry: TensorEntry) -> int | None:
+        """The number of the GPU that a tensor lies on."""
+        tensor = self._original.on_gpu.get(entry.name)
+        return None if tensor is None else tensor.get_device()
+
+    def _are_together(self, before: TensorEntry, entry: TensorEntry) -> bool:
+        return self._gpu_of(before) == self._gpu_of(entry)
+
+    def _most(self, entry: TensorEntry) -> int:
+        return SLICE_BYTES if self._gpu_of(entry) is None else _GROUP_BYTES
 
     def _weigh(self, batch: list[TensorEntry]) -> int:
         # Of a large one slices are held, not all of it.
@@ -158,6 +192,11 @@ class _Compression:
 
     def _prepare(self, batch: list[TensorEntry]) -> Future[_Prepared]:
         """Works on tensors ahead of their turn."""
+        if self._gpu_of(batch[0]) is not None:
+            from ._cuda_saving import wait_for
+
+            wait_for(self._original.on_gpu[batch[0].name])
+            return self._work.plan(self._prepare_on_gpu, batch)
         if batch[0].size <= SLICE_BYTES:
             return self._work.submit(self._prepare_small, batch)
         if _may_become_stream(batch[0]):
@@ -182,6 +221,35 @@ class _Compression:
             return [stream.size for stream in streams]
 
         return batch, finish
+
+    def _prepare_on_gpu(self, batch: list[TensorEntry]) -> _Prepared:
+        with self._gpu:
+            streams = self._streams_on_gpu(batch)
+
+        def finish() -> list[int]:
+            at = self._end
+            for entry, stream in zip(batch, streams, strict=True):
+                self._hash(entry)
+                self._output.write(at, stream.data)
+                at += stream.size
+            return [stream.size for stream in streams]
+
+        return batch, finish
+
+    def _streams_on_gpu(self, batch: list[TensorEntry]) -> list[np.ndarray]:
+        """The streams of tensors that lie on one GPU; no bytes where there is none that is smaller."""
+        from ._cuda_saving import StreamEncoder
+
+        if self._gpu_encoder is None:
+            self._gpu_encoder = StreamEncoder(cast("_library.Profile", PROFILES[self._options.profile]))
+        encoded = [entry for entry in batch if _may_become_stream(entry)]
+        try:
+            streams = self._gpu_encoder.encode([self._original.on_gpu[entry.name] for entry in encoded])
+        except (UnavailableError, MemoryError):
+            # The GPU is too old, or too full: files can be saved nevertheless.
+            return [self._stream_of(entry, self._data(entry)[: entry.size]) for entry in batch]
+        by_name = {entry.name: stream for entry, stream in zip(encoded, streams, strict=True) if stream is not None}
+        return [by_name.get(entry.name, np.empty(0, np.uint8)) for entry in batch]
 
     def _stream_of(self, entry: TensorEntry, data: np.ndarray) -> np.ndarray:
         """The stream of a tensor; no bytes where there is none that is smaller."""

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import REPOSITORY, assert_same, some_tensors, weights
 
@@ -16,7 +17,19 @@ safetensors = pytest.importorskip("safetensors", reason="no safetensors")
 from safetensors.torch import load_file as original_load_file  # noqa: E402
 from safetensors.torch import save_file as original_save_file  # noqa: E402
 
-from codecllm import FileError, UnavailableError, _checkpoint, _cuda_loading, _writing, features  # noqa: E402
+from codecllm import (  # noqa: E402
+    FileError,
+    UnavailableError,
+    _checkpoint,
+    _cuda_loading,
+    _cuda_saving,
+    _library,
+    _writing,
+    encode,
+    features,
+)
+from codecllm._arrays import bytes_of, describe_tensor  # noqa: E402
+from codecllm._saving import Source, write_checkpoint  # noqa: E402
 from codecllm._tables import PROFILES  # noqa: E402
 from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
 
@@ -78,6 +91,55 @@ def test_an_existing_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> Non
     save_file({"a": torch.zeros(100)}, path)
     assert os.listdir(tmp_path) == ["model.safetensors"]
     assert_same(load_file(path), {"a": torch.zeros(100)})
+
+
+@pytest.mark.parametrize("fails", [None, MemoryError, UnavailableError])
+def test_tensors_on_a_gpu_as_the_host_sees_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: type[Exception] | None
+) -> None:
+    """What is written does not depend on who encodes: here a GPU that is none."""
+
+    class Encoder:
+        def __init__(self, profile: str) -> None:
+            self.profile = profile
+
+        def encode(self, tensors: list[torch.Tensor]) -> list[np.ndarray | None]:
+            if fails is not None:
+                raise fails("no more")
+            streams = [np.frombuffer(encode(tensor, self.profile), np.uint8) for tensor in tensors]
+            groups.append(len(streams))
+            return [
+                stream if stream.size < tensor.nbytes else None for stream, tensor in zip(streams, tensors, strict=True)
+            ]
+
+    def feed(use: Callable[[np.ndarray], None], tensor: torch.Tensor) -> None:
+        data = bytes_of(tensor)[0]
+        for at in range(0, data.size, 1000):
+            use(data[at : at + 1000])
+
+    groups: list[int] = []
+    monkeypatch.setattr(_cuda_saving, "StreamEncoder", Encoder)
+    monkeypatch.setattr(_cuda_saving, "feed", feed)
+    monkeypatch.setattr(_cuda_saving, "wait_for", lambda tensor: None)
+    monkeypatch.setattr(_writing, "_GROUP_BYTES", 2**20)
+    tensors = some_tensors()
+    on_gpu = {name: tensor for name, tensor in tensors.items() if not name.startswith("m")}
+    sources = [
+        Source(
+            name,
+            *describe_tensor(tensor),
+            tensor.nbytes,
+            lambda tensor=tensor: bytes_of(tensor)[0],
+            on_gpu.get(name),
+        )
+        for name, tensor in tensors.items()
+    ]
+    write_checkpoint(tmp_path / "gpu", sources, None, _library.options("fast"))
+    save_file(tensors, tmp_path / "host", profile="fast")
+    assert (tmp_path / "gpu").read_bytes() == (tmp_path / "host").read_bytes()
+    if fails is None:
+        assert len(groups) > 1
+        assert max(groups) > 1
 
 
 def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
