@@ -52,9 +52,6 @@ def load(tensors: Iterable[StoredTensor]) -> list[Loaded]:
 
 def _run(pieces: Iterable[Callable[[], None]]) -> None:
     """Has threads do the work, each piece from when it is known."""
-    if isinstance(pieces, list) and len(pieces) == 1:
-        pieces[0]()
-        return
     pool = ThreadPoolExecutor(processors())
     try:
         running = [pool.submit(piece) for piece in pieces]
@@ -108,7 +105,12 @@ class Bands:
         begin, end = (np.bincount(bands, minlength=self.count + 1) for bands in (first, last + 1))
         is_needed = np.cumsum(begin - end) > 0
         runs = np.flatnonzero(np.diff(is_needed, prepend=False)).reshape(-1, 2)
-        _run([piece for first, end in runs.tolist() for piece in self.pieces(output, first, end)])
+        pieces = [piece for first, end in runs.tolist() for piece in self.pieces(output, first, end)]
+        if len(pieces) == 1:
+            # Not worth a thread.
+            pieces[0]()
+        else:
+            _run(pieces)
         return int(is_needed.sum()) * self._band_bytes
 
     def pieces(self, output: np.ndarray, first: int, end: int) -> Iterator[Callable[[], None]]:

@@ -17,15 +17,13 @@ with needing("torch"):
 
 from . import _library
 from ._arrays import bytes_of, describe_tensor
-from ._frameworks import Device, Torch, as_device
+from ._frameworks import Device, Torch
 from ._library import Profile
 from ._modules import compress_module
 from ._opening import Backend, load_bytes, safe_open
 from ._saving import Source, checkpoint_bytes, sources_of, write_checkpoint
 
 __all__ = [
-    "Device",
-    "as_device",
     "compress_module",
     "load",
     "load_file",

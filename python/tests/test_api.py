@@ -307,7 +307,7 @@ def test_every_function_takes_what_theirs_takes(name: str) -> None:
         for function, value in vars(theirs).items()
         if inspect.isfunction(value) and not function.startswith("_") and not function.startswith("storage_")
     ]
-    assert set(public) == set(ours.__all__) - {"Device", "as_device", "compress_module", "safe_open"}
+    assert set(public) == set(ours.__all__) - {"compress_module", "safe_open"}
     for function in public:
         expected = parameters(getattr(theirs, function))
         found = parameters(getattr(ours, function))
@@ -455,8 +455,9 @@ def test_models(tmp_path: Path, model_class: type[Tied], strict: bool) -> None:
         loaded.append(model.state_dict())
     theirs, ours = outcomes
     assert_equal(ours, theirs)
-    assert str(ours) == str(theirs)
     assert isinstance(theirs, Exception) == (strict and model_class is not Tied)
+    if isinstance(theirs, Exception):
+        assert str(ours) == str(theirs)
     assert_same(loaded[1], loaded[0])
     with (
         safetensors.safe_open(tmp_path / "safetensors.torch", "pt") as original,
