@@ -42,5 +42,9 @@ class InputFile:
         self.read_into(output, position)
         return output
 
+    def fileno(self) -> int:
+        """Its file descriptor."""
+        return self._file.fileno()
+
     def close(self) -> None:
         self._file.close()

@@ -8,7 +8,6 @@ import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
@@ -25,6 +24,10 @@ if TYPE_CHECKING:
     import torch
 
     from ._cuda_saving import StreamEncoder
+
+    _Bytes = np.ndarray | torch.Tensor
+    _Parts = list[_Bytes]
+    """A stream: what follows each other in the file."""
 
 _FIXED_BYTES = 64
 """Bytes of the fixed part of a stream: no stream is shorter."""
@@ -43,6 +46,10 @@ class Source(NamedTuple):
     """Gives its bytes: uint8, one dimension."""
     tensor: torch.Tensor | None = None
     """Itself, if it lies on a GPU, to be encoded there."""
+
+    def bytes(self) -> _Bytes:
+        """Its bytes where they are."""
+        return self.data() if self.tensor is None else self.tensor
 
     @property
     def place(self) -> int | None:
@@ -126,19 +133,26 @@ def _write_tensors(
     kept = []
     at = 0
     threads = os.cpu_count() or 1
-    pending: deque[tuple[TensorEntry, Callable[[], np.ndarray | None], Future[None]]] = deque()
+    pending: deque[tuple[TensorEntry, Future[_Parts | None], Future[None]]] = deque()
 
     def finish() -> None:
         nonlocal at
         entry, encoded, hashed = pending.popleft()
-        stream = encoded()
+        stream = encoded.result()
         hashed.result()
         if stream is None:
             kept.append(entry)
             return
-        output.write(stream.data)
-        stored[entry.name] = (entry._replace(start=at, end=at + stream.size), True)
-        at += stream.size
+        write(entry, stream, True)
+
+    def write(entry: TensorEntry, parts: _Parts, is_stream: bool) -> None:
+        nonlocal at
+        end = at
+        for part in parts:
+            _hand_over(part, output.write)
+            end += part.nbytes
+        stored[entry.name] = (entry._replace(start=at, end=end), is_stream)
+        at = end
 
     entries = iter(original)
     with _Workers(threads, sha256, options) as workers:
@@ -147,17 +161,15 @@ def _write_tensors(
                 pending.append((next(entries), encoded, hashed))
                 if _is_itself_stream(source, pending[-1][0]):
                     raise FileError(path, f"{quoted(source.name)} is itself a stream")
-            while len(pending) > threads:
+            # Of what a GPU has encoded, no more than one group waits there while the next one is encoded.
+            while len(pending) > (threads if group[0].tensor is None else len(group)):
                 finish()
         while pending:
             finish()
 
     by_name = {source.name: source for source in sources}
     for entry in _container.kept_order(kept):
-        _hand_over(by_name[entry.name], output.write)
-        end = at + entry.end - entry.start
-        stored[entry.name] = (entry._replace(start=at, end=end), False)
-        at = end
+        write(entry, [by_name[entry.name].bytes()], False)
     return [stored[entry.name] for entry in original]
 
 
@@ -182,48 +194,44 @@ def _groups(sources: list[Source]) -> Iterator[list[Source]]:
 
 
 class _Workers:
-    """Threads that encode, hash, and give GPUs their work."""
+    """Threads that encode and hash, and what encodes on GPUs."""
 
     def __init__(self, threads: int, sha256: hashlib._Hash, options: _library.EncodeOptions) -> None:
         self._sha256 = sha256
         self._options = options
         self._processors = ThreadPoolExecutor(threads)
         self._hasher = ThreadPoolExecutor(1)
-        self._gpus = ThreadPoolExecutor(1)
         self._encoder: StreamEncoder | None = None
 
-    def start(self, group: list[Source]) -> list[tuple[Callable[[], np.ndarray | None], Future[None]]]:
-        """Begins with tensors. @returns for each what waits for its stream, and what is done when it is hashed"""
+    def start(self, group: list[Source]) -> list[tuple[Future[_Parts | None], Future[None]]]:
+        """Begins with tensors. @returns for each its stream, if there is one, and what is done when it is hashed"""
         if group[0].tensor is None:
             data = group[0].data()
-            stream = self._processors.submit(_stream_of, group[0], data, self._options)
-            return [(stream.result, self._hasher.submit(self._sha256.update, data.data))]
+            encoded = self._processors.submit(_stream_of, group[0], data, self._options)
+            return [(encoded, self._hasher.submit(self._sha256.update, data.data))]
         from ._cuda_saving import wait_for
 
         wait_for(group[0].tensor)
-        streams = self._gpus.submit(self._encode_there, group)
+        hashed = [self._hasher.submit(_hand_over, source.bytes(), self._sha256.update) for source in group]
+        return list(zip(self._encode_there(group), hashed, strict=True))
 
-        def stream_of(index: int) -> np.ndarray | None:
-            return streams.result()[index]
-
-        return [
-            (partial(stream_of, index), self._hasher.submit(_hand_over, source, self._sha256.update))
-            for index, source in enumerate(group)
-        ]
-
-    def _encode_there(self, group: list[Source]) -> list[np.ndarray | None]:
-        """The streams of tensors that lie on one GPU."""
+    def _encode_there(self, group: list[Source]) -> list[Future[_Parts | None]]:
+        """Encodes tensors on the GPU where they lie."""
         from ._cuda_saving import StreamEncoder
 
         if self._encoder is None:
             self._encoder = StreamEncoder(cast("_library.Profile", PROFILES[self._options.profile]))
+        tensors = [source.tensor for source in group if source.tensor is not None and _may_be_stream(source)]
         try:
-            tensors = [source.tensor for source in group if source.tensor is not None and _may_be_stream(source)]
             streams = iter(self._encoder.encode(tensors))
         except (UnavailableError, MemoryError):
             # The GPU is too old, or too full: files can be saved nevertheless.
-            return [_stream_of(source, source.data(), self._options) for source in group]
-        return [next(streams) if _may_be_stream(source) else None for source in group]
+            return [self._processors.submit(_stream_of, source, source.data(), self._options) for source in group]
+        encoded: list[Future[_Parts | None]] = [Future() for _ in group]
+        for source, result in zip(group, encoded, strict=True):
+            stream = next(streams) if _may_be_stream(source) else None
+            result.set_result(None if stream is None else [np.frombuffer(stream.front, np.uint8), stream.data])
+        return encoded
 
     def __enter__(self) -> _Workers:
         return self
@@ -231,32 +239,32 @@ class _Workers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for pool in (self._processors, self._gpus, self._hasher):
+        for pool in (self._processors, self._hasher):
             pool.shutdown(cancel_futures=True)
         if self._encoder is not None:
             self._encoder.close()
 
 
-def _hand_over(source: Source, use: Callable[[Any], object]) -> None:
-    """Gives the bytes of a tensor to a function, piece by piece."""
-    if source.tensor is None:
-        use(source.data())
+def _hand_over(data: _Bytes, use: Callable[[Any], object]) -> None:
+    """Gives bytes to a function, those on a GPU piece by piece."""
+    if isinstance(data, np.ndarray):
+        use(data)
         return
     from ._cuda_saving import feed
 
-    feed(use, source.tensor)
+    feed(use, data)
 
 
 def _may_be_stream(source: Source) -> bool:
     return source.size > _FIXED_BYTES and len(source.shape) <= 255 and DTYPES[source.dtype].has_streams
 
 
-def _stream_of(source: Source, data: np.ndarray, options: _library.EncodeOptions) -> np.ndarray | None:
+def _stream_of(source: Source, data: np.ndarray, options: _library.EncodeOptions) -> _Parts | None:
     """The stream of a tensor, or None where there is none that is smaller."""
     if not _may_be_stream(source):
         return None
     stream = encode_bytes(data, source.dtype, source.shape, options)
-    return stream if stream.size < data.size else None
+    return [stream] if stream.size < data.size else None
 
 
 class _HeaderSpace:
