@@ -245,7 +245,9 @@ def measure(arguments: argparse.Namespace) -> None:
         def write(**found: object) -> None:
             print(json.dumps(found), file=lines, flush=True)
 
-        write(version=importlib.metadata.version(package))
+        # Ours may be used where its sources are: then there are no metadata of the package.
+        ours = loader is codecllm
+        write(version=importlib.import_module(package).__version__ if ours else importlib.metadata.version(package))
         torch.zeros(1, device="cuda")
         seconds, loaded = timed(loader, file_of(arguments.memory, file))
         write(first=round(seconds, 4))

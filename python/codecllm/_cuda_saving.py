@@ -1,4 +1,4 @@
-"""Tensors on GPUs on their way to a file: their bytes, piece by piece, and their streams, which are encoded there."""
+"""Tensors on GPUs on their way to a file: they are encoded there, and bytes come from there piece by piece."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ._closing import Closing
-from ._gpu_encoder import GPUEncoder
+from ._gpu_encoder import GPUEncoder, GPUStream
 from ._library import Profile
 
 _PIECE_BYTES = 16 * 2**20
@@ -43,14 +43,14 @@ def feed(use: Callable[[np.ndarray], object], tensor: torch.Tensor) -> None:
 
 
 class StreamEncoder(Closing):
-    """Encodes tensors where they are, on any GPUs, and brings their streams to host memory."""
+    """Encodes tensors where they are, on any GPUs."""
 
     def __init__(self, profile: Profile) -> None:
         self._profile: Profile = profile
         self._encoders: dict[int, GPUEncoder] = {}
 
-    def encode(self, tensors: Sequence[torch.Tensor]) -> list[np.ndarray | None]:
-        """The streams (uint8) of tensors of one device; None where there is none that is smaller.
+    def encode(self, tensors: Sequence[torch.Tensor]) -> list[GPUStream | None]:
+        """The streams of tensors of one device; None where there is none that is smaller.
 
         Raises:
             UnavailableError: the device is one that cannot encode
@@ -62,19 +62,9 @@ class StreamEncoder(Closing):
         if number not in self._encoders:
             self._encoders[number] = GPUEncoder(number)
         try:
-            encoded_tensors = self._encoders[number].encode(tensors, self._profile)
+            return self._encoders[number].encode(tensors, self._profile)
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from None
-        streams: list[np.ndarray | None] = []
-        for encoded in encoded_tensors:
-            if encoded is None:
-                streams.append(None)
-                continue
-            stream = np.empty(len(encoded.front) + encoded.data.numel(), np.uint8)
-            stream[: len(encoded.front)] = np.frombuffer(encoded.front, np.uint8)
-            torch.from_numpy(stream[len(encoded.front) :]).copy_(encoded.data)
-            streams.append(stream)
-        return streams
 
     def close(self) -> None:
         """Lets go of the encoders' memory. Nothing may be called then."""

@@ -169,6 +169,8 @@ _CHECKED: dict[str, list[object]] = {
     "gpu_weights_open": [*_GPU_TENSORS, POINTER(c_void_p)],
     "gpu_linear_workspace": [c_void_p, c_uint32, _PLACE],
     "gpu_linear": [c_void_p, POINTER(c_void_p), POINTER(GpuLinearOptions), c_void_p],
+    "gpu_reader_open": [c_void_p, POINTER(c_void_p)],
+    "gpu_read": [c_void_p, c_int, c_uint64, POINTER(c_void_p), POINTER(c_uint64), c_size_t, c_void_p],
     "gpu_transcode": [c_void_p, POINTER(GpuTranscoding), c_size_t, c_void_p, POINTER(c_size_t), _PLACE],
 }
 
@@ -185,6 +187,7 @@ _PLAIN: dict[str, tuple[object, list[object]]] = {
     "gpu_count": (c_int, []),
     "gpu_plan_close": (None, [c_void_p]),
     "gpu_encoder_close": (None, [c_void_p]),
+    "gpu_reader_close": (None, [c_void_p]),
     "gpu_weights_close": (None, [c_void_p]),
 }
 

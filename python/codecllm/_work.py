@@ -37,8 +37,13 @@ class Work:
         self.progress = progress
         self._pool = ThreadPoolExecutor(self.threads, "codecllm")
         # For who waits for slices, and so must not keep a thread from them.
-        self._planners = ThreadPoolExecutor(self.threads, "codecllm-planner")
+        self._planners = ThreadPoolExecutor(self.threads + 1, "codecllm-planner")
         self._most = self.threads + 2
+
+    @property
+    def most_bytes(self) -> int:
+        """What may wait in one order."""
+        return self._most * SLICE_BYTES
 
     def submit(self, task: Callable[..., Result], *arguments: object) -> Future[Result]:
         """Runs a task that waits for no other."""
@@ -63,7 +68,7 @@ class Work:
         held = 0
         for item in items:
             weight = weigh(item)
-            while started and (len(started) >= self._most or held + weight > self._most * SLICE_BYTES):
+            while started and (len(started) >= self._most or held + weight > self.most_bytes):
                 done, future = started.popleft()
                 held -= done
                 yield future.result()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from threading import Lock
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import torch
 
     from ._cuda_saving import StreamEncoder
+
+    _Parts = list[np.ndarray | torch.Tensor]
+    """A stream: what follow one another in the file."""
 
 _FIXED_BYTES = 64
 """Bytes of the fixed part of a stream: no stream is shorter."""
@@ -119,7 +122,6 @@ class _Compression:
         self._work = work
         self._sha256 = hashlib.sha256()
         self._end = space.data_start
-        self._gpu = Lock()
         self._gpu_encoder: StreamEncoder | None = None
 
     def run(self) -> Written:
@@ -141,14 +143,7 @@ class _Compression:
                 else:
                     kept.append(entry)
         for entry in _container.kept_order(kept):
-            at = self._end
-
-            def write(piece: np.ndarray) -> None:
-                nonlocal at
-                self._output.write(at, piece.data)
-                at += piece.size
-
-            self._hand_over(entry, write)
+            self._write(self._end, partial(self._hand_over, entry))
             place(entry, entry.size, False)
 
         in_order = [stored[entry.name] for entry in self._original.tensors]
@@ -161,12 +156,21 @@ class _Compression:
     def _data(self, entry: TensorEntry) -> Bytes:
         return self._original.data[entry.name]()
 
-    def _hand_over(self, entry: TensorEntry, use: Callable[[np.ndarray], None], start: int = 0) -> None:
+    def _write(self, at: int, hand_over: Callable[[_Use], None]) -> int:
+        """Writes bytes that are handed over piece by piece. @returns their end"""
+
+        def write(piece: np.ndarray) -> None:
+            nonlocal at
+            self._output.write(at, piece.data)
+            at += piece.size
+
+        hand_over(write)
+        return at
+
+    def _hand_over(self, entry: TensorEntry, use: _Use, start: int = 0) -> None:
         """Gives the bytes of a tensor to a function, piece by piece. (`start` is for one in host memory.)"""
         if entry.name in self._original.on_gpu:
-            from ._cuda_saving import feed
-
-            feed(use, self._original.on_gpu[entry.name])
+            _feed(self._original.on_gpu[entry.name], use)
             return
         data = self._data(entry)
         for at in range(start, entry.size, SLICE_BYTES):
@@ -187,6 +191,9 @@ class _Compression:
         return SLICE_BYTES if self._gpu_of(entry) is None else _GROUP_BYTES
 
     def _weigh(self, batch: list[TensorEntry]) -> int:
+        # Of what a GPU has encoded, no more than one group waits there while the next one is encoded.
+        if self._gpu_of(batch[0]) is not None:
+            return self._work.most_bytes
         # Of a large one slices are held, not all of it.
         return min(sum(entry.size for entry in batch), self._work.threads * SLICE_BYTES // 2)
 
@@ -223,21 +230,28 @@ class _Compression:
         return batch, finish
 
     def _prepare_on_gpu(self, batch: list[TensorEntry]) -> _Prepared:
-        with self._gpu:
-            streams = self._streams_on_gpu(batch)
+        streams = self._streams_on_gpu(batch)
+
+        def hash_all() -> None:
+            for entry in batch:
+                self._hash(entry)
 
         def finish() -> list[int]:
+            hashed = self._work.plan(hash_all)
             at = self._end
-            for entry, stream in zip(batch, streams, strict=True):
-                self._hash(entry)
-                self._output.write(at, stream.data)
-                at += stream.size
-            return [stream.size for stream in streams]
+            sizes = []
+            for parts in streams:
+                start = at
+                for part in parts:
+                    at = self._write(at, partial(_feed, part))
+                sizes.append(at - start)
+            hashed.result()
+            return sizes
 
         return batch, finish
 
-    def _streams_on_gpu(self, batch: list[TensorEntry]) -> list[np.ndarray]:
-        """The streams of tensors that lie on one GPU; no bytes where there is none that is smaller."""
+    def _streams_on_gpu(self, batch: list[TensorEntry]) -> list[_Parts]:
+        """The streams of tensors that lie on one GPU; no parts where there is none that is smaller."""
         from ._cuda_saving import StreamEncoder
 
         if self._gpu_encoder is None:
@@ -247,9 +261,13 @@ class _Compression:
             streams = self._gpu_encoder.encode([self._original.on_gpu[entry.name] for entry in encoded])
         except (UnavailableError, MemoryError):
             # The GPU is too old, or too full: files can be saved nevertheless.
-            return [self._stream_of(entry, self._data(entry)[: entry.size]) for entry in batch]
-        by_name = {entry.name: stream for entry, stream in zip(encoded, streams, strict=True) if stream is not None}
-        return [by_name.get(entry.name, np.empty(0, np.uint8)) for entry in batch]
+            return [[self._stream_of(entry, self._data(entry)[: entry.size])] for entry in batch]
+        parts: dict[str, _Parts] = {
+            entry.name: [np.frombuffer(stream.front, np.uint8), stream.data]
+            for entry, stream in zip(encoded, streams, strict=True)
+            if stream is not None
+        }
+        return [parts.get(entry.name, []) for entry in batch]
 
     def _stream_of(self, entry: TensorEntry, data: np.ndarray) -> np.ndarray:
         """The stream of a tensor; no bytes where there is none that is smaller."""
@@ -306,6 +324,17 @@ class _Compression:
         return size
 
 
+def _feed(data: np.ndarray | torch.Tensor, use: _Use) -> None:
+    """Gives bytes to a function, those on a GPU piece by piece."""
+    if isinstance(data, np.ndarray):
+        use(data)
+        return
+    from ._cuda_saving import feed
+
+    feed(use, data)
+
+
+_Use = Callable[[np.ndarray], None]
 _Prepared = tuple[list[TensorEntry], Callable[[], list[int]]]
 """Tensors, and what is left to do in their turn: to hash and to write. It gives bytes of each stream; 0: no stream."""
 

@@ -19,17 +19,19 @@ from safetensors.torch import save_file as original_save_file  # noqa: E402
 
 from codecllm import (  # noqa: E402
     FileError,
+    GPUStream,
     UnavailableError,
     _checkpoint,
     _cuda_loading,
     _cuda_saving,
     _library,
+    _saving,
     _writing,
     encode,
     features,
 )
-from codecllm._arrays import bytes_of, describe_tensor  # noqa: E402
-from codecllm._saving import Source, write_checkpoint  # noqa: E402
+from codecllm._arrays import bytes_of  # noqa: E402
+from codecllm._stream import lengths  # noqa: E402
 from codecllm._tables import PROFILES  # noqa: E402
 from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
 
@@ -93,55 +95,6 @@ def test_an_existing_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> Non
     assert_same(load_file(path), {"a": torch.zeros(100)})
 
 
-@pytest.mark.parametrize("fails", [None, MemoryError, UnavailableError])
-def test_tensors_on_a_gpu_as_the_host_sees_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: type[Exception] | None
-) -> None:
-    """What is written does not depend on who encodes: here a GPU that is none."""
-
-    class Encoder:
-        def __init__(self, profile: str) -> None:
-            self.profile = profile
-
-        def encode(self, tensors: list[torch.Tensor]) -> list[np.ndarray | None]:
-            if fails is not None:
-                raise fails("no more")
-            streams = [np.frombuffer(encode(tensor, self.profile), np.uint8) for tensor in tensors]
-            groups.append(len(streams))
-            return [
-                stream if stream.size < tensor.nbytes else None for stream, tensor in zip(streams, tensors, strict=True)
-            ]
-
-    def feed(use: Callable[[np.ndarray], None], tensor: torch.Tensor) -> None:
-        data = bytes_of(tensor)[0]
-        for at in range(0, data.size, 1000):
-            use(data[at : at + 1000])
-
-    groups: list[int] = []
-    monkeypatch.setattr(_cuda_saving, "StreamEncoder", Encoder)
-    monkeypatch.setattr(_cuda_saving, "feed", feed)
-    monkeypatch.setattr(_cuda_saving, "wait_for", lambda tensor: None)
-    monkeypatch.setattr(_writing, "_GROUP_BYTES", 2**20)
-    tensors = some_tensors()
-    on_gpu = {name: tensor for name, tensor in tensors.items() if not name.startswith("m")}
-    sources = [
-        Source(
-            name,
-            *describe_tensor(tensor),
-            tensor.nbytes,
-            lambda tensor=tensor: bytes_of(tensor)[0],
-            on_gpu.get(name),
-        )
-        for name, tensor in tensors.items()
-    ]
-    write_checkpoint(tmp_path / "gpu", sources, None, _library.options("fast"))
-    save_file(tensors, tmp_path / "host", profile="fast")
-    assert (tmp_path / "gpu").read_bytes() == (tmp_path / "host").read_bytes()
-    if fails is None:
-        assert len(groups) > 1
-        assert max(groups) > 1
-
-
 def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(data: object, name: str, shape: tuple[int, ...], options: object) -> None:
         if shape == (101,):
@@ -153,6 +106,49 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest
         save_file({"a": torch.zeros(3), "b": torch.zeros(101)}, tmp_path / "model.safetensors")
     assert os.listdir(tmp_path) == ["model.safetensors"]
     assert (tmp_path / "model.safetensors").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("group", [1, 100_000, 2**28])
+@pytest.mark.parametrize("error", [None, UnavailableError, MemoryError])
+def test_tensors_that_are_encoded_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception] | None, group: int
+) -> None:
+    class StreamEncoder:
+        def __init__(self, profile: str) -> None:
+            self._profile = profile
+
+        def encode(self, tensors: list[torch.Tensor]) -> list[GPUStream | None]:
+            if error is not None:
+                raise error("no more")
+            return [self._encode(np.frombuffer(encode(tensor, self._profile), np.uint8), tensor) for tensor in tensors]
+
+        @staticmethod
+        def _encode(stream: np.ndarray, tensor: torch.Tensor) -> GPUStream | None:
+            front = lengths(stream)[0]
+            data = torch.from_numpy(stream[front:].copy())
+            return GPUStream(stream[:front].tobytes(), data) if stream.size < tensor.nbytes else None
+
+        def close(self) -> None:
+            pass
+
+    def feed(use: Callable[[np.ndarray], object], tensor: torch.Tensor) -> None:
+        for piece in np.array_split(bytes_of(tensor)[0], 3):
+            use(piece)
+
+    monkeypatch.setattr(_cuda_saving, "StreamEncoder", StreamEncoder)
+    monkeypatch.setattr(_cuda_saving, "feed", feed)
+    monkeypatch.setattr(_cuda_saving, "wait_for", lambda tensor: None)
+    monkeypatch.setattr(_writing, "_GROUP_BYTES", group)
+    tensors = {name: tensor for name, tensor in some_tensors().items() if "large" not in name}
+    sources = []
+    for index, (name, tensor) in enumerate(tensors.items()):
+        data, dtype, shape = bytes_of(tensor)
+        there = tensor if index % 4 else None
+        sources.append(_saving.Source(name, dtype, shape, tensor.nbytes, lambda data=data: data, there))
+    for profile in ("small", "fast"):
+        save_file(tensors, tmp_path / "here", profile=profile)
+        _saving.write_checkpoint(tmp_path / "there", sources, None, _library.options(profile))
+        assert (tmp_path / "there").read_bytes() == (tmp_path / "here").read_bytes()
 
 
 def test_safe_open(tmp_path: Path) -> None:
