@@ -559,6 +559,33 @@ CODECLLM_API codecllm_status codecllm_gpu_linear(codecllm_gpu_weights* weights, 
 CODECLLM_API codecllm_status codecllm_gpu_rows(const codecllm_gpu_weights* weights, size_t index, const void* data,
                                                const int64_t* rows, size_t count, void* output, void* cuda_stream);
 
+/**
+ * Threads that read files into pinned memory, and copy from there to a device: 12, which sleep where nothing is to be
+ * read, and 96 MiB, which are kept for what is read next. Any number of threads may read at the same time.
+ */
+typedef struct codecllm_gpu_reader codecllm_gpu_reader;
+
+/** Opens a reader for a device, which may be closed before it. */
+CODECLLM_API codecllm_status codecllm_gpu_reader_open(codecllm_gpu* gpu, codecllm_gpu_reader** reader);
+
+/** Frees a reader, when all copies have ended; does nothing with null. */
+CODECLLM_API void codecllm_gpu_reader_close(codecllm_gpu_reader* reader);
+
+/**
+ * Reads bytes that follow each other in a file to one or more places of device memory. Returns when all have been read
+ * and their copies been handed over to `cuda_stream`. Where the file cannot be read, or ends before, the message says
+ * so (CODECLLM_INVALID_ARGUMENT); then any of the bytes may have been copied.
+ *
+ * @param file a file descriptor, whose position is neither used nor changed
+ * @param position of the first byte
+ * @param targets device memory, `count` of them: filled one after the other
+ * @param sizes of the targets
+ * @param cuda_stream a cudaStream_t
+ */
+CODECLLM_API codecllm_status codecllm_gpu_read(codecllm_gpu_reader* reader, int file, uint64_t position,
+                                               void* const* targets, const uint64_t* sizes, size_t count,
+                                               void* cuda_stream);
+
 #ifdef __cplusplus
 }
 #endif

@@ -33,7 +33,8 @@ message(STATUS "CUDA architectures: ${cuda_architectures}")
 add_library(codecllm_gpu_objects OBJECT
   gpu/decode/decoder.cu gpu/decode/host_decoder.cpp gpu/decode/kernels.cu gpu/decode/plan.cpp
   gpu/encode/encoder.cpp gpu/encode/item.cpp gpu/encode/pipeline.cu gpu/transcode/transcode.cpp
-  gpu/linear/kernels.cu gpu/linear/linear.cpp gpu/linear/rows.cu gpu/linear/shape.cpp gpu/linear/weights.cpp)
+  gpu/linear/kernels.cu gpu/linear/linear.cpp gpu/linear/rows.cu gpu/linear/shape.cpp gpu/linear/weights.cpp
+  gpu/read/reader.cpp)
 set_target_properties(codecllm_gpu_objects PROPERTIES
   CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}" CUDA_VISIBILITY_PRESET hidden)
 target_include_directories(codecllm_gpu_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})

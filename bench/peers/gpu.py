@@ -57,7 +57,7 @@ def main() -> int:
     if not torch.cuda.is_available():
         print("no GPU: nothing was measured")
         return 3
-    problems = setup.install(arguments.folder, setup.this_architecture())
+    problems = setup.install(arguments.folder, setup.this_architecture(), [each for each in CODECS if each != OURS])
     record = about()
     record["command"] = " ".join(["python3", *sys.argv])
     record["codecs"] = []

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -29,6 +29,9 @@ PACKAGES = {
     "glyd": ["glyd-gpu==0.32.1"],
     "dfloat11": ["dfloat11==0.5.0", "dahuffman==0.4.2", "tqdm==4.67.1"],
     "lmzip": ["lmzip==1.3.0"],
+    "instanttensor": ["instanttensor==0.2.2"],
+    "fastsafetensors": ["fastsafetensors==0.5.0"],
+    "runai": ["runai-model-streamer==0.17.1", "humanize==4.17.0"],
 }
 DIETGPU = "https://github.com/facebookresearch/dietgpu"
 DIETGPU_COMMIT = "a4d70a14066d2c3e5fe1849b3723e4cd423eee7e"
@@ -101,10 +104,11 @@ def this_architecture() -> str:
         return "90"
 
 
-def install(folder: Path, architecture: str) -> dict[str, str]:
-    """Gets every codec that is not there yet. @returns for each that cannot be had the reason"""
+def install(folder: Path, architecture: str, names: Iterable[str] = tuple(STEPS)) -> dict[str, str]:
+    """Gets every one of these that is not there yet. @returns for each that cannot be had the reason"""
     problems = {}
-    for name, (wanted, get) in STEPS.items():
+    for name in names:
+        wanted, get = STEPS[name]
         place, stamp = folder / name, folder / name / "installed"
         if stamp.exists() and stamp.read_text() == wanted:
             continue

@@ -92,3 +92,11 @@ codecllm_status codecllm_gpu_rows(const codecllm_gpu_weights*, size_t, const voi
                                   void*) {
   return unavailable();
 }
+
+codecllm_status codecllm_gpu_reader_open(codecllm_gpu*, codecllm_gpu_reader**) { return unavailable(); }
+
+void codecllm_gpu_reader_close(codecllm_gpu_reader*) {}
+
+codecllm_status codecllm_gpu_read(codecllm_gpu_reader*, int, uint64_t, void* const*, const uint64_t*, size_t, void*) {
+  return unavailable();
+}

@@ -160,10 +160,12 @@ class Checkpoint(Closing):
     def _open(self, file: InputFile) -> None:
         self._files.append(file)
         header, container, tensors = read_checkpoint(file)
-        original = header.tensors if container is None else container.original.values()
-        places = {entry.name: place for place, entry in enumerate(by_place(original))}
-        # Where the original's header is rebuilt from this one, that is in the order of its keys.
-        for tensor in sorted(tensors, key=lambda tensor: places.get(tensor.name, 0)):
+        ordered = sorted(tensors, key=lambda tensor: (tensor.position, tensor.size))
+        if container is not None:
+            places = {entry.name: place for place, entry in enumerate(by_place(container.original.values()))}
+            # Where the original's header is rebuilt from this one, that is in the order of its keys.
+            ordered = sorted(tensors, key=lambda tensor: places.get(tensor.name, 0))
+        for tensor in ordered:
             if tensor.name in self.tensors:
                 raise FileError(file.path, f"{quoted(tensor.name)} is in another shard, too")
             self.tensors[tensor.name] = tensor

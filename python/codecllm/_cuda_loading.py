@@ -1,34 +1,34 @@
 """Tensors of a checkpoint onto a GPU, in a pipeline that moves compressed bytes as far as it can.
 
-Threads read pieces of a file into pinned memory, and copy them to the device on a CUDA stream of their own. Kept
-tensors are then where they belong. Streams are in staging memory, batch by batch: as soon as a batch is there, the
-current CUDA stream decodes it, while threads read the next ones.
+The library's threads read pieces of a file into pinned memory, and copy them to the device on a CUDA stream of their
+own. Kept tensors are then where they belong. Streams are in staging memory, batch by batch: as soon as a batch is
+there, the current CUDA stream decodes it, while the next ones are read. One more thread reads fronts ahead of that.
+Python does nothing for a piece, only for a batch: threads that ask for the interpreter's lock wait for each other.
 """
 
 from __future__ import annotations
 
-import threading
+import ctypes
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from typing import NamedTuple
 
 import torch
 
+from . import _library
 from ._checkpoint import StoredTensor
-from ._errors import InvalidStreamError, UnavailableError
+from ._errors import FileError, InvalidStreamError, UnavailableError
+from ._gpu import gpu_of
 from ._gpu_decoder import GPUDecoder
 from ._input import InputFile
 from ._library import has_cuda
 
-_THREADS = 8
-"""One takes some 5 GB/s out of the page cache; the bus takes 50."""
-_PIECE_BYTES = 8 * 2**20
-"""What a thread reads and copies at a time. It has two such buffers, whose pinning takes longer than reading them."""
 _BATCH_BYTES = 64 * 2**20
 """A batch has about so many bytes, and at least one tensor."""
-_BATCHES_AHEAD = 3
+_BATCHES_AHEAD = 4
 """So many batches are read before the first of them is decoded: they all take staging memory."""
 
 
@@ -41,10 +41,17 @@ def load_cuda(tensors: list[StoredTensor], device: torch.device) -> dict[str, to
     """
     if not torch.cuda.is_available():
         raise UnavailableError(f"{device}: PyTorch finds no CUDA device")
-    if any(tensor.is_stream for tensor in tensors) and not has_cuda():
+    has_streams = any(tensor.is_stream for tensor in tensors)
+    if has_streams and not has_cuda():
         raise UnavailableError(f"{device}: this build of codecllm has no CUDA")
     with torch.cuda.device(device):
-        copier = _Copier()
+        try:
+            copier = _Copier()
+        except UnavailableError:
+            if has_streams:
+                raise
+            # What is not compressed can be had without the library, also on GPUs that it does not support.
+            return {tensor.name: _load_kept(tensor) for tensor in tensors}
         try:
             loaded = _load(tensors, copier)
         finally:
@@ -52,30 +59,34 @@ def load_cuda(tensors: list[StoredTensor], device: torch.device) -> dict[str, to
     return {tensor.name: loaded[tensor.name] for tensor in tensors}
 
 
+def _load_kept(tensor: StoredTensor) -> torch.Tensor:
+    data = torch.from_numpy(tensor.file.read(tensor.position, tensor.size))
+    return tensor.as_torch(data, tensor.dtype, tensor.shape).cuda()
+
+
 def _load(tensors: list[StoredTensor], copier: _Copier) -> dict[str, torch.Tensor]:
     loaded: dict[str, torch.Tensor] = {}
     ahead: deque[_Decoding] = deque()
     decodings: list[_Decoding] = []
     kept: list[Future[None]] = []
+    batches = list(_batches(tensors))
+    decoders = [copier.prepare(batch.open) if batch.is_stream else None for batch in batches]
 
     def launch() -> None:
         decoding = ahead.popleft()
-        decoding.launch(copier)
+        loaded.update(decoding.launch(copier))
         decodings.append(decoding)
 
-    for batch in _batches(tensors):
-        # New memory may be such that the current CUDA stream still works with.
-        copier.cuda_stream.wait_stream(torch.cuda.current_stream())
-        if batch.tensors[0].is_stream:
-            decoding = _Decoding(batch, copier)
-            ahead.append(decoding)
-            for tensor, info, output in zip(batch.tensors, decoding.decoder.streams, decoding.outputs, strict=True):
-                loaded[tensor.name] = tensor.as_torch(output, info.dtype, info.shape)
+    for batch, decoder in zip(batches, decoders, strict=True):
+        if decoder is not None:
             if len(ahead) == _BATCHES_AHEAD:
                 launch()
+            ahead.append(_Decoding(batch, decoder, copier))
         else:
             outputs = [torch.empty(tensor.size, dtype=torch.uint8, device="cuda") for tensor in batch.tensors]
-            kept += copier.copy(batch.tensors[0].file, batch.tensors[0].position, outputs)
+            # New memory may be such that the current CUDA stream still works with.
+            copier.cuda_stream.wait_stream(torch.cuda.current_stream())
+            kept.append(copier.copy(batch.file, batch.position, outputs))
             for tensor, output in zip(batch.tensors, outputs, strict=True):
                 loaded[tensor.name] = tensor.as_torch(output, tensor.dtype, tensor.shape)
     while ahead:
@@ -93,8 +104,36 @@ class _Batch(NamedTuple):
     tensors: list[StoredTensor]
 
     @property
+    def file(self) -> InputFile:
+        return self.tensors[0].file
+
+    @property
+    def position(self) -> int:
+        return self.tensors[0].position
+
+    @property
     def size(self) -> int:
         return sum(tensor.size for tensor in self.tensors)
+
+    @property
+    def is_stream(self) -> bool:
+        return self.tensors[0].is_stream
+
+    def open(self, device: int) -> GPUDecoder:
+        """Reads the fronts of streams, and makes of them what the kernels need."""
+        fronts = [tensor.front() for tensor in self.tensors]
+        with self.naming_errors():
+            decoder = GPUDecoder(fronts, device)
+        for tensor, info in zip(self.tensors, decoder.streams, strict=True):
+            tensor.check(info)
+        return decoder
+
+    @contextmanager
+    def naming_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except InvalidStreamError as error:
+            raise self.tensors[error.stream or 0].error(error.problem) from None
 
 
 def _batches(tensors: list[StoredTensor]) -> Iterator[_Batch]:
@@ -114,118 +153,92 @@ def _batches(tensors: list[StoredTensor]) -> Iterator[_Batch]:
 class _Decoding:
     """A batch of streams on its way."""
 
-    def __init__(self, batch: _Batch, copier: _Copier) -> None:
-        self.tensors = batch.tensors
-        first = self.tensors[0]
-        # The streams, one after the other, when all copies are done.
+    def __init__(self, batch: _Batch, decoder: Future[GPUDecoder], copier: _Copier) -> None:
+        self._batch = batch
+        self._opened = decoder
+        # The streams, one after the other. What else works with this memory than the copier's CUDA stream, PyTorch
+        # knows, because it is recorded below.
         with torch.cuda.stream(copier.cuda_stream):
             self._staging = torch.empty(batch.size, dtype=torch.uint8, device="cuda")
-        self._copies = copier.copy(first.file, first.position, [self._staging])
-        # While threads read the data, this one reads the fronts, and makes of them what the kernels need.
-        fronts = [tensor.front() for tensor in self.tensors]
-        with self._naming_errors():
-            self.decoder = GPUDecoder(fronts)
-        for tensor, info in zip(self.tensors, self.decoder.streams, strict=True):
-            tensor.check(info)
-        self.outputs = [
-            torch.empty(info.tensor_bytes, dtype=torch.uint8, device="cuda") for info in self.decoder.streams
-        ]
+        self._copied = copier.copy(batch.file, batch.position, [self._staging])
 
-    def launch(self, copier: _Copier) -> None:
-        """Decodes on the current CUDA stream, as soon as everything has been handed over to the copier's."""
-        for copy in self._copies:
-            copy.result()
+    def launch(self, copier: _Copier) -> dict[str, torch.Tensor]:
+        """Decodes on the current CUDA stream, as soon as everything has been handed over to the copier's.
+
+        Returns:
+            the tensors as they will be
+        """
+        self._decoder = self._opened.result()
+        tensors, infos = self._batch.tensors, self._decoder.streams
+        outputs = [torch.empty(info.tensor_bytes, dtype=torch.uint8, device="cuda") for info in infos]
         data = []
         at = 0
-        for tensor, info in zip(self.tensors, self.decoder.streams, strict=True):
+        for tensor, info in zip(tensors, infos, strict=True):
             data.append(self._staging[at + info.front_bytes : at + tensor.size])
             at += tensor.size
+        self._copied.result()
         current = torch.cuda.current_stream()
         current.wait_stream(copier.cuda_stream)
-        self.decoder.decode(data, self.outputs)
+        self._decoder.decode(data, outputs)
         # Its memory goes back to the copier's CUDA stream, which must not write there before this is decoded.
         self._staging.record_stream(current)
         del self._staging
+        return {
+            tensor.name: tensor.as_torch(output, info.dtype, info.shape)
+            for tensor, info, output in zip(tensors, infos, outputs, strict=True)
+        }
 
     def check(self) -> None:
         """Waits until all is decoded. @raises FileError where a tile was damaged"""
-        with self._naming_errors():
-            self.decoder.check()
-        self.decoder.close()
+        with self._batch.naming_errors():
+            self._decoder.check()
+        self._decoder.close()
 
-    @contextmanager
-    def _naming_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except InvalidStreamError as error:
-            raise self.tensors[error.stream or 0].error(error.problem) from None
+
+@cache
+def _reader(device: int) -> ctypes.c_void_p:
+    """The library's threads that read files for a device, and their pinned memory, as long as the process lives."""
+    reader = ctypes.c_void_p()
+    _library.call("gpu_reader_open", gpu_of(device).handle, ctypes.byref(reader))
+    return reader
 
 
 class _Copier:
-    """Copies of bytes of files to the device, by threads that read and a CUDA stream that copies."""
+    """Copies bytes of files to the current device on a CUDA stream, and prepares what is done with them."""
 
     def __init__(self) -> None:
+        self._device = torch.cuda.current_device()
+        self._reader = _reader(self._device)
         self.cuda_stream = torch.cuda.Stream()
-        self._threads = ThreadPoolExecutor(_THREADS)
-        self._local = threading.local()
+        # They only wait for the library's threads.
+        self._waiting = ThreadPoolExecutor(_BATCHES_AHEAD)
+        self._preparing = ThreadPoolExecutor(1)
 
-    def copy(self, file: InputFile, position: int, outputs: list[torch.Tensor]) -> list[Future[None]]:
+    def prepare(self, open_decoder: Callable[[int], GPUDecoder]) -> Future[GPUDecoder]:
+        return self._preparing.submit(open_decoder, self._device)
+
+    def copy(self, file: InputFile, position: int, outputs: list[torch.Tensor]) -> Future[None]:
         """Fills outputs (uint8 on the device, one dimension), one after the other, with the bytes from `position` on.
 
         Returns:
-            futures that are done when the copies have been handed over to `cuda_stream`
+            what is done when the copies have been handed over to `cuda_stream`
         """
-        return [self._threads.submit(self._copy_piece, file, position + at, parts) for at, parts in _pieces(outputs)]
+        return self._waiting.submit(self._copy, file, position, outputs)
 
-    def _copy_piece(self, file: InputFile, position: int, outputs: list[torch.Tensor]) -> None:
-        with torch.cuda.stream(self.cuda_stream):
-            buffer = self._buffer()
-            size = sum(output.numel() for output in outputs)
-            file.read_into(buffer.array[:size], position)
-            at = 0
-            for output in outputs:
-                output.copy_(buffer.memory[at : at + output.numel()], non_blocking=True)
-                at += output.numel()
-            buffer.free.record(self.cuda_stream)
-
-    def _buffer(self) -> _Buffer:
-        """The calling thread's two buffers, in turn: one is read into while the other is copied from."""
-        buffers = self._local.__dict__.setdefault("buffers", deque())
-        if len(buffers) < 2:
-            buffers.append(_Buffer())
-        else:
-            buffers.rotate()
-        buffers[-1].free.synchronize()
-        return buffers[-1]
+    def _copy(self, file: InputFile, position: int, outputs: list[torch.Tensor]) -> None:
+        count = len(outputs)
+        targets = (ctypes.c_void_p * count)(*(output.data_ptr() for output in outputs))
+        sizes = (ctypes.c_uint64 * count)(*(output.numel() for output in outputs))
+        try:
+            _library.call(
+                "gpu_read", self._reader, file.fileno(), position, targets, sizes, count, self.cuda_stream.cuda_stream
+            )
+        except ValueError as error:
+            raise FileError(file.path, str(error)) from None
 
     def close(self) -> None:
         """Waits for what is under way; what has not begun is left undone."""
-        self._threads.shutdown(cancel_futures=True)
+        self._preparing.shutdown(wait=False, cancel_futures=True)
+        self._waiting.shutdown(cancel_futures=True)
+        self._preparing.shutdown()
         self.cuda_stream.synchronize()
-
-
-class _Buffer:
-    """Pinned memory that is free after an event."""
-
-    def __init__(self) -> None:
-        self.memory = torch.empty(_PIECE_BYTES, dtype=torch.uint8, pin_memory=True)
-        self.array = self.memory.numpy()
-        self.free = torch.cuda.Event()
-
-
-def _pieces(outputs: list[torch.Tensor]) -> Iterator[tuple[int, list[torch.Tensor]]]:
-    """Cuts what fills these outputs into pieces of at most _PIECE_BYTES: where each begins, and what it fills."""
-    begin = at = 0
-    parts: list[torch.Tensor] = []
-    for output in outputs:
-        done = 0
-        while done < output.numel():
-            part = output[done : done + _PIECE_BYTES - (at - begin)]
-            parts.append(part)
-            done += part.numel()
-            at += part.numel()
-            if at - begin == _PIECE_BYTES:
-                yield begin, parts
-                begin, parts = at, []
-    if parts:
-        yield begin, parts

@@ -56,6 +56,10 @@ class InputFile:
         if (status.st_size, status.st_mtime_ns) != (self.size, self._modified):
             raise FileError(self.path, "was changed while it was being read")
 
+    def fileno(self) -> int:
+        """Its file descriptor."""
+        return self._file.fileno()
+
     def close(self) -> None:
         self._file.close()
 

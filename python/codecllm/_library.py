@@ -171,6 +171,8 @@ _CHECKED: dict[str, list[object]] = {
     "gpu_linear_rows": [c_void_p, POINTER(c_uint32)],
     "gpu_linear": [c_void_p, POINTER(c_void_p), POINTER(GpuLinearOptions), c_void_p],
     "gpu_rows": [c_void_p, c_size_t, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p],
+    "gpu_reader_open": [c_void_p, POINTER(c_void_p)],
+    "gpu_read": [c_void_p, c_int, c_uint64, POINTER(c_void_p), POINTER(c_uint64), c_size_t, c_void_p],
     "gpu_transcode": [c_void_p, POINTER(GpuTranscoding), c_size_t, c_void_p, POINTER(c_size_t), _PLACE],
 }
 
@@ -187,6 +189,7 @@ _PLAIN: dict[str, tuple[object, list[object]]] = {
     "gpu_count": (c_int, []),
     "gpu_plan_close": (None, [c_void_p]),
     "gpu_encoder_close": (None, [c_void_p]),
+    "gpu_reader_close": (None, [c_void_p]),
     "gpu_weights_close": (None, [c_void_p]),
 }
 

@@ -5,6 +5,7 @@ synced, and renamed. Whatever happens before the rename leaves what was there.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import secrets
 import shutil
@@ -13,7 +14,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from ._errors import FileError
 
@@ -81,14 +81,24 @@ def _refuse_existing(path: str, force: bool) -> None:
         raise FileExistsError(errno.EEXIST, "exists already; force replaces it", path)
 
 
-class Output(Protocol):
-    """Where a file is written to."""
+class OutputBytes:
+    """The same in memory as `OutputFile` on disk."""
+
+    def __init__(self) -> None:
+        self._bytes = io.BytesIO()
 
     def write(self, position: int, data: memoryview) -> None:
-        """Writes from `position` on. `data` must not change until the next call has begun"""
+        """Writes from `position` on."""
+        self._bytes.seek(position)
+        self._bytes.write(data)
 
     def finish(self, size: int) -> None:
-        """Ends it, `size` bytes long."""
+        """Makes it `size` bytes long."""
+        # What is not written yet stands before the end, and what would be behind it was given up.
+        self._bytes.truncate(size)
+
+    def getvalue(self) -> bytes:
+        return self._bytes.getvalue()
 
 
 class OutputFile:
@@ -149,28 +159,6 @@ class OutputFile:
         self._writer.shutdown()
         self._syncer.shutdown()
         os.close(self._descriptor)
-
-
-class OutputBytes:
-    """The same in memory."""
-
-    def __init__(self) -> None:
-        self._content = bytearray()
-
-    def write(self, position: int, data: memoryview) -> None:
-        """Writes from `position` on."""
-        end = position + len(data)
-        self._content.extend(bytes(max(0, end - len(self._content))))
-        self._content[position:end] = data
-
-    def finish(self, size: int) -> None:
-        """Makes it `size` bytes long."""
-        self._content.extend(bytes(max(0, size - len(self._content))))
-        del self._content[size:]
-
-    def bytes(self) -> bytes:
-        """What was written."""
-        return bytes(self._content)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from . import _container, _library
 from ._dtypes import DTYPES
@@ -13,6 +13,9 @@ from ._output import OutputBytes, new_file
 from ._safetensors import TensorEntry, format_header
 from ._work import Work
 from ._writing import Bytes, HeaderSpace, Original, check_original, write_container
+
+if TYPE_CHECKING:
+    import torch
 
 Kind = TypeVar("Kind")
 
@@ -26,6 +29,8 @@ class Source(NamedTuple):
     size: int
     data: Callable[[], Bytes]
     """Gives its bytes: uint8, one dimension."""
+    tensor: torch.Tensor | None = None
+    """Itself, if it lies on a GPU, to be encoded there."""
 
 
 def sources_of(tensors: dict[str, Kind], source_of: Callable[[str, Kind], Source]) -> list[Source]:
@@ -55,8 +60,9 @@ def write_checkpoint(
         OSError: the file cannot be written
     """
     path = os.fspath(path)
-    original = _original(path, sources, metadata)
+    original = _original_of(path, sources, metadata)
     space = HeaderSpace(original)
+    check_original(original)
     with new_file(path, 0o666, force=True) as output, Work() as work:
         write_container(output, original, space, options, work)
 
@@ -65,14 +71,16 @@ def checkpoint_bytes(
     sources: Iterable[Source], metadata: dict[str, str] | None, options: _library.EncodeOptions
 ) -> bytes:
     """What `write_checkpoint` would write."""
-    original = _original("<bytes>", sources, metadata)
+    original = _original_of("<bytes>", sources, metadata)
+    space = HeaderSpace(original)
+    check_original(original)
     output = OutputBytes()
     with Work() as work:
-        write_container(output, original, HeaderSpace(original), options, work)
-    return output.bytes()
+        write_container(output, original, space, options, work)
+    return output.getvalue()
 
 
-def _original(path: str, sources: Iterable[Source], metadata: dict[str, str] | None) -> Original:
+def _original_of(path: str, sources: Iterable[Source], metadata: dict[str, str] | None) -> Original:
     """The file that safetensors would write. `path` is what errors call it."""
     _check_text(metadata)
     for key in metadata or {}:
@@ -93,9 +101,8 @@ def _original(path: str, sources: Iterable[Source], metadata: dict[str, str] | N
     # Other programs leave out metadata without entries, and would not rebuild this header.
     description = header.decode() if metadata == {} else "compact"
     data = {source.name: source.data for source in ordered}
-    original = Original(path, header, metadata or {}, tensors, data, description)
-    check_original(original)
-    return original
+    on_gpu = {source.name: source.tensor for source in ordered if source.tensor is not None}
+    return Original(path, header, metadata or {}, tensors, data, description, on_gpu)
 
 
 def _check_text(metadata: dict[str, str] | None) -> None:

@@ -37,8 +37,13 @@ class Work:
         self.progress = progress
         self._pool = ThreadPoolExecutor(self.threads, "codecllm")
         # For who waits for slices, and so must not keep a thread from them.
-        self._planners = ThreadPoolExecutor(self.threads, "codecllm-planner")
+        self._planners = ThreadPoolExecutor(self.threads + 1, "codecllm-planner")
         self._most = self.threads + 2
+
+    @property
+    def most_bytes(self) -> int:
+        """What may wait in one order."""
+        return self._most * SLICE_BYTES
 
     def submit(self, task: Callable[..., Result], *arguments: object) -> Future[Result]:
         """Runs a task that waits for no other."""
@@ -63,7 +68,7 @@ class Work:
         held = 0
         for item in items:
             weight = weigh(item)
-            while started and (len(started) >= self._most or held + weight > self._most * SLICE_BYTES):
+            while started and (len(started) >= self._most or held + weight > self.most_bytes):
                 done, future = started.popleft()
                 held -= done
                 yield future.result()
@@ -105,16 +110,22 @@ def slices_of(tensor_bytes: int, bands: int, band_bytes: int) -> Iterator[Slice]
 
 
 def batches_of(
-    items: Iterable[Item], size_of: Callable[[Item], int], follow: Callable[[Item, Item], bool] = lambda a, b: True
+    items: Iterable[Item],
+    size_of: Callable[[Item], int],
+    follow: Callable[[Item, Item], bool] = lambda a, b: True,
+    most: Callable[[Item], int] = lambda item: SLICE_BYTES,
 ) -> Iterator[list[Item]]:
-    """Consecutive items that follow one another and have as much as a slice together at most, or one that has more.
+    """Consecutive items that `follow` one another and have `most` together, or one that has more.
 
     Handing each small one from thread to thread would take longer than working on it.
+
+    Args:
+        most: bytes of a batch that begins with an item: by default those of a slice
     """
     batch: list[Item] = []
     size = 0
     for item in items:
-        if batch and (size + size_of(item) > SLICE_BYTES or not follow(batch[-1], item)):
+        if batch and (size + size_of(item) > most(batch[0]) or not follow(batch[-1], item)):
             yield batch
             batch, size = [], 0
         batch.append(item)

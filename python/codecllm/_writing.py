@@ -7,9 +7,11 @@ their sizes, comes last. Tensors are encoded ahead, but hashed and written one a
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import NamedTuple, Protocol
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -17,13 +19,24 @@ from . import _container, _library
 from ._codec import encode_bytes
 from ._dtypes import DTYPES
 from ._encoder import Encoder, open_encoder
-from ._errors import FileError, quoted
-from ._output import Output
+from ._errors import FileError, UnavailableError, quoted
+from ._output import OutputBytes, OutputFile
 from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, by_place, format_header
+from ._tables import PROFILES
 from ._work import SLICE_BYTES, Slice, Work, batches_of, slices_of
+
+if TYPE_CHECKING:
+    import torch
+
+    from ._cuda_saving import StreamEncoder
+
+    _Parts = list[np.ndarray | torch.Tensor]
+    """A stream: what follow one another in the file."""
 
 _FIXED_BYTES = 64
 """Bytes of the fixed part of a stream: no stream is shorter."""
+_GROUP_BYTES = 256 * 2**20
+"""A GPU encodes tensors of about so many bytes at a time, and needs as much memory again."""
 _PASS_SHARE = 1 / 4
 """Progress moves by so much of a tensor's bytes in each of the first two passes, and by the rest in the last."""
 
@@ -49,6 +62,8 @@ class Original(NamedTuple):
     """Gives the bytes of each tensor: an array, or what reads them where they are."""
     description: str
     """Of its header: "compact", "python", or all of it."""
+    on_gpu: Mapping[str, torch.Tensor] = MappingProxyType({})
+    """The tensors that lie on GPUs, to be encoded there."""
 
 
 class Written(NamedTuple):
@@ -76,7 +91,11 @@ def check_original(original: Original) -> None:
 
 
 def write_container(
-    output: Output, original: Original, space: HeaderSpace, options: _library.EncodeOptions, work: Work
+    output: OutputFile | OutputBytes,
+    original: Original,
+    space: HeaderSpace,
+    options: _library.EncodeOptions,
+    work: Work,
 ) -> Written:
     """Writes the compressed file of an original, and finishes it.
 
@@ -90,7 +109,7 @@ def write_container(
 class _Compression:
     def __init__(
         self,
-        output: Output,
+        output: OutputFile | OutputBytes,
         original: Original,
         space: HeaderSpace,
         options: _library.EncodeOptions,
@@ -103,6 +122,7 @@ class _Compression:
         self._work = work
         self._sha256 = hashlib.sha256()
         self._end = space.data_start
+        self._gpu_encoder: StreamEncoder | None = None
 
     def run(self) -> Written:
         header = self._original.header
@@ -115,7 +135,7 @@ class _Compression:
             stored[entry.name] = (entry._replace(start=start, end=start + size), is_stream)
             self._end += size
 
-        batches = batches_of(by_place(self._original.tensors), _size_of)
+        batches = batches_of(by_place(self._original.tensors), _size_of, self._are_together, self._most)
         for batch, finish in self._work.in_order(batches, self._weigh, self._prepare):
             for entry, size in zip(batch, finish(), strict=True):
                 if size > 0:
@@ -123,10 +143,7 @@ class _Compression:
                 else:
                     kept.append(entry)
         for entry in _container.kept_order(kept):
-            at = self._end
-            for piece in self._pieces(entry):
-                self._output.write(at, piece.data)
-                at += piece.size
+            self._write(self._end, partial(self._hand_over, entry))
             place(entry, entry.size, False)
 
         in_order = [stored[entry.name] for entry in self._original.tensors]
@@ -139,21 +156,54 @@ class _Compression:
     def _data(self, entry: TensorEntry) -> Bytes:
         return self._original.data[entry.name]()
 
-    def _pieces(self, entry: TensorEntry, start: int = 0) -> Iterator[np.ndarray]:
+    def _write(self, at: int, hand_over: Callable[[_Use], None]) -> int:
+        """Writes bytes that are handed over piece by piece. @returns their end"""
+
+        def write(piece: np.ndarray) -> None:
+            nonlocal at
+            self._output.write(at, piece.data)
+            at += piece.size
+
+        hand_over(write)
+        return at
+
+    def _hand_over(self, entry: TensorEntry, use: _Use, start: int = 0) -> None:
+        """Gives the bytes of a tensor to a function, piece by piece. (`start` is for one in host memory.)"""
+        if entry.name in self._original.on_gpu:
+            _feed(self._original.on_gpu[entry.name], use)
+            return
         data = self._data(entry)
         for at in range(start, entry.size, SLICE_BYTES):
-            yield data[at : min(entry.size, at + SLICE_BYTES)]
+            use(data[at : min(entry.size, at + SLICE_BYTES)])
 
     def _hash(self, entry: TensorEntry, start: int = 0) -> None:
-        for piece in self._pieces(entry, start):
-            self._sha256.update(piece.data)
+        self._hand_over(entry, lambda piece: self._sha256.update(piece.data), start)
+
+    def _gpu_of(self, entry: TensorEntry) -> int | None:
+        """The number of the GPU that a tensor lies on."""
+        tensor = self._original.on_gpu.get(entry.name)
+        return None if tensor is None else tensor.get_device()
+
+    def _are_together(self, before: TensorEntry, entry: TensorEntry) -> bool:
+        return self._gpu_of(before) == self._gpu_of(entry)
+
+    def _most(self, entry: TensorEntry) -> int:
+        return SLICE_BYTES if self._gpu_of(entry) is None else _GROUP_BYTES
 
     def _weigh(self, batch: list[TensorEntry]) -> int:
+        # Of what a GPU has encoded, no more than one group waits there while the next one is encoded.
+        if self._gpu_of(batch[0]) is not None:
+            return self._work.most_bytes
         # Of a large one slices are held, not all of it.
         return min(sum(entry.size for entry in batch), self._work.threads * SLICE_BYTES // 2)
 
     def _prepare(self, batch: list[TensorEntry]) -> Future[_Prepared]:
         """Works on tensors ahead of their turn."""
+        if self._gpu_of(batch[0]) is not None:
+            from ._cuda_saving import wait_for
+
+            wait_for(self._original.on_gpu[batch[0].name])
+            return self._work.plan(self._prepare_on_gpu, batch)
         if batch[0].size <= SLICE_BYTES:
             return self._work.submit(self._prepare_small, batch)
         if _may_become_stream(batch[0]):
@@ -178,6 +228,46 @@ class _Compression:
             return [stream.size for stream in streams]
 
         return batch, finish
+
+    def _prepare_on_gpu(self, batch: list[TensorEntry]) -> _Prepared:
+        streams = self._streams_on_gpu(batch)
+
+        def hash_all() -> None:
+            for entry in batch:
+                self._hash(entry)
+
+        def finish() -> list[int]:
+            hashed = self._work.plan(hash_all)
+            at = self._end
+            sizes = []
+            for parts in streams:
+                start = at
+                for part in parts:
+                    at = self._write(at, partial(_feed, part))
+                sizes.append(at - start)
+            hashed.result()
+            return sizes
+
+        return batch, finish
+
+    def _streams_on_gpu(self, batch: list[TensorEntry]) -> list[_Parts]:
+        """The streams of tensors that lie on one GPU; no parts where there is none that is smaller."""
+        from ._cuda_saving import StreamEncoder
+
+        if self._gpu_encoder is None:
+            self._gpu_encoder = StreamEncoder(cast("_library.Profile", PROFILES[self._options.profile]))
+        encoded = [entry for entry in batch if _may_become_stream(entry)]
+        try:
+            streams = self._gpu_encoder.encode([self._original.on_gpu[entry.name] for entry in encoded])
+        except (UnavailableError, MemoryError):
+            # The GPU is too old, or too full: files can be saved nevertheless.
+            return [[self._stream_of(entry, self._data(entry)[: entry.size])] for entry in batch]
+        parts: dict[str, _Parts] = {
+            entry.name: [np.frombuffer(stream.front, np.uint8), stream.data]
+            for entry, stream in zip(encoded, streams, strict=True)
+            if stream is not None
+        }
+        return [parts.get(entry.name, []) for entry in batch]
 
     def _stream_of(self, entry: TensorEntry, data: np.ndarray) -> np.ndarray:
         """The stream of a tensor; no bytes where there is none that is smaller."""
@@ -234,6 +324,17 @@ class _Compression:
         return size
 
 
+def _feed(data: np.ndarray | torch.Tensor, use: _Use) -> None:
+    """Gives bytes to a function, those on a GPU piece by piece."""
+    if isinstance(data, np.ndarray):
+        use(data)
+        return
+    from ._cuda_saving import feed
+
+    feed(use, data)
+
+
+_Use = Callable[[np.ndarray], None]
 _Prepared = tuple[list[TensorEntry], Callable[[], list[int]]]
 """Tensors, and what is left to do in their turn: to hash and to write. It gives bytes of each stream; 0: no stream."""
 

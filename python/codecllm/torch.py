@@ -195,7 +195,8 @@ def _source(name: str, tensor: torch.Tensor) -> Source:
     if not tensor.is_contiguous():
         raise ValueError(f"{name!r}: not contiguous; contiguous() makes it a tensor that can be saved")
     dtype, shape = describe_tensor(tensor)
-    return Source(name, dtype, shape, tensor.nbytes, lambda: bytes_of(tensor)[0])
+    on_gpu = tensor.is_cuda and _library.has_cuda()
+    return Source(name, dtype, shape, tensor.nbytes, lambda: bytes_of(tensor)[0], tensor if on_gpu else None)
 
 
 def _dropped(tensors: dict[str, torch.Tensor], preferred: Collection[str] = ()) -> dict[str, list[str]]:

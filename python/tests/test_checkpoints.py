@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import REPOSITORY, assert_same, some_tensors, weights
 
@@ -16,7 +17,21 @@ safetensors = pytest.importorskip("safetensors", reason="no safetensors")
 from safetensors.torch import load_file as original_load_file  # noqa: E402
 from safetensors.torch import save_file as original_save_file  # noqa: E402
 
-from codecllm import FileError, UnavailableError, _checkpoint, _cuda_loading, _writing, features  # noqa: E402
+from codecllm import (  # noqa: E402
+    FileError,
+    GPUStream,
+    UnavailableError,
+    _checkpoint,
+    _cuda_loading,
+    _cuda_saving,
+    _library,
+    _saving,
+    _writing,
+    encode,
+    features,
+)
+from codecllm._arrays import bytes_of  # noqa: E402
+from codecllm._stream import lengths  # noqa: E402
 from codecllm._tables import PROFILES  # noqa: E402
 from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
 
@@ -91,6 +106,49 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest
         save_file({"a": torch.zeros(3), "b": torch.zeros(101)}, tmp_path / "model.safetensors")
     assert os.listdir(tmp_path) == ["model.safetensors"]
     assert (tmp_path / "model.safetensors").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("group", [1, 100_000, 2**28])
+@pytest.mark.parametrize("error", [None, UnavailableError, MemoryError])
+def test_tensors_that_are_encoded_where_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception] | None, group: int
+) -> None:
+    class StreamEncoder:
+        def __init__(self, profile: str) -> None:
+            self._profile = profile
+
+        def encode(self, tensors: list[torch.Tensor]) -> list[GPUStream | None]:
+            if error is not None:
+                raise error("no more")
+            return [self._encode(np.frombuffer(encode(tensor, self._profile), np.uint8), tensor) for tensor in tensors]
+
+        @staticmethod
+        def _encode(stream: np.ndarray, tensor: torch.Tensor) -> GPUStream | None:
+            front = lengths(stream)[0]
+            data = torch.from_numpy(stream[front:].copy())
+            return GPUStream(stream[:front].tobytes(), data) if stream.size < tensor.nbytes else None
+
+        def close(self) -> None:
+            pass
+
+    def feed(use: Callable[[np.ndarray], object], tensor: torch.Tensor) -> None:
+        for piece in np.array_split(bytes_of(tensor)[0], 3):
+            use(piece)
+
+    monkeypatch.setattr(_cuda_saving, "StreamEncoder", StreamEncoder)
+    monkeypatch.setattr(_cuda_saving, "feed", feed)
+    monkeypatch.setattr(_cuda_saving, "wait_for", lambda tensor: None)
+    monkeypatch.setattr(_writing, "_GROUP_BYTES", group)
+    tensors = {name: tensor for name, tensor in some_tensors().items() if "large" not in name}
+    sources = []
+    for index, (name, tensor) in enumerate(tensors.items()):
+        data, dtype, shape = bytes_of(tensor)
+        there = tensor if index % 4 else None
+        sources.append(_saving.Source(name, dtype, shape, tensor.nbytes, lambda data=data: data, there))
+    for profile in ("small", "fast"):
+        save_file(tensors, tmp_path / "here", profile=profile)
+        _saving.write_checkpoint(tmp_path / "there", sources, None, _library.options(profile))
+        assert (tmp_path / "there").read_bytes() == (tmp_path / "here").read_bytes()
 
 
 def test_safe_open(tmp_path: Path) -> None:

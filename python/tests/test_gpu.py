@@ -22,7 +22,9 @@ from codecllm import (  # noqa: E402
     encode,
 )
 from codecllm import _cuda_loading as cuda_loading  # noqa: E402
+from codecllm import _cuda_saving as cuda_saving  # noqa: E402
 from codecllm import _gpu_encoder as gpu_encoder  # noqa: E402
+from codecllm import _saving as saving  # noqa: E402
 from codecllm._dtypes import DTYPES, name_of  # noqa: E402
 from codecllm._stream import lengths  # noqa: E402
 from codecllm._tables import PROFILES  # noqa: E402
@@ -221,10 +223,8 @@ def test_transcoding_names_what_is_damaged(monkeypatch: pytest.MonkeyPatch, batc
         assert len(encoder.transcode(streams)) == 3
 
 
-@pytest.mark.parametrize("piece", [1000, 8 * 2**20])
 @pytest.mark.parametrize("batch", [1, 100_000, 64 * 2**20])
-def test_load_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, batch: int) -> None:
-    monkeypatch.setattr(cuda_loading, "_PIECE_BYTES", piece)
+def test_load_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     monkeypatch.setattr(cuda_loading, "_BATCH_BYTES", batch)
     tensors = some_tensors()
     save_file(tensors, tmp_path / "compressed", {"format": "pt"})
@@ -236,7 +236,40 @@ def test_load_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, 
             assert_same(loaded, tensors)
 
 
-def test_save_file_of_tensors_on_the_gpu(tmp_path: Path) -> None:
+@pytest.mark.parametrize("group", [1, 100_000, 2**28])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_save_file_of_tensors_on_the_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, group: int
+) -> None:
+    monkeypatch.setattr(saving, "_GROUP_BYTES", group)
+    monkeypatch.setattr(cuda_saving, "_PIECE_BYTES", max(group, 1000))
+    tensors = some_tensors()
+    save_file(tensors, tmp_path / "from-host", profile=profile)
+    monkeypatch.setattr(saving, "encode_bytes", None)
+    save_file({name: tensor.cuda() for name, tensor in tensors.items()}, tmp_path / "from-gpu", profile=profile)
+    assert (tmp_path / "from-gpu").read_bytes() == (tmp_path / "from-host").read_bytes()
+
+
+def test_save_file_of_tensors_here_and_there(tmp_path: Path) -> None:
+    tensors = some_tensors()
+    mixed = {name: tensor.cuda() if index % 3 else tensor for index, (name, tensor) in enumerate(tensors.items())}
+    save_file(tensors, tmp_path / "from-host")
+    with torch.cuda.stream(torch.cuda.Stream()):
+        # What the CUDA stream of the caller has yet to write.
+        torch.cuda._sleep(100_000_000)
+        mixed["model.weight"] = tensors["model.weight"].cuda().clone()
+        save_file(mixed, tmp_path / "mixed")
+    assert (tmp_path / "mixed").read_bytes() == (tmp_path / "from-host").read_bytes()
+
+
+@pytest.mark.parametrize("error", [UnavailableError, MemoryError, torch.OutOfMemoryError])
+def test_save_file_where_the_gpu_cannot_encode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise error("no more")
+
+    monkeypatch.setattr(GPUEncoder, "encode", fail)
     tensors = some_tensors()
     save_file(tensors, tmp_path / "from-host")
     save_file({name: tensor.cuda() for name, tensor in tensors.items()}, tmp_path / "from-gpu")

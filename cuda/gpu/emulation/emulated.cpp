@@ -15,4 +15,5 @@
 #include "gpu/linear/rows.cu"
 #include "gpu/linear/shape.cpp"
 #include "gpu/linear/weights.cpp"
+#include "gpu/read/reader.cpp"
 #include "gpu/transcode/transcode.cpp"

@@ -9,7 +9,7 @@
 
 #include "gpu/encode/item.hpp"
 #include "gpu/encode/memory.hpp"
-#include "gpu/encode/workers.hpp"
+#include "gpu/common/workers.hpp"
 
 namespace codecllm {
 

@@ -1,0 +1,72 @@
+"""Tensors on GPUs on their way to a file: they are encoded there, and bytes come from there piece by piece."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+from ._closing import Closing
+from ._gpu_encoder import GPUEncoder, GPUStream
+from ._library import Profile
+
+_PIECE_BYTES = 16 * 2**20
+"""So many bytes are copied to pinned memory at a time."""
+
+
+def wait_for(tensor: torch.Tensor) -> None:
+    """Waits until a tensor has been written, so that other threads can read it, on CUDA streams of theirs."""
+    torch.cuda.current_stream(tensor.device).synchronize()
+
+
+def feed(use: Callable[[np.ndarray], object], tensor: torch.Tensor) -> None:
+    """Hands the bytes of a contiguous tensor over, in order: while one piece is used, the next one is copied."""
+    plain = tensor.detach().resolve_conj().resolve_neg().reshape(-1).view(torch.uint8)
+    copied: deque[tuple[torch.Tensor, torch.cuda.Event]] = deque()
+
+    def use_first() -> None:
+        piece, done = copied.popleft()
+        done.synchronize()
+        use(piece.numpy())
+
+    with torch.cuda.device(tensor.device), torch.cuda.stream(torch.cuda.Stream()):
+        for at in range(0, plain.numel(), _PIECE_BYTES):
+            # Pinned memory, which PyTorch keeps for the piece after the next one.
+            copied.append((plain[at : at + _PIECE_BYTES].to("cpu", non_blocking=True), torch.cuda.Event()))
+            copied[-1][1].record()
+            if len(copied) == 2:
+                use_first()
+        while copied:
+            use_first()
+
+
+class StreamEncoder(Closing):
+    """Encodes tensors where they are, on any GPUs."""
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile: Profile = profile
+        self._encoders: dict[int, GPUEncoder] = {}
+
+    def encode(self, tensors: Sequence[torch.Tensor]) -> list[GPUStream | None]:
+        """The streams of tensors of one device; None where there is none that is smaller.
+
+        Raises:
+            UnavailableError: the device is one that cannot encode
+            MemoryError: it has too little memory
+        """
+        if not tensors:
+            return []
+        number = tensors[0].get_device()
+        if number not in self._encoders:
+            self._encoders[number] = GPUEncoder(number)
+        try:
+            return self._encoders[number].encode(tensors, self._profile)
+        except torch.OutOfMemoryError as error:
+            raise MemoryError(str(error)) from None
+
+    def close(self) -> None:
+        """Lets go of the encoders' memory. Nothing may be called then."""
+        while self._encoders:
+            self._encoders.popitem()[1].close()
