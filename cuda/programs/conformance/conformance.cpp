@@ -17,6 +17,7 @@
 //   sums
 //              in FP32 are, and the same ones for any number of rows; rows of each matrix are what they are when all of
 //              it is decoded;
+//   read       files come to the device byte for byte, in pieces and at the same time;
 //   large      a tensor of more than 4 GiB, if --large is given.
 //
 // Outputs lie between guards, which must stay as they are. Exit codes: 0 all of it holds, 1 something does not,
@@ -118,6 +119,7 @@ int run(const Arguments& arguments) {
                   {"encoded", valid.size(), {}},
                   {"transcoded", valid.size(), {}},
                   {"products", valid.size() + arguments.products, {}},
+                  {"read", 0, {}},
                   {"large", 0, {}}};
   {
     Decoder decoder(arguments.device);
@@ -130,9 +132,10 @@ int run(const Arguments& arguments) {
     transcode_valid(decoder, valid, arguments.seed, parts[4].report);
     transcode_invalid(decoder, invalid, *repeatable, parts[4].report);
     multiply_valid(decoder, valid, arguments.seed, arguments.products, parts[5].report);
+    read_files(decoder, arguments.seed, parts[6].report);
     if (arguments.large) {
-      parts[6].streams = 1;
-      decode_large(decoder, *repeatable, parts[6].report);
+      parts[7].streams = 1;
+      decode_large(decoder, *repeatable, parts[7].report);
     }
   }
 

@@ -34,6 +34,9 @@ void transcode_invalid(Decoder& decoder, const std::vector<const Entry*>& entrie
 void multiply_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, size_t made,
                     Report& report);
 
+/** Reads a file to memory on the device, in pieces of many sizes and by many threads. */
+void read_files(Decoder& decoder, uint32_t seed, Report& report);
+
 /** The largest stream that consists of whole bands, so that copies of it make a larger tensor; null: there is none. */
 const Entry* find_repeatable(const std::vector<const Entry*>& entries);
 
