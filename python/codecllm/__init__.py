@@ -1,8 +1,8 @@
 """CodecLLM: lossless compression of LLM weights, in a format that GPUs decode.
 
-Arrays: `encode` and `decode`. Checkpoints: `codecllm.torch` has what `safetensors.torch` has. Models:
-`codecllm.transformers`. Tensors on a GPU: `GPUEncoder`. For callers who hold buffers, streams and scratch memory
-themselves: `Encoder`, `GPUDecoder`.
+Arrays: `encode` and `decode`. Files and directories: `compress`, `decompress`, `verify`, `inspect`. Checkpoints:
+`codecllm.torch` has what `safetensors.torch` has. Models: `codecllm.transformers`. Tensors on a GPU: `GPUEncoder`. For
+callers who hold buffers, streams and scratch memory themselves: `Encoder`, `GPUDecoder`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from typing import NamedTuple
 
 from . import _library
 from ._codec import decode, encode
+from ._commands import compress, decompress, inspect, verify
 from ._encoder import Encoder
 from ._errors import CodecError, CudaError, FileError, InvalidStreamError, UnavailableError
 from ._gpu_decoder import GPUDecoder
 from ._gpu_encoder import GPUEncoder, GPUStream
+from ._inspection import Inspection
+from ._report import FileReport, InspectedFile, InspectedTensor, Report, TensorReport
 from ._stream import StreamInfo
 from ._tables import VERSION
 
@@ -24,16 +27,26 @@ __all__ = [
     "Encoder",
     "Features",
     "FileError",
+    "FileReport",
     "GPUDecoder",
     "GPUEncoder",
     "GPUStream",
+    "InspectedFile",
+    "InspectedTensor",
+    "Inspection",
     "InvalidStreamError",
+    "Report",
     "StreamInfo",
+    "TensorReport",
     "UnavailableError",
     "__version__",
+    "compress",
     "decode",
+    "decompress",
     "encode",
     "features",
+    "inspect",
+    "verify",
 ]
 
 __version__ = VERSION

@@ -159,24 +159,11 @@ class Checkpoint:
     def _open_file(self, path: str) -> None:
         file = InputFile(path)
         self._files.append(file)
-        header, data_start = read_header(file)
-        container = _container.Container(frozenset(), {})
-        if _container.is_compressed(header):
-            container = _container.read_container(header, data_start, file.path)
-            _check_kept(header, data_start, container, file)
-        for tensor in header.tensors:
+        header, _, tensors = read_checkpoint(file)
+        for tensor in tensors:
             if tensor.name in self.tensors:
                 raise FileError(file.path, f"{quoted(tensor.name)} is in another shard, too")
-            self.tensors[tensor.name] = StoredTensor(
-                tensor.name,
-                file,
-                data_start + tensor.start,
-                tensor.size,
-                tensor.name in container.streams,
-                tensor.dtype,
-                tensor.shape,
-                container.original.get(tensor.name),
-            )
+            self.tensors[tensor.name] = tensor
         entries = _container.original_metadata(header)
         if entries:
             self.metadata = {**(self.metadata or {}), **entries}
@@ -184,6 +171,33 @@ class Checkpoint:
     def close(self) -> None:
         while self._files:
             self._files.pop().close()
+
+
+def read_checkpoint(file: InputFile) -> tuple[Header, _container.Container | None, list[StoredTensor]]:
+    """What the header of a file says, compressed or not; None for the container where it is not.
+
+    Raises:
+        FileError: it cannot be understood; the message names the tensor or the field
+    """
+    header, data_start = read_header(file)
+    container = None
+    if _container.is_compressed(header):
+        container = _container.read_container(header, data_start, file.path)
+        _check_kept(header, data_start, container, file)
+    tensors = [
+        StoredTensor(
+            tensor.name,
+            file,
+            data_start + tensor.start,
+            tensor.size,
+            container is not None and tensor.name in container.streams,
+            tensor.dtype,
+            tensor.shape,
+            container.original.get(tensor.name) if container is not None else None,
+        )
+        for tensor in header.tensors
+    ]
+    return header, container, tensors
 
 
 def _check_kept(header: Header, data_start: int, container: _container.Container, file: InputFile) -> None:
