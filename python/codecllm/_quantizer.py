@@ -1,8 +1,8 @@
 """What transformers calls a quantizer: how `from_pretrained` loads a directory whose tensors are streams.
 
 transformers reads the files, and hands every tensor of them to an operation of ours before anything else is done with
-it. Streams of linear and embedding layers pass as they are, and lie in a layer's `weight` until all is loaded; then they
-become weights of compressed layers. What else is a stream is decoded on its device.
+it. Streams of linear and embedding layers pass as they are, and lie in a layer's `weight` until all is loaded; then
+they become weights of compressed layers. What else is a stream is decoded on its device.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from ._errors import FileError, InvalidStreamError
 from ._gpu_decoder import GPUDecoder
 from ._gpu_encoder import GPUEncoder, GPUStream
 from ._library import Profile, options
-from ._modules import compress_layer, compress_module, is_compressible
+from ._model_directory import METHOD
+from ._modules import CompressedLayer, compress_layer, compress_module, is_compressible
 from ._stream import Stream, StreamInfo, lengths
 
-METHOD = "codecllm"
 _BATCH_BYTES = 512 * 2**20
 """Streams become those of another profile so many bytes of their tensors at a time, or one."""
 _DIRECT_SHARE = 0.77
@@ -43,16 +43,16 @@ _DIRECT_SHARE = 0.77
 
 
 class CodecLLMConfig(QuantizationConfigMixin):
-    """How a model is loaded from a compressed directory; an argument of `from_pretrained`, where the defaults will not do.
+    """How a model is loaded from a compressed directory: an argument of `from_pretrained` where the defaults will not do.
 
     ::
 
         AutoModelForCausalLM.from_pretrained(directory, quantization_config=CodecLLMConfig(exact=True))
 
     Args:
-        profile: of the weights in memory on a GPU: "direct", which is multiplied as it lies, or "fast", which takes less
-            space; by default what `config.json` says: that of the files, or "direct" where it is "small". On the host
-            weights stay as they are in the files
+        profile: of the weights in memory on a GPU: "direct", which is multiplied as it lies, or "fast", which takes
+            less space; by default what `config.json` says: that of the files, or "direct" where it is "small". On the
+            host weights stay as they are in the files
         exact: always decode weights before they are multiplied, so that results are those of the plain model, bit for
             bit, also on a GPU
         dequantize: decode all weights: the model is a plain one
@@ -166,11 +166,11 @@ class CodecLLMQuantizer(HfQuantizer):
     def update_weight_conversions(
         self, weight_conversions: list[Any], model: PreTrainedModel | None = None
     ) -> list[Any]:
-        """Puts our operation before those of the model, and one of our own after them, for all tensors that have none."""
+        """Puts our operation before those of the model, and one behind them, for all tensors that have none."""
         updated = []
         for conversion in weight_conversions:
             if isinstance(conversion, WeightConverter):
-                conversion = copy.deepcopy(conversion)  # noqa: PLW2901
+                conversion = copy.deepcopy(conversion)
                 conversion.operations.insert(0, _Decode(self))
             updated.append(conversion)
         return [*updated, WeightConverter("(.+)", r"\1", [_Load(self)])]
@@ -255,10 +255,7 @@ class CodecLLMQuantizer(HfQuantizer):
         wanted = next(self._dtypes[name] for name in held.parameters if name in self._dtypes)
         dtype = torch_dtype(held.info.dtype)
         fits = wanted == dtype and held.is_of_layers
-        if fits:
-            weight = torch.empty(held.info.shape, dtype=dtype, device="meta")
-        else:
-            weight = _decoded(stream).to(wanted)
+        weight = torch.empty(held.info.shape, dtype=dtype, device="meta") if fits else _decoded(stream).to(wanted)
         parameter = nn.Parameter(weight, requires_grad=False)
         with _without_hooks(held.modules):
             for name, module in zip(held.parameters, held.modules, strict=True):
@@ -382,7 +379,9 @@ class _Held(NamedTuple):
     def is_of_layers(self) -> bool:
         """Whether compressed layers can be made of all of them: an embedding may be tied to something else."""
         names = (name.rpartition(".")[2] for name in self.parameters)
-        return all(name == "weight" and is_compressible(module) for name, module in zip(names, self.modules, strict=True))
+        return all(
+            name == "weight" and is_compressible(module) for name, module in zip(names, self.modules, strict=True)
+        )
 
 
 def _held_streams(model: PreTrainedModel) -> deque[_Held]:
@@ -442,7 +441,7 @@ def _joined(stream: GPUStream) -> torch.Tensor:
 
 
 def _mend_bias(module: nn.Module) -> None:
-    """transformers pads the bias of a tied layer to as many elements as its weight has rows: a stream has one a byte."""
+    """transformers pads the bias of a tied layer to the rows of its weight: a stream has as many as it has bytes."""
     bias = module._parameters.get("bias")
     if isinstance(module, nn.Linear) and bias is not None and bias.numel() > module.out_features:
         bias.data = bias.data[: module.out_features].clone()
@@ -450,7 +449,7 @@ def _mend_bias(module: nn.Module) -> None:
 
 @contextmanager
 def _without_hooks(modules: list[nn.Module]) -> Iterator[None]:
-    """Takes away what accelerate has put on modules, which is bound to the class that they have, and puts it back on."""
+    """Takes away what accelerate has put on modules, bound to the class that they have, and puts it back on."""
     hooks = [(module, module._hf_hook) for module in modules if hasattr(module, "_hf_hook")]
     if hooks:
         from accelerate.hooks import add_hook_to_module, remove_hook_from_module

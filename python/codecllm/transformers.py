@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import transformers.quantizers.auto as _auto
 
-from ._quantizer import METHOD, CodecLLMConfig, CodecLLMQuantizer
+from ._model_directory import METHOD
+from ._quantizer import CodecLLMConfig, CodecLLMQuantizer
 
 __all__ = ["CodecLLMConfig"]
 

@@ -17,6 +17,7 @@ transformers = pytest.importorskip("transformers", reason="no transformers")
 
 from torch import nn  # noqa: E402
 
+import codecllm  # noqa: E402
 from codecllm import FileError  # noqa: E402
 from codecllm._quantizer import _without_hooks  # noqa: E402
 from codecllm._tables import PROFILES  # noqa: E402
@@ -24,7 +25,6 @@ from codecllm.torch import load_file  # noqa: E402
 from codecllm.transformers import CodecLLMConfig  # noqa: E402
 
 IDS = torch.arange(40).reshape(2, 20) * 17 % 1000
-Cli = Callable[..., None]
 
 
 def llama(tied: bool = False) -> nn.Module:
@@ -85,7 +85,7 @@ def mixtral() -> nn.Module:
     )
 
 
-def published(directory: Path, cli: Cli, make: Callable[[], nn.Module], *options: str, shards: str = "5GB") -> Path:
+def published(directory: Path, make: Callable[[], nn.Module], profile: Any = "small", shards: str = "5GB") -> Path:  # noqa: ANN401
     """A model in its directory, and in another, compressed. @returns the second, beside which is the first, `plain`"""
     torch.manual_seed(1)
     model = make().bfloat16().eval()
@@ -93,7 +93,7 @@ def published(directory: Path, cli: Cli, make: Callable[[], nn.Module], *options
         # Ones and zeros, as norms and biases begin, would not be missed.
         parameter.data += 0.02 * torch.randn_like(parameter)
     model.save_pretrained(directory / "plain", max_shard_size=shards)
-    cli("compress", directory / "plain", directory / "compressed", "--for", "transformers", *options)
+    codecllm.compress(directory / "plain", directory / "compressed", profile=profile, for_transformers=True)
     return directory / "compressed"
 
 
@@ -122,8 +122,8 @@ def compressed_names(model: nn.Module) -> list[str]:
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("tied", [False, True])
-def test_llama(tmp_path: Path, cli: Cli, tied: bool, profile: str) -> None:
-    directory = published(tmp_path, cli, lambda: llama(tied), "--profile", profile, shards="200KB")
+def test_llama(tmp_path: Path, tied: bool, profile: str) -> None:
+    directory = published(tmp_path, lambda: llama(tied), profile, shards="200KB")
     assert len(list(directory.glob("*.safetensors"))) > 1
     model = load(directory)
     assert type(model) is transformers.LlamaForCausalLM
@@ -143,8 +143,8 @@ def expected_text(directory: Path) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("make", "count"), [(gpt2, 3), (gemma, 2 * 7 + 2), (bert, 3 + 2 * 6 + 2), (mixtral, 2 * 4 + 2)]
 )
-def test_others(tmp_path: Path, cli: Cli, make: Callable[[], nn.Module], count: int) -> None:
-    model = load(published(tmp_path, cli, make))
+def test_others(tmp_path: Path, make: Callable[[], nn.Module], count: int) -> None:
+    model = load(published(tmp_path, make))
     # Routers and position embeddings may be too small to become smaller.
     assert len(compressed_names(model)) >= count - 2
     assert_same_model(model, load(tmp_path / "plain"))
@@ -152,16 +152,16 @@ def test_others(tmp_path: Path, cli: Cli, make: Callable[[], nn.Module], count: 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("make", [llama, lambda: llama(True), gpt2, mixtral])
-def test_another_dtype(tmp_path: Path, cli: Cli, make: Callable[[], nn.Module], dtype: torch.dtype) -> None:
-    directory = published(tmp_path, cli, make)
+def test_another_dtype(tmp_path: Path, make: Callable[[], nn.Module], dtype: torch.dtype) -> None:
+    directory = published(tmp_path, make)
     model = load(directory, dtype=dtype)
     assert len(compressed_names(model)) > 1
     assert_same_model(model, load(tmp_path / "plain", dtype=dtype))
 
 
-def test_what_stays_in_float32(tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stays_in_float32(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transformers.LlamaForCausalLM, "_keep_in_fp32_modules_strict", ["down_proj", "input_layernorm"])
-    model = load(published(tmp_path, cli, llama))
+    model = load(published(tmp_path, llama))
     assert model.model.layers[0].mlp.down_proj.weight.dtype == torch.float32
     assert model.model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
     expected = load(tmp_path / "plain").state_dict()
@@ -170,17 +170,17 @@ def test_what_stays_in_float32(tmp_path: Path, cli: Cli, monkeypatch: pytest.Mon
         assert torch.equal(weight, expected[name]), name
 
 
-def test_the_config_need_not_say_the_dtype(tmp_path: Path, cli: Cli) -> None:
-    published(tmp_path, cli, llama)
+def test_the_config_need_not_say_the_dtype(tmp_path: Path) -> None:
+    published(tmp_path, llama)
     config = json.loads((tmp_path / "plain" / "config.json").read_text())
     del config["dtype"]
     (tmp_path / "plain" / "config.json").write_text(json.dumps(config))
-    cli("compress", tmp_path / "plain", tmp_path / "again", "--for", "transformers")
+    codecllm.compress(tmp_path / "plain", tmp_path / "again", for_transformers=True)
     assert_same_model(load(tmp_path / "again"), load(tmp_path / "plain"))
 
 
-def test_a_plain_model_of_it(tmp_path: Path, cli: Cli) -> None:
-    directory = published(tmp_path, cli, llama)
+def test_a_plain_model_of_it(tmp_path: Path) -> None:
+    directory = published(tmp_path, llama)
     with pytest.warns(UserWarning, match="dequantize"):
         model = load(directory, quantization_config=CodecLLMConfig(dequantize=True))
     assert compressed_names(model) == []
@@ -188,8 +188,8 @@ def test_a_plain_model_of_it(tmp_path: Path, cli: Cli) -> None:
     assert_same_model(model, load(tmp_path / "plain"))
 
 
-def test_arguments_go_before_the_config(tmp_path: Path, cli: Cli) -> None:
-    directory = published(tmp_path, cli, llama, "--profile", "fast")
+def test_arguments_go_before_the_config(tmp_path: Path) -> None:
+    directory = published(tmp_path, llama, "fast")
     loaded = load(directory).hf_quantizer.quantization_config
     assert (loaded.stored, loaded.profile, loaded.exact) == ("fast", "fast", False)
     with pytest.warns(UserWarning, match="exact"):
@@ -202,9 +202,9 @@ def test_arguments_go_before_the_config(tmp_path: Path, cli: Cli) -> None:
         CodecLLMConfig(profile="wrong")
 
 
-def test_a_directory_that_was_not_made_for_it(tmp_path: Path, cli: Cli) -> None:
-    published(tmp_path, cli, llama)
-    cli("compress", tmp_path / "plain")
+def test_a_directory_that_was_not_made_for_it(tmp_path: Path) -> None:
+    published(tmp_path, llama)
+    codecllm.compress(tmp_path / "plain")
     model = load(tmp_path / "plain.codecllm", quantization_config=CodecLLMConfig())
     assert len(compressed_names(model)) == 3 * 7 + 2
     assert_same_model(model, load(tmp_path / "plain"))
@@ -213,8 +213,8 @@ def test_a_directory_that_was_not_made_for_it(tmp_path: Path, cli: Cli) -> None:
 
 
 @pytest.mark.parametrize("make", [lambda: llama(True), mixtral])
-def test_what_is_saved_is_a_plain_model(tmp_path: Path, cli: Cli, make: Callable[[], nn.Module]) -> None:
-    model = load(published(tmp_path, cli, make))
+def test_what_is_saved_is_a_plain_model(tmp_path: Path, make: Callable[[], nn.Module]) -> None:
+    model = load(published(tmp_path, make))
     model.save_pretrained(tmp_path / "saved")
     names = [sorted(os.listdir(tmp_path / name)) for name in ("saved", "plain")]
     assert names[0] == names[1]
@@ -239,8 +239,8 @@ def damage(directory: Path, name: str) -> Path:
 
 
 @pytest.mark.parametrize("make", [llama, mixtral])
-def test_damaged_tensors_are_named(tmp_path: Path, cli: Cli, make: Callable[[], nn.Module]) -> None:
-    directory = published(tmp_path, cli, make, shards="200KB")
+def test_damaged_tensors_are_named(tmp_path: Path, make: Callable[[], nn.Module]) -> None:
+    directory = published(tmp_path, make, shards="200KB")
     names = [name for name, weight in load_file(tmp_path / "plain").items() if weight.dim() == 2]
     for name in {names[0], names[5], names[-1], *(name for name in names if "experts.2.w3" in name)}:
         path = damage(directory, name)
@@ -251,8 +251,8 @@ def test_damaged_tensors_are_named(tmp_path: Path, cli: Cli, make: Callable[[], 
     load(directory)
 
 
-def test_a_damaged_front_is_named(tmp_path: Path, cli: Cli) -> None:
-    directory = published(tmp_path, cli, llama)
+def test_a_damaged_front_is_named(tmp_path: Path) -> None:
+    directory = published(tmp_path, llama)
     path = directory / "model.safetensors"
     data = bytearray(path.read_bytes())
     data[8 + int.from_bytes(data[:8], "little") + 8] ^= 255
@@ -261,8 +261,8 @@ def test_a_damaged_front_is_named(tmp_path: Path, cli: Cli) -> None:
         load(directory)
 
 
-def test_offloading_is_refused(tmp_path: Path, cli: Cli) -> None:
-    directory = published(tmp_path, cli, llama)
+def test_offloading_is_refused(tmp_path: Path) -> None:
+    directory = published(tmp_path, llama)
     for device_map in ({"model": "cpu", "lm_head": "disk"}, {"model": 0, "lm_head": "cpu"}):
         with pytest.raises(ValueError, match="cannot be offloaded"):
             load(directory, device_map=device_map)
@@ -284,8 +284,8 @@ def test_hooks_stay_on_layers() -> None:
     assert layer(torch.zeros(3)) == "mine"
 
 
-def test_without_the_import_the_name_is_found(tmp_path: Path, cli: Cli) -> None:
-    directory = published(tmp_path, cli, llama)
+def test_without_the_import_the_name_is_found(tmp_path: Path) -> None:
+    directory = published(tmp_path, llama)
     script = f"import transformers; transformers.AutoModelForCausalLM.from_pretrained({str(directory)!r})"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode != 0

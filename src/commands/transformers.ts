@@ -41,7 +41,7 @@ export async function arrangeForTransformers(
     if (isObject(each) && isObject(each.quantization_config))
       throw new FileError(
         path,
-        `has a quantization_config already, of ${JSON.stringify(each.quantization_config.quant_method)}`,
+        `has a quantization_config already, of ${JSON.stringify(each.quantization_config.quant_method ?? null)}`,
       );
   const readme = READMES.find((name) => !names.includes(name));
   if (readme === undefined || names.includes(ORIGINAL))
