@@ -33,7 +33,7 @@ from ._gpu_decoder import GPUDecoder
 from ._gpu_encoder import GPUEncoder, GPUStream
 from ._library import Profile, options
 from ._model_directory import METHOD
-from ._modules import CompressedLayer, compress_layer, compress_module, is_compressible
+from ._modules import CompressedLayer, compress_layer, compress_module, is_compressible, memory_size
 from ._stream import Stream, StreamInfo, lengths
 
 _BATCH_BYTES = 512 * 2**20
@@ -43,7 +43,7 @@ _DIRECT_SHARE = 0.77
 
 
 class CodecLLMConfig(QuantizationConfigMixin):
-    """How a model is loaded from a compressed directory: an argument of `from_pretrained` where the defaults will not do.
+    """How a model is loaded from a compressed directory: for `from_pretrained`, where the defaults will not do.
 
     ::
 
@@ -278,14 +278,17 @@ class CodecLLMQuantizer(HfQuantizer):
                 except InvalidStreamError as error:
                     held = batch[error.stream or 0]
                     raise self._error(held.stream, held.parameters[0], error) from None
-            return [_joined(stream) for stream in made]
+            return [
+                _padded([torch.frombuffer(bytearray(stream.front), dtype=torch.uint8), stream.data], held.info)
+                for held, stream in zip(batch, made, strict=True)
+            ]
         with ThreadPoolExecutor(1 if device.type == "cuda" else os.cpu_count()) as pool:
             for held, checked in [(held, pool.submit(_decoded, held.stream)) for held in batch]:
                 try:
                     checked.result()
                 except InvalidStreamError as error:
                     raise self._error(held.stream, held.parameters[0], error) from None
-        return [held.stream for held in batch]
+        return [_padded([held.stream], held.info) for held in batch]
 
     def get_state_dict_and_metadata(self, model: PreTrainedModel) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         """What `save_pretrained` writes: weights, decoded one by one, so that they never are on a GPU at once."""
@@ -425,19 +428,24 @@ def _front_of(stream: torch.Tensor) -> tuple[np.ndarray, StreamInfo]:
 
 def _decoded(stream: torch.Tensor) -> torch.Tensor:
     """Its tensor, on the same device. @raises InvalidStreamError where a tile is damaged"""
-    if stream.device.type != "cuda":
-        return decode(stream.numpy(), "pt")  # type: ignore[return-value]
     front, info = _front_of(stream)
+    end = info.front_bytes + info.data_bytes
+    if stream.device.type != "cuda":
+        return decode(stream[:end].numpy(), "pt")  # type: ignore[return-value]
     output = torch.empty(info.tensor_bytes, dtype=torch.uint8, device=stream.device)
     with torch.cuda.device(stream.device), GPUDecoder([front]) as decoder:
-        decoder.decode([stream[info.front_bytes :]], [output])
+        decoder.decode([stream[info.front_bytes : end]], [output])
         decoder.check()
     return torch_tensor(output, info.dtype, info.shape)
 
 
-def _joined(stream: GPUStream) -> torch.Tensor:
-    front = torch.from_numpy(np.frombuffer(stream.front, np.uint8).copy())
-    return torch.cat([front.to(stream.data.device), stream.data])
+def _padded(parts: list[torch.Tensor], info: StreamInfo) -> torch.Tensor:
+    """A stream as a layer has it, on the device of its last part."""
+    device = parts[-1].device
+    size = sum(part.numel() for part in parts)
+    memory = torch.zeros(memory_size(size, info.tensor_bytes), dtype=torch.uint8, device=device)
+    torch.cat([part.to(device) for part in parts], out=memory[:size])
+    return memory
 
 
 def _mend_bias(module: nn.Module) -> None:
