@@ -30,8 +30,8 @@ import transformers
 
 import codecllm
 import codecllm.torch
-import codecllm.transformers
 from codecllm import _cuda_loading
+from codecllm.transformers import CodecLLMConfig
 
 RUNS = 5
 TOKENS = 64
@@ -223,7 +223,8 @@ def compare_transformers(plain: Path, compressed: Path) -> dict[str, object]:
     """The same weights, logits and loss from both directories."""
     expected = transformers.LlamaForCausalLM.from_pretrained(plain, device_map="cuda")
     start = time.perf_counter()
-    found = codecllm.transformers.from_pretrained(compressed, "cuda")
+    plainly = CodecLLMConfig(dequantize=True)
+    found = transformers.LlamaForCausalLM.from_pretrained(compressed, device_map="cuda", quantization_config=plainly)
     torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     weights = found.state_dict()

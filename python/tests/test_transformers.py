@@ -284,6 +284,53 @@ def test_hooks_stay_on_layers() -> None:
     assert layer(torch.zeros(3)) == "mine"
 
 
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("make", [lambda: llama(True), gpt2, gemma, bert, mixtral])
+def test_on_a_gpu(tmp_path: Path, gpu: None, make: Callable[[], nn.Module], profile: str, exact: bool) -> None:
+    directory = published(tmp_path, make, profile)
+    with pytest.warns(UserWarning, match="exact"):
+        model = load(directory, device_map="cuda", quantization_config=CodecLLMConfig(exact=exact))
+    plain = load(tmp_path / "plain", device_map="cuda")
+    assert len(compressed_names(model)) > 1
+    weights = model.state_dict()
+    for name, weight in plain.state_dict().items():
+        assert weights[name].device.type == "cuda"
+        assert torch.equal(weights[name], weight), name
+    with torch.no_grad():
+        found, expected = (each(IDS.cuda()).logits for each in (model, plain))
+    assert torch.equal(found, expected) if exact else torch.allclose(found, expected, atol=0.05)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_damaged_tensors_are_named_on_a_gpu(tmp_path: Path, gpu: None, profile: str) -> None:
+    directory = published(tmp_path, llama, profile)
+    for name in ("lm_head.weight", "model.layers.1.mlp.up_proj.weight", "model.embed_tokens.weight"):
+        path = damage(directory, name)
+        with pytest.raises(FileError) as raised:
+            load(directory, device_map="cuda")
+        assert str(raised.value).startswith(f'{path}: "{name}": tile.')
+        damage(directory, name)
+    load(directory, device_map="cuda")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("tied", [False, True])
+def test_on_two_gpus(tmp_path: Path, gpu: None, tied: bool, profile: str) -> None:
+    if torch.cuda.device_count() < 2:
+        pytest.skip("there is one GPU")
+    directory = published(tmp_path, lambda: llama(tied), profile)
+    plain = load(tmp_path / "plain", device_map="cuda:0")
+    for device_map in ("auto", {"model.embed_tokens": 0, "model.layers.0": 0, "lm_head": 0, "model": 1}):
+        with pytest.warns(UserWarning, match="exact"):
+            model = load(directory, device_map=device_map, quantization_config=CodecLLMConfig(exact=True))
+        assert {buffer.device.index for buffer in model.buffers()} == {0, 1}
+        with torch.no_grad():
+            assert torch.equal(model(IDS.to(0)).logits.to(0), plain(IDS.to(0)).logits)
+        text = model.generate(IDS.to(0), max_new_tokens=5, do_sample=False, pad_token_id=0)
+        assert torch.equal(text, plain.generate(IDS.to(0), max_new_tokens=5, do_sample=False, pad_token_id=0))
+
+
 def test_without_the_import_the_name_is_found(tmp_path: Path) -> None:
     directory = published(tmp_path, llama)
     script = f"import transformers; transformers.AutoModelForCausalLM.from_pretrained({str(directory)!r})"
