@@ -142,6 +142,8 @@ class CudaWeight(Weight):
 
     def rows(self, stream: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         """As `Weight.rows`; but rows that it does not have are zeros."""
+        if numbers.dtype not in (torch.int32, torch.int64):
+            raise RuntimeError(f"expected indices of one of the dtypes Long, Int, not {numbers.dtype}")
         numbers = numbers.long().contiguous()
         output = torch.zeros((*numbers.shape, self.shape[1]), dtype=self.dtype, device=stream.device)
         with self._gpu.lock:

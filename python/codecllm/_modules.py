@@ -258,10 +258,10 @@ class CompressedLayer(nn.Module):
                 "convert the model before it is compressed"
             )
         super()._apply(fn, recurse)
-        # fn has no more to do, if it is that of another layer with the same stream; or it is Module.type.
+        # Module.type converts whatever there is.
         moved = self.stream if self.stream.dtype == torch.uint8 else stream.to(probe.device)
+        self._buffers["stream"] = stream
         if moved is not stream:
-            self._buffers["stream"] = stream
             self._replace_stream(moved)
         return self
 
