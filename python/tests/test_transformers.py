@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import assert_same
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
 transformers = pytest.importorskip("transformers", reason="no transformers")
@@ -19,6 +20,7 @@ from torch import nn  # noqa: E402
 
 import codecllm  # noqa: E402
 from codecllm import FileError  # noqa: E402
+from codecllm._decoded_weights import weight_of  # noqa: E402
 from codecllm._quantizer import _without_hooks  # noqa: E402
 from codecllm._tables import PROFILES  # noqa: E402
 from codecllm.torch import load_file  # noqa: E402
@@ -106,14 +108,11 @@ def assert_same_model(found: nn.Module, plain: nn.Module) -> None:
     """Of the same names, dtypes and bits, and with the same results."""
     assert not found.training
     assert found.config.to_dict() == plain.config.to_dict() | {"_name_or_path": found.config.name_or_path}
-    expected = plain.state_dict()
-    weights = found.state_dict()
-    assert weights.keys() == expected.keys()
-    for name, weight in expected.items():
-        assert weights[name].dtype == weight.dtype, name
-        assert torch.equal(weights[name], weight), name
+    assert_same(dict(found.state_dict()), dict(plain.state_dict()))
     with torch.no_grad():
-        assert torch.equal(found(IDS).logits, plain(IDS).logits)
+        results, expected = (each(IDS, labels=IDS) for each in (found, plain))
+    assert torch.equal(results.logits, expected.logits)
+    assert torch.equal(results.loss, expected.loss)
 
 
 def compressed_names(model: nn.Module) -> list[str]:
@@ -284,22 +283,53 @@ def test_hooks_stay_on_layers() -> None:
     assert layer(torch.zeros(3)) == "mine"
 
 
-@pytest.mark.parametrize("exact", [True, False])
+def assert_same_on_gpu(directory: Path, exact: bool = True, **arguments: Any) -> Any:  # noqa: ANN401
+    """Beside the plain model, on the first GPU. @returns the model of the directory"""
+    model = load(directory, **arguments)
+    plain = load(directory.parent / "plain", device_map="cuda:0")
+    weights = dict(model.state_dict())
+    assert all(weight.device.type == "cuda" for weight in weights.values())
+    assert_same(weights, dict(plain.state_dict()))
+    with torch.no_grad():
+        found, expected = (each(IDS.cuda(), labels=IDS.cuda()) for each in (model, plain))
+    for result, other in ((found.logits, expected.logits), (found.loss, expected.loss)):
+        assert torch.equal(result, other) if exact else torch.allclose(result, other, atol=0.05)
+    return model
+
+
+EXACTLY = CodecLLMConfig(exact=True)
+
+
+@pytest.mark.filterwarnings("ignore:You passed")
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("make", [lambda: llama(True), gpt2, gemma, bert, mixtral])
-def test_on_a_gpu(tmp_path: Path, gpu: None, make: Callable[[], nn.Module], profile: str, exact: bool) -> None:
+def test_on_a_gpu(tmp_path: Path, gpu: None, make: Callable[[], nn.Module], profile: str) -> None:
     directory = published(tmp_path, make, profile)
-    with pytest.warns(UserWarning, match="exact"):
-        model = load(directory, device_map="cuda", quantization_config=CodecLLMConfig(exact=exact))
-    plain = load(tmp_path / "plain", device_map="cuda")
+    model = assert_same_on_gpu(directory, device_map="cuda", quantization_config=EXACTLY)
     assert len(compressed_names(model)) > 1
-    weights = model.state_dict()
-    for name, weight in plain.state_dict().items():
-        assert weights[name].device.type == "cuda"
-        assert torch.equal(weights[name], weight), name
-    with torch.no_grad():
-        found, expected = (each(IDS.cuda()).logits for each in (model, plain))
-    assert torch.equal(found, expected) if exact else torch.allclose(found, expected, atol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore:You passed")
+@pytest.mark.parametrize("profile", PROFILES)
+def test_profiles_on_a_gpu(tmp_path: Path, gpu: None, profile: str) -> None:
+    directory = published(tmp_path, llama, profile)
+    for wanted in (None, "direct", "fast"):
+        config = CodecLLMConfig(profile=wanted)
+        model = assert_same_on_gpu(directory, False, device_map="cuda", quantization_config=config)
+        # Weights of *direct* can be multiplied as they lie.
+        is_direct = wanted == "direct" or (wanted is None and profile != "fast")
+        assert (weight_of(model.model.layers[0].mlp.up_proj.stream).most_rows > 0) == is_direct
+    plain = assert_same_on_gpu(directory, device_map="cuda", quantization_config=CodecLLMConfig(dequantize=True))
+    assert compressed_names(plain) == []
+
+
+@pytest.mark.filterwarnings("ignore:You passed")
+def test_with_hooks_on_a_gpu(tmp_path: Path, gpu: None) -> None:
+    directory = published(tmp_path, lambda: llama(True))
+    # To accelerate these are two devices.
+    device_map = {"model": 0, "lm_head": "cuda:0"}
+    model = assert_same_on_gpu(directory, device_map=device_map, quantization_config=EXACTLY)
+    assert hasattr(model.lm_head, "_hf_hook")
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -314,6 +344,7 @@ def test_damaged_tensors_are_named_on_a_gpu(tmp_path: Path, gpu: None, profile: 
     load(directory, device_map="cuda")
 
 
+@pytest.mark.filterwarnings("ignore:You passed")
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("tied", [False, True])
 def test_on_two_gpus(tmp_path: Path, gpu: None, tied: bool, profile: str) -> None:
@@ -321,14 +352,14 @@ def test_on_two_gpus(tmp_path: Path, gpu: None, tied: bool, profile: str) -> Non
         pytest.skip("there is one GPU")
     directory = published(tmp_path, lambda: llama(tied), profile)
     plain = load(tmp_path / "plain", device_map="cuda:0")
+    expected = plain.generate(IDS.cuda(), max_new_tokens=5, do_sample=False, pad_token_id=0)
     for device_map in ("auto", {"model.embed_tokens": 0, "model.layers.0": 0, "lm_head": 0, "model": 1}):
-        with pytest.warns(UserWarning, match="exact"):
-            model = load(directory, device_map=device_map, quantization_config=CodecLLMConfig(exact=True))
+        model = load(directory, device_map=device_map, quantization_config=EXACTLY)
         assert {buffer.device.index for buffer in model.buffers()} == {0, 1}
         with torch.no_grad():
-            assert torch.equal(model(IDS.to(0)).logits.to(0), plain(IDS.to(0)).logits)
-        text = model.generate(IDS.to(0), max_new_tokens=5, do_sample=False, pad_token_id=0)
-        assert torch.equal(text, plain.generate(IDS.to(0), max_new_tokens=5, do_sample=False, pad_token_id=0))
+            assert torch.equal(model(IDS.cuda()).logits.cuda(), plain(IDS.cuda()).logits)
+        text = model.generate(IDS.cuda(), max_new_tokens=5, do_sample=False, pad_token_id=0)
+        assert torch.equal(text, expected)
 
 
 def test_without_the_import_the_name_is_found(tmp_path: Path) -> None:
