@@ -12,7 +12,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,8 +36,8 @@ from ._model_directory import METHOD
 from ._modules import CompressedLayer, compress_layer, compress_module, is_compressible, memory_size
 from ._stream import Stream, StreamInfo, lengths
 
-_BATCH_BYTES = 512 * 2**20
-"""Streams become those of another profile so many bytes of their tensors at a time, or one."""
+_BATCH_BYTES = 128 * 2**20
+"""Streams are checked, or become those of another profile, so many bytes of their tensors at a time, or one."""
 _DIRECT_SHARE = 0.77
 """Of BF16, what a stream of *direct* takes at most, as weights are."""
 
@@ -103,6 +103,7 @@ class CodecLLMQuantizer(HfQuantizer):
         """Of those weights that are streams as yet, what the model wants."""
         self._dtype_plan: dict[str, torch.dtype] = {}
         self._damage: FileError | None = None
+        self._encoders: dict[torch.device, GPUEncoder] = {}
 
     # ------------------------------------------------------------------------------------------------ before loading
 
@@ -234,15 +235,19 @@ class CodecLLMQuantizer(HfQuantizer):
         try:
             if self._damage is not None:
                 raise self._damage
-            waiting = _held_streams(model)
-            while waiting:
-                batch = _next_batch(waiting)
-                for held, stream in zip(batch, self._in_memory(batch), strict=True):
-                    self._put(held, stream)
+            with ExitStack() as encoders:
+                waiting = _held_streams(model)
+                while waiting:
+                    batch = _next_batch(waiting)
+                    made = self._in_memory(list(batch), encoders)
+                    while batch:
+                        # The old one goes when nothing holds it any more.
+                        self._put(batch.popleft(), made.popleft())
         finally:
             for checkpoint in self._checkpoints:
                 checkpoint.close()
             self._checkpoints = []
+            self._encoders = {}
         # What is saved is decoded, and nothing of it is ours.
         if hasattr(model, "_weight_conversions"):
             model._weight_conversions = [kept for each in model._weight_conversions if (kept := _without_ours(each))]
@@ -250,8 +255,9 @@ class CodecLLMQuantizer(HfQuantizer):
             del model.config.quantization_config
         return model
 
-    def _put(self, held: _Held, stream: torch.Tensor) -> None:
-        """Makes a stream, which is as it is to be in memory, the weight of its layers."""
+    def _put(self, held: _Held, parts: list[torch.Tensor]) -> None:
+        """Makes a stream, whose parts are as they are to be in memory, the weight of its layers."""
+        stream = _padded(parts, held.info)
         wanted = next(self._dtypes[name] for name in held.parameters if name in self._dtypes)
         dtype = torch_dtype(held.info.dtype)
         fits = wanted == dtype and held.is_of_layers
@@ -267,28 +273,23 @@ class CodecLLMQuantizer(HfQuantizer):
             elif held.is_of_layers:
                 compress_module(nn.ModuleList(held.modules), self._profile, self.quantization_config.exact)
 
-    def _in_memory(self, batch: list[_Held]) -> list[torch.Tensor]:
-        """The streams as they are to be in memory; all of their tiles have been checked."""
+    def _in_memory(self, batch: list[_Held], encoders: ExitStack) -> deque[list[torch.Tensor]]:
+        """The parts of streams as they are to be in memory; all their tiles have been checked."""
         device = batch[0].stream.device
-        if device.type == "cuda" and self._is_transcoded:
-            streams = [GPUStream(held.front.tobytes(), held.stream[held.info.front_bytes :]) for held in batch]
-            with GPUEncoder(device.index) as encoder:
-                try:
-                    made = encoder.transcode(streams, self._profile)
-                except InvalidStreamError as error:
-                    held = batch[error.stream or 0]
-                    raise self._error(held.stream, held.parameters[0], error) from None
-            return [
-                _padded([torch.frombuffer(bytearray(stream.front), dtype=torch.uint8), stream.data], held.info)
-                for held, stream in zip(batch, made, strict=True)
-            ]
-        with ThreadPoolExecutor(1 if device.type == "cuda" else os.cpu_count()) as pool:
-            for held, checked in [(held, pool.submit(_decoded, held.stream)) for held in batch]:
-                try:
-                    checked.result()
-                except InvalidStreamError as error:
-                    raise self._error(held.stream, held.parameters[0], error) from None
-        return [_padded([held.stream], held.info) for held in batch]
+        try:
+            if device.type != "cuda":
+                _check_on_host([held.stream for held in batch])
+            elif self._is_transcoded:
+                if device not in self._encoders:
+                    self._encoders[device] = encoders.enter_context(GPUEncoder(device.index))
+                made = self._encoders[device].transcode([held.gpu_stream for held in batch], self._profile)
+                return deque([torch.frombuffer(bytearray(front), dtype=torch.uint8), data] for front, data in made)
+            else:
+                _check_on_gpu([held.gpu_stream for held in batch], device)
+        except InvalidStreamError as error:
+            damaged = batch[error.stream or 0]
+            raise self._error(damaged.stream, damaged.parameters[0], error) from None
+        return deque([held.stream] for held in batch)
 
     def get_state_dict_and_metadata(self, model: PreTrainedModel) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         """What `save_pretrained` writes: weights, decoded one by one, so that they never are on a GPU at once."""
@@ -333,13 +334,13 @@ class _Decode(ConversionOps):
     def convert(
         self,
         input_dict: dict[str, Any],
-        full_layer_name: str = "",
-        model: PreTrainedModel | None = None,
-        **_: object,
+        source_patterns: list[str],
+        target_patterns: list[str],
+        **more: Any,  # noqa: ANN401
     ) -> dict[str, Any]:
-        assert model is not None
+        target, model = more["full_layer_name"], more["model"]
         return {
-            pattern: [self.quantizer.load(tensor, full_layer_name, model, may_stay=False) for tensor in tensors]
+            pattern: [self.quantizer.load(tensor, target, model, may_stay=False) for tensor in tensors]
             for pattern, tensors in input_dict.items()
         }
 
@@ -350,13 +351,13 @@ class _Load(_Decode):
     def convert(
         self,
         input_dict: dict[str, Any],
-        full_layer_name: str = "",
-        model: PreTrainedModel | None = None,
-        **_: object,
+        source_patterns: list[str],
+        target_patterns: list[str],
+        **more: Any,  # noqa: ANN401
     ) -> dict[str, Any]:
-        assert model is not None
+        target, model = more["full_layer_name"], more["model"]
         ((tensor,),) = input_dict.values()
-        return {full_layer_name: self.quantizer.load(tensor, full_layer_name, model, may_stay=True)}
+        return {target: self.quantizer.load(tensor, target, model, may_stay=True)}
 
 
 def _without_ours(conversion: Any) -> Any | None:  # noqa: ANN401
@@ -379,6 +380,10 @@ class _Held(NamedTuple):
     """Whose parameters they are."""
 
     @property
+    def gpu_stream(self) -> GPUStream:
+        return GPUStream(self.front.tobytes(), self.stream[self.info.front_bytes :])
+
+    @property
     def is_of_layers(self) -> bool:
         """Whether compressed layers can be made of all of them: an embedding may be tied to something else."""
         names = (name.rpartition(".")[2] for name in self.parameters)
@@ -388,7 +393,7 @@ class _Held(NamedTuple):
 
 
 def _held_streams(model: PreTrainedModel) -> deque[_Held]:
-    """In the order of the model."""
+    """Those of large weights, which take most memory beside them, before it fills; then in the order of the model."""
     found: dict[nn.Parameter, _Held] = {}
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix, recurse=False):
@@ -397,12 +402,12 @@ def _held_streams(model: PreTrainedModel) -> deque[_Held]:
                     found[parameter] = _Held(parameter.data, *_front_of(parameter.data), [], [])
                 found[parameter].parameters.append(name)
                 found[parameter].modules.append(module)
-    return deque(found.values())
+    return deque(sorted(found.values(), key=lambda held: held.info.tensor_bytes <= _BATCH_BYTES))
 
 
-def _next_batch(waiting: deque[_Held]) -> list[_Held]:
+def _next_batch(waiting: deque[_Held]) -> deque[_Held]:
     """Takes streams that are worked on together: on one device."""
-    batch = [waiting.popleft()]
+    batch = deque([waiting.popleft()])
     size = batch[0].info.tensor_bytes
     while waiting and waiting[0].stream.device == batch[0].stream.device:
         size += waiting[0].info.tensor_bytes
@@ -410,6 +415,24 @@ def _next_batch(waiting: deque[_Held]) -> list[_Held]:
             break
         batch.append(waiting.popleft())
     return batch
+
+
+def _check_on_host(streams: list[torch.Tensor]) -> None:
+    """Decodes streams, many at a time. @raises InvalidStreamError that gives the number of one that is damaged"""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for number, checked in enumerate([pool.submit(_decoded, stream) for stream in streams]):
+            try:
+                checked.result()
+            except InvalidStreamError as error:
+                raise InvalidStreamError(error.problem, number) from None
+
+
+def _check_on_gpu(streams: list[GPUStream], device: torch.device) -> None:
+    """Decodes streams at once; raises what `_check_on_host` does."""
+    with torch.cuda.device(device), GPUDecoder([stream.front for stream in streams]) as decoder:
+        outputs = [torch.empty(info.tensor_bytes, dtype=torch.uint8, device=device) for info in decoder.streams]
+        decoder.decode([stream.data for stream in streams], outputs)
+        decoder.check()
 
 
 def _is_stream(tensor: torch.Tensor) -> bool:
