@@ -79,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         "byte. Without a command: what was built and what is there.",
         epilog=EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.set_defaults(run=_run_nothing)
@@ -91,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
             description=description,
             epilog=EXIT_CODES,
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
         )
         added.set_defaults(run=run)
         return added

@@ -49,6 +49,8 @@ class Encoder(Closing):
     """Bytes of a full band; the last one may have fewer."""
 
     def __init__(self, dtype: Any, shape: tuple[int, ...], profile: Profile = "small") -> None:  # noqa: ANN401
+        # What `close` lets go of, also where the rest fails.
+        self._handle = ctypes.c_void_p()
         self._open(name_of(dtype), shape, _library.options(profile))
 
     def _open(self, name: str, shape: tuple[int, ...], options: _library.EncodeOptions) -> None:

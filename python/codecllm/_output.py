@@ -151,7 +151,8 @@ def new_file(path: str, mode: int, force: bool, source: str | None = None) -> It
 
     Raises:
         FileExistsError: the path exists, and `force` is false
-        FileError: it is a directory, or no file, or the source
+        IsADirectoryError: it is a directory
+        FileError: it is no file, or is the source
         OSError: it cannot be written
     """
     try:
@@ -162,7 +163,7 @@ def new_file(path: str, mode: int, force: bool, source: str | None = None) -> It
         if source is not None and os.path.samestat(old, os.stat(source)):
             raise FileError(path, "is the input itself")
         if stat.S_ISDIR(old.st_mode):
-            raise FileError(path, "is a directory")
+            raise IsADirectoryError(errno.EISDIR, "is a directory", path)
         # A pipe, or a device: to take its name is not what anybody wants.
         if not stat.S_ISREG(old.st_mode):
             raise FileError(path, "is not a file")

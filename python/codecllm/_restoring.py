@@ -19,7 +19,7 @@ from ._input import InputFile
 from ._output import OutputFile
 from ._safetensors import LENGTH_BYTES, TensorEntry, by_place
 from ._stream import Stream
-from ._work import SLICE_BYTES, Work, batches_of, slices_of
+from ._work import SLICE_BYTES, Slice, Work, batches_of, slices_of
 
 
 class Restorable(NamedTuple):
@@ -168,17 +168,14 @@ def _kept_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
 def _stream_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
     stream = tensor.open_stream()
     data_at = tensor.position + stream.info.front_bytes
-    for first, count, start, end in slices_of(stream.info.tensor_bytes, stream.bands, stream.band_bytes):
-        data_start, data_end = stream.data_range(first, count)
-        place = (data_at + data_start, data_end - data_start)
-        yield _Piece(end - start, data_end - data_start, partial(_decode, tensor, stream, (first, count), place))
+    for part in slices_of(stream.info.tensor_bytes, stream.bands, stream.band_bytes):
+        start, end = stream.data_range(part.first_band, part.band_count)
+        yield _Piece(part.size, end - start, partial(_decode, tensor, stream, part, data_at + start, end - start))
 
 
-def _decode(
-    tensor: StoredTensor, stream: Stream, bands: tuple[int, int], place: tuple[int, int], output: np.ndarray
-) -> None:
-    data = tensor.file.read(*place)
+def _decode(tensor: StoredTensor, stream: Stream, part: Slice, position: int, size: int, output: np.ndarray) -> None:
+    data = tensor.file.read(position, size)
     try:
-        stream.decode(*bands, data, output)
+        stream.decode(part.first_band, part.band_count, data, output)
     except InvalidStreamError as error:
         raise tensor.error(error) from None

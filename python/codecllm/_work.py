@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ._processors import processors
 
@@ -80,12 +80,28 @@ class Work:
         self._planners.shutdown(cancel_futures=True)
 
 
-def slices_of(tensor_bytes: int, bands: int, band_bytes: int) -> Iterator[tuple[int, int, int, int]]:
-    """The slices of a tensor, in order: first band and number of bands, and its bytes, from here to before there."""
+class Slice(NamedTuple):
+    """Consecutive bands of a tensor."""
+
+    first_band: int
+    band_count: int
+    start: int
+    """Its bytes in the tensor: from here"""
+    end: int
+    """to before this."""
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self.end - self.start
+
+
+def slices_of(tensor_bytes: int, bands: int, band_bytes: int) -> Iterator[Slice]:
+    """The slices of a tensor, in order."""
     most = max(1, SLICE_BYTES // max(1, band_bytes))
     for first in range(0, bands, most):
         count = min(most, bands - first)
-        yield first, count, first * band_bytes, min(tensor_bytes, (first + count) * band_bytes)
+        yield Slice(first, count, first * band_bytes, min(tensor_bytes, (first + count) * band_bytes))
 
 
 def batches_of(

@@ -20,7 +20,7 @@ from ._encoder import Encoder, open_encoder
 from ._errors import FileError, quoted
 from ._output import OutputFile
 from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, by_place, format_header
-from ._work import SLICE_BYTES, Work, batches_of, slices_of
+from ._work import SLICE_BYTES, Slice, Work, batches_of, slices_of
 
 _FIXED_BYTES = 64
 """Bytes of the fixed part of a stream: no stream is shorter."""
@@ -115,7 +115,7 @@ class _Compression:
             stored[entry.name] = (entry._replace(start=start, end=start + size), is_stream)
             self._end += size
 
-        batches = batches_of(by_place(self._original.tensors), lambda entry: entry.size)
+        batches = batches_of(by_place(self._original.tensors), _size_of)
         for batch, finish in self._work.in_order(batches, self._weigh, self._prepare):
             for entry, size in zip(batch, finish(), strict=True):
                 if size > 0:
@@ -192,42 +192,38 @@ class _Compression:
         encoder = open_encoder(entry.dtype, entry.shape, self._options)
         slices = list(slices_of(encoder.tensor_bytes, encoder.bands, encoder.band_bytes))
 
-        def gather(part: tuple[int, int, int, int]) -> int:
-            first, count, start, end = part
-            encoder.gather(first, count, data[start:end])
-            return end - start
+        def gather(part: Slice) -> int:
+            encoder.gather(part.first_band, part.band_count, data[part.start : part.end])
+            return part.size
 
         passes = 0
         while encoder.gathers:
-            for size in self._work.in_order(slices, _slice_bytes, lambda part: self._work.submit(gather, part)):
+            for size in self._work.in_order(slices, _size_of, lambda part: self._work.submit(gather, part)):
                 if passes < 2:
                     self._work.progress(int(_PASS_SHARE * size))
             encoder.advance()
             passes += 1
         return [entry], lambda: [self._encode(entry, data, encoder, slices)]
 
-    def _encode(
-        self, entry: TensorEntry, data: Bytes, encoder: Encoder, slices: list[tuple[int, int, int, int]]
-    ) -> int:
+    def _encode(self, entry: TensorEntry, data: Bytes, encoder: Encoder, slices: list[Slice]) -> int:
         """Encodes a large tensor and writes it. @returns bytes of its stream, or 0 where it would not be smaller"""
 
-        def encode(part: tuple[int, int, int, int]) -> tuple[int, np.ndarray, np.ndarray]:
-            first, count, start, end = part
-            original = data[start:end]
-            room = np.empty(encoder.code_bound(count), np.uint8)
-            return start, original, room[: encoder.code(first, count, original, room)]
+        def encode(part: Slice) -> tuple[Slice, np.ndarray, np.ndarray]:
+            original = data[part.start : part.end]
+            room = np.empty(encoder.code_bound(part.band_count), np.uint8)
+            return part, original, room[: encoder.code(part.first_band, part.band_count, original, room)]
 
         # The front holds what is known only after the last tile, but its length is known before the first.
         size = encoder.front_bytes
-        for start, original, encoded in self._work.in_order(
-            slices, _slice_bytes, lambda part: self._work.submit(encode, part)
+        for part, original, encoded in self._work.in_order(
+            slices, _size_of, lambda part: self._work.submit(encode, part)
         ):
             at = self._end + size
             size += encoded.size
             if size >= entry.size:
                 # The encoder closes when the last thread that still uses it lets go of it.
-                self._hash(entry, start)
-                self._work.progress(_last_share(entry.size - start))
+                self._hash(entry, part.start)
+                self._work.progress(_last_share(entry.size - part.start))
                 return 0
             self._sha256.update(original.data)
             self._output.write(at, encoded.data)
@@ -246,8 +242,8 @@ def _last_share(size: int) -> int:
     return size - 2 * int(_PASS_SHARE * size)
 
 
-def _slice_bytes(part: tuple[int, int, int, int]) -> int:
-    return part[3] - part[2]
+def _size_of(item: TensorEntry | Slice) -> int:
+    return item.size
 
 
 def _may_become_stream(entry: TensorEntry) -> bool:

@@ -237,14 +237,15 @@ def test_a_file_is_not_replaced_without_force_and_never_by_itself() -> None:
     with pytest.raises(FileExistsError, match="exists already"):
         codecllm.compress("a.safetensors", "b")
     assert Path("b").read_text() == "something else"
-    for path, problem in (
-        ("a.safetensors", "is the input itself"),
-        ("same", "is the input itself"),
-        (".", "is a directory"),
-        ("pipe", "is not a file"),
+    for path, kind, problem in (
+        ("a.safetensors", FileError, "is the input itself"),
+        ("same", FileError, "is the input itself"),
+        (".", IsADirectoryError, "is a directory"),
+        ("pipe", FileError, "is not a file"),
     ):
-        with pytest.raises(FileError, match=f"{path}: {problem}"):
+        with pytest.raises(kind, match=problem):
             codecllm.compress("a.safetensors", path, force=True)
+        assert fail("compress", "a.safetensors", path, "--force") == f"codecllm: {path}: {problem}\n"
     codecllm.compress("a.safetensors", "b", force=True, tile_rows=32)
     codecllm.verify("b")
     with pytest.raises(FileError, match="b: is the input itself"):
