@@ -58,3 +58,18 @@ class InputFile:
 
     def close(self) -> None:
         self._file.close()
+
+
+class InputBytes(InputFile):
+    """The same of a file that is in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.path = "<bytes>"
+        self._data = np.frombuffer(data, np.uint8)
+        self.size = self._data.size
+
+    def read_into(self, output: np.ndarray, position: int) -> None:
+        output[:] = self._data[position : position + output.size]
+
+    def close(self) -> None:
+        pass

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from ._errors import FileError
 
@@ -80,6 +81,16 @@ def _refuse_existing(path: str, force: bool) -> None:
         raise FileExistsError(errno.EEXIST, "exists already; force replaces it", path)
 
 
+class Output(Protocol):
+    """Where a file is written to."""
+
+    def write(self, position: int, data: memoryview) -> None:
+        """Writes from `position` on. `data` must not change until the next call has begun"""
+
+    def finish(self, size: int) -> None:
+        """Ends it, `size` bytes long."""
+
+
 class OutputFile:
     """A file that is written at any position, by a thread of its own.
 
@@ -138,6 +149,28 @@ class OutputFile:
         self._writer.shutdown()
         self._syncer.shutdown()
         os.close(self._descriptor)
+
+
+class OutputBytes:
+    """The same in memory."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    def write(self, position: int, data: memoryview) -> None:
+        """Writes from `position` on."""
+        end = position + len(data)
+        self._content.extend(bytes(max(0, end - len(self._content))))
+        self._content[position:end] = data
+
+    def finish(self, size: int) -> None:
+        """Makes it `size` bytes long."""
+        self._content.extend(bytes(max(0, size - len(self._content))))
+        del self._content[size:]
+
+    def bytes(self) -> bytes:
+        """What was written."""
+        return bytes(self._content)
 
 
 @contextmanager

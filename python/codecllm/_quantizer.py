@@ -8,7 +8,6 @@ they become weights of compressed layers. What else is a stream is decoded on it
 from __future__ import annotations
 
 import copy
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +33,7 @@ from ._gpu_encoder import GPUEncoder, GPUStream
 from ._library import Profile, options
 from ._model_directory import METHOD
 from ._modules import CompressedLayer, compress_layer, compress_module, is_compressible, memory_size
+from ._processors import processors
 from ._stream import Stream, StreamInfo, lengths
 
 _BATCH_BYTES = 128 * 2**20
@@ -419,7 +419,7 @@ def _next_batch(waiting: deque[_Held]) -> deque[_Held]:
 
 def _check_on_host(streams: list[torch.Tensor]) -> None:
     """Decodes streams, many at a time. @raises InvalidStreamError that gives the number of one that is damaged"""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         for number, checked in enumerate([pool.submit(_decoded, stream) for stream in streams]):
             try:
                 checked.result()

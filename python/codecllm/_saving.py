@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from . import _container, _library
 from ._dtypes import DTYPES
 from ._errors import FileError, quoted
-from ._output import new_file
+from ._output import OutputBytes, new_file
 from ._safetensors import TensorEntry, format_header
 from ._work import Work
 from ._writing import Bytes, HeaderSpace, Original, check_original, write_container
+
+Kind = TypeVar("Kind")
 
 
 class Source(NamedTuple):
@@ -24,6 +26,16 @@ class Source(NamedTuple):
     size: int
     data: Callable[[], Bytes]
     """Gives its bytes: uint8, one dimension."""
+
+
+def sources_of(tensors: dict[str, Kind], source_of: Callable[[str, Kind], Source]) -> list[Source]:
+    """What a user gave, as sources. @raises ValueError, TypeError where it is no dict of named tensors"""
+    if not isinstance(tensors, dict):
+        raise ValueError(f"expected a dict of tensors, not {type(tensors).__name__}")
+    for name in tensors:
+        if not isinstance(name, str):
+            raise TypeError(f"expected names of tensors, not {type(name).__name__} for {name!r}")
+    return [source_of(name, tensor) for name, tensor in tensors.items()]
 
 
 def write_checkpoint(
@@ -39,9 +51,30 @@ def write_checkpoint(
     Raises:
         FileError: a header that would be longer than readers accept, metadata that have keys of the format, or a tensor
             that is itself a stream
+        TypeError: metadata that are not text
         OSError: the file cannot be written
     """
     path = os.fspath(path)
+    original = _original(path, sources, metadata)
+    space = HeaderSpace(original)
+    with new_file(path, 0o666, force=True) as output, Work() as work:
+        write_container(output, original, space, options, work)
+
+
+def checkpoint_bytes(
+    sources: Iterable[Source], metadata: dict[str, str] | None, options: _library.EncodeOptions
+) -> bytes:
+    """What `write_checkpoint` would write."""
+    original = _original("<bytes>", sources, metadata)
+    output = OutputBytes()
+    with Work() as work:
+        write_container(output, original, HeaderSpace(original), options, work)
+    return output.bytes()
+
+
+def _original(path: str, sources: Iterable[Source], metadata: dict[str, str] | None) -> Original:
+    """The file that safetensors would write. `path` is what errors call it."""
+    _check_text(metadata)
     for key in metadata or {}:
         if key.startswith(_container.PREFIX):
             raise FileError(
@@ -61,7 +94,14 @@ def write_checkpoint(
     description = header.decode() if metadata == {} else "compact"
     data = {source.name: source.data for source in ordered}
     original = Original(path, header, metadata or {}, tensors, data, description)
-    space = HeaderSpace(original)
     check_original(original)
-    with new_file(path, 0o666, force=True) as output, Work() as work:
-        write_container(output, original, space, options, work)
+    return original
+
+
+def _check_text(metadata: dict[str, str] | None) -> None:
+    if metadata is not None and not isinstance(metadata, dict):
+        raise TypeError(f"metadata: expected a dict, not {type(metadata).__name__}")
+    for key, value in (metadata or {}).items():
+        for text in (key, value):
+            if not isinstance(text, str):
+                raise TypeError(f"metadata: expected text, not {type(text).__name__} for {key!r}")

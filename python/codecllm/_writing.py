@@ -18,7 +18,7 @@ from ._codec import encode_bytes
 from ._dtypes import DTYPES
 from ._encoder import Encoder, open_encoder
 from ._errors import FileError, quoted
-from ._output import OutputFile
+from ._output import Output
 from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, by_place, format_header
 from ._work import SLICE_BYTES, Slice, Work, batches_of, slices_of
 
@@ -76,7 +76,7 @@ def check_original(original: Original) -> None:
 
 
 def write_container(
-    output: OutputFile, original: Original, space: HeaderSpace, options: _library.EncodeOptions, work: Work
+    output: Output, original: Original, space: HeaderSpace, options: _library.EncodeOptions, work: Work
 ) -> Written:
     """Writes the compressed file of an original, and finishes it.
 
@@ -90,7 +90,7 @@ def write_container(
 class _Compression:
     def __init__(
         self,
-        output: OutputFile,
+        output: Output,
         original: Original,
         space: HeaderSpace,
         options: _library.EncodeOptions,

@@ -374,8 +374,8 @@ def test_paths_that_are_wrong(tmp_path: Path) -> None:
 
 def test_names_and_frameworks_that_are_wrong(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(100)}, tmp_path / "a")
-    with pytest.raises(ValueError, match="framework 'np'"):
-        safe_open(tmp_path / "a", framework="np")
+    with pytest.raises(ValueError, match="framework 'tf' is none of pt, torch, pytorch, np, numpy"):
+        safe_open(tmp_path / "a", framework="tf")
     with safe_open(tmp_path / "a") as opened, pytest.raises(FileError, match='has no tensor "b"'):
         opened.get_tensor("b")
 
