@@ -110,17 +110,23 @@ workCommand(
       .default('small'),
   )
   .addOption(new Option('--tile-rows <n>', 'rows of a tile').choices(TILE_ROWS.map(String)).default('128'))
+  .addOption(
+    new Option(
+      '--for <name>',
+      "let this load a model's directory as it is, compressed; a README in the output says how",
+    ).choices(['transformers']),
+  )
   .option('--force', 'replace an output that exists')
   .action(
     async (
       input: string,
       out: string | undefined,
-      options: Common & { profile: CompressOptions['profile']; tileRows: string },
+      options: Common & Pick<CompressOptions, 'profile' | 'for'> & { tileRows: string },
     ) => {
       const tileRows = Number(options.tileRows) as CompressOptions['tileRows'];
       await perform(options, formatCompressed, async (work) => {
         const output = out ?? nameFor(input, compressedName(input, await isDirectory(input)), 'compress');
-        return compress(input, output, { ...work, profile: options.profile, tileRows });
+        return compress(input, output, { ...work, profile: options.profile, tileRows, for: options.for });
       });
     },
   );

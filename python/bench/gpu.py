@@ -30,8 +30,8 @@ import transformers
 
 import codecllm
 import codecllm.torch
-import codecllm.transformers
 from codecllm import _cuda_loading
+from codecllm.transformers import CodecLLMConfig
 
 RUNS = 5
 TOKENS = 64
@@ -223,7 +223,8 @@ def compare_transformers(plain: Path, compressed: Path) -> dict[str, object]:
     """The same weights, logits and loss from both directories."""
     expected = transformers.LlamaForCausalLM.from_pretrained(plain, device_map="cuda")
     start = time.perf_counter()
-    found = codecllm.transformers.from_pretrained(compressed, "cuda")
+    plainly = CodecLLMConfig(dequantize=True)
+    found = transformers.LlamaForCausalLM.from_pretrained(compressed, device_map="cuda", quantization_config=plainly)
     torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     weights = found.state_dict()
@@ -243,7 +244,7 @@ def measure_module(plain: Path) -> dict[str, object]:
         logits = model(tokens()).logits
     as_it_is, generated = measure_generation(model)
     start = time.perf_counter()
-    codecllm.torch.compress_module(model)
+    codecllm.torch.compress_module(model, "fast", exact=True)
     seconds = time.perf_counter() - start
     with torch.no_grad():
         assert torch.equal(model(tokens()).logits, logits)

@@ -111,6 +111,12 @@ def _parser() -> argparse.ArgumentParser:
         help="fewest bytes, fewest steps of a decoder, or weights that are multiplied as they lie (default: small)",
     )
     added.add_argument("--tile-rows", type=int, choices=TILE_ROWS, default=128, help="rows of a tile (default: 128)")
+    added.add_argument(
+        "--for",
+        dest="loader",
+        choices=["transformers"],
+        help="let this load a model's directory as it is, compressed; a README in the output says how",
+    )
     _add_work(added)
 
     added = command(
@@ -181,7 +187,11 @@ def _run_nothing(_: argparse.Namespace) -> int:
 
 def _run_compress(arguments: argparse.Namespace) -> int:
     output = _output_of(arguments, compressed_name)
-    choices = {"profile": arguments.profile, "tile_rows": arguments.tile_rows}
+    choices = {
+        "profile": arguments.profile,
+        "tile_rows": arguments.tile_rows,
+        "for_transformers": arguments.loader == "transformers",
+    }
     return _work(
         arguments,
         format_compressed,

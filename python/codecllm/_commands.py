@@ -19,6 +19,7 @@ from ._directory import Entry, check_apart, list_directory
 from ._errors import FileError, InvalidStreamError
 from ._input import InputFile
 from ._inspection import Inspection, inspect_front
+from ._model_directory import AS_IT_IS, Arrangement, arrange_for_transformers, arrange_original
 from ._output import OutputFile, new_directory, new_file
 from ._report import FileReport, InspectedFile, InspectedTensor, Report, TensorReport, summarise
 from ._restoring import Compressed, read_compressed, restore
@@ -44,6 +45,7 @@ def compress(
     *,
     profile: Profile = "small",
     tile_rows: int = 128,
+    for_transformers: bool = False,
     force: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -58,6 +60,8 @@ def compress(
         profile: "small" is for files; "fast" takes a little more space and decodes faster on a GPU; "direct" stores
             BF16 in 12 bits, as a GPU can multiply it, and is "fast" for other dtypes
         tile_rows: rows of a tile: 8, 16, 32, 64, 128 or 256. Fewer give a small tensor more parallelism
+        for_transformers: make the output of a model's directory one that `from_pretrained` loads compressed, after
+            `import codecllm.transformers`
         force: replace an output that exists
         threads: by default as many as there are processors for this process, 16 at most
         progress: is told now and then how many bytes of the input are done, and how many there are: on any thread, but
@@ -72,8 +76,11 @@ def compress(
     options = _library.options(profile, tile_rows)
     path = os.fsdecode(path)
     output = compressed_name(path) if output is None else os.fsdecode(output)
+    if for_transformers and not _is_directory(path):
+        raise FileError(path, "is a file; transformers needs a directory, with a config.json")
     job = _Job(path, threads, progress)
-    return _transform(job, output, force, _is_any, partial(_compress_file, options=options))
+    arrange = partial(arrange_for_transformers, profile=profile) if for_transformers else _as_it_is
+    return _transform(job, output, force, _is_any, partial(_compress_file, options=options), arrange)
 
 
 def decompress(
@@ -101,7 +108,8 @@ def decompress(
     """
     path = os.fsdecode(path)
     output = restored_name(path) if output is None else os.fsdecode(output)
-    return _transform(_Job(path, threads, progress), output, force, _is_compressed, _decompress_file)
+    job = _Job(path, threads, progress)
+    return _transform(job, output, force, _is_compressed, _decompress_file, arrange_original)
 
 
 def verify(path: str | os.PathLike[str], *, threads: int | None = None, progress: Progress | None = None) -> Report:
@@ -288,8 +296,9 @@ def _transform(
     force: bool,
     concerns: Callable[[str], bool],
     transform_file: Callable[[str, _MakeOutput, _Job], FileReport],
+    arrange: Callable[[str, list[Entry]], Arrangement],
 ) -> Report:
-    """Makes one checkpoint of another, or a directory of another: what does not concern is copied."""
+    """Makes one checkpoint of another, or a directory of another; other files are copied, as they are arranged."""
     path = job.path
     if not _is_directory(path):
         job.total = os.stat(path).st_size
@@ -301,15 +310,19 @@ def _transform(
     concerned = {entry.name for entry in checkpoints}
     files = []
     files_copied = 0
-    with new_directory(output, force, {entry.name for entry in entries}) as directory:
+    name_of, added, text_of = arrange(path, entries)
+    names = {name for entry in entries if (name := name_of(entry.name)) is not None} | set(added)
+    with new_directory(output, force, names) as directory:
         for entry in entries:
             if entry.kind == "directory":
                 directory.make_directory(entry.name)
             elif entry.name in concerned:
                 files.append(transform_file(entry.path, partial(directory.new_file, entry.name), job))
-            else:
-                directory.copy(entry.path, entry.name)
+            elif (name := name_of(entry.name)) is not None:
+                directory.copy(entry.path, name)
                 files_copied += 1
+        for name in added:
+            directory.write(name, text_of(name, files))
     return job.report(output, files, files_copied)
 
 
@@ -319,6 +332,10 @@ def _checkpoints_of(path: str, entries: list[Entry], concerns: Callable[[str], b
     if not found:
         raise FileError(path, "holds no CodecLLM file")
     return found
+
+
+def _as_it_is(_path: str, _entries: list[Entry]) -> Arrangement:
+    return AS_IT_IS
 
 
 def _is_any(_: str) -> bool:

@@ -18,7 +18,6 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.nn import functional
 
 from . import _library
-from ._closing import Closing
 from ._dtypes import torch_dtype
 from ._errors import InvalidStreamError
 from ._gpu import gpu_of
@@ -31,7 +30,7 @@ _MOST_AHEAD = 256 * 2**20
 """Weights of more bytes are not decoded ahead, since the memory for it stays taken until they are used."""
 
 
-class Weight(Closing):
+class Weight:
     """A compressed weight. All methods take its stream, since it does not keep that."""
 
     most_rows = 0
@@ -81,7 +80,11 @@ class CudaWeight(Weight):
 
     def __init__(self, stream: torch.Tensor) -> None:
         self._weights, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
-        super().__init__(stream)
+        try:
+            super().__init__(stream)
+        except BaseException:
+            self.close()
+            raise
 
     def _prepare(self, stream: torch.Tensor, front: np.ndarray) -> None:
         self.device = stream.device
@@ -164,8 +167,8 @@ class CudaWeight(Weight):
         return output
 
     def close(self) -> None:
-        if self.device in _ahead:
-            _ahead[self.device].drop(self)
+        for ahead in _ahead.values():
+            ahead.drop(self)
         _library.plain("gpu_plan_close")(self._plan)
         _library.plain("gpu_weights_close")(self._weights)
         self._weights, self._plan = ctypes.c_void_p(), ctypes.c_void_p()

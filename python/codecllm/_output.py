@@ -230,6 +230,14 @@ class OutputDirectory:
             shutil.copy(source, place)
             _sync(place)
 
+    def write(self, name: str, text: str) -> None:
+        """Writes a file. @raises OSError where that cannot be"""
+        with _errors_of(os.path.join(self.path, name)):
+            place = os.path.join(self._place, name)
+            with open(place, "xb") as file:
+                file.write(text.encode())
+            _sync(place)
+
     @contextmanager
     def new_file(self, name: str, mode: int) -> Iterator[OutputFile]:
         """A file in it, which the block has to `finish`. @raises OSError where it cannot be written"""

@@ -681,3 +681,89 @@ def test_a_directory_that_cannot_be_replaced_stays(model: Path, monkeypatch: pyt
             codecllm.compress(model, "out", force=True, profile="fast")
     assert {name: Path("out", name).read_bytes() for name in SHARDS} == before
     assert sorted(os.listdir()) == ["blobs", "model", "out"]
+
+
+# ------------------------------------------------------------------------------------- directories for transformers
+
+CONFIG = '{\n  "model_type": "llama",\n  "rms_norm_eps": 1e-05,\n  "rope_theta": 10000.0,\n  "dtype": "bfloat16"\n}'
+
+
+def publish(files: dict[str, str]) -> Path:
+    """A directory of a model with these files."""
+    shutil.rmtree("model", ignore_errors=True)
+    os.mkdir("model")
+    Path("model", "model.safetensors").write_bytes(SMALL)
+    for name, text in files.items():
+        Path("model", name).write_bytes(text.encode())
+    return Path("model")
+
+
+def contents(path: str | os.PathLike[str]) -> dict[str, bytes]:
+    return {child.name: child.read_bytes() for child in Path(path).iterdir() if child.is_file()}
+
+
+@pytest.mark.parametrize("profile", ["small", "direct"])
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"config.json": CONFIG},
+        {"config.json": CONFIG.replace("\n", "\r\n") + "\n", "README.md": "Mine."},
+        {"config.json": '{"model_type":"gpt2"}', "CODECLLM.md": "Mine."},
+    ],
+)
+def test_a_directory_for_transformers(files: dict[str, str], profile: str, node: Callable[..., Any]) -> None:
+    model = publish(files)
+    succeed("compress", model, "made", "--for", "transformers", "--profile", profile)
+    theirs = node("compress", model, "theirs", "--for", "transformers", "--profile", profile)
+    assert theirs.returncode == 0
+    assert contents("made") == contents("theirs")
+    assert json.loads(Path("made", "config.json").read_text())["quantization_config"]["stored"] == profile
+    assert "good; 1 stream decoded" in succeed("verify", "made")
+    succeed("inspect", "made")
+    codecllm.decompress("made", "back")
+    assert contents("back") == contents(model)
+    codecllm.compress(model, "made", force=True, for_transformers=True)
+    codecllm.decompress("made", "back", force=True)
+    with pytest.raises(FileError, match="which the new directory would not; it is not replaced"):
+        codecllm.compress(model, "made", force=True)
+
+
+def test_what_is_not_ours_stays_in_a_directory_for_transformers() -> None:
+    model = publish({"config.json": CONFIG})
+    codecllm.compress(model, "made", for_transformers=True)
+    Path("made", "README.md").write_text("Mine.")
+    codecllm.decompress("made", "back")
+    assert contents("back") == contents(model) | {"README.md": b"Mine."}
+    model = publish({"config.json": CONFIG, "config.json.original": "Mine."})
+    codecllm.compress(model, "other")
+    codecllm.decompress("other", "other.back")
+    assert contents("other.back") == contents(model)
+
+
+@pytest.mark.parametrize(
+    ("files", "problem"),
+    [
+        ({}, "holds no config.json"),
+        ({"config.json": "{"}, "config.json: is not valid JSON"),
+        ({"config.json": "[]"}, "is not the config of a model"),
+        ({"config.json": '{"quantization_config":{"quant_method":"gptq"}}'}, 'quantization_config already, of "gptq"'),
+        ({"config.json": '{"text_config":{"quantization_config":{}}}'}, "has a quantization_config already, of null"),
+        ({"config.json": CONFIG, "config.json.original": ""}, "config.json.original, a name that is needed here"),
+        ({"config.json": CONFIG, "README.md": "", "CODECLLM.md": ""}, "CODECLLM.md, a name that is needed here"),
+    ],
+)
+def test_directories_that_transformers_would_not_load(
+    files: dict[str, str], problem: str, node: Callable[..., Any]
+) -> None:
+    command = ("compress", publish(files), "made", "--for", "transformers")
+    said = fail(*command)
+    assert problem in said
+    assert said == node(*command).stderr
+    assert os.listdir() == ["model"]
+
+
+def test_a_file_is_nothing_that_transformers_loads(node: Callable[..., Any]) -> None:
+    Path("a.safetensors").write_bytes(SMALL)
+    said = fail("compress", "a.safetensors", "--for", "transformers")
+    assert said == node("compress", "a.safetensors", "--for", "transformers").stderr
+    assert "a.safetensors: is a file; transformers needs a directory" in said

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, assert_same, by_id, small_model, some_tensors, weights
-from test_models import IDS
+from conftest import REPOSITORY, assert_same, by_id, some_tensors, weights
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
 
@@ -305,22 +304,3 @@ def test_files_that_are_damaged(tmp_path: Path) -> None:
     # And nothing is left that would disturb the next one.
     path.write_bytes(whole)
     load_file(path, "cuda")
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_from_pretrained(tmp_path: Path, tied: bool) -> None:
-    model = small_model(tied)
-    pytest.importorskip("accelerate", reason="no accelerate")
-    from codecllm.transformers import from_pretrained
-
-    model.save_pretrained(tmp_path)
-    plain = type(model).from_pretrained(tmp_path, device_map="cuda")
-    weights_file = tmp_path / "model.safetensors"
-    save_file(load_file(weights_file), weights_file, {"format": "pt"})
-    loaded = from_pretrained(tmp_path, "cuda")
-    assert_same(dict(loaded.state_dict()), dict(plain.state_dict()))
-    assert all(tensor.device.type == "cuda" for tensor in loaded.state_dict().values())
-    with torch.no_grad():
-        expected, found = (each(IDS.cuda(), labels=IDS.cuda()) for each in (plain, loaded))
-    assert torch.equal(found.logits, expected.logits)
-    assert torch.equal(found.loss, expected.loss)

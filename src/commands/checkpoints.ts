@@ -13,6 +13,7 @@ import { compressFile } from './compress.ts';
 import { decompressFile, verifyFile } from './decompress.ts';
 import { type InspectedFile, inspectFile } from './inspect.ts';
 import { type FileReport, type Report, summarise } from './report.ts';
+import { type Arrangement, AS_IT_IS, arrangeForTransformers, arrangeOriginal } from './transformers.ts';
 import type { Work } from './work.ts';
 
 export interface WorkOptions {
@@ -29,7 +30,10 @@ export interface OutputOptions extends WorkOptions {
   readonly force?: boolean;
 }
 
-export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'profile' | 'tileRows'> {}
+export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'profile' | 'tileRows'> {
+  /** Make the output of a model's directory one that transformers loads, with the Python package of CodecLLM. */
+  readonly for?: 'transformers';
+}
 
 /**
  * Compresses a checkpoint, or every checkpoint of a directory, whose other files are copied.
@@ -38,6 +42,9 @@ export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'pro
  */
 export async function compress(input: string, output: string, options: CompressOptions = {}): Promise<Report> {
   const { profile, tileRows, force = false } = options;
+  const forTransformers = options.for === 'transformers';
+  if (forTransformers && !(await isDirectory(input)))
+    throw new FileError(input, 'is a file; transformers needs a directory, with a config.json');
   return transform(
     input,
     output,
@@ -45,6 +52,7 @@ export async function compress(input: string, output: string, options: CompressO
     options,
     async () => true,
     (from, to, work) => compressFile(from, to, force, { profile, tileRows }, work),
+    async (entries) => (forTransformers ? arrangeForTransformers(input, entries, profile) : AS_IT_IS),
   );
 }
 
@@ -55,8 +63,14 @@ export async function compress(input: string, output: string, options: CompressO
  */
 export async function decompress(input: string, output: string, options: OutputOptions = {}): Promise<Report> {
   const { force = false } = options;
-  return transform(input, output, force, options, isCodecllmFile, (from, to, work) =>
-    decompressFile(from, to, force, work),
+  return transform(
+    input,
+    output,
+    force,
+    options,
+    isCodecllmFile,
+    (from, to, work) => decompressFile(from, to, force, work),
+    (entries) => arrangeOriginal(input, entries),
   );
 }
 
@@ -126,7 +140,7 @@ async function checkpointsOf(
   return found;
 }
 
-/** Makes one checkpoint of another, or a directory of another: what does not concern is copied. */
+/** Makes one checkpoint of another, or a directory of another: what does not concern is copied, as it is arranged. */
 async function transform(
   input: string,
   output: string,
@@ -134,6 +148,7 @@ async function transform(
   options: WorkOptions,
   concerns: (path: string) => Promise<boolean>,
   transformFile: (from: string, to: string, work: Work) => Promise<FileReport>,
+  arrange: (entries: readonly Entry[]) => Promise<Arrangement>,
 ): Promise<Report> {
   if (!(await isDirectory(input)))
     return working(input, output, options, await sizeOf(input), async (work) => ({
@@ -143,8 +158,9 @@ async function transform(
   await checkApart(input, output);
   const entries = await listDirectory(input);
   const checkpoints = await checkpointsOf(input, entries, concerns);
+  const { nameOf, added, textOf } = await arrange(entries);
   return working(input, output, options, sizes(checkpoints), async (work) => {
-    const names = entries.map(({ name }) => name);
+    const names = [...entries.flatMap(({ name }) => nameOf(name) ?? []), ...added];
     const directory = await OutputDirectory.create(output, force, names);
     try {
       const files: FileReport[] = [];
@@ -155,10 +171,13 @@ async function transform(
           const file = await transformFile(entry.path, join(directory.temporary, entry.name), work);
           files.push({ ...file, output: join(output, entry.name) });
         } else {
-          await directory.copy(entry.path, entry.name);
+          const name = nameOf(entry.name);
+          if (name === undefined) continue;
+          await directory.copy(entry.path, name);
           filesCopied++;
         }
       }
+      for (const name of added) await directory.write(name, textOf(name, files));
       await directory.commit(entries.filter(({ kind }) => kind === 'directory').map(({ name }) => name));
       return { files, filesCopied };
     } catch (error) {

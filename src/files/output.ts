@@ -3,7 +3,19 @@
 
 import { randomBytes } from 'node:crypto';
 import { renameSync, rmSync, writevSync } from 'node:fs';
-import { constants, copyFile, type FileHandle, lstat, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import {
+  constants,
+  copyFile,
+  type FileHandle,
+  lstat,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
 import { basename, dirname, join, relative } from 'node:path';
 import { FileError, fileErrorOf } from './errors.ts';
 import { SMALL_BYTES } from './input.ts';
@@ -228,6 +240,16 @@ export class OutputDirectory {
     try {
       await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
       await syncPath(to);
+    } catch (error) {
+      throw fileErrorOf(join(this.path, name), error);
+    }
+  }
+
+  /** Writes a file, given its name from the top of the output. @throws FileError that names it there */
+  async write(name: string, text: string): Promise<void> {
+    const path = join(this.temporary, name);
+    try {
+      await writeFile(path, text, { flag: 'wx', flush: true });
     } catch (error) {
       throw fileErrorOf(join(this.path, name), error);
     }
