@@ -168,7 +168,9 @@ _CHECKED: dict[str, list[object]] = {
     "gpu_encode": [c_void_p, POINTER(GpuSource), c_size_t, c_void_p],
     "gpu_weights_open": [*_GPU_TENSORS, POINTER(c_void_p)],
     "gpu_linear_workspace": [c_void_p, c_uint32, _PLACE],
+    "gpu_linear_rows": [c_void_p, POINTER(c_uint32)],
     "gpu_linear": [c_void_p, POINTER(c_void_p), POINTER(GpuLinearOptions), c_void_p],
+    "gpu_rows": [c_void_p, c_size_t, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p],
     "gpu_transcode": [c_void_p, POINTER(GpuTranscoding), c_size_t, c_void_p, POINTER(c_size_t), _PLACE],
 }
 

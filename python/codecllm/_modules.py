@@ -1,93 +1,142 @@
-"""Models whose weights stay compressed in memory: each is decoded right before it is used.
+"""Models whose weights stay compressed in memory: linear layers multiply from them, embeddings decode rows of them.
 
-A layer keeps its class's `forward`, which finds the decoded weight where it always was.
+A layer that is compressed has its weight's stream as a buffer where it had a parameter. Its class comes after the
+layer's own, so that a `forward` that computes more around that of `nn.Linear` or `nn.Embedding` still does.
 """
 
 from __future__ import annotations
 
 import os
+import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.utils.weak import WeakIdKeyDictionary
 
-from . import _library
+from . import _library, _operators
 from ._arrays import bytes_of
 from ._codec import encode_bytes
-from ._decoded_weights import Buffer, CudaBuffer, Weight
+from ._decoded_weights import weight_of
 from ._gpu_encoder import GPUEncoder, GPUStream
 from ._library import Profile
 
 _BATCH_BYTES = 512 * 2**20
 """Weights are compressed so many bytes at a time, or one."""
+_ALIGNMENT = 16
+"""Of streams in memory: their Data are then aligned, too."""
 
 
-def compress_module(model: nn.Module, profile: Profile = "fast") -> nn.Module:
-    """Replaces the weights of linear and embedding layers by compressed ones, and so saves memory.
+def compress_module(model: nn.Module, profile: Profile = "direct", exact: bool = False) -> nn.Module:
+    """Replaces the weights of linear and embedding layers by compressed ones, which saves memory.
 
-    They are decoded right before use, on their GPU (or on the host, if the model is there), into a buffer that all
-    layers share and that is as large as the two largest weights. What the model computes is the same, bit for bit. It
-    is for inference afterwards: no parameter of it requires a gradient, and it has to stay on its device.
+    On a GPU linear layers multiply from BF16 weights of *direct* as they are compressed, up to 64 rows at once. With
+    more rows, and other weights, each is decoded right before it is used, the next one meanwhile. Such products sum in
+    FP32 as PyTorch does, but in another order, so that last bits may differ. Embeddings decode the rows that are asked
+    for; on a GPU, an index that they do not have gives zeros. On the host everything is decoded for each use.
 
-    A layer's `weight` is what it was while its `forward` runs; elsewhere it is a copy that is decoded for the caller.
-    Weights that do not become smaller stay as they are, and weights that several layers share are kept once.
+    Layers keep their classes as base classes, and `weight` is a copy that is decoded for the caller. `state_dict`
+    gives decoded weights, and `load_state_dict` compresses them. Weights that several layers share are kept once, and
+    those that do not become smaller stay as they are. Parameters require no gradients afterwards; but what goes in may,
+    as adapters need it.
 
     Args:
         model: changed in place
-        profile: "fast" is for GPUs; "small" takes a little less memory; "direct" takes more, 12 bits a weight of BF16,
-            and is decoded fastest
+        profile: "direct" stores BF16 in 12 bits, as a GPU can multiply it; "fast" takes less memory and more time
+        exact: decode always, so that results are those of the plain model, bit for bit
 
     Returns:
         the model
 
     Raises:
         UnavailableError: the model is on a GPU, and this build of codecllm has no CUDA
-        ValueError: no such profile
+        ValueError: another profile, or a weight that is neither in host memory nor on a CUDA device
     """
-    # Refuses a wrong profile before anything is changed.
-    _library.options(profile)
+    _check_profile(profile)
+    layers = _layers_by_weight(model)
+    for parameter, modules in layers.items():
+        if parameter.device.type not in ("cpu", "cuda"):
+            raise ValueError(
+                f"the weight of {modules[0]} is on the device {parameter.device}, where nothing compresses"
+            )
     model.requires_grad_(False)
-    # A dict for the order of the modules, in which they are mostly used, too.
-    layers: dict[nn.Parameter, list[nn.Module]] = {}
-    for module in model.modules():
-        own = _weight_of(module)
-        if own is not None:
-            layers.setdefault(own, []).append(module)
-
-    compressed: dict[torch.device, list[tuple[Weight, list[nn.Module]]]] = {}
     # From here on nothing holds a parameter longer than it takes to compress its batch.
     waiting = deque(layers.items())
     del layers
     while waiting:
         batch = _next_batch(waiting)
         streams = _streams_of([parameter for parameter, _ in batch], profile)
-        for (parameter, modules), stream in zip(batch, streams, strict=True):
-            if stream is None:
-                continue
-            compressed.setdefault(parameter.device, []).append((Weight(parameter, stream), modules))
-            for module in modules:
-                del module.weight
-    for device, weights in compressed.items():
-        buffer = (CudaBuffer if device.type == "cuda" else Buffer)([weight for weight, _ in weights])
-        for weight, modules in weights:
-            for module in modules:
-                module.__class__ = _compressed_class(type(module))  # type: ignore[arg-type]
-                module.__dict__["compressed"] = _ModuleWeight(weight, buffer)
+        for (_, modules), stream in zip(batch, streams, strict=True):
+            if stream is not None:
+                for module in modules:
+                    compress_layer(module, stream, profile=profile, exact=exact)
     return model
 
 
-def _weight_of(module: nn.Module) -> nn.Parameter | None:
-    """The weight that is to be compressed, if the module has one."""
+def compress_layer(
+    layer: nn.Module, stream: torch.Tensor | None = None, *, profile: Profile = "direct", exact: bool = False
+) -> nn.Module:
+    """Puts a stream in the place of a layer's weight.
+
+    Args:
+        layer: changed in place: one that `is_compressible`, of whose weight only shape and dtype are asked, so that it
+            may be on the meta device; or one that is compressed, and gets another stream
+        stream: uint8, one dimension: a whole stream of any profile, where the layer shall compute. It is not to be
+            written any more, and layers that share a weight are to have the same one. Without one the layer has an
+            empty stream on the meta device, until `put_stream`
+        profile: of weights that `load_state_dict` or an assignment give it later
+        exact: as for `compress_module`
+
+    Raises:
+        InvalidStreamError: the stream's front is damaged
+        ValueError: it is that of another shape or dtype, or no such tensor, or a profile that layers cannot have
+        UnavailableError: it is on a GPU, and this build of codecllm has no CUDA
+    """
+    _check_profile(profile)
+    if not isinstance(layer, CompressedLayer):
+        weight = layer.get_parameter("weight")
+        if stream is not None:
+            _check_stream(stream, weight.shape, weight.dtype)
+        del layer.weight
+        layer.weight_shape, layer.weight_dtype = weight.shape, weight.dtype
+        layer.profile, layer.exact = profile, exact
+        layer.register_buffer("stream", torch.empty(0, dtype=torch.uint8, device="meta"), persistent=False)
+        layer.__class__ = _compressed_class(type(layer))
+    if stream is not None:
+        layer.put_stream(stream)
+    return layer
+
+
+def is_compressible(module: nn.Module) -> bool:
+    """Whether `compress_module` compresses it: a linear layer or an embedding with a weight of its own."""
     # An embedding with max_norm changes its weight as it is used.
     if isinstance(module, nn.Linear) or (isinstance(module, nn.Embedding) and module.max_norm is None):
-        return dict(module.named_parameters(recurse=False, remove_duplicate=False)).get("weight")
-    return None
+        return type(module._parameters.get("weight")) is nn.Parameter
+    return False
+
+
+def _check_profile(profile: Profile) -> None:
+    if profile == "small":
+        raise ValueError('profile "small" is for files: layers have "direct", or "fast", which takes less memory')
+    _library.options(profile)
+
+
+def _layers_by_weight(model: nn.Module) -> dict[nn.Parameter, list[nn.Module]]:
+    """The layers that are to be compressed, by their weights, in the order in which the model has them."""
+    layers: dict[nn.Parameter, list[nn.Module]] = {}
+    used_otherwise = set()
+    for module in model.modules():
+        for name, parameter in module._parameters.items():
+            if name == "weight" and is_compressible(module):
+                layers.setdefault(parameter, []).append(module)
+            else:
+                used_otherwise.add(parameter)
+    return {parameter: modules for parameter, modules in layers.items() if parameter not in used_otherwise}
 
 
 def _next_batch(waiting: deque[tuple[nn.Parameter, list[nn.Module]]]) -> list[tuple[nn.Parameter, list[nn.Module]]]:
@@ -100,60 +149,203 @@ def _next_batch(waiting: deque[tuple[nn.Parameter, list[nn.Module]]]) -> list[tu
     return batch
 
 
-def _streams_of(weights: list[nn.Parameter], profile: Profile) -> list[GPUStream | np.ndarray | None]:
-    """Compresses weights where they are; None for those that do not become smaller."""
+def _streams_of(weights: Sequence[torch.Tensor], profile: Profile) -> list[torch.Tensor | None]:
+    """Compresses weights of one device there; None for those that do not become smaller."""
     device = weights[0].device
     if device.type == "cuda":
         with GPUEncoder(device.index) as encoder:
-            return list(encoder.encode(weights, profile))
+            return [None if stream is None else _joined(stream) for stream in encoder.encode(weights, profile)]
     options = _library.options(profile)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         streams = list(pool.map(lambda weight: encode_bytes(*bytes_of(weight), options), weights))
-    return [stream if stream.size < weight.nbytes else None for weight, stream in zip(weights, streams, strict=True)]
+    return [
+        torch.from_numpy(stream.copy()) if stream.size < weight.nbytes else None
+        for weight, stream in zip(weights, streams, strict=True)
+    ]
 
 
-class _ModuleWeight:
-    """The weight of a layer."""
+def _joined(stream: GPUStream) -> torch.Tensor:
+    front = torch.frombuffer(bytearray(stream.front), dtype=torch.uint8)
+    return torch.cat([front.to(stream.data.device), stream.data])
 
-    def __init__(self, weight: Weight, buffer: Buffer) -> None:
-        self._weight = weight
-        self._buffer = buffer
-        self._held: torch.Tensor | None = None
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Has it decoded in the shared buffer."""
-        with self._buffer.holding(self._weight) as tensor:
-            self._held = tensor
-            try:
-                yield
-            finally:
-                self._held = None
+def _check_stream(stream: torch.Tensor, shape: torch.Size, dtype: torch.dtype) -> None:
+    if stream.dtype != torch.uint8 or stream.dim() != 1 or not stream.is_contiguous() or stream.data_ptr() % _ALIGNMENT:
+        raise ValueError("a stream has to be uint8, of one dimension, contiguous and aligned to 16")
+    weight = weight_of(stream)
+    if weight.shape != shape or weight.dtype != dtype:
+        raise ValueError(f"a stream of {weight.dtype} {list(weight.shape)}, where {dtype} {list(shape)} is needed")
 
-    def tensor(self) -> torch.Tensor:
-        if self._held is not None:
-            return self._held
-        return self._weight.decode(torch.empty(self._weight.size, dtype=torch.uint8, device=self._weight.device))
+
+# ------------------------------------------------------------------------------------------------------------- layers
+
+
+class CompressedLayer(nn.Module):
+    """What compressed layers have in common, whatever they compute."""
+
+    stream: torch.Tensor
+    """The compressed weight: uint8, one dimension. Shared weights are one tensor, whatever becomes of the layers."""
+    weight_shape: torch.Size
+    weight_dtype: torch.dtype
+    profile: Profile
+    exact: bool
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """The decoded weight: a copy, and what is written to it is lost."""
+        return _operators.decode(self.stream, self.weight_shape, self.weight_dtype)
+
+    def put_stream(self, stream: torch.Tensor) -> None:
+        """Gives the layer another weight; raises what `compress_layer` does."""
+        _check_stream(stream, self.weight_shape, self.weight_dtype)
+        self._buffers["stream"] = stream
+
+    def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
+        if name == "weight":
+            self._compress(value)
+        else:
+            super().__setattr__(name, value)
+
+    def _compress(self, weight: torch.Tensor) -> None:
+        """Makes this the weight, of all layers that share it."""
+        if weight.shape != self.weight_shape:
+            raise ValueError(f"a weight of {list(weight.shape)}, where {list(self.weight_shape)} is needed")
+        device = weight.device if self.stream.is_meta else self.stream.device
+        weight = weight.detach().to(device, self.weight_dtype)
+        (stream,) = _streams_of([weight], self.profile)
+        if stream is None:
+            # Then it takes a little more memory than the weight.
+            stream = torch.from_numpy(encode_bytes(*bytes_of(weight), _library.options(self.profile)).copy()).to(device)
+        self._replace_stream(stream)
+
+    def _replace_stream(self, stream: torch.Tensor) -> None:
+        """Puts another stream in the place of the present one, also in the layers that share it."""
+        shared = self.stream
+        if torch._has_compatible_shallow_copy_type(shared, stream):
+            # As `nn.Module` does with parameters.
+            shared.data = stream
+            stream = shared
+        self._buffers["stream"] = stream
+        if not stream.is_meta:
+            weight_of(stream)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> CompressedLayer:
+        stream = self.stream
+        probe = fn(torch.empty(0, dtype=self.weight_dtype, device=stream.device))
+        if probe.dtype != self.weight_dtype:
+            raise TypeError(
+                f"{type(self).__name__}: the compressed weight is {self.weight_dtype} and cannot become {probe.dtype}: "
+                "convert the model before it is compressed"
+            )
+        super()._apply(fn, recurse)
+        # fn has no more to do, if it is that of another layer with the same stream; or it is Module.type.
+        moved = self.stream if self.stream.dtype == torch.uint8 else stream.to(probe.device)
+        if moved is not stream:
+            self._buffers["stream"] = stream
+            self._replace_stream(moved)
+        return self
+
+    def _save_to_state_dict(self, destination: dict[str, Any], prefix: str, keep_vars: bool) -> None:
+        destination[prefix + "weight"] = _decoded_for(destination, self)
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+
+    def _load_from_state_dict(
+        self,
+        state_dict: dict[str, Any],
+        prefix: str,
+        local_metadata: dict[str, Any],
+        strict: bool,
+        missing_keys: list[str],
+        unexpected_keys: list[str],
+        error_msgs: list[str],
+    ) -> None:
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
+        )
+        key = prefix + "weight"
+        if key in unexpected_keys:
+            unexpected_keys.remove(key)
+        weight = state_dict.get(key)
+        if weight is None:
+            if strict:
+                missing_keys.append(key)
+        elif weight.shape != self.weight_shape:
+            error_msgs.append(
+                f"size mismatch for {key}: copying a param with shape {weight.shape} from checkpoint, "
+                f"the shape in current model is {self.weight_shape}."
+            )
+        else:
+            self._compress(weight)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if not self.stream.is_meta:
+            weight_of(self.stream)
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        # Its class has no name by which it is found.
+        _, _, *state = super().__reduce_ex__(protocol)
+        return (_new_layer, (_layer_class(type(self)),), *state)
+
+
+class CompressedLinear(CompressedLayer, nn.Linear):
+    """A linear layer whose weight is compressed."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        bias, dtype = self.bias, self.weight_dtype
+        device_type = input.device.type
+        if device_type in ("cpu", "cuda") and torch.is_autocast_enabled(device_type) and input.dtype != torch.float64:
+            dtype = torch.get_autocast_dtype(device_type)
+            input = input.to(dtype)
+            bias = None if bias is None else bias.to(dtype)
+        if (
+            input.dtype != dtype
+            or input.shape[-1:] != self.weight_shape[1:]
+            or (bias is not None and bias.dtype != dtype)
+        ):
+            # PyTorch says what is wrong.
+            return functional.linear(input, self.weight, bias)
+        return _operators.linear(input, self.stream, bias, self.weight_shape[0], self.exact)
+
+
+class CompressedEmbedding(CompressedLayer, nn.Embedding):
+    """An embedding whose weight is compressed."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        return _operators.embedding(input, self.stream, self.weight_shape[1], self.weight_dtype)
 
 
 @cache
-def _compressed_class(base: type[nn.Module]) -> type[nn.Module]:
+def _compressed_class(own: type[nn.Module]) -> type[nn.Module]:
     """A layer's class, with a weight that is compressed."""
+    base = CompressedLinear if issubclass(own, nn.Linear) else CompressedEmbedding
+    if own in (nn.Linear, nn.Embedding):
+        return base
+    return type(f"Compressed{own.__name__}", (own, base), {"__module__": own.__module__})
 
-    class Compressed(base):  # type: ignore[valid-type, misc]
-        compressed: _ModuleWeight
 
-        @property
-        def weight(self) -> torch.Tensor:
-            return self.compressed.tensor()
+def _layer_class(compressed: type[nn.Module]) -> type[nn.Module]:
+    """What `_compressed_class` was called with."""
+    if compressed in (CompressedLinear, CompressedEmbedding):
+        return compressed.__bases__[1]
+    return compressed.__bases__[0]
 
-        def forward(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-            if torch.is_grad_enabled() and any(
-                isinstance(value, torch.Tensor) and value.requires_grad for value in args
-            ):
-                raise RuntimeError("compressed layers have no gradients: use torch.no_grad()")
-            with self.compressed.held():
-                return super().forward(*args, **kwargs)
 
-    Compressed.__name__ = Compressed.__qualname__ = f"Compressed{base.__name__}"
-    return Compressed
+def _new_layer(own: type[nn.Module]) -> nn.Module:
+    """A layer of a class, whose state is set later."""
+    compressed = _compressed_class(own)
+    return compressed.__new__(compressed)
+
+
+_latest = WeakIdKeyDictionary()
+"""For streams, the tensors that they were decoded to the last time for a state dict, as weak references."""
+
+
+def _decoded_for(destination: dict[str, Any], layer: CompressedLayer) -> torch.Tensor:
+    """The decoded weight for a state dict: layers that share their weight share a tensor of it there, too."""
+    latest = _latest[layer.stream]() if layer.stream in _latest else None
+    if latest is not None and any(value is latest for value in destination.values()):
+        return latest
+    weight = layer.weight
+    _latest[layer.stream] = weakref.ref(weight)
+    return weight
