@@ -39,9 +39,9 @@ class Weight(Closing):
 
     def __init__(self, stream: torch.Tensor) -> None:
         front_bytes, data_bytes = lengths(stream[:_FIXED_BYTES].cpu().numpy())
-        if stream.numel() != front_bytes + data_bytes:
+        if stream.numel() < front_bytes + data_bytes:
             raise InvalidStreamError(f"a stream of {front_bytes + data_bytes} bytes in {stream.numel()}")
-        self.data_offset = front_bytes
+        self.data_start, self.data_end = front_bytes, front_bytes + data_bytes
         front = stream[:front_bytes].cpu().numpy()
         info = Stream(front).info
         self.dtype = torch_dtype(info.dtype)
@@ -79,7 +79,7 @@ class Weight(Closing):
         """Lets go of what the library has of it."""
 
     def _decode(self, stream: torch.Tensor, output: torch.Tensor) -> None:
-        _library.call("decode", stream.data_ptr(), stream.numel(), output.data_ptr(), self.size)
+        _library.call("decode", stream.data_ptr(), self.data_end, output.data_ptr(), self.size)
 
 
 class CudaWeight(Weight):
@@ -108,7 +108,7 @@ class CudaWeight(Weight):
             _library.call("gpu_linear_rows", self._weights, ctypes.byref(most))
             self.most_rows = most.value
         self._workspaces: dict[int, int] = {}
-        self._data = (ctypes.c_void_p * 1)(stream.data_ptr() + self.data_offset)
+        self._data = (ctypes.c_void_p * 1)(stream.data_ptr() + self.data_start)
         self._biases, self._outputs = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
         self._options = _library.GpuLinearOptions(biases=self._biases, outputs=self._outputs)
         self._options_pointer = ctypes.byref(self._options)
@@ -142,6 +142,8 @@ class CudaWeight(Weight):
 
     def rows(self, stream: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         """As `Weight.rows`; but rows that it does not have are zeros."""
+        if numbers.dtype not in (torch.int32, torch.int64):
+            raise RuntimeError(f"expected indices of one of the dtypes Long, Int, not {numbers.dtype}")
         numbers = numbers.long().contiguous()
         output = torch.zeros((*numbers.shape, self.shape[1]), dtype=self.dtype, device=stream.device)
         with self._gpu.lock:
@@ -170,7 +172,7 @@ class CudaWeight(Weight):
 
     def _decode(self, stream: torch.Tensor, output: torch.Tensor) -> None:
         # Nothing has touched these bytes since they were encoded here, or checked.
-        self._decoder.decode([stream[self.data_offset :]], [output], verify=False)
+        self._decoder.decode([stream[self.data_start : self.data_end]], [output], verify=False)
 
 
 def _current(device: torch.device) -> int:
@@ -188,10 +190,10 @@ def weight_of(stream: torch.Tensor) -> Weight:
     """The opened weight of a stream, which is opened if it is not.
 
     Args:
-        stream: uint8, one dimension, of the whole stream
+        stream: uint8, one dimension, that begins with the whole stream
 
     Raises:
-        InvalidStreamError: its front is damaged, or it has another length
+        InvalidStreamError: its front is damaged, or it is longer
         UnavailableError: it is on a GPU, and this build of codecllm has no CUDA
         RuntimeError: it is not open, and a CUDA graph is being captured
     """

@@ -23,13 +23,15 @@ from . import _library, _operators
 from ._arrays import bytes_of
 from ._codec import encode_bytes
 from ._decoded_weights import weight_of
-from ._gpu_encoder import GPUEncoder, GPUStream
+from ._gpu_encoder import GPUEncoder
 from ._library import Profile
 
 _BATCH_BYTES = 512 * 2**20
 """Weights are compressed so many bytes at a time, or one."""
 _ALIGNMENT = 16
 """Of streams in memory: their Data are then aligned, too."""
+_SIZES = 256
+"""Memory for a stream is rounded up to a multiple of this part of its weight's bytes."""
 
 
 def compress_module(model: nn.Module, profile: Profile = "direct", exact: bool = False) -> nn.Module:
@@ -86,9 +88,9 @@ def compress_layer(
     Args:
         layer: changed in place: one that `is_compressible`, of whose weight only shape and dtype are asked, so that it
             may be on the meta device; or one that is compressed, and gets another stream
-        stream: uint8, one dimension: a whole stream of any profile, where the layer shall compute. It is not to be
-            written any more, and layers that share a weight are to have the same one. Without one the layer has an
-            empty stream on the meta device, until `put_stream`
+        stream: uint8, one dimension, that begins with a whole stream of any profile, where the layer shall compute. It
+            is not to be written any more, and layers that share a weight are to have the same one. Without one the
+            layer has an empty stream on the meta device, until `put_stream`
         profile: of weights that `load_state_dict` or an assignment give it later
         exact: as for `compress_module`
 
@@ -154,19 +156,36 @@ def _streams_of(weights: Sequence[torch.Tensor], profile: Profile) -> list[torch
     device = weights[0].device
     if device.type == "cuda":
         with GPUEncoder(device.index) as encoder:
-            return [None if stream is None else _joined(stream) for stream in encoder.encode(weights, profile)]
+            return [
+                None
+                if stream is None
+                else _in_memory([torch.frombuffer(bytearray(stream.front), dtype=torch.uint8), stream.data], weight)
+                for weight, stream in zip(weights, encoder.encode(weights, profile), strict=True)
+            ]
     options = _library.options(profile)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         streams = list(pool.map(lambda weight: encode_bytes(*bytes_of(weight), options), weights))
     return [
-        torch.from_numpy(stream.copy()) if stream.size < weight.nbytes else None
+        _in_memory([torch.from_numpy(stream)], weight) if stream.size < weight.nbytes else None
         for weight, stream in zip(weights, streams, strict=True)
     ]
 
 
-def _joined(stream: GPUStream) -> torch.Tensor:
-    front = torch.frombuffer(bytearray(stream.front), dtype=torch.uint8)
-    return torch.cat([front.to(stream.data.device), stream.data])
+def memory_size(stream_bytes: int, weight_bytes: int) -> int:
+    """Bytes that the tensor of a stream should have: mostly the same for all weights of a shape.
+
+    The compiler of PyTorch compiles a layer anew for each size of its buffers.
+    """
+    step = -(-weight_bytes // (_SIZES * _ALIGNMENT)) * _ALIGNMENT
+    return -(-stream_bytes // step) * step
+
+
+def _in_memory(parts: Sequence[torch.Tensor], weight: torch.Tensor) -> torch.Tensor:
+    """A weight's stream in memory of its own, on the weight's device."""
+    stream_bytes = sum(part.numel() for part in parts)
+    memory = torch.zeros(memory_size(stream_bytes, weight.nbytes), dtype=torch.uint8, device=weight.device)
+    torch.cat([part.to(weight.device) for part in parts], out=memory[:stream_bytes])
+    return memory
 
 
 def _check_stream(stream: torch.Tensor, shape: torch.Size, dtype: torch.dtype) -> None:
@@ -215,7 +234,8 @@ class CompressedLayer(nn.Module):
         (stream,) = _streams_of([weight], self.profile)
         if stream is None:
             # Then it takes a little more memory than the weight.
-            stream = torch.from_numpy(encode_bytes(*bytes_of(weight), _library.options(self.profile)).copy()).to(device)
+            larger = encode_bytes(*bytes_of(weight), _library.options(self.profile))
+            stream = _in_memory([torch.from_numpy(larger)], weight)
         self._replace_stream(stream)
 
     def _replace_stream(self, stream: torch.Tensor) -> None:
@@ -238,10 +258,10 @@ class CompressedLayer(nn.Module):
                 "convert the model before it is compressed"
             )
         super()._apply(fn, recurse)
-        # fn has no more to do, if it is that of another layer with the same stream; or it is Module.type.
+        # Module.type converts whatever there is.
         moved = self.stream if self.stream.dtype == torch.uint8 else stream.to(probe.device)
+        self._buffers["stream"] = stream
         if moved is not stream:
-            self._buffers["stream"] = stream
             self._replace_stream(moved)
         return self
 

@@ -23,6 +23,7 @@ except ImportError:
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 # A failure is seen again by running it again.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -78,6 +79,24 @@ def weights(*shape: int, seed: int = 1) -> np.ndarray:
         scale = np.exp(0.3 * rng.standard_normal(shape[axis]))
         values *= np.expand_dims(scale, [other for other in range(len(shape)) if other != axis])
     return values.astype(np.float32)
+
+
+def small_model(tied: bool) -> nn.Module:
+    """A Llama of the size of a test."""
+    import torch
+
+    transformers = pytest.importorskip("transformers", reason="no transformers")
+    torch.manual_seed(1)
+    config = transformers.LlamaConfig(
+        vocab_size=1000,
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=tied,
+    )
+    return transformers.LlamaForCausalLM(config).bfloat16().eval()
 
 
 def some_tensors() -> dict[str, torch.Tensor]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPOSITORY, assert_same, by_id, some_tensors, weights
-from test_models import IDS, Nested, small_model
+from conftest import REPOSITORY, assert_same, by_id, small_model, some_tensors, weights
+from test_models import IDS
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
 
@@ -27,7 +26,7 @@ from codecllm import _gpu_encoder as gpu_encoder  # noqa: E402
 from codecllm._dtypes import DTYPES, name_of  # noqa: E402
 from codecllm._stream import lengths  # noqa: E402
 from codecllm._tables import PROFILES  # noqa: E402
-from codecllm.torch import compress_module, load_file, safe_open, save_file  # noqa: E402
+from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("gpu")
 
@@ -292,32 +291,3 @@ def test_from_pretrained(tmp_path: Path, tied: bool) -> None:
         expected, found = (each(IDS.cuda(), labels=IDS.cuda()) for each in (plain, loaded))
     assert torch.equal(found.logits, expected.logits)
     assert torch.equal(found.loss, expected.loss)
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_compress_module(tied: bool) -> None:
-    model = small_model(tied).cuda()
-    compressed = compress_module(copy.deepcopy(model))
-    ids = IDS.cuda()
-    with torch.no_grad():
-        expected = model(ids, labels=ids)
-        for _ in range(20):
-            found = compressed(ids, labels=ids)
-            assert torch.equal(found.logits, expected.logits)
-            assert torch.equal(found.loss, expected.loss)
-        results = [
-            each.generate(ids, max_new_tokens=9, do_sample=False, pad_token_id=0) for each in (model, compressed)
-        ]
-    assert torch.equal(*results)
-
-
-def test_layers_inside_layers() -> None:
-    torch.manual_seed(1)
-    model = torch.nn.Sequential(Nested(), torch.nn.Linear(64, 64, dtype=torch.bfloat16), Nested()).cuda()
-    values = torch.randn(5, 64, dtype=torch.bfloat16, device="cuda")
-    with torch.no_grad():
-        expected = [layer(values) for layer in (*model, model[2], model[0])]
-        compress_module(model)
-        for _ in range(20):
-            found = [layer(values) for layer in (*model, model[2], model[0])]
-            assert all(torch.equal(*pair) for pair in zip(found, expected, strict=True))
