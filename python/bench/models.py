@@ -325,6 +325,8 @@ class Text:
 
     def __init__(self, model: transformers.LlamaForCausalLM, prompt: torch.Tensor) -> None:
         self._model = model
+        # PyTorch's own is one block of threads for a row. Not compiled earlier: that would use the GPU before a fork.
+        self._chosen = torch.compile(greedy, dynamic=False)
         size, device = len(prompt), prompt.device
         self.tokens = torch.zeros(size, PROMPT + TOKENS, dtype=torch.int64, device=device)
         self._last = torch.zeros(size, 1, dtype=torch.int64, device=device)
@@ -357,12 +359,10 @@ class Text:
         rotations = model.rotary_emb(hidden, positions[None])
         for layer, cache in zip(model.layers, self._caches, strict=True):
             hidden = layer(hidden, attention_mask=mask, position_embeddings=rotations, past_key_values=cache)
-        return chosen(self._model.lm_head(model.norm(hidden[:, -1])))
+        return self._chosen(self._model.lm_head(model.norm(hidden[:, -1])))
 
 
-@torch.compile(dynamic=False)
-def chosen(logits: torch.Tensor) -> torch.Tensor:
-    """The greedy choice; compiled, as PyTorch's own has one block of threads for a row."""
+def greedy(logits: torch.Tensor) -> torch.Tensor:
     return logits.argmax(-1)
 
 
