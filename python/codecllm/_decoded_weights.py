@@ -22,7 +22,7 @@ from ._closing import Closing
 from ._dtypes import torch_dtype
 from ._errors import InvalidStreamError
 from ._gpu import gpu_of
-from ._gpu_decoder import GPUDecoder, read_fronts
+from ._gpu_decoder import read_fronts
 from ._stream import Stream, lengths
 
 _FIXED_BYTES = 64
@@ -49,26 +49,23 @@ class Weight(Closing):
         self.size = info.tensor_bytes
         self.storage = StorageWeakRef(stream.untyped_storage())
         """While this is here, no other storage gets the address of the stream's."""
-        self._open(stream, front)
+        self._prepare(stream, front)
 
-    def _open(self, stream: torch.Tensor, front: np.ndarray) -> None:
+    def _prepare(self, stream: torch.Tensor, front: np.ndarray) -> None:
         """Prepares what is the same whenever the weight is used."""
 
     def decode(self, stream: torch.Tensor) -> torch.Tensor:
         """Decodes it into new memory, on the current CUDA stream if it is on a GPU."""
-        return self.decode_into(stream, torch.empty(self.size, dtype=torch.uint8, device=stream.device))
-
-    def decode_into(self, stream: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
-        """Decodes it into `output` (uint8 of its size). @returns the weight, a view of `output`"""
-        self._decode(stream, output)
-        return output.view(self.dtype).view(self.shape)
+        output = torch.empty(self.shape, dtype=self.dtype)
+        _library.call("decode", stream.data_ptr(), self.data_end, output.data_ptr(), self.size)
+        return output
 
     def decode_for_product(self, stream: torch.Tensor) -> torch.Tensor:
         """The same. It may have been decoded before this is called, and then the next one may be by now, too."""
         return self.decode(stream)
 
-    def multiply(self, stream: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        """X W^T (+ bias) from the stream. @param x of the weight's dtype, with 1 to `most_rows` rows"""
+    def multiply(self, x: torch.Tensor, rows: int, bias: torch.Tensor | None) -> torch.Tensor:
+        """X W^T (+ bias) from the stream, [rows, O]. @param x of the weight's dtype, with 1 to `most_rows` rows"""
         raise NotImplementedError
 
     def rows(self, stream: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
@@ -78,66 +75,81 @@ class Weight(Closing):
     def close(self) -> None:
         """Lets go of what the library has of it."""
 
-    def _decode(self, stream: torch.Tensor, output: torch.Tensor) -> None:
-        _library.call("decode", stream.data_ptr(), self.data_end, output.data_ptr(), self.size)
-
 
 class CudaWeight(Weight):
-    """One on a GPU. A product or a decode of it has to end before its next begins: on one CUDA stream they do."""
+    """One on a GPU. A product of it has to end before its next begins: on one CUDA stream they do."""
 
     def __init__(self, stream: torch.Tensor) -> None:
-        self._weights = ctypes.c_void_p()
+        self._weights, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
         super().__init__(stream)
 
-    def _open(self, stream: torch.Tensor, front: np.ndarray) -> None:
-        self._device = stream.device
+    def _prepare(self, stream: torch.Tensor, front: np.ndarray) -> None:
+        self.device = stream.device
         self.stream = weakref.ref(stream)
         self.following: weakref.ref[CudaWeight] | None = None
         """The weight that was decoded for a product after it, the last time."""
-        self._gpu = gpu_of(stream.device.index)
-        size = GPUDecoder.memory_bytes([front], stream.device.index)
-        self._memory = torch.empty(size, dtype=torch.uint8, device=stream.device)
-        # Until nothing uses this memory any more.
-        torch.cuda.synchronize(stream.device)
-        self._decoder = GPUDecoder([front], stream.device.index, self._memory)
+        self._gpu = gpu_of(self.device.index)
         tensors, _, _views = read_fronts([front])
         with self._gpu.lock:
+            size = _library.number("gpu_plan_size", self._gpu.handle, tensors, 1)
+        self._memory = torch.empty(size, dtype=torch.uint8, device=self.device)
+        # Until nothing uses this memory any more.
+        torch.cuda.synchronize(self.device)
+        with self._gpu.lock:
+            place = self._memory.data_ptr()
+            _library.call("gpu_plan_open", self._gpu.handle, tensors, 1, place, ctypes.byref(self._plan))
             _library.call("gpu_weights_open", self._gpu.handle, tensors, 1, ctypes.byref(self._weights))
         if self.dtype == torch.bfloat16:
             most = ctypes.c_uint32()
             _library.call("gpu_linear_rows", self._weights, ctypes.byref(most))
             self.most_rows = most.value
+        # What calls are given; the device's lock is held from when it is set until they return.
         self._workspaces: dict[int, int] = {}
         self._data = (ctypes.c_void_p * 1)(stream.data_ptr() + self.data_start)
         self._biases, self._outputs = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
         self._options = _library.GpuLinearOptions(biases=self._biases, outputs=self._outputs)
         self._options_pointer = ctypes.byref(self._options)
+        # Nothing has touched these bytes since they were encoded here, or checked when they were loaded.
+        self._decode_options = ctypes.byref(_library.GpuDecodeOptions(data_on_host=0, verify=0))
+
+    def decode(self, stream: torch.Tensor) -> torch.Tensor:
+        return self.decode_on(_current(self.device))
+
+    def decode_on(self, cuda_stream: int) -> torch.Tensor:
+        """The same on any CUDA stream, into memory of the current one."""
+        output = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        with self._gpu.lock:
+            self._outputs[0] = output.data_ptr()
+            _library.call("gpu_decode", self._plan, self._data, self._outputs, self._decode_options, cuda_stream)
+        return output
 
     def decode_for_product(self, stream: torch.Tensor) -> torch.Tensor:
         if torch.cuda.is_current_stream_capturing():
             return self.decode(stream)
-        return _ahead_on(stream.device).take(self, stream)
+        return _ahead_on(self.device).take(self)
 
-    def multiply(self, stream: torch.Tensor, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def multiply(self, x: torch.Tensor, rows: int, bias: torch.Tensor | None) -> torch.Tensor:
         columns = self.shape[1]
-        matrix = x.reshape(-1, columns)
-        if not matrix.is_contiguous() and (matrix.stride(1) != 1 or matrix.stride(0) < columns):
-            matrix = matrix.contiguous()
-        rows = matrix.shape[0]
-        output = x.new_empty((*x.shape[:-1], self.shape[0]))
+        stride = columns
+        if not x.is_contiguous():
+            x = x.reshape(-1, columns)
+            stride = x.stride(0)
+            if x.stride(1) != 1 or stride < columns:
+                x, stride = x.contiguous(), columns
+        output = x.new_empty((rows, self.shape[0]))
         size = self._workspaces.get(rows)
         if size is None:
             size = self._workspaces[rows] = _library.number("gpu_linear_workspace", self._weights, rows)
-        workspace = torch.empty(size, dtype=torch.uint8, device=stream.device)
+        workspace = torch.empty(size, dtype=torch.uint8, device=self.device)
         options = self._options
         with self._gpu.lock:
-            options.x = matrix.data_ptr()
-            options.x_stride = columns if rows == 1 else matrix.stride(0)
+            options.x = x.data_ptr()
+            options.x_stride = stride
             options.rows = rows
             options.workspace = workspace.data_ptr()
             self._biases[0] = None if bias is None else bias.data_ptr()
             self._outputs[0] = output.data_ptr()
-            _library.call("gpu_linear", self._weights, self._data, self._options_pointer, _current(stream.device))
+            _library.call("gpu_linear", self._weights, self._data, self._options_pointer, _current(self.device))
         return output
 
     def rows(self, stream: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
@@ -145,38 +157,23 @@ class CudaWeight(Weight):
         if numbers.dtype not in (torch.int32, torch.int64):
             raise RuntimeError(f"expected indices of one of the dtypes Long, Int, not {numbers.dtype}")
         numbers = numbers.long().contiguous()
-        output = torch.zeros((*numbers.shape, self.shape[1]), dtype=self.dtype, device=stream.device)
+        output = torch.zeros((*numbers.shape, self.shape[1]), dtype=self.dtype, device=self.device)
+        places = (self._data[0], numbers.data_ptr(), numbers.numel(), output.data_ptr())
         with self._gpu.lock:
-            _library.call(
-                "gpu_rows",
-                self._weights,
-                0,
-                self._data[0],
-                numbers.data_ptr(),
-                numbers.numel(),
-                output.data_ptr(),
-                _current(stream.device),
-            )
+            _library.call("gpu_rows", self._weights, 0, *places, _current(self.device))
         return output
 
-    def keep_for(self, stream: torch.Tensor, cuda_stream: torch.cuda.Stream) -> None:
-        """Keeps memory, should it be freed, from being used again before a CUDA stream has decoded from it."""
-        self._memory.record_stream(cuda_stream)
-        stream.record_stream(cuda_stream)
-
     def close(self) -> None:
-        if self._device in _ahead:
-            _ahead[self._device].drop(self)
+        if self.device in _ahead:
+            _ahead[self.device].drop(self)
+        _library.plain("gpu_plan_close")(self._plan)
         _library.plain("gpu_weights_close")(self._weights)
-        self._weights = ctypes.c_void_p()
-
-    def _decode(self, stream: torch.Tensor, output: torch.Tensor) -> None:
-        # Nothing has touched these bytes since they were encoded here, or checked.
-        self._decoder.decode([stream[self.data_start : self.data_end]], [output], verify=False)
+        self._weights, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
 
 
 def _current(device: torch.device) -> int:
-    return torch.cuda.current_stream(device).cuda_stream
+    """The current CUDA stream, as CUDA has it; a `torch.cuda.Stream` would take longer."""
+    return torch._C._cuda_getCurrentRawStream(device.index)
 
 
 # ------------------------------------------------------------------------------------------------------ opened weights
@@ -237,9 +234,8 @@ class _Decoding(NamedTuple):
 
     weight: CudaWeight
     output: torch.Tensor
-    allocated_on: torch.cuda.Stream
-    """The CUDA stream in whose order the output's memory is used again once it is free."""
-    decoded: torch.cuda.Event
+    cuda_stream: torch.cuda.Stream
+    """The one of which the output's memory is, and on which it will be used."""
 
 
 class _Ahead:
@@ -249,53 +245,47 @@ class _Ahead:
     """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._cuda_stream = torch.cuda.Stream(device)
+        self._free, self._decoded = torch.cuda.Event(), torch.cuda.Event()
         self._lock = threading.RLock()
         self._last: weakref.ref[CudaWeight] | None = None
         self._decoding: _Decoding | None = None
 
-    def take(self, weight: CudaWeight, stream: torch.Tensor) -> torch.Tensor:
+    def take(self, weight: CudaWeight) -> torch.Tensor:
         """The decoded weight, for the current CUDA stream."""
-        current = torch.cuda.current_stream(stream.device)
         with self._lock:
-            taken = self._end_decoding()
-            if taken is not None and taken.weight is weight and taken.allocated_on == current:
-                output = taken.output
-            else:
-                output = weight.decode(stream)
+            current = torch.cuda.current_stream(self._device)
+            taken = self._end_decoding(current)
+            is_it = taken is not None and taken.weight is weight and taken.cuda_stream == current
+            output = taken.output if is_it else weight.decode_on(current.cuda_stream)
             last = None if self._last is None else self._last()
-            if last is not None and last is not weight:
-                last.following = weakref.ref(weight)
-            self._last = weakref.ref(weight)
+            if last is not weight:
+                if last is not None:
+                    last.following = weakref.ref(weight)
+                self._last = weakref.ref(weight)
             following = None if weight.following is None else weight.following()
-            if following is not None and following.size <= _MOST_AHEAD:
-                self._decode_ahead(following, current)
+            if following is not None and following.size <= _MOST_AHEAD and following.stream() is not None:
+                # When whatever had the memory before it is done with it.
+                self._free.record(current)
+                self._cuda_stream.wait_event(self._free)
+                self._decoding = _Decoding(following, following.decode_on(self._cuda_stream.cuda_stream), current)
+                self._decoded.record(self._cuda_stream)
         return output
 
     def drop(self, weight: CudaWeight) -> None:
         """Lets go of a weight that nobody will ask for any more."""
         with self._lock:
             if self._decoding is not None and self._decoding.weight is weight:
-                self._end_decoding()
+                self._end_decoding(torch.cuda.current_stream(self._device))
 
-    def _decode_ahead(self, weight: CudaWeight, current: torch.cuda.Stream) -> None:
-        stream = weight.stream()
-        if stream is None:
-            return
-        memory = torch.empty(weight.size, dtype=torch.uint8, device=stream.device)
-        # What used this memory before.
-        self._cuda_stream.wait_stream(current)
-        with torch.cuda.stream(self._cuda_stream):
-            output = weight.decode_into(stream, memory)
-            decoded = self._cuda_stream.record_event()
-        weight.keep_for(stream, self._cuda_stream)
-        self._decoding = _Decoding(weight, output, current, decoded)
-
-    def _end_decoding(self) -> _Decoding | None:
-        """Makes what is being decoded ahead usable for the CUDA stream that its memory is of, and so free, too."""
+    def _end_decoding(self, current: torch.cuda.Stream) -> _Decoding | None:
+        """What is being decoded ahead, which may be used, and its memory freed, by all who have to do with it."""
         ended, self._decoding = self._decoding, None
         if ended is not None:
-            ended.allocated_on.wait_event(ended.decoded)
+            current.wait_event(self._decoded)
+            if ended.cuda_stream != current:
+                ended.cuda_stream.wait_event(self._decoded)
         return ended
 
 

@@ -6,6 +6,7 @@ layer's own, so that a `forward` that computes more around that of `nn.Linear` o
 
 from __future__ import annotations
 
+import copy
 import os
 import weakref
 from collections import deque
@@ -60,23 +61,14 @@ def compress_module(model: nn.Module, profile: Profile = "direct", exact: bool =
         ValueError: another profile, or a weight that is neither in host memory nor on a CUDA device
     """
     _check_profile(profile)
-    layers = _layers_by_weight(model)
-    for parameter, modules in layers.items():
-        if parameter.device.type not in ("cpu", "cuda"):
-            raise ValueError(
-                f"the weight of {modules[0]} is on the device {parameter.device}, where nothing compresses"
-            )
+    # Nothing but this and the layers holds a parameter, and this not longer than it takes to compress its batch.
+    waiting = deque(_layers_by_weight(model).items())
     model.requires_grad_(False)
-    # From here on nothing holds a parameter longer than it takes to compress its batch.
-    waiting = deque(layers.items())
-    del layers
     while waiting:
-        batch = _next_batch(waiting)
-        streams = _streams_of([parameter for parameter, _ in batch], profile)
-        for (_, modules), stream in zip(batch, streams, strict=True):
-            if stream is not None:
-                for module in modules:
-                    compress_layer(module, stream, profile=profile, exact=exact)
+        # Or streams would take parts of the memory of plain weights, of which what is left could not be given back.
+        torch.cuda.empty_cache()
+        _compress_batch(_next_batch(waiting), profile, exact)
+    torch.cuda.empty_cache()
     return model
 
 
@@ -135,6 +127,8 @@ def _layers_by_weight(model: nn.Module) -> dict[nn.Parameter, list[nn.Module]]:
     for module in model.modules():
         for name, parameter in module._parameters.items():
             if name == "weight" and is_compressible(module):
+                if parameter.device.type not in ("cpu", "cuda"):
+                    raise ValueError(f"the weight of {module} is on {parameter.device}, where nothing is compressed")
                 layers.setdefault(parameter, []).append(module)
             else:
                 used_otherwise.add(parameter)
@@ -149,6 +143,14 @@ def _next_batch(waiting: deque[tuple[nn.Parameter, list[nn.Module]]]) -> list[tu
         batch.append(waiting.popleft())
         size += batch[-1][0].nbytes
     return batch
+
+
+def _compress_batch(batch: list[tuple[nn.Parameter, list[nn.Module]]], profile: Profile, exact: bool) -> None:
+    streams = _streams_of([parameter for parameter, _ in batch], profile)
+    for (_, modules), stream in zip(batch, streams, strict=True):
+        if stream is not None:
+            for module in modules:
+                compress_layer(module, stream, profile=profile, exact=exact)
 
 
 def _streams_of(weights: Sequence[torch.Tensor], profile: Profile) -> list[torch.Tensor | None]:
@@ -211,7 +213,11 @@ class CompressedLayer(nn.Module):
 
     @property
     def weight(self) -> torch.Tensor:
-        """The decoded weight: a copy, and what is written to it is lost."""
+        """The decoded weight: a copy. What is written to it, or assigned to `weight`, is compressed."""
+        weight = self._decode()
+        return weight if torch.compiler.is_compiling() else DecodedWeight.of(self, weight)
+
+    def _decode(self) -> torch.Tensor:
         return _operators.decode(self.stream, self.weight_shape, self.weight_dtype)
 
     def put_stream(self, stream: torch.Tensor) -> None:
@@ -220,10 +226,13 @@ class CompressedLayer(nn.Module):
         self._buffers["stream"] = stream
 
     def __setattr__(self, name: str, value: Any) -> None:  # noqa: ANN401
-        if name == "weight":
-            self._compress(value)
-        else:
+        if name != "weight":
             super().__setattr__(name, value)
+        elif isinstance(value, DecodedWeight):
+            # As a parameter would be, it is shared.
+            self.put_stream(value.layer.stream)
+        else:
+            self._compress(value)
 
     def _compress(self, weight: torch.Tensor) -> None:
         """Makes this the weight, of all layers that share it."""
@@ -308,6 +317,52 @@ class CompressedLayer(nn.Module):
         return (_new_layer, (_layer_class(type(self)),), *state)
 
 
+class DecodedWeight(torch.Tensor):
+    """A layer's decoded weight. What is written to it, though not to views of it, becomes the layer's weight."""
+
+    layer: CompressedLayer
+
+    @classmethod
+    def of(cls, layer: CompressedLayer, weight: torch.Tensor) -> DecodedWeight:
+        decoded = weight.as_subclass(cls)
+        decoded.layer = layer
+        return decoded
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable, types: Sequence[type], args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:  # noqa: ANN401
+        kwargs = kwargs or {}
+        with torch._C.DisableTorchFunctionSubclass():
+            result = func(*args, **kwargs)
+            # Functions of torch.nn.init name their argument.
+            written = kwargs.get("out", args[0] if args else kwargs.get("tensor"))
+            if isinstance(written, cls):
+                if func == torch.Tensor.data.__get__:
+                    return cls.of(written.layer, result)
+                if _writes(func) or "out" in kwargs:
+                    written.layer._compress(written.as_subclass(torch.Tensor))
+        return result
+
+    # A copy of it is a plain tensor.
+    def __deepcopy__(self, memo: dict[int, Any]) -> torch.Tensor:
+        return copy.deepcopy(self.as_subclass(torch.Tensor), memo)
+
+    def __reduce_ex__(self, protocol: int) -> Any:  # noqa: ANN401
+        return self.as_subclass(torch.Tensor).__reduce_ex__(protocol)
+
+
+_WRITING = {"__setitem__", *(f"__i{name}__" for name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow"))}
+
+
+def _writes(function: Callable) -> bool:
+    """Whether a function of a tensor changes its elements."""
+    name = function.__name__
+    if name.startswith("__"):
+        return name in _WRITING or function == torch.Tensor.data.__set__
+    return name.endswith("_") and name != "requires_grad_"
+
+
 class CompressedLinear(CompressedLayer, nn.Linear):
     """A linear layer whose weight is compressed."""
 
@@ -324,7 +379,7 @@ class CompressedLinear(CompressedLayer, nn.Linear):
             or (bias is not None and bias.dtype != dtype)
         ):
             # PyTorch says what is wrong.
-            return functional.linear(input, self.weight, bias)
+            return functional.linear(input, self._decode(), bias)
         return _operators.linear(input, self.stream, bias, self.weight_shape[0], self.exact)
 
 
@@ -366,6 +421,6 @@ def _decoded_for(destination: dict[str, Any], layer: CompressedLayer) -> torch.T
     latest = _latest[layer.stream]() if layer.stream in _latest else None
     if latest is not None and any(value is latest for value in destination.values()):
         return latest
-    weight = layer.weight
+    weight = layer._decode()
     _latest[layer.stream] = weakref.ref(weight)
     return weight

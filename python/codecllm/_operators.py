@@ -23,7 +23,10 @@ def _linear(
     _check_device(x, stream)
     rows = x.numel() // weight.shape[1]
     if 0 < rows <= weight.most_rows and not exact and x.dtype == weight.dtype:
-        return weight.multiply(stream, x, bias)
+        if bias is not None:
+            _check_device(bias, stream)
+            bias = bias.contiguous()
+        return weight.multiply(x, rows, bias).view(*x.shape[:-1], out_features)
     return functional.linear(x, weight.decode_for_product(stream).to(x.dtype), bias)
 
 

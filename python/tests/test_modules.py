@@ -159,7 +159,7 @@ def test_what_stays_as_it_is() -> None:
     [
         ({"profile": "small"}, 'profile "small" is for files: layers have "direct", or "fast"'),
         ({"profile": "smaller"}, "profile 'smaller' is none of small, fast, direct"),
-        ({}, r"the weight of Linear\(.*\) is on the device meta"),
+        ({}, r"the weight of Linear\(.*\) is on meta"),
     ],
 )
 def test_what_is_refused(options: dict, message: str) -> None:
@@ -430,6 +430,52 @@ def test_a_weight_that_is_assigned() -> None:
     assert "weight" not in small[0]._parameters
     with pytest.raises(ValueError, match=r"a weight of \[3, 64\], where \[96, 64\] is needed"):
         small[0].weight = other[:3]
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda weight: weight.copy_(torch.ones(96, 64)),
+        lambda weight: weight.data.fill_(1),
+        lambda weight: nn.init.ones_(weight),
+        lambda weight: nn.init.uniform_(weight, 1, 1),
+        lambda weight: weight.__setitem__(slice(None), 1),
+        lambda weight: weight.__imul__(0).add_(1),
+        lambda weight: torch.add(torch.zeros(96, 64, dtype=BF16), 1, out=weight),
+        lambda weight: setattr(weight, "data", torch.ones(96, 64, dtype=BF16)),
+    ],
+)
+def test_what_is_written_to_a_weight(write: Callable[[torch.Tensor], object]) -> None:
+    layer = compress_module(linear())
+    with torch.no_grad():
+        write(layer.weight)
+    assert torch.equal(layer.weight, torch.ones(96, 64, dtype=BF16))
+
+
+def test_weights_that_are_tied_again() -> None:
+    small = compress_module(nn.Sequential(embedding(), nn.Identity(), linear(100, bias=False)))
+    assert small[0].stream is not small[2].stream
+    small[2].weight = small[0].weight
+    assert small[0].stream is small[2].stream
+
+
+def test_copies_of_a_weight_are_plain() -> None:
+    weight = compress_module(linear()).weight
+    for other in (copy.deepcopy(weight), saved_and_loaded(weight), weight.clone(), weight + 0, weight.detach()):
+        assert type(other) is torch.Tensor
+        assert torch.equal(other, weight)
+
+
+def test_adapters_merge() -> None:
+    peft = pytest.importorskip("peft", reason="no peft")
+    model = small_model(False)
+    config = peft.LoraConfig(target_modules=["q_proj", "down_proj"], r=4, init_lora_weights=False)
+    results = []
+    for each in (model, compress_module(copy.deepcopy(model))):
+        torch.manual_seed(2)
+        merged = peft.get_peft_model(each, config).merge_and_unload()
+        results.append(merged(IDS).logits)
+    assert torch.equal(*results)
 
 
 # -------------------------------------------------------------------------------------------------------------- streams

@@ -152,7 +152,22 @@ def test_a_cuda_graph(rows: int, profile: str) -> None:
         for _ in range(5):
             ids.copy_(torch.randint(0, 1000, (1, rows), device="cuda"))
             graph.replay()
-            assert torch.equal(output, model(ids, use_cache=False).logits)
+            # In a graph transformers asks for another kernel of attention.
+            assert close(output, model(ids, use_cache=False).logits)
+
+
+@pytest.mark.parametrize("rows", [1, 64, 100])
+@pytest.mark.parametrize("profile", PROFILES)
+def test_layers_in_a_cuda_graph(rows: int, profile: str) -> None:
+    model = nn.Sequential(embedding(), linear(512), linear(96, 512), linear(100, 96, bias=False))
+    model = compress_module(model.cuda(), profile)
+    ids = torch.randint(0, 100, (rows,), device="cuda")
+    with torch.inference_mode():
+        graph, output = captured(lambda: model(ids))
+        for _ in range(5):
+            ids.copy_(torch.randint(0, 100, (rows,), device="cuda"))
+            graph.replay()
+            assert torch.equal(output, model(ids))
 
 
 def test_a_weight_that_is_new_to_a_cuda_graph() -> None:
@@ -167,12 +182,11 @@ def test_a_weight_that_is_new_to_a_cuda_graph() -> None:
     assert torch.ops.codecllm.linear(x, stream, None, 96, False).shape == (1, 96)
 
 
-@pytest.mark.parametrize("mode", ["default", "reduce-overhead"])
 @pytest.mark.parametrize("rows", [3, 100])
-def test_compiled(mode: str, rows: int) -> None:
+def test_compiled(rows: int) -> None:
     plain = nn.Sequential(embedding(), linear(512), nn.GELU(), linear(100, 512, bias=False)).cuda()
     plain[3].weight.data.mul_(3)
-    model = torch.compile(compressed(plain), fullgraph=True, mode=mode)
+    model = torch.compile(compressed(plain), fullgraph=True, mode="reduce-overhead")
     with torch.inference_mode():
         for _ in range(5):
             ids = torch.randint(0, 100, (rows,), device="cuda")
