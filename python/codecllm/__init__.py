@@ -1,6 +1,7 @@
 """CodecLLM: lossless compression of LLM weights, in a format that GPUs decode.
 
-Arrays: `encode` and `decode`. Checkpoints: `codecllm.torch` has what `safetensors.torch` has. Models:
+Arrays: `encode` and `decode`. Files and directories: `compress`, `decompress`, `verify`, `inspect`. Checkpoints:
+`codecllm.torch` and `codecllm.numpy` have what those modules of safetensors have, and `safe_open` is here. Models:
 `codecllm.transformers`. Tensors on a GPU: `GPUEncoder`. For callers who hold buffers, streams and scratch memory
 themselves: `Encoder`, `GPUDecoder`.
 """
@@ -11,10 +12,14 @@ from typing import NamedTuple
 
 from . import _library
 from ._codec import decode, encode
+from ._commands import compress, decompress, inspect, verify
 from ._encoder import Encoder
-from ._errors import CodecError, CudaError, FileError, InvalidStreamError, UnavailableError
+from ._errors import CodecError, CudaError, FileError, InvalidStreamError, SafetensorError, UnavailableError
 from ._gpu_decoder import GPUDecoder
 from ._gpu_encoder import GPUEncoder, GPUStream
+from ._inspection import Inspection
+from ._opening import safe_open
+from ._report import FileReport, InspectedFile, InspectedTensor, Report, TensorReport
 from ._stream import StreamInfo
 from ._tables import VERSION
 
@@ -24,16 +29,28 @@ __all__ = [
     "Encoder",
     "Features",
     "FileError",
+    "FileReport",
     "GPUDecoder",
     "GPUEncoder",
     "GPUStream",
+    "InspectedFile",
+    "InspectedTensor",
+    "Inspection",
     "InvalidStreamError",
+    "Report",
+    "SafetensorError",
     "StreamInfo",
+    "TensorReport",
     "UnavailableError",
     "__version__",
+    "compress",
     "decode",
+    "decompress",
     "encode",
     "features",
+    "inspect",
+    "safe_open",
+    "verify",
 ]
 
 __version__ = VERSION

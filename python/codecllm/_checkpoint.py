@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from . import _container
-from ._arrays import torch_tensor
+from ._arrays import numpy_array, torch_tensor
+from ._closing import Closing
 from ._errors import FileError, InvalidStreamError, quoted
-from ._input import InputFile
-from ._safetensors import Header, TensorEntry, read_header
+from ._input import InputBytes, InputFile
+from ._safetensors import Header, TensorEntry, by_place, read_header
 from ._stream import Stream, StreamInfo, lengths
 
 if TYPE_CHECKING:
@@ -60,17 +61,6 @@ class StoredTensor(NamedTuple):
             raise self.error(f"a front of {front} bytes, more than {_MAX_FRONT_BYTES}")
         return begin[:front] if front <= begin.size else self.file.read(self.position, front)
 
-    def described(self) -> tuple[str, tuple[int, ...]]:
-        """The original's dtype and shape.
-
-        Raises:
-            FileError: its stream is damaged
-        """
-        if not self.is_stream:
-            return self.dtype, self.shape
-        info = self.open_stream().info
-        return info.dtype, info.shape
-
     def open_stream(self) -> Stream:
         """Its stream, of which the front is read and checked. @raises FileError where it is damaged"""
         front = self.front()
@@ -99,17 +89,24 @@ class StoredTensor(NamedTuple):
         except TypeError as error:
             raise self.error(error) from None
 
+    def as_numpy(self, data: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The same for NumPy."""
+        try:
+            return numpy_array(data, dtype, shape)
+        except TypeError as error:
+            raise self.error(error) from None
+
     def error(self, problem: object) -> FileError:
         """An error that names the file and the tensor."""
         return FileError(self.file.path, f"{quoted(self.name)}: {problem}")
 
 
-class Checkpoint:
+class Checkpoint(Closing):
     """An open checkpoint: a file, compressed or not, or a directory of shards with their index.
 
     Args:
-        path: a safetensors file; or a directory with model.safetensors.index.json and the shards that it names, or with
-            model.safetensors
+        source: a safetensors file, or its bytes; or a directory with model.safetensors.index.json and the shards that
+            it names, or with model.safetensors
 
     Raises:
         FileError: something in it cannot be understood; the message names file, tensor and field
@@ -119,24 +116,28 @@ class Checkpoint:
     metadata: dict[str, str] | None
     """The original's; of a directory, that of all shards together. None where there is none."""
     tensors: dict[str, StoredTensor]
-    """In the order of their keys."""
+    """In the order of the original's data, shard by shard."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = os.fspath(path)
+    def __init__(self, source: str | os.PathLike[str] | InputBytes) -> None:
+        self._files: list[InputFile] = []
+        self.path = source.path if isinstance(source, InputBytes) else os.fspath(source)
         self.metadata = None
         self.tensors = {}
-        self._files: list[InputFile] = []
         try:
-            if os.path.isdir(self.path):
+            if isinstance(source, InputBytes):
+                self._open(source)
+            elif os.path.isdir(self.path):
                 self._open_directory()
             else:
-                self._open_file(self.path)
+                self._open(InputFile(self.path))
         except BaseException:
             self.close()
             raise
 
     def tensor(self, name: str) -> StoredTensor:
         """The tensor of a name. @raises FileError where there is none"""
+        if not isinstance(name, str):
+            raise TypeError(f"expected the name of a tensor, not {type(name).__name__}")
         if name not in self.tensors:
             raise FileError(self.path, f"has no tensor {quoted(name)}")
         return self.tensors[name]
@@ -147,36 +148,25 @@ class Checkpoint:
             file = os.path.join(self.path, FILE_NAME)
             if not os.path.exists(file):
                 raise FileError(self.path, f"a directory with neither {FILE_NAME} nor {INDEX_NAME}")
-            self._open_file(file)
+            self._open(InputFile(file))
             return
         wanted = _read_index(index)
         for shard in sorted(set(wanted.values())):
-            self._open_file(os.path.join(self.path, shard))
+            self._open(InputFile(os.path.join(self.path, shard)))
         for name, shard in wanted.items():
             if name not in self.tensors or os.path.basename(self.tensors[name].file.path) != shard:
                 raise FileError(index, f"{quoted(name)} is not in {shard}")
 
-    def _open_file(self, path: str) -> None:
-        file = InputFile(path)
+    def _open(self, file: InputFile) -> None:
         self._files.append(file)
-        header, data_start = read_header(file)
-        container = _container.Container(frozenset(), {})
-        if _container.is_compressed(header):
-            container = _container.read_container(header, data_start, file.path)
-            _check_kept(header, data_start, container, file)
-        for tensor in header.tensors:
+        header, container, tensors = read_checkpoint(file)
+        original = header.tensors if container is None else container.original.values()
+        places = {entry.name: place for place, entry in enumerate(by_place(original))}
+        # Where the original's header is rebuilt from this one, that is in the order of its keys.
+        for tensor in sorted(tensors, key=lambda tensor: places.get(tensor.name, 0)):
             if tensor.name in self.tensors:
                 raise FileError(file.path, f"{quoted(tensor.name)} is in another shard, too")
-            self.tensors[tensor.name] = StoredTensor(
-                tensor.name,
-                file,
-                data_start + tensor.start,
-                tensor.size,
-                tensor.name in container.streams,
-                tensor.dtype,
-                tensor.shape,
-                container.original.get(tensor.name),
-            )
+            self.tensors[tensor.name] = tensor
         entries = _container.original_metadata(header)
         if entries:
             self.metadata = {**(self.metadata or {}), **entries}
@@ -184,6 +174,33 @@ class Checkpoint:
     def close(self) -> None:
         while self._files:
             self._files.pop().close()
+
+
+def read_checkpoint(file: InputFile) -> tuple[Header, _container.Container | None, list[StoredTensor]]:
+    """What the header of a file says, compressed or not; None for the container where it is not.
+
+    Raises:
+        FileError: it cannot be understood; the message names the tensor or the field
+    """
+    header, data_start = read_header(file)
+    container = None
+    if _container.is_compressed(header):
+        container = _container.read_container(header, data_start, file.path)
+        _check_kept(header, data_start, container, file)
+    tensors = [
+        StoredTensor(
+            tensor.name,
+            file,
+            data_start + tensor.start,
+            tensor.size,
+            container is not None and tensor.name in container.streams,
+            tensor.dtype,
+            tensor.shape,
+            container.original.get(tensor.name) if container is not None else None,
+        )
+        for tensor in header.tensors
+    ]
+    return header, container, tensors
 
 
 def _check_kept(header: Header, data_start: int, container: _container.Container, file: InputFile) -> None:

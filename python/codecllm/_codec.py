@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
 from . import _library
 from ._arrays import bytes_of, numpy_array, torch_tensor
+from ._errors import needing
 from ._stream import Stream, lengths
 
 if TYPE_CHECKING:
+    import torch
+
     from ._arrays import Array, Buffer
     from ._library import Profile
 
@@ -50,6 +53,14 @@ def encode_bytes(data: np.ndarray, name: str, shape: tuple[int, ...], options: _
     return stream[: written.value]
 
 
+@overload
+def decode(stream: Buffer, framework: Literal["np"] = "np") -> np.ndarray: ...
+
+
+@overload
+def decode(stream: Buffer, framework: Literal["pt"]) -> torch.Tensor: ...
+
+
 def decode(stream: Buffer, framework: Framework = "np") -> Array:
     """Decompresses a stream, on the calling thread, and checks every tile of it.
 
@@ -64,6 +75,7 @@ def decode(stream: Buffer, framework: Framework = "np") -> Array:
         InvalidStreamError: not a stream, or a damaged one; the message names the field or the tile
         TypeError: the framework lacks the dtype
         ValueError: no such framework
+        ModuleNotFoundError: there is no PyTorch, and a tensor is asked for
     """
     if framework not in ("np", "pt"):
         raise ValueError(f"framework {framework!r} is neither 'np' nor 'pt'")
@@ -73,6 +85,6 @@ def decode(stream: Buffer, framework: Framework = "np") -> Array:
     _library.call("decode", data.ctypes.data, data.size, output.ctypes.data, output.size)
     if framework == "np":
         return numpy_array(output, info.dtype, info.shape)
-    import torch
-
+    with needing("torch"):
+        import torch
     return torch_tensor(torch.from_numpy(output), info.dtype, info.shape)

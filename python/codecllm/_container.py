@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ._dtypes import DTYPES
 from ._errors import FileError, quoted
-from ._safetensors import Header, TensorEntry, by_place, format_header, parse_header
+from ._safetensors import STYLES, Header, TensorEntry, by_place, format_header, parse_header
 
 PREFIX = "codecllm."
 """All keys of `__metadata__` that begin with this are the format's own; the others are the original's."""
@@ -34,6 +34,10 @@ class Container(NamedTuple):
 
     streams: frozenset[str]
     """The tensors that are streams."""
+    sha256: str
+    """Of the original, in hexadecimal."""
+    description: str
+    """Of the original's header: a style of `format_header` in which it can be rebuilt, or its text."""
     original: dict[str, TensorEntry]
     """The tensors as the original's header has them; empty where it is to be rebuilt from this file's."""
 
@@ -74,7 +78,7 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     for key in metadata:
         if key.startswith(PREFIX) and key not in (VERSION_KEY, STREAMS_KEY, SHA256_KEY, HEADER_KEY):
             raise FileError(path, f'{quoted(key)} in its "__metadata__" is not known')
-    entry(SHA256_KEY, r"[0-9a-f]{64}\Z")
+    sha256 = entry(SHA256_KEY, r"[0-9a-f]{64}\Z")
     count = int(entry(STREAMS_KEY, r"(0|[1-9][0-9]{0,8})\Z"))
     description = entry(HEADER_KEY, r"(compact\Z|python\Z|\{)")
     if count > len(header.tensors):
@@ -92,7 +96,8 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
         original = parse_header(description, path, "original header: ")
         _check_original(header, names, original, path)
     _check_order(header, names, original, path)
-    return Container(names, {tensor.name: tensor for tensor in original.tensors} if original else {})
+    entries = {tensor.name: tensor for tensor in original.tensors} if original else {}
+    return Container(names, sha256, description, entries)
 
 
 def _check_original(header: Header, streams: frozenset[str], original: Header, path: str) -> None:
@@ -164,6 +169,31 @@ def is_itself_stream(tensor: TensorEntry, begin: bytes) -> bool:
     return is_vector_of_bytes(tensor) and begin.startswith(STREAM_START)
 
 
+def in_a_row(tensors: Iterable[TensorEntry]) -> list[TensorEntry]:
+    """Tensors whose data follow one another from 0, in this order."""
+    at = 0
+    entries = []
+    for tensor in tensors:
+        entries.append(tensor._replace(start=at, end=at + tensor.size))
+        at += tensor.size
+    return entries
+
+
+def writer_header(style: str, metadata: dict[str, str], tensors: list[TensorEntry]) -> bytes:
+    """A header as a writer of this style gives it, filled up to a multiple of 8. Writers leave out empty metadata."""
+    header = format_header(metadata or None, tensors, style)
+    return header + b" " * (-len(header) % 8)
+
+
+def describe_header(header: Header, text: bytes) -> str:
+    """The value of `codecllm.header`. `text` is the header's, with the spaces that fill it up."""
+    tensors = in_a_row(header.tensors)
+    for style in STYLES:
+        if writer_header(style, header.metadata or {}, tensors) == text:
+            return style
+    return text.decode()
+
+
 Stored = tuple[TensorEntry, bool]
 """A tensor with its place in the data of a compressed file, and whether it is a stream there."""
 
@@ -174,7 +204,7 @@ def header_text(metadata: dict[str, str], stored: list[Stored], description: str
     Args:
         metadata: the original's
         stored: in the order of the original's keys, with dtypes and shapes of the original
-        description: of the original's header: "compact", or its text
+        description: of the original's header: "compact", "python", or its text
         sha256: of the original file, in hexadecimal
     """
     ours = {

@@ -49,11 +49,15 @@ class Encoder(Closing):
     """Bytes of a full band; the last one may have fewer."""
 
     def __init__(self, dtype: Any, shape: tuple[int, ...], profile: Profile = "small") -> None:  # noqa: ANN401
+        # What `close` lets go of, also where the rest fails.
         self._handle = ctypes.c_void_p()
-        options = _library.options(profile)
+        self._open(name_of(dtype), shape, _library.options(profile))
+
+    def _open(self, name: str, shape: tuple[int, ...], options: _library.EncodeOptions) -> None:
+        self._handle = ctypes.c_void_p()
         _library.call(
             "encoder_open",
-            name_of(dtype).encode(),
+            name.encode(),
             _library.shape_array(shape),
             len(shape),
             ctypes.byref(options),
@@ -145,6 +149,13 @@ class Encoder(Closing):
         """Lets go of the encoder's memory; nothing else may be called afterwards."""
         _library.plain("encoder_close")(self._handle)
         self._handle = ctypes.c_void_p()
+
+
+def open_encoder(name: str, shape: tuple[int, ...], options: _library.EncodeOptions) -> Encoder:
+    """An encoder with all options there are. `name` is the dtype's in safetensors."""
+    encoder = Encoder.__new__(Encoder)
+    encoder._open(name, shape, options)
+    return encoder
 
 
 def _writable(output: Buffer) -> np.ndarray:

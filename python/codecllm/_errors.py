@@ -4,9 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+try:
+    # A small extension module: it takes less than a millisecond, and no framework.
+    from safetensors import SafetensorError
+except ModuleNotFoundError:
+
+    class SafetensorError(Exception):  # type: ignore[no-redef]
+        """What safetensors calls its errors.
+
+        Where the package safetensors is installed, this is its class and no other, so that programs which changed their
+        imports go on with the `except safetensors.SafetensorError` that they have; elsewhere it is a class of our own.
+        """
 
 
-class CodecError(Exception):
+class CodecError(SafetensorError):
     """The base of the errors of this package."""
 
 
@@ -18,16 +32,23 @@ class InvalidStreamError(CodecError, ValueError):
     """Which one it is, of several that are decoded together."""
 
     def __init__(self, problem: str, stream: int | None = None) -> None:
-        super().__init__(problem if stream is None else f"stream {stream}: {problem}")
+        # Arguments as they are, and not the message made of them: what a pickled error is made from again.
+        super().__init__(problem, stream)
         self.problem = problem
         self.stream = stream
+
+    def __str__(self) -> str:
+        return self.problem if self.stream is None else f"stream {self.stream}: {self.problem}"
 
 
 class FileError(CodecError, ValueError):
     """A checkpoint that cannot be understood. The message is "PATH: problem", and names the tensor if it is one's."""
 
-    def __init__(self, path: str | os.PathLike[str], problem: str) -> None:
-        super().__init__(f"{os.fspath(path)}: {problem}")
+    def __init__(self, path: str | os.PathLike[str], problem: object) -> None:
+        super().__init__(os.fspath(path), str(problem))
+
+    def __str__(self) -> str:
+        return "{}: {}".format(*self.args)
 
 
 class UnavailableError(CodecError, RuntimeError):
@@ -41,3 +62,16 @@ class CudaError(CodecError, RuntimeError):
 def quoted(name: str) -> str:
     """A tensor's name as messages show it: quoted, on one line, whatever is in it."""
     return json.dumps(name, ensure_ascii=False)
+
+
+@contextmanager
+def needing(package: str) -> Iterator[None]:
+    """Imports a package that not everybody needs. @raises ModuleNotFoundError that says how to get it"""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise ModuleNotFoundError(
+            f"{package} is not installed: pip install 'codecllm[{package}]' gets it", name=package
+        ) from None

@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from . import _library
+from ._errors import needing
 
 if TYPE_CHECKING:
     import torch
@@ -36,8 +37,8 @@ def gpu_of(device: int | None) -> Gpu:
     """
     if device is not None:
         return _opened(device)
-    import torch
-
+    with needing("torch"):
+        import torch
     return _opened(torch.cuda.current_device() if torch.cuda.is_available() else 0)
 
 

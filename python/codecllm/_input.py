@@ -19,17 +19,25 @@ class InputFile:
         if not stat.S_ISREG(os.stat(self.path).st_mode):
             raise FileError(self.path, "is not a regular file")
         self._file = open(self.path, "rb", buffering=0)  # noqa: SIM115
-        self.size = os.fstat(self._file.fileno()).st_size
+        status = os.fstat(self._file.fileno())
+        self.size = status.st_size
+        self.mode = stat.S_IMODE(status.st_mode) & 0o777
+        """Permission bits."""
+        self._modified = status.st_mtime_ns
 
     def read_into(self, output: np.ndarray, position: int) -> None:
         """Fills `output` (uint8) with the bytes from `position` on.
 
         Raises:
             FileError: the file ends before
+            OSError: it cannot be read
         """
         done = 0
         while done < output.size:
-            count = os.preadv(self._file.fileno(), [output.data[done:]], position + done)
+            try:
+                count = os.preadv(self._file.fileno(), [output.data[done:]], position + done)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, self.path) from None
             if count == 0:
                 raise FileError(
                     self.path, f"ends at byte {position + done}, where byte {position + output.size} was expected"
@@ -42,5 +50,26 @@ class InputFile:
         self.read_into(output, position)
         return output
 
+    def check_unchanged(self) -> None:
+        """@raises FileError where somebody wrote to the file since it was opened"""
+        status = os.fstat(self._file.fileno())
+        if (status.st_size, status.st_mtime_ns) != (self.size, self._modified):
+            raise FileError(self.path, "was changed while it was being read")
+
     def close(self) -> None:
         self._file.close()
+
+
+class InputBytes(InputFile):
+    """The same of a file that is in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.path = "<bytes>"
+        self._data = np.frombuffer(data, np.uint8)
+        self.size = self._data.size
+
+    def read_into(self, output: np.ndarray, position: int) -> None:
+        output[:] = self._data[position : position + output.size]
+
+    def close(self) -> None:
+        pass

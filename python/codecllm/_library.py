@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ._errors import CudaError, InvalidStreamError, UnavailableError
-from ._tables import PROFILES, VERSION
+from ._tables import PROFILES, TILE_ROWS, VERSION
 
 Profile = Literal["small", "fast", "direct"]
 """PROFILES, as types have it."""
@@ -251,15 +251,17 @@ def shape_array(shape: tuple[int, ...]) -> ctypes.Array[c_uint64]:
     return (c_uint64 * len(shape))(*shape)
 
 
-def options(profile: Profile) -> EncodeOptions:
+def options(profile: Profile, tile_rows: int = 128) -> EncodeOptions:
     """The options of a profile.
 
     Raises:
-        ValueError: there is no such profile
+        ValueError: there is no such profile, or no tiles of so many rows
     """
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r} is none of {', '.join(PROFILES)}")
-    return EncodeOptions(profile=PROFILES.index(profile))
+    if tile_rows not in TILE_ROWS:
+        raise ValueError(f"tile_rows {tile_rows!r} is none of {', '.join(map(str, TILE_ROWS))}")
+    return EncodeOptions(profile=PROFILES.index(profile), tile_rows=tile_rows)
 
 
 def has_cuda() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,10 +11,15 @@ import numpy as np
 
 from ._checkpoint import StoredTensor
 from ._errors import InvalidStreamError
+from ._processors import processors
 from ._stream import Stream
 
 _PIECE_BYTES = 4 * 2**20
-"""Threads work on about so many bytes of a tensor at a time."""
+"""Threads work on about so many bytes of a tensor at a time,"""
+_LEAST_PIECE_BYTES = 512 * 2**10
+"""or on fewer, if that is all there is to do; but for less than this no thread is worth starting."""
+_KEPT_BAND_BYTES = 64 * 2**10
+"""What is not compressed has no bands of its own: it is read in these."""
 
 
 class Loaded(NamedTuple):
@@ -37,48 +41,98 @@ def load(tensors: Iterable[StoredTensor]) -> list[Loaded]:
         FileError: a stream is damaged, or a file ends too early; the message names file and tensor
     """
     loaded = []
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        running = []
+
+    def pieces() -> Iterator[Callable[[], None]]:
         for tensor in tensors:
-            output, pieces = _start(tensor)
-            loaded.append(output)
-            running += [pool.submit(piece) for piece in pieces]
+            bands = Bands(tensor)
+            loaded.append(bands.memory())
+            yield from bands.pieces(loaded[-1].data, 0, bands.count)
+
+    _run(pieces())
+    return loaded
+
+
+def _run(pieces: Iterable[Callable[[], None]]) -> None:
+    """Has threads do the work, each piece from when it is known."""
+    pool = ThreadPoolExecutor(processors())
+    try:
+        running = [pool.submit(piece) for piece in pieces]
         for future in running:
             future.result()
     finally:
         # After an error, pieces that have not begun are not worth beginning.
         pool.shutdown(cancel_futures=True)
-    return loaded
 
 
-def _start(tensor: StoredTensor) -> tuple[Loaded, Iterator[Callable[[], None]]]:
-    """The tensor as it will be, and the work that makes it so."""
-    if not tensor.is_stream:
-        data = np.empty(tensor.size, np.uint8)
-        return Loaded(data, tensor.dtype, tensor.shape), _kept_pieces(tensor, data)
-    stream = tensor.open_stream()
-    info = stream.info
-    data = np.empty(info.tensor_bytes, np.uint8)
-    return Loaded(data, info.dtype, info.shape), _stream_pieces(tensor, stream, data)
+class Bands:
+    """A tensor of a checkpoint as bands: bytes that follow one another, each band read without the others.
 
+    Raises:
+        FileError: its stream is damaged
+    """
 
-def _kept_pieces(tensor: StoredTensor, output: np.ndarray) -> Iterator[Callable[[], None]]:
-    for at in range(0, output.size, _PIECE_BYTES):
-        piece = output[at : at + _PIECE_BYTES]
-        yield partial(tensor.file.read_into, piece, tensor.position + at)
+    def __init__(self, tensor: StoredTensor) -> None:
+        self._tensor = tensor
+        self._stream: Stream | None = None
+        self.dtype, self.shape, self._size = tensor.dtype, tensor.shape, tensor.size
+        self._band_bytes = _KEPT_BAND_BYTES
+        if tensor.is_stream:
+            self._stream = tensor.open_stream()
+            self.dtype, self.shape, self._size = self._stream.info[:3]
+            self._band_bytes = self._stream.band_bytes
+        self.count = -(-self._size // max(1, self._band_bytes))
 
+    def memory(self) -> Loaded:
+        """Memory for the tensor, in which nothing is yet. What is never written to takes none."""
+        return Loaded(np.empty(self._size, np.uint8), self.dtype, self.shape)
 
-def _stream_pieces(tensor: StoredTensor, stream: Stream, output: np.ndarray) -> Iterator[Callable[[], None]]:
-    def decode(first_band: int, band_count: int) -> None:
-        start, end = stream.data_range(first_band, band_count)
-        data = tensor.file.read(tensor.position + stream.info.front_bytes + start, end - start)
-        piece = output[first_band * stream.band_bytes : (first_band + band_count) * stream.band_bytes]
+    def read_rows(self, rows: np.ndarray, row_count: int, output: np.ndarray) -> int:
+        """Reads the bands that hold some of the `row_count` rows of equal length that the tensor consists of.
+
+        Args:
+            rows: their numbers, in any order and as often as one likes
+            output: the bytes of the whole tensor, of which only those of these bands are written
+
+        Returns:
+            how many that are
+
+        Raises:
+            FileError: as `load`
+        """
+        if self._size == 0 or rows.size == 0:
+            return 0
+        row_bytes = self._size // row_count
+        first = rows * row_bytes // self._band_bytes
+        last = ((rows + 1) * row_bytes - 1) // self._band_bytes
+        begin, end = (np.bincount(bands, minlength=self.count + 1) for bands in (first, last + 1))
+        is_needed = np.cumsum(begin - end) > 0
+        runs = np.flatnonzero(np.diff(is_needed, prepend=False)).reshape(-1, 2).tolist()
+        size = int(is_needed.sum()) * self._band_bytes
+        share = min(_PIECE_BYTES, max(_LEAST_PIECE_BYTES, -(-size // processors())))
+        pieces = [piece for first, end in runs for piece in self.pieces(output, first, end, share)]
+        if len(pieces) == 1:
+            pieces[0]()
+        else:
+            _run(pieces)
+        return size
+
+    def pieces(
+        self, output: np.ndarray, first: int, end: int, piece_bytes: int = _PIECE_BYTES
+    ) -> Iterator[Callable[[], None]]:
+        """The work that reads the bands from `first` to before `end` to where they belong in the tensor's bytes."""
+        most = max(1, piece_bytes // max(1, self._band_bytes))
+        for at in range(first, end, most):
+            count = min(most, end - at)
+            yield partial(self._read, at, count, output[at * self._band_bytes : (at + count) * self._band_bytes])
+
+    def _read(self, first: int, count: int, output: np.ndarray) -> None:
+        tensor = self._tensor
+        if self._stream is None:
+            tensor.file.read_into(output, tensor.position + first * self._band_bytes)
+            return
+        start, end = self._stream.data_range(first, count)
+        data = tensor.file.read(tensor.position + self._stream.info.front_bytes + start, end - start)
         try:
-            stream.decode(first_band, band_count, data, piece)
+            self._stream.decode(first, count, data, output)
         except InvalidStreamError as error:
             raise tensor.error(error) from None
-
-    most = max(1, _PIECE_BYTES // max(1, stream.band_bytes))
-    for first in range(0, stream.bands, most):
-        yield partial(decode, first, min(most, stream.bands - first))

@@ -7,7 +7,6 @@ layer's own, so that a `forward` that computes more around that of `nn.Linear` o
 from __future__ import annotations
 
 import copy
-import os
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from ._codec import encode_bytes
 from ._decoded_weights import weight_of
 from ._gpu_encoder import GPUEncoder
 from ._library import Profile
+from ._processors import processors
 
 _BATCH_BYTES = 512 * 2**20
 """Weights are compressed so many bytes at a time, or one."""
@@ -165,7 +165,7 @@ def _streams_of(weights: Sequence[torch.Tensor], profile: Profile) -> list[torch
                 for weight, stream in zip(weights, encoder.encode(weights, profile), strict=True)
             ]
     options = _library.options(profile)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(processors()) as pool:
         streams = list(pool.map(lambda weight: encode_bytes(*bytes_of(weight), options), weights))
     return [
         _in_memory([torch.from_numpy(stream)], weight) if stream.size < weight.nbytes else None

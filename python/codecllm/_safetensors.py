@@ -19,6 +19,9 @@ LENGTH_BYTES = 8
 MAX_HEADER_BYTES = 100_000_000
 """Readers refuse longer headers."""
 
+STYLES = ("compact", "python")
+"""How the two common writers format a header: that of safetensors itself, and `json.dumps`."""
+
 _METADATA_KEY = "__metadata__"
 _WHOLE = re.compile(r"(0|[1-9][0-9]{0,15})\Z")
 
@@ -192,8 +195,8 @@ def _check_size(tensors: list[TensorEntry], data_bytes: int, refuse: Callable[[s
         refuse(f"{data_bytes - end} bytes follow the last tensor")
 
 
-def format_header(metadata: dict[str, str] | None, tensors: Iterable[TensorEntry]) -> bytes:
-    """A header as the writer of safetensors makes it, without the spaces that fill it up."""
+def format_header(metadata: dict[str, str] | None, tensors: Iterable[TensorEntry], style: str = "compact") -> bytes:
+    """A header as a writer of one of the STYLES makes it, without the spaces that fill it up."""
     entries: dict[str, object] = {} if metadata is None else {_METADATA_KEY: metadata}
     for tensor in tensors:
         entries[tensor.name] = {
@@ -201,4 +204,6 @@ def format_header(metadata: dict[str, str] | None, tensors: Iterable[TensorEntry
             "shape": tensor.shape,
             "data_offsets": (tensor.start, tensor.end),
         }
+    if style == "python":
+        return json.dumps(entries).encode()
     return json.dumps(entries, ensure_ascii=False, separators=(",", ":")).encode()

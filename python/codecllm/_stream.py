@@ -51,6 +51,7 @@ class Stream:
             info.data_bytes,
         )
         self.bands = info.bands
+        self.tiles_across = info.tiles_across
         self.band_bytes = info.band_bytes
 
     def data_range(self, first_band: int, band_count: int) -> tuple[int, int]:

@@ -8,47 +8,100 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from types import EllipsisType, TracebackType
-from typing import Literal
+from collections.abc import Collection
 
-import torch
+from ._errors import needing
 
-from . import _library, _loading
+with needing("torch"):
+    import torch
+
+from . import _library
 from ._arrays import bytes_of, describe_tensor
-from ._checkpoint import Checkpoint, StoredTensor
-from ._cuda_loading import load_cuda
+from ._frameworks import Device, Torch
 from ._library import Profile
 from ._modules import compress_module
-from ._saving import Source, write_checkpoint
+from ._opening import Backend, load_bytes, safe_open
+from ._saving import Source, checkpoint_bytes, sources_of, write_checkpoint
 
-__all__ = ["compress_module", "load_file", "safe_open", "save_file"]
+__all__ = [
+    "compress_module",
+    "load",
+    "load_file",
+    "load_model",
+    "safe_open",
+    "save",
+    "save_file",
+    "save_model",
+]
 
-Device = str | int | torch.device
-Index = int | slice | EllipsisType | None
 
-
-def load_file(filename: str | os.PathLike[str], device: Device = "cpu") -> dict[str, torch.Tensor]:
+def load_file(
+    filename: str | os.PathLike[str], device: Device = "cpu", *, backend: Backend = "mmap"
+) -> dict[str, torch.Tensor]:
     """Loads a checkpoint.
 
     On a CUDA device streams are decoded there: reading the file, copying what was read through pinned memory and
     decoding go on at the same time. All of it is done when this returns.
 
     Args:
-        filename: a safetensors file, compressed by CodecLLM or not; or a directory with such a `model.safetensors`, or
-            with shards and their `model.safetensors.index.json`
+        filename: as in `safe_open`
         device: where the tensors shall be: "cpu", "cuda", "cuda:1", 1, ...
+        backend: as in `safe_open`
 
     Returns:
-        name to tensor, in the order of the file: dtypes, shapes and bits of the original
+        name to tensor, in the order of the original's data: dtypes, shapes and bits of the original
 
     Raises:
         FileError: the file is damaged, or no checkpoint, or PyTorch lacks a dtype; the message names file and tensor
         OSError: it cannot be read
         UnavailableError: a CUDA device is asked for, and there is none, or the build has no CUDA
     """
-    with safe_open(filename, "pt", device) as checkpoint:
+    with safe_open(filename, "pt", device, backend=backend) as checkpoint:
         return checkpoint.get_tensors()
+
+
+def load(data: bytes) -> dict[str, torch.Tensor]:
+    """Loads what a file holds, into host memory. @raises FileError as `load_file` does"""
+    return load_bytes(data, Torch("cpu"))
+
+
+def load_model(
+    model: torch.nn.Module,
+    filename: str | os.PathLike[str],
+    strict: bool = True,
+    device: Device = "cpu",
+    *,
+    backend: Backend = "mmap",
+) -> tuple[set[str], list[str]]:
+    """Loads a checkpoint into a model, of whose tensors that share memory it needs to have only one.
+
+    Args:
+        model: changed in place
+        filename: as in `load_file`, as are `device`, where its tensors are until they are copied, and `backend`
+        strict: whether a tensor that the model lacks, or one that it has and the file lacks, is an error
+
+    Returns:
+        the names that the model has and the file lacks, and those that the file has and the model lacks
+
+    Raises:
+        RuntimeError: with `strict`, there are such names; tensors do not have the shapes that the model has; or tensors
+            of it share memory, and none of them covers it
+        FileError, OSError, UnavailableError: as `load_file`
+    """
+    tensors = load_file(filename, device, backend=backend)
+    dropped = [name for names in _dropped(model.state_dict(), tensors).values() for name in names]
+    incompatible = model.load_state_dict(tensors, strict=False)
+    missing = set(incompatible.missing_keys).difference(dropped)
+    # Of tensors that share memory a file has one.
+    again = set(dropped).difference(incompatible.missing_keys)
+    unexpected = [*incompatible.unexpected_keys, *(name for name in dropped if name in again)]
+    if strict and (missing or unexpected):
+        lines = [f"Error(s) in loading state_dict for {type(model).__name__}:"]
+        for what, names in (("Missing", sorted(missing)), ("Unexpected", sorted(unexpected))):
+            if names:
+                lines.append(f"    {what} key(s) in state_dict: " + ", ".join(f'"{name}"' for name in names))
+        raise RuntimeError("\n".join(lines))
+    return missing, unexpected
 
 
 def save_file(
@@ -80,150 +133,115 @@ def save_file(
         OSError: the file cannot be written
     """
     options = _library.options(profile)
-    if not isinstance(tensors, dict):
-        raise ValueError(f"expected a dict of tensors, not {type(tensors).__name__}")
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise ValueError(f"{name!r}: expected a tensor, not {type(tensor).__name__}")
-        if tensor.layout != torch.strided:
-            raise ValueError(f"{name!r}: a tensor of layout {tensor.layout}; to_dense() makes it one that can be saved")
-        if not tensor.is_contiguous():
-            raise ValueError(f"{name!r}: not contiguous; contiguous() makes it a tensor that can be saved")
-    for key, value in (metadata or {}).items():
-        for text in (key, value):
-            if not isinstance(text, str):
-                raise TypeError(f"metadata: expected text, not {type(text).__name__} for {key!r}")
-    _check_apart(tensors)
-    write_checkpoint(filename, [_source(name, tensor) for name, tensor in tensors.items()], metadata, options)
+    write_checkpoint(filename, _sources(tensors), metadata, options)
 
 
-def as_device(device: Device) -> torch.device:
-    """A device; a number is that of a CUDA device."""
-    return torch.device("cuda", device) if isinstance(device, int) else torch.device(device)
+def save(
+    tensors: dict[str, torch.Tensor], metadata: dict[str, str] | None = None, *, profile: Profile = "small"
+) -> bytes:
+    """What `save_file` would write. @raises what `save_file` raises"""
+    options = _library.options(profile)
+    return checkpoint_bytes(_sources(tensors), metadata, options)
+
+
+def save_model(
+    model: torch.nn.Module,
+    filename: str | os.PathLike[str],
+    metadata: dict[str, str] | None = None,
+    force_contiguous: bool = True,
+    *,
+    profile: Profile = "small",
+) -> None:
+    """Saves a model as a compressed checkpoint; of tensors that share memory one, with the others' names in metadata.
+
+    Args:
+        model: of which the `state_dict` is saved
+        filename: as in `save_file`, as is `profile`
+        metadata: text that is kept in the header, beside the names of tensors that are left out, each with the name of
+            the one that is there for it
+        force_contiguous: whether tensors that are not contiguous are saved as if they were, and not refused
+
+    Raises:
+        RuntimeError: tensors share memory, and none of them covers it
+        ValueError, TypeError, FileError, OSError: as `save_file`
+    """
+    tensors = model.state_dict()
+    for kept, names in _dropped(tensors).items():
+        # An entry of the user's own stays.
+        metadata = {**dict.fromkeys(names, kept), **(metadata or {})}
+        for name in names:
+            del tensors[name]
+    if force_contiguous:
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, filename, metadata, profile=profile)
+
+
+def _sources(tensors: dict[str, torch.Tensor]) -> list[Source]:
+    sources = sources_of(tensors, _source)
+    for names in _sharing(tensors):
+        if len(names) > 1:
+            raise RuntimeError(
+                f"{' and '.join(map(repr, sorted(names)))} share memory, and would come back as tensors that do not; "
+                "clone() them, save only one, or save_model"
+            )
+    return sources
 
 
 def _source(name: str, tensor: torch.Tensor) -> Source:
+    if not isinstance(tensor, torch.Tensor):
+        raise ValueError(f"{name!r}: expected a tensor, not {type(tensor).__name__}")
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{name!r}: a tensor of layout {tensor.layout}; to_dense() makes it one that can be saved")
+    if not tensor.is_contiguous():
+        raise ValueError(f"{name!r}: not contiguous; contiguous() makes it a tensor that can be saved")
     dtype, shape = describe_tensor(tensor)
     return Source(name, dtype, shape, tensor.nbytes, lambda: bytes_of(tensor)[0])
 
 
-def _check_apart(tensors: dict[str, torch.Tensor]) -> None:
-    """Tensors that share memory would come back as tensors that do not."""
-    ends: dict[torch.device, tuple[int, str]] = {}
-    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].data_ptr()):
-        if tensor.nbytes == 0:
-            continue
-        end, other = ends.get(tensor.device, (0, ""))
-        if tensor.data_ptr() < end:
-            raise RuntimeError(f"{other!r} and {name!r} share memory; clone() one of them, or save only one")
-        ends[tensor.device] = (tensor.data_ptr() + tensor.nbytes, name)
-
-
-class safe_open:  # noqa: N801
-    """Opens a checkpoint whose tensors are read one by one. A context manager, which closes it.
-
-    ::
-
-        with safe_open("model.safetensors", framework="pt", device="cuda") as checkpoint:
-            for name in checkpoint.keys():
-                tensor = checkpoint.get_tensor(name)
+def _dropped(tensors: dict[str, torch.Tensor], preferred: Collection[str] = ()) -> dict[str, list[str]]:
+    """For each name of a tensor that is kept: the names of those that are left out, since it covers their memory.
 
     Args:
-        filename: as in `load_file`
-        framework: "pt"
-        device: where the tensors shall be
+        preferred: names to keep, if there is a choice
 
     Raises:
-        FileError, OSError: as in `load_file`
-        ValueError: another framework
+        RuntimeError: none of the tensors that share memory covers all of it
     """
-
-    def __init__(
-        self, filename: str | os.PathLike[str], framework: Literal["pt"] = "pt", device: Device = "cpu"
-    ) -> None:
-        if framework != "pt":
-            raise ValueError(f"framework {framework!r}: this is the module for 'pt'")
-        self._device = as_device(device)
-        self._checkpoint = Checkpoint(filename)
-
-    def keys(self) -> list[str]:
-        """The names of the tensors, sorted."""
-        return sorted(self._checkpoint.tensors)
-
-    def offset_keys(self) -> list[str]:
-        """The names of the tensors, in the order in which they lie in the file."""
-        tensors = self._checkpoint.tensors.values()
-        return [tensor.name for tensor in sorted(tensors, key=lambda tensor: (tensor.file.path, tensor.position))]
-
-    def metadata(self) -> dict[str, str] | None:
-        """The original's `__metadata__`; None where it has none."""
-        return None if self._checkpoint.metadata is None else dict(self._checkpoint.metadata)
-
-    def get_tensor(self, name: str) -> torch.Tensor:
-        """Reads a tensor.
-
-        Returns:
-            a new tensor on the device
-
-        Raises:
-            FileError: there is none of this name, it is damaged, or PyTorch lacks its dtype
-            UnavailableError: as in `load_file`
-        """
-        return self._load([self._stored(name)])[name]
-
-    def get_tensors(self) -> dict[str, torch.Tensor]:
-        """Reads all tensors; raises what `get_tensor` raises."""
-        return self._load(self._checkpoint.tensors.values())
-
-    def get_slice(self, name: str) -> TensorSlice:
-        """A tensor of which a part is to be read. @raises FileError where there is none of this name"""
-        return TensorSlice(self, self._stored(name))
-
-    def _stored(self, name: str) -> StoredTensor:
-        return self._checkpoint.tensor(name)
-
-    def _load(self, tensors: Iterable[StoredTensor]) -> dict[str, torch.Tensor]:
-        if self._device.type == "cuda":
-            return load_cuda(list(tensors), self._device)
-        tensors = list(tensors)
-        return {
-            tensor.name: tensor.as_torch(torch.from_numpy(data), dtype, shape).to(self._device)
-            for tensor, (data, dtype, shape) in zip(tensors, _loading.load(tensors), strict=True)
-        }
-
-    def __enter__(self) -> safe_open:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._checkpoint.close()
+    dropped = {}
+    for names in _sharing(tensors):
+        whole = [name for name in names if _is_whole(tensors[name])]
+        if not whole:
+            raise RuntimeError(f"{sorted(names)}: none covers the memory that they share or that it is a part of")
+        kept = min([name for name in whole if name in preferred] or whole)
+        if len(names) > 1:
+            dropped[kept] = sorted(set(names) - {kept})
+    return dropped
 
 
-class TensorSlice:
-    """A tensor of which a part is to be read; `safe_open.get_slice` gives it."""
+def _sharing(tensors: dict[str, torch.Tensor]) -> list[list[str]]:
+    """The names of the tensors that have bytes, those together that overlap."""
+    groups: list[list[str]] = []
+    end: tuple[torch.device, int] | None = None
+    placed = [item for item in tensors.items() if item[1].device.type != "meta" and item[1].numel() > 0]
+    for name, tensor in sorted(placed, key=lambda item: (str(item[1].device), item[1].data_ptr())):
+        begin = tensor.data_ptr()
+        stop = begin + _extent(tensor)
+        if end is not None and end[0] == tensor.device and begin < end[1]:
+            groups[-1].append(name)
+            stop = max(stop, end[1])
+        else:
+            groups.append([name])
+        end = (tensor.device, stop)
+    return groups
 
-    def __init__(self, checkpoint: safe_open, stored: StoredTensor) -> None:
-        self._checkpoint = checkpoint
-        self._stored = stored
-        self._dtype, self._shape = stored.described()
 
-    def get_shape(self) -> list[int]:
-        """The shape of the whole tensor."""
-        return list(self._shape)
+def _extent(tensor: torch.Tensor) -> int:
+    """Bytes from its first element to the end of its last."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return (last + 1) * tensor.element_size()
 
-    def get_dtype(self) -> str:
-        """safetensors' name of its dtype: "BF16", "F32", "I8", ..."""
-        return self._dtype
 
-    def __getitem__(self, index: Index | tuple[Index, ...]) -> torch.Tensor:
-        """Reads a part, as PyTorch indexes tensors with numbers, slices and ellipses.
-
-        Returns:
-            a new contiguous tensor on the device. Of a stream all is decoded for it
-
-        Raises:
-            FileError: the tensor is damaged
-            IndexError: an index that the tensor does not have
-        """
-        return self._checkpoint.get_tensor(self._stored.name)[index].clone(memory_format=torch.contiguous_format)
+def _is_whole(tensor: torch.Tensor) -> bool:
+    """Whether it has all the memory of which it is a part."""
+    storage = tensor.untyped_storage()
+    return tensor.data_ptr() == storage.data_ptr() and tensor.nbytes == storage.nbytes()

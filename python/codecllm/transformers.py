@@ -8,7 +8,8 @@ from typing import Any
 import transformers
 
 from ._errors import FileError
-from .torch import Device, as_device, load_file
+from ._frameworks import Device, as_device
+from .torch import load_file
 
 
 def from_pretrained(

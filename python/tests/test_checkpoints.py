@@ -16,7 +16,7 @@ safetensors = pytest.importorskip("safetensors", reason="no safetensors")
 from safetensors.torch import load_file as original_load_file  # noqa: E402
 from safetensors.torch import save_file as original_save_file  # noqa: E402
 
-from codecllm import FileError, UnavailableError, _checkpoint, _cuda_loading, _saving, features  # noqa: E402
+from codecllm import FileError, UnavailableError, _checkpoint, _cuda_loading, _writing, features  # noqa: E402
 from codecllm._tables import PROFILES  # noqa: E402
 from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
 
@@ -85,7 +85,7 @@ def test_nothing_is_left_where_writing_fails(tmp_path: Path, monkeypatch: pytest
         if shape == (101,):
             raise MemoryError("no more")
 
-    monkeypatch.setattr(_saving, "encode_bytes", fail)
+    monkeypatch.setattr(_writing, "encode_bytes", fail)
     (tmp_path / "model.safetensors").write_bytes(b"old")
     with pytest.raises(MemoryError):
         save_file({"a": torch.zeros(3), "b": torch.zeros(101)}, tmp_path / "model.safetensors")
@@ -374,8 +374,8 @@ def test_paths_that_are_wrong(tmp_path: Path) -> None:
 
 def test_names_and_frameworks_that_are_wrong(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(100)}, tmp_path / "a")
-    with pytest.raises(ValueError, match="framework 'np'"):
-        safe_open(tmp_path / "a", framework="np")
+    with pytest.raises(ValueError, match="framework 'tf' is none of pt, torch, pytorch, np, numpy"):
+        safe_open(tmp_path / "a", framework="tf")
     with safe_open(tmp_path / "a") as opened, pytest.raises(FileError, match='has no tensor "b"'):
         opened.get_tensor("b")
 

@@ -1,0 +1,339 @@
+"""What the command line does, over the path of a checkpoint or of a directory of shards."""
+
+from __future__ import annotations
+
+import os
+import stat
+import threading
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import _container, _library
+from ._checkpoint import StoredTensor, read_checkpoint
+from ._directory import Entry, check_apart, list_directory
+from ._errors import FileError, InvalidStreamError
+from ._input import InputFile
+from ._inspection import Inspection, inspect_front
+from ._output import OutputFile, new_directory, new_file
+from ._report import FileReport, InspectedFile, InspectedTensor, Report, TensorReport, summarise
+from ._restoring import Compressed, read_compressed, restore
+from ._safetensors import LENGTH_BYTES, read_header
+from ._work import Work, default_threads
+from ._writing import HeaderSpace, Original, check_original, write_container
+
+if TYPE_CHECKING:
+    from ._library import Profile
+
+_CHECKPOINT = ".safetensors"
+_COMPRESSED = ".codecllm"
+
+Progress = Callable[[int, int], None]
+"""Is told now and then how many bytes of the input are done, and how many there are."""
+_MakeOutput = Callable[[int], AbstractContextManager[OutputFile]]
+"""Makes an output with these permission bits."""
+
+
+def compress(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    profile: Profile = "small",
+    tile_rows: int = 128,
+    force: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Compresses a checkpoint, or every checkpoint of a directory, whose other files are copied.
+
+    Memory is bounded whatever the checkpoint's size. The output appears under its name when it is complete.
+
+    Args:
+        path: a safetensors file, or a directory of them
+        output: by default X.codecllm.safetensors for X.safetensors, D.codecllm for a directory D
+        profile: "small" is for files; "fast" takes a little more space and decodes faster on a GPU; "direct" stores
+            BF16 in 12 bits, as a GPU can multiply it, and is "fast" for other dtypes
+        tile_rows: rows of a tile: 8, 16, 32, 64, 128 or 256. Fewer give a small tensor more parallelism
+        force: replace an output that exists
+        threads: by default as many as there are processors for this process, 16 at most
+        progress: is told now and then how many bytes of the input are done, and how many there are: on any thread, but
+            on one at a time
+
+    Raises:
+        FileError: something cannot be understood, is compressed already or is in the way; the message says where
+        FileExistsError: the output exists, and `force` is false
+        OSError: a file cannot be read or written
+        ValueError: an option that there is not, or a path that gives the output no name
+    """
+    options = _library.options(profile, tile_rows)
+    path = os.fsdecode(path)
+    output = compressed_name(path) if output is None else os.fsdecode(output)
+    job = _Job(path, threads, progress)
+    return _transform(job, output, force, _is_any, partial(_compress_file, options=options))
+
+
+def decompress(
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str] | None = None,
+    *,
+    force: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Gives back the original checkpoint, or directory of checkpoints, byte for byte: its SHA-256 is compared.
+
+    Memory is bounded whatever the checkpoint's size. The output appears under its name when it is complete.
+
+    Args:
+        path: a compressed file, or a directory in which at least one is; others are copied
+        output: by default X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm
+        force, threads, progress: as in `compress`
+
+    Raises:
+        FileError: a file is damaged, or no CodecLLM file, or something is in the way; the message says where
+        FileExistsError: the output exists, and `force` is false
+        OSError: a file cannot be read or written
+        ValueError: a path that gives the output no name
+    """
+    path = os.fsdecode(path)
+    output = restored_name(path) if output is None else os.fsdecode(output)
+    return _transform(_Job(path, threads, progress), output, force, _is_compressed, _decompress_file)
+
+
+def verify(path: str | os.PathLike[str], *, threads: int | None = None, progress: Progress | None = None) -> Report:
+    """Decodes a checkpoint, or every compressed checkpoint of a directory, and compares all checks and the SHA-256.
+
+    Args:
+        path: a compressed file, or a directory in which at least one is
+        threads, progress: as in `compress`
+
+    Raises:
+        FileError: at the first thing that is not as it was
+        OSError: a file cannot be read
+    """
+    job = _Job(os.fsdecode(path), threads, progress)
+    if os.path.isdir(job.path):
+        checkpoints = _checkpoints_of(job.path, list_directory(job.path), _is_compressed)
+    else:
+        checkpoints = [Entry("", job.path, "checkpoint", os.stat(job.path).st_size)]
+    job.total = _sizes(checkpoints)
+    return job.report(None, [_verify_file(entry.path, job) for entry in checkpoints])
+
+
+def inspect(path: str | os.PathLike[str]) -> list[InspectedFile]:
+    """What a checkpoint, or each checkpoint of a directory, says of itself, compressed or not. Nothing is decoded.
+
+    Raises:
+        FileError: a file is not safetensors, or not as it should be
+        OSError: a file cannot be read
+    """
+    path = os.fsdecode(path)
+    if not os.path.isdir(path):
+        return [_inspect_file(path)]
+    return [_inspect_file(entry.path) for entry in list_directory(path) if entry.kind == "checkpoint"]
+
+
+def compressed_name(path: str) -> str:
+    """The output of `compress` where nobody names one.
+
+    Raises:
+        ValueError: the path gives none
+        OSError: there is nothing under this path
+    """
+    if _is_directory(path):
+        return os.path.abspath(path) + _COMPRESSED
+    if path.endswith(_CHECKPOINT):
+        return path.removesuffix(_CHECKPOINT) + _COMPRESSED + _CHECKPOINT
+    raise ValueError(f"{path}: nothing to name the output of compress after")
+
+
+def restored_name(path: str) -> str:
+    """The output of `decompress` where nobody names one; raises what `compressed_name` does."""
+    is_directory = _is_directory(path)
+    name = os.path.abspath(path) if is_directory else path
+    end = _COMPRESSED if is_directory else _COMPRESSED + _CHECKPOINT
+    stem = name.removesuffix(end)
+    if stem == name or not os.path.basename(stem):
+        raise ValueError(f"{path}: nothing to name the output of decompress after")
+    return stem if is_directory else stem + _CHECKPOINT
+
+
+# ---------------------------------------------------------------------------------------------------- files
+
+
+class _Job:
+    """What all work of one command shares."""
+
+    def __init__(self, path: str, threads: int | None, progress: Progress | None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads: {threads} is less than 1")
+        self.path = path
+        self.threads = default_threads() if threads is None else threads
+        self.total = 0
+        self._progress = progress
+        self._done = 0
+        self._lock = threading.Lock()
+        self._begin = time.perf_counter()
+
+    def work(self) -> Work:
+        return Work(self.threads, self._advance)
+
+    def _advance(self, count: int) -> None:
+        with self._lock:
+            self._done += count
+            if self._progress is not None:
+                self._progress(self._done, self.total)
+
+    def report(self, output: str | None, files: list[FileReport], files_copied: int = 0) -> Report:
+        seconds = time.perf_counter() - self._begin
+        return summarise(self.path, output, files, files_copied, self.threads, seconds)
+
+
+class _FileBytes:
+    """Bytes of a file, which are read when they are asked for."""
+
+    def __init__(self, file: InputFile, position: int) -> None:
+        self._file = file
+        self._position = position
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        start = part.start or 0
+        return self._file.read(self._position + start, part.stop - start)
+
+
+def _compress_file(path: str, make_output: _MakeOutput, job: _Job, options: _library.EncodeOptions) -> FileReport:
+    with closing(InputFile(path)) as file:
+        header, data_start = read_header(file)
+        if _container.is_compressed(header):
+            raise FileError(path, "is compressed already")
+        text = file.read(LENGTH_BYTES, data_start - LENGTH_BYTES).tobytes()
+        data = {tensor.name: partial(_FileBytes, file, data_start + tensor.start) for tensor in header.tensors}
+        description = _container.describe_header(header, text)
+        original = Original(path, text, header.metadata or {}, header.tensors, data, description)
+        space = HeaderSpace(original)
+        check_original(original)
+        with make_output(file.mode) as output, job.work() as work:
+            stored, size, sha256 = write_container(output, original, space, options, work)
+            file.check_unchanged()
+        tensors = [
+            TensorReport(tensor.name, tensor.dtype, tensor.shape, tensor.size, entry.size, is_stream)
+            for tensor, (entry, is_stream) in zip(header.tensors, stored, strict=True)
+        ]
+        return FileReport(path, output.path, file.size, size, sha256, tensors)
+
+
+def _decompress_file(path: str, make_output: _MakeOutput, job: _Job) -> FileReport:
+    with closing(InputFile(path)) as file:
+        compressed = read_compressed(file)
+        with make_output(file.mode) as output, job.work() as work:
+            restore(compressed, output, work)
+        return _restored(compressed, output.path)
+
+
+def _verify_file(path: str, job: _Job) -> FileReport:
+    with closing(InputFile(path)) as file:
+        compressed = read_compressed(file)
+        with job.work() as work:
+            restore(compressed, None, work)
+        return _restored(compressed, None)
+
+
+def _restored(compressed: Compressed, output: str | None) -> FileReport:
+    tensors = [
+        TensorReport(entry.name, entry.dtype, entry.shape, entry.size, stored.size, stored.is_stream)
+        for entry, stored in compressed.tensors
+    ]
+    file = compressed.file
+    return FileReport(file.path, output, compressed.original_bytes, file.size, compressed.sha256, tensors)
+
+
+def _inspect_file(path: str) -> InspectedFile:
+    with closing(InputFile(path)) as file:
+        header, container, _ = read_checkpoint(file)
+        if container is None:
+            plain = [
+                InspectedTensor(tensor.name, tensor.dtype, tensor.shape, tensor.size, tensor.size, False, None)
+                for tensor in header.tensors
+            ]
+            return InspectedFile(path, False, file.size, file.size, None, plain)
+        compressed = read_compressed(file)
+        tensors = [
+            InspectedTensor(
+                entry.name, entry.dtype, entry.shape, entry.size, stored.size, stored.is_stream, _inspect_tensor(stored)
+            )
+            for entry, stored in compressed.tensors
+        ]
+        return InspectedFile(path, True, compressed.original_bytes, file.size, compressed.sha256, tensors)
+
+
+def _inspect_tensor(tensor: StoredTensor) -> Inspection | None:
+    if not tensor.is_stream:
+        return None
+    try:
+        return inspect_front(tensor.front())
+    except InvalidStreamError as error:
+        raise tensor.error(error) from None
+
+
+# ---------------------------------------------------------------------------------------------------- directories
+
+
+def _transform(
+    job: _Job,
+    output: str,
+    force: bool,
+    concerns: Callable[[str], bool],
+    transform_file: Callable[[str, _MakeOutput, _Job], FileReport],
+) -> Report:
+    """Makes one checkpoint of another, or a directory of another: what does not concern is copied."""
+    path = job.path
+    if not _is_directory(path):
+        job.total = os.stat(path).st_size
+        return job.report(output, [transform_file(path, lambda mode: new_file(output, mode, force, path), job)])
+    check_apart(path, output)
+    entries = list_directory(path)
+    checkpoints = _checkpoints_of(path, entries, concerns)
+    job.total = _sizes(checkpoints)
+    concerned = {entry.name for entry in checkpoints}
+    files = []
+    files_copied = 0
+    with new_directory(output, force, {entry.name for entry in entries}) as directory:
+        for entry in entries:
+            if entry.kind == "directory":
+                directory.make_directory(entry.name)
+            elif entry.name in concerned:
+                files.append(transform_file(entry.path, partial(directory.new_file, entry.name), job))
+            else:
+                directory.copy(entry.path, entry.name)
+                files_copied += 1
+    return job.report(output, files, files_copied)
+
+
+def _checkpoints_of(path: str, entries: list[Entry], concerns: Callable[[str], bool]) -> list[Entry]:
+    """The checkpoints of a directory that are to be worked on. @raises FileError where there are none"""
+    found = [entry for entry in entries if entry.kind == "checkpoint" and concerns(entry.path)]
+    if not found:
+        raise FileError(path, "holds no CodecLLM file")
+    return found
+
+
+def _is_any(_: str) -> bool:
+    return True
+
+
+def _is_compressed(path: str) -> bool:
+    with closing(InputFile(path)) as file:
+        return _container.is_compressed(read_header(file)[0])
+
+
+def _is_directory(path: str) -> bool:
+    """@raises OSError where there is nothing under this path"""
+    return stat.S_ISDIR(os.stat(path).st_mode)
+
+
+def _sizes(entries: list[Entry]) -> int:
+    return sum(entry.size for entry in entries)

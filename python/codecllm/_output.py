@@ -1,0 +1,320 @@
+"""Output appears under its name only when it is complete: it is written under a temporary name in the same directory,
+synced, and renamed. Whatever happens before the rename leaves what was there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from ._errors import FileError
+
+_SYNC_BYTES = 8 * 2**20
+"""After so many bytes the system is asked to write them to disk: at the end, nothing else would be left to do."""
+
+_temporaries: set[str] = set()
+"""What exists under a temporary name now."""
+_aside: dict[str, str] = {}
+"""The temporary names of what steps aside for something new, and their own."""
+
+
+def remove_temporaries() -> None:
+    """Removes all temporary files and directories at once; for a process that has to end."""
+    for old, path in list(_aside.items()):
+        _put_back(old, path)
+    for path in list(_temporaries):
+        _remove(path)
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path):
+        # A thread may write into it meanwhile.
+        for _ in range(10):
+            shutil.rmtree(path, ignore_errors=True)
+            if not os.path.exists(path):
+                break
+    else:
+        Path(path).unlink(missing_ok=True)
+    _temporaries.discard(path)
+
+
+def _temporary_name(path: str, purpose: str = "tmp") -> str:
+    """A name beside `path` that nothing has."""
+    return os.path.join(_parent(path), f".{os.path.basename(path.rstrip('/'))}.{purpose}-{secrets.token_hex(4)}")
+
+
+def _parent(path: str) -> str:
+    return os.path.dirname(path.rstrip("/")) or "."
+
+
+# macOS has only the one that writes all that is known of the file, too.
+_sync_data = getattr(os, "fdatasync", os.fsync)
+
+
+def _sync(path: str) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _errors_of(path: str) -> Iterator[None]:
+    """What the system says is said of `path`, and not of a temporary name or of no name at all."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from None
+
+
+def _refuse_existing(path: str, force: bool) -> None:
+    if not force and os.path.lexists(path):
+        raise FileExistsError(errno.EEXIST, "exists already; force replaces it", path)
+
+
+class Output(Protocol):
+    """Where a file is written to."""
+
+    def write(self, position: int, data: memoryview) -> None:
+        """Writes from `position` on. `data` must not change until the next call has begun"""
+
+    def finish(self, size: int) -> None:
+        """Ends it, `size` bytes long."""
+
+
+class OutputFile:
+    """A file that is written at any position, by a thread of its own.
+
+    Args:
+        path: its final one, for errors
+        place: where it is written
+        mode: its permission bits
+    """
+
+    def __init__(self, path: str, place: str, mode: int) -> None:
+        self.path = path
+        with _errors_of(path):
+            self._descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        self._writer = ThreadPoolExecutor(1, "codecllm-writer")
+        self._syncer = ThreadPoolExecutor(1, "codecllm-syncer")
+        self._writing: Future[None] | None = None
+        self._syncing: Future[None] | None = None
+        self._unsynced = 0
+
+    def write(self, position: int, data: memoryview) -> None:
+        """Writes from `position` on, while the caller goes on: it only waits for the write before.
+
+        Args:
+            data: bytes, which must not change until the next write, or `finish`, has begun
+
+        Raises:
+            OSError: the write before failed
+        """
+        self._wait()
+        self._writing = self._writer.submit(self._write_all, position, data)
+
+    def _write_all(self, position: int, data: memoryview) -> None:
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._descriptor, data[done:], position + done)
+        self._unsynced += done
+        if self._unsynced >= _SYNC_BYTES and (self._syncing is None or self._syncing.done()):
+            self._unsynced = 0
+            self._syncing = self._syncer.submit(_sync_data, self._descriptor)
+
+    def _wait(self) -> None:
+        if self._writing is not None:
+            with _errors_of(self.path):
+                self._writing.result()
+
+    def finish(self, size: int) -> None:
+        """Makes it `size` bytes long and writes it to disk. @raises OSError where that, or a write, failed"""
+        self._wait()
+        with _errors_of(self.path):
+            if self._syncing is not None:
+                self._syncing.result()
+            os.ftruncate(self._descriptor, size)
+            os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        self._writer.shutdown()
+        self._syncer.shutdown()
+        os.close(self._descriptor)
+
+
+class OutputBytes:
+    """The same in memory."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    def write(self, position: int, data: memoryview) -> None:
+        """Writes from `position` on."""
+        end = position + len(data)
+        self._content.extend(bytes(max(0, end - len(self._content))))
+        self._content[position:end] = data
+
+    def finish(self, size: int) -> None:
+        """Makes it `size` bytes long."""
+        self._content.extend(bytes(max(0, size - len(self._content))))
+        del self._content[size:]
+
+    def bytes(self) -> bytes:
+        """What was written."""
+        return bytes(self._content)
+
+
+@contextmanager
+def new_file(path: str, mode: int, force: bool, source: str | None = None) -> Iterator[OutputFile]:
+    """A file that gets its name at the end of the block, which has to `finish` it. An exception leaves no trace.
+
+    Args:
+        mode: its permission bits
+        force: replace what has the name
+        source: a file that is read meanwhile, and so must not be replaced
+
+    Raises:
+        FileExistsError: the path exists, and `force` is false
+        IsADirectoryError: it is a directory
+        FileError: it is no file, or is the source
+        OSError: it cannot be written
+    """
+    try:
+        old = os.stat(path)
+    except OSError:
+        old = None
+    if old is not None:
+        if source is not None and os.path.samestat(old, os.stat(source)):
+            raise FileError(path, "is the input itself")
+        if stat.S_ISDIR(old.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "is a directory", path)
+        # A pipe, or a device: to take its name is not what anybody wants.
+        if not stat.S_ISREG(old.st_mode):
+            raise FileError(path, "is not a file")
+    _refuse_existing(path, force)
+    temporary = _temporary_name(path)
+    _temporaries.add(temporary)
+    try:
+        output = OutputFile(path, temporary, mode)
+        try:
+            yield output
+        finally:
+            output.close()
+        with _errors_of(path):
+            _refuse_existing(path, force)
+            os.replace(temporary, path)
+        _temporaries.discard(temporary)
+    except BaseException:
+        _remove(temporary)
+        raise
+    with _errors_of(path):
+        _sync(_parent(path))
+
+
+class OutputDirectory:
+    """A directory that is being made, in a temporary place. Names are from its top."""
+
+    def __init__(self, path: str, place: str) -> None:
+        self.path = path
+        self._place = place
+        self._directories = [place]
+
+    def make_directory(self, name: str) -> None:
+        """@raises OSError where that cannot be"""
+        with _errors_of(os.path.join(self.path, name)):
+            place = os.path.join(self._place, name)
+            os.mkdir(place)
+            self._directories.append(place)
+
+    def copy(self, source: str, name: str) -> None:
+        """Copies a file, with its permission bits. @raises OSError where that cannot be"""
+        with _errors_of(os.path.join(self.path, name)):
+            place = os.path.join(self._place, name)
+            shutil.copy(source, place)
+            _sync(place)
+
+    @contextmanager
+    def new_file(self, name: str, mode: int) -> Iterator[OutputFile]:
+        """A file in it, which the block has to `finish`. @raises OSError where it cannot be written"""
+        output = OutputFile(os.path.join(self.path, name), os.path.join(self._place, name), mode)
+        try:
+            yield output
+        finally:
+            output.close()
+
+    def sync(self) -> None:
+        for place in self._directories:
+            _sync(place)
+
+
+@contextmanager
+def new_directory(path: str, force: bool, names: set[str]) -> Iterator[OutputDirectory]:
+    """A directory that gets its name at the end of the block. An exception leaves no trace.
+
+    Args:
+        force: replace one that has the name
+        names: all that it will hold, from its top
+
+    Raises:
+        FileExistsError: the path exists, and `force` is false
+        FileError: it is no directory, or holds what is not in `names`
+        OSError: it cannot be made
+    """
+    _refuse_existing(path, force)
+    if os.path.lexists(path):
+        if not os.path.isdir(path):
+            raise FileError(path, "is not a directory")
+        # A wrong path and force must not cost somebody a directory of other things.
+        for above, directories, files in os.walk(path):
+            for child in (*directories, *files):
+                name = os.path.relpath(os.path.join(above, child), path)
+                if name not in names:
+                    raise FileError(path, f"holds {name}, which the new directory would not; it is not replaced")
+    temporary = _temporary_name(path)
+    _temporaries.add(temporary)
+    try:
+        with _errors_of(path):
+            os.mkdir(temporary)
+        directory = OutputDirectory(path, temporary)
+        yield directory
+        with _errors_of(path):
+            directory.sync()
+            _refuse_existing(path, force)
+            if os.path.lexists(path):
+                _replace(temporary, path)
+            else:
+                os.rename(temporary, path)
+        _temporaries.discard(temporary)
+    except BaseException:
+        _remove(temporary)
+        raise
+    with _errors_of(path):
+        _sync(_parent(path))
+
+
+def _replace(temporary: str, path: str) -> None:
+    """Python cannot swap two directories: the old one steps aside, and back if the new one cannot take its place."""
+    old = _temporary_name(path, "old")
+    _aside[old] = path
+    try:
+        os.rename(path, old)
+        os.rename(temporary, path)
+    finally:
+        _put_back(old, path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _put_back(old: str, path: str) -> None:
+    """Gives what stepped aside its name again, unless that is taken."""
+    if not os.path.lexists(path):
+        os.rename(old, path)
+    _aside.pop(old, None)

@@ -1,0 +1,134 @@
+"""What the commands report: plain data, printed as they are with --json."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ._inspection import Inspection
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """A tensor of a checkpoint."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes_before: int
+    """In the original file."""
+    bytes_after: int
+    """In the compressed file."""
+    compressed: bool
+    """Whether it is a stream; otherwise it is kept as it is."""
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """One checkpoint that was worked on."""
+
+    input: str
+    output: str | None
+    """None where nothing is written."""
+    bytes_before: int
+    """Of the original, whichever of both is the input."""
+    bytes_after: int
+    """Of the compressed file."""
+    sha256: str
+    """Of the original file, in hexadecimal."""
+    tensors: list[TensorReport]
+    """In the order of the header's keys."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that one command did."""
+
+    input: str
+    output: str | None
+    """None where nothing is written."""
+    seconds: float
+    threads: int
+    engine: str
+    """The codec: "native", the only one here."""
+    files_copied: int
+    """Files of a directory that were copied."""
+    files: list[FileReport]
+    bytes_before: int
+    """Of all checkpoints, originals"""
+    bytes_after: int
+    """and compressed."""
+    ratio: float
+    """bytes_after / bytes_before."""
+    megabytes_per_second: float
+    """Millions of original bytes a second."""
+    tensors_compressed: int
+    tensors_kept: int
+
+
+@dataclass(frozen=True)
+class InspectedTensor(TensorReport):
+    """A tensor, and how it is coded."""
+
+    stream: Inspection | None
+    """What its stream says of itself; None where it is not a stream."""
+
+
+@dataclass(frozen=True)
+class InspectedFile:
+    """What a checkpoint says of itself."""
+
+    input: str
+    compressed: bool
+    """Whether it is a CodecLLM file."""
+    bytes_before: int
+    """Of the original,"""
+    bytes_after: int
+    """and of the file as it is."""
+    sha256: str | None
+    """Of the original, in hexadecimal; None where the file is not compressed."""
+    tensors: list[InspectedTensor]
+    """In the order of the header's keys."""
+
+
+def summarise(
+    path: str,
+    output: str | None,
+    files: list[FileReport],
+    files_copied: int,
+    threads: int,
+    seconds: float,
+) -> Report:
+    """Adds up what was done with each file."""
+    before = sum(file.bytes_before for file in files)
+    after = sum(file.bytes_after for file in files)
+    compressed = sum(tensor.compressed for file in files for tensor in file.tensors)
+    return Report(
+        input=path,
+        output=output,
+        seconds=seconds,
+        threads=threads,
+        engine="native",
+        files_copied=files_copied,
+        files=files,
+        bytes_before=before,
+        bytes_after=after,
+        ratio=after / before,
+        megabytes_per_second=before / 1e6 / seconds,
+        tensors_compressed=compressed,
+        tensors_kept=sum(len(file.tensors) for file in files) - compressed,
+    )
+
+
+def as_json(report: Report | InspectedFile) -> dict[str, Any]:
+    """A report as JSON has it: keys as the command line of Node writes them, without what is None."""
+
+    def entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {_camel_case(key): value for key, value in pairs if value is not None}
+
+    return asdict(report, dict_factory=entries)
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(other.capitalize() for other in others)

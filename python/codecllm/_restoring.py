@@ -1,0 +1,181 @@
+"""A compressed file gives its original back, byte for byte, or nothing: what is decoded is compared with the original's
+SHA-256 before it gets its name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _container, _library
+from ._checkpoint import StoredTensor, read_checkpoint
+from ._errors import FileError, InvalidStreamError
+from ._input import InputFile
+from ._output import OutputFile
+from ._safetensors import LENGTH_BYTES, TensorEntry, by_place
+from ._stream import Stream
+from ._work import SLICE_BYTES, Slice, Work, batches_of, slices_of
+
+
+class Restorable(NamedTuple):
+    """A tensor as the original has it, and as it is stored."""
+
+    entry: TensorEntry
+    stored: StoredTensor
+
+
+class Compressed(NamedTuple):
+    """A compressed checkpoint, as far as it can be known without decoding."""
+
+    file: InputFile
+    header: bytes
+    """The original's, with the spaces that fill it up."""
+    sha256: str
+    """Of the original, in hexadecimal."""
+    original_bytes: int
+    """Bytes of the original."""
+    tensors: list[Restorable]
+    """In the order of the original's keys."""
+
+
+def read_compressed(file: InputFile) -> Compressed:
+    """Reads a header and the fronts of all streams.
+
+    Raises:
+        FileError: it is not a CodecLLM file, or what it says cannot be true
+    """
+    header, container, stored = read_checkpoint(file)
+    if container is None:
+        raise FileError(file.path, "not a CodecLLM file")
+    if container.original:
+        text = container.description.encode()
+        entries = list(container.original.values())
+        # Streams are compared with what it says.
+        for tensor in stored:
+            if tensor.is_stream:
+                tensor.open_stream()
+    else:
+        entries = _container.in_a_row(_entry_of(tensor) for tensor in stored)
+        text = _container.writer_header(container.description, _container.original_metadata(header), entries)
+    return Compressed(
+        file,
+        text,
+        container.sha256,
+        LENGTH_BYTES + len(text) + sum(entry.size for entry in entries),
+        [Restorable(entry, tensor) for entry, tensor in zip(entries, stored, strict=True)],
+    )
+
+
+def _entry_of(tensor: StoredTensor) -> TensorEntry:
+    if not tensor.is_stream:
+        return TensorEntry(tensor.name, tensor.dtype, tensor.shape, 0, tensor.size)
+    info = tensor.open_stream().info
+    return TensorEntry(tensor.name, info.dtype, info.shape, 0, info.tensor_bytes)
+
+
+def restore(compressed: Compressed, output: OutputFile | None, work: Work) -> None:
+    """Decodes everything in the order of the original, and writes and finishes it where there is an output.
+
+    Raises:
+        FileError: anything is not as it should be
+        OSError: the file cannot be written
+    """
+    file, header, expected, original_bytes, tensors = compressed
+    sha256 = hashlib.sha256()
+    at = 0
+
+    def put(data: memoryview) -> None:
+        nonlocal at
+        sha256.update(data)
+        if output is not None:
+            output.write(at, data)
+        at += len(data)
+
+    put(memoryview(len(header).to_bytes(LENGTH_BYTES, "little") + header))
+    for data, stored_bytes in work.in_order(
+        _pieces_of(tensors), lambda piece: piece.size, lambda piece: _start(piece, work)
+    ):
+        put(data.data)
+        work.progress(stored_bytes)
+    file.check_unchanged()
+    if at != original_bytes or sha256.hexdigest() != expected:
+        raise FileError(file.path, "what it decodes to does not have the SHA-256 of the original")
+    if output is not None:
+        output.finish(original_bytes)
+
+
+class _Piece(NamedTuple):
+    """Consecutive bytes of the original."""
+
+    size: int
+    stored_bytes: int
+    """What it takes of the compressed file."""
+    restore: Callable[[np.ndarray], None]
+    """Fills memory of its size."""
+
+
+def _start(piece: _Piece, work: Work) -> Future[tuple[np.ndarray, int]]:
+    def run() -> tuple[np.ndarray, int]:
+        data = np.empty(piece.size, np.uint8)
+        piece.restore(data)
+        return data, piece.stored_bytes
+
+    return work.submit(run)
+
+
+def _pieces_of(tensors: list[Restorable]) -> Iterator[_Piece]:
+    stored = {tensor.entry.name: tensor.stored for tensor in tensors}
+    ordered = by_place(tensor.entry for tensor in tensors)
+    for batch in batches_of(ordered, lambda entry: entry.size):
+        first = stored[batch[0].name]
+        if batch[0].size <= SLICE_BYTES:
+            yield _small_piece([(entry, stored[entry.name]) for entry in batch])
+        elif first.is_stream:
+            yield from _stream_pieces(first)
+        else:
+            yield from _kept_pieces(first)
+
+
+def _small_piece(batch: list[tuple[TensorEntry, StoredTensor]]) -> _Piece:
+    start = batch[0][0].start
+
+    def restore(output: np.ndarray) -> None:
+        for entry, tensor in batch:
+            part = output[entry.start - start : entry.end - start]
+            if not tensor.is_stream:
+                tensor.file.read_into(part, tensor.position)
+                continue
+            stream = tensor.file.read(tensor.position, tensor.size)
+            try:
+                _library.call("decode", stream.ctypes.data, stream.size, part.ctypes.data, part.size)
+            except InvalidStreamError as error:
+                raise tensor.error(error) from None
+
+    return _Piece(batch[-1][0].end - start, sum(tensor.size for _, tensor in batch), restore)
+
+
+def _kept_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
+    for at in range(0, tensor.size, SLICE_BYTES):
+        size = min(SLICE_BYTES, tensor.size - at)
+        yield _Piece(size, size, partial(tensor.file.read_into, position=tensor.position + at))
+
+
+def _stream_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
+    stream = tensor.open_stream()
+    data_at = tensor.position + stream.info.front_bytes
+    for part in slices_of(stream.info.tensor_bytes, stream.bands, stream.band_bytes):
+        start, end = stream.data_range(part.first_band, part.band_count)
+        yield _Piece(part.size, end - start, partial(_decode, tensor, stream, part, data_at + start, end - start))
+
+
+def _decode(tensor: StoredTensor, stream: Stream, part: Slice, position: int, size: int, output: np.ndarray) -> None:
+    data = tensor.file.read(position, size)
+    try:
+        stream.decode(part.first_band, part.band_count, data, output)
+    except InvalidStreamError as error:
+        raise tensor.error(error) from None

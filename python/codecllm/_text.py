@@ -1,0 +1,152 @@
+"""Reports for people: sizes, ratios, and the table of `inspect`. Word for word those of the command line of Node."""
+
+from __future__ import annotations
+
+import re
+from decimal import ROUND_HALF_UP, Decimal
+from math import floor
+
+from ._report import InspectedFile, InspectedTensor, Report
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB")
+_COLUMNS = ("tensor", "dtype", "shape", "bytes before", "bytes after", "ratio", "modes")
+_NUMBERS = (3, 4, 5)
+
+
+def _fixed(value: float, digits: int) -> str:
+    """A number with so many digits behind the point, halves away from zero."""
+    return str(Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
+
+
+def format_bytes(size: int) -> str:
+    """Three significant digits or more, in powers of 1000."""
+    unit, value = 0, float(size)
+    while value >= 999.5 and unit < len(_UNITS) - 1:
+        value /= 1000
+        unit += 1
+    digits = 0 if unit == 0 or value >= 99.95 else 2 if value < 9.995 else 1
+    return f"{_fixed(value, digits)} {_UNITS[unit]}"
+
+
+def _ratio(before: int, after: int) -> str:
+    return "-" if before == 0 else f"{_fixed(100 * after / before, 2)} %"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _time(report: Report) -> str:
+    rate = f"{_fixed(report.seconds, 2)} s, {_fixed(report.megabytes_per_second, 1)} MB/s"
+    return f"{rate} with {_count(report.threads, 'thread')} ({report.engine})"
+
+
+def _files(report: Report) -> list[str]:
+    if len(report.files) == 1 and report.files_copied == 0:
+        return []
+    return [f"{_count(len(report.files), 'checkpoint')}, {_count(report.files_copied, 'other file')} copied"]
+
+
+def format_compressed(report: Report) -> str:
+    """What `compress` did."""
+    before, after = report.bytes_before, report.bytes_after
+    return "\n".join(
+        [
+            f"{report.input} -> {report.output}",
+            *_files(report),
+            f"{format_bytes(before)} -> {format_bytes(after)}, {_ratio(before, after)} of the original",
+            f"{_count(report.tensors_compressed, 'tensor')} compressed, {report.tensors_kept} kept",
+            _time(report),
+        ]
+    )
+
+
+def format_decompressed(report: Report) -> str:
+    """What `decompress` did."""
+    sizes = f"{format_bytes(report.bytes_after)} -> {format_bytes(report.bytes_before)}"
+    return "\n".join(
+        [
+            f"{report.input} -> {report.output}",
+            *_files(report),
+            f"{sizes}, byte for byte the original: its SHA-256 is the same",
+            _time(report),
+        ]
+    )
+
+
+def format_verified(report: Report) -> str:
+    """What `verify` found."""
+    files = len(report.files)
+    what = "the SHA-256" if files == 1 else f"the SHA-256 of {files} checkpoints"
+    streams = _count(report.tensors_compressed, "stream")
+    return f"{report.input}: good; {streams} decoded, every check and {what} compared\n{_time(report)}"
+
+
+def format_inspected(files: list[InspectedFile]) -> str:
+    """The table of `inspect`."""
+    texts = [_format_file(file) for file in files]
+    if len(files) > 1:
+        before = sum(file.bytes_before for file in files)
+        after = sum(file.bytes_after for file in files)
+        sizes = f"{format_bytes(before)} -> {format_bytes(after)}, {_ratio(before, after)}"
+        texts.append(f"{len(files)} checkpoints: {sizes}")
+    return "\n\n".join(texts)
+
+
+def _format_file(file: InspectedFile) -> str:
+    rows: list[tuple[str, ...]] = [
+        (
+            _printable(tensor.name),
+            _printable(tensor.dtype),
+            f"[{','.join(map(str, tensor.shape))}]",
+            str(tensor.bytes_before),
+            str(tensor.bytes_after),
+            _ratio(tensor.bytes_before, tensor.bytes_after),
+            _modes(tensor) if file.compressed else "-",
+        )
+        for tensor in file.tensors
+    ]
+    total = f"{format_bytes(file.bytes_before)}, not compressed"
+    kept = ""
+    if file.compressed:
+        sizes = f"{format_bytes(file.bytes_before)} -> {format_bytes(file.bytes_after)}"
+        total = f"{sizes}, {_ratio(file.bytes_before, file.bytes_after)} of the original"
+        streams = sum(tensor.compressed for tensor in file.tensors)
+        kept = f": {streams} compressed, {len(file.tensors) - streams} kept"
+    return "\n".join([file.input, *_table(rows), f"{_count(len(file.tensors), 'tensor')}{kept}; {total}"])
+
+
+def _modes(tensor: InspectedTensor) -> str:
+    """How the tiles of a stream are coded, plane by plane: "8+8: pairs 97 %, rans 3 % | raw"."""
+    stream = tensor.stream
+    if stream is None:
+        return "kept"
+    planes = []
+    for tiles in stream.modes:
+        modes = sorted(tiles.items(), key=lambda item: -item[1])
+        shares = [f"{mode} {_share(number, stream.tile_count)}" for mode, number in modes]
+        planes.append(modes[0][0] if len(modes) == 1 else ", ".join(shares))
+    return f"{'+'.join(map(str, stream.split))}: {' | '.join(planes)}"
+
+
+def _share(part: int, whole: int) -> str:
+    percent = floor(100 * part / whole + 0.5)
+    return "< 1 %" if percent == 0 else f"{percent} %"
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    """Columns under each other, numbers to the right."""
+    widths = [max(len(row[column]) for row in (_COLUMNS, *rows)) for column in range(len(_COLUMNS))]
+    lines = []
+    for row in (_COLUMNS, tuple("-" * width for width in widths), *rows):
+        cells = [
+            cell.rjust(width) if column in _NUMBERS else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _printable(text: str) -> str:
+    """Without the control characters by which a file could write to the reader's terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -1,0 +1,289 @@
+"""The file of a compressed checkpoint (spec/FORMAT.md, section 11), whatever its tensors come from.
+
+Data are written first, streams and then kept tensors, into a file whose front is left free; the header, which needs
+their sizes, comes last. Tensors are encoded ahead, but hashed and written one after the other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from . import _container, _library
+from ._codec import encode_bytes
+from ._dtypes import DTYPES
+from ._encoder import Encoder, open_encoder
+from ._errors import FileError, quoted
+from ._output import Output
+from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, by_place, format_header
+from ._work import SLICE_BYTES, Slice, Work, batches_of, slices_of
+
+_FIXED_BYTES = 64
+"""Bytes of the fixed part of a stream: no stream is shorter."""
+_PASS_SHARE = 1 / 4
+"""Progress moves by so much of a tensor's bytes in each of the first two passes, and by the rest in the last."""
+
+
+class Bytes(Protocol):
+    """Bytes of a tensor, of which parts are asked for."""
+
+    def __getitem__(self, part: slice, /) -> np.ndarray:
+        """@returns them: uint8, one dimension"""
+
+
+class Original(NamedTuple):
+    """The file that a compressed one gives back."""
+
+    path: str
+    """For errors."""
+    header: bytes
+    """With the spaces that fill it up."""
+    metadata: dict[str, str]
+    tensors: list[TensorEntry]
+    """In the order of the header's keys."""
+    data: Mapping[str, Callable[[], Bytes]]
+    """Gives the bytes of each tensor: an array, or what reads them where they are."""
+    description: str
+    """Of its header: "compact", "python", or all of it."""
+
+
+class Written(NamedTuple):
+    """What has become of it."""
+
+    stored: list[_container.Stored]
+    """In the order of the header's keys."""
+    size: int
+    """Bytes of the compressed file."""
+    sha256: str
+    """Of the original, in hexadecimal."""
+
+
+def check_original(original: Original) -> None:
+    """Checks that a compressed file of it can be.
+
+    Raises:
+        FileError: a tensor is itself a stream: nobody could tell it from those that are made here
+    """
+    for entry in original.tensors:
+        if _container.is_vector_of_bytes(entry):
+            begin = original.data[entry.name]()[: len(_container.STREAM_START)].tobytes()
+            if _container.is_itself_stream(entry, begin):
+                raise FileError(original.path, f"{quoted(entry.name)} is itself a stream")
+
+
+def write_container(
+    output: Output, original: Original, space: HeaderSpace, options: _library.EncodeOptions, work: Work
+) -> Written:
+    """Writes the compressed file of an original, and finishes it.
+
+    Raises:
+        FileError: the original cannot be read any more
+        OSError: the file cannot be written
+    """
+    return _Compression(output, original, space, options, work).run()
+
+
+class _Compression:
+    def __init__(
+        self,
+        output: Output,
+        original: Original,
+        space: HeaderSpace,
+        options: _library.EncodeOptions,
+        work: Work,
+    ) -> None:
+        self._output = output
+        self._original = original
+        self._space = space
+        self._options = options
+        self._work = work
+        self._sha256 = hashlib.sha256()
+        self._end = space.data_start
+
+    def run(self) -> Written:
+        header = self._original.header
+        self._sha256.update(len(header).to_bytes(LENGTH_BYTES, "little") + header)
+        stored: dict[str, _container.Stored] = {}
+        kept: list[TensorEntry] = []
+
+        def place(entry: TensorEntry, size: int, is_stream: bool) -> None:
+            start = self._end - self._space.data_start
+            stored[entry.name] = (entry._replace(start=start, end=start + size), is_stream)
+            self._end += size
+
+        batches = batches_of(by_place(self._original.tensors), _size_of)
+        for batch, finish in self._work.in_order(batches, self._weigh, self._prepare):
+            for entry, size in zip(batch, finish(), strict=True):
+                if size > 0:
+                    place(entry, size, True)
+                else:
+                    kept.append(entry)
+        for entry in _container.kept_order(kept):
+            at = self._end
+            for piece in self._pieces(entry):
+                self._output.write(at, piece.data)
+                at += piece.size
+            place(entry, entry.size, False)
+
+        in_order = [stored[entry.name] for entry in self._original.tensors]
+        sha256 = self._sha256.hexdigest()
+        self._output.write(0, memoryview(self._space.fill(in_order, sha256)))
+        # Also where there are no data after the header.
+        self._output.finish(self._end)
+        return Written(in_order, self._end, sha256)
+
+    def _data(self, entry: TensorEntry) -> Bytes:
+        return self._original.data[entry.name]()
+
+    def _pieces(self, entry: TensorEntry, start: int = 0) -> Iterator[np.ndarray]:
+        data = self._data(entry)
+        for at in range(start, entry.size, SLICE_BYTES):
+            yield data[at : min(entry.size, at + SLICE_BYTES)]
+
+    def _hash(self, entry: TensorEntry, start: int = 0) -> None:
+        for piece in self._pieces(entry, start):
+            self._sha256.update(piece.data)
+
+    def _weigh(self, batch: list[TensorEntry]) -> int:
+        # Of a large one slices are held, not all of it.
+        return min(sum(entry.size for entry in batch), self._work.threads * SLICE_BYTES // 2)
+
+    def _prepare(self, batch: list[TensorEntry]) -> Future[_Prepared]:
+        """Works on tensors ahead of their turn."""
+        if batch[0].size <= SLICE_BYTES:
+            return self._work.submit(self._prepare_small, batch)
+        if _may_become_stream(batch[0]):
+            return self._work.plan(self._prepare_large, batch[0])
+        return self._work.submit(lambda: (batch, lambda: self._pass_over(batch[0])))
+
+    def _pass_over(self, entry: TensorEntry) -> list[int]:
+        self._hash(entry)
+        self._work.progress(entry.size)
+        return [0]
+
+    def _prepare_small(self, batch: list[TensorEntry]) -> _Prepared:
+        originals = [self._data(entry)[: entry.size] for entry in batch]
+        streams = [self._stream_of(entry, data) for entry, data in zip(batch, originals, strict=True)]
+        together = np.concatenate(streams)
+
+        def finish() -> list[int]:
+            for data in originals:
+                self._sha256.update(data.data)
+            self._output.write(self._end, together.data)
+            self._work.progress(sum(entry.size for entry in batch))
+            return [stream.size for stream in streams]
+
+        return batch, finish
+
+    def _stream_of(self, entry: TensorEntry, data: np.ndarray) -> np.ndarray:
+        """The stream of a tensor; no bytes where there is none that is smaller."""
+        if _may_become_stream(entry):
+            stream = encode_bytes(data, entry.dtype, entry.shape, self._options)
+            if stream.size < entry.size:
+                return stream
+        return data[:0]
+
+    def _prepare_large(self, entry: TensorEntry) -> _Prepared:
+        data = self._data(entry)
+        encoder = open_encoder(entry.dtype, entry.shape, self._options)
+        slices = list(slices_of(encoder.tensor_bytes, encoder.bands, encoder.band_bytes))
+
+        def gather(part: Slice) -> int:
+            encoder.gather(part.first_band, part.band_count, data[part.start : part.end])
+            return part.size
+
+        passes = 0
+        while encoder.gathers:
+            for size in self._work.in_order(slices, _size_of, lambda part: self._work.submit(gather, part)):
+                if passes < 2:
+                    self._work.progress(int(_PASS_SHARE * size))
+            encoder.advance()
+            passes += 1
+        return [entry], lambda: [self._encode(entry, data, encoder, slices)]
+
+    def _encode(self, entry: TensorEntry, data: Bytes, encoder: Encoder, slices: list[Slice]) -> int:
+        """Encodes a large tensor and writes it. @returns bytes of its stream, or 0 where it would not be smaller"""
+
+        def encode(part: Slice) -> tuple[Slice, np.ndarray, np.ndarray]:
+            original = data[part.start : part.end]
+            room = np.empty(encoder.code_bound(part.band_count), np.uint8)
+            return part, original, room[: encoder.code(part.first_band, part.band_count, original, room)]
+
+        # The front holds what is known only after the last tile, but its length is known before the first.
+        size = encoder.front_bytes
+        for part, original, encoded in self._work.in_order(
+            slices, _size_of, lambda part: self._work.submit(encode, part)
+        ):
+            at = self._end + size
+            size += encoded.size
+            if size >= entry.size:
+                # The encoder closes when the last thread that still uses it lets go of it.
+                self._hash(entry, part.start)
+                self._work.progress(_last_share(entry.size - part.start))
+                return 0
+            self._sha256.update(original.data)
+            self._output.write(at, encoded.data)
+            self._work.progress(_last_share(original.size))
+        front = np.empty(encoder.front_bytes, np.uint8)
+        encoder.front(front)
+        self._output.write(self._end, front.data)
+        return size
+
+
+_Prepared = tuple[list[TensorEntry], Callable[[], list[int]]]
+"""Tensors, and what is left to do in their turn: to hash and to write. It gives bytes of each stream; 0: no stream."""
+
+
+def _last_share(size: int) -> int:
+    return size - 2 * int(_PASS_SHARE * size)
+
+
+def _size_of(item: TensorEntry | Slice) -> int:
+    return item.size
+
+
+def _may_become_stream(entry: TensorEntry) -> bool:
+    """Whether there is a stream of this tensor, which could be smaller than the tensor."""
+    is_known = entry.dtype in DTYPES and DTYPES[entry.dtype].has_streams
+    return is_known and entry.size > _FIXED_BYTES and len(entry.shape) <= 255
+
+
+class HeaderSpace:
+    """Room for the header of a compressed file, kept before it is known which tensors become streams.
+
+    Raises:
+        FileError: the header would be longer than readers accept
+    """
+
+    data_start: int
+    """Where the data begin in the file."""
+
+    def __init__(self, original: Original) -> None:
+        self._metadata = original.metadata
+        self._description = original.description
+        data_bytes = max((tensor.end for tensor in original.tensors), default=0)
+        # Nothing becomes longer, so no offset has more digits than this.
+        widest = []
+        for tensor in original.tensors:
+            kept = tensor._replace(start=data_bytes, end=data_bytes)
+            stream = _container.as_stream(tensor)._replace(start=data_bytes, end=data_bytes)
+            widest.append((max(kept, stream, key=lambda entry: len(format_header(None, [entry]))), False))
+        # As many streams as digits may be needed for.
+        size = LENGTH_BYTES + len(self._text(widest, "0" * 64)) + len(str(len(original.tensors)))
+        self.data_start = -(-size // _container.DATA_ALIGNMENT) * _container.DATA_ALIGNMENT
+        if self.data_start - LENGTH_BYTES > MAX_HEADER_BYTES:
+            raise FileError(
+                original.path, f"its header would be longer than the {MAX_HEADER_BYTES} bytes that readers accept"
+            )
+
+    def _text(self, stored: list[_container.Stored], sha256: str) -> bytes:
+        return _container.header_text(self._metadata, stored, self._description, sha256)
+
+    def fill(self, stored: list[_container.Stored], sha256: str) -> bytes:
+        """What stands before the data. `stored` is in the order of the original's keys."""
+        length = (self.data_start - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "little")
+        return (length + self._text(stored, sha256)).ljust(self.data_start, b" ")
