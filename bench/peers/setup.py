@@ -27,7 +27,8 @@ PACKAGES = {
     "nvcomp": ["nvidia-libnvcomp-cu13==6.0.0.12"],
     "nwc": ["neural-weight-compression==0.10.1"],
     "glyd": ["glyd-gpu==0.32.1"],
-    "dfloat11": ["dfloat11==0.5.0", "dahuffman==0.4.2", "tqdm==4.67.1"],
+    # setuptools for pkg_resources, which later ones lack.
+    "dfloat11": ["dfloat11==0.5.0", "dahuffman==0.4.2", "tqdm==4.67.1", "setuptools==80.9.0"],
     "lmzip": ["lmzip==1.3.0"],
     "instanttensor": ["instanttensor==0.2.2"],
     "fastsafetensors": ["fastsafetensors==0.5.0"],
