@@ -23,7 +23,7 @@ from codecllm import (  # noqa: E402
 from codecllm import _cuda_loading as cuda_loading  # noqa: E402
 from codecllm import _cuda_saving as cuda_saving  # noqa: E402
 from codecllm import _gpu_encoder as gpu_encoder  # noqa: E402
-from codecllm import _saving as saving  # noqa: E402
+from codecllm import _writing as writing  # noqa: E402
 from codecllm._dtypes import DTYPES, name_of  # noqa: E402
 from codecllm._stream import lengths  # noqa: E402
 from codecllm._tables import PROFILES  # noqa: E402
@@ -240,11 +240,11 @@ def test_load_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) 
 def test_save_file_of_tensors_on_the_gpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: str, group: int
 ) -> None:
-    monkeypatch.setattr(saving, "_GROUP_BYTES", group)
+    monkeypatch.setattr(writing, "_GROUP_BYTES", group)
     monkeypatch.setattr(cuda_saving, "_PIECE_BYTES", max(group, 1000))
     tensors = some_tensors()
     save_file(tensors, tmp_path / "from-host", profile=profile)
-    monkeypatch.setattr(saving, "encode_bytes", None)
+    monkeypatch.setattr(writing, "encode_bytes", None)
     save_file({name: tensor.cuda() for name, tensor in tensors.items()}, tmp_path / "from-gpu", profile=profile)
     assert (tmp_path / "from-gpu").read_bytes() == (tmp_path / "from-host").read_bytes()
 

@@ -14,6 +14,7 @@ from conftest import assert_same, small_model, weights
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
 
+import torch._dynamo.testing  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
