@@ -14,8 +14,8 @@ from conftest import assert_same, small_model, weights
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
 
-import torch._dynamo.testing  # noqa: E402
 from torch import nn  # noqa: E402
+from torch._dynamo.testing import CompileCounter  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from codecllm import InvalidStreamError  # noqa: E402
@@ -571,7 +571,7 @@ def test_layers_of_one_shape_share_a_compiled_graph() -> None:
         layer.weight.data *= torch.randn(64, 1, dtype=BF16).mul(0.1 * number).exp()
     plain = copy.deepcopy(layers)
     compress_module(layers)
-    counter = torch._dynamo.testing.CompileCounter()
+    counter = CompileCounter()
     torch._dynamo.reset()
     for layer in layers:
         layer.compile(fullgraph=True, backend=counter)
