@@ -106,7 +106,7 @@ __device__ __forceinline__ void wait_until(const uint32_t* number, uint32_t valu
     uint32_t found;
     asm volatile("ld.acquire.cta.shared.u32 %0, [%1];" : "=r"(found) : "r"(shared_address(number)) : "memory");
     if (found == value) return;
-    __nanosleep(40);
+    __nanosleep(100);
   }
 }
 

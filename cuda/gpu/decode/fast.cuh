@@ -65,6 +65,10 @@ class FastTile {
     slots_ = slots;
     height_ = tile.height;
     left_ = tile.height;
+  }
+
+  /** Before the first row is decoded, when the tables are there. */
+  __device__ __forceinline__ void begin() {
     // The compiler would take a shift for a multiplication by 4, and shifts are what there is too much of.
     slot_bytes_ = keep(4);
   }
@@ -158,6 +162,7 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   FastTile<Rows, kRowClasses> decoded;
   decoded.open(tensor, tile, first_row, column, slots, memory);
   if (!await_tables()) return true;
+  decoded.begin();
   TileSum<Rows::kU32s> sum;
   uint8_t* at = buffers.elements + (tile.first_word + 4 * lane_index()) * sizeof(Word);
   const uint32_t stride = keep(tile.row_words);

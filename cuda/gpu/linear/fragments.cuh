@@ -120,14 +120,6 @@ __device__ __forceinline__ void build_plain(uint4 upper, uint4 lower, uint32_t (
   a[1][0] = upper.z, a[1][1] = lower.z, a[1][2] = upper.w, a[1][3] = lower.w;
 }
 
-/** The same of a matrix that is decoded. @param row, column of it that the half begins with */
-__device__ __forceinline__ void load_plain_half(const uint16_t* plain, uint32_t rows, uint32_t columns, uint32_t row,
-                                                uint32_t column, uint32_t (&a)[2][4]) {
-  row += lane_index() / 4;
-  column += 8 * (lane_index() % 4);
-  build_plain(load_plain(plain, rows, columns, row, column), load_plain(plain, rows, columns, row + 8, column), a);
-}
-
 /** A slot: a warp's sums of a strip, in float4. */
 template <uint32_t kTokenTiles>
 constexpr uint32_t kSlotSize = 32 * kTokenTiles;

@@ -220,8 +220,10 @@ __global__ void __launch_bounds__(32 * kMostWarps, kTokenTiles == 1 ? 2 : 1)
       uint32_t a[2][4];
       if (tile.outliers == kPlain) {
         const LinearWeight& weight = arguments.weights[strip.number()];
-        load_plain_half(weight.plain, weight.rows, arguments.exact_columns, strip.row(),
-                        tile_number * kTileColumns + 32 * half, a);
+        const uint32_t row = strip.row() + lane / 4;
+        const uint32_t column = tile_number * kTileColumns + 32 * half + 8 * (lane % 4);
+        build_plain(load_plain(weight.plain, weight.rows, arguments.exact_columns, row, column),
+                    load_plain(weight.plain, weight.rows, arguments.exact_columns, row + 8, column), a);
       } else
         build(half, codes_of(half), a);
       if ((patched >> half) & 1) {

@@ -1,8 +1,7 @@
 // The kernel of products from PAIRS tiles, which are decoded on their way to the matrix units.
 //
 // A block has an equal share of all chains (pairs.hpp), the tables of their W in shared memory, and some teams of warps.
-// A warp decodes a strip of its tile to shared memory as rows, from which lanes take their A operands; B is X, which a
-// lane has in registers as long as the tile lasts. The sums of a strip go from warp to warp through shared memory, and
+// A warp decodes a strip of its tile to shared memory as rows, from which lanes take their A operands; B is X. The sums of a strip go from warp to warp through shared memory, and
 // from the last one of a part to global memory, where the last of the eight parts to come adds them up.
 #pragma once
 
@@ -84,6 +83,7 @@ class PairsWalk {
 /** Writes the outliers of a tile that lie in a strip over its rows. @param outlier the one with this lane's number */
 __device__ __forceinline__ void patch_strip(uint8_t* rows, const GpuTile& tile, const uint8_t* section,
                                             uint32_t outlier, uint32_t strip) {
+#pragma unroll 1
   for (uint32_t first = 0; first < tile.outliers(); first += 32) {
     const uint32_t index = first + lane_index();
     if (first > 0) outlier = index < tile.outliers() ? load_once<uint32_t>(section + 4 * index) : kNoOutlier;
@@ -94,14 +94,27 @@ __device__ __forceinline__ void patch_strip(uint8_t* rows, const GpuTile& tile, 
   }
 }
 
-/** The A operands of half a block of a strip that is decoded. */
+/** Copies a strip of a tile that has been decoded. @param first_row, first_column of W that it begins with */
+__device__ __forceinline__ void copy_plain_strip(uint8_t* rows, const PairsWeight& weight, uint32_t columns,
+                                                 uint32_t first_row, uint32_t first_column) {
+  const uint32_t column = first_column + 8 * (lane_index() % 16);
+#pragma unroll 1
+  for (uint32_t row = lane_index() / 16; row < kStripRows; row += 2)
+    *reinterpret_cast<uint4*>(rows + row * kStripRowBytes + place_in_row(row, 16 * (lane_index() % 16))) =
+        load_plain(weight.plain, weight.rows, columns, first_row + row, column);
+}
+
+/** The A operands of half a block of a strip. */
 __device__ __forceinline__ void load_strip_half(const uint8_t* rows, uint32_t half, uint32_t (&a)[2][4]) {
   const uint32_t row = lane_index() / 4;
   const uint8_t* const at = rows + row * kStripRowBytes + place_in_row(row, 64 * half + 16 * (lane_index() % 4));
   build_plain(*reinterpret_cast<const uint4*>(at), *reinterpret_cast<const uint4*>(at + 8 * kStripRowBytes), a);
 }
 
-/** X of a tile's columns, as B operands: a lane has token lane / 4 of each eight, and of each half eight columns. */
+/**
+ * X of a tile's columns, as B operands: a lane has token lane / 4 of each eight, and of each half eight columns. The
+ * teams of a block, whose chains are mostly of one part, need the same ones again and again: they stay in the L1 cache.
+ */
 template <uint32_t kTokenTiles>
 __device__ __forceinline__ void load_tokens(const PairsArguments& arguments, uint32_t tile,
                                             uint4 (&tokens)[kTokenTiles][4]) {
@@ -153,8 +166,10 @@ __device__ __forceinline__ void finish_pairs_strip(const PairsArguments& argumen
 __device__ __forceinline__ void finish_chains(const PairsArguments& arguments, const PairsWeight& weight, uint32_t from,
                                               uint32_t to) {
   const uint32_t strips = (to - from) * weight.band_strips;
-  for (uint32_t first = threadIdx.x & ~31u; first < strips; first += blockDim.x) {
-    const uint32_t i = first + lane_index();
+  // Neighbouring strips belong to different warps, since it is those of a band that are there at the same time.
+  const uint32_t warps = blockDim.x / 32;
+  for (uint32_t first = threadIdx.x / 32; first < strips; first += blockDim.x) {
+    const uint32_t i = first + lane_index() * warps;
     const uint32_t strip = (from + i / weight.band_strips) % weight.bands * weight.band_strips + i % weight.band_strips;
     bool is_last = false;
     if (i < strips) {
@@ -171,7 +186,7 @@ __device__ __forceinline__ void finish_chains(const PairsArguments& arguments, c
 
 /** Warps of a block, at most: as many as have registers enough. */
 template <uint32_t kTokenTiles>
-constexpr uint32_t kMostPairsWarps = kTokenTiles == 1 ? 32 : 24;
+constexpr uint32_t kMostPairsWarps = kTokenTiles == 1 ? 28 : 24;
 
 template <uint32_t kTokenTiles, bool kRowClasses>
 __global__ void __launch_bounds__(32 * kMostPairsWarps<kTokenTiles>, 1)
@@ -241,7 +256,7 @@ __global__ void __launch_bounds__(32 * kMostPairsWarps<kTokenTiles>, 1)
       }
       if (!has_tile) break;
 
-      uint4 tokens[kTokenTiles][4];
+      decoded.begin();
       const uint32_t strips = (tile.height + kStripRows - 1) / kStripRows;
       for (uint32_t strip = 0; strip < strips; strip++) {
         const uint32_t end = tile.height - min(tile.height, (strip + 1) * kStripRows);
@@ -260,10 +275,14 @@ __global__ void __launch_bounds__(32 * kMostPairsWarps<kTokenTiles>, 1)
             __syncwarp();
           }
         }
-        if (strip == 0) {
-          if (!has_waited) wait_for_previous_kernel();
-          has_waited = true;
-          load_tokens(arguments, walk.tile(), tokens);
+        if (!has_waited) wait_for_previous_kernel();
+        has_waited = true;
+        uint4 tokens[kTokenTiles][4];
+        load_tokens(arguments, walk.tile(), tokens);
+        if (is_decoded) {
+          copy_plain_strip(rows, weight, arguments.exact_columns, first_row + strip * kStripRows,
+                           walk.tile() * kTileColumns);
+          __syncwarp();
         }
         wait_until(turns + strip, walk.turn());
         float sums[kTokenTiles][4] = {};
@@ -278,11 +297,7 @@ __global__ void __launch_bounds__(32 * kMostPairsWarps<kTokenTiles>, 1)
 #pragma unroll
         for (uint32_t half = 0; half < 4; half++) {
           uint32_t a[2][4];
-          if (is_decoded)
-            load_plain_half(weight.plain, weight.rows, arguments.exact_columns, first_row + strip * kStripRows,
-                            walk.tile() * kTileColumns + 32 * half, a);
-          else
-            load_strip_half(rows, half, a);
+          load_strip_half(rows, half, a);
 #pragma unroll
           for (uint32_t n = 0; n < kTokenTiles; n++)
             multiply_fragments(sums[n], a[0], tokens[n][half].x, tokens[n][half].y);
