@@ -100,7 +100,8 @@ __device__ __forceinline__ void meet(uint32_t number, uint32_t threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
-/** Waits until another warp of the block has given a number in shared memory this value, and sees what it wrote before. */
+/** Waits until another warp of the block has given a number in shared memory this value, and sees what it wrote before.
+ */
 __device__ __forceinline__ void wait_until(const uint32_t* number, uint32_t value) {
   while (true) {
     uint32_t found;

@@ -197,8 +197,8 @@ bool has_disjoint_classes(const Coding& coding) {
 TileForm form_of(const Coding& coding, bool disjoint_classes, uint64_t index, const TileMetadata& metadata) {
   const Layout& layout = coding.layout;
   const Tile tile = layout.tile_at(index);
-  return {layout.dtype->kind,  coding.split, metadata.planes, disjoint_classes && is_whole(layout, tile), tile.height,
-          layout.columns};
+  return {layout.dtype->kind, coding.split,  metadata.planes, disjoint_classes && is_whole(layout, tile),
+          tile.height,        layout.columns};
 }
 
 std::vector<uint8_t> Blueprint::placed_at(const uint8_t* base) && {

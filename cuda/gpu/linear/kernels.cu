@@ -18,7 +18,9 @@ constexpr LinearKernel linear() {
 
 template <uint32_t kTokenTiles>
 constexpr PairsKernel pairs() {
-  return {8 * kTokenTiles, kMostPairsWarps<kTokenTiles>, {pairs_kernel<kTokenTiles, false>, pairs_kernel<kTokenTiles, true>}};
+  return {8 * kTokenTiles,
+          kMostPairsWarps<kTokenTiles>,
+          {pairs_kernel<kTokenTiles, false>, pairs_kernel<kTokenTiles, true>}};
 }
 
 __global__ void copy_tokens(const __grid_constant__ CopyArguments arguments) {

@@ -1,5 +1,5 @@
-// Products behind the C interface: what is not DIRECT is decoded, X is copied where kernels cannot read it, and one
-// kernel multiplies.
+// Products behind the C interface: tiles that kernels do not read as they are are decoded, X is copied where kernels
+// cannot read it, and one kernel multiplies by weights with PAIRS tiles, another by all others.
 #include <algorithm>
 
 #include "codecllm.h"
@@ -140,8 +140,8 @@ void multiply(const codecllm_gpu_weights& weights, const void* const* data, cons
   for (uint32_t t = 0; t < weights.weights.size(); t++) {
     const Weight& weight = weights.weights[t];
     buffers.push_back({static_cast<const uint8_t*>(data[t]), workspace + places.plain[t]});
-    WeightBuffers& own = weight.has_pairs ? static_cast<WeightBuffers&>(pairs.weights[weight.number])
-                                          : direct.weights[weight.number];
+    WeightBuffers& own =
+        weight.has_pairs ? static_cast<WeightBuffers&>(pairs.weights[weight.number]) : direct.weights[weight.number];
     own.data = buffers[t].data;
     own.plain = reinterpret_cast<const uint16_t*>(buffers[t].elements);
     own.bias = options.biases != nullptr ? static_cast<const uint16_t*>(options.biases[t]) : nullptr;
@@ -173,16 +173,16 @@ codecllm_status codecllm_gpu_linear_rows(const codecllm_gpu_weights* weights, ui
     require(weights, "weights");
     require(rows, "rows");
     check_product(*weights, 1);
-    // Reading tiles as they are takes less time than decoding them; PAIRS tiles, for up to two times as many rows as are
-    // multiplied at once. With other tiles, both ways decode first, and then the caller's own product is the one that
-    // was made for plain weights.
+    // Reading DIRECT tiles takes less time than decoding them, however many rows there are; reading PAIRS tiles, with
+    // as many as the first kernel takes (bench/NOTES.md). With other tiles, both ways decode first, and then the
+    // caller's own product is the one that was made for plain weights.
     uint64_t elements = 0;
     uint64_t read = 0;
     for (const Weight& weight : weights->weights) {
       elements += uint64_t{weight.rows} * weights->arguments.exact_columns;
       read += weight.read_elements;
     }
-    const uint32_t most = weights->pairs.count > 0 ? 2 * kMostPairsTokens : kMostRows;
+    const uint32_t most = weights->pairs.count > 0 ? pairs_kernels[0].most_tokens : kMostRows;
     *rows = 2 * read >= elements ? most : 0;
   });
 }

@@ -1,8 +1,9 @@
 // The kernel of products from PAIRS tiles, which are decoded on their way to the matrix units.
 //
-// A block has an equal share of all chains (pairs.hpp), the tables of their W in shared memory, and some teams of warps.
-// A warp decodes a strip of its tile to shared memory as rows, from which lanes take their A operands; B is X. The sums of a strip go from warp to warp through shared memory, and
-// from the last one of a part to global memory, where the last of the eight parts to come adds them up.
+// A block has an equal share of all chains (pairs.hpp), the tables of their W in shared memory, and some teams of
+// warps. A warp decodes a strip of its tile to shared memory as rows, from which lanes take their A operands; B is X.
+// The sums of a strip go from warp to warp through shared memory, and from the last one of a part to global memory,
+// where the last of the eight parts to come adds them up.
 #pragma once
 
 #include "gpu/decode/fast.cuh"
@@ -144,8 +145,7 @@ __device__ __forceinline__ void finish_pairs_strip(const PairsArguments& argumen
     float sums[kParts][4];
 #pragma unroll
     for (uint32_t part = 0; part < kParts; part++) {
-      const bool exists =
-          first_tile(arguments.tiles_across, part) < first_tile(arguments.tiles_across, part + 1);
+      const bool exists = first_tile(arguments.tiles_across, part) < first_tile(arguments.tiles_across, part + 1);
       const float4 sum = exists ? parts[part * count + i] : make_float4(0, 0, 0, 0);
       sums[part][0] = sum.x, sums[part][1] = sum.y, sums[part][2] = sum.z, sums[part][3] = sum.w;
     }
@@ -263,7 +263,7 @@ __global__ void __launch_bounds__(32 * kMostPairsWarps<kTokenTiles>, 1)
         if (!is_decoded) {
           uint8_t* at = rows;
           do {
-            decoded.decode_group([&](uint32_t j, const uint32_t(&words)[2]) {
+            decoded.decode_group([&](uint32_t j, const uint32_t (&words)[2]) {
               *reinterpret_cast<uint2*>(at + j * kStripRowBytes + place_in_row(j, 8 * lane)) =
                   make_uint2(words[0], words[1]);
             });
@@ -314,8 +314,7 @@ __global__ void __launch_bounds__(32 * kMostPairsWarps<kTokenTiles>, 1)
         for (uint32_t n = 0; n < kTokenTiles; n++)
           // With the zero that every sum of parts begins with.
           if (has_sums(n))
-            to_sums[32 * n + sums_at] =
-                make_float4(0 + sums[n][0], 0 + sums[n][1], 0 + sums[n][2], 0 + sums[n][3]);
+            to_sums[32 * n + sums_at] = make_float4(0 + sums[n][0], 0 + sums[n][1], 0 + sums[n][2], 0 + sums[n][3]);
         // Also until all lanes have read the strip.
         __syncwarp();
         if (lane == 0) set_after(turns + strip, walk.turn() + 1);

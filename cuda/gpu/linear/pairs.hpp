@@ -1,9 +1,9 @@
 // What the kernels of products from PAIRS tiles are given, and what the host has to know of them.
 //
 // The tiles of a band that belong to one part of K (arguments.hpp) are a chain: their products are added up one after
-// another, from the left. A team of warps works on a chain, each warp on a tile of its own: it decodes 16 rows, a strip,
-// waits until the strip's sums are those of all tiles to the left, adds its products to them, and goes on to the next
-// strip. So tiles are decoded side by side, while sums are made in the one order that all products have.
+// another, from the left. A team of warps works on a chain, each warp on a tile of its own: it decodes 16 rows, a
+// strip, waits until the strip's sums are those of all tiles to the left, adds its products to them, and goes on to the
+// next strip. So tiles are decoded side by side, while sums are made in the one order that all products have.
 //
 // Chains are numbered W by W, in a W part by part, and in a part from its first band on.
 #pragma once
@@ -48,7 +48,8 @@ struct PairsArguments : ProductArguments {
   uint32_t table_bytes;
   /** Strips of the highest band. */
   uint32_t most_strips;
-  /** The sums of each part of each strip, kStripSums<tokens> each, and how many parts of a strip have been put there. */
+  /** The sums of each part of each strip, strip_sums(tokens) each, and how many parts of a strip have been put there.
+   */
   float4* sums;
   uint32_t* arrived;
 };

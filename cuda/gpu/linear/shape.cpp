@@ -85,7 +85,8 @@ PairsShape choose_pairs_shape(const codecllm_gpu& gpu, const PairsKernel& kernel
   };
   uint32_t longest = 1;
   for (uint32_t part = 0; part < kParts; part++)
-    longest = std::max(longest, first_tile(arguments.tiles_across, part + 1) - first_tile(arguments.tiles_across, part));
+    longest =
+        std::max(longest, first_tile(arguments.tiles_across, part + 1) - first_tile(arguments.tiles_across, part));
   uint32_t team_warps = share_evenly(longest, kernel.most_warps);
   while (shared_bytes(1, team_warps) > gpu.shared_bytes) team_warps--;
   uint32_t teams = kernel.most_warps / team_warps;

@@ -147,7 +147,7 @@ std::vector<bool> add_weight(codecllm_gpu_weights& opened, Image& image, const S
   weight.tensor_bytes = layout.tensor_bytes();
   weight.metadata = placed<uint8_t>(image.add(stream.metadata));
   const std::vector<bool> is_read = has_pairs_tiles(*opened.gpu, stream) ? add_pairs(opened, image, stream, weight)
-                                                                        : add_direct(opened, image, stream, weight);
+                                                                         : add_direct(opened, image, stream, weight);
   for (uint64_t index = 0; index < layout.tile_count; index++) {
     const Tile tile = layout.tile_at(index);
     if (is_read[index])
@@ -225,7 +225,8 @@ codecllm_status codecllm_gpu_weights_open(codecllm_gpu* gpu, const codecllm_gpu_
     Blueprint drawn = draw_plan(*gpu, count, read, decodes);
     const std::vector<GpuTensor> drawn_tensors = drawn.tensors;
     opened->plan = open_plan(*gpu, std::move(drawn), nullptr);
-    // One for each group, of which there are at most as many as strips; and one for each strip. Zero after each product.
+    // One for each group, of which there are at most as many as strips; and one for each strip. Zero after each
+    // product.
     const uint64_t arrived = image.reserve(opened->arguments.strips * sizeof(uint32_t));
     const uint64_t pairs_arrived = image.reserve(opened->pairs.strips * sizeof(uint32_t));
     uint64_t most_rows = 0;

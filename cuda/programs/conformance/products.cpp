@@ -1,9 +1,9 @@
 // Products from compressed weights, and rows of them.
 //
 // A product is asked for with 64 rows of X, and compared with sums in double precision: bit for bit where weights and X
-// are whole numbers, so that every sum is exact, otherwise within the bound of sums in FP32. With fewer rows, and the
-// same ones again, it must give the same bits: also where the terms cancel, and Y is what rounding left of them, so
-// that BF16 does not hide another order of summation.
+// are whole numbers, so that every sum is exact, otherwise within the bound of sums in FP32. With fewer rows, with the
+// same ones again, and with W in other modes, it must give the same bits: also where the terms cancel, and Y is what
+// rounding left of them, so that BF16 does not hide another order of summation.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -213,7 +213,21 @@ void expect_sums(const Product& product, const std::vector<Numbers>& y, uint32_t
   }
 }
 
-/** Asks a product of 64 rows, and of the numbers of rows in `fewer`. */
+/** A matrix as a stream. */
+Bytes encode(const Matrix& matrix, const codecllm_encode_options& options) {
+  const uint64_t shape[] = {matrix.rows, matrix.columns};
+  const size_t size = 2 * matrix.elements.size();
+  uint64_t bound = 0;
+  check(codecllm_encode_bound("BF16", shape, 2, &options, &bound), "codecllm_encode_bound");
+  Bytes stream(bound);
+  size_t written = 0;
+  check(codecllm_encode(matrix.elements.data(), size, "BF16", shape, 2, &options, stream.data(), bound, &written),
+        "codecllm_encode");
+  stream.resize(written);
+  return stream;
+}
+
+/** Asks a product of 64 rows, of the numbers of rows in `fewer`, and of the same matrices in other modes. */
 void ask_product(Decoder& decoder, const Product& product, const std::vector<uint32_t>& fewer, Random& random,
                  Report& report) {
   std::vector<Bytes> streams;
@@ -228,6 +242,21 @@ void ask_product(Decoder& decoder, const Product& product, const std::vector<uin
     for (size_t i = 0; i < some.size(); i++)
       report.expect(std::equal(some[i].begin(), some[i].end(), all[i].begin()),
                     product.name + ": W " + std::to_string(i) + " differs with " + std::to_string(rows) + " rows");
+  }
+  for (const codecllm_profile profile : {CODECLLM_FAST, CODECLLM_DIRECT}) {
+    constexpr uint32_t kRows = 3;
+    codecllm_encode_options options = {};
+    options.profile = profile;
+    options.tile_rows = 16;
+    std::vector<Bytes> others;
+    for (const Matrix& weight : product.weights) others.push_back(encode(weight, options));
+    std::vector<Job> other_jobs;
+    for (const Bytes& stream : others) other_jobs.push_back(job_of(stream, 0));
+    const std::vector<Numbers> some =
+        multiply(decoder, Opened(decoder, other_jobs), product, others, kRows, random, report);
+    for (size_t i = 0; i < some.size(); i++)
+      report.expect(std::equal(some[i].begin(), some[i].end(), all[i].begin()),
+                    product.name + ": W " + std::to_string(i) + " differs in another mode");
   }
   for (Bytes& stream : streams) damage(stream, random);
   // Asks that nothing is written outside.
@@ -344,16 +373,7 @@ Matrix draw_matrix(uint64_t columns, uint32_t number, bool exact, bool special, 
       if (cancels && k > columns / 2) element = matrix.elements[row * columns + columns - 1 - k] ^ 0x8000;
       matrix.elements.push_back(element);
     }
-  const uint64_t shape[] = {matrix.rows, columns};
-  const size_t size = 2 * matrix.elements.size();
-  uint64_t bound = 0;
-  check(codecllm_encode_bound("BF16", shape, 2, &options, &bound), "codecllm_encode_bound");
-  matrix.stream.resize(bound);
-  size_t written = 0;
-  check(
-      codecllm_encode(matrix.elements.data(), size, "BF16", shape, 2, &options, matrix.stream.data(), bound, &written),
-      "codecllm_encode");
-  matrix.stream.resize(written);
+  matrix.stream = encode(matrix, options);
   return matrix;
 }
 
