@@ -383,10 +383,12 @@ Product draw_product(uint32_t number, Random& random) {
   product.exact = number % 2 == 0;
   const bool special = number % 8 == 1;
   const uint64_t widths[] = {1, 64, 128, 1000, 1024, 1 + random() % 64, 1 + random() % 300, 1 + random() % 1500};
-  // K is odd then, as the column in the middle is times 1, and the bias takes it away again. Each of the eight parts
-  // that a sum is added up from has a tile.
+  // The column in the middle is times 1 then, and the bias takes it away again; where K is even, the one before it is
+  // times 0. Each of the eight parts that a sum is added up from has a tile.
   const bool cancels = number % 4 == 3;
-  const uint64_t columns = cancels ? 897 + 2 * (random() % 400) : widths[random() % 8];
+  const uint64_t columns = !cancels          ? widths[random() % 8]
+                           : number % 8 == 3 ? 897 + 2 * (random() % 400)
+                                             : 1024 + 128 * (random() % 4);
   const uint32_t count = number % 3 == 0 ? 1 + random() % CODECLLM_GPU_MOST_WEIGHTS : 1;
   for (uint32_t i = 0; i < count; i++) {
     product.weights.push_back(draw_matrix(columns, number / 2, product.exact, special, cancels, random));
@@ -403,8 +405,9 @@ Product draw_product(uint32_t number, Random& random) {
   product.x = draw_x(columns, product.exact, 1, random);
   for (uint64_t row = 0; row < kMostRows && cancels; row++) {
     uint16_t* const x = product.x.data() + row * columns;
-    x[columns / 2] = number_of(1);
     for (uint64_t k = 0; k < columns / 2; k++) x[columns - 1 - k] = x[k];
+    if (columns % 2 == 0) x[columns / 2 - 1] = 0;
+    x[columns / 2] = number_of(1);
   }
   if (special)
     for (uint32_t i = 0; i < 8; i++) product.x[random.below(product.x.size())] = kSpecial[random() % 6];
