@@ -481,10 +481,11 @@ CODECLLM_API codecllm_status codecllm_gpu_transcode(codecllm_gpu_encoder* encode
 
 /**
  * Weights: some matrices [O, K] as streams, which are multiplied by as they lie, and rows of which are decoded.
- * Products read DIRECT tiles themselves; all others are decoded to the workspace first, each time. One product has to
- * end before the next begins, replays of a captured one included: it is the caller who orders them. Rows may be decoded
- * at any time. Neither says whether Data are damaged, which codecllm_gpu_decode does; then what they write has no
- * meaning, but nothing is read or written outside the buffers.
+ * Products read DIRECT tiles themselves, and tiles of BF16 as 8 + 8 in PAIRS and RAW, as *fast* has them, that are 128
+ * columns wide and a multiple of four rows high. All others are decoded to the workspace first, each time. One product
+ * has to end before the next begins, replays of a captured one included: it is the caller who orders them. Rows may be
+ * decoded at any time. Neither says whether Data are damaged, which codecllm_gpu_decode does; then what they write has
+ * no meaning, but nothing is read or written outside the buffers.
  */
 typedef struct codecllm_gpu_weights codecllm_gpu_weights;
 
@@ -492,9 +493,9 @@ typedef struct codecllm_gpu_weights codecllm_gpu_weights;
 enum { CODECLLM_GPU_MOST_WEIGHTS = 8, CODECLLM_GPU_MOST_LINEAR_ROWS = 64 };
 
 /**
- * Reads and checks fronts, and allocates: little more than 8 bytes for each tile, and what a plan of tiles that are not
- * DIRECT takes. Synchronous. Fails as codecllm_gpu_plan_open does; refuses no or more than 8 tensors, shapes that are
- * not [O, K] with one K for all, O or K from 2^31 on, and rows that do not fill whole words.
+ * Reads and checks fronts, and allocates: little more than 8 bytes for each tile, and what a plan of the tiles takes
+ * that products do not read themselves. Synchronous. Fails as codecllm_gpu_plan_open does; refuses no or more than 8
+ * tensors, shapes that are not [O, K] with one K for all, O or K from 2^31 on, and rows that do not fill whole words.
  *
  * @param tensors of any dtype; but a product is made only if all are BF16
  */
@@ -509,9 +510,9 @@ CODECLLM_API codecllm_status codecllm_gpu_linear_workspace(const codecllm_gpu_we
                                                            uint64_t* size);
 
 /**
- * Up to how many rows of X codecllm_gpu_linear is the faster way: 64 if at least half of the elements lie in DIRECT
- * tiles, otherwise 0. With more rows, decoding to a buffer that is used again and multiplying that is. Refuses weights
- * that are not BF16.
+ * Up to how many rows of X codecllm_gpu_linear is the faster way, if products read at least half of the elements as
+ * they are: 64 where these lie in DIRECT tiles, 8 where some lie in PAIRS tiles; otherwise 0. With more rows, decoding
+ * to a buffer that is used again and multiplying that is. Refuses weights that are not BF16.
  */
 CODECLLM_API codecllm_status codecllm_gpu_linear_rows(const codecllm_gpu_weights* weights, uint32_t* rows);
 
@@ -531,13 +532,13 @@ typedef struct codecllm_gpu_linear_options {
 } codecllm_gpu_linear_options;
 
 /**
- * Y = X W^T (+ bias) for each of the weights, asynchronously on `cuda_stream`: one launch, after one that copies X
- * where it is not aligned, and those that decode tiles that are not DIRECT. Can be captured into a CUDA graph. Sums are
- * made in FP32, always in the same order: the same call gives the same bits, and so does a row of X among any others.
- * On devices of compute capability 9.0 and above, Data are asked for while the kernel before this product on the CUDA
- * stream ends: they must not be what that kernel writes. Refuses weights that are not BF16, other numbers of rows, and
- * pointers that are not aligned (Data to 16, the workspace to 256, all else to 2). The arrays are not needed after the
- * call.
+ * Y = X W^T (+ bias) for each of the weights, asynchronously on `cuda_stream`: one launch for weights with PAIRS tiles,
+ * for each 16 rows, and one for all others, after one that copies X where it is not aligned, and those that decode
+ * other tiles. Can be captured into a CUDA graph. Sums are made in FP32, always in the same order: the same call gives
+ * the same bits, and so do a row of X among any others, and the same W in other modes. On devices of compute capability
+ * 9.0 and above, Data are asked for while the kernel before this product on the CUDA stream ends: they must not be what
+ * that kernel writes. Refuses weights that are not BF16, other numbers of rows, and pointers that are not aligned (Data
+ * to 16, the workspace to 256, all else to 2). The arrays are not needed after the call.
  *
  * @param data one device pointer a tensor: the Data of its stream
  * @param cuda_stream a cudaStream_t

@@ -100,6 +100,22 @@ __device__ __forceinline__ void meet(uint32_t number, uint32_t threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 
+/** Waits until another warp of the block has given a number in shared memory this value, and sees what it wrote before.
+ */
+__device__ __forceinline__ void wait_until(const uint32_t* number, uint32_t value) {
+  while (true) {
+    uint32_t found;
+    asm volatile("ld.acquire.cta.shared.u32 %0, [%1];" : "=r"(found) : "r"(shared_address(number)) : "memory");
+    if (found == value) return;
+    __nanosleep(100);
+  }
+}
+
+/** Gives a number in shared memory a value, after all that the warp wrote before its last __syncwarp. */
+__device__ __forceinline__ void set_after(uint32_t* number, uint32_t value) {
+  asm volatile("st.release.cta.shared.u32 [%0], %1;" ::"r"(shared_address(number)), "r"(value) : "memory");
+}
+
 /**
  * Where launches may overlap (launch_early in device.hpp): lets the next kernel of the CUDA stream begin as soon as
  * there is room for it, and waits until the one before has ended and what it wrote can be seen.

@@ -47,23 +47,6 @@ GpuTensor place_tensor(Image& image, const Coding& coding) {
   return tensor;
 }
 
-void move_tensor(GpuTensor& tensor, const uint8_t* base) {
-  move_pointer(tensor.row_selectors, base);
-  move_pointer(tensor.column_selectors, base);
-  move_pointer(tensor.window_starts, base);
-  for (GpuTables& tables : tensor.tables) move_pointer(tables.slots, base);
-  move_pointer(tensor.pairs.slots, base);
-}
-
-/** Whether the classes of rows and columns have different bits, so that they can be added, too. */
-bool has_disjoint_classes(const Coding& coding) {
-  unsigned rows = 0;
-  unsigned columns = 0;
-  for (const uint8_t selector : coding.row_selectors) rows |= selector;
-  for (const uint8_t selector : coding.column_selectors) columns |= selector;
-  return (rows & columns) == 0;
-}
-
 /** Whether a tile is what TileForm::is_whole says, but for its classes. */
 bool is_whole(const Layout& layout, const Tile& tile) {
   return tile.width == kTileColumns && layout.columns % kLaneColumns == 0 && tile.height % 4 == 0 &&
@@ -194,8 +177,32 @@ Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<Gpu
 
 }  // namespace
 
+GpuTensor placed_at(GpuTensor tensor, const uint8_t* base) {
+  move_pointer(tensor.row_selectors, base);
+  move_pointer(tensor.column_selectors, base);
+  move_pointer(tensor.window_starts, base);
+  for (GpuTables& tables : tensor.tables) move_pointer(tables.slots, base);
+  move_pointer(tensor.pairs.slots, base);
+  return tensor;
+}
+
+bool has_disjoint_classes(const Coding& coding) {
+  unsigned rows = 0;
+  unsigned columns = 0;
+  for (const uint8_t selector : coding.row_selectors) rows |= selector;
+  for (const uint8_t selector : coding.column_selectors) columns |= selector;
+  return (rows & columns) == 0;
+}
+
+TileForm form_of(const Coding& coding, bool disjoint_classes, uint64_t index, const TileMetadata& metadata) {
+  const Layout& layout = coding.layout;
+  const Tile tile = layout.tile_at(index);
+  return {layout.dtype->kind, coding.split,  metadata.planes, disjoint_classes && is_whole(layout, tile),
+          tile.height,        layout.columns};
+}
+
 std::vector<uint8_t> Blueprint::placed_at(const uint8_t* base) && {
-  for (GpuTensor& tensor : tensors) move_tensor(tensor, base);
+  for (GpuTensor& tensor : tensors) tensor = codecllm::placed_at(tensor, base);
   std::copy(tensors.begin(), tensors.end(), reinterpret_cast<GpuTensor*>(image.data() + plan.tensors_at));
   *reinterpret_cast<unsigned long long*>(image.data()) = kNoBadTile;
   return std::move(image);
@@ -223,14 +230,12 @@ Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<S
     const GpuTensor& tensor = drawn.tensors.back();
     const bool disjoint_classes = has_disjoint_classes(coding);
     for (uint64_t index = 0; index < layout.tile_count; index++) {
-      const Tile tile = layout.tile_at(index);
+      if (!decodes(index)) continue;
       const TileMetadata metadata = stream.tile(index);
-      if (!decodes(coding, metadata)) continue;
-      const size_t number = kernel_of({layout.dtype->kind, coding.split, metadata.planes,
-                                       disjoint_classes && is_whole(layout, tile), tile.height, layout.columns});
+      const size_t number = kernel_of(form_of(coding, disjoint_classes, index, metadata));
       const auto tables = kernels[number].tables;
       const bool row_classes = tables != nullptr && tables(tensor).classes > 1 && tensor.row_selectors != nullptr;
-      lists[row_classes][number].add(static_cast<uint32_t>(t), tile_entry(stream, index, tile));
+      lists[row_classes][number].add(static_cast<uint32_t>(t), tile_entry(stream, index, layout.tile_at(index)));
     }
   }
   for (size_t number = 0; number < kernels.size(); number++)

@@ -52,9 +52,18 @@ struct Blueprint {
   std::vector<uint8_t> placed_at(const uint8_t* base) &&;
 };
 
-/** Whether a plan is to decode a tile. */
-using TileFilter = std::function<bool(const Coding&, const TileMetadata&)>;
-inline bool decodes_all(const Coding&, const TileMetadata&) { return true; }
+/** Makes offsets in a plan's memory pointers. */
+GpuTensor placed_at(GpuTensor tensor, const uint8_t* base);
+
+/** Whether the class of a row and that of a column never have a bit in common, so that they can be added, too. */
+bool has_disjoint_classes(const Coding& coding);
+
+/** What the kernel of a tile is chosen by. @param disjoint_classes what `has_disjoint_classes` says */
+TileForm form_of(const Coding& coding, bool disjoint_classes, uint64_t index, const TileMetadata& metadata);
+
+/** Whether a plan is to decode a tile. Asked tensor by tensor, after its stream was read. */
+using TileFilter = std::function<bool(uint64_t tile)>;
+inline bool decodes_all(uint64_t) { return true; }
 
 /** Reads the tensors of a plan; an error names one by its number. */
 std::function<Stream(size_t)> reader_of(const codecllm_gpu_tensor* tensors, size_t count);

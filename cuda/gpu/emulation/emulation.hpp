@@ -240,6 +240,12 @@ inline void copy_to_shared_or_zero(SharedAddress to, const void* from, bool exis
 
 inline void meet(uint32_t number, uint32_t threads) { emulation::meet(emulation::block.some[number], threads); }
 
+inline void wait_until(const uint32_t* number, uint32_t value) {
+  while (*number != value) emulation::pause();
+}
+
+inline void set_after(uint32_t* number, uint32_t value) { *number = value; }
+
 /** Kernels run one after another. */
 inline void begin_next_kernel() {}
 inline void wait_for_previous_kernel() {}

@@ -63,11 +63,19 @@ struct LinearTile {
 };
 constexpr uint32_t kPlain = 256;
 
-struct LinearWeight {
+/** Where a W and its Y lie. */
+struct WeightBuffers {
   /** Data of its stream. */
   const uint8_t* data;
-  /** All of W, row by row, of which only tiles that are kPlain have a meaning. */
+  /** All of W, row by row, of which only tiles that have been decoded have a meaning. */
   const uint16_t* plain;
+  /** [O]; null if there is none. */
+  const uint16_t* bias;
+  /** [tokens, O] */
+  uint16_t* y;
+};
+
+struct LinearWeight : WeightBuffers {
   const LinearTile* tiles;
   /**
    * Where columns have offsets: starts of their windows as `start`, as a lane needs them for half a block:
@@ -82,26 +90,27 @@ struct LinearWeight {
   uint32_t first_strip;
   /** Strips of a full band. */
   uint32_t band_strips;
-  /** [O]; null if there is none. */
-  const uint16_t* bias;
-  /** [tokens, O] */
-  uint16_t* y;
 };
 
-struct LinearArguments {
-  LinearWeight weights[kMaxWeights];
+/** What all W of a launch have in common. */
+struct ProductArguments {
+  /** How many there are. */
   uint32_t count;
-  /** Of all W. */
-  uint32_t strips;
   /** K, and K rounded up to a multiple of 8. */
   uint32_t exact_columns;
   uint32_t columns;
   uint32_t tiles_across;
-  uint32_t blocks_across;
   uint32_t tokens;
   /** [tokens, stride], aligned to 16; stride is a multiple of 8, and what a row lacks to `columns` is zero. */
   const uint16_t* x;
   uint64_t stride;
+};
+
+struct LinearArguments : ProductArguments {
+  LinearWeight weights[kMaxWeights];
+  /** Of all W. */
+  uint32_t strips;
+  uint32_t blocks_across;
   /** Runs of a strip, over how many blocks of the grid they are split, and in how many groups all strips are. */
   Runs runs;
   uint32_t splits;

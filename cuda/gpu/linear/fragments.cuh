@@ -102,26 +102,20 @@ __device__ __forceinline__ uint32_t place_in_fragment(uint32_t outlier) {
   return 16 * lane + 4 * (row / 8 + 2 * (outlier / 2 % 2)) + 2 * (outlier % 2);
 }
 
-/** Eight weights of a row from `column` on; those that do not exist are zero. */
-__device__ __forceinline__ uint4 load_plain(const LinearArguments& arguments, const LinearWeight& weight, uint32_t row,
+/** Eight weights of a row from `column` on; those that do not exist are zero. @param rows, columns of the matrix */
+__device__ __forceinline__ uint4 load_plain(const uint16_t* plain, uint32_t rows, uint32_t columns, uint32_t row,
                                             uint32_t column) {
-  if (row >= weight.rows) return make_uint4(0, 0, 0, 0);
-  const uint16_t* const at = weight.plain + uint64_t{row} * arguments.exact_columns + column;
-  if (arguments.exact_columns % 8 == 0)
-    return column < arguments.exact_columns ? *reinterpret_cast<const uint4*>(at) : make_uint4(0, 0, 0, 0);
+  if (row >= rows) return make_uint4(0, 0, 0, 0);
+  const uint16_t* const at = plain + uint64_t{row} * columns + column;
+  if (columns % 8 == 0) return column < columns ? *reinterpret_cast<const uint4*>(at) : make_uint4(0, 0, 0, 0);
   uint32_t words[8] = {};
-  for (uint32_t i = 0; i < 8 && column + i < arguments.exact_columns; i++) words[i] = at[i];
+  for (uint32_t i = 0; i < 8 && column + i < columns; i++) words[i] = at[i];
   return make_uint4(words[0] | words[1] << 16, words[2] | words[3] << 16, words[4] | words[5] << 16,
                     words[6] | words[7] << 16);
 }
 
-/** The A operands of half a block of a tile that has been decoded. @param column of W that the half begins with */
-__device__ __forceinline__ void build_plain(const LinearArguments& arguments, const Strip& strip, uint32_t column,
-                                            uint32_t (&a)[2][4]) {
-  const LinearWeight& weight = arguments.weights[strip.number()];
-  const uint32_t row = strip.row() + lane_index() / 4;
-  const uint4 upper = load_plain(arguments, weight, row, column + 8 * (lane_index() % 4));
-  const uint4 lower = load_plain(arguments, weight, row + 8, column + 8 * (lane_index() % 4));
+/** The A operands of half a block. @param upper, lower a lane's eight words of row lane / 4, and of the one 8 below */
+__device__ __forceinline__ void build_plain(uint4 upper, uint4 lower, uint32_t (&a)[2][4]) {
   a[0][0] = upper.x, a[0][1] = lower.x, a[0][2] = upper.y, a[0][3] = lower.y;
   a[1][0] = upper.z, a[1][1] = lower.z, a[1][2] = upper.w, a[1][3] = lower.w;
 }

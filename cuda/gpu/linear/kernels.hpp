@@ -1,7 +1,7 @@
 // The kernels of products, and all that the host has to know of each. kernels.cu has the table of them.
 #pragma once
 
-#include "gpu/linear/arguments.hpp"
+#include "gpu/linear/pairs.hpp"
 
 namespace codecllm {
 

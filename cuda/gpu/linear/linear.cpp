@@ -1,5 +1,7 @@
-// Products behind the C interface: what is not DIRECT is decoded, X is copied where kernels cannot read it, and one
-// kernel multiplies.
+// Products behind the C interface: tiles that kernels do not read as they are are decoded, X is copied where kernels
+// cannot read it, and one kernel multiplies by weights with PAIRS tiles, another by all others.
+#include <algorithm>
+
 #include "codecllm.h"
 #include "gpu/linear/weights.hpp"
 
@@ -10,10 +12,11 @@ namespace {
 constexpr uint32_t kMostRows = CODECLLM_GPU_MOST_LINEAR_ROWS;
 static_assert(CODECLLM_GPU_MOST_WEIGHTS == kMaxWeights, "what the kernels have room for");
 
-/** The number of the kernel for so many rows of X. */
-uint32_t kernel_for(uint32_t rows) {
+/** The number of the kernel, of those of DIRECT or of PAIRS tiles, for so many rows of X. */
+template <class Kernel>
+uint32_t kernel_for(const Kernel* kernels, uint32_t rows) {
   uint32_t number = 0;
-  while (linear_kernels[number].most_tokens < rows) number++;
+  while (kernels[number].most_tokens < rows) number++;
   return number;
 }
 
@@ -22,6 +25,8 @@ struct Workspace {
   /** Of each tensor, a matrix for its tiles that are decoded. */
   uint64_t plain[kMaxWeights];
   uint64_t slots;
+  /** Of PAIRS tiles. */
+  uint64_t sums;
   /** For a copy of X. */
   uint64_t x;
   uint64_t bytes;
@@ -36,10 +41,12 @@ Workspace lay_out_workspace(const codecllm_gpu_weights& weights, uint32_t rows) 
   };
   for (size_t t = 0; t < weights.weights.size(); t++)
     workspace.plain[t] = place(weights.weights[t].has_plain ? weights.weights[t].tensor_bytes : 0);
-  const uint32_t number = kernel_for(rows);
+  const uint32_t number = kernel_for(linear_kernels, rows);
   const ProductShape& shape = weights.shapes[number];
   const uint64_t slots = shape.splits > 1 ? uint64_t{weights.arguments.strips} * shape.runs.slots() : 0;
   workspace.slots = place(slots * linear_kernels[number].slot_bytes);
+  workspace.sums =
+      place(uint64_t{weights.pairs.strips} * kParts * strip_sums(std::min(rows, kMostPairsTokens)) * sizeof(float4));
   workspace.x = place(uint64_t{rows} * weights.arguments.columns * sizeof(uint16_t));
   return workspace;
 }
@@ -70,47 +77,84 @@ void check_pointers(const codecllm_gpu_weights& weights, const void* const* data
   check_aligned(options.workspace, kMemoryAlignment, "the workspace is");
 }
 
+/** Rows of X as kernels want them. */
+struct Tokens {
+  const uint16_t* x;
+  uint64_t stride;
+};
+
 /** Makes X what kernels want; a copy where it is not. */
-void take_x(LinearArguments& arguments, const codecllm_gpu_linear_options& options, uint8_t* copy,
-            cudaStream_t cuda_stream) {
-  arguments.x = static_cast<const uint16_t*>(options.x);
-  arguments.stride = options.x_stride;
+Tokens take_x(const ProductArguments& product, const codecllm_gpu_linear_options& options, uint8_t* copy,
+              cudaStream_t cuda_stream) {
+  const Tokens given = {static_cast<const uint16_t*>(options.x), options.x_stride};
   const bool is_aligned = reinterpret_cast<uintptr_t>(options.x) % 16 == 0 && options.x_stride % 8 == 0;
-  if (arguments.exact_columns == 0 || (is_aligned && arguments.exact_columns % 8 == 0)) return;
-  CopyArguments rows = {arguments.x,       arguments.stride, arguments.exact_columns,
-                        arguments.columns, arguments.tokens, reinterpret_cast<uint16_t*>(copy)};
-  const uint64_t elements = uint64_t{arguments.tokens} * arguments.columns;
+  if (product.exact_columns == 0 || (is_aligned && product.exact_columns % 8 == 0)) return given;
+  CopyArguments rows = {given.x,         given.stride, product.exact_columns,
+                        product.columns, options.rows, reinterpret_cast<uint16_t*>(copy)};
+  const uint64_t elements = uint64_t{options.rows} * product.columns;
   launch(copy_program, static_cast<uint32_t>((elements + kCopyThreads - 1) / kCopyThreads), kCopyThreads, 0, rows,
          cuda_stream);
-  arguments.x = rows.to;
-  arguments.stride = arguments.columns;
+  return {rows.to, product.columns};
+}
+
+void multiply_direct(const codecllm_gpu_weights& weights, LinearArguments& arguments, Tokens tokens, uint32_t rows,
+                     float4* slots, cudaStream_t cuda_stream) {
+  const uint32_t number = kernel_for(linear_kernels, rows);
+  const ProductShape& shape = weights.shapes[number];
+  arguments.tokens = rows;
+  arguments.x = tokens.x;
+  arguments.stride = tokens.stride;
+  arguments.runs = shape.runs;
+  arguments.splits = shape.splits;
+  arguments.groups = shape.groups;
+  arguments.stages = shape.stages;
+  arguments.slots = slots;
+  launch_early(*weights.gpu, linear_kernels[number].programs[weights.has_starts], shape.blocks, shape.threads,
+               shape.shared_bytes, arguments, cuda_stream);
+}
+
+/** Reads the weights once for each kMostPairsTokens rows. */
+void multiply_pairs(const codecllm_gpu_weights& weights, PairsArguments& arguments, Tokens tokens, uint32_t rows,
+                    float4* sums, cudaStream_t cuda_stream) {
+  arguments.stride = tokens.stride;
+  arguments.sums = sums;
+  for (uint32_t done = 0; done < rows; done += arguments.tokens) {
+    arguments.tokens = std::min(kMostPairsTokens, rows - done);
+    arguments.x = tokens.x + done * tokens.stride;
+    const PairsKernel& kernel = pairs_kernels[kernel_for(pairs_kernels, arguments.tokens)];
+    const PairsShape shape = choose_pairs_shape(*weights.gpu, kernel, arguments, arguments.tokens);
+    arguments.team_warps = shape.team_warps;
+    launch_early(*weights.gpu, kernel.programs[weights.has_row_classes], shape.blocks, shape.threads,
+                 shape.shared_bytes, arguments, cuda_stream);
+    for (uint32_t w = 0; w < arguments.count; w++)
+      arguments.weights[w].y += uint64_t{arguments.tokens} * arguments.weights[w].rows;
+  }
 }
 
 void multiply(const codecllm_gpu_weights& weights, const void* const* data, const codecllm_gpu_linear_options& options,
               const Workspace& places, cudaStream_t cuda_stream) {
   uint8_t* const workspace = static_cast<uint8_t*>(options.workspace);
-  LinearArguments arguments = weights.arguments;
+  LinearArguments direct = weights.arguments;
+  PairsArguments pairs = weights.pairs;
   std::vector<GpuBuffers> buffers;
-  for (uint32_t t = 0; t < arguments.count; t++) {
-    LinearWeight& weight = arguments.weights[t];
+  for (uint32_t t = 0; t < weights.weights.size(); t++) {
+    const Weight& weight = weights.weights[t];
     buffers.push_back({static_cast<const uint8_t*>(data[t]), workspace + places.plain[t]});
-    weight.data = buffers[t].data;
-    weight.plain = reinterpret_cast<const uint16_t*>(buffers[t].elements);
-    weight.bias = options.biases != nullptr ? static_cast<const uint16_t*>(options.biases[t]) : nullptr;
-    weight.y = static_cast<uint16_t*>(options.outputs[t]);
+    WeightBuffers& own =
+        weight.has_pairs ? static_cast<WeightBuffers&>(pairs.weights[weight.number]) : direct.weights[weight.number];
+    own.data = buffers[t].data;
+    own.plain = reinterpret_cast<const uint16_t*>(buffers[t].elements);
+    own.bias = options.biases != nullptr ? static_cast<const uint16_t*>(options.biases[t]) : nullptr;
+    own.y = static_cast<uint16_t*>(options.outputs[t]);
   }
   launch_plan(*weights.plan, buffers, false, cuda_stream);
-  arguments.tokens = options.rows;
-  take_x(arguments, options, workspace + places.x, cuda_stream);
-  const uint32_t number = kernel_for(options.rows);
-  const ProductShape& shape = weights.shapes[number];
-  arguments.runs = shape.runs;
-  arguments.splits = shape.splits;
-  arguments.groups = shape.groups;
-  arguments.stages = shape.stages;
-  arguments.slots = reinterpret_cast<float4*>(workspace + places.slots);
-  launch_early(*weights.gpu, linear_kernels[number].programs[weights.has_starts], shape.blocks, shape.threads,
-               shape.shared_bytes, arguments, cuda_stream);
+  const Tokens tokens = take_x(direct, options, workspace + places.x, cuda_stream);
+  if (direct.strips > 0)
+    multiply_direct(weights, direct, tokens, options.rows, reinterpret_cast<float4*>(workspace + places.slots),
+                    cuda_stream);
+  if (pairs.chains > 0)
+    multiply_pairs(weights, pairs, tokens, options.rows, reinterpret_cast<float4*>(workspace + places.sums),
+                   cuda_stream);
 }
 
 }  // namespace
@@ -129,15 +173,17 @@ codecllm_status codecllm_gpu_linear_rows(const codecllm_gpu_weights* weights, ui
     require(weights, "weights");
     require(rows, "rows");
     check_product(*weights, 1);
-    // Reading DIRECT tiles takes less time than decoding them, however many rows there are; with other tiles, both
-    // ways decode first, and then the caller's own product is the one that was made for plain weights.
+    // Reading DIRECT tiles takes less time than decoding them, however many rows there are; reading PAIRS tiles, with
+    // as many as the first kernel takes (bench/NOTES.md). With other tiles, both ways decode first, and then the
+    // caller's own product is the one that was made for plain weights.
     uint64_t elements = 0;
-    uint64_t direct = 0;
+    uint64_t read = 0;
     for (const Weight& weight : weights->weights) {
       elements += uint64_t{weight.rows} * weights->arguments.exact_columns;
-      direct += weight.direct_elements;
+      read += weight.read_elements;
     }
-    *rows = 2 * direct >= elements ? kMostRows : 0;
+    const uint32_t most = weights->pairs.count > 0 ? pairs_kernels[0].most_tokens : kMostRows;
+    *rows = 2 * read >= elements ? most : 0;
   });
 }
 
@@ -149,7 +195,7 @@ codecllm_status codecllm_gpu_linear(codecllm_gpu_weights* weights, const void* c
     check_product(*weights, options->rows);
     const Workspace places = lay_out_workspace(*weights, options->rows);
     check_pointers(*weights, data, *options, places);
-    if (weights->arguments.strips == 0) return;
+    if (weights->arguments.strips == 0 && weights->pairs.strips == 0) return;
     const DeviceScope scope(weights->gpu->device);
     multiply(*weights, data, *options, places, static_cast<cudaStream_t>(cuda_stream));
   });

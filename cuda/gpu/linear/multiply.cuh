@@ -218,9 +218,13 @@ __global__ void __launch_bounds__(32 * kMostWarps, kTokenTiles == 1 ? 2 : 1)
     for (uint32_t half = 0; half < 4; half++) {
       if (half == 2 && narrow) break;
       uint32_t a[2][4];
-      if (tile.outliers == kPlain)
-        build_plain(arguments, strip, tile_number * kTileColumns + 32 * half, a);
-      else
+      if (tile.outliers == kPlain) {
+        const LinearWeight& weight = arguments.weights[strip.number()];
+        const uint32_t row = strip.row() + lane / 4;
+        const uint32_t column = tile_number * kTileColumns + 32 * half + 8 * (lane % 4);
+        build_plain(load_plain(weight.plain, weight.rows, arguments.exact_columns, row, column),
+                    load_plain(weight.plain, weight.rows, arguments.exact_columns, row + 8, column), a);
+      } else
         build(half, codes_of(half), a);
       if ((patched >> half) & 1) {
         // Through shared memory, where the lane that has an outlier finds its word.

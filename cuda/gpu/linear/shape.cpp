@@ -59,4 +59,43 @@ ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, u
   return best;
 }
 
+namespace {
+
+uint32_t pairs_shared_bytes(uint32_t table_bytes, uint32_t teams, uint32_t team_warps, uint32_t strips,
+                            uint32_t tokens) {
+  return table_bytes + teams * (team_warps * pairs_warp_bytes + team_bytes(strips, tokens));
+}
+
+/** Things of which one container has at most `most`, if all containers have about as many. */
+uint32_t share_evenly(uint32_t things, uint32_t most) {
+  const uint32_t containers = (things + most - 1) / most;
+  return (things + containers - 1) / containers;
+}
+
+}  // namespace
+
+bool has_room_for_pairs(const codecllm_gpu& gpu, uint32_t table_bytes, uint32_t strips) {
+  return pairs_shared_bytes(table_bytes, 1, 1, strips, kMostPairsTokens) <= gpu.shared_bytes;
+}
+
+PairsShape choose_pairs_shape(const codecllm_gpu& gpu, const PairsKernel& kernel, const PairsArguments& arguments,
+                              uint32_t tokens) {
+  const auto shared_bytes = [&](uint32_t teams, uint32_t team_warps) {
+    return pairs_shared_bytes(arguments.table_bytes, teams, team_warps, arguments.most_strips, tokens);
+  };
+  uint32_t longest = 1;
+  for (uint32_t part = 0; part < kParts; part++)
+    longest =
+        std::max(longest, first_tile(arguments.tiles_across, part + 1) - first_tile(arguments.tiles_across, part));
+  uint32_t team_warps = share_evenly(longest, kernel.most_warps);
+  while (shared_bytes(1, team_warps) > gpu.shared_bytes) team_warps--;
+  uint32_t teams = kernel.most_warps / team_warps;
+  while (shared_bytes(teams, team_warps) > gpu.shared_bytes) teams--;
+  PairsShape shape = {team_warps, std::min(gpu.multiprocessors, arguments.chains), 0, 0};
+  teams = share_evenly((arguments.chains + shape.blocks - 1) / shape.blocks, teams);
+  shape.threads = 32 * teams * team_warps;
+  shape.shared_bytes = shared_bytes(teams, team_warps);
+  return shape;
+}
+
 }  // namespace codecllm

@@ -1,6 +1,8 @@
 // Opening weights: fronts become tables of tiles.
 #include "gpu/linear/weights.hpp"
 
+#include <algorithm>
+#include <initializer_list>
 #include <memory>
 
 namespace codecllm {
@@ -14,6 +16,24 @@ bool is_read_as_it_is(const Coding& coding, const TileMetadata& metadata) {
 }
 
 bool is_bfloat16(const Layout& layout) { return layout.dtype == &dtype_named("BF16"); }
+
+/** Bytes of the tables of PAIRS, as a kernel has them. */
+uint32_t pairs_table_bytes(const Coding& coding) {
+  return GpuTables{nullptr, coding.pairs.count, coding.pairs.probability_bits}.bytes();
+}
+
+/** Whether products read some of a stream's PAIRS tiles as they are: likewise, where a block has room for it. */
+bool has_pairs_tiles(const codecllm_gpu& gpu, const Stream& stream) {
+  const Coding& coding = stream.coding;
+  const Layout& layout = coding.layout;
+  if (!is_bfloat16(layout) || coding.pairs.empty() || layout.columns != layout.shape[1]) return false;
+  if (!has_room_for_pairs(gpu, pairs_table_bytes(coding), (layout.tile_rows + kStripRows - 1) / kStripRows))
+    return false;
+  const bool disjoint_classes = has_disjoint_classes(coding);
+  for (uint64_t index = 0; index < layout.tile_count; index++)
+    if (takes_pairs(form_of(coding, disjoint_classes, index, stream.tile(index)))) return true;
+  return false;
+}
 
 /** Starts of two windows, where the exponents of a pair of words are. */
 uint32_t exponents_of(uint32_t left, uint32_t right) { return left << 7 | right << 23; }
@@ -50,12 +70,73 @@ void check_shape(const Layout& layout, size_t number) {
     throw ArgumentError(text("tensor ", number, " has rows of ", shape[1], " elements, which do not fill whole words"));
 }
 
+/** Adds a tensor whose tiles are DIRECT, or all decoded before a product. @returns whether a tile is read as it is */
+std::vector<bool> add_direct(codecllm_gpu_weights& opened, Image& image, const Stream& stream, Weight& weight) {
+  const Layout& layout = stream.coding.layout;
+  LinearArguments& arguments = opened.arguments;
+  LinearWeight& linear = arguments.weights[weight.number = arguments.count++];
+  std::vector<LinearTile> tiles;
+  std::vector<bool> is_read;
+  for (uint64_t index = 0; index < layout.tile_count; index++) {
+    const TileMetadata metadata = stream.tile(index);
+    is_read.push_back(weight.is_bfloat16 && is_read_as_it_is(stream.coding, metadata));
+    if (is_read[index])
+      tiles.push_back({static_cast<uint32_t>(metadata.offset / kAlignment), metadata.planes[0].outliers});
+    else
+      tiles.push_back({0, kPlain});
+  }
+  const uint32_t strips = (weight.rows + kStripRows - 1) / kStripRows;
+  linear.band_strips = layout.tile_rows / kStripRows;
+  if (std::find(is_read.begin(), is_read.end(), true) == is_read.end()) {
+    // One band for all of it: its own may have other columns, and no whole strips.
+    tiles.assign(arguments.tiles_across, {0, kPlain});
+    linear.band_strips = std::max(strips, 1u);
+  } else if (!stream.coding.windows.offsets.empty()) {
+    linear.starts = placed<uint4>(image.add(lane_starts(stream.coding.windows, layout.columns)));
+    opened.has_starts = true;
+  }
+  linear.tiles = placed<LinearTile>(image.add(tiles));
+  linear.start = exponents_of(stream.coding.windows.base, stream.coding.windows.base);
+  linear.rows = weight.rows;
+  linear.first_strip = arguments.strips;
+  arguments.strips += strips;
+  return is_read;
+}
+
+/** Adds a tensor that has PAIRS tiles; those of other modes are decoded before a product. */
+std::vector<bool> add_pairs(codecllm_gpu_weights& opened, Image& image, const Stream& stream, Weight& weight) {
+  const Layout& layout = stream.coding.layout;
+  PairsArguments& arguments = opened.pairs;
+  PairsWeight& pairs = arguments.weights[weight.number = arguments.count++];
+  const bool disjoint_classes = has_disjoint_classes(stream.coding);
+  std::vector<PairsTile> tiles;
+  std::vector<bool> is_read;
+  for (uint64_t index = 0; index < layout.tile_count; index++) {
+    const TileMetadata metadata = stream.tile(index);
+    is_read.push_back(takes_pairs(form_of(stream.coding, disjoint_classes, index, metadata)));
+    if (is_read[index])
+      tiles.push_back({static_cast<uint32_t>(metadata.offset / kAlignment), pack_plane(metadata.planes[0])});
+    else
+      tiles.push_back({0, kDecoded});
+  }
+  weight.has_pairs = true;
+  pairs.tiles = placed<PairsTile>(image.add(tiles));
+  pairs.rows = weight.rows;
+  pairs.bands = static_cast<uint32_t>(layout.bands);
+  pairs.band_strips = (layout.tile_rows + kStripRows - 1) / kStripRows;
+  pairs.first_chain = arguments.chains;
+  pairs.first_strip = arguments.strips;
+  arguments.chains += kParts * pairs.bands;
+  arguments.strips += pairs.bands * pairs.band_strips;
+  arguments.table_bytes = std::max(arguments.table_bytes, pairs_table_bytes(stream.coding));
+  arguments.most_strips = std::max(arguments.most_strips, pairs.band_strips);
+  return is_read;
+}
+
 /** Adds a tensor: its tables to the memory, and what the host and the kernels have to know of it. */
-void add_weight(codecllm_gpu_weights& opened, Image& image, const Stream& stream) {
+std::vector<bool> add_weight(codecllm_gpu_weights& opened, Image& image, const Stream& stream) {
   const Coding& coding = stream.coding;
   const Layout& layout = coding.layout;
-  LinearArguments& arguments = opened.arguments;
-  LinearWeight& linear = arguments.weights[arguments.count++];
   Weight weight = {};
   weight.is_bfloat16 = is_bfloat16(layout);
   weight.split = coding.split;
@@ -65,35 +146,17 @@ void add_weight(codecllm_gpu_weights& opened, Image& image, const Stream& stream
   weight.data_bytes = stream.data_bytes;
   weight.tensor_bytes = layout.tensor_bytes();
   weight.metadata = placed<uint8_t>(image.add(stream.metadata));
-
-  std::vector<LinearTile> tiles;
+  const std::vector<bool> is_read = has_pairs_tiles(*opened.gpu, stream) ? add_pairs(opened, image, stream, weight)
+                                                                         : add_direct(opened, image, stream, weight);
   for (uint64_t index = 0; index < layout.tile_count; index++) {
-    const TileMetadata metadata = stream.tile(index);
-    if (is_read_as_it_is(coding, metadata)) {
-      const Tile tile = layout.tile_at(index);
-      weight.direct_elements += uint64_t{tile.height} * tile.width;
-      tiles.push_back({static_cast<uint32_t>(metadata.offset / kAlignment), metadata.planes[0].outliers});
-    } else {
+    const Tile tile = layout.tile_at(index);
+    if (is_read[index])
+      weight.read_elements += uint64_t{tile.height} * tile.width;
+    else
       weight.has_plain = true;
-      tiles.push_back({0, kPlain});
-    }
   }
-  const uint32_t strips = (weight.rows + kStripRows - 1) / kStripRows;
-  linear.band_strips = layout.tile_rows / kStripRows;
-  if (weight.direct_elements == 0) {
-    // One band for all of it: its own may have other columns, and no whole strips.
-    tiles.assign(arguments.tiles_across, {0, kPlain});
-    linear.band_strips = std::max(strips, 1u);
-  } else if (!coding.windows.offsets.empty()) {
-    linear.starts = placed<uint4>(image.add(lane_starts(coding.windows, layout.columns)));
-    opened.has_starts = true;
-  }
-  linear.tiles = placed<LinearTile>(image.add(tiles));
-  linear.start = exponents_of(coding.windows.base, coding.windows.base);
-  linear.rows = weight.rows;
-  linear.first_strip = arguments.strips;
-  arguments.strips += strips;
   opened.weights.push_back(weight);
+  return is_read;
 }
 
 /** Gives the tables memory, and waits until they are there. */
@@ -109,6 +172,7 @@ void place(codecllm_gpu_weights& opened, Image image) {
     move_pointer(linear.tiles, opened.memory);
     move_pointer(linear.starts, opened.memory);
   }
+  for (PairsWeight& pairs : opened.pairs.weights) move_pointer(pairs.tiles, opened.memory);
   for (Weight& weight : opened.weights) move_pointer(weight.metadata, opened.memory);
 }
 
@@ -132,37 +196,63 @@ codecllm_status codecllm_gpu_weights_open(codecllm_gpu* gpu, const codecllm_gpu_
       throw ArgumentError(text(count, " tensors, where there must be 1 to ", kMaxWeights));
     const DeviceScope scope(gpu->device);
     auto opened = std::make_unique<codecllm_gpu_weights>(gpu);
-    LinearArguments& arguments = opened->arguments;
     Image image;
     // Tables come after it, so that none has the offset 0, which would be no pointer.
     image.reserve(1);
+    // Of the tensor that was read last, whether products read a tile as it is.
+    std::vector<bool> is_read;
+    uint32_t columns = 0;
     const auto read = [&, front = reader_of(tensors, count)](size_t t) {
       Stream stream = front(t);
       check_shape(stream.coding.layout, t);
-      const uint32_t columns = static_cast<uint32_t>(stream.coding.layout.shape[1]);
+      const uint32_t own_columns = static_cast<uint32_t>(stream.coding.layout.shape[1]);
       if (t == 0) {
-        arguments.exact_columns = columns;
-        arguments.columns = static_cast<uint32_t>(round_up(columns, 8));
-        arguments.tiles_across = (columns + kTileColumns - 1) / kTileColumns;
-        arguments.blocks_across = (columns + kBlockColumns - 1) / kBlockColumns;
+        columns = own_columns;
+        for (ProductArguments* const arguments :
+             std::initializer_list<ProductArguments*>{&opened->arguments, &opened->pairs}) {
+          arguments->exact_columns = columns;
+          arguments->columns = static_cast<uint32_t>(round_up(columns, 8));
+          arguments->tiles_across = (columns + kTileColumns - 1) / kTileColumns;
+        }
+        opened->arguments.blocks_across = (columns + kBlockColumns - 1) / kBlockColumns;
       }
-      if (columns != arguments.exact_columns)
-        throw ArgumentError(text("tensor ", t, " has ", columns, " columns, and tensor 0 ", arguments.exact_columns));
-      add_weight(*opened, image, stream);
+      if (own_columns != columns)
+        throw ArgumentError(text("tensor ", t, " has ", own_columns, " columns, and tensor 0 ", columns));
+      is_read = add_weight(*opened, image, stream);
       return stream;
     };
-    const auto decodes = [](const Coding& coding, const TileMetadata& metadata) {
-      return is_bfloat16(coding.layout) && !is_read_as_it_is(coding, metadata);
-    };
-    opened->plan = open_plan(*gpu, draw_plan(*gpu, count, read, decodes), nullptr);
-    // One for each group, of which there are at most as many as strips; zero after each product.
-    const uint64_t arrived = image.reserve(arguments.strips * sizeof(uint32_t));
+    const auto decodes = [&](uint64_t tile) { return opened->weights.back().is_bfloat16 && !is_read[tile]; };
+    Blueprint drawn = draw_plan(*gpu, count, read, decodes);
+    const std::vector<GpuTensor> drawn_tensors = drawn.tensors;
+    opened->plan = open_plan(*gpu, std::move(drawn), nullptr);
+    // One for each group, of which there are at most as many as strips; and one for each strip. Zero after each
+    // product.
+    const uint64_t arrived = image.reserve(opened->arguments.strips * sizeof(uint32_t));
+    const uint64_t pairs_arrived = image.reserve(opened->pairs.strips * sizeof(uint32_t));
+    uint64_t most_rows = 0;
+    for (const Weight& weight : opened->weights) most_rows = std::max<uint64_t>(most_rows, weight.rows);
+    // The classes of rows of a tensor that has none.
+    const uint64_t no_classes = image.reserve(most_rows + (1u << kMaxTileRowsLog2));
     place(*opened, std::move(image));
-    arguments.arrived = reinterpret_cast<uint32_t*>(opened->memory + arrived);
-    for (uint32_t k = 0; arguments.strips > 0 && k < kLinearKernels; k++) {
-      for (const auto program : linear_kernels[k].programs) allow_shared_memory(*gpu, program);
-      opened->shapes[k] = choose_shape(*gpu, linear_kernels[k], arguments.strips, arguments.tiles_across);
+    opened->arguments.arrived = reinterpret_cast<uint32_t*>(opened->memory + arrived);
+    opened->pairs.arrived = reinterpret_cast<uint32_t*>(opened->memory + pairs_arrived);
+    for (size_t t = 0; t < count; t++) {
+      const Weight& weight = opened->weights[t];
+      if (!weight.has_pairs) continue;
+      GpuTensor& tensor = opened->pairs.weights[weight.number].tensor;
+      tensor = placed_at(drawn_tensors[t], opened->plan->memory);
+      if (tensor.row_selectors != nullptr && tensor.pairs.classes > 1)
+        opened->has_row_classes = true;
+      else
+        tensor.row_selectors = opened->memory + no_classes;
     }
+    for (uint32_t k = 0; opened->arguments.strips > 0 && k < kLinearKernels; k++) {
+      for (const auto program : linear_kernels[k].programs) allow_shared_memory(*gpu, program);
+      opened->shapes[k] =
+          choose_shape(*gpu, linear_kernels[k], opened->arguments.strips, opened->arguments.tiles_across);
+    }
+    for (const PairsKernel& kernel : pairs_kernels)
+      for (const auto program : kernel.programs) allow_shared_memory(*gpu, program);
     *weights = opened.release();
   });
 }

@@ -22,7 +22,10 @@ struct Weight {
   uint64_t data_bytes;
   uint64_t tensor_bytes;
   /** Elements of tiles that products read as they are. */
-  uint64_t direct_elements;
+  uint64_t read_elements;
+  /** Whether these are PAIRS tiles, and where in `LinearArguments` or `PairsArguments` this tensor is. */
+  bool has_pairs;
+  uint32_t number;
   /** Whether there are others, which have to be decoded before a product. */
   bool has_plain;
   /** The metadata of all tiles, as they are in the stream; in device memory. */
@@ -44,6 +47,21 @@ struct ProductShape {
 /** The shape with which a kernel should take the shortest time. @param strips at least one */
 ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t strips, uint32_t tiles_across);
 
+/** The same of a product from PAIRS tiles. */
+struct PairsShape {
+  uint32_t team_warps;
+  uint32_t blocks;
+  uint32_t threads;
+  uint32_t shared_bytes;
+};
+
+/** The shape for a product of so many tokens. */
+PairsShape choose_pairs_shape(const codecllm_gpu& gpu, const PairsKernel& kernel, const PairsArguments& arguments,
+                              uint32_t tokens);
+
+/** Whether a block has room for tables of so many bytes, and all else that products of bands of so many strips take. */
+bool has_room_for_pairs(const codecllm_gpu& gpu, uint32_t table_bytes, uint32_t strips);
+
 }  // namespace codecllm
 
 struct codecllm_gpu_weights {
@@ -60,6 +78,8 @@ struct codecllm_gpu_weights {
   /** Of all products; what each has of its own is not here. */
   codecllm::LinearArguments arguments = {};
   bool has_starts = false;
+  codecllm::PairsArguments pairs = {};
+  bool has_row_classes = false;
   /** For each kernel. */
   codecllm::ProductShape shapes[codecllm::kLinearKernels] = {};
 };

@@ -5,8 +5,9 @@
 // with its input. GB/s are 10^9 bytes of decoded tensor a second; the copy counts bytes read and written. Beside each
 // case a kernel that only moves the same bytes (move_bytes.cuh) says what the memory allows. Encoding and transcoding
 // are measured by the clock on the wall, since the host has its part in it, and compared with the host encoder's
-// streams.
+// streams. Products are measured in a CUDA graph, as a model that answers launches them; their GB/s are of W.
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -112,6 +113,30 @@ int run(const Setting& setting) {
   const codecllm_encode_options small = {};
   add_encode({"transcode BF16 small to direct, a model's tensors", "BF16", false, Scale::Columns, direct()},
              model_shapes(), &small);
+
+  const std::vector<uint32_t> product_rows = {1, 8, 16, 32, 64};
+  std::vector<ProductResult> products;
+  const auto add_product = [&](const std::string& profile, const codecllm_encode_options& options, const Shape& shape) {
+    const Case described = {
+        "products, " + profile + ", " + std::to_string(shape.rows) + " x " + std::to_string(shape.columns), "BF16",
+        false, Scale::None, options};
+    if (setting.quick || described.name.find(setting.only) == std::string::npos) return;
+    products.push_back(measure_products(gpu, described, shape, product_rows, l2_bytes, setting));
+    std::printf("%-48s %6.4f", described.name.c_str(), products.back().ratio);
+    for (const double speed : products.back().speeds) std::printf(" %5.0f", speed);
+    std::printf(" %s\n", products.back().correct ? "" : "WRONG");
+    std::fflush(stdout);
+  };
+  if (!setting.quick) {
+    std::printf("%-48s %6s", "", "ratio");
+    for (const uint32_t rows : product_rows) std::printf(" %5u", rows);
+    std::printf("\n");
+  }
+  for (const Shape& shape : product_shapes()) {
+    add_product("direct", direct(), shape);
+    for (const uint32_t tile_rows : {16u, 32u, 64u, 128u})
+      add_product("fast, H = " + std::to_string(tile_rows), fast(CODECLLM_CLASSES_AUTO, tile_rows), shape);
+  }
   codecllm_gpu_close(gpu);
 
   bool correct = true;
@@ -140,6 +165,17 @@ int run(const Setting& setting) {
                   result.name.c_str(), result.tensors, static_cast<unsigned long long>(result.bytes), result.ratio,
                   result.speed, result.correct ? "true" : "false", &result == &encoded.back() ? "" : ",");
     json += line;
+  }
+  json += " ],\n \"productCases\": [\n";
+  for (const ProductResult& result : products) {
+    correct = correct && result.correct;
+    json += "  { \"name\": \"" + result.name + "\", \"bytes\": " + std::to_string(result.bytes) +
+            ", \"ratio\": " + std::to_string(result.ratio) + ", \"GBps\": {";
+    for (size_t i = 0; i < product_rows.size(); i++)
+      json += (i == 0 ? " \"" : ", \"") + std::to_string(product_rows[i]) +
+              "\": " + std::to_string(std::lround(result.speeds[i]));
+    json += std::string(" }, \"correct\": ") + (result.correct ? "true" : "false") +
+            (&result == &products.back() ? " }\n" : " },\n");
   }
   json += " ]\n}\n";
   if (!setting.json.empty()) {

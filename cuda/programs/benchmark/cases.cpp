@@ -94,6 +94,10 @@ std::vector<Shape> model_shapes() {
   return shapes;
 }
 
+std::vector<Shape> product_shapes() {
+  return {{1024, 4096}, {4096, 4096}, {6144, 4096}, {14336, 4096}, {4096, 14336}, {28672, 4096}, {128256, 4096}};
+}
+
 std::vector<Shape> small_shapes() {
   std::vector<Shape> shapes;
   for (int layer = 0; layer < 6 * 12; layer++)

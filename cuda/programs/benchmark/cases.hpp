@@ -20,6 +20,9 @@ std::vector<Case> encode_cases();
 /** The 398 tensors of a model of 4 billion parameters, Qwen3-4B, in their order: 8 GB as BF16. */
 std::vector<Shape> model_shapes();
 
+/** The matrices of a model of 8 billion parameters, Llama 3 8B, alone and those that have the same X together. */
+std::vector<Shape> product_shapes();
+
 /** The matrices of a small encoder, all-MiniLM-L6-v2, twelve times. */
 std::vector<Shape> small_shapes();
 

@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <utility>
@@ -270,6 +272,88 @@ EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std:
     cudaFree(copies[t]);
   }
   result.ratio = static_cast<double>(stream_bytes) / static_cast<double>(result.bytes);
+  return result;
+}
+
+namespace {
+
+double value_of_bf16(const Bytes& bytes, uint64_t index) {
+  const uint32_t bits = uint32_t{bytes[2 * index]} << 16 | uint32_t{bytes[2 * index + 1]} << 24;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+/** Whether some columns of Y are near the sums that they should be. */
+bool are_products(const Bytes& x, const Bytes& w, const Bytes& y, const Shape& shape, uint32_t rows) {
+  for (uint64_t o = 0; o < shape.rows; o += 1 + shape.rows / 50)
+    for (uint64_t row = 0; row < rows; row++) {
+      double sum = 0;
+      double magnitude = 0;
+      for (uint64_t k = 0; k < shape.columns; k++) {
+        const double term = value_of_bf16(x, row * shape.columns + k) * value_of_bf16(w, o * shape.columns + k);
+        sum += term;
+        magnitude += std::fabs(term);
+      }
+      const double found = value_of_bf16(y, row * shape.rows + o);
+      if (!(std::fabs(found - sum) <= std::fabs(sum) / 128 + magnitude / 4096)) return false;
+    }
+  return true;
+}
+
+}  // namespace
+
+ProductResult measure_products(codecllm_gpu* gpu, const Case& described, const Shape& shape,
+                               const std::vector<uint32_t>& rows, size_t l2_bytes, const Setting& setting) {
+  const Bytes w = make_tensor(described, shape.rows, shape.columns, setting.seed);
+  const Encoded stream = encode(described, shape.rows, shape.columns, w);
+  const uint32_t most_rows = *std::max_element(rows.begin(), rows.end());
+  const Bytes x = make_tensor(described, most_rows, shape.columns, setting.seed + 1);
+  const double stream_bytes = static_cast<double>(stream.front.size() + stream.data.size());
+  ProductResult result = {described.name, w.size(), stream_bytes / static_cast<double>(w.size()), {}, true};
+
+  const codecllm_gpu_tensor front = {stream.front.data(), stream.front.size()};
+  codecllm_gpu_weights* weights = nullptr;
+  check(codecllm_gpu_weights_open(gpu, &front, 1, &weights), "codecllm_gpu_weights_open");
+  std::vector<const void*> copies(std::max<size_t>(2, std::min<size_t>(32, 1 + 6 * l2_bytes / stream.data.size())));
+  for (const void*& copy : copies) {
+    void* const to = device_bytes(stream.data.size());
+    check(cudaMemcpy(to, stream.data.data(), stream.data.size(), cudaMemcpyHostToDevice), "copying Data");
+    copy = to;
+  }
+  void* const device_x = device_bytes(x.size());
+  check(cudaMemcpy(device_x, x.data(), x.size(), cudaMemcpyHostToDevice), "copying X");
+  void* const y = device_bytes(2 * most_rows * shape.rows);
+  cudaStream_t cuda_stream;
+  check(cudaStreamCreate(&cuda_stream), "cudaStreamCreate");
+  Stopwatch stopwatch;
+  for (const uint32_t count : rows) {
+    uint64_t workspace_bytes = 0;
+    check(codecllm_gpu_linear_workspace(weights, count, &workspace_bytes), "codecllm_gpu_linear_workspace");
+    void* const workspace = device_bytes(workspace_bytes);
+    const codecllm_gpu_linear_options options = {device_x, shape.columns, count, nullptr, &y, workspace};
+    cudaGraph_t graph;
+    cudaGraphExec_t launchable;
+    check(cudaStreamBeginCapture(cuda_stream, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+    for (const void*& copy : copies)
+      check(codecllm_gpu_linear(weights, &copy, &options, cuda_stream), "codecllm_gpu_linear");
+    check(cudaStreamEndCapture(cuda_stream, &graph), "cudaStreamEndCapture");
+    check(cudaGraphInstantiate(&launchable, graph, 0), "cudaGraphInstantiate");
+    const double seconds =
+        stopwatch.median(setting.runs, 1, [&](int) { check(cudaGraphLaunch(launchable, nullptr), "cudaGraphLaunch"); });
+    result.speeds.push_back(static_cast<double>(w.size() * copies.size()) / seconds / 1e9);
+    check(cudaGraphExecDestroy(launchable), "cudaGraphExecDestroy");
+    check(cudaGraphDestroy(graph), "cudaGraphDestroy");
+    Bytes found(2 * count * shape.rows);
+    check(cudaMemcpy(found.data(), y, found.size(), cudaMemcpyDeviceToHost), "copying Y");
+    result.correct = result.correct && are_products(x, w, found, shape, count);
+    cudaFree(workspace);
+  }
+  cudaStreamDestroy(cuda_stream);
+  codecllm_gpu_weights_close(weights);
+  for (const void* copy : copies) cudaFree(const_cast<void*>(copy));
+  cudaFree(device_x);
+  cudaFree(y);
   return result;
 }
 

@@ -46,6 +46,15 @@ struct EncodeResult {
   bool correct;
 };
 
+struct ProductResult {
+  std::string name;
+  uint64_t bytes;
+  double ratio;
+  /** Of each number of rows of X. */
+  std::vector<double> speeds;
+  bool correct;
+};
+
 /** Measures how fast a batch of tensors of a kind is decoded. */
 Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes, size_t l2_bytes,
                const Setting& setting);
@@ -57,6 +66,13 @@ Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape
  */
 EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes,
                             const Setting& setting, const codecllm_encode_options* from = nullptr);
+
+/**
+ * Measures products from a matrix of a kind with so many rows of X each time, in a CUDA graph. Some columns of Y are
+ * compared with sums in double precision.
+ */
+ProductResult measure_products(codecllm_gpu* gpu, const Case& described, const Shape& shape,
+                               const std::vector<uint32_t>& rows, size_t l2_bytes, const Setting& setting);
 
 /** GB/s, read and written, of a copy on the device. */
 double measure_copy(size_t bytes, int runs);

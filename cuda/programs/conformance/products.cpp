@@ -1,9 +1,9 @@
 // Products from compressed weights, and rows of them.
 //
 // A product is asked for with 64 rows of X, and compared with sums in double precision: bit for bit where weights and X
-// are whole numbers, so that every sum is exact, otherwise within the bound of sums in FP32. With fewer rows, and the
-// same ones again, it must give the same bits: also where the terms cancel, and Y is what rounding left of them, so
-// that BF16 does not hide another order of summation.
+// are whole numbers, so that every sum is exact, otherwise within the bound of sums in FP32. With fewer rows, with the
+// same ones again, and with W in other modes, it must give the same bits: also where the terms cancel, and Y is what
+// rounding left of them, so that BF16 does not hide another order of summation.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -213,7 +213,21 @@ void expect_sums(const Product& product, const std::vector<Numbers>& y, uint32_t
   }
 }
 
-/** Asks a product of 64 rows, and of the numbers of rows in `fewer`. */
+/** A matrix as a stream. */
+Bytes encode(const Matrix& matrix, const codecllm_encode_options& options) {
+  const uint64_t shape[] = {matrix.rows, matrix.columns};
+  const size_t size = 2 * matrix.elements.size();
+  uint64_t bound = 0;
+  check(codecllm_encode_bound("BF16", shape, 2, &options, &bound), "codecllm_encode_bound");
+  Bytes stream(bound);
+  size_t written = 0;
+  check(codecllm_encode(matrix.elements.data(), size, "BF16", shape, 2, &options, stream.data(), bound, &written),
+        "codecllm_encode");
+  stream.resize(written);
+  return stream;
+}
+
+/** Asks a product of 64 rows, of the numbers of rows in `fewer`, and of the same matrices in other modes. */
 void ask_product(Decoder& decoder, const Product& product, const std::vector<uint32_t>& fewer, Random& random,
                  Report& report) {
   std::vector<Bytes> streams;
@@ -228,6 +242,21 @@ void ask_product(Decoder& decoder, const Product& product, const std::vector<uin
     for (size_t i = 0; i < some.size(); i++)
       report.expect(std::equal(some[i].begin(), some[i].end(), all[i].begin()),
                     product.name + ": W " + std::to_string(i) + " differs with " + std::to_string(rows) + " rows");
+  }
+  for (const codecllm_profile profile : {CODECLLM_FAST, CODECLLM_DIRECT}) {
+    constexpr uint32_t kRows = 3;
+    codecllm_encode_options options = {};
+    options.profile = profile;
+    options.tile_rows = 16;
+    std::vector<Bytes> others;
+    for (const Matrix& weight : product.weights) others.push_back(encode(weight, options));
+    std::vector<Job> other_jobs;
+    for (const Bytes& stream : others) other_jobs.push_back(job_of(stream, 0));
+    const std::vector<Numbers> some =
+        multiply(decoder, Opened(decoder, other_jobs), product, others, kRows, random, report);
+    for (size_t i = 0; i < some.size(); i++)
+      report.expect(std::equal(some[i].begin(), some[i].end(), all[i].begin()),
+                    product.name + ": W " + std::to_string(i) + " differs in another mode");
   }
   for (Bytes& stream : streams) damage(stream, random);
   // Asks that nothing is written outside.
@@ -344,16 +373,7 @@ Matrix draw_matrix(uint64_t columns, uint32_t number, bool exact, bool special, 
       if (cancels && k > columns / 2) element = matrix.elements[row * columns + columns - 1 - k] ^ 0x8000;
       matrix.elements.push_back(element);
     }
-  const uint64_t shape[] = {matrix.rows, columns};
-  const size_t size = 2 * matrix.elements.size();
-  uint64_t bound = 0;
-  check(codecllm_encode_bound("BF16", shape, 2, &options, &bound), "codecllm_encode_bound");
-  matrix.stream.resize(bound);
-  size_t written = 0;
-  check(
-      codecllm_encode(matrix.elements.data(), size, "BF16", shape, 2, &options, matrix.stream.data(), bound, &written),
-      "codecllm_encode");
-  matrix.stream.resize(written);
+  matrix.stream = encode(matrix, options);
   return matrix;
 }
 
@@ -363,10 +383,12 @@ Product draw_product(uint32_t number, Random& random) {
   product.exact = number % 2 == 0;
   const bool special = number % 8 == 1;
   const uint64_t widths[] = {1, 64, 128, 1000, 1024, 1 + random() % 64, 1 + random() % 300, 1 + random() % 1500};
-  // K is odd then, as the column in the middle is times 1, and the bias takes it away again. Each of the eight parts
-  // that a sum is added up from has a tile.
+  // The column in the middle is times 1 then, and the bias takes it away again; where K is even, the one before it is
+  // times 0. Each of the eight parts that a sum is added up from has a tile.
   const bool cancels = number % 4 == 3;
-  const uint64_t columns = cancels ? 897 + 2 * (random() % 400) : widths[random() % 8];
+  const uint64_t columns = !cancels          ? widths[random() % 8]
+                           : number % 8 == 3 ? 897 + 2 * (random() % 400)
+                                             : 1024 + 128 * (random() % 4);
   const uint32_t count = number % 3 == 0 ? 1 + random() % CODECLLM_GPU_MOST_WEIGHTS : 1;
   for (uint32_t i = 0; i < count; i++) {
     product.weights.push_back(draw_matrix(columns, number / 2, product.exact, special, cancels, random));
@@ -383,8 +405,9 @@ Product draw_product(uint32_t number, Random& random) {
   product.x = draw_x(columns, product.exact, 1, random);
   for (uint64_t row = 0; row < kMostRows && cancels; row++) {
     uint16_t* const x = product.x.data() + row * columns;
-    x[columns / 2] = number_of(1);
     for (uint64_t k = 0; k < columns / 2; k++) x[columns - 1 - k] = x[k];
+    if (columns % 2 == 0) x[columns / 2 - 1] = 0;
+    x[columns / 2] = number_of(1);
   }
   if (special)
     for (uint32_t i = 0; i < 8; i++) product.x[random.below(product.x.size())] = kSpecial[random() % 6];
