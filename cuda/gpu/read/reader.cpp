@@ -65,8 +65,7 @@ class Buffer {
       if (count > 0)
         done += static_cast<size_t>(count);
       else if (count == 0)
-        throw ArgumentError(
-            text("ends at byte ", position + done, ", where byte ", position + size, " was expected"));
+        throw ArgumentError(text("ends at byte ", position + done, ", where byte ", position + size, " was expected"));
       else if (errno != EINTR)
         throw ArgumentError(text("cannot be read at byte ", position + done, ": ", std::strerror(errno)));
     }

@@ -21,8 +21,8 @@ void read_once(Decoder& decoder, codecllm_gpu_reader* reader, int file, const By
     size += each + kGuard;
   }
   check(cudaMemset(memory, kGuardByte, size), "cudaMemset");
-  const codecllm_status status = codecllm_gpu_read(reader, file, position, targets.data(), sizes.data(), sizes.size(),
-                                                   decoder.cuda_stream());
+  const codecllm_status status =
+      codecllm_gpu_read(reader, file, position, targets.data(), sizes.data(), sizes.size(), decoder.cuda_stream());
   check(cudaStreamSynchronize(decoder.cuda_stream()), "cudaStreamSynchronize");
   Bytes found(size);
   check(cudaMemcpy(found.data(), memory, size, cudaMemcpyDeviceToHost), "cudaMemcpy");
