@@ -7,9 +7,9 @@
 #include <utility>
 #include <vector>
 
+#include "gpu/common/workers.hpp"
 #include "gpu/encode/item.hpp"
 #include "gpu/encode/memory.hpp"
-#include "gpu/common/workers.hpp"
 
 namespace codecllm {
 
