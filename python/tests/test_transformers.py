@@ -261,6 +261,7 @@ def test_a_damaged_front_is_named(tmp_path: Path) -> None:
 
 
 def test_offloading_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("accelerate", reason="no accelerate")
     directory = published(tmp_path, llama)
     for device_map in ({"model": "cpu", "lm_head": "disk"}, {"model": 0, "lm_head": "cpu"}):
         with pytest.raises(ValueError, match="cannot be offloaded"):
