@@ -25,6 +25,7 @@ from ._gpu import gpu_of
 from ._gpu_decoder import GPUDecoder
 from ._input import InputFile
 from ._library import has_cuda
+from ._work import batches_of
 
 _BATCH_BYTES = 64 * 2**20
 """A batch has about so many bytes, and at least one tensor."""
@@ -137,17 +138,12 @@ class _Batch(NamedTuple):
 
 
 def _batches(tensors: list[StoredTensor]) -> Iterator[_Batch]:
-    batch = _Batch([])
-    for tensor in sorted(tensors, key=lambda tensor: (tensor.file.path, tensor.position)):
-        if batch.tensors:
-            last = batch.tensors[-1]
-            follows = tensor.file is last.file and tensor.position == last.position + last.size
-            if not follows or tensor.is_stream != last.is_stream or batch.size + tensor.size > _BATCH_BYTES:
-                yield batch
-                batch = _Batch([])
-        batch.tensors.append(tensor)
-    if batch.tensors:
-        yield batch
+    def follow(last: StoredTensor, tensor: StoredTensor) -> bool:
+        follows = tensor.file is last.file and tensor.position == last.position + last.size
+        return follows and tensor.is_stream == last.is_stream
+
+    ordered = sorted(tensors, key=lambda tensor: (tensor.file.path, tensor.position))
+    return map(_Batch, batches_of(ordered, lambda tensor: tensor.size, follow, lambda _: _BATCH_BYTES))
 
 
 class _Decoding:

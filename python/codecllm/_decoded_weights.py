@@ -22,12 +22,26 @@ from ._dtypes import torch_dtype
 from ._errors import InvalidStreamError
 from ._gpu import gpu_of
 from ._gpu_decoder import read_fronts
-from ._stream import Stream, lengths
+from ._stream import FIXED_BYTES, Stream, StreamInfo, lengths
 
-_FIXED_BYTES = 64
-"""The start of a stream, which says how long its front is."""
 _MOST_AHEAD = 256 * 2**20
 """Weights of more bytes are not decoded ahead, since the memory for it stays taken until they are used."""
+
+
+def front_of(stream: torch.Tensor) -> tuple[np.ndarray, StreamInfo]:
+    """The front of a stream, in host memory, and what it says.
+
+    Args:
+        stream: uint8, one dimension, on any device, that begins with the whole stream
+
+    Raises:
+        InvalidStreamError: its front is damaged, or it is longer
+    """
+    front_bytes, data_bytes = lengths(stream[:FIXED_BYTES].cpu().numpy())
+    if stream.numel() < front_bytes + data_bytes:
+        raise InvalidStreamError(f"a stream of {front_bytes + data_bytes} bytes in {stream.numel()}")
+    front = stream[:front_bytes].cpu().numpy()
+    return front, Stream(front).info
 
 
 class Weight:
@@ -37,12 +51,8 @@ class Weight:
     """Up to how many rows of X multiplying from the stream is the faster way."""
 
     def __init__(self, stream: torch.Tensor) -> None:
-        front_bytes, data_bytes = lengths(stream[:_FIXED_BYTES].cpu().numpy())
-        if stream.numel() < front_bytes + data_bytes:
-            raise InvalidStreamError(f"a stream of {front_bytes + data_bytes} bytes in {stream.numel()}")
-        self.data_start, self.data_end = front_bytes, front_bytes + data_bytes
-        front = stream[:front_bytes].cpu().numpy()
-        info = Stream(front).info
+        front, info = front_of(stream)
+        self.data_start, self.data_end = info.front_bytes, info.front_bytes + info.data_bytes
         self.dtype = torch_dtype(info.dtype)
         self.shape = torch.Size(info.shape)
         self.size = info.tensor_bytes

@@ -26,6 +26,7 @@ from ._decoded_weights import weight_of
 from ._gpu_encoder import GPUEncoder
 from ._library import Profile
 from ._processors import processors
+from ._work import take_batch
 
 _BATCH_BYTES = 512 * 2**20
 """Weights are compressed so many bytes at a time, or one."""
@@ -137,12 +138,7 @@ def _layers_by_weight(model: nn.Module) -> dict[nn.Parameter, list[nn.Module]]:
 
 def _next_batch(waiting: deque[tuple[nn.Parameter, list[nn.Module]]]) -> list[tuple[nn.Parameter, list[nn.Module]]]:
     """Takes weights that are compressed together: of one device."""
-    batch = [waiting.popleft()]
-    size = batch[0][0].nbytes
-    while waiting and waiting[0][0].device == batch[0][0].device and size + waiting[0][0].nbytes <= _BATCH_BYTES:
-        batch.append(waiting.popleft())
-        size += batch[-1][0].nbytes
-    return batch
+    return take_batch(waiting, lambda item: item[0].nbytes, lambda a, b: a[0].device == b[0].device, _BATCH_BYTES)
 
 
 def _compress_batch(batch: list[tuple[nn.Parameter, list[nn.Module]]], profile: Profile, exact: bool) -> None:
@@ -161,14 +157,16 @@ def _streams_of(weights: Sequence[torch.Tensor], profile: Profile) -> list[torch
             return [
                 None
                 if stream is None
-                else _in_memory([torch.frombuffer(bytearray(stream.front), dtype=torch.uint8), stream.data], weight)
+                else in_memory(
+                    [torch.frombuffer(bytearray(stream.front), dtype=torch.uint8), stream.data], weight.nbytes, device
+                )
                 for weight, stream in zip(weights, encoder.encode(weights, profile), strict=True)
             ]
     options = _library.options(profile)
     with ThreadPoolExecutor(processors()) as pool:
         streams = list(pool.map(lambda weight: encode_bytes(*bytes_of(weight), options), weights))
     return [
-        _in_memory([torch.from_numpy(stream)], weight) if stream.size < weight.nbytes else None
+        in_memory([torch.from_numpy(stream)], weight.nbytes, device) if stream.size < weight.nbytes else None
         for weight, stream in zip(weights, streams, strict=True)
     ]
 
@@ -182,11 +180,11 @@ def memory_size(stream_bytes: int, weight_bytes: int) -> int:
     return -(-stream_bytes // step) * step
 
 
-def _in_memory(parts: Sequence[torch.Tensor], weight: torch.Tensor) -> torch.Tensor:
-    """A weight's stream in memory of its own, on the weight's device."""
+def in_memory(parts: Sequence[torch.Tensor], weight_bytes: int, device: torch.device) -> torch.Tensor:
+    """A stream, of which these are the parts, as a layer has it: in memory of its own."""
     stream_bytes = sum(part.numel() for part in parts)
-    memory = torch.zeros(memory_size(stream_bytes, weight.nbytes), dtype=torch.uint8, device=weight.device)
-    torch.cat([part.to(weight.device) for part in parts], out=memory[:stream_bytes])
+    memory = torch.zeros(memory_size(stream_bytes, weight_bytes), dtype=torch.uint8, device=device)
+    torch.cat([part.to(device) for part in parts], out=memory[:stream_bytes])
     return memory
 
 
@@ -244,7 +242,7 @@ class CompressedLayer(nn.Module):
         if stream is None:
             # Then it takes a little more memory than the weight.
             larger = encode_bytes(*bytes_of(weight), _library.options(self.profile))
-            stream = _in_memory([torch.from_numpy(larger)], weight)
+            stream = in_memory([torch.from_numpy(larger)], weight.nbytes, weight.device)
         self._replace_stream(stream)
 
     def _replace_stream(self, stream: torch.Tensor) -> None:

@@ -26,15 +26,17 @@ from . import _container, _loading
 from ._arrays import torch_tensor
 from ._checkpoint import Checkpoint, StoredTensor
 from ._codec import decode
+from ._decoded_weights import front_of
 from ._dtypes import torch_dtype
 from ._errors import FileError, InvalidStreamError
 from ._gpu_decoder import GPUDecoder
 from ._gpu_encoder import GPUEncoder, GPUStream
 from ._library import Profile, options
 from ._model_directory import METHOD
-from ._modules import CompressedLayer, compress_layer, compress_module, is_compressible, memory_size
+from ._modules import CompressedLayer, compress_layer, compress_module, in_memory, is_compressible
 from ._processors import processors
-from ._stream import Stream, StreamInfo, lengths
+from ._stream import StreamInfo
+from ._work import take_batch
 
 _BATCH_BYTES = 128 * 2**20
 """Streams are checked, or become those of another profile, so many bytes of their tensors at a time, or one."""
@@ -198,7 +200,7 @@ class CodecLLMQuantizer(HfQuantizer):
         wanted = self._dtype_of(target, model)
         if not _is_stream(tensor):
             return tensor.to(wanted)
-        info = _front_of(tensor)[1]
+        info = front_of(tensor)[1]
         module, _, name = target.rpartition(".")
         layer = model.get_submodule(module)
         held = name == "weight" and is_compressible(layer) and layer.weight.shape == info.shape
@@ -257,7 +259,7 @@ class CodecLLMQuantizer(HfQuantizer):
 
     def _put(self, held: _Held, parts: list[torch.Tensor]) -> None:
         """Makes a stream, whose parts are as they are to be in memory, the weight of its layers."""
-        stream = _padded(parts, held.info)
+        stream = in_memory(parts, held.info.tensor_bytes, held.stream.device)
         wanted = next(self._dtypes[name] for name in held.parameters if name in self._dtypes)
         dtype = torch_dtype(held.info.dtype)
         fits = wanted == dtype and held.is_of_layers
@@ -399,7 +401,7 @@ def _held_streams(model: PreTrainedModel) -> deque[_Held]:
         for name, parameter in module.named_parameters(prefix, recurse=False):
             if _is_stream(parameter):
                 if parameter not in found:
-                    found[parameter] = _Held(parameter.data, *_front_of(parameter.data), [], [])
+                    found[parameter] = _Held(parameter.data, *front_of(parameter.data), [], [])
                 found[parameter].parameters.append(name)
                 found[parameter].modules.append(module)
     return deque(sorted(found.values(), key=lambda held: held.info.tensor_bytes <= _BATCH_BYTES))
@@ -407,14 +409,14 @@ def _held_streams(model: PreTrainedModel) -> deque[_Held]:
 
 def _next_batch(waiting: deque[_Held]) -> deque[_Held]:
     """Takes streams that are worked on together: on one device."""
-    batch = deque([waiting.popleft()])
-    size = batch[0].info.tensor_bytes
-    while waiting and waiting[0].stream.device == batch[0].stream.device:
-        size += waiting[0].info.tensor_bytes
-        if size > _BATCH_BYTES:
-            break
-        batch.append(waiting.popleft())
-    return batch
+    return deque(
+        take_batch(
+            waiting,
+            lambda held: held.info.tensor_bytes,
+            lambda before, held: before.stream.device == held.stream.device,
+            _BATCH_BYTES,
+        )
+    )
 
 
 def _check_on_host(streams: list[torch.Tensor]) -> None:
@@ -443,15 +445,9 @@ def _is_stream(tensor: torch.Tensor) -> bool:
     return tensor[: len(start)].cpu().numpy().tobytes() == start
 
 
-def _front_of(stream: torch.Tensor) -> tuple[np.ndarray, StreamInfo]:
-    """The front, in host memory, and what it says. It has been checked, in its file."""
-    front = stream[: lengths(stream[:64].cpu().numpy())[0]].cpu().numpy()
-    return front, Stream(front).info
-
-
 def _decoded(stream: torch.Tensor) -> torch.Tensor:
     """Its tensor, on the same device. @raises InvalidStreamError where a tile is damaged"""
-    front, info = _front_of(stream)
+    front, info = front_of(stream)
     end = info.front_bytes + info.data_bytes
     if stream.device.type != "cuda":
         return decode(stream[:end].numpy(), "pt")  # type: ignore[return-value]
@@ -460,15 +456,6 @@ def _decoded(stream: torch.Tensor) -> torch.Tensor:
         decoder.decode([stream[info.front_bytes : end]], [output])
         decoder.check()
     return torch_tensor(output, info.dtype, info.shape)
-
-
-def _padded(parts: list[torch.Tensor], info: StreamInfo) -> torch.Tensor:
-    """A stream as a layer has it, on the device of its last part."""
-    device = parts[-1].device
-    size = sum(part.numel() for part in parts)
-    memory = torch.zeros(memory_size(size, info.tensor_bytes), dtype=torch.uint8, device=device)
-    torch.cat([part.to(device) for part in parts], out=memory[:size])
-    return memory
 
 
 def _mend_bias(module: nn.Module) -> None:

@@ -9,6 +9,9 @@ import numpy as np
 
 from . import _library
 
+FIXED_BYTES = 64
+"""Of the fixed part of a stream, which says how long its front is: no stream is shorter."""
+
 
 class StreamInfo(NamedTuple):
     """What the front of a stream says."""

@@ -122,13 +122,18 @@ def batches_of(
     Args:
         most: bytes of a batch that begins with an item: by default those of a slice
     """
-    batch: list[Item] = []
-    size = 0
-    for item in items:
-        if batch and (size + size_of(item) > most(batch[0]) or not follow(batch[-1], item)):
-            yield batch
-            batch, size = [], 0
-        batch.append(item)
-        size += size_of(item)
-    if batch:
-        yield batch
+    waiting = deque(items)
+    while waiting:
+        yield take_batch(waiting, size_of, follow, most(waiting[0]))
+
+
+def take_batch(
+    waiting: deque[Item], size_of: Callable[[Item], int], follow: Callable[[Item, Item], bool], most: int
+) -> list[Item]:
+    """Takes the first batch of `batches_of` away from what is waiting, so that nothing else holds its items."""
+    batch = [waiting.popleft()]
+    size = size_of(batch[0])
+    while waiting and follow(batch[-1], waiting[0]) and size + size_of(waiting[0]) <= most:
+        batch.append(waiting.popleft())
+        size += size_of(batch[-1])
+    return batch

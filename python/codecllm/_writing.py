@@ -22,6 +22,7 @@ from ._encoder import Encoder, open_encoder
 from ._errors import FileError, UnavailableError, quoted
 from ._output import OutputBytes, OutputFile
 from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, by_place, format_header
+from ._stream import FIXED_BYTES
 from ._tables import PROFILES
 from ._work import SLICE_BYTES, Slice, Work, batches_of, slices_of
 
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     _Parts = list[np.ndarray | torch.Tensor]
     """A stream: what follow one another in the file."""
 
-_FIXED_BYTES = 64
-"""Bytes of the fixed part of a stream: no stream is shorter."""
 _GROUP_BYTES = 256 * 2**20
 """A GPU encodes tensors of about so many bytes at a time, and needs as much memory again."""
 _PASS_SHARE = 1 / 4
@@ -350,7 +349,7 @@ def _size_of(item: TensorEntry | Slice) -> int:
 def _may_become_stream(entry: TensorEntry) -> bool:
     """Whether there is a stream of this tensor, which could be smaller than the tensor."""
     is_known = entry.dtype in DTYPES and DTYPES[entry.dtype].has_streams
-    return is_known and entry.size > _FIXED_BYTES and len(entry.shape) <= 255
+    return is_known and entry.size > FIXED_BYTES and len(entry.shape) <= 255
 
 
 class HeaderSpace:
