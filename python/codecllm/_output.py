@@ -162,6 +162,21 @@ class OutputFile:
 
 
 @contextmanager
+def _temporary(path: str) -> Iterator[str]:
+    """A temporary name for what becomes `path` in the block. What has it is removed if the block does not end well."""
+    temporary = _temporary_name(path)
+    _temporaries.add(temporary)
+    try:
+        yield temporary
+        _temporaries.discard(temporary)
+    except BaseException:
+        _remove(temporary)
+        raise
+    with _errors_of(path):
+        _sync(_parent(path))
+
+
+@contextmanager
 def new_file(path: str, mode: int, force: bool, source: str | None = None) -> Iterator[OutputFile]:
     """A file that gets its name at the end of the block, which has to `finish` it. An exception leaves no trace.
 
@@ -189,9 +204,7 @@ def new_file(path: str, mode: int, force: bool, source: str | None = None) -> It
         if not stat.S_ISREG(old.st_mode):
             raise FileError(path, "is not a file")
     _refuse_existing(path, force)
-    temporary = _temporary_name(path)
-    _temporaries.add(temporary)
-    try:
+    with _temporary(path) as temporary:
         output = OutputFile(path, temporary, mode)
         try:
             yield output
@@ -200,12 +213,6 @@ def new_file(path: str, mode: int, force: bool, source: str | None = None) -> It
         with _errors_of(path):
             _refuse_existing(path, force)
             os.replace(temporary, path)
-        _temporaries.discard(temporary)
-    except BaseException:
-        _remove(temporary)
-        raise
-    with _errors_of(path):
-        _sync(_parent(path))
 
 
 class OutputDirectory:
@@ -275,9 +282,7 @@ def new_directory(path: str, force: bool, names: set[str]) -> Iterator[OutputDir
                 name = os.path.relpath(os.path.join(above, child), path)
                 if name not in names:
                     raise FileError(path, f"holds {name}, which the new directory would not; it is not replaced")
-    temporary = _temporary_name(path)
-    _temporaries.add(temporary)
-    try:
+    with _temporary(path) as temporary:
         with _errors_of(path):
             os.mkdir(temporary)
         directory = OutputDirectory(path, temporary)
@@ -289,12 +294,6 @@ def new_directory(path: str, force: bool, names: set[str]) -> Iterator[OutputDir
                 _replace(temporary, path)
             else:
                 os.rename(temporary, path)
-        _temporaries.discard(temporary)
-    except BaseException:
-        _remove(temporary)
-        raise
-    with _errors_of(path):
-        _sync(_parent(path))
 
 
 def _replace(temporary: str, path: str) -> None:
