@@ -81,12 +81,9 @@ def weights(*shape: int, seed: int = 1) -> np.ndarray:
     return values.astype(np.float32)
 
 
-def small_model(tied: bool) -> nn.Module:
+def llama(tied: bool = False) -> nn.Module:
     """A Llama of the size of a test."""
-    import torch
-
     transformers = pytest.importorskip("transformers", reason="no transformers")
-    torch.manual_seed(1)
     config = transformers.LlamaConfig(
         vocab_size=1000,
         hidden_size=128,
@@ -96,7 +93,48 @@ def small_model(tied: bool) -> nn.Module:
         num_key_value_heads=2,
         tie_word_embeddings=tied,
     )
-    return transformers.LlamaForCausalLM(config).bfloat16().eval()
+    return transformers.LlamaForCausalLM(config)
+
+
+def gemma() -> nn.Module:
+    """Its embedding has a forward of its own."""
+    transformers = pytest.importorskip("transformers", reason="no transformers")
+    config = transformers.Gemma3TextConfig(
+        vocab_size=1000,
+        hidden_size=128,
+        intermediate_size=256,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=32,
+    )
+    return transformers.Gemma3ForCausalLM(config)
+
+
+def small_model(tied: bool) -> nn.Module:
+    """The same Llama every time, in BF16."""
+    import torch
+
+    torch.manual_seed(1)
+    return llama(tied).bfloat16().eval()
+
+
+def train_adapters(model: nn.Module, modules: list[str], ids: torch.Tensor) -> tuple[list[float], dict]:
+    """Three steps of LoRA. @returns the losses, and the adapters' tensors"""
+    import torch
+
+    peft = pytest.importorskip("peft", reason="no peft")
+    torch.manual_seed(2)
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_modules=modules, r=4, init_lora_weights=False))
+    optimizer = torch.optim.SGD([each for each in adapted.parameters() if each.requires_grad], 0.1)
+    losses = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        loss = adapted(ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, peft.get_peft_model_state_dict(adapted)
 
 
 def some_tensors() -> dict[str, torch.Tensor]:

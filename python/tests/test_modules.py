@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import assert_same, small_model, weights
+from conftest import assert_same, gemma, small_model, train_adapters, weights
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
 
@@ -86,18 +86,8 @@ def test_a_model_computes_what_it_did(tied: bool, profile: str, exact: bool) -> 
 
 
 def test_an_embedding_that_scales() -> None:
-    transformers = pytest.importorskip("transformers", reason="no transformers")
     torch.manual_seed(1)
-    config = transformers.Gemma3TextConfig(
-        vocab_size=1000,
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-    )
-    model = transformers.Gemma3ForCausalLM(config).bfloat16().eval()
+    model = gemma().bfloat16().eval()
     small = compressed(model)
     with torch.no_grad():
         assert torch.equal(small(IDS).logits, model(IDS).logits)
@@ -256,22 +246,10 @@ def test_gradients_of_what_goes_in(exact: bool) -> None:
 
 
 def test_adapters_train() -> None:
-    peft = pytest.importorskip("peft", reason="no peft")
+    pytest.importorskip("peft", reason="no peft")
     model = small_model(True)
-    config = peft.LoraConfig(target_modules=["q_proj", "down_proj", "embed_tokens"], r=4, init_lora_weights=False)
-    results = []
-    for each in (model, compress_module(copy.deepcopy(model))):
-        torch.manual_seed(2)
-        adapted = peft.get_peft_model(each, config)
-        optimizer = torch.optim.SGD([each for each in adapted.parameters() if each.requires_grad], 0.1)
-        losses = []
-        for _ in range(3):
-            optimizer.zero_grad()
-            loss = adapted(IDS, labels=IDS).loss
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        results.append((losses, peft.get_peft_model_state_dict(adapted)))
+    modules = ["q_proj", "down_proj", "embed_tokens"]
+    results = [train_adapters(each, modules, IDS) for each in (model, compress_module(copy.deepcopy(model)))]
     (expected, adapters), (found, own) = results
     assert found == expected
     assert found[2] < found[0]

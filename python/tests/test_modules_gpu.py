@@ -7,7 +7,7 @@ import gc
 from collections.abc import Callable
 
 import pytest
-from conftest import assert_same, small_model
+from conftest import assert_same, small_model, train_adapters
 from test_modules import BF16, IDS, PROFILES, Nested, compressed, embedding, linear, saved_and_loaded, tied_pair
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
@@ -221,23 +221,10 @@ def test_a_static_cache_and_a_compiled_model() -> None:
 
 
 def test_adapters_train() -> None:
-    peft = pytest.importorskip("peft", reason="no peft")
+    pytest.importorskip("peft", reason="no peft")
     model = small_model(True).cuda()
-    config = peft.LoraConfig(target_modules=["q_proj", "down_proj"], r=4, init_lora_weights=False)
-    ids = IDS.cuda()
-    results = []
-    for each in (model, compressed(model, exact=True), compressed(model)):
-        torch.manual_seed(2)
-        adapted = peft.get_peft_model(each, config)
-        optimizer = torch.optim.SGD([each for each in adapted.parameters() if each.requires_grad], 0.1)
-        losses = []
-        for _ in range(3):
-            optimizer.zero_grad()
-            loss = adapted(ids, labels=ids).loss
-            loss.backward()
-            optimizer.step()
-            losses.append(loss.item())
-        results.append(losses)
+    models = (model, compressed(model, exact=True), compressed(model))
+    results = [train_adapters(each, ["q_proj", "down_proj"], IDS.cuda())[0] for each in models]
     expected, exact, fast = results
     assert exact == pytest.approx(expected, rel=1e-5)
     assert fast == pytest.approx(expected, rel=1e-2)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import assert_same
+from conftest import assert_same, gemma, llama
 
 torch = pytest.importorskip("torch", reason="no PyTorch")
 transformers = pytest.importorskip("transformers", reason="no transformers")
@@ -29,38 +29,9 @@ from codecllm.transformers import CodecLLMConfig  # noqa: E402
 IDS = torch.arange(40).reshape(2, 20) * 17 % 1000
 
 
-def llama(tied: bool = False) -> nn.Module:
-    return transformers.LlamaForCausalLM(
-        transformers.LlamaConfig(
-            vocab_size=1000,
-            hidden_size=128,
-            intermediate_size=256,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            tie_word_embeddings=tied,
-        )
-    )
-
-
 def gpt2() -> nn.Module:
     """Its layers are of a class of transformers' own, but for the head; only the embeddings can be compressed."""
     return transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=1000, n_embd=128, n_layer=2, n_head=4))
-
-
-def gemma() -> nn.Module:
-    """Its embedding has a forward of its own."""
-    return transformers.Gemma3ForCausalLM(
-        transformers.Gemma3TextConfig(
-            vocab_size=1000,
-            hidden_size=128,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=32,
-        )
-    )
 
 
 def bert() -> nn.Module:
