@@ -1,6 +1,6 @@
-// `npm ci` runs this: it builds the native codec where there are a C++ compiler and CMake, and says in one line what it
-// built or why not. It fails only where CUDA was asked for and is not built: without the native codec the TypeScript
-// codec serves.
+// `npm ci` in a checkout runs this, and `npm install` of the package: it builds the native codec where there are a C++
+// compiler and CMake, and says in one line what it built or why not. It fails only where CUDA was asked for and is not
+// built: without the native codec the TypeScript codec serves.
 //
 // The GPU codec takes minutes to compile, so it is built where there is an NVIDIA GPU, or where CODECLLM_CUDA=1 asks for
 // it; CODECLLM_CUDA=0 leaves it out. `npm run native` runs this, too, and shows what the compiler says; there, --cuda and

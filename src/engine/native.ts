@@ -1,4 +1,5 @@
-// The native codec, if it was built: `npm ci` builds it where there are a C++ compiler and CMake (cuda/node/install.mjs).
+// The native codec, if it was built: installing builds it where there are a C++ compiler and CMake
+// (cuda/node/install.mjs).
 
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
@@ -6,6 +7,12 @@ import type { Native } from '../../cuda/node/addon.d.ts';
 import { fromRoot } from '../files/root.ts';
 
 export type { Handle, Native } from '../../cuda/node/addon.d.ts';
+
+/** The command that builds the codec, or says why it cannot: in a checkout, or wherever the package is installed. */
+function buildCommand(): string {
+  const folder = fileURLToPath(fromRoot('.'));
+  return /[/\\]node_modules[/\\]/.test(folder) ? `npm --prefix ${folder} run native` : 'npm run native';
+}
 
 let loaded: Native | undefined;
 let reason: string | undefined;
@@ -16,7 +23,7 @@ function load(): void {
     loaded = createRequire(import.meta.url)(fileURLToPath(fromRoot('cuda/build/Release/codecllm.node'))) as Native;
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException;
-    reason = code === 'MODULE_NOT_FOUND' ? 'it is not built: npm run native builds it' : message.split('\n')[0];
+    reason = code === 'MODULE_NOT_FOUND' ? `it is not built: ${buildCommand()} builds it` : message.split('\n')[0];
   }
 }
 
@@ -36,6 +43,6 @@ export function whyNotNative(): string | undefined {
 export function whyNotGpu(codec = native()): string | undefined {
   if (codec === undefined) return `there is no native codec: ${whyNotNative()}`;
   const { cuda, gpus } = codec.features();
-  if (!cuda) return 'it is not built: CODECLLM_CUDA=1 npm run native builds it';
+  if (!cuda) return `it is not built: CODECLLM_CUDA=1 ${buildCommand()} builds it`;
   return gpus === 0 ? 'there is no GPU' : undefined;
 }

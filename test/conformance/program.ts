@@ -14,7 +14,7 @@ function runs(program: string, ...args: string[]): boolean {
   return spawnSync(program, args, { stdio: 'ignore' }).status === 0;
 }
 
-/** Builds a target of cuda/gpu.cmake. Ends the process with NO_GPU, and says why, where that makes no sense. */
+/** Builds a target of programs.cmake. Ends the process with NO_GPU, and says why, where that makes no sense. */
 export function buildProgram(target: 'codecllm_conformance' | 'codecllm_benchmark'): string {
   const missing = !runs('nvidia-smi', '-L')
     ? 'there is no NVIDIA GPU here'
