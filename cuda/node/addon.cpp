@@ -22,7 +22,7 @@ Napi::Value Allocate(const Napi::CallbackInfo& info) {
 }
 
 // In the order of codecllm_path.
-constexpr const char* kPaths[] = {"best", "plain", "avx2", "avx512"};
+constexpr const char* kPaths[] = {"best", "plain", "avx2", "avx512", "neon"};
 
 Napi::Value Version(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), codecllm_version()); }
 
@@ -32,7 +32,7 @@ void UsePath(const Napi::CallbackInfo& info) {
 
 Napi::Value Features(const Napi::CallbackInfo& info) {
   Napi::Array paths = Napi::Array::New(info.Env());
-  for (int path = CODECLLM_PATH_PLAIN; path <= CODECLLM_PATH_AVX512; path++)
+  for (int path = CODECLLM_PATH_PLAIN; path <= CODECLLM_PATH_NEON; path++)
     if (codecllm_has_path(static_cast<codecllm_path>(path)) != 0)
       paths.Set(paths.Length(), Napi::String::New(info.Env(), kPaths[path]));
   Napi::Object features = Napi::Object::New(info.Env());

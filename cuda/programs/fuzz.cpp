@@ -98,7 +98,7 @@ int main(int count, char** arguments) {
     codecllm_use_path(CODECLLM_PATH_PLAIN);
     const Outcome expected = decode(stream);
     (expected.status == CODECLLM_OK ? decoded : refused)++;
-    for (const codecllm_path path : {CODECLLM_PATH_AVX2, CODECLLM_PATH_AVX512}) {
+    for (const codecllm_path path : {CODECLLM_PATH_AVX2, CODECLLM_PATH_AVX512, CODECLLM_PATH_NEON}) {
       if (codecllm_has_path(path) == 0) continue;
       codecllm_use_path(path);
       if (decode(stream) == expected) continue;
