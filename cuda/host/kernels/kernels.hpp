@@ -213,6 +213,9 @@ extern const Kernels kAvx512Kernels;
 extern const Kernels kNeonKernels;
 #endif
 
+/** What instruction sets are called, in the order of codecllm_path. */
+constexpr const char* kPathNames[] = {"best", "plain", "avx2", "avx512", "neon"};
+
 /** The kernels in use. */
 const Kernels& kernels();
 
