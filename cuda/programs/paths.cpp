@@ -70,7 +70,7 @@ std::string refusal(const Bytes& stream) {
 }
 
 /** What is wrong with an entry on the path in use, or nothing. */
-std::string fault_of(const Entry& entry, const std::string& plain_refusal) {
+std::string fault_of(const Entry& entry, const std::string& plain_refusal) try {
   if (entry.kind != Kind::Valid) {
     const std::string words = refusal(entry.stream);
     if (words.empty()) return "is not refused";
@@ -78,6 +78,8 @@ std::string fault_of(const Entry& entry, const std::string& plain_refusal) {
   }
   if (decode(entry.stream) != entry.expected) return "is decoded to something else";
   return encode(entry) == entry.stream ? "" : "is not what its tensor is encoded to";
+} catch (const std::runtime_error& error) {
+  return std::string("fails: ") + error.what();
 }
 
 int run(const char* file) {
