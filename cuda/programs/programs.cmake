@@ -37,9 +37,11 @@ if(CMAKE_JS_VERSION)
   add_dependencies(codecllm_emulations codecllm_addon_emulated)
 endif()
 
-# ---------------------------------------------------------------------------------------------------------- fuzzer
+# ----------------------------------------------------------------------------------------------- of the host codec
 
 if(CODECLLM_TOOLS)
+  add_executable(codecllm_paths programs/paths.cpp programs/conformance/pack.cpp)
+  target_link_libraries(codecllm_paths PRIVATE codecllm_objects)
   add_executable(codecllm_fuzz programs/fuzz.cpp)
   target_link_libraries(codecllm_fuzz PRIVATE codecllm_objects)
 endif()

@@ -23,13 +23,18 @@ const Kernels* kernels_of(codecllm_path path) {
                  ? &kAvx512Kernels
                  : nullptr;
 #endif
+#ifdef CODECLLM_ARM64
+    case CODECLLM_PATH_NEON:
+      // Every such processor has it.
+      return &kNeonKernels;
+#endif
     default:
       return nullptr;
   }
 }
 
 const Kernels* best() {
-  for (const codecllm_path path : {CODECLLM_PATH_AVX512, CODECLLM_PATH_AVX2})
+  for (const codecllm_path path : {CODECLLM_PATH_AVX512, CODECLLM_PATH_AVX2, CODECLLM_PATH_NEON})
     if (const Kernels* found = kernels_of(path)) return found;
   return &kPlainKernels;
 }
