@@ -1,14 +1,27 @@
-// What `npm pack` and a source archive of python/ hold, and that it is enough: each is installed in an empty folder, builds
-// the native codec there, and compresses and restores a file. They are the same bytes from both.
+// What the packages of npm and a source archive of python/ hold, and that it is enough: each is installed in an empty folder,
+// has the native codec there, compiled before or built then, and compresses and restores a file. They are the same bytes from
+// all.
 //
 // It packs the dist/ that `npm run build` wrote. npm and pip get what the packages depend on from their registries.
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { native } from '../src/engine/native.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const DEMO = join(ROOT, 'demo', 'model.safetensors');
@@ -30,6 +43,10 @@ function run(cwd: string, program: string, ...args: string[]): string {
   return stdout;
 }
 
+/** The package of this platform, as tools/platforms.json names it. */
+const here = `${process.platform}-${process.arch}-${existsSync('/etc/alpine-release') ? 'musl' : 'gnu'}`;
+const PACKED = join(ROOT, 'dist', 'packages');
+const canCross = runs('cmake', '--version') && runs('python3', '-m', 'ziglang', 'version');
 const canCompile = runs('cmake', '--version') && ['c++', 'g++', 'clang++'].some((name) => runs(name, '--version'));
 const outside = mkdtempSync(join(tmpdir(), 'codecllm-packages-'));
 afterAll(() => rmSync(outside, { recursive: true, force: true }));
@@ -56,17 +73,22 @@ function useCommand(cwd: string, ...command: [string, ...string[]]): string {
   return printed;
 }
 
-describe('the package of npm', { timeout: 300_000 }, () => {
+/** What the package.json in an archive says. */
+const readPacked = (archive: string) => JSON.parse(run(outside, 'tar', '-xzOf', archive, 'package/package.json'));
+
+describe('the packages of npm', { timeout: 300_000 }, () => {
   let files: string[] = [];
   let archive = '';
 
   beforeAll(() => {
-    const packed = run(ROOT, 'npm', 'pack', '--ignore-scripts', '--json', '--pack-destination', outside);
-    const [{ filename, files: found }] = JSON.parse(packed);
-    files = found.map(({ path }: { path: string }) => path);
-    archive = join(outside, filename);
-  }, 60_000);
+    run(ROOT, process.execPath, 'tools/packages.mjs', ...(canCross ? [here] : ['none']));
+    for (const name of readdirSync(PACKED)) cpSync(join(PACKED, name), join(outside, name));
+    archive = join(outside, `codecllm-${version}.tgz`);
+    const listed = run(outside, 'tar', '-tzf', archive).trim().split('\n');
+    files = listed.map((path) => path.slice('package/'.length));
+  }, 300_000);
 
+  /** Installs `codecllm`, and what else is given, in an empty folder. */
   function install(name: string, ...options: string[]): { folder: string; printed: string } {
     const folder = emptyFolder(name);
     writeFileSync(join(folder, 'package.json'), '{ "private": true, "type": "module" }');
@@ -111,6 +133,54 @@ describe('the package of npm', { timeout: 300_000 }, () => {
     expect(files.filter((file) => /emulat(ed|ion)\b|\.node$|\.o$/.test(file))).toEqual([]);
   });
 
+  test('names a package for each platform, and has no script but those that build the codec', () => {
+    const { optionalDependencies, devDependencies, private: kept, scripts } = readPacked(archive);
+    expect(Object.keys(optionalDependencies)).toEqual([
+      ...['@codecllm/linux-x64-gnu', '@codecllm/linux-x64-musl', '@codecllm/linux-arm64-gnu'],
+      ...['@codecllm/linux-arm64-musl', '@codecllm/darwin-arm64', '@codecllm/darwin-x64', '@codecllm/win32-x64'],
+    ]);
+    expect([...new Set(Object.values(optionalDependencies))]).toEqual([version]);
+    expect(Object.keys(scripts)).toEqual(['install', 'native']);
+    expect([devDependencies, kept]).toEqual([undefined, undefined]);
+  });
+
+  test('has a reference codec that needs nothing of Node', () => {
+    for (const file of files.filter((path) => /^dist\/spec\/.*\.js$/.test(path))) {
+      const imports = readFileSync(join(ROOT, file), 'utf8').matchAll(/^(?:import|export)\b.*?\bfrom\s+'([^']+)'/gms);
+      for (const [, path] of imports) expect(path, file).toMatch(/^\.{1,2}\//);
+    }
+  });
+
+  test.skipIf(!canCross)(
+    `has the native codec where nothing can be compiled${canCross ? '' : ' (skipped: there is no CMake, or no ziglang)'}`,
+    () => {
+      const platform = join(outside, `codecllm-${here}-${version}.tgz`);
+      const { name, os, cpu } = readPacked(platform);
+      expect([name, os, cpu]).toEqual([`@codecllm/${here}`, [process.platform], [process.arch]]);
+
+      // Nothing but Node and the shell that npm runs scripts with.
+      const bin = emptyFolder('bin');
+      for (const tool of ['node', 'npm', 'npx', 'sh'])
+        symlinkSync(realpathSync(run(outside, 'sh', '-c', `command -v ${tool}`).trim()), join(bin, tool));
+      const { PATH } = ENVIRONMENT;
+      ENVIRONMENT.PATH = bin;
+      try {
+        for (const tool of ['cmake', 'c++', 'python3']) expect(runs(tool, '--version')).toBe(false);
+        const { folder, printed } = install('prebuilt', platform);
+        expect(printed).toContain(`codecllm: the native codec is that of @codecllm/${here}`);
+        expect(existsSync(join(folder, 'node_modules', 'codecllm', 'cuda', 'build'))).toBe(false);
+        const said = useCommand(folder, 'npx', '--no', '--', 'codecllm');
+        expect(said).toMatch(/\(native\)\n$/);
+        expect(said).not.toContain('TypeScript');
+        // The same kernels as a build of this machine's own compiler has.
+        const doctor = run(folder, 'npx', '--no', '--', 'codecllm', 'doctor');
+        expect(doctor).toContain(native()?.features().paths.join(', ') ?? 'native');
+      } finally {
+        ENVIRONMENT.PATH = PATH;
+      }
+    },
+  );
+
   test.skipIf(!canCompile)(
     `builds the native codec${canCompile ? '' : ' (skipped: there is no CMake, or no compiler)'}`,
     () => {
@@ -127,12 +197,12 @@ describe('the package of npm', { timeout: 300_000 }, () => {
     const said = useCommand(folder, 'npx', '--no', '--', 'codecllm');
     expect(said).toMatch(/\(ts\)\n$/);
     expect(said).toMatch(
-      /^The TypeScript codec did this.* no native codec: it is not built: npm --prefix .* native builds it\n/,
+      /^The TypeScript codec did this.* it is not built, and no package for \w+ \w+ is installed: npm .* native builds it\n/,
     );
 
     writeFileSync(
       join(folder, 'use.ts'),
-      `import { compress, decompress, FileError, inspect, type Report, verify } from 'codecllm';
+      `import { compress, decompress, FileError, inspect, openCheckpoint, type Report, verify } from 'codecllm';
 import { decodeTensor, encodeTensor, FormatError } from 'codecllm/spec';
 
 const report: Report = await compress('restored.safetensors', 'again.safetensors', { profile: 'small', force: true });
@@ -140,9 +210,13 @@ await verify('again.safetensors', { threads: 1 });
 const [file] = await inspect('again.safetensors');
 await decompress('again.safetensors', 'back.safetensors');
 const { data } = decodeTensor(encodeTensor(new Uint8Array(512), 'BF16', [16, 16], { profile: 'fast' }));
+const opened = await openCheckpoint('again.safetensors');
+const { name, bytes } = opened.tensors[0];
+const whole: boolean = (await opened.read(name)).length === bytes;
+await opened.close();
 // @ts-expect-error: there is no such profile
 const wrong = compress('none', 'none', { profile: 'smallest' }).catch((error) => error instanceof FileError);
-console.log(report.bytesAfter === file.bytesAfter, data.length, await wrong, typeof FormatError);
+console.log(whole && report.bytesAfter === file.bytesAfter, data.length, await wrong, typeof FormatError);
 `,
     );
     const types = join(ROOT, 'node_modules', '@types');
@@ -203,11 +277,15 @@ describe.skipIf(obstacle !== '')(`the source archive of Python${skipped}`, { tim
     expect(inside.filter((file) => /emulat(ed|ion)\b/.test(file))).toEqual([]);
   });
 
-  test('is installed, and writes what the package of npm writes', () => {
+  test('makes a wheel, which is installed and writes what the package of npm writes', () => {
     const folder = emptyFolder('python');
     run(folder, 'python3', '-m', 'venv', 'environment');
     const bin = join(folder, 'environment', 'bin');
-    run(folder, join(bin, 'pip'), 'install', archive);
+    run(folder, join(bin, 'pip'), 'wheel', '--no-deps', '--wheel-dir', 'wheels', archive);
+    const [wheel, ...others] = readdirSync(join(folder, 'wheels'));
+    expect(others).toEqual([]);
+    expect(wheel).toMatch(new RegExp(`^codecllm-${version}-py3-none-`));
+    run(folder, join(bin, 'pip'), 'install', join('wheels', wheel));
     useCommand(folder, join(bin, 'codecllm'));
     run(folder, join(bin, 'python'), '-m', 'codecllm', 'selftest');
     const other = join(outside, 'typescript', 'small.safetensors');
