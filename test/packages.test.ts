@@ -49,7 +49,7 @@ const PACKED = join(ROOT, 'dist', 'packages');
 const canCross = runs('cmake', '--version') && runs('python3', '-m', 'ziglang', 'version');
 const canCompile = runs('cmake', '--version') && ['c++', 'g++', 'clang++'].some((name) => runs(name, '--version'));
 const outside = mkdtempSync(join(tmpdir(), 'codecllm-packages-'));
-afterAll(() => rmSync(outside, { recursive: true, force: true }));
+afterAll(() => rmSync(outside, { recursive: true, force: true }), 60_000);
 
 function emptyFolder(name: string): string {
   const folder = join(outside, name);
