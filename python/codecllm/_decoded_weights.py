@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,11 +86,75 @@ class Weight:
         """Lets go of what the library has of it."""
 
 
+class CudaProduct:
+    """Weights on a GPU, opened to be multiplied by the same X at once. @param streams of weights of BF16 with one K
+
+    A product has to end before the next one begins: on one CUDA stream they do.
+    """
+
+    def __init__(self, streams: Sequence[torch.Tensor], fronts: Sequence[tuple[np.ndarray, StreamInfo]]) -> None:
+        count = len(streams)
+        self.device = streams[0].device
+        self._gpu = gpu_of(self.device.index)
+        self._features = [info.shape[0] for _, info in fronts]
+        self.handle = ctypes.c_void_p()
+        tensors, _, _views = read_fronts([front for front, _ in fronts])
+        with self._gpu.lock:
+            _library.call("gpu_weights_open", self._gpu.handle, tensors, count, ctypes.byref(self.handle))
+        self.most_rows = 0
+        """Up to how many rows of X multiplying from the streams is the faster way."""
+        if all(info.dtype == "BF16" for _, info in fronts):
+            most = ctypes.c_uint32()
+            _library.call("gpu_linear_rows", self.handle, ctypes.byref(most))
+            self.most_rows = most.value
+        # What calls are given; the device's lock is held from when it is set until they return.
+        self._workspaces: dict[int, int] = {}
+        pointers = ctypes.c_void_p * count
+        starts = [stream.data_ptr() + info.front_bytes for stream, (_, info) in zip(streams, fronts, strict=True)]
+        self.data = pointers(*starts)
+        self._biases, self._outputs = pointers(), pointers()
+        self._options = _library.GpuLinearOptions(biases=self._biases, outputs=self._outputs)
+        self._options_pointer = ctypes.byref(self._options)
+
+    def multiply(self, x: torch.Tensor, rows: int, biases: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+        """X W^T (+ bias) of each weight, [rows, O]. @param x BF16, with 1 to `most_rows` rows"""
+        columns = stride = x.shape[-1]
+        if not x.is_contiguous():
+            x = x.reshape(-1, columns)
+            stride = x.stride(0)
+            if x.stride(1) != 1 or stride < columns:
+                x, stride = x.contiguous(), columns
+        outputs = [x.new_empty((rows, features)) for features in self._features]
+        size = self._workspaces.get(rows)
+        if size is None:
+            size = self._workspaces[rows] = _library.number("gpu_linear_workspace", self.handle, rows)
+        workspace = torch.empty(size, dtype=torch.uint8, device=self.device)
+        options = self._options
+        with self._gpu.lock:
+            options.x = x.data_ptr()
+            options.x_stride = stride
+            options.rows = rows
+            options.workspace = workspace.data_ptr()
+            for number, (bias, output) in enumerate(zip(biases, outputs, strict=True)):
+                self._biases[number] = None if bias is None else bias.data_ptr()
+                self._outputs[number] = output.data_ptr()
+            _library.call("gpu_linear", self.handle, self.data, self._options_pointer, _current(self.device))
+        return outputs
+
+    def close(self) -> None:
+        _library.plain("gpu_weights_close")(self.handle)
+        self.handle = ctypes.c_void_p()
+
+
 class CudaWeight(Weight):
-    """One on a GPU. A product of it has to end before its next begins: on one CUDA stream they do."""
+    """One on a GPU."""
+
+    product: CudaProduct | None = None
+    _joint: tuple[list[Weight], CudaProduct] | None = None
+    """The weights that were multiplied together with it, the last time, and what does that."""
 
     def __init__(self, stream: torch.Tensor) -> None:
-        self._weights, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
+        self._plan = ctypes.c_void_p()
         try:
             super().__init__(stream)
         except BaseException:
@@ -111,17 +176,11 @@ class CudaWeight(Weight):
         with self._gpu.lock:
             place = self._memory.data_ptr()
             _library.call("gpu_plan_open", self._gpu.handle, tensors, 1, place, ctypes.byref(self._plan))
-            _library.call("gpu_weights_open", self._gpu.handle, tensors, 1, ctypes.byref(self._weights))
-        if self.dtype == torch.bfloat16:
-            most = ctypes.c_uint32()
-            _library.call("gpu_linear_rows", self._weights, ctypes.byref(most))
-            self.most_rows = most.value
-        # What calls are given; the device's lock is held from when it is set until they return.
-        self._workspaces: dict[int, int] = {}
-        self._data = (ctypes.c_void_p * 1)(stream.data_ptr() + self.data_start)
-        self._biases, self._outputs = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
-        self._options = _library.GpuLinearOptions(biases=self._biases, outputs=self._outputs)
-        self._options_pointer = ctypes.byref(self._options)
+        self.product = CudaProduct([stream], [(front, Stream(front).info)])
+        self.most_rows = self.product.most_rows
+        self._data = self.product.data
+        # Held, with the device's lock, from when it is set until the call returns.
+        self._output = (ctypes.c_void_p * 1)()
         # Nothing has touched these bytes since they were encoded here, or checked when they were loaded.
         self._decode_options = ctypes.byref(_library.GpuDecodeOptions(data_on_host=0, verify=0))
 
@@ -132,8 +191,8 @@ class CudaWeight(Weight):
         """The same on any CUDA stream, into memory of the current one."""
         output = torch.empty(self.shape, dtype=self.dtype, device=self.device)
         with self._gpu.lock:
-            self._outputs[0] = output.data_ptr()
-            _library.call("gpu_decode", self._plan, self._data, self._outputs, self._decode_options, cuda_stream)
+            self._output[0] = output.data_ptr()
+            _library.call("gpu_decode", self._plan, self._data, self._output, self._decode_options, cuda_stream)
         return output
 
     def decode_for_product(self, stream: torch.Tensor) -> torch.Tensor:
@@ -142,28 +201,21 @@ class CudaWeight(Weight):
         return _ahead_on(self.device).take(self)
 
     def multiply(self, x: torch.Tensor, rows: int, bias: torch.Tensor | None) -> torch.Tensor:
-        columns = self.shape[1]
-        stride = columns
-        if not x.is_contiguous():
-            x = x.reshape(-1, columns)
-            stride = x.stride(0)
-            if x.stride(1) != 1 or stride < columns:
-                x, stride = x.contiguous(), columns
-        output = x.new_empty((rows, self.shape[0]))
-        size = self._workspaces.get(rows)
-        if size is None:
-            size = self._workspaces[rows] = _library.number("gpu_linear_workspace", self._weights, rows)
-        workspace = torch.empty(size, dtype=torch.uint8, device=self.device)
-        options = self._options
-        with self._gpu.lock:
-            options.x = x.data_ptr()
-            options.x_stride = stride
-            options.rows = rows
-            options.workspace = workspace.data_ptr()
-            self._biases[0] = None if bias is None else bias.data_ptr()
-            self._outputs[0] = output.data_ptr()
-            _library.call("gpu_linear", self._weights, self._data, self._options_pointer, _current(self.device))
-        return output
+        return self.product.multiply(x, rows, [bias])[0]
+
+    def product_with(self, others: list[Weight], streams: Sequence[torch.Tensor]) -> CudaProduct | None:
+        """Multiplies this weight, whose stream is the first one, and others; None while that cannot be opened."""
+        if self._joint is None or self._joint[0] != others:
+            if _is_capturing():
+                return None
+            self._close_joint()
+            self._joint = (others, CudaProduct(streams, [front_of(stream) for stream in streams]))
+        return self._joint[1]
+
+    def _close_joint(self) -> None:
+        joint, self._joint = self._joint, None
+        if joint is not None:
+            joint[1].close()
 
     def rows(self, stream: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
         """As `Weight.rows`; but rows that it does not have are zeros."""
@@ -173,15 +225,17 @@ class CudaWeight(Weight):
         output = torch.zeros((*numbers.shape, self.shape[1]), dtype=self.dtype, device=self.device)
         places = (self._data[0], numbers.data_ptr(), numbers.numel(), output.data_ptr())
         with self._gpu.lock:
-            _library.call("gpu_rows", self._weights, 0, *places, _current(self.device))
+            _library.call("gpu_rows", self.product.handle, 0, *places, _current(self.device))
         return output
 
     def close(self) -> None:
         for ahead in _ahead.values():
             ahead.drop(self)
+        self._close_joint()
+        if self.product is not None:
+            self.product.close()
         _library.plain("gpu_plan_close")(self._plan)
-        _library.plain("gpu_weights_close")(self._weights)
-        self._weights, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
+        self._plan = ctypes.c_void_p()
 
 
 def _current(device: torch.device) -> int:
@@ -225,6 +279,14 @@ def _open(stream: torch.Tensor, key: tuple[int, int]) -> Weight:
             weight = _opened[key] = (CudaWeight if stream.device.type == "cuda" else Weight)(stream)
             weakref.finalize(stream, _forget, key, weakref.ref(weight)).atexit = False
         return weight
+
+
+def product_of(streams: Sequence[torch.Tensor], weights: list[Weight]) -> CudaProduct | None:
+    """What multiplies several weights at once; None where each is to be multiplied by itself."""
+    first, *others = weights
+    if not isinstance(first, CudaWeight) or any(stream.device != first.device for stream in streams):
+        return None
+    return first.product_with(others, streams)
 
 
 def _forget(key: tuple[int, int], gone: weakref.ref[Weight]) -> None:
