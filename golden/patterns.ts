@@ -36,6 +36,7 @@ export const PATTERNS = [
   'smooth',
   'outliers',
   'halves',
+  'means',
 ] as const;
 /** Of those that are not in the list, tensors are not made at random. */
 export type Pattern = (typeof PATTERNS)[number] | 'rare' | 'lone' | 'tiny' | 'huge' | 'hundred' | 'strays' | 'last';
@@ -64,6 +65,8 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
       return gaussian(random) * 4 ** (i % 4);
     case 'columns':
       return gaussian(random) * 2 ** (j % 4);
+    case 'means':
+      return gaussian(random) / 2 + (((5 * j) % 9) - 4);
     case 'tiny':
       return gaussian(random) * 2 ** -120;
     case 'huge':

@@ -1,5 +1,6 @@
 // What an encoder can be told. What it is not told, it decides as annex A says.
 
+import { allowsColumnValues } from '../decoder/3.1-columns.ts';
 import { allowsDirect, allowsPairs, DTYPES, type Dtype, type Split } from '../decoder/3-planes.ts';
 import { MIN_PROBABILITY_BITS, maxProbabilityBits } from '../decoder/6.1-tables.ts';
 import tables from '../tables.json' with { type: 'json' };
@@ -29,6 +30,8 @@ export interface EncodeOptions {
   readonly classes?: ClassChoice;
   /** Whether columns have offsets in PAIRS and DIRECT. */
   readonly columnOffsets?: boolean;
+  /** Whether columns have values, where there is a whole row. */
+  readonly columnValues?: boolean;
 }
 
 /** @throws TypeError where the format has no such dtype */
@@ -72,14 +75,23 @@ export function splitsFor(dtype: Dtype, { profile = 'small', split, modes }: Enc
   return comparesAll ? preferred : preferred.slice(0, 1);
 }
 
+/** The splits that are tried with column values: BF16 has them as in small, or not at all in direct. */
+export function splitsWithValues(dtype: Dtype, options: EncodeOptions): readonly Split[] {
+  if (profileFor(dtype, options) === 'direct') return [];
+  const tried = splitsFor(dtype, dtype.wordBits === 8 ? options : { ...options, profile: 'small' });
+  return tried.filter((split) => allowsColumnValues(dtype, split));
+}
+
 /** @throws RangeError for options that the format does not have for this dtype */
 export function checkOptions(dtype: Dtype, options: EncodeOptions): void {
-  const { split, modes, probabilityBits } = options;
+  const { split, modes, probabilityBits, columnValues } = options;
   const splits = splitsFor(dtype, options);
   if (splits.length === 0)
     throw new RangeError(
       `${dtype.name} cannot be coded as ${split?.join(' + ') ?? 'any split'}${modes ? ` in modes ${modes.join(', ')}` : ''}`,
     );
+  if (columnValues === true && splitsWithValues(dtype, options).length === 0)
+    throw new RangeError(`${dtype.name} has no column values in any split that is tried`);
   const most = Math.min(...splits.flat().map(maxProbabilityBits));
   if (probabilityBits !== undefined && !(probabilityBits >= MIN_PROBABILITY_BITS && probabilityBits <= most))
     throw new RangeError(`probability bits must be from ${MIN_PROBABILITY_BITS} to ${most}, not ${probabilityBits}`);
