@@ -4,7 +4,6 @@
 import fc from 'fast-check';
 import { makeTensor, PATTERNS } from '../golden/patterns.ts';
 import { allowsDirect, allowsPairs, type Split } from '../spec/decoder/3-planes.ts';
-import { splitsWithValues } from '../spec/encoder/options.ts';
 import {
   type ClassChoice,
   DTYPES,
@@ -64,12 +63,10 @@ function optionsFor(dtype: Dtype): fc.Arbitrary<EncodeOptions> {
         // Four tables of every plane must fit into 20,480 slots.
         probabilityBits: maybe(fc.integer({ min: 8, max: split.length > 2 ? 10 : 11 })),
       })
-      .map(({ isSplit, modes, probabilityBits, columnValues, ...rest }) => {
+      .map(({ isSplit, modes, probabilityBits, ...rest }) => {
         const isFixed = isSplit || modes !== undefined;
-        const others = { ...rest, modes, probabilityBits, split: isFixed ? split : undefined };
-        const mayHaveValues = splitsWithValues(dtype, others).length > 0;
-        const options = { ...others, columnValues: mayHaveValues ? columnValues : undefined };
         // Left out is not the same as undefined in the manifest of vectors, nor for the native codec.
+        const options = { ...rest, modes, probabilityBits, split: isFixed ? split : undefined };
         return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
       }),
   );

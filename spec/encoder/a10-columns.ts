@@ -1,10 +1,11 @@
 // FORMAT.md, annex A.10: whether columns have values, and which; with that, the survey.
 
+import { tileAt } from '../decoder/2-matrix.ts';
 import { columnValueBits, swapSign } from '../decoder/3.1-columns.ts';
 import type { Split } from '../decoder/3-planes.ts';
 import { BIT } from './a1-logarithm.ts';
 import type { Source } from './a2-layout.ts';
-import { type Survey, survey } from './a3-survey.ts';
+import { rowStep, type Survey, survey } from './a3-survey.ts';
 import { type EncodeOptions, profileFor, splitsFor, splitsWithValues } from './options.ts';
 
 /** So many rows tell what a column is like, or all. */
@@ -27,9 +28,9 @@ export function surveyColumns(source: Source, options: EncodeOptions): { source:
   if (columnValues === undefined) return plain;
   const coded = codeWords(source, splits[0], columnValues);
   const surveyed = survey(coded, splits, options);
-  // Of a tile's rows, 8 are sampled, or all: as much of the values counts.
   const bits = columnValues.length * columnValueBits(dtype);
-  const price = (bits * BIT * 8) / source.matrix.tileRows;
+  // One of so many rows is surveyed, and as much of the values counts.
+  const price = Math.floor((bits * BIT) / rowStep(tileAt(source.matrix, 0).height));
   const margin = Math.floor(surveyed.cost / MINIMUM_SAVING[profileFor(dtype, options)]);
   const cost = surveyed.cost + margin + price;
   return wanted === true || cost < plain.surveyed.cost ? { source: coded, surveyed } : plain;

@@ -59,9 +59,14 @@ function surveyAs(source: Source, split: Split, profile: Profile): Survey {
   return { split, choices, cost };
 }
 
+/** One of so many rows of a tile is sampled. */
+export function rowStep(height: number): number {
+  return Math.max(1, Math.floor(height / SAMPLED_ROWS));
+}
+
 /** The rows that are sampled: one of every `step`; which one differs, lest the sample fall in step with a pattern. */
 function sampledRows(height: number): number[] {
-  const step = Math.max(1, Math.floor(height / SAMPLED_ROWS));
+  const step = rowStep(height);
   return Array.from({ length: Math.floor(height / step) }, (_, k) => step * k + ((5 * k + 3) % step));
 }
 

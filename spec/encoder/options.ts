@@ -30,7 +30,7 @@ export interface EncodeOptions {
   readonly classes?: ClassChoice;
   /** Whether columns have offsets in PAIRS and DIRECT. */
   readonly columnOffsets?: boolean;
-  /** Whether columns have values, where there is a whole row. */
+  /** Whether columns have values, where they may and there is a whole row. */
   readonly columnValues?: boolean;
 }
 
@@ -84,14 +84,12 @@ export function splitsWithValues(dtype: Dtype, options: EncodeOptions): readonly
 
 /** @throws RangeError for options that the format does not have for this dtype */
 export function checkOptions(dtype: Dtype, options: EncodeOptions): void {
-  const { split, modes, probabilityBits, columnValues } = options;
+  const { split, modes, probabilityBits } = options;
   const splits = splitsFor(dtype, options);
   if (splits.length === 0)
     throw new RangeError(
       `${dtype.name} cannot be coded as ${split?.join(' + ') ?? 'any split'}${modes ? ` in modes ${modes.join(', ')}` : ''}`,
     );
-  if (columnValues === true && splitsWithValues(dtype, options).length === 0)
-    throw new RangeError(`${dtype.name} has no column values in any split that is tried`);
   const most = Math.min(...splits.flat().map(maxProbabilityBits));
   if (probabilityBits !== undefined && !(probabilityBits >= MIN_PROBABILITY_BITS && probabilityBits <= most))
     throw new RangeError(`probability bits must be from ${MIN_PROBABILITY_BITS} to ${most}, not ${probabilityBits}`);
