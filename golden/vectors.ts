@@ -993,12 +993,42 @@ const VALUE_CASES: readonly Case[] = [
   ]),
   {
     id: 'values-sampled-rows',
-    comment: '2,100 rows, of which every second tells the value of a column',
-    flags: ['values-of-columns', 'auto'],
+    comment: '2,100 rows, of which every second tells the value of a column: the others are unlike them',
+    flags: ['values-of-columns'],
     dtype: 'I8',
     shape: [2100, 9],
-    options: { columns: 9 },
-    pattern: 'means',
+    options: { columns: 9, modes: ['none'], columnValues: true },
+    pattern: 'interleaved',
+  },
+  ...(
+    [
+      ['I8', 'small', 'leaning-3', 'too little for values to be tried'],
+      ['I8', 'small', 'leaning-4', 'just enough'],
+      ['BF16', 'small', 'leaning-3', 'too little for values to be tried'],
+      ['BF16', 'small', 'leaning-4', 'just enough'],
+      ['BF16', 'small', 'leaning', 'enough, but values save too little for profile small'],
+      ['F16', 'fast', 'leaning-4', 'enough, but values save too little for profile fast'],
+      ['F16', 'fast', 'leaning-10', 'enough for profile fast'],
+    ] as const
+  ).map(
+    ([dtype, profile, pattern, comment]): Case => ({
+      id: `values-${pattern}-${dtype}-${profile}`,
+      comment: `${dtype}: columns lean, ${comment}`,
+      flags: ['values-of-columns', 'auto'],
+      dtype,
+      shape: [256, 128],
+      options: { profile },
+      pattern,
+    }),
+  ),
+  {
+    id: 'values-price',
+    comment: '12 rows: values save less than they take',
+    flags: ['values-of-columns', 'auto'],
+    dtype: 'I8',
+    shape: [12, 128],
+    options: { columns: 128 },
+    pattern: 'leaning-4',
   },
   {
     id: 'values-no-whole-row',
