@@ -362,7 +362,7 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
     store_any_row(tile, row, 0, tensor.words, elements, words);
   }
   decoded.close(valid);
-  if (!write_outliers(tensor, tile, decoded.column(), decoded.outliers(), elements, sum)) valid = false;
+  if (!write_outliers<true>(tensor, tile, decoded.column(), decoded.outliers(), elements, sum)) valid = false;
   if (verify && sum.check() != tile.check) valid = false;
   return __all_sync(kAllLanes, valid);
 }

@@ -53,19 +53,19 @@ struct GpuTensor {
   const uint8_t* column_selectors;
   /** The start of each column's window, likewise; null where there are none. */
   const uint8_t* window_starts;
-  /** The value of each column, likewise; null where words are not coded. */
-  const uint8_t* column_values;
   GpuTables tables[kMaxPlanes];
   GpuTables pairs;
   uint32_t columns;
   uint32_t tile_rows;
   uint32_t tiles_across;
   Field fields[kMaxPlanes];
-  /** The bit with which the sign of a coded word changed places. */
-  uint32_t swapped_bit;
   uint32_t zero_symbol;
   /** What symbols of integers of 8 bits are XORed with, four at a time. */
   uint32_t flip;
+  /** The bit with which the sign of a coded word changed places. */
+  uint32_t swapped_bit;
+  /** The value of each column, as selectors are; null where there are none. */
+  const uint8_t* column_values;
 };
 
 /** Where a tensor's Data and its elements lie. */

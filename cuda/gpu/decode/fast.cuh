@@ -182,8 +182,8 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   } while (decoded.left() > 0);
 
   bool valid = decoded.is_valid(tile);
-  if (tile.outliers() > 0 &&
-      !write_outliers(tensor, tile, column, decoded.outliers(tile), reinterpret_cast<Word*>(buffers.elements), sum))
+  if (tile.outliers() > 0 && !write_outliers<kHasColumnValues<Rows>>(tensor, tile, column, decoded.outliers(tile),
+                                                                     reinterpret_cast<Word*>(buffers.elements), sum))
     valid = false;
   if (kVerify) {
     valid = valid && decoded.padding_is_zero();
