@@ -3,6 +3,7 @@
 import { FormatError } from '../errors.ts';
 import tables from '../tables.json' with { type: 'json' };
 import { type Matrix, matrixView } from './2-matrix.ts';
+import { allowsColumnValues, columnValueBits } from './3.1-columns.ts';
 import { allowsDirect, allowsPairs, DTYPES, type Dtype, isNibbles, type Split, wordCount } from './3-planes.ts';
 import { align, metadataBytes, readMetadata, type TileMetadata } from './4-metadata.ts';
 import {
@@ -54,7 +55,7 @@ export const At = {
   fixedCrc: 60,
 } as const;
 
-export const Flag = { rowSelectors: 1, columnSelectors: 2, columnOffsets: 4, direct: 8 } as const;
+export const Flag = { rowSelectors: 1, columnSelectors: 2, columnOffsets: 4, direct: 8, columnValues: 16 } as const;
 
 /** What a Header says: all that tiles have in common. */
 export interface Header {
@@ -70,6 +71,8 @@ export interface Header {
   readonly hasDirect: boolean;
   /** Those of PAIRS or DIRECT. */
   readonly windows: Windows;
+  /** The value of each column; undefined where words are coded as they are. */
+  readonly columnValues: Uint8Array | undefined;
   readonly selectors: Selectors;
 }
 
@@ -82,6 +85,7 @@ export interface Front extends Header {
 
 /** Where the parts of a front begin, which its fixed part tells alone. */
 export function partsOf(fixed: {
+  readonly dtype: Dtype;
   readonly dimensions: number;
   readonly tablesBytes: number;
   readonly matrix: Matrix;
@@ -96,13 +100,14 @@ export function partsOf(fixed: {
     flags & flag ? Math.ceil((count * bits) / 8) : 0;
   const tables = FIXED_BYTES + 8 * fixed.dimensions;
   const columnOffsets = tables + fixed.tablesBytes;
-  const rowSelectors = columnOffsets + bytesIf(Flag.columnOffsets, matrix.columns, 4);
+  const columnValues = columnOffsets + bytesIf(Flag.columnOffsets, matrix.columns, 4);
+  const rowSelectors = columnValues + bytesIf(Flag.columnValues, matrix.columns, columnValueBits(fixed.dtype));
   const columnSelectors = rowSelectors + bytesIf(Flag.rowSelectors, matrix.rows, selectorBits);
   const selected = Math.ceil(matrix.columns / fixed.columnsEach);
   const padding = columnSelectors + bytesIf(Flag.columnSelectors, selected, selectorBits);
   const metadata = align(padding);
   const end = align(metadata + matrix.tileCount * metadataBytes(fixed.planes));
-  return { tables, columnOffsets, rowSelectors, columnSelectors, padding, metadata, end };
+  return { tables, columnOffsets, columnValues, rowSelectors, columnSelectors, padding, metadata, end };
 }
 
 /** How many tables a plane or PAIRS has, and their N. */
@@ -179,9 +184,11 @@ function readFixed(bytes: Uint8Array) {
   const hasWindows = hasDirect || (hasPairs && !isNibbles(split));
   if (base > (hasWindows ? MAX_START : 0)) refuse('header.pairs.base', At.pairBase, `${base} is out of range`);
 
-  if (flags > 15) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
+  if (flags > 31) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
   if (hasDirect && !allowsDirect(dtype, split)) refuse('header.flags', At.flags, `${splitName} is never DIRECT`);
   if (flags & Flag.columnOffsets && !hasWindows) refuse('header.flags', At.flags, 'column offsets without windows');
+  if (flags & Flag.columnValues && !allowsColumnValues(dtype, split))
+    refuse('header.flags', At.flags, `${splitName} has no column values`);
   const hasSelectors = (flags & (Flag.rowSelectors | Flag.columnSelectors)) !== 0;
   if (hasSelectors !== classes > 1)
     refuse('header.flags', At.flags, `selectors ${hasSelectors ? '' : 'missing '}for ${classes} classes`);
@@ -198,7 +205,7 @@ function readFixed(bytes: Uint8Array) {
   const dataBytes = readLength(view, At.dataBytes, 'header.dataBytes');
   const matrix = matrixView(words, columns, 2 ** tileRowsLog2);
   const columnsEach: 1 | 2 = hasPairs ? 2 : 1;
-  const parts = partsOf({ dimensions, tablesBytes, matrix, planes: split.length, classes, flags, columnsEach });
+  const parts = partsOf({ dtype, dimensions, tablesBytes, matrix, planes: split.length, classes, flags, columnsEach });
   return {
     ...{ dtype, dimensions, matrix, split, classes, flags, planes, pairs },
     ...{ hasDirect, base, columnsEach, dataBytes, parts },
@@ -264,10 +271,12 @@ export function readFront(bytes: Uint8Array): Front {
     if (!reader.atEnd()) refuse(field, to - 1, 'spare bits are not zero');
     return numbers;
   };
-  const { columnOffsets, rowSelectors, columnSelectors, padding } = parts;
+  const { columnOffsets, columnValues, rowSelectors, columnSelectors, padding } = parts;
   const classBits = Math.log2(classes);
   const selected = Math.ceil(matrix.columns / columnsEach);
-  const offsets = readNumbers('columnOffsets', Flag.columnOffsets, columnOffsets, rowSelectors, matrix.columns, 4);
+  const offsets = readNumbers('columnOffsets', Flag.columnOffsets, columnOffsets, columnValues, matrix.columns, 4);
+  const valueBits = columnValueBits(dtype);
+  const values = readNumbers('columnValues', Flag.columnValues, columnValues, rowSelectors, matrix.columns, valueBits);
   const rows = readNumbers('rowSelectors', Flag.rowSelectors, rowSelectors, columnSelectors, matrix.rows, classBits);
   const columns = readNumbers('columnSelectors', Flag.columnSelectors, columnSelectors, padding, selected, classBits);
   requireZeros(front, parts.padding, parts.metadata, 'header.padding');
@@ -285,6 +294,7 @@ export function readFront(bytes: Uint8Array): Front {
   return {
     ...{ dtype, shape, matrix, split, tables: planeTables, pairs, hasDirect },
     windows: { base, offsets },
+    columnValues: values,
     selectors: { classes, rows, columns, columnsEach },
     ...{ tiles, frontBytes: parts.end, dataBytes },
   };

@@ -21,7 +21,9 @@ export interface Source {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
   readonly matrix: Matrix;
+  /** If columns have values, coded words. */
   readonly words: WordArray;
+  readonly columnValues: Uint8Array | undefined;
 }
 
 /**
@@ -61,7 +63,8 @@ export function layOut(data: Uint8Array, dtypeName: string, shape: readonly numb
   const expected = (words * dtype.wordBits) / 8;
   if (data.length !== expected)
     throw new RangeError(`${data.length} bytes where ${dtypeName} of shape [${shape}] has ${expected}`);
-  return { dtype, shape, matrix: matrixView(words, columns, tileRows), words: wordsOf(data, dtype.wordBits) };
+  const matrix = matrixView(words, columns, tileRows);
+  return { dtype, shape, matrix, words: wordsOf(data, dtype.wordBits), columnValues: undefined };
 }
 
 /** All tiles of a tensor, in order. */

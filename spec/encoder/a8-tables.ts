@@ -128,7 +128,7 @@ function coarser(finest: PricedTables, counts: readonly Float64Array[], job: Job
 
 /** Chooses classes by what they save in the leading job, and tables for every plane that is worth coding. */
 export function chooseTables(
-  { dtype, shape, matrix }: Source,
+  { dtype, shape, matrix, columnValues }: Source,
   { split, choices }: Survey,
   windows: WindowsOfMode | undefined,
   wishes: readonly (readonly Wish[])[],
@@ -201,6 +201,6 @@ export function chooseTables(
   return {
     ...{ dtype, shape, matrix, split, tables, pairs, hasDirect },
     windows: windows && isWindowed ? windows : { base: 0, offsets: undefined },
-    selectors,
+    ...{ columnValues, selectors },
   };
 }

@@ -6,12 +6,12 @@
 // writes the same bytes.
 
 import { layOut, tilesOf, wordsOfTile } from './a2-layout.ts';
-import { survey } from './a3-survey.ts';
 import { levelsOf } from './a4-levels.ts';
 import { chooseWindows, wishesOf } from './a5-windows.ts';
 import { binRowsAndColumns, countSymbols } from './a6-counts.ts';
 import { chooseTables } from './a8-tables.ts';
 import { encodeTile } from './a9-tiles.ts';
+import { surveyColumns } from './a10-columns.ts';
 import { writeFront } from './front.ts';
 import type { EncodeOptions } from './options.ts';
 
@@ -30,8 +30,7 @@ export function encodeTensor(
   shape: readonly number[],
   options: EncodeOptions = {},
 ): Uint8Array {
-  const source = layOut(data, dtype, shape, options);
-  const surveyed = survey(source, options);
+  const { source, surveyed } = surveyColumns(layOut(data, dtype, shape, options), options);
   const levels = levelsOf(source);
   const windows = chooseWindows(source, surveyed, levels.columns, options);
   const forced = options.modes !== undefined;

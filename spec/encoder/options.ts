@@ -1,5 +1,6 @@
 // What an encoder can be told. What it is not told, it decides as annex A says.
 
+import { allowsColumnValues } from '../decoder/3.1-columns.ts';
 import { allowsDirect, allowsPairs, DTYPES, type Dtype, type Split } from '../decoder/3-planes.ts';
 import { MIN_PROBABILITY_BITS, maxProbabilityBits } from '../decoder/6.1-tables.ts';
 import tables from '../tables.json' with { type: 'json' };
@@ -29,6 +30,8 @@ export interface EncodeOptions {
   readonly classes?: ClassChoice;
   /** Whether columns have offsets in PAIRS and DIRECT. */
   readonly columnOffsets?: boolean;
+  /** Whether columns have values, where they may and there is a whole row. */
+  readonly columnValues?: boolean;
 }
 
 /** @throws TypeError where the format has no such dtype */
@@ -70,6 +73,13 @@ export function splitsFor(dtype: Dtype, { profile = 'small', split, modes }: Enc
   // What cannot win is not tried: 4 + 4 in small, 10 + 6 in the others.
   const comparesAll = (dtype.wordBits === 8) !== isSmall;
   return comparesAll ? preferred : preferred.slice(0, 1);
+}
+
+/** The splits that are tried with column values: BF16 has them as in small, or not at all in direct. */
+export function splitsWithValues(dtype: Dtype, options: EncodeOptions): readonly Split[] {
+  if (profileFor(dtype, options) === 'direct') return [];
+  const tried = splitsFor(dtype, dtype.wordBits === 8 ? options : { ...options, profile: 'small' });
+  return tried.filter((split) => allowsColumnValues(dtype, split));
 }
 
 /** @throws RangeError for options that the format does not have for this dtype */

@@ -115,12 +115,14 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   const bool has_windows = has_direct || (has_pairs && !is_nibbles(*split));
   if (has_windows ? fixed.window_base > kMaxStart : fixed.window_base != 0)
     throw FormatError("header.pairs.base", fixed_at::kWindowBase, text(+fixed.window_base, " is out of range"));
-  if ((fixed.flags & ~(kRowSelectors | kColumnSelectors | kColumnOffsets | kDirectTiles)) != 0)
+  if ((fixed.flags & ~(kRowSelectors | kColumnSelectors | kColumnOffsets | kDirectTiles | kColumnValues)) != 0)
     throw FormatError("header.flags", fixed_at::kFlags, text("unknown flags in ", +fixed.flags));
   if (has_direct && !allows_direct(dtype, *split))
     throw FormatError("header.flags", fixed_at::kFlags, text(dtype.name, " in this split is never DIRECT"));
   if ((fixed.flags & kColumnOffsets) != 0 && !has_windows)
     throw FormatError("header.flags", fixed_at::kFlags, "column offsets without windows");
+  if ((fixed.flags & kColumnValues) != 0 && !allows_column_values(dtype, *split))
+    throw FormatError("header.flags", fixed_at::kFlags, text(dtype.name, " in this split has no column values"));
   const bool has_selectors = (fixed.flags & (kRowSelectors | kColumnSelectors)) != 0;
   if (has_selectors != (fixed.classes > 1))
     throw FormatError("header.flags", fixed_at::kFlags,
@@ -258,6 +260,9 @@ Stream Stream::read(const uint8_t* bytes, size_t size) {
   windows.base = fixed.window_base;
   if (fixed.flags & kColumnOffsets)
     windows.offsets = unpack(bytes, parts.column_offsets, layout.columns, 4, "columnOffsets");
+  if (fixed.flags & kColumnValues)
+    coding.column_values =
+        unpack(bytes, parts.column_values, layout.columns, column_value_bits(*layout.dtype), "columnValues");
   if (fixed.flags & kRowSelectors)
     coding.row_selectors = unpack(bytes, parts.row_selectors, layout.rows, bits, "rowSelectors");
   if (fixed.flags & kColumnSelectors) {

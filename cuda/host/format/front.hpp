@@ -46,7 +46,13 @@ constexpr size_t kFixedCrc = 60;
 }  // namespace fixed_at
 
 /** Bits of the header's flags: which optional parts follow the tables, and whether tiles may be DIRECT. */
-enum Flag : uint8_t { kRowSelectors = 1, kColumnSelectors = 2, kColumnOffsets = 4, kDirectTiles = 8 };
+enum Flag : uint8_t {
+  kRowSelectors = 1,
+  kColumnSelectors = 2,
+  kColumnOffsets = 4,
+  kDirectTiles = 8,
+  kColumnValues = 16
+};
 
 /** Numbers lie at any address. */
 template <class Value>
@@ -68,6 +74,7 @@ inline unsigned selector_bits(uint32_t classes) { return bit_length(classes) - 1
 struct FrontParts {
   uint64_t tables;
   uint64_t column_offsets;
+  uint64_t column_values;
   uint64_t row_selectors;
   uint64_t column_selectors;
   /** Where the column selectors end, and padding begins. */
