@@ -338,7 +338,7 @@ class Text:
 
     def __init__(self, model: transformers.LlamaForCausalLM, prompt: torch.Tensor) -> None:
         self._model, self._prompt = model, prompt
-        # PyTorch's own argmax is one block of threads for a row. Not compiled earlier: that would use the GPU before a fork.
+        # PyTorch's own is one block of threads for a row. Not compiled earlier: that would use the GPU before a fork.
         self._chosen = torch.compile(greedy, dynamic=False)
         size, device = len(prompt), prompt.device
         self.tokens = torch.zeros(size, PROMPT + TOKENS, dtype=torch.int64, device=device)

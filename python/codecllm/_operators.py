@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from ._decoded_weights import product_of, weight_of
+from ._decoded_weights import together, weight_of
 
 _DEVICES = ("CPU", "CUDA")
 _library = torch.library.Library("codecllm", "DEF")
@@ -33,17 +33,18 @@ def _linear(
 def _linears(
     x: torch.Tensor, streams: list[torch.Tensor], biases: list[torch.Tensor | None], out_features: list[int]
 ) -> list[torch.Tensor]:
-    weights = [weight_of(stream) for stream in streams]
-    rows = x.numel() // weights[0].shape[1]
-    alone = any(weight.most_rows < rows or weight.dtype != x.dtype for weight in weights)
-    product = None if rows == 0 or alone else product_of(streams, weights)
-    if product is None:
+    weights = together(streams, [weight_of(stream) for stream in streams])
+    if weights is None:
         return [_linear(x, *of_one, exact=False) for of_one in zip(streams, biases, out_features, strict=True)]
     for tensor in (x, *biases):
         if tensor is not None:
             _check_device(tensor, streams[0])
-    outputs = product.multiply(x, rows, [None if bias is None else bias.contiguous() for bias in biases])
-    return [output.view(*x.shape[:-1], -1) for output in outputs]
+    rows = x.numel() // max(1, x.shape[-1])
+    if 0 < rows <= weights.most_rows:
+        outputs = weights.multiply(x, rows, [None if bias is None else bias.contiguous() for bias in biases])
+        return [output.view(*x.shape[:-1], -1) for output in outputs]
+    decoded = weights.decode_for_product()
+    return [functional.linear(x, weight, bias) for weight, bias in zip(decoded, biases, strict=True)]
 
 
 def _fake_linears(
