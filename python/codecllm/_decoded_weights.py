@@ -92,18 +92,18 @@ class CudaWeights:
     A product has to end before the next one begins: on one CUDA stream they do.
     """
 
-    def __init__(self, streams: Sequence[torch.Tensor], fronts: Sequence[tuple[np.ndarray, StreamInfo]]) -> None:
-        """@param streams of weights on one device @param fronts what `front_of` says of them"""
+    def __init__(self, streams: Sequence[torch.Tensor], fronts: Sequence[np.ndarray]) -> None:
+        """@param streams of weights on one device @param fronts of these, in host memory"""
         self.device = streams[0].device
         self._streams = [weakref.ref(stream) for stream in streams]
-        self._infos = [info for _, info in fronts]
+        tensors, self._infos, _views = read_fronts(fronts)
         self.size = sum(info.tensor_bytes for info in self._infos)
         self.following: weakref.ref[CudaWeights] | None = None
         """What was decoded for products after these, the last time."""
         self._gpu = gpu_of(self.device.index)
         self.handle, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
         try:
-            self._open([front for front, _ in fronts])
+            self._open(tensors, len(streams))
         except BaseException:
             self.close()
             raise
@@ -117,8 +117,7 @@ class CudaWeights:
         # Nothing has touched these bytes since they were encoded here, or checked when they were loaded.
         self._decode_options = ctypes.byref(_library.GpuDecodeOptions(data_on_host=0, verify=0))
 
-    def _open(self, fronts: list[np.ndarray]) -> None:
-        tensors, count, _views = read_fronts(fronts)
+    def _open(self, tensors: ctypes.Array[_library.GpuTensor], count: int) -> None:
         with self._gpu.lock:
             size = _library.number("gpu_plan_size", self._gpu.handle, tensors, count)
         self._memory = torch.empty(size, dtype=torch.uint8, device=self.device)
@@ -207,7 +206,7 @@ class CudaWeight(Weight):
     """The weights that were used together with it, the last time, and all of them opened at once."""
 
     def _prepare(self, stream: torch.Tensor, front: np.ndarray) -> None:
-        self._own = CudaWeights([stream], [(front, Stream(front).info)])
+        self._own = CudaWeights([stream], [front])
         self.device = stream.device
         self.most_rows = self._own.most_rows
 
@@ -230,7 +229,7 @@ class CudaWeight(Weight):
             if _is_capturing():
                 return None
             self._close_joint()
-            self._joint = (others, CudaWeights(streams, [front_of(stream) for stream in streams]))
+            self._joint = (others, CudaWeights(streams, [front_of(stream)[0] for stream in streams]))
         return self._joint[1]
 
     def _close_joint(self) -> None:
@@ -321,8 +320,7 @@ class _Decoding(NamedTuple):
 class _Ahead:
     """Decodes, on a CUDA stream of its own, the weights that will be asked for next while a product is made.
 
-    Which these are, is what was next the last time. There are those of one product at a time, so that those of two are in
-    memory.
+    Which these are, is what was next the last time. There are those of one product at a time, so those of two in memory.
     """
 
     def __init__(self, device: torch.device) -> None:
