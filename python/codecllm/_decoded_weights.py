@@ -320,7 +320,7 @@ class _Decoding(NamedTuple):
 class _Ahead:
     """Decodes, on a CUDA stream of its own, the weights that will be asked for next while a product is made.
 
-    Which these are, is what was next the last time. There are those of one product at a time, so those of two in memory.
+    Which these are, is what was next the last time. They are those of one product, so that those of two are in memory.
     """
 
     def __init__(self, device: torch.device) -> None:
