@@ -3,6 +3,7 @@
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fromRoot } from '../src/files/root.ts';
 import { checkpointFiles } from './checkpoints.ts';
+import { FLAGS } from './flags.ts';
 import { invalidVectors } from './invalid.ts';
 import { validVectors } from './vectors.ts';
 
@@ -12,6 +13,7 @@ export function goldenFiles(): Map<string, Uint8Array> {
   const valid = validVectors();
   const manifest = {
     format: 'codecllm-vectors-1',
+    flags: FLAGS,
     valid: valid.map(({ id, comment, flags, dtype, shape, options, input, stream }) => {
       files.set(`input/${id}.bin`, input);
       files.set(`stream/${id}.cllm`, stream);

@@ -39,6 +39,9 @@ endif()
 
 # ----------------------------------------------------------------------------------------------- of the host codec
 
+# What test/certify.test.ts asks for every vector.
+add_executable(codecllm_codec EXCLUDE_FROM_ALL programs/codec.cpp)
+target_link_libraries(codecllm_codec PRIVATE codecllm_objects)
 if(CODECLLM_TOOLS)
   add_executable(codecllm_paths programs/paths.cpp programs/conformance/pack.cpp)
   target_link_libraries(codecllm_paths PRIVATE codecllm_objects)

@@ -1,0 +1,25 @@
+// What flags of vectors mean. The manifest has them, too, so that a report can say what a program does not know.
+
+export const FLAGS: Readonly<Record<string, string>> = {
+  mode: 'one mode in every plane of every tile, once for each dtype and split (sections 3 and 4)',
+  const: 'CONST, which takes no data (section 4)',
+  raw: 'RAW (section 7)',
+  none: 'RANS without prediction (section 6.2)',
+  left: 'RANS, predicted by LEFT (section 5)',
+  top: 'RANS, predicted by TOP (section 5)',
+  avg: 'RANS, predicted by AVG (section 5)',
+  planar: 'RANS, predicted by PLANAR (section 5)',
+  pairs: 'PAIRS, in BF16 as 8 + 8 or in 4 + 4 (section 6.3)',
+  direct: 'DIRECT (section 6.5)',
+  tables: 'frequency tables: their N, and tables of one symbol (section 6.1)',
+  classes: 'classes of rows and columns with tables of their own (section 6.1)',
+  offsets: 'column offsets (section 6.3)',
+  outliers: 'outliers (section 6.4)',
+  payload: 'final states that carry bits of the next plane (sections 6.2 and 7)',
+  'values-of-columns': 'column values (section 3.1)',
+  edge: 'shapes and layouts at their limits: no elements, one, short rows, narrow lanes, every H (section 2)',
+  values: 'values that are rare: NaN, infinities, subnormals, the highest and lowest symbols',
+  auto: 'choices that are left to the encoder (Annex A)',
+  real: 'trained weights',
+  invalid: 'a stream that a decoder refuses (section 9)',
+};
