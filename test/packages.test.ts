@@ -154,6 +154,18 @@ describe('the packages of npm', { timeout: BUSY }, () => {
     }
   });
 
+  test('are joined by the vectors: the same bytes each time, and all that a program needs to be asked', () => {
+    const name = `codecllm-vectors-${version}.tgz`;
+    run(ROOT, process.execPath, 'tools/packages.mjs', 'none');
+    expect(readFileSync(join(PACKED, name)).equals(readFileSync(join(outside, name)))).toBe(true);
+    const folder = emptyFolder('vectors');
+    run(folder, 'tar', '-xzf', join(outside, name), '--strip-components', '1');
+    expect(readdirSync(folder).sort()).toEqual(['LICENSE', 'golden', 'package.json', 'spec']);
+    const { status, stdout } = spawnSync(process.execPath, ['golden/certify.mjs', 'false'], { cwd: folder });
+    expect(status).toBe(1);
+    expect(stdout.toString()).toMatch(/^0 of \d+ valid streams decoded\n/);
+  });
+
   test.skipIf(!canCross)(
     `has the native codec where nothing can be compiled${canCross ? '' : ' (skipped: there is no CMake, or no ziglang)'}`,
     () => {

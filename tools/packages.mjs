@@ -1,5 +1,5 @@
-// `npm run packages`: what a release gives to npm, in dist/packages/. That is `codecllm`, and a package for each platform
-// that holds the native codec compiled, of which npm installs the one that fits.
+// `npm run packages`: what a release gives to npm, in dist/packages/. That is `codecllm`, a package for each platform that
+// holds the native codec compiled, of which npm installs the one that fits, and the golden vectors for other implementations.
 //
 // Zig compiles for all of Linux on any machine (pip install -r tools/requirements.txt); the others are made on a machine
 // of their own, by its compiler. Arguments are the platforms to make, by their names in platforms.json, or `none`; default:
@@ -8,7 +8,7 @@
 // The packages of the platforms are named in what is published alone, so that a checkout asks no registry for them.
 
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,7 +37,7 @@ const pack = (...options) => JSON.parse(run('npm', ['pack', '--ignore-scripts', 
 function writePackage(json, files) {
   const folder = mkdtempSync(join(tmpdir(), 'codecllm-package-'));
   try {
-    for (const [path, from] of files) cpSync(from, join(folder, path));
+    for (const [path, from] of files) cpSync(from, join(folder, path), { recursive: true });
     writeFileSync(join(folder, 'package.json'), `${JSON.stringify(json, undefined, 2)}\n`);
     console.log(pack('--pack-destination', output, folder).filename);
   } finally {
@@ -77,6 +77,14 @@ writePackage(
     optionalDependencies: Object.fromEntries(platforms.map((platform) => [packageName(platform), version])),
   },
   pack('--dry-run').files.map(({ path }) => [path, join(root, path)]),
+);
+const vectors = readdirSync(join(root, 'golden')).filter((name) => !name.endsWith('.ts'));
+writePackage(
+  { name: '@codecllm/vectors', version, description: 'Streams that codecs of the CodecLLM format are held to', license },
+  ['LICENSE', 'spec/FORMAT.md', 'spec/decoder.py', ...vectors.map((name) => `golden/${name}`)].map((path) => [
+    path,
+    join(root, path),
+  ]),
 );
 for (const platform of wanted) {
   const { name, os, cpu, libc } = platform;
