@@ -1,7 +1,7 @@
 // How many bits symbols take: the study's two estimators, of counts.
 //
 // A *paid* length can be reached by a static coder: the entropy, and for each distinct symbol but the first half the
-// logarithm of how many symbols there are, which is what a table of the best precision takes (Rissanen 1984). A *bound* is
+// logarithm of how many symbols there are, which is what a table of the best precision takes (Rissanen 1984); a sample pays its part of the tensor's table. A *bound* is
 // what no coder with this knowledge gets below: the entropy, raised by the half nat for each distinct symbol but the first
 // by which counts of a sample understate it (Miller 1955). Both are never more than the symbols take as they are.
 
@@ -21,8 +21,11 @@ function withEach(counts: ArrayLike<number>, eachOf: (total: number) => number):
   return total === 0 ? 0 : entropyCost(counts) / BIT + (distinct - 1) * eachOf(total);
 }
 
-/** Bits of the symbols counted, and of the table that they need. */
-export const paid: Estimator = (counts) => withEach(counts, (total) => Math.log2(total) / 2);
+/** Bits of the symbols counted, and of their part of the table: they are this share of what the table is for. */
+export const paid =
+  (share = 1): Estimator =>
+  (counts) =>
+    withEach(counts, (total) => (share * Math.log2(total / share)) / 2);
 
 /** Bits of the symbols counted for a coder that knows their distribution. */
 export const bound: Estimator = (counts) => withEach(counts, () => HALF_NAT);

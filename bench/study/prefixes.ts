@@ -6,9 +6,9 @@ import { lengthIn, paid } from './lengths.ts';
 import type { Sample } from './samples.ts';
 
 /** Bits of the first `bits` bits of each word, one table for all. */
-export function prefixBits({ data }: Sample, bits: number): number {
+export function prefixBits({ data, share }: Sample, bits: number): number {
   return lengthIn(
-    paid,
+    paid(share),
     Uint16Array.from(wordsOf(data, 16), (word) => word >>> (16 - bits)),
   );
 }

@@ -9,7 +9,7 @@ import { openSafetensors } from '../../src/format/safetensors.ts';
 const KINDS = ['layers', 'embeddings', 'optimiser states'] as const;
 export type Kind = (typeof KINDS)[number];
 
-/** Rows of a matrix, which count as a tensor of their own. */
+/** Rows of a matrix. */
 export interface Sample {
   readonly name: string;
   readonly kind: Kind;
@@ -18,6 +18,8 @@ export interface Sample {
   readonly rows: number;
   readonly columns: number;
   readonly data: Uint8Array;
+  /** The part of the matrix's weights that are in the sample. */
+  readonly share: number;
 }
 
 /** At most so many matrices of a kind, and words of all of them. */
@@ -80,7 +82,8 @@ export async function samplesOf(path: string): Promise<Sample[]> {
       const parts: Uint8Array[] = [];
       for (const row of runs) parts.push(await file.read(position + row * rowBytes, RUN * rowBytes));
       await file.close();
-      samples.push({ name, kind, dtype, rows: runs.length * RUN, columns, data: Buffer.concat(parts) });
+      const height = runs.length * RUN;
+      samples.push({ name, kind, dtype, rows: height, columns, data: Buffer.concat(parts), share: height / rows });
     }
   }
   return samples;

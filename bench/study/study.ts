@@ -21,6 +21,8 @@ import { errorOf, prefixBits } from './prefixes.ts';
 import { type Kind, type Sample, samplesOf } from './samples.ts';
 
 const NOTHING = 'not measured';
+/** Tables of more ideas are folded. */
+const LONG = 24;
 const CHAPTERS: readonly Chapter[] = [PREDICTORS, OPTIONS, COLUMN, TABLES, BOUNDS, TRANSFORMS, TRANSFORMS_AFTER_COLUMN];
 
 /** The samples of a column of a table. */
@@ -80,7 +82,9 @@ function chapterTable(checkpoint: string, chapter: Chapter, columns: readonly Co
     gpu,
   ]);
   const first = [`*${chapter.base.name}*: bits a weight`, ...bases.map((base) => base?.bits.toFixed(3) ?? NOTHING), ''];
-  return tableOf([chapter.title, ...columns.map(({ title }) => title), 'for a GPU'], [first, ...rows]);
+  const table = tableOf([chapter.title, ...columns.map(({ title }) => title), 'for a GPU'], [first, ...rows]);
+  if (rows.length <= LONG) return table;
+  return `<details><summary>${chapter.title}: ${rows.length} of them</summary>\n\n${table}\n\n</details>`;
 }
 
 /** By dtype: what a weight takes by one table of its elements, and in the codec's streams. */
@@ -100,7 +104,8 @@ function dtypeTable(samples: readonly Sample[]): string {
       const bits = DERIVED.find((each) => each.name === name)?.bits ?? 32;
       const weights = made.reduce((sum, [{ rows: height, columns }]) => sum + height * columns, 0);
       const order0 = made.reduce(
-        (sum, [, each]) => sum + (bits === 4 ? lengthIn(paid, unpacked(each)) : (ONE_TABLE.bits(each, []) ?? 0)),
+        (sum, [, each]) =>
+          sum + (bits === 4 ? lengthIn(paid(each.share), unpacked(each)) : (ONE_TABLE.bits(each, []) ?? 0)),
         0,
       );
       const stored = made.reduce(

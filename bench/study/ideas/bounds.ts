@@ -5,6 +5,9 @@ import { layerOf, roleOf, type Sample } from '../samples.ts';
 import { binsOf, columnMoments, quantiles, symbolsOf } from '../symbols.ts';
 import type { Chapter, Idea } from './idea.ts';
 
+/** A context with fewer elements than this on average would be taken to know more than it does. */
+const LEARNED = 1024;
+
 /** An element's context in the sample: a number below `contexts`. */
 type Contexts = (sample: Sample, all: readonly Sample[]) => ((at: number) => number) | undefined;
 
@@ -15,6 +18,7 @@ const given = (name: string, contexts: number, contextsOf: Contexts): Idea => ({
     const contextOf = contextsOf(sample, all);
     if (contextOf === undefined) return undefined;
     const { values, rawBits } = symbolsOf(sample);
+    if (values.length < contexts * LEARNED) return undefined;
     return lengthIn(bound, values, contexts, contextOf) + values.length * rawBits;
   },
 });
@@ -66,7 +70,7 @@ export const BOUNDS: Chapter = {
   base: given('order 0', 1, () => () => 0),
   ideas: [
     given('given size of row and column, 4 x 4', 16, rowAndColumn(4)),
-    given('given size of row and column, 16 x 16', 256, rowAndColumn(16)),
+    given('given size of row and column, 8 x 8', 64, rowAndColumn(8)),
     given('given mean and deviation of the column, 8 x 8', 64, meanOfColumn),
     given('given the neighbours left and above, 8 x 8', 64, neighbours),
     given('given the element of the layer before, 8', 8, layerBefore),

@@ -17,7 +17,7 @@ export const ONE_TABLE: Idea = {
   gpu: '',
   bits: (sample) => {
     const { values, rawBits } = symbolsOf(sample);
-    return lengthIn(paid, values) + perWeight(sample, rawBits);
+    return lengthIn(paid(sample.share), values) + perWeight(sample, rawBits);
   },
 };
 
@@ -30,12 +30,12 @@ function classes(sample: Sample, ofRows: number, ofColumns: number): number {
   const rowClass = join(ofRows, (at) => bins.rows[Math.floor(at / columns)]);
   const columnClass = join(ofColumns, (at) => bins.columns[at % columns]);
   const coded = lengthIn(
-    paid,
+    paid(sample.share),
     values,
     ofRows * ofColumns,
     (at) => rowClass[bins.rows[Math.floor(at / columns)]] * ofColumns + columnClass[bins.columns[at % columns]],
   );
-  return coded + rows * Math.log2(ofRows) + columns * Math.log2(ofColumns) + perWeight(sample, rawBits);
+  return coded + rows * Math.log2(ofRows) + sample.share * columns * Math.log2(ofColumns) + perWeight(sample, rawBits);
 }
 
 const classesOf = (rows: number, columns: number, name: string, gpu: string): Idea => ({
@@ -54,7 +54,7 @@ const tableOfTile: Idea = {
     const across = Math.ceil(columns / TILE);
     const tiles = across * Math.ceil(sample.rows / TILE);
     const tileOf = (at: number): number => Math.floor(at / columns / TILE) * across + Math.floor((at % columns) / TILE);
-    return lengthIn(paid, values, tiles, tileOf) + perWeight(sample, rawBits);
+    return lengthIn(paid(), values, tiles, tileOf) + perWeight(sample, rawBits);
   },
 };
 
@@ -73,7 +73,7 @@ const shared: Idea = {
       end += part.length;
     }
     const { values, rawBits } = symbolsOf(sample);
-    return (lengthIn(paid, together) * values.length) / together.length + perWeight(sample, rawBits);
+    return (lengthIn(paid(sample.share), together) * values.length) / together.length + perWeight(sample, rawBits);
   },
 };
 
@@ -98,8 +98,8 @@ const minusMean: Idea = {
   gpu: 'a constant of the lane, an addition',
   bits: (sample) => {
     const symbols = symbolsOf(sample);
-    const constants = symbols.columns * (sample.dtype === 'I8' ? CONSTANT_BITS : 12);
-    return lengthIn(paid, centred(symbols)) + constants + perWeight(sample, symbols.rawBits);
+    const constants = sample.share * symbols.columns * (sample.dtype === 'I8' ? CONSTANT_BITS : 12);
+    return lengthIn(paid(sample.share), centred(symbols)) + constants + perWeight(sample, symbols.rawBits);
   },
 };
 
@@ -113,8 +113,8 @@ const byMean = (bins: number): Idea => ({
       means.map((mean, j) => mean / (deviations[j] || 1)),
       bins,
     );
-    const coded = lengthIn(paid, symbols.values, bins, (at) => bin[at % symbols.columns]);
-    return coded + symbols.columns * Math.log2(bins) + perWeight(sample, symbols.rawBits);
+    const coded = lengthIn(paid(sample.share), symbols.values, bins, (at) => bin[at % symbols.columns]);
+    return coded + sample.share * symbols.columns * Math.log2(bins) + perWeight(sample, symbols.rawBits);
   },
 });
 
@@ -130,7 +130,7 @@ const signOfMean: Idea = {
     });
     // Of a float, -1 - v is v with the other sign.
     const turned = values.map((value, at) => (positive[at % columns] < 0 ? -1 - value : value));
-    return lengthIn(paid, turned) + columns + perWeight(sample, symbols.rawBits);
+    return lengthIn(paid(sample.share), turned) + sample.share * columns + perWeight(sample, symbols.rawBits);
   },
 };
 

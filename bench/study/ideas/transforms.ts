@@ -38,7 +38,7 @@ function transformed(lifting: Lifting, direction: Direction, valuesOf: (symbols:
     const symbols = symbolsOf(sample);
     const values = valuesOf(symbols).slice();
     const { bands, bandOf } = transform(values, symbols, lifting, direction);
-    return lengthIn(paid, values, bands, bandOf) + values.length * symbols.rawBits;
+    return lengthIn(paid(sample.share), values, bands, bandOf) + values.length * symbols.rawBits;
   };
 }
 
@@ -71,7 +71,7 @@ export const TRANSFORMS_AFTER_COLUMN: Chapter = {
     gpu: '',
     bits: (sample) => {
       const symbols = symbolsOf(sample);
-      return lengthIn(paid, centred(symbols)) + symbols.values.length * symbols.rawBits;
+      return lengthIn(paid(sample.share), centred(symbols)) + symbols.values.length * symbols.rawBits;
     },
   },
   ideas: IDEAS.map(({ name, gpu, lifting, direction }) => ({
