@@ -23,8 +23,8 @@ export interface Sample {
 }
 
 /** At most so many matrices of a kind, and words of all of them. */
-const MATRICES = 36;
-const WORDS = 2 ** 22;
+const MATRICES = 18;
+const WORDS = 2 ** 21;
 /** Rows are taken in runs of a tile's height, as many runs as the budget has. */
 const RUN = 128;
 

@@ -12,18 +12,8 @@ export function streamOf({ data, dtype, rows, columns }: Sample, options: Encode
   return stream.subarray(0, codec.encode(data, dtype, [rows, columns], options, stream));
 }
 
-const lengths = new WeakMap<Sample, Map<string, number | undefined>>();
-
 /** Bits of the stream; undefined where the dtype has no such option. */
 export function streamBits(sample: Sample, options: EncodeOptions): number | undefined {
-  const known = lengths.get(sample) ?? new Map<string, number | undefined>();
-  lengths.set(sample, known);
-  const key = JSON.stringify(options);
-  if (!known.has(key)) known.set(key, measured(sample, options));
-  return known.get(key);
-}
-
-function measured(sample: Sample, options: EncodeOptions): number | undefined {
   try {
     return 8 * streamOf(sample, options).length;
   } catch (error) {

@@ -17,6 +17,16 @@ export interface Chapter {
   readonly ideas: readonly Idea[];
 }
 
+const known = new WeakMap<Sample, Map<Idea, number | undefined>>();
+
+/** What the idea takes for the sample; measured once, as most ideas of a chapter are compared with one. */
+function bitsOf(idea: Idea, sample: Sample, all: readonly Sample[]): number | undefined {
+  const ofSample = known.get(sample) ?? new Map<Idea, number | undefined>();
+  known.set(sample, ofSample);
+  if (!ofSample.has(idea)) ofSample.set(idea, idea.bits(sample, all));
+  return ofSample.get(idea);
+}
+
 /** Bits a weight over the samples for which there is the idea, and of the base over the same. */
 export function measure(
   idea: Idea,
@@ -25,8 +35,8 @@ export function measure(
 ): { bits: number; base: number } | undefined {
   let [bits, baseBits, weights] = [0, 0, 0];
   for (const sample of samples) {
-    const its = idea.bits(sample, samples);
-    const bases = base.bits(sample, samples);
+    const its = bitsOf(idea, sample, samples);
+    const bases = bitsOf(base, sample, samples);
     if (its === undefined || bases === undefined) continue;
     bits += its;
     baseBits += bases;
