@@ -19,8 +19,9 @@ import { TRANSFORMS, TRANSFORMS_AFTER_COLUMN } from './ideas/transforms.ts';
 import { lengthIn, paid } from './lengths.ts';
 import { errorOf, prefixBits } from './prefixes.ts';
 import { type Kind, type Sample, samplesOf } from './samples.ts';
+import { type Gain, summaryOf } from './summary.ts';
+import { NOTHING, tableOf } from './table.ts';
 
-const NOTHING = 'not measured';
 /** Tables of more ideas are folded. */
 const LONG = 24;
 const CHAPTERS: readonly Chapter[] = [PREDICTORS, OPTIONS, COLUMN, TABLES, BOUNDS, TRANSFORMS, TRANSFORMS_AFTER_COLUMN];
@@ -30,10 +31,6 @@ interface Column {
   readonly title: string;
   readonly samples: readonly Sample[];
 }
-
-const row = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`;
-const tableOf = (head: readonly string[], rows: readonly (readonly string[])[]): string =>
-  [row(head), row(head.map(() => '---')), ...rows.map(row)].join('\n');
 
 const ofKind = (samples: readonly Sample[], kind: Kind): Sample[] => samples.filter((sample) => sample.kind === kind);
 
@@ -57,15 +54,6 @@ function columnsOf(samples: readonly Sample[]): Column[] {
 function gain(chapter: Chapter, at: number, samples: readonly Sample[]): { bits: number; share: number } | undefined {
   const measured = measure(chapter.ideas[at], chapter.base, samples);
   return measured && { bits: measured.base - measured.bits, share: 1 - measured.bits / measured.base };
-}
-
-interface Gain {
-  readonly checkpoint: string;
-  readonly chapter: string;
-  readonly idea: string;
-  readonly column: string;
-  readonly bits: number;
-  readonly share: number;
 }
 
 function chapterTable(checkpoint: string, chapter: Chapter, columns: readonly Column[], gains: Gain[]): string {
@@ -184,7 +172,10 @@ async function main(): Promise<void> {
   const points: object[] = [];
   const peers = await peerTable(paths, points);
   const template = readFileSync(fromRoot('bench/study/template.md'), 'utf8');
-  const text = template.replace('{{checkpoints}}', () => parts.join('\n\n')).replace('{{peers}}', () => peers);
+  const text = template
+    .replace('{{summary}}', () => summaryOf(gains))
+    .replace('{{checkpoints}}', () => parts.join('\n\n'))
+    .replace('{{peers}}', () => peers);
   writeFileSync(fromRoot('docs/study.md'), text);
   draw({ gains, points });
   console.log('docs/study.md is written');

@@ -54,29 +54,15 @@ const IDEAS = FAMILIES.flatMap((family) =>
   ),
 );
 
-export const TRANSFORMS: Chapter = {
-  title: 'Transforms, tables by band',
+const chapter = (title: string, valuesOf: (symbols: Symbols) => Int32Array): Chapter => ({
+  title,
   base: ONE_TABLE,
   ideas: IDEAS.map(({ name, gpu, lifting, direction }) => ({
     name,
     gpu,
-    bits: transformed(lifting, direction, ({ values }) => values),
+    bits: transformed(lifting, direction, valuesOf),
   })),
-};
+});
 
-export const TRANSFORMS_AFTER_COLUMN: Chapter = {
-  title: 'Transforms after subtracting the mean of the column',
-  base: {
-    name: 'minus the mean',
-    gpu: '',
-    bits: (sample) => {
-      const symbols = symbolsOf(sample);
-      return lengthIn(paid(sample.share), centred(symbols)) + symbols.values.length * symbols.rawBits;
-    },
-  },
-  ideas: IDEAS.map(({ name, gpu, lifting, direction }) => ({
-    name,
-    gpu,
-    bits: transformed(lifting, direction, centred),
-  })),
-};
+export const TRANSFORMS = chapter('Transforms, tables by band', ({ values }) => values);
+export const TRANSFORMS_AFTER_COLUMN = chapter('Transforms after subtracting the mean of the column', centred);
