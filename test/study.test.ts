@@ -188,7 +188,8 @@ describe('dtypes', () => {
 });
 
 test('names say what a matrix is, and runs of rows are spread evenly', () => {
-  expect(kindOf('embeddings.position_embeddings.weight')).toBe('embeddings');
+  expect(kindOf('embeddings.position_embeddings.weight')).toBe('position embeddings');
+  expect(kindOf('model.embed_tokens.weight')).toBe('embeddings');
   expect(kindOf('model.layers.3.mlp.up_proj.weight')).toBe('layers');
   expect(kindOf('state.3.exp_avg_sq')).toBe('optimiser states');
   expect([layerOf('model.layers.12.x'), layerOf('x')]).toEqual([12, -1]);

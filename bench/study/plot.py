@@ -15,6 +15,7 @@ mpl.rcParams.update({"svg.hashsalt": "codecllm", "svg.fonttype": "none", "font.s
 from matplotlib import pyplot  # noqa: E402
 
 CHAPTERS = ("Constants of columns, estimated", "Tables, estimated", "What is left: bounds", "Transforms, tables by band")
+TRANSFORMS = ("Haar", "Walsh-Hadamard", "DCT", "DST")  # of which those of 8 points are drawn
 
 
 def save(figure: pyplot.Figure, path: Path) -> None:
@@ -28,6 +29,7 @@ def draw_gains(gains: list[dict], folder: Path) -> None:
         (chapter, idea)
         for chapter in CHAPTERS
         for idea in dict.fromkeys(gain["idea"] for gain in gains if gain["chapter"] == chapter)
+        if not idea.startswith(TRANSFORMS) or " 8 " in idea
     ]
     share = {(g["chapter"], g["idea"], g["checkpoint"], g["column"]): 100 * g["share"] for g in gains}
     cells = [[share.get((*idea, *column), float("nan")) for column in columns] for idea in ideas]

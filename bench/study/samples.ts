@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { DTYPES } from '../../spec/decoder/3-planes.ts';
 import { openSafetensors } from '../../src/format/safetensors.ts';
 
-const KINDS = ['layers', 'embeddings', 'optimiser states'] as const;
+export const KINDS = ['layers', 'embeddings', 'position embeddings', 'optimiser states'] as const;
 export type Kind = (typeof KINDS)[number];
 
 /** Rows of a matrix. */
@@ -30,7 +30,8 @@ const RUN = 128;
 
 export function kindOf(name: string): Kind {
   if (/exp_avg|momentum|optimi[sz]er|adam/i.test(name)) return 'optimiser states';
-  return /embed|wte|wpe|embd|lm_head|output\.weight$/i.test(name) && !/attn|attention|layer/i.test(name)
+  if (/position_emb|pos_emb|wpe/i.test(name)) return 'position embeddings';
+  return /embed|wte|embd|lm_head|output\.weight$/i.test(name) && !/attn|attention|layer/i.test(name)
     ? 'embeddings'
     : 'layers';
 }

@@ -19,7 +19,7 @@ export interface Gain {
 const titles = (...chapters: readonly { title: string }[]): readonly string[] => chapters.map(({ title }) => title);
 
 /** Classes that the format has, or could have in its room for tables. */
-const isSmall = (idea: string): boolean => /^[24] |^2 x 2/.test(idea);
+const isSmall = (idea: string): boolean => /^[24] (classes|tables)|^2 x 2/.test(idea);
 
 function best(
   gains: readonly Gain[],
