@@ -1,16 +1,15 @@
 // The codec and others on the matrices of a checkpoint's layers: how small, and how fast on one thread, in memory.
 
-import { spawnSync } from 'node:child_process';
-import { fileURLToPath } from 'node:url';
 import { gunzipSync, gzipSync } from 'node:zlib';
 import { decodeTensor, encodeTensor } from '../spec/index.ts';
 import { type Native, native } from '../src/engine/native.ts';
-import { fromRoot } from '../src/files/root.ts';
 import { openSafetensors } from '../src/format/safetensors.ts';
+import { runPython } from './python.ts';
 
 /** At most so many bytes of a checkpoint, each step for at least so long. */
 const SAMPLE_BYTES = 24e6;
 const SECONDS = 3;
+
 interface Tensor {
   readonly dtype: string;
   readonly shape: readonly number[];
@@ -107,18 +106,10 @@ function timeGzip(tensors: readonly Tensor[], bytes: number): Timed {
 
 /** What peers/cpu.py measured, and a line for each that it could not measure. */
 function timePeers(path: string, tensors: readonly Tensor[]): { timed: Timed[]; problems: string[] } {
-  const input = JSON.stringify({
-    path,
-    tensors: tensors.map(({ position, data }) => [position, data.length]),
-    seconds: SECONDS,
-  });
-  const script = fileURLToPath(fromRoot('bench/peers/cpu.py'));
-  const { error, status, stdout, stderr } = spawnSync(process.env.PYTHON ?? 'python3', [script], {
-    input,
-    encoding: 'utf8',
-  });
-  if (error || status !== 0) return { timed: [], problems: [`No peers: ${error?.message ?? stderr.trim()}`] };
-  const answers = stdout
+  const request = { path, tensors: tensors.map(({ position, data }) => [position, data.length]), seconds: SECONDS };
+  const { printed, problem } = runPython('bench/peers/cpu.py', request);
+  if (printed === undefined) return { timed: [], problems: [`No peers: ${problem}`] };
+  const answers = printed
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as Timed & { version: string; problem?: string });

@@ -88,8 +88,10 @@ function packed(codes: Uint8Array, count: number, index: (k: number) => number, 
   return Uint8Array.from({ length: count }, (_, k) => codes[index(k)] | (codes[index(k) + apart] << 4));
 }
 
-interface Derived {
+export interface Derived {
   readonly name: string;
+  /** The dtype that a checkpoint has if it has this already. */
+  readonly stored?: string;
   /** Bits of a weight as it is stored. */
   readonly bits: number;
   /** Undefined where the sample has not the shape for it. */
@@ -103,25 +105,45 @@ const byGroups =
   (sample, values) =>
     sample.columns % group === 0 ? make(sample, values) : undefined;
 
-const I8 = (values: Float32Array, group: number): Uint8Array =>
+const int8 = (values: Float32Array, group: number): Uint8Array =>
   new Uint8Array(Int8Array.from(scaled(values, group, 127), roundEven).buffer);
 
+const BF16: Derived = {
+  name: 'BF16',
+  stored: 'BF16',
+  bits: 16,
+  make: (sample, values) => bytes(sample, 'BF16', bytesOf(bfloat(values))),
+};
+
+const I8_BY_ROW: Derived = {
+  name: 'I8 by row',
+  stored: 'I8',
+  bits: 8,
+  make: (sample, values) => bytes(sample, 'I8', int8(values, sample.columns)),
+};
+
+/** What most ideas are measured on. */
+export const MAIN = [BF16, I8_BY_ROW];
+
 export const DERIVED: readonly Derived[] = [
-  { name: 'BF16', bits: 16, make: (sample, values) => bytes(sample, 'BF16', bytesOf(bfloat(values))) },
+  { name: 'F32', stored: 'F32', bits: 32, make: () => undefined },
+  BF16,
   {
     name: 'F16',
+    stored: 'F16',
     bits: 16,
     make: (sample, values) =>
       bytes(sample, 'F16', bytesOf(Uint16Array.from(values, (value) => toFloat(value, 5, 10, 65504)))),
   },
-  { name: 'I8 by row', bits: 8, make: (sample, values) => bytes(sample, 'I8', I8(values, sample.columns)) },
+  I8_BY_ROW,
   {
     name: 'I8 by group of 128',
     bits: 8,
-    make: byGroups((sample, values) => bytes(sample, 'I8', I8(values, 128)), 128),
+    make: byGroups((sample, values) => bytes(sample, 'I8', int8(values, 128)), 128),
   },
   {
     name: 'FP8 (E4M3) by row',
+    stored: 'F8_E4M3',
     bits: 8,
     make: (sample, values) =>
       bytes(
@@ -175,10 +197,9 @@ export function unpacked({ data }: Sample): Uint8Array {
   return Uint8Array.from({ length: 2 * data.length }, (_, k) => (data[k >> 1] >> (4 * (k & 1))) & 15);
 }
 
-/** A sample in a dtype of the table; the sample itself where it has that dtype. */
-export function derive(sample: Sample, name: string): Sample | undefined {
-  if (sample.dtype === name || (sample.dtype === 'I8' && name === 'I8 by row')) return sample;
+/** A sample in another dtype; the sample itself where it has it. Undefined where it cannot be made. */
+export function derive(sample: Sample, { stored, make }: Derived): Sample | undefined {
+  if (sample.dtype === stored) return sample;
   const values = valuesOf(sample);
-  const derived = DERIVED.find((each) => each.name === name);
-  return values && derived?.make(sample, values);
+  return values && make(sample, values);
 }

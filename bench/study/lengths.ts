@@ -1,9 +1,9 @@
 // How many bits symbols take: the study's two estimators, of counts.
 //
 // A *paid* length can be reached by a static coder: the entropy, and for each distinct symbol but the first half the
-// logarithm of how many symbols there are, which is what a table of the best precision takes (Rissanen 1984); a sample pays its part of the tensor's table. A *bound* is
-// what no coder with this knowledge gets below: the entropy, raised by the half nat for each distinct symbol but the first
-// by which counts of a sample understate it (Miller 1955). Both are never more than the symbols take as they are.
+// logarithm of how many symbols there are, which is what a table of the best precision takes (Rissanen 1984); a sample
+// pays its part of the tensor's table. A *bound* is what no coder with this knowledge gets below: the entropy, raised by
+// the half nat for each distinct symbol but the first by which counts of a sample understate it (Miller 1955).
 
 import { BIT, entropyCost } from '../../spec/encoder/a1-logarithm.ts';
 

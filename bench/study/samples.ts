@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { DTYPES } from '../../spec/decoder/3-planes.ts';
 import { openSafetensors } from '../../src/format/safetensors.ts';
 
-export const KINDS = ['layers', 'embeddings', 'position embeddings', 'optimiser states'] as const;
+export const KINDS = ['layers', 'embeddings', 'position embeddings', 'first moments', 'second moments'] as const;
 export type Kind = (typeof KINDS)[number];
 
 /** Rows of a matrix. */
@@ -29,7 +29,8 @@ const WORDS = 2 ** 21;
 const RUN = 128;
 
 export function kindOf(name: string): Kind {
-  if (/exp_avg|momentum|optimi[sz]er|adam/i.test(name)) return 'optimiser states';
+  if (/exp_avg_sq/.test(name)) return 'second moments';
+  if (/exp_avg|momentum/.test(name)) return 'first moments';
   if (/position_emb|pos_emb|wpe/i.test(name)) return 'position embeddings';
   return /embed|wte|embd|lm_head|output\.weight$/i.test(name) && !/attn|attention|layer/i.test(name)
     ? 'embeddings'
@@ -50,7 +51,7 @@ export function runsOf(rows: number, runs: number): number[] {
 }
 
 /** The safetensors files of a path: itself, or those of a directory, in order. */
-async function filesOf(path: string): Promise<string[]> {
+export async function filesOf(path: string): Promise<string[]> {
   if (!statSync(path).isDirectory()) return [path];
   const names = (await readdir(path)).filter((name) => name.endsWith('.safetensors')).sort();
   return names.map((name) => join(path, name));

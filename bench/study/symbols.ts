@@ -12,7 +12,8 @@ export interface Symbols {
   readonly columns: number;
   /** Row by row. Negative numbers come before positive ones. */
   readonly values: Int32Array;
-  /** Bits of an element that are stored as they are. */
+  /** Bits of a value, and of an element those that are stored as they are. */
+  readonly bits: number;
   readonly rawBits: number;
 }
 
@@ -41,7 +42,7 @@ export function symbolsOf(sample: Sample): Symbols {
     if (dtype.kind === 'float') return top & sign ? sign - 1 - top : top;
     return dtype.kind === 'signed' ? (top ^ 0x80) - 0x80 : top;
   });
-  const symbols = { rows, columns, values, rawBits };
+  const symbols = { rows, columns, values, bits, rawBits };
   known.set(sample, symbols);
   return symbols;
 }

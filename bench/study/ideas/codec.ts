@@ -40,26 +40,23 @@ const predicted = (name: string, gpu: string, mode: 'none' | 'left' | 'top' | 'a
 
 const PROFILE_SMALL = option('what *small* chooses', '', {});
 
+/** Of a tile. */
+const LANES = 32;
+
 /** What the states would hold that now end as payloads: 16 bits of each lane of a tile with RANS before RAW. */
 const noPayload: Idea = {
   name: 'without payload',
   gpu: 'nothing: a lane ends its RAW bits with half of a register that it has',
   bits: (sample) => {
     const stream = streamOf(sample, {});
-    const { modes, columns } = inspectTensor(stream);
-    const lanes = Math.min(32, Math.ceil(columns / 4));
-    // Plane 1 is RAW where plane 0 is, so that the fewer of both are the tiles that have a payload.
+    const { modes } = inspectTensor(stream);
+    // A plane is RAW where the one before is, so that the fewer of both are the tiles that have a payload.
     const payloads = modes.slice(1).reduce((sum, { raw = 0 }, p) => {
-      const coded = Object.entries(modes[p]).filter(([mode]) => mode !== 'const' && mode !== 'raw');
-      return (
-        sum +
-        Math.min(
-          raw,
-          coded.reduce((tiles, [, each]) => tiles + each, 0),
-        )
-      );
+      const tiles = Object.values(modes[p]).reduce((all, each) => all + each, 0);
+      const { const: constant = 0, raw: stored = 0 } = modes[p];
+      return sum + Math.min(raw, tiles - constant - stored);
     }, 0);
-    return 8 * stream.length + 16 * lanes * payloads;
+    return 8 * stream.length + 16 * LANES * payloads;
   },
 };
 
@@ -88,6 +85,7 @@ export const OPTIONS: Chapter = {
     option('4 of rows', 'four tables', { classes: 'rows4' }),
     option('4 of columns', 'four tables', { classes: 'columns4' }),
     option('2 x 2', 'four tables', { classes: 'mixed' }),
+    option('never predicted (I8, one plane)', 'nothing', { split: [8], modes: ['none'] }),
     ...[8, 9, 10, 11].map((probabilityBits) =>
       option(`N = ${probabilityBits}`, `tables of ${2 ** probabilityBits} slots`, { probabilityBits }),
     ),
