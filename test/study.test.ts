@@ -1,17 +1,20 @@
 // What the study measures with: transforms that can be undone, lengths of sources whose entropy is known, dtypes made.
 
+import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { DERIVED, toFloat, unpacked, valuesOf } from '../bench/study/derived.ts';
+import { DERIVED, derive, MAIN, toFloat, unpacked, valuesOf } from '../bench/study/derived.ts';
 import { BOUNDS } from '../bench/study/ideas/bounds.ts';
-import { COLUMN } from '../bench/study/ideas/columns.ts';
-import { measure } from '../bench/study/ideas/idea.ts';
-import { TABLES } from '../bench/study/ideas/tables.ts';
-import { transform } from '../bench/study/ideas/transforms.ts';
+import { OPTIONS } from '../bench/study/ideas/codec.ts';
+import { COLUMN, CONSTANTS } from '../bench/study/ideas/columns.ts';
+import { type Chapter, type Idea, measure } from '../bench/study/ideas/idea.ts';
+import { FEW_CLASSES, SHARED, TABLES } from '../bench/study/ideas/tables.ts';
+import { TRANSFORMS, transform } from '../bench/study/ideas/transforms.ts';
 import { bound, countIn, lengthIn, paid } from '../bench/study/lengths.ts';
 import { FAMILIES, lift, liftingOf, matrixOf, unlift } from '../bench/study/lifting.ts';
-import { truncated } from '../bench/study/prefixes.ts';
-import { kindOf, layerOf, roleOf, runsOf, type Sample } from '../bench/study/samples.ts';
+import { prefixesOf, truncated } from '../bench/study/prefixes.ts';
+import { kindOf, layerOf, roleOf, runsOf, type Sample, samplesOf } from '../bench/study/samples.ts';
+import { type Gain, summaryOf } from '../bench/study/summary.ts';
 import { symbolsOf } from '../bench/study/symbols.ts';
 import { SEED } from './seed.ts';
 
@@ -116,16 +119,73 @@ describe('ideas', () => {
   const [rows, columns] = [512, 256];
   const random = randomNumbers(7);
   const plain = Array.from({ length: rows * columns }, () => Math.round(20 * normal(random)));
-  const gains = (chapter: typeof COLUMN, values: readonly number[], name: string): number => {
-    const idea = chapter.ideas.find((each) => each.name === name) ?? chapter.base;
-    const measured = measure(idea, chapter.base, [sampleOf(values, columns)]);
+  const gainsOf = (chapter: Chapter, samples: readonly Sample[], name: string): number => {
+    const idea = chapter.ideas.find((each) => each.name === name);
+    if (idea === undefined) throw new Error(name);
+    const measured = measure(idea, chapter.base, samples);
     return measured ? measured.base - measured.bits : Number.NaN;
   };
+  const gains = (chapter: Chapter, values: readonly number[], name: string): number =>
+    gainsOf(chapter, [sampleOf(values, columns)], name);
 
   test('the mean of columns gains where columns have one, and costs its constants elsewhere', () => {
     const shifted = plain.map((value, at) => value + (((at % columns) * 37) % 80) - 40);
     expect(gains(COLUMN, shifted, 'minus the mean of the column')).toBeGreaterThan(0.3);
     expect(gains(COLUMN, plain, 'minus the mean of the column')).toBeLessThan(0.01);
+  });
+
+  test('the sign, and tables by mean, gain where columns have one', () => {
+    const leaning = plain.map((value, at) => Math.round(value / 4) + ((at % columns) % 2 ? 40 : -40));
+    for (const name of ['the sign is against that of the column', '2 tables by mean / deviation of the column']) {
+      expect(gains(COLUMN, leaning, name), name).toBeGreaterThan(0.9);
+      expect(gains(COLUMN, plain, name), name).toBeLessThan(0.01);
+    }
+  });
+
+  test('a table for each tile gains where tiles differ, and one for all layers where they do not', () => {
+    const tiles = plain.map((value, at) => Math.round(at % columns < 128 ? value : value / 8));
+    const ofTile = 'a table for each tile of 128 x 128';
+    expect(gains(TABLES, tiles, ofTile)).toBeGreaterThan(0.3);
+    expect(gains(TABLES, plain, ofTile)).toBeLessThan(0);
+    const layers = (...of: readonly (readonly number[])[]): Sample[] =>
+      of.map((values, layer) => sampleOf(values, columns, 'I8', `layers.${layer}.w`));
+    const shared = 'one table for the same matrix of all layers';
+    expect(gainsOf(TABLES, layers(plain, plain), shared)).toBeGreaterThan(0);
+    expect(
+      gainsOf(
+        TABLES,
+        layers(
+          plain,
+          plain.map((value) => value >> 3),
+        ),
+        shared,
+      ),
+    ).toBeLessThan(-0.1);
+    expect(gains(TABLES, plain, shared)).toBeNaN();
+  });
+
+  test('without payload a lane of a tile takes 16 bits more', () => {
+    const floats = plain.map(() => 0.02 * normal(random));
+    const bfloat = derive(sampleOf(floats, columns, 'F32'), MAIN[0]) as Sample;
+    expect(gainsOf(OPTIONS, [bfloat], 'without payload')).toBeCloseTo((-16 * 32) / 128 ** 2, 6);
+    expect(gainsOf(OPTIONS, [bfloat], 'never predicted (I8, one plane)')).toBeNaN();
+  });
+
+  test('the layer before says something where layers resemble one another', () => {
+    const next = plain.map((value) => value + Math.round(2 * normal(random)));
+    const samples = [plain, next].map((values, layer) => sampleOf(values, columns, 'I8', `layers.${layer}.w`));
+    expect(gainsOf(BOUNDS, samples, 'given the element of the layer before, 8')).toBeGreaterThan(1);
+  });
+
+  test('the summary has the best of each, and what a transform gains beyond', () => {
+    const gain = (idea: Idea, share: number): Gain => ({ checkpoint: 'c', tensors: 't', idea, bits: 0, share });
+    const [constant, few, transformed] = [CONSTANTS, FEW_CLASSES, TRANSFORMS.ideas];
+    const all = [gain(constant[0], 0.01), gain(constant[1], 0.02), gain(few[0], 0.03), gain(few[1], -1)];
+    const row = summaryOf([...all, gain(transformed[0], 0.01), gain(SHARED, 0.004)]).split('\n')[2];
+    expect(row).toBe(
+      `| c | t | +2.00 % (${constant[1].name}) | +3.00 % (${few[0].name}) | +1.00 % (${transformed[0].name}) | -2.00 % |` +
+        ' +0.40 % | not measured |',
+    );
   });
 
   test('classes gain where columns differ in size', () => {
@@ -189,6 +249,24 @@ describe('dtypes', () => {
   test('the first bits of a word are followed by the middle of what is missing', () => {
     expect([truncated(0x3f83, 16), truncated(0x3f83, 9), truncated(0x3f83, 8)]).toEqual([0x3f83, 0x3fc0, 0x3f80]);
   });
+});
+
+test('samples are rows of the matrices of a checkpoint, whose first bits take less', { timeout: 60_000 }, async () => {
+  const demo = fileURLToPath(new URL('../demo/model.safetensors', import.meta.url));
+  const samples = await samplesOf(demo);
+  expect(new Set(samples.map(({ kind }) => kind))).toEqual(new Set(['layers', 'embeddings']));
+  for (const { name, dtype, rows, columns, data, share } of samples) {
+    expect([dtype, rows % 128, columns >= 128, data.length], name).toEqual(['BF16', 0, true, 2 * rows * columns]);
+    expect(share, name).toBeLessThanOrEqual(1);
+  }
+  const { prefixes, problem } = prefixesOf(demo, samples);
+  expect(problem).toBe('not a directory of a language model');
+  expect(prefixes.map(({ bits }) => bits)).toEqual([8, 9, 10, 11, 12, 13, 14, 15, 16]);
+  for (let k = 1; k < prefixes.length; k++) {
+    expect(prefixes[k].coded).toBeGreaterThan(prefixes[k - 1].coded);
+    expect(prefixes[k].error).toBeLessThan(prefixes[k - 1].error);
+  }
+  expect(prefixes[8].error).toBe(0);
 });
 
 test('names say what a matrix is, and runs of rows are spread evenly', () => {
