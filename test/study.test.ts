@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DERIVED, derive, MAIN, toFloat, unpacked, valuesOf } from '../bench/study/derived.ts';
+import { dtypeTable } from '../bench/study/dtypes.ts';
 import { BOUNDS } from '../bench/study/ideas/bounds.ts';
 import { OPTIONS } from '../bench/study/ideas/codec.ts';
 import { COLUMN, CONSTANTS } from '../bench/study/ideas/columns.ts';
@@ -150,7 +151,9 @@ describe('ideas', () => {
     const layers = (...of: readonly (readonly number[])[]): Sample[] =>
       of.map((values, layer) => sampleOf(values, columns, 'I8', `layers.${layer}.w`));
     const shared = 'one table for the same matrix of all layers';
-    expect(gainsOf(TABLES, layers(plain, plain), shared)).toBeGreaterThan(0);
+    const alike = gainsOf(TABLES, layers(plain, plain, plain), shared);
+    expect(alike).toBeGreaterThan(0);
+    expect(alike).toBeLessThan(0.02);
     expect(
       gainsOf(
         TABLES,
@@ -238,6 +241,23 @@ describe('dtypes', () => {
     const count = (name: string): number[] =>
       unpacked(made(name)).reduce((counts, code) => counts.with(code, counts[code] + 1), new Array<number>(16).fill(0));
     expect(count('4 bits, AWQ')).toEqual(count('4 bits, GPTQ'));
+  });
+
+  test('groups of MXFP4 use the range of their codes', () => {
+    const codes = unpacked(made('4 bits, MXFP4'));
+    for (let from = 0; from < codes.length; from += 32)
+      expect(Math.max(...codes.subarray(from, from + 32).map((code) => code & 7))).toBeGreaterThanOrEqual(6);
+  });
+
+  test('the table has what a weight takes: about 3.6 of 4 bits in groups of 128, and what was made has a star', () => {
+    const rows = new Map(
+      dtypeTable([sample])
+        .split('\n')
+        .map((row) => [row.split(' | ')[0], row.split(' | ')[1]]),
+    );
+    expect(Number.parseFloat(rows.get('| 4 bits, GPTQ*') ?? '')).toBeCloseTo(3.65, 1);
+    expect(Number.parseFloat(rows.get('| BF16*') ?? '')).toBeCloseTo(10.47, 1);
+    expect([...rows.keys()]).toContain('| F32');
   });
 
   test('symbols of floats have the order of the values', () => {
