@@ -257,6 +257,7 @@ describe('dtypes', () => {
     );
     expect(Number.parseFloat(rows.get('| 4 bits, GPTQ*') ?? '')).toBeCloseTo(3.65, 1);
     expect(Number.parseFloat(rows.get('| BF16*') ?? '')).toBeCloseTo(10.47, 1);
+    expect(Number.parseFloat(rows.get('| I8 by row*') ?? '')).toBeCloseTo(7.5, 1);
     expect([...rows.keys()]).toContain('| F32');
   });
 
