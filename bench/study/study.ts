@@ -91,7 +91,7 @@ async function study(paths: readonly string[]): Promise<void> {
     }
     const { prefixes: its, problem } = prefixesOf(path, samples);
     prefixes.push(...its.map((prefix) => ({ checkpoint, ...prefix })));
-    parts.push(dtypeTable(samples), prefixTable(its, problem), '</details>');
+    parts.push(dtypeTable(samples), ...(its.length > 0 ? [prefixTable(its, problem)] : []), '</details>');
   }
   const { points, problems } = await timePeers(paths);
   const values: Record<string, string> = {
