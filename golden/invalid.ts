@@ -2,12 +2,23 @@
 // that only the damage itself can be noticed.
 
 import { readFront } from '../spec/decoder/1-front.ts';
-import { tileAt } from '../spec/decoder/2-matrix.ts';
-import { metadataBytes, type Sections, sectionsOf } from '../spec/decoder/4-metadata.ts';
-import { placesOf } from '../spec/decoder/6.5-direct.ts';
-import { tileCheck } from '../spec/decoder/8-checks.ts';
 import { seal as sealFront } from '../spec/encoder/front.ts';
 import { decodeTensor, FormatError } from '../spec/index.ts';
+import {
+  bytes,
+  flip,
+  flipIn,
+  flipPlace,
+  metadata,
+  metadataStart,
+  moreWords,
+  outliers,
+  type Row,
+  sectionsOfFirstTile,
+  u32,
+  u64,
+} from './damage.ts';
+import { DECIDING } from './deciding.ts';
 import type { Vector } from './vectors.ts';
 
 export interface InvalidVector {
@@ -19,115 +30,6 @@ export interface InvalidVector {
   readonly error: { readonly field: string; readonly offset: number };
 }
 
-/** Changes a copy of a stream, in place or by returning another. */
-type Damage = (stream: Uint8Array, view: DataView) => Uint8Array | void;
-
-interface InvalidCase {
-  readonly id: string;
-  readonly comment: string;
-  /** The valid vector that is damaged. */
-  readonly of: string;
-  readonly damage: Damage;
-  /** The field in which a decoder must find it. */
-  readonly field: string;
-  readonly seal: boolean;
-}
-
-const MODULUS = 2 ** 32 - 1;
-
-function metadataStart(stream: Uint8Array): number {
-  const { tiles, split, frontBytes } = readFront(stream);
-  const length = tiles.length * metadataBytes(split.length);
-  return frontBytes - Math.ceil(length / 16) * 16;
-}
-
-function sectionsOfFirstTile(stream: Uint8Array): Sections & { at: number } {
-  const { dtype, split, matrix, tiles, frontBytes } = readFront(stream);
-  return { ...sectionsOf(dtype, split, tileAt(matrix, 0), tiles[0].planes), at: frontBytes };
-}
-
-const bytes =
-  (at: number, ...values: number[]): Damage =>
-  (stream) =>
-    stream.set(values, at);
-
-const u32 =
-  (at: number, value: number): Damage =>
-  (_, view) =>
-    view.setUint32(at, value, true);
-
-const u64 =
-  (at: number, value: bigint): Damage =>
-  (_, view) =>
-    view.setBigUint64(at, value, true);
-
-/** Flips bits of the byte that `at` finds. */
-const flip =
-  (at: (stream: Uint8Array, view: DataView) => number, bits: number): Damage =>
-  (stream, view) => {
-    stream[at(stream, view)] ^= bits;
-  };
-
-/** Changes a u32 of the metadata: of tile `tile`, at byte `at` of its entry. */
-const metadata =
-  (tile: number, at: number, change: (old: number) => number): Damage =>
-  (stream, view) => {
-    const { split } = readFront(stream);
-    const where = metadataStart(stream) + tile * metadataBytes(split.length) + at;
-    view.setUint32(where, change(view.getUint32(where, true)), true);
-  };
-
-/** Flips a bit in a byte of a section; -2 is its last but one. */
-const flipIn =
-  (kind: 'raw' | 'states' | 'units', plane: number, byte: number, bit: number): Damage =>
-  (stream) => {
-    const { at, ...sections } = sectionsOfFirstTile(stream);
-    const section = sections[kind][plane];
-    if (section !== undefined) stream[at + section.start + (byte < 0 ? section.length + byte : byte)] ^= bit;
-  };
-
-/** Changes bits of the code, or of the symbol of plane 1, of an element of tile 0's blocks, which the tile need not have. */
-const flipPlace =
-  (row: number, column: number, code: number, symbol: number): Damage =>
-  (stream) => {
-    const { matrix } = readFront(stream);
-    const { at, blocks } = sectionsOfFirstTile(stream);
-    for (const place of placesOf(tileAt(matrix, 0)))
-      if (place.row === row && place.column === column) {
-        stream[at + blocks.start + place.codeByte] ^= code << place.codeShift;
-        stream[at + blocks.start + place.symbolByte] ^= symbol;
-      }
-  };
-
-/** Changes outlier words of tile 0, and its check with them, so that the check does not notice. */
-const outliers =
-  (change: (entries: Uint32Array) => void): Damage =>
-  (stream, view) => {
-    const { dtype, matrix } = readFront(stream);
-    const sections = sectionsOfFirstTile(stream);
-    const at = sections.at + sections.outliers.start;
-    const entries = Uint32Array.from({ length: sections.outliers.length / 4 }, (_, e) =>
-      view.getUint32(at + 4 * e, true),
-    );
-    const { height } = tileAt(matrix, 0);
-    // What entries add to a check, whatever the tile's rows do.
-    const part = (): number => tileCheck(new Uint32Array(0), { height, width: 0 }, dtype.wordBits, entries);
-    const before = part();
-    change(entries);
-    entries.forEach((entry, e) => {
-      view.setUint32(at + 4 * e, entry, true);
-    });
-    const checkAt = metadataStart(stream) + 4;
-    view.setUint32(checkAt, (view.getUint32(checkAt, true) + MODULUS - before + part()) % MODULUS, true);
-  };
-
-/** Lengthens the words of a tile's only coded plane by 8 zeros, and everything that counts them. */
-const moreWords: Damage = (stream, view) => {
-  metadata(0, 8, (old) => old + 8)(stream, view);
-  view.setBigUint64(48, view.getBigUint64(48, true) + 16n, true);
-  return Uint8Array.from([...stream, ...new Uint8Array(16)]);
-};
-
 const I8 = 'mode-I8-none';
 const I8_RAW = 'mode-I8-raw';
 const TEN = 'rans-then-raw';
@@ -136,8 +38,7 @@ const NIBBLES = 'mode-I8-4-4-pairs';
 const TILES = 'tile-rows-32';
 const DIRECT = 'mode-BF16-8-8-direct';
 
-/** [id, comment, damaged vector, damage, field, seal] */
-const ROWS: readonly [string, string, string, Damage, string, boolean][] = [
+const ROWS: readonly Row[] = [
   ['nothing', 'No bytes at all', I8, () => new Uint8Array(0), 'header', false],
   ['short-fixed', 'Ends inside the fixed part', I8, (s) => s.slice(0, 63), 'header', false],
   ['short-shape', 'Ends inside the dimensions', I8, (s) => s.slice(0, 72), 'header', false],
@@ -640,18 +541,9 @@ const ROWS: readonly [string, string, string, Damage, string, boolean][] = [
   ],
 ];
 
-const CASES: readonly InvalidCase[] = ROWS.map(([id, comment, of, damage, field, seal]) => ({
-  id,
-  comment,
-  of,
-  damage,
-  field,
-  seal,
-}));
-
 /** @throws Error where the reference decoder does not find the damage, or finds it elsewhere */
 export function invalidVectors(valid: readonly Vector[]): InvalidVector[] {
-  return CASES.map(({ id, comment, of, damage, field, seal }) => {
+  return [...ROWS, ...DECIDING].map(([id, comment, of, damage, field, seal]) => {
     const source = valid.find((vector) => vector.id === of);
     if (source === undefined) throw new Error(`${id}: there is no vector ${of}`);
     const copy = source.stream.slice();

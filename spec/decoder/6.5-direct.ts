@@ -67,5 +67,5 @@ export function unpackBlocks(blocks: Uint8Array, starts: Uint8Array, tile: Size)
       planes[1][row * width + column] = symbol;
     } else absent |= code | symbol;
   }
-  return absent === 0 ? planes : undefined;
+  return absent !== 0 ? undefined : planes;
 }

@@ -67,5 +67,5 @@ export function unpackRaw(
         else unused |= symbol;
       }
   }
-  return unused === 0 ? symbols : undefined;
+  return unused !== 0 ? undefined : symbols;
 }

@@ -1,0 +1,157 @@
+// Every rule by which a decoder refuses a stream is decided by a vector: the reference is made to forget one rule at a time,
+// and has to accept, as if nothing were wrong, an invalid vector that it refuses with all of them. Rules that no vector can
+// show are listed with the reason.
+
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { rolldown } from 'rolldown';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { committedFiles } from '../golden/generate.ts';
+import { fromRoot } from '../src/files/root.ts';
+
+/** Rules as section 9 of FORMAT.md numbers them: the file of the reference, and the condition on which it refuses. */
+const RULES: Readonly<Record<string, readonly [file: string, condition: string]>> = {
+  'fixed-there': ['1-front', 'bytes.length < FIXED_BYTES'],
+  magic: ['1-front', 'view.getUint32(At.magic, true) !== MAGIC'],
+  version: ['1-front', 'bytes[At.version] !== tables.formatVersion'],
+  'fixed-crc': ['1-front', 'view.getUint32(At.fixedCrc, true) !== crc32(bytes.subarray(0, At.fixedCrc))'],
+  'tile-rows-least': ['1-front', 'tileRowsLog2 < 3'],
+  'tile-rows-most': ['1-front', 'tileRowsLog2 > 8'],
+  length: ['1-front', 'value > 2n ** 50n'],
+  'columns-least': ['1-front', 'columns < 1'],
+  'columns-most': ['1-front', 'columns > MAX_COLUMNS'],
+  planes: ['1-front', 'bytes[At.planes] !== split.length'],
+  classes: ['1-front', 'classes !== 1 && classes !== 2 && classes !== 4'],
+  'no-plane': ['1-front', 'bytes.subarray(at, at + 4).some((byte) => byte !== 0)'],
+  'table-count': ['1-front', 'count !== 0 && count !== 1 && count !== classes'],
+  'probability-bits': ['1-front', 'count === 0 ? probabilityBits !== 0 : !isInRange'],
+  'plane-zero': ['1-front', 'bytes[at + 3] !== 0'],
+  'pairs-where': ['1-front', 'hasPairs && (hasDirect || !allowsPairs(dtype, split))'],
+  'pairs-beside': ['1-front', 'hasPairs && planes[0].count > 1'],
+  base: ['1-front', 'base > (hasWindows ? MAX_START : 0)'],
+  flags: ['1-front', 'flags > 31'],
+  'flag-8': ['1-front', 'hasDirect && !allowsDirect(dtype, split)'],
+  'flag-4': ['1-front', 'flags & Flag.columnOffsets && !hasWindows'],
+  'flag-16': ['1-front', 'flags & Flag.columnValues && !allowsColumnValues(dtype, split)'],
+  selectors: ['1-front', 'hasSelectors !== classes > 1'],
+  'classes-used': ['1-front', 'classes > 1 && sets.every(({ count }) => count !== classes)'],
+  slots: ['1-front', 'slots > MAX_SLOTS'],
+  zeros: ['1-front', 'bytes[at] !== 0'],
+  'front-there': ['1-front', 'bytes.length < parts.end'],
+  'front-crc': ['1-front', 'view.getUint32(At.frontCrc, true) !== crc32(front.subarray(FIXED_BYTES))'],
+  shape: ['1-front', 'wordCount(dtype, shape) !== matrix.words'],
+  'tables-end': ['1-front', '!bits.atEnd()'],
+  'numbers-end': ['1-front', '!reader.atEnd()'],
+  padding: ['1-front', 'front[at] !== 0'],
+  'window-start': ['1-front', 'tooHigh >= 0'],
+  'data-bytes': ['1-front', 'dataBytes !== fixed.dataBytes'],
+
+  'last-symbol': ['6.1-tables', 'last >= frequency.length'],
+  gamma: ['6.1-tables', '++zeros > limit'],
+  'frequency-negative': ['6.1-tables', 'length < 0'],
+  'frequency-bits': ['6.1-tables', 'length > probabilityBits'],
+  'tables-there': ['6.1-tables', 'reader.exhausted'],
+  sum: ['6.1-tables', 'sum !== 2 ** probabilityBits'],
+
+  mode: ['4-metadata', 'mode > (hasDirect ? Mode.DIRECT : Mode.PAIRS)'],
+  'const-value': ['4-metadata', 'mode === Mode.CONST && value >= 2 ** bits'],
+  'no-value': ['4-metadata', '(mode === Mode.RAW || mode === Mode.DIRECT) && value !== 0'],
+  'rans-table': ['4-metadata', 'mode === Mode.RANS && !hasTables[p]'],
+  'pairs-plane': ['4-metadata', 'mode === Mode.PAIRS && (p > 0 || !hasPairs)'],
+  predictor: ['4-metadata', 'predictor >= tables.predictors.length'],
+  predicted: ['4-metadata', 'predictor > 0 && (mode !== Mode.RANS || bits !== 8)'],
+  'outliers-where': [
+    '4-metadata',
+    'outliers > 0 && (p > 0 || mode === Mode.CONST || mode === Mode.RAW || predictor > 0)',
+  ],
+  'direct-both': [
+    '4-metadata',
+    'planes.some(({ mode }) => (mode === Mode.DIRECT) !== (planes[0].mode === Mode.DIRECT))',
+  ],
+  'tile-begins': ['4-metadata', 'offset !== end'],
+
+  'stream-length': ['decode', 'stream.length !== length'],
+  'section-padding': ['decode', 'this.stream[at] !== 0'],
+  check: ['decode', 'check !== metadata.check'],
+  state: ['decode', 'state < STATE_FLOOR'],
+  units: ['decode', 'decoded.used !== value'],
+  'final-state': ['decode', 'feedsNext ? state >>> 16 !== 1 : state !== STATE_FLOOR'],
+  'outlier-order': ['6.4-outliers', 'position <= previous'],
+  'outlier-row': ['6.4-outliers', 'row >= tile.height'],
+  'outlier-column': ['6.4-outliers', 'column >= tile.width'],
+  'outlier-word': ['6.4-outliers', 'word >= 2 ** dtype.wordBits'],
+  'direct-absent': ['6.5-direct', 'absent !== 0'],
+  'raw-unused': ['7-raw', 'unused !== 0'],
+};
+
+/** Rules that follow from others, or without which there is nothing to go on with. */
+const NOT_SHOWN: Readonly<Record<string, string>> = {
+  'fixed-there': 'there is nothing to read',
+  'front-there': 'there is nothing to read',
+  'columns-least': 'a matrix without columns has no number of rows',
+  'last-symbol': 'what is read for symbols that there are not does not add up',
+  gamma: 'a change of 32 bits or more makes a frequency of less than 0 bits, or of more than N',
+  'rans-table': 'there is no table to decode by',
+};
+
+declare global {
+  /** The rule that is forgotten. */
+  var codecllmForgotten: string | undefined;
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'codecllm-refusals-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const files = committedFiles();
+const streamOf = (name: string): Uint8Array => new Uint8Array(files.get(name) as Uint8Array);
+const { invalid }: { invalid: { id: string; stream: string }[] } = JSON.parse(
+  new TextDecoder().decode(files.get('manifest.json')),
+);
+
+let decode: (stream: Uint8Array) => unknown;
+beforeAll(async () => {
+  const written = new Set<string>();
+  const forgetting = {
+    name: 'forgetting',
+    transform(code: string, id: string) {
+      let text = code;
+      for (const [rule, [file, condition]] of Object.entries(RULES)) {
+        if (!id.endsWith(`/spec/decoder/${file}.ts`)) continue;
+        expect(text.split(condition).length, `${rule}: ${condition}`).toBe(2);
+        written.add(rule);
+        text = text.replace(condition, () => `((${condition}) && globalThis.codecllmForgotten !== '${rule}')`);
+      }
+      return text;
+    },
+  };
+  const bundle = await rolldown({ input: fromRoot('spec/index.ts').pathname, plugins: [forgetting] });
+  const { output } = await bundle.generate({ format: 'es' });
+  const file = join(folder, 'forgetful.mjs');
+  writeFileSync(file, output[0].code);
+  ({ decodeTensor: decode } = await import(pathToFileURL(file).href));
+  expect([...written].sort()).toEqual(Object.keys(RULES).sort());
+});
+
+/** The field of a refusal, an error that is none, or undefined where the stream is accepted. */
+function refusalOf(stream: Uint8Array, forgotten?: string): string | undefined {
+  globalThis.codecllmForgotten = forgotten;
+  try {
+    decode(stream);
+    return undefined;
+  } catch (error) {
+    return (error as Error).name === 'FormatError' ? (error as { field?: string }).field : 'another error';
+  } finally {
+    globalThis.codecllmForgotten = undefined;
+  }
+}
+
+test('with all rules, every invalid vector is refused', () => {
+  expect(invalid.filter(({ stream }) => refusalOf(streamOf(stream)) === undefined)).toEqual([]);
+});
+
+test.each(Object.keys(RULES))('%s', (rule) => {
+  const isShown = invalid.some(({ stream }) => refusalOf(streamOf(stream), rule) === undefined);
+  expect(isShown).toBe(!(rule in NOT_SHOWN));
+});
