@@ -2,7 +2,7 @@
 // and has to accept, as if nothing were wrong, an invalid vector that it refuses with all of them. Rules that no vector can
 // show are listed with the reason.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -11,7 +11,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { committedFiles } from '../golden/generate.ts';
 import { fromRoot } from '../src/files/root.ts';
 
-/** Rules as section 9 of FORMAT.md numbers them: the file of the reference, and the condition on which it refuses. */
+/** Rules as section 9 of FORMAT.md names them: the file of the reference, and the condition on which it refuses. */
 const RULES: Readonly<Record<string, readonly [file: string, condition: string]>> = {
   'fixed-there': ['1-front', 'bytes.length < FIXED_BYTES'],
   magic: ['1-front', 'view.getUint32(At.magic, true) !== MAGIC'],
@@ -88,6 +88,8 @@ const RULES: Readonly<Record<string, readonly [file: string, condition: string]>
 
 /** Rules that follow from others, or without which there is nothing to go on with. */
 const NOT_SHOWN: Readonly<Record<string, string>> = {
+  dtype: 'there are no planes',
+  split: 'the reference has no other planes to go on with',
   'fixed-there': 'there is nothing to read',
   'front-there': 'there is nothing to read',
   'columns-least': 'a matrix without columns has no number of rows',
@@ -146,6 +148,12 @@ function refusalOf(stream: Uint8Array, forgotten?: string): string | undefined {
     globalThis.codecllmForgotten = undefined;
   }
 }
+
+test('FORMAT.md names the same rules', () => {
+  const [, section] = readFileSync(fromRoot('spec/FORMAT.md'), 'utf8').split(/^## (?:9|10)\. .*$/m);
+  const named = Array.from(section.matchAll(/^\| ([a-z\d, -]+) \| [\d., ]+ \|/gm), ([, rules]) => rules.split(', '));
+  expect(named.flat().sort()).toEqual([...new Set([...Object.keys(RULES), ...Object.keys(NOT_SHOWN)])].sort());
+});
 
 test('with all rules, every invalid vector is refused', () => {
   expect(invalid.filter(({ stream }) => refusalOf(streamOf(stream)) === undefined)).toEqual([]);
