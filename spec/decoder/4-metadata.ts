@@ -18,7 +18,7 @@ export interface TilePlane {
   readonly predictor: number;
   /** The symbol of CONST, the number of units of RANS and PAIRS, 0 for RAW and DIRECT. */
   readonly value: number;
-  /** Number of outliers; 0 unless it is plane 0, in PAIRS, in DIRECT or in RANS without prediction. */
+  /** Number of outliers; 0 unless it is plane 0, against a base or in PAIRS, in DIRECT or in RANS without prediction. */
   readonly outliers: number;
 }
 
@@ -94,10 +94,11 @@ interface TileKinds {
   readonly dtype: Dtype;
   readonly split: Split;
   readonly matrix: Matrix;
-  /** For each plane, whether it has tables; whether there are tables for PAIRS; and whether there is flag 8. */
+  /** For each plane, whether it has tables; whether there are tables for PAIRS; whether there is flag 8, and flag 32. */
   readonly hasTables: readonly boolean[];
   readonly hasPairs: boolean;
   readonly hasDirect: boolean;
+  readonly hasBase: boolean;
 }
 
 /**
@@ -110,7 +111,7 @@ interface TileKinds {
 export function readMetadata(
   front: DataView,
   start: number,
-  { dtype, split, matrix, hasTables, hasPairs, hasDirect }: TileKinds,
+  { dtype, split, matrix, hasTables, hasPairs, hasDirect, hasBase }: TileKinds,
 ): { tiles: TileMetadata[]; dataBytes: number } {
   let end = 0;
   const tiles = Array.from({ length: matrix.tileCount }, (_, index): TileMetadata => {
@@ -131,10 +132,11 @@ export function readMetadata(
       if (mode === Mode.RANS && !hasTables[p]) refuse('mode', 'RANS without a table');
       if (mode === Mode.PAIRS && (p > 0 || !hasPairs)) refuse('mode', 'PAIRS without pairs');
       if (predictor >= tables.predictors.length) refuse('predictor', `${predictor} is no predictor`);
-      if (predictor > 0 && (mode !== Mode.RANS || bits !== 8))
-        refuse('predictor', 'only RANS planes of 8 bits are predicted');
-      if (outliers > 0 && (p > 0 || mode === Mode.CONST || mode === Mode.RAW || predictor > 0))
-        refuse('outliers', 'only plane 0 has them, in PAIRS, in DIRECT or in RANS without prediction');
+      if (predictor > 0 && (mode !== Mode.RANS || bits !== 8 || hasBase))
+        refuse('predictor', 'only RANS planes of 8 bits are predicted, and not against a base');
+      const listsAll = hasBase || mode === Mode.PAIRS || mode === Mode.DIRECT;
+      if (outliers > 0 && (p > 0 || !(listsAll || (mode === Mode.RANS && predictor === 0))))
+        refuse('outliers', 'only plane 0 has them, against a base, in PAIRS, DIRECT or in RANS without prediction');
       return { value, mode, predictor, outliers };
     });
     if (planes.some(({ mode }) => (mode === Mode.DIRECT) !== (planes[0].mode === Mode.DIRECT)))

@@ -15,7 +15,7 @@ import type { TileTables } from './6.1-tables.ts';
 export const STATE_FLOOR = 2 ** 16;
 
 export interface DecodedLanes {
-  /** Row by row, as many as the tile's rows and columns of `tables`. */
+  /** Row by row, as many as there are classes in `tables`. */
   readonly symbols: Uint16Array;
   /** The state in which each lane ends. */
   readonly finals: Uint32Array;
@@ -33,18 +33,16 @@ export function decodeLanes(
   stored: WordArray,
   units: WordArray,
   perLane: number,
-  { probabilityBits: N, tables, rows, columns }: TileTables,
+  { probabilityBits: N, tables, width, classes }: TileTables,
 ): DecodedLanes {
-  const height = rows.length;
-  const width = columns.length;
-  const symbols = new Uint16Array(height * width);
+  const symbols = new Uint16Array(classes.length);
   const finals = Uint32Array.from(stored);
   const slotMask = 2 ** N - 1;
   let used = 0;
-  for (let i = 0; i < height; i++)
+  for (let i = 0; i < classes.length; i += width)
     for (let k = 0; k < perLane; k++)
       for (let j = k, lane = 0; j < width; j += perLane, lane++) {
-        const { frequency, cumulative, symbolOfSlot } = tables[rows[i] | columns[j]];
+        const { frequency, cumulative, symbolOfSlot } = tables[classes[i + j]];
         let x = finals[lane];
         const slot = x & slotMask;
         const symbol = symbolOfSlot[slot];
@@ -54,7 +52,7 @@ export function decodeLanes(
           used++;
         }
         finals[lane] = x;
-        symbols[i * width + j] = symbol;
+        symbols[i + j] = symbol;
       }
   return { symbols, finals, used };
 }

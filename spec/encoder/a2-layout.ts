@@ -16,12 +16,17 @@ import { checkOptions, dtypeNamed, type EncodeOptions } from './options.ts';
 /** H, unless an encoder is told otherwise. */
 const DEFAULT_TILE_ROWS = 128;
 
+/** The same against a base, where the states of a tile's lanes are much of it. */
+const DEFAULT_TILE_ROWS_AGAINST_BASE = 256;
+
 /** A tensor to be encoded. */
 export interface Source {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
   readonly matrix: Matrix;
   readonly words: WordArray;
+  /** The words of the base. */
+  readonly base: WordArray | undefined;
 }
 
 /**
@@ -44,7 +49,7 @@ export function defaultColumns(dtype: Dtype, shape: readonly number[], tileRows:
  */
 export function layOut(data: Uint8Array, dtypeName: string, shape: readonly number[], options: EncodeOptions): Source {
   const dtype = dtypeNamed(dtypeName);
-  const tileRows = options.tileRows ?? DEFAULT_TILE_ROWS;
+  const tileRows = options.tileRows ?? (options.base ? DEFAULT_TILE_ROWS_AGAINST_BASE : DEFAULT_TILE_ROWS);
   const columns = options.columns ?? defaultColumns(dtype, shape, tileRows);
   const words = wordCount(dtype, shape);
   if (
@@ -61,11 +66,17 @@ export function layOut(data: Uint8Array, dtypeName: string, shape: readonly numb
   const expected = (words * dtype.wordBits) / 8;
   if (data.length !== expected)
     throw new RangeError(`${data.length} bytes where ${dtypeName} of shape [${shape}] has ${expected}`);
-  return { dtype, shape, matrix: matrixView(words, columns, tileRows), words: wordsOf(data, dtype.wordBits) };
+  const { base } = options;
+  if (base !== undefined && base.length !== expected)
+    throw new RangeError(`a base of ${base.length} bytes where the tensor has ${expected}`);
+  return {
+    ...{ dtype, shape, matrix: matrixView(words, columns, tileRows), words: wordsOf(data, dtype.wordBits) },
+    base: base && wordsOf(base, dtype.wordBits),
+  };
 }
 
 /** All tiles of a tensor, in order. */
-export function tilesOf({ matrix }: Source): Tile[] {
+export function tilesOf({ matrix }: Pick<Source, 'matrix'>): Tile[] {
   return Array.from({ length: matrix.tileCount }, (_, index) => tileAt(matrix, index));
 }
 

@@ -29,6 +29,8 @@ export interface EncodeOptions {
   readonly classes?: ClassChoice;
   /** Whether columns have offsets in PAIRS and DIRECT. */
   readonly columnOffsets?: boolean;
+  /** The elements of a base to encode against; beside it, only columns and tile rows can be chosen. */
+  readonly base?: Uint8Array;
 }
 
 /** @throws TypeError where the format has no such dtype */
@@ -74,7 +76,12 @@ export function splitsFor(dtype: Dtype, { profile = 'small', split, modes }: Enc
 
 /** @throws RangeError for options that the format does not have for this dtype */
 export function checkOptions(dtype: Dtype, options: EncodeOptions): void {
-  const { split, modes, probabilityBits } = options;
+  const { split, modes, classes, columnOffsets, probabilityBits, base } = options;
+  if (
+    base !== undefined &&
+    [split, modes, classes, columnOffsets, probabilityBits].some((choice) => choice !== undefined)
+  )
+    throw new RangeError('against a base, splits, modes, classes, offsets and probability bits cannot be chosen');
   const splits = splitsFor(dtype, options);
   if (splits.length === 0)
     throw new RangeError(

@@ -21,20 +21,19 @@ export function encodeLanes(
   symbols: Uint16Array,
   finals: Uint32Array,
   perLane: number,
-  { probabilityBits: N, tables, rows, columns }: TileTables,
+  { probabilityBits: N, tables, width, classes }: TileTables,
 ): CodedLanes {
-  const width = columns.length;
   const states = finals.slice();
   const given: number[] = [];
   const slots = 2 ** N;
   const highest = 2 ** (32 - N);
-  for (let i = rows.length - 1; i >= 0; i--)
+  for (let i = classes.length - width; i >= 0; i -= width)
     for (let k = perLane - 1; k >= 0; k--)
       for (let lane = states.length - 1; lane >= 0; lane--) {
         const j = lane * perLane + k;
         if (j >= width) continue;
-        const { frequency, cumulative } = tables[rows[i] | columns[j]];
-        const symbol = symbols[i * width + j];
+        const { frequency, cumulative } = tables[classes[i + j]];
+        const symbol = symbols[i + j];
         let x = states[lane];
         if (x >= frequency[symbol] * highest) {
           given.push(x & 0xffff);
