@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "host/format/checksums.hpp"
 #include "host/format/error.hpp"
 #include "host/kernels/kernels.hpp"
+#include "host/kernels/tile_reader.hpp"
 
 namespace codecllm {
 
@@ -21,14 +23,21 @@ struct Scratch {
   std::vector<uint8_t> units[kMaxPlanes];
   /** Lane sequences of RAW planes: their ends, or all of a narrow tile. */
   std::vector<uint32_t> tails[kMaxPlanes];
+  /** Words of a base, and the class of each element. */
+  TileReader base{TileReader::Fill::Zeros};
+  std::vector<uint8_t> elements;
 };
 
 /** Decodes a tile: constructed, it is laid out in a job for a kernel; and what comes of that has to be finished. */
 class TileDecoder {
  public:
-  /** @param output where the tile's first word goes; `available` words from there to the end of the tensor */
-  TileDecoder(const Stream& stream, uint64_t index, const uint8_t* data, const uint8_t* data_end, uint8_t* output,
-              uint64_t available, TileDecode& job, Scratch& scratch)
+  /**
+   * @param base the tile's words in it, null bytes where there is none; and the class of each level of it
+   * @param output where the tile's first word goes; `available` words from there to the end of the tensor
+   */
+  TileDecoder(const Stream& stream, uint64_t index, const uint8_t* data, const uint8_t* data_end, TileWords base,
+              const std::vector<uint8_t>& of_level, uint8_t* output, uint64_t available, TileDecode& job,
+              Scratch& scratch)
       : stream_(stream),
         dtype_(*stream.coding.layout.dtype),
         tile_(stream.coding.layout.tile_at(index)),
@@ -37,6 +46,7 @@ class TileDecoder {
         data_(data),
         data_end_(data_end),
         scratch_(scratch),
+        of_level_(of_level),
         job_(job),
         lanes_(lane_count(tile_.width)) {
     const Coding& coding = stream_.coding;
@@ -50,6 +60,8 @@ class TileDecoder {
     job_.columns = coding.layout.columns;
     job_.stride = size_t{job_.columns} * dtype_.word_bytes();
     job_.available = available;
+    job_.base = base;
+    scratch_.elements.clear();
     for (unsigned p = 0; p < job_.planes; p++) prepare(p);
   }
 
@@ -121,6 +133,12 @@ class TileDecoder {
     place_units(p);
 
     lay_out_classes(coding, tile_, tables, pairs, tables.probability_bits, plane.classes);
+    if (!coding.base || tables.count == 1) return;
+    if (scratch_.elements.empty()) {
+      scratch_.elements.resize(size_t{tile_.height} * kTileColumns);
+      lay_out_elements(dtype_, job_.base, tile_.height, of_level_.data(), scratch_.elements.data());
+    }
+    plane.classes.elements = scratch_.elements.data();
   }
 
   void prepare_windows() {
@@ -240,6 +258,7 @@ class TileDecoder {
   const uint8_t* const data_;
   const uint8_t* const data_end_;
   Scratch& scratch_;
+  const std::vector<uint8_t>& of_level_;
   TileDecode& job_;
   const uint32_t lanes_;
 };
@@ -247,19 +266,23 @@ class TileDecoder {
 }  // namespace
 
 void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data, size_t data_size,
-                  uint8_t* bytes) {
+                  const uint8_t* base, uint8_t* bytes) {
   const Layout& layout = stream.coding.layout;
-  const uint64_t base = stream.tile_start(first_band * layout.tiles_across);
+  const std::vector<uint8_t> of_level = stream.coding.base ? stream.coding.base->classes() : std::vector<uint8_t>();
+  const Slice base_slice = {first_band, band_count, base,
+                            layout.slice_bytes(first_band, band_count) / layout.dtype->word_bytes()};
+  const uint64_t start = stream.tile_start(first_band * layout.tiles_across);
   const uint64_t first_word = first_band * layout.tile_rows * layout.columns;
   // Two tiles at a time, side by side.
   TileDecode jobs[2] = {};
-  Scratch scratches[2];
+  const auto scratches = std::make_unique<Scratch[]>(2);
   const auto decoder_for = [&](uint64_t index, uint32_t t) {
     const Tile tile = layout.tile_at(index);
     const uint64_t word = tile.row * layout.columns + tile.column;
     // A short last row of the tensor may end before the tile begins; its rows above do not.
     const uint64_t available = word < layout.words ? layout.words - word : 0;
-    return TileDecoder(stream, index, data + (stream.tile_start(index) - base), data + data_size,
+    return TileDecoder(stream, index, data + (stream.tile_start(index) - start), data + data_size,
+                       base == nullptr ? TileWords{} : scratches[t].base.read(layout, tile, base_slice), of_level,
                        bytes + (word - first_word) * layout.dtype->word_bytes(), available, jobs[t], scratches[t]);
   };
   for (uint64_t band = first_band; band < first_band + band_count; band++) {

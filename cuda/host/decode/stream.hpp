@@ -45,6 +45,24 @@ struct Stream {
    */
   static Stream read(const uint8_t* bytes, size_t size);
 
+  /** Where the base's CRC is in the front. */
+  uint64_t base_at = 0;
+
+  /** Reads a front in the same way, and refuses one of a stream that needs a base. */
+  static Stream read_alone(const uint8_t* bytes, size_t size) {
+    Stream stream = read(bytes, size);
+    stream.require_no_base();
+    return stream;
+  }
+
+  /** Tiles in which nothing is changed; 0 without a base. */
+  uint64_t unchanged_tiles() const;
+
+  /** @throws FormatError where the stream is coded against a base */
+  void require_no_base() const;
+  /** @throws FormatError where it is not coded against one, or against another */
+  void require_base(const uint8_t* base, uint64_t size) const;
+
   TileMetadata tile(uint64_t index) const;
 
   /** Where the data of tile `index` begin in Data; `data_bytes` for the index after the last. */

@@ -19,6 +19,10 @@ namespace {
 constexpr uint32_t kAnyCode = kBinades;
 constexpr uint32_t kCodeBits = 5;
 
+/** Against a base: so many changes of a tile are listed; of long ones, one in so many. */
+constexpr uint32_t kListedChanges = 40;
+constexpr uint32_t kLongOneOf = 256;
+
 /** The entry of each symbol of one table. */
 std::vector<uint64_t> entries_of(const uint16_t* frequencies, uint32_t alphabet) {
   std::vector<uint64_t> entries(alphabet);
@@ -104,6 +108,7 @@ void EncodePlan::expand_tables() {
   for (unsigned p = 0; p < coding.split.planes; p++)
     if (!coding.tables[p].empty()) expand_plane(coding.tables[p], tables[p]);
   if (!coding.pairs.empty()) expand_pairs(coding.pairs, pair_tables);
+  if (coding.base) of_level = coding.base->classes();
 }
 
 uint64_t EncodePlan::tile_bound() const {
@@ -140,6 +145,7 @@ bool TileEncoder::encode_plane(unsigned p, const TilePlane& wish) {
   job.units = units_[p] + sizeof units_[p];
   job.substituted = substituted_;
   lay_out_classes(coding, tile_, set, pairs, tables.index_bits, job.classes);
+  if (coding.base && set.count > 1) job.classes.elements = elements_;
   uint8_t starts[kTileColumns];
   if (pairs) {
     window_starts(coding.windows, tile_, starts);
@@ -165,7 +171,12 @@ void TileEncoder::list_outliers(const EncodeTables& tables, const LanesEncode& j
     const uint32_t row = substituted_[i] / kTileColumns;
     const uint32_t column = substituted_[i] % kTileColumns;
     const uint32_t row_class = job.classes.rows != nullptr ? uint32_t{job.classes.rows[row]} << job.index_bits : 0;
-    const uint32_t classes = row_class | job.classes.columns[column % job.steps][column / job.steps];
+    const uint32_t step = column % job.steps;
+    const uint32_t lane = column / job.steps;
+    const uint32_t classes = job.classes.elements != nullptr
+                                 ? uint32_t{job.classes.elements[row * kTileColumns + step * kLanes + lane]}
+                                       << job.index_bits
+                                 : row_class | job.classes.columns[step][lane];
     if (!pairs) {
       const uint32_t at = row * kTileColumns + column;
       const uint32_t symbol = job.wide ? symbols_[0].wide()[at] : symbols_[0].bytes[at];
@@ -196,6 +207,73 @@ void TileEncoder::encode_direct(TileWords words, TilePlane* planes) {
   planes[0].outliers = static_cast<uint8_t>(count);
 }
 
+void TileEncoder::cut_differences(TileWords words) {
+  const Dtype& dtype = *plan_.coding.layout.dtype;
+  const bool has_long = dtype.word_bits == 16;
+  std::vector<uint32_t> changed;
+  std::vector<uint32_t> long_ones;
+  with_order(dtype, [&](auto order, auto word) {
+    auto before = word;
+    for (uint32_t i = 0; i < tile_.height; i++)
+      for (uint32_t j = 0; j < kTileColumns; j++) {
+        std::memcpy(&word, words.bytes + i * words.stride + j * sizeof word, sizeof word);
+        std::memcpy(&before, base_.bytes + i * base_.stride + j * sizeof word, sizeof word);
+        const uint32_t difference = order.difference(before, word);
+        const uint32_t at = i * kTileColumns + j;
+        for (uint32_t p = 0; p < sizeof word; p++) symbols_[p].bytes[at] = static_cast<uint8_t>(difference >> (8 * p));
+        if (difference != 0) changed.push_back(at);
+        if (has_long && difference > 0xff) long_ones.push_back(at);
+      }
+  });
+  const uint32_t elements = tile_.height * tile_.width;
+  const std::vector<uint32_t>* listed = nullptr;
+  if (changed.size() <= kListedChanges)
+    listed = &changed;
+  else if (long_ones.size() <= elements / kLongOneOf)
+    listed = &long_ones;
+  if (listed == nullptr) return;
+  for (const uint32_t at : *listed) {
+    for (uint32_t p = 0; p < dtype.word_bytes(); p++) symbols_[p].bytes[at] = 0;
+    outliers_.push_back({at, 0});
+  }
+}
+
+void TileEncoder::count_differences(const Tile& tile, TileWords words, TileWords base,
+                                    std::vector<uint64_t>* counters) {
+  const Dtype& dtype = *plan_.coding.layout.dtype;
+  tile_ = tile;
+  base_ = base;
+  outliers_.clear();
+  cut_differences(words);
+  for (uint32_t p = 0; p < dtype.word_bytes(); p++) {
+    if (symbols_[p].is_constant(tile.height, tile.width, 8)) continue;
+    with_order(dtype, [&](auto order, auto before) {
+      for (uint32_t i = 0; i < tile.height; i++)
+        for (uint32_t j = 0; j < tile.width; j++) {
+          std::memcpy(&before, base.bytes + i * base.stride + j * sizeof before, sizeof before);
+          counters[p][256 * order.level(before) + symbols_[p].bytes[i * kTileColumns + j]]++;
+        }
+    });
+  }
+}
+
+uint32_t TileEncoder::decoded_word(const Outlier& outlier, uint32_t word) const {
+  const Dtype& dtype = *plan_.coding.layout.dtype;
+  if (!plan_.coding.base) {
+    const Field field = field_of(dtype, plan_.coding.split, 0);
+    return (word & ~field.bits_of_word()) | field.paste(outlier.symbol);
+  }
+  uint32_t difference = outlier.symbol;
+  for (uint32_t p = 1; p < dtype.word_bytes(); p++)
+    difference |= uint32_t{symbols_[p].bytes[outlier.position]} << (8 * p);
+  const uint32_t row = outlier.position / kTileColumns;
+  const uint32_t column = outlier.position % kTileColumns;
+  return with_order(dtype, [&](auto order, auto before) -> uint32_t {
+    std::memcpy(&before, base_.bytes + row * base_.stride + column * sizeof before, sizeof before);
+    return order.after(before, static_cast<decltype(before)>(difference));
+  });
+}
+
 void TileEncoder::pack_plane(unsigned p) {
   const uint32_t bits = plan_.coding.split.bits[p];
   uint32_t* const sequence = sequences_[p];
@@ -218,7 +296,6 @@ void TileEncoder::pack_plane(unsigned p) {
 
 uint64_t TileEncoder::enter_outliers(TileWords words) {
   const Dtype& dtype = *plan_.coding.layout.dtype;
-  const Field field = field_of(dtype, plan_.coding.split, 0);
   const uint32_t word_bytes = dtype.word_bytes();
   const uint32_t row_u32s = kLanes * word_bytes;
   uint64_t sum = 0;
@@ -233,7 +310,7 @@ uint64_t TileEncoder::enter_outliers(TileWords words) {
     } else {
       entries_.push_back(outlier.position | word << 16);
     }
-    const uint64_t decoded = (word & ~field.bits_of_word()) | field.paste(outlier.symbol);
+    const uint64_t decoded = decoded_word(outlier, word);
     // The sum is over u32. It is exact in the end, though a change may be below zero.
     const uint32_t byte = outlier.position * word_bytes;
     sum += check_factor(tile_.height, row_u32s, byte / 4) * ((decoded - word) << 8 * (byte % 4));
@@ -248,8 +325,14 @@ void TileEncoder::encode_planes(uint64_t index, TileWords words, TilePlane* plan
   const Dtype& dtype = *coding.layout.dtype;
   const Split& split = coding.split;
   const WordFormat format = word_format(dtype, split);
+  listed_ = 0;
+  if (coding.base) {
+    cut_differences(words);
+    listed_ = outliers_.size();
+    if (coding.classes > 1) lay_out_elements(dtype, base_, tile_.height, plan_.of_level.data(), elements_);
+  }
   for (unsigned p = split.planes; p-- > 0;) {
-    kernels().cut_plane(words, format, p, tile_.height, symbols_[p].bytes);
+    if (!coding.base) kernels().cut_plane(words, format, p, tile_.height, symbols_[p].bytes);
     const uint8_t choice = plan_.choices[index * split.planes + p];
     TilePlane wish = {};
     wish.mode = kRans;
@@ -271,11 +354,12 @@ void TileEncoder::encode_planes(uint64_t index, TileWords words, TilePlane* plan
       coded = encode_plane(p, wish);
       const size_t unit_bytes = static_cast<size_t>(units_[p] + sizeof units_[p] - jobs_[p].units);
       if (coded && !plan_.forced) {
-        const uint64_t size = align(4 * lanes_) + align(unit_bytes) + align(outliers_.size() * outlier_bytes(dtype));
+        const uint64_t size =
+            align(4 * lanes_) + align(unit_bytes) + align((outliers_.size() - listed_) * outlier_bytes(dtype));
         const uint64_t raw_size = align(raw_bytes(tile_.height, tile_.width, split.bits[p], false));
         coded = size < raw_size + (waiting ? 2 * lanes_ : 0);
       }
-      if (!coded) outliers_.clear();
+      if (!coded) outliers_.resize(listed_);
       if (coded) {
         plane = wish;
         plane.value = static_cast<uint16_t>(unit_bytes / 2);
@@ -290,13 +374,22 @@ void TileEncoder::encode_planes(uint64_t index, TileWords words, TilePlane* plan
       pack_plane(p);
     }
   }
+  if (!coding.base) return;
+  // What is listed and has no slot, either, is there twice: a decoder gets what stands for it.
+  std::stable_sort(outliers_.begin(), outliers_.end(),
+                   [](const Outlier& a, const Outlier& b) { return a.position < b.position; });
+  const auto same = [](const Outlier& later, const Outlier& earlier) { return later.position == earlier.position; };
+  const auto kept = std::unique(outliers_.rbegin(), outliers_.rend(), same);
+  outliers_.erase(outliers_.begin(), kept.base());
+  planes[0].outliers = static_cast<uint8_t>(outliers_.size());
 }
 
-TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords words, uint8_t* data, size_t capacity,
-                                 size_t& length) {
+TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords words, TileWords base, uint8_t* data,
+                                 size_t capacity, size_t& length) {
   const Dtype& dtype = *plan_.coding.layout.dtype;
   const Split& split = plan_.coding.split;
   tile_ = tile;
+  base_ = base;
   lanes_ = lane_count(tile.width);
   outliers_.clear();
   TileMetadata metadata = {};

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "host/format/base.hpp"
 #include "host/format/direct.hpp"
 #include "host/format/elements.hpp"
 #include "host/format/frequency.hpp"
@@ -42,11 +44,13 @@ struct Coding {
   bool has_direct = false;
   /** Of PAIRS and of DIRECT. */
   Windows windows;
-  /** 1, 2 or 4: how many classes the selectors tell apart. */
+  /** 1, 2 or 4: how many classes the selectors, or levels of a base, tell apart; or 8 of these. */
   uint32_t classes = 1;
   /** The class bits of each row, and of each column (of each two columns if there are pairs); empty if all are 0. */
   std::vector<uint8_t> row_selectors;
   std::vector<uint8_t> column_selectors;
+  /** Where there is a base; then there are no pairs, windows and selectors. */
+  std::optional<Base> base;
 };
 
 /** How many column selectors there are: one for each column, or for each two where there are pairs. */
@@ -74,7 +78,7 @@ struct TilePlane {
   uint8_t mode;
   /** 0 unless the mode is RANS. */
   uint8_t predictor;
-  /** Number of outliers; 0 unless it is plane 0, in PAIRS, DIRECT or in RANS without prediction. */
+  /** Number of outliers; 0 unless it is plane 0, against a base or in PAIRS, DIRECT or in RANS without prediction. */
   uint8_t outliers;
   /** The symbol of CONST, the number of units of RANS and PAIRS, else 0. */
   uint16_t value;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "host/format/base.hpp"
 #include "host/kernels/kernel_check.hpp"
 #include "host/kernels/kernels.hpp"
 
@@ -58,7 +59,7 @@ struct Coder {
  * Decodes rows of RANS or PAIRS planes with the same tables and row classes: those of one tile, or of two, whose coders
  * do not wait for each other, so that the processor works on one while it waits for the other.
  */
-template <unsigned kBits, bool kPairs, bool kFull, unsigned kTiles>
+template <unsigned kBits, bool kPairs, bool kElements, bool kFull, unsigned kTiles>
 void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, SymbolBlock* const* symbols) {
   constexpr unsigned kSteps = kPairs ? kLaneColumns / 2 : kLaneColumns;
   const uint32_t* const slots = planes[0]->slots;
@@ -70,9 +71,12 @@ void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, Sym
     Lanes decoded[kTiles][kLaneColumns];
     for (unsigned k = 0; k < kSteps; k++)
       for (unsigned t = 0; t < kTiles; t++)
-        decoded[t][k] =
-            decode_step<kBits, kFull>(coders[t].states, coders[t].units, slots, probability_bits,
-                                      row_table | load(planes[t]->classes.columns[k]), planes[t]->classes.active[k]);
+        decoded[t][k] = decode_step<kBits, kFull>(
+            coders[t].states, coders[t].units, slots, probability_bits,
+            kElements
+                ? load_bytes(planes[t]->classes.elements + (first + i) * kTileColumns + k * kLanes) << probability_bits
+                : row_table | load(planes[t]->classes.columns[k]),
+            planes[t]->classes.active[k]);
     for (unsigned t = 0; t < kTiles; t++) {
       const Lanes* const row = decoded[t];
       if (kPairs) {
@@ -93,15 +97,17 @@ void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, Sym
 template <bool kFull, unsigned kTiles>
 void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, SymbolBlock* const* symbols) {
   if (planes[0]->mode == kPairs)
-    decode_coded<kPairBits, true, kFull, kTiles>(planes, first, rows, symbols);
+    decode_coded<kPairBits, true, false, kFull, kTiles>(planes, first, rows, symbols);
   else if (planes[0]->bits == 4)
-    decode_coded<4, false, kFull, kTiles>(planes, first, rows, symbols);
+    decode_coded<4, false, false, kFull, kTiles>(planes, first, rows, symbols);
   else if (planes[0]->bits == 6)
-    decode_coded<6, false, kFull, kTiles>(planes, first, rows, symbols);
+    decode_coded<6, false, false, kFull, kTiles>(planes, first, rows, symbols);
+  else if (planes[0]->bits == 8 && planes[0]->classes.elements != nullptr)
+    decode_coded<8, false, true, kFull, kTiles>(planes, first, rows, symbols);
   else if (planes[0]->bits == 8)
-    decode_coded<8, false, kFull, kTiles>(planes, first, rows, symbols);
+    decode_coded<8, false, false, kFull, kTiles>(planes, first, rows, symbols);
   else
-    decode_coded<10, false, kFull, kTiles>(planes, first, rows, symbols);
+    decode_coded<10, false, false, kFull, kTiles>(planes, first, rows, symbols);
 }
 
 // -------------------------------------------------------------------------------------------------------------- RAW
@@ -316,6 +322,32 @@ struct FloatFourBytes {
   }
 };
 
+/** Differences, whose planes are bytes from the lowest, after the words of a base. */
+struct DifferenceBlock {
+  SymbolBlock* symbols;
+  /** From the block's first row on. */
+  TileWords base;
+};
+
+template <class Word, bool kFloat>
+struct Differences {
+  static constexpr uint32_t kParts = sizeof(Word);
+  CODECLLM_INLINE static Lanes words(const DifferenceBlock& block, uint32_t i, uint32_t part) {
+    constexpr uint32_t kWords = sizeof(Lanes) / sizeof(Word);
+    alignas(64) Word words[kWords];
+    alignas(64) Word base[kWords];
+    std::memcpy(base, block.base.bytes + i * block.base.stride + part * sizeof(Lanes), sizeof base);
+    const uint8_t* planes[sizeof(Word)];
+    for (uint32_t p = 0; p < sizeof(Word); p++) planes[p] = block.symbols[p].row8(i) + kWords * part;
+    for (uint32_t j = 0; j < kWords; j++) {
+      Word difference = 0;
+      for (uint32_t p = 0; p < sizeof(Word); p++) difference |= static_cast<Word>(Word{planes[p][j]} << (8 * p));
+      words[j] = Order<Word, kFloat>::after(base[j], difference);
+    }
+    return load(words);
+  }
+};
+
 /** All bits of every second lane. */
 constexpr uint32_t kOddLanes[kLanes] = {0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u,
                                         0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u};
@@ -360,7 +392,17 @@ class WordWriter {
 
   void write(uint32_t first, uint32_t rows, SymbolBlock* symbols) {
     const PlaneDecode& top = job_.plane[0];
-    if (top.mode == kDirect) {
+    if (job_.base.bytes != nullptr) {
+      const DifferenceBlock block = {symbols, {job_.base.bytes + first * job_.base.stride, job_.base.stride}};
+      if (job_.word_bits == 32)
+        write_rows<Differences<uint32_t, true>>(first, rows, block);
+      else if (job_.word_bits == 16)
+        write_rows<Differences<uint16_t, true>>(first, rows, block);
+      else if (job_.kind == Kind::Float)
+        write_rows<Differences<uint8_t, true>>(first, rows, block);
+      else
+        write_rows<Differences<uint8_t, false>>(first, rows, block);
+    } else if (top.mode == kDirect) {
       const uint32_t across = blocks_across(job_.width);
       const DirectStrip strip = {top.blocks + first / kStripRows * across * kBlockBytes, across, top.starts};
       write_rows<FloatDirect>(first, rows, strip);

@@ -25,6 +25,8 @@ struct LaneClasses {
   const uint8_t* rows;
   /** For each step of a row and each lane: the column's class, shifted left as the kernel needs it. */
   uint32_t columns[kLaneColumns][kLanes];
+  /** Against a base, where a class is that of an element: for each row, step and lane, not shifted; else null. */
+  const uint8_t* elements;
   /** For each step and lane: all bits set if there is a symbol. */
   uint32_t active[kLaneColumns][kLanes];
 };
@@ -70,6 +72,13 @@ struct PlaneDecode {
   const uint8_t* blocks;
 };
 
+/** The words of a tile, 128 to a row whatever its width; columns that do not exist are zero. */
+struct TileWords {
+  const uint8_t* bytes;
+  /** Bytes from one row to the next. */
+  size_t stride;
+};
+
 /** A tile that is to be decoded. */
 struct TileDecode {
   uint32_t height;
@@ -85,6 +94,8 @@ struct TileDecode {
   size_t stride;
   uint64_t available;
   uint32_t columns;
+  /** The tile's words in the base; null bytes where there is none. They may be what is written over. */
+  TileWords base;
   /** Out: the sum over the tile's rows, not reduced, that the check is made of. */
   uint64_t check;
 };
@@ -116,13 +127,6 @@ struct LanesEncode {
   /** Out: the places, row x 128 + column (or pair), where another symbol was coded; in no order. */
   uint32_t* substituted;
   uint32_t substituted_count;
-};
-
-/** The words of a tile, 128 to a row whatever its width; columns that do not exist are zero. */
-struct TileWords {
-  const uint8_t* bytes;
-  /** Bytes from one row to the next. */
-  size_t stride;
 };
 
 /** What a survey measures in a tile: sums of magnitudes, and numbers of elements that are not zero. */
