@@ -25,6 +25,9 @@ export interface NativeInfo {
   bands: number;
   tilesAcross: number;
   bandBytes: number;
+  /** Whether a base is needed, and how many tiles of it have not changed. */
+  againstBase: boolean;
+  unchangedTiles: number;
 }
 
 export interface Native {
@@ -40,16 +43,20 @@ export interface Native {
    */
   allocate(size: number): Uint8Array;
 
-  /** @returns the stream's length; 0 where `stream` is too short for it: it has `encodeBound` bytes at most */
+  /**
+   * @param options without a base, which is given apart
+   * @returns the stream's length; 0 where `stream` is too short for it: without a base it has `encodeBound` bytes at most
+   */
   encode(
     bytes: Uint8Array,
     dtype: string,
     shape: readonly number[],
     options: EncodeOptions | undefined,
     stream: Uint8Array,
+    base?: Uint8Array,
   ): number;
-  /** @param bytes receives the tensor: as many as `streamInfo` says */
-  decode(stream: Uint8Array, bytes: Uint8Array): void;
+  /** @param bytes receives the tensor: as many as `streamInfo` says; they may be the base's, which is written over */
+  decode(stream: Uint8Array, bytes: Uint8Array, base?: Uint8Array): void;
 
   /**
    * `encode` and `decode` of tensors and streams that lie in a file, all in the same bytes of it, one after the other on

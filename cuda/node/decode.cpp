@@ -57,6 +57,8 @@ Napi::Value StreamInfo(const Napi::CallbackInfo& info) {
   object.Set("bands", number_from(env, found.bands));
   object.Set("tilesAcross", number_from(env, found.tiles_across));
   object.Set("bandBytes", number_from(env, found.band_bytes));
+  object.Set("againstBase", Napi::Boolean::New(env, found.against_base != 0));
+  object.Set("unchangedTiles", number_from(env, found.unchanged_tiles));
   return object;
 }
 
@@ -87,8 +89,14 @@ Work decoding_slice(const Napi::CallbackInfo& info) {
 Work decoding(const Napi::CallbackInfo& info) {
   const Bytes stream = bytes_of(info[0], "stream");
   const Bytes bytes = bytes_of(info[1], "bytes");
+  const std::optional<Bytes> base = base_of(info[2]);
+  if (base && base->size != bytes.size)
+    refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "base must be as long as bytes");
   return [=] {
-    check(codecllm_decode(stream.data, stream.size, bytes.data, bytes.size));
+    if (base)
+      check(codecllm_decode_against(stream.data, stream.size, base->data, bytes.data, bytes.size));
+    else
+      check(codecllm_decode(stream.data, stream.size, bytes.data, bytes.size));
     return 0;
   };
 }

@@ -136,9 +136,16 @@ Work encoding(const Napi::CallbackInfo& info) {
   const std::vector<uint64_t> shape = shape_of(info[2]);
   const codecllm_encode_options options = options_of(info[3]);
   const Bytes stream = bytes_of(info[4], "stream");
+  const std::optional<Bytes> base = base_of(info[5]);
+  if (base && base->size != bytes.size)
+    refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "base must be as long as bytes");
   return [=] {
     size_t written = 0;
-    check(codecllm_encode(bytes.data, bytes.size, dtype.c_str(), shape.data(), shape.size(), &options, stream.data,
+    if (base)
+      check(codecllm_encode_against(bytes.data, base->data, bytes.size, dtype.c_str(), shape.data(), shape.size(),
+                                    &options, stream.data, stream.size, &written));
+    else
+      check(codecllm_encode(bytes.data, bytes.size, dtype.c_str(), shape.data(), shape.size(), &options, stream.data,
                           stream.size, &written));
     return written;
   };

@@ -59,6 +59,8 @@ class Info(ctypes.Structure):
         ("bands", c_uint64),
         ("tiles_across", c_uint64),
         ("band_bytes", c_uint64),
+        ("against_base", c_uint64),
+        ("unchanged_tiles", c_uint64),
     )
 
 
@@ -150,12 +152,14 @@ _CHECKED: dict[str, list[object]] = {
     "encoder_front": [c_void_p, c_void_p, c_size_t],
     "encode_bound": [*_SHAPE, _PLACE],
     "encode": [c_void_p, c_size_t, *_SHAPE, c_void_p, c_size_t, POINTER(c_size_t)],
+    "encode_against": [c_void_p, c_void_p, c_size_t, *_SHAPE, c_void_p, c_size_t, POINTER(c_size_t)],
     "stream_lengths": [c_void_p, c_size_t, _PLACE, _PLACE],
     "stream_open": [c_void_p, c_size_t, POINTER(c_void_p)],
     "stream_info": [c_void_p, POINTER(Info)],
     "stream_range": [*_BANDS, _PLACE, _PLACE],
     "stream_decode": [*_BANDS, c_void_p, c_size_t, c_void_p, c_size_t],
     "decode": [c_void_p, c_size_t, c_void_p, c_size_t],
+    "decode_against": [c_void_p, c_size_t, c_void_p, c_void_p, c_size_t],
     "use_path": [c_int],
     "gpu_open": [c_int, POINTER(c_void_p)],
     "gpu_plan_size": [*_GPU_TENSORS, _PLACE],

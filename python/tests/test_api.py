@@ -515,3 +515,22 @@ def test_parts_of_one_tensor_that_lie_apart(tmp_path: Path) -> None:
         assert opened.metadata() == {"first": "weight", "second": "weight"}
     with pytest.raises(RuntimeError, match=r"'first' and 'second' and 'weight' share memory.*save_model"):
         codecllm.torch.save(model.state_dict())
+
+
+def test_base() -> None:
+    old = np.arange(40000, dtype=np.float32).reshape(200, 200)
+    new = old.copy()
+    new[::7, 3] += 1
+    stream = codecllm.encode(new, base=old)
+    assert len(stream) < len(codecllm.encode(new)) // 4
+    assert np.array_equal(codecllm.decode(stream, base=old), new)
+    with pytest.raises(codecllm.InvalidStreamError, match=r"base\.crc"):
+        codecllm.decode(stream, base=new)
+    with pytest.raises(codecllm.InvalidStreamError, match="against a base"):
+        codecllm.decode(stream)
+    with pytest.raises(codecllm.InvalidStreamError, match="coded without a base"):
+        codecllm.decode(codecllm.encode(new), base=old)
+    with pytest.raises(codecllm.InvalidStreamError, match="base: F32"):
+        codecllm.decode(stream, base=old.ravel())
+    with pytest.raises(ValueError, match="a base of F32"):
+        codecllm.encode(new, base=old.ravel())
