@@ -81,6 +81,6 @@ test('sections of FORMAT.md and files have the same numbers', () => {
   const document = textOf('spec/FORMAT.md');
   const numbered = filesIn('spec/decoder').flatMap((name) => /^[\d.]+(?=-)/.exec(basename(name)) ?? []);
   for (const number of numbered) expect(document).toMatch(new RegExp(`^##+ ${number.replace('.', '\\.')}\\.? `, 'm'));
-  const annex = filesIn('spec/encoder').flatMap((name) => /^a(\d)(?=-)/.exec(basename(name))?.[1] ?? []);
+  const annex = filesIn('spec/encoder').flatMap((name) => /^a(\d+)(?=-)/.exec(basename(name))?.[1] ?? []);
   for (const number of annex) expect(document).toContain(`**A.${number} `);
 });

@@ -90,8 +90,7 @@ Work decoding(const Napi::CallbackInfo& info) {
   const Bytes stream = bytes_of(info[0], "stream");
   const Bytes bytes = bytes_of(info[1], "bytes");
   const std::optional<Bytes> base = base_of(info[2]);
-  if (base && base->size != bytes.size)
-    refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "base must be as long as bytes");
+  if (base && base->size != bytes.size) refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "base must be as long as bytes");
   return [=] {
     if (base)
       check(codecllm_decode_against(stream.data, stream.size, base->data, bytes.data, bytes.size));

@@ -137,8 +137,7 @@ Work encoding(const Napi::CallbackInfo& info) {
   const codecllm_encode_options options = options_of(info[3]);
   const Bytes stream = bytes_of(info[4], "stream");
   const std::optional<Bytes> base = base_of(info[5]);
-  if (base && base->size != bytes.size)
-    refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "base must be as long as bytes");
+  if (base && base->size != bytes.size) refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "base must be as long as bytes");
   return [=] {
     size_t written = 0;
     if (base)
@@ -146,7 +145,7 @@ Work encoding(const Napi::CallbackInfo& info) {
                                     &options, stream.data, stream.size, &written));
     else
       check(codecllm_encode(bytes.data, bytes.size, dtype.c_str(), shape.data(), shape.size(), &options, stream.data,
-                          stream.size, &written));
+                            stream.size, &written));
     return written;
   };
 }
