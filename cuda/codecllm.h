@@ -258,7 +258,8 @@ typedef enum codecllm_path {
   CODECLLM_PATH_BEST = 0,
   CODECLLM_PATH_PLAIN = 1,
   CODECLLM_PATH_AVX2 = 2,
-  CODECLLM_PATH_AVX512 = 3
+  CODECLLM_PATH_AVX512 = 3,
+  CODECLLM_PATH_NEON = 4
 } codecllm_path;
 
 /** 1 if this build and this processor have a path, else 0. */

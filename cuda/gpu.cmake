@@ -1,4 +1,4 @@
-# The GPU codec, and the programs that prove and measure it. Included where there is a CUDA compiler.
+# The GPU codec. Included where there is a CUDA compiler.
 #
 # CODECLLM_CUDA_ARCHITECTURES: "native" is this machine's own GPU, "release" every GPU that is supported, with PTX for
 # what comes later; otherwise a list as CMake has it. Default: native where there is a GPU, else a short list.
@@ -40,13 +40,3 @@ set_target_properties(codecllm_gpu_objects PROPERTIES
 target_include_directories(codecllm_gpu_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(codecllm_gpu_objects PUBLIC CUDA::cudart_static)
 target_link_libraries(codecllm PUBLIC codecllm_gpu_objects)
-
-add_executable(codecllm_conformance EXCLUDE_FROM_ALL ${conformance})
-add_executable(codecllm_benchmark EXCLUDE_FROM_ALL
-  programs/benchmark/benchmark.cpp programs/benchmark/cases.cpp programs/benchmark/inputs.cpp
-  programs/benchmark/measure.cu)
-set_target_properties(codecllm_benchmark PROPERTIES CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}")
-foreach(program codecllm_conformance codecllm_benchmark)
-  target_compile_options(${program} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra>)
-  target_link_libraries(${program} PRIVATE codecllm_objects codecllm_gpu_objects Threads::Threads)
-endforeach()

@@ -12,6 +12,7 @@ import {
   formatInspected,
   formatVerified,
 } from './commands/text.ts';
+import { whyNotNative } from './engine/native.ts';
 import { fromRoot } from './files/root.ts';
 import {
   type CompressOptions,
@@ -177,7 +178,11 @@ async function perform<Report>(
   });
   bar?.stop();
   if (wantsJson) print(JSON.stringify(report, undefined, 2));
-  else if (!options.quiet) print(format(report));
+  else if (!options.quiet) {
+    const why = options.engine === undefined ? whyNotNative() : undefined;
+    if (why !== undefined) print(`The TypeScript codec did this, slowly. There is no native codec: ${why}`);
+    print(format(report));
+  }
 }
 
 function nameFor(input: string, name: string | undefined, what: string): string {

@@ -55,9 +55,10 @@ describe.runIf(isBuilt)('the GPU codec, emulated', { timeout: 300_000 }, () => {
     ] as const;
     const entries = tensors.map(({ rows, columns, tileRows, tiles }) => {
       const bytes = makeTensor('BF16', rows * columns, columns, 'gaussian', tiles);
-      const stream = encodeTensor(bytes, 'BF16', [rows, columns], { profile: 'direct', columns, tileRows });
+      const options = { profile: 'direct', columns, tileRows } as const;
+      const stream = encodeTensor(bytes, 'BF16', [rows, columns], options);
       expect(inspectTensor(stream).modes[0]).toEqual({ direct: tiles });
-      return { name: `${rows} x ${columns}`, kind: 0 as const, stream, bytes };
+      return { name: `${rows} x ${columns}`, kind: 0 as const, stream, bytes, options };
     });
     const pack = join(folder, 'direct');
     writeFileSync(pack, packOf(entries, {}));

@@ -4,8 +4,10 @@
 #include <napi.h>
 
 #include <cstdlib>
+#include <iterator>
 
 #include "codecllm.h"
+#include "host/kernels/kernels.hpp"
 #include "node/arguments.hpp"
 #include "node/files.hpp"
 
@@ -21,20 +23,17 @@ Napi::Value Allocate(const Napi::CallbackInfo& info) {
   return Napi::Uint8Array::New(info.Env(), size, buffer, 0);
 }
 
-// In the order of codecllm_path.
-constexpr const char* kPaths[] = {"best", "plain", "avx2", "avx512"};
-
 Napi::Value Version(const Napi::CallbackInfo& info) { return Napi::String::New(info.Env(), codecllm_version()); }
 
 void UsePath(const Napi::CallbackInfo& info) {
-  check(info.Env(), codecllm_use_path(static_cast<codecllm_path>(index_of(info[0], kPaths, "path"))));
+  check(info.Env(), codecllm_use_path(static_cast<codecllm_path>(index_of(info[0], kPathNames, "path"))));
 }
 
 Napi::Value Features(const Napi::CallbackInfo& info) {
   Napi::Array paths = Napi::Array::New(info.Env());
-  for (int path = CODECLLM_PATH_PLAIN; path <= CODECLLM_PATH_AVX512; path++)
+  for (size_t path = CODECLLM_PATH_PLAIN; path < std::size(kPathNames); path++)
     if (codecllm_has_path(static_cast<codecllm_path>(path)) != 0)
-      paths.Set(paths.Length(), Napi::String::New(info.Env(), kPaths[path]));
+      paths.Set(paths.Length(), Napi::String::New(info.Env(), kPathNames[path]));
   Napi::Object features = Napi::Object::New(info.Env());
   features.Set("paths", paths);
   features.Set("cuda", Napi::Boolean::New(info.Env(), codecllm_has_cuda() != 0));

@@ -33,9 +33,9 @@ export interface NativeInfo {
 export interface Native {
   version(): string;
   /** Instruction sets that the codec can use, whether the GPU codec was built, and how many GPUs there are. */
-  features(): { paths: ('plain' | 'avx2' | 'avx512')[]; cuda: boolean; gpus: number };
+  features(): { paths: ('plain' | 'avx2' | 'avx512' | 'neon')[]; cuda: boolean; gpus: number };
   /** Makes the whole process use one instruction set; for tests. */
-  usePath(path: 'best' | 'plain' | 'avx2' | 'avx512'): void;
+  usePath(path: 'best' | 'plain' | 'avx2' | 'avx512' | 'neon'): void;
 
   /**
    * Memory for buffers of some MiB that are used again and again, whatever it holds: in large pages where the system has

@@ -1,6 +1,6 @@
-// `npm ci` runs this: it builds the native codec where there are a C++ compiler and CMake, and says in one line what it
-// built or why not. It fails only where CUDA was asked for and is not built: without the native codec the TypeScript
-// codec serves.
+// `npm ci` in a checkout runs this, and `npm install` of the package: unless a package of this platform brought the native
+// codec, it builds it where there are a C++ compiler and CMake, and says in one line what is there or why not. It fails only
+// where CUDA was asked for and is not built: without the native codec the TypeScript codec serves.
 //
 // The GPU codec takes minutes to compile, so it is built where there is an NVIDIA GPU, or where CODECLLM_CUDA=1 asks for
 // it; CODECLLM_CUDA=0 leaves it out. `npm run native` runs this, too, and shows what the compiler says; there, --cuda and
@@ -15,6 +15,7 @@ const folder = fileURLToPath(new URL('..', import.meta.url));
 const addon = fileURLToPath(new URL('../build/Release/codecllm.node', import.meta.url));
 const verbose = process.argv.includes('--verbose');
 
+const require = createRequire(import.meta.url);
 const runs = (program, ...args) => spawnSync(program, args, { stdio: 'ignore' }).status === 0;
 
 /** Whether CUDA was asked for, or not to be built; undefined where nothing was said. */
@@ -32,9 +33,21 @@ function obstacle() {
   return undefined;
 }
 
+/** The package that brought the native codec, or undefined: npm installs the one that fits this platform. */
+function prebuilt() {
+  const { optionalDependencies = {} } = require('../../package.json');
+  return Object.keys(optionalDependencies).find((name) => {
+    try {
+      return require(name);
+    } catch {
+      return false;
+    }
+  });
+}
+
 /** @returns why it failed, or undefined */
 function build(withCuda) {
-  const cmakeJs = createRequire(import.meta.url).resolve('cmake-js/bin/cmake-js');
+  const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
   const cuda = `--CDCODECLLM_WITH_CUDA=${withCuda ? 'ON' : 'OFF'}`;
   const options = ['--directory', folder, '--out', `${folder}build`, '--parallel', '2', cuda];
   const stdio = verbose ? 'inherit' : 'pipe';
@@ -51,13 +64,16 @@ function build(withCuda) {
 
 const wanted = asked();
 const withCuda = wanted ?? (existsSync('/dev/nvidia0') || runs('nvidia-smi', '-L'));
+// Who calls for a build gets one.
+const brought = verbose ? undefined : prebuilt();
 const missing = obstacle();
-const failure = missing ?? build(withCuda);
+const failure = brought && !withCuda ? undefined : (missing ?? build(withCuda));
 // It may have been CUDA that failed: an nvcc that does not go with the C++ compiler, say.
-const failureWithoutCuda = missing ?? (failure && (withCuda ? build(false) : failure));
+const failureWithoutCuda = brought ? undefined : (missing ?? (failure && (withCuda ? build(false) : failure)));
 
 /** Why the GPU codec was not built. */
 function whyNoCuda() {
+  if (missing !== undefined && withCuda) return missing;
   if (failure !== undefined) return `it does not build: ${failure}`;
   if (withCuda) return 'there is no nvcc';
   return wanted === false ? 'as was asked for' : 'there is no NVIDIA GPU; CODECLLM_CUDA=1 asks for it';
@@ -68,7 +84,8 @@ if (failureWithoutCuda !== undefined) {
   const reason = missing ?? `it does not build: ${failureWithoutCuda}`;
   console.log(`codecllm: no native codec, the TypeScript codec serves: ${reason}`);
 } else {
-  hasCuda = createRequire(import.meta.url)(addon).features().cuda;
-  console.log(`codecllm: built the native codec${hasCuda ? ' and the GPU codec' : `, without the GPU codec: ${whyNoCuda()}`}`);
+  hasCuda = existsSync(addon) && require(addon).features().cuda;
+  const what = brought && !hasCuda ? `the native codec is that of ${brought}` : 'built the native codec';
+  console.log(`codecllm: ${what}${hasCuda ? ' and the GPU codec' : `, without the GPU codec: ${whyNoCuda()}`}`);
 }
 if (wanted && !hasCuda) process.exitCode = 1;

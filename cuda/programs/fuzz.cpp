@@ -17,6 +17,7 @@
 #include "codecllm.h"
 #include "host/decode/stream.hpp"
 #include "host/format/checksums.hpp"
+#include "host/kernels/kernels.hpp"
 
 namespace {
 
@@ -98,11 +99,12 @@ int main(int count, char** arguments) {
     codecllm_use_path(CODECLLM_PATH_PLAIN);
     const Outcome expected = decode(stream);
     (expected.status == CODECLLM_OK ? decoded : refused)++;
-    for (const codecllm_path path : {CODECLLM_PATH_AVX2, CODECLLM_PATH_AVX512}) {
+    for (size_t p = CODECLLM_PATH_PLAIN + 1; p < std::size(codecllm::kPathNames); p++) {
+      const codecllm_path path = static_cast<codecllm_path>(p);
       if (codecllm_has_path(path) == 0) continue;
       codecllm_use_path(path);
       if (decode(stream) == expected) continue;
-      std::fprintf(stderr, "path %d disagrees: %s\n", static_cast<int>(path), expected.message.c_str());
+      std::fprintf(stderr, "%s disagrees: %s\n", codecllm::kPathNames[p], expected.message.c_str());
       std::ofstream("fuzz-failure.cllm", std::ios::binary).write(reinterpret_cast<char*>(stream.data()), stream.size());
       return 1;
     }

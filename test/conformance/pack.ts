@@ -4,7 +4,8 @@
 // predictor and edge. The same seed gives the same pack.
 //
 //   "CLLMPACK", u32 version, u32 entries, u32 length, JSON that says what the pack is, then for each entry
-//   u32 kind (0 valid, 1 refused by its front, 2 refused by its Data), u32 lengths of name, stream and bytes; these three
+//   u32 kind (0 valid, 1 refused by its front, 2 refused by its Data), the options that make the stream of the bytes as
+//   codecllm_encode_options has them, i32 each, u32 lengths of name, stream and bytes; these three
 
 import { writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
@@ -12,9 +13,14 @@ import fc from 'fast-check';
 import { invalidVectors } from '../../golden/invalid.ts';
 import { validVectors } from '../../golden/vectors.ts';
 import { allowsDirect, allowsPairs } from '../../spec/decoder/3-planes.ts';
-import { DTYPES, encodeTensor, inspectTensor } from '../../spec/index.ts';
+import { DTYPES, type EncodeOptions, encodeTensor, inspectTensor } from '../../spec/index.ts';
+import tables from '../../spec/tables.json' with { type: 'json' };
 import { samples } from '../samples.ts';
 import { SEED } from '../seed.ts';
+
+/** In the order of codecllm_mode and of codecllm_classes. */
+const MODES: readonly string[] = ['auto', 'raw', ...tables.predictors, 'pairs', 'direct'];
+const CLASSES: readonly string[] = ['auto', ...tables.classChoices];
 
 const PREDICTED = ['left', 'top', 'avg', 'planar'];
 
@@ -26,6 +32,8 @@ export interface Entry {
   readonly kind: 0 | 1 | 2;
   readonly stream: Uint8Array;
   readonly bytes: Uint8Array;
+  /** Those of the reference encoder; of no meaning where the stream is invalid. */
+  readonly options: EncodeOptions;
 }
 
 /** Random streams of the reference encoder, and how often each mode of each plane of each dtype is in them. */
@@ -41,7 +49,7 @@ function randomEntries(count: number, seed: number): { entries: Entry[]; seen: M
         seen.set(key, (seen.get(key) ?? 0) + tiles);
       }
     });
-    return { name: `random/${index}-${dtype.name}`, kind: 0, stream, bytes };
+    return { name: `random/${index}-${dtype.name}`, kind: 0, stream, bytes, options };
   });
   return { entries, seen };
 }
@@ -63,31 +71,40 @@ function missing(seen: ReadonlyMap<string, number>): string[] {
 function goldenEntries(): Entry[] {
   const valid = validVectors();
   return [
-    ...valid.map(({ id, stream, input }): Entry => ({ name: `golden/${id}`, kind: 0, stream, bytes: input })),
+    ...valid.map(
+      ({ id, stream, input: bytes, options }): Entry => ({ name: `golden/${id}`, kind: 0, stream, bytes, options }),
+    ),
     ...invalidVectors(valid).map(({ id, stream, error }): Entry => {
       // Fields of a tile's data are "tile." and so on; those of its metadata "tile[index].".
       const kind = error.field.startsWith('tile.') ? 2 : 1;
-      return { name: `golden/${id}`, kind, stream, bytes: new Uint8Array(0) };
+      return { name: `golden/${id}`, kind, stream, bytes: new Uint8Array(0), options: {} };
     }),
+  ];
+}
+
+/** 0 is the encoder's choice, but for the profile, which has a first one. */
+function numbersOf(options: EncodeOptions): number[] {
+  const { profile = 'small', tileRows = 0, columns = 0, split = [], modes = [], probabilityBits = 0 } = options;
+  const { classes = 'auto', columnOffsets } = options;
+  const four = (values: readonly number[]): number[] => [0, 1, 2, 3].map((p) => values[p] ?? 0);
+  return [
+    ...[tables.profiles.indexOf(profile), tileRows, columns],
+    ...four(split),
+    ...four(modes.map((mode) => MODES.indexOf(mode))),
+    ...[probabilityBits, CLASSES.indexOf(classes), columnOffsets === undefined ? 0 : columnOffsets ? 1 : -1],
   ];
 }
 
 /** The file of these entries. @param about what it says of itself */
 export function packOf(entries: readonly Entry[], about: object): Buffer {
-  const u32 = (...values: number[]): Buffer => {
-    const bytes = Buffer.alloc(4 * values.length);
-    values.forEach((value, i) => {
-      bytes.writeUInt32LE(value, 4 * i);
-    });
-    return bytes;
-  };
+  const u32 = (...values: number[]): Buffer => Buffer.from(Uint32Array.from(values).buffer);
   const said = Buffer.from(JSON.stringify(about));
   return Buffer.concat([
     Buffer.from('CLLMPACK'),
-    u32(1, entries.length, said.length),
+    u32(2, entries.length, said.length),
     said,
-    ...entries.flatMap(({ name, kind, stream, bytes }) => [
-      u32(kind, Buffer.byteLength(name), stream.length, bytes.length),
+    ...entries.flatMap(({ name, kind, stream, bytes, options }) => [
+      u32(kind, ...numbersOf(options), Buffer.byteLength(name), stream.length, bytes.length),
       Buffer.from(name),
       stream,
       bytes,

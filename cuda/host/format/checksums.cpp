@@ -6,6 +6,8 @@
 #include <cstring>
 #ifdef CODECLLM_X86
 #include <wmmintrin.h>
+
+#include "host/format/processor.hpp"
 #endif
 
 namespace codecllm {
@@ -83,8 +85,7 @@ __attribute__((target("pclmul"))) uint32_t add_folded(uint32_t crc, const uint8_
 uint32_t crc32(const void* bytes, size_t size) {
   const uint8_t* const at = static_cast<const uint8_t*>(bytes);
 #ifdef CODECLLM_X86
-  static const bool folds = __builtin_cpu_supports("pclmul");
-  if (folds && size >= kFolded) return ~add_folded(0xffffffff, at, size);
+  if (processor().pclmul && size >= kFolded) return ~add_folded(0xffffffff, at, size);
 #endif
   return ~add_bytes(0xffffffff, at, size);
 }

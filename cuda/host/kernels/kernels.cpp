@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "host/format/error.hpp"
+#include "host/format/processor.hpp"
 
 namespace codecllm {
 
@@ -15,13 +16,14 @@ const Kernels* kernels_of(codecllm_path path) {
       return &kPlainKernels;
 #ifdef CODECLLM_X86
     case CODECLLM_PATH_AVX2:
-      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") ? &kAvx2Kernels : nullptr;
+      return processor().avx2 ? &kAvx2Kernels : nullptr;
     case CODECLLM_PATH_AVX512:
-      return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                     __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                     __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt")
-                 ? &kAvx512Kernels
-                 : nullptr;
+      return processor().avx512 ? &kAvx512Kernels : nullptr;
+#endif
+#ifdef CODECLLM_ARM64
+    case CODECLLM_PATH_NEON:
+      // Every such processor has it.
+      return &kNeonKernels;
 #endif
     default:
       return nullptr;
@@ -29,7 +31,7 @@ const Kernels* kernels_of(codecllm_path path) {
 }
 
 const Kernels* best() {
-  for (const codecllm_path path : {CODECLLM_PATH_AVX512, CODECLLM_PATH_AVX2})
+  for (const codecllm_path path : {CODECLLM_PATH_AVX512, CODECLLM_PATH_AVX2, CODECLLM_PATH_NEON})
     if (const Kernels* found = kernels_of(path)) return found;
   return &kPlainKernels;
 }

@@ -1,5 +1,5 @@
 // The inner loops of the host codec. They are written once, in kernel_*.hpp, over the 32 lanes of a tile, and compiled
-// for plain C++, AVX2 and AVX-512 (kernels_*.cpp, with lanes_*.hpp); the best that the processor has is taken.
+// for plain C++, AVX2, AVX-512 and NEON (kernels_*.cpp, with lanes_*.hpp); the best that the processor has is taken.
 //
 // What the kernels get is plain data, checked and laid out by their callers: nothing of the standard library is used
 // in them, because the linker would be free to take a function compiled for AVX-512 for everyone.
@@ -213,6 +213,12 @@ extern const Kernels kPlainKernels;
 extern const Kernels kAvx2Kernels;
 extern const Kernels kAvx512Kernels;
 #endif
+#ifdef CODECLLM_ARM64
+extern const Kernels kNeonKernels;
+#endif
+
+/** What instruction sets are called, in the order of codecllm_path. */
+constexpr const char* kPathNames[] = {"best", "plain", "avx2", "avx512", "neon"};
 
 /** The kernels in use. */
 const Kernels& kernels();

@@ -1,6 +1,6 @@
-// The 32 lanes of a tile side by side, in plain C++: what lanes_avx2.hpp and lanes_avx512.hpp do with vectors.
+// The 32 lanes of a tile side by side, in plain C++: what the other lanes_*.hpp do with vectors.
 //
-// Each of these three headers gives the kernels the same type and functions. They are in an anonymous namespace, since
+// Each of these headers gives the kernels the same type and functions. They are in an anonymous namespace, since
 // each is compiled for another instruction set and must not be mixed up by the linker.
 #pragma once
 

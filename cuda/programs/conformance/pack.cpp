@@ -19,12 +19,20 @@ Pack read_pack(const std::string& path) {
   };
   std::string magic;
   take(magic, 8);
-  if (magic != "CLLMPACK" || number() != 1) throw std::runtime_error(path + " is not a pack of this version");
+  if (magic != "CLLMPACK" || number() != 2) throw std::runtime_error(path + " is not a pack of this version");
   Pack pack;
   pack.entries.resize(number());
   take(pack.about, number());
   for (Entry& entry : pack.entries) {
     entry.kind = static_cast<Kind>(number());
+    entry.options.profile = static_cast<codecllm_profile>(number());
+    entry.options.tile_rows = number();
+    entry.options.columns = number();
+    for (uint8_t& bits : entry.options.split) bits = static_cast<uint8_t>(number());
+    for (codecllm_mode& mode : entry.options.modes) mode = static_cast<codecllm_mode>(number());
+    entry.options.probability_bits = number();
+    entry.options.classes = static_cast<codecllm_classes>(number());
+    entry.options.column_offsets = static_cast<int32_t>(number());
     const uint32_t name = number();
     const uint32_t stream = number();
     const uint32_t expected = number();

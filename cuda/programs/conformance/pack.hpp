@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "codecllm.h"
+
 namespace conformance {
 
 using Bytes = std::vector<uint8_t>;
@@ -16,6 +18,8 @@ struct Entry {
   Kind kind;
   Bytes stream;
   Bytes expected;
+  /** Those that make the stream of what is expected; of no meaning where it is invalid. */
+  codecllm_encode_options options;
 };
 
 struct Pack {

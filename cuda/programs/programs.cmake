@@ -1,0 +1,47 @@
+# The programs that prove, measure and attack the codecs, which a checkout has and a package has not.
+find_package(Threads REQUIRED)
+
+# The program that proves the GPU codec, on a GPU and in emulation.
+set(conformance
+  programs/conformance/conformance.cpp programs/conformance/decoding.cpp programs/conformance/encoding.cpp
+  programs/conformance/harness.cpp programs/conformance/large.cpp programs/conformance/pack.cpp
+  programs/conformance/products.cpp programs/conformance/reading.cpp)
+
+if(TARGET codecllm_gpu_objects)
+  add_executable(codecllm_conformance EXCLUDE_FROM_ALL ${conformance})
+  add_executable(codecllm_benchmark EXCLUDE_FROM_ALL
+    programs/benchmark/benchmark.cpp programs/benchmark/cases.cpp programs/benchmark/inputs.cpp
+    programs/benchmark/measure.cu)
+  set_target_properties(codecllm_benchmark PROPERTIES CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}")
+  foreach(program codecllm_conformance codecllm_benchmark)
+    target_compile_options(${program} PRIVATE $<$<COMPILE_LANGUAGE:CXX>:-Wall;-Wextra>)
+    target_link_libraries(${program} PRIVATE codecllm_objects codecllm_gpu_objects Threads::Threads)
+  endforeach()
+endif()
+
+# ------------------------------------------------------------------------------------------------------- emulation
+
+# The GPU codec with its kernels on the CPU (gpu/emulation/emulation.hpp), for tests where there is no GPU: the program
+# that proves it, and an addon that has it.
+add_library(codecllm_emulated OBJECT EXCLUDE_FROM_ALL gpu/emulation/emulated.cpp)
+target_compile_definitions(codecllm_emulated PUBLIC CODECLLM_EMULATE)
+target_compile_options(codecllm_emulated PRIVATE -Wall -Wextra -Wno-unknown-pragmas -O1)
+target_include_directories(codecllm_emulated PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+add_executable(codecllm_emulation EXCLUDE_FROM_ALL ${conformance})
+target_link_libraries(codecllm_emulation PRIVATE codecllm_emulated codecllm_objects Threads::Threads)
+add_custom_target(codecllm_emulations DEPENDS codecllm_emulation)
+if(CMAKE_JS_VERSION)
+  add_addon(codecllm_addon_emulated codecllm_emulated)
+  set_target_properties(codecllm_addon_emulated PROPERTIES EXCLUDE_FROM_ALL ON)
+  target_link_libraries(codecllm_addon_emulated PRIVATE codecllm_emulated)
+  add_dependencies(codecllm_emulations codecllm_addon_emulated)
+endif()
+
+# ----------------------------------------------------------------------------------------------- of the host codec
+
+if(CODECLLM_TOOLS)
+  add_executable(codecllm_paths programs/paths.cpp programs/conformance/pack.cpp)
+  target_link_libraries(codecllm_paths PRIVATE codecllm_objects)
+  add_executable(codecllm_fuzz programs/fuzz.cpp)
+  target_link_libraries(codecllm_fuzz PRIVATE codecllm_objects)
+endif()
