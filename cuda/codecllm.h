@@ -115,6 +115,8 @@ typedef struct codecllm_encode_options {
   codecllm_classes classes;
   /** Column offsets in PAIRS and DIRECT: 0 the encoder's choice, 1 yes, -1 no. */
   int32_t column_offsets;
+  /** Column values, where they may be and there is a whole row: likewise. */
+  int32_t column_values;
 } codecllm_encode_options;
 
 /**
@@ -199,7 +201,7 @@ CODECLLM_API codecllm_status codecllm_encode(const void* bytes, size_t size, con
                                              size_t capacity, size_t* written);
 
 /**
- * Encodes a tensor that is in memory against a base: another one of the same dtype and shape (FORMAT.md, section 3.1),
+ * Encodes a tensor that is in memory against a base: another one of the same dtype and shape (FORMAT.md, section 3.2),
  * on the calling thread. Refuses what codecllm_encode refuses, and options that choose more than columns and tile rows.
  *
  * @param base `size` bytes

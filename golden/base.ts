@@ -1,4 +1,4 @@
-// What the vectors of streams against a base are (FORMAT.md, 3.1): pairs of tensors, as training and chance change them.
+// What the vectors of streams against a base are (FORMAT.md, 3.2): pairs of tensors, as training and chance change them.
 
 import { readFront } from '../spec/decoder/1-front.ts';
 import { seal } from '../spec/encoder/front.ts';
@@ -213,6 +213,7 @@ const ROWS: readonly [
     'base.firstLevels',
   ],
   ['base-flags', 'Row selectors beside a base', OF, (s) => (s[22] = 33), undefined, 'header.flags'],
+  ['base-values', 'Column values beside a base', 'base-F16', (s) => (s[22] = 48), undefined, 'header.flags'],
   ['base-pairs', 'Tables for PAIRS beside a base', 'base-same', (s) => s.set([1, 8], 40), undefined, 'header.flags'],
   [
     'base-split',

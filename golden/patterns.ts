@@ -36,9 +36,23 @@ export const PATTERNS = [
   'smooth',
   'outliers',
   'halves',
+  'means',
 ] as const;
 /** Of those that are not in the list, tensors are not made at random. */
-export type Pattern = (typeof PATTERNS)[number] | 'rare' | 'lone' | 'tiny' | 'huge' | 'hundred' | 'strays' | 'last';
+export type Pattern =
+  | (typeof PATTERNS)[number]
+  | 'rare'
+  | 'lone'
+  | 'tiny'
+  | 'huge'
+  | 'hundred'
+  | 'strays'
+  | 'last'
+  | 'leaning'
+  | 'leaning-3'
+  | 'leaning-4'
+  | 'leaning-10'
+  | 'interleaved';
 
 /** The value at row i, column j, as a multiple of about 1. */
 function valueAt(pattern: Pattern, i: number, j: number, random: () => number): number {
@@ -64,6 +78,18 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
       return gaussian(random) * 4 ** (i % 4);
     case 'columns':
       return gaussian(random) * 2 ** (j % 4);
+    case 'means':
+      return gaussian(random) / 2 + (((5 * j) % 9) - 4);
+    case 'leaning':
+      return gaussian(random) / 2 + (j % 2 === 0 ? 0.2 : -0.2);
+    case 'leaning-3':
+    case 'leaning-4':
+    case 'leaning-10': {
+      const mean = j % 16 < Number(pattern.slice(8)) ? 1.2 : 0;
+      return gaussian(random) / 2 + (j % 2 === 0 ? mean : -mean);
+    }
+    case 'interleaved':
+      return gaussian(random) / 2 + (i % 2 === 0 ? 2 : -1);
     case 'tiny':
       return gaussian(random) * 2 ** -120;
     case 'huge':
@@ -126,7 +152,8 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
  * values about 1 in the last columns of the first rows. 'tiny' and 'huge' reach the lowest and the highest exponent of
  * BF16, 'huge' in columns of four scales. 'hundred' has a hundred mantissas of BF16, and exponents that no window holds.
  * 'strays' has three values, but 252, 253, 254, 255 and 256 of the words in its fifths are far from them, the first and
- * the last of each fifth among them. 'last' ends with infinity.
+ * the last of each fifth among them. 'last' ends with infinity. In 'leaning' all columns lean a little, in 'leaning-3' three
+ * of sixteen much; in 'interleaved' odd rows are unlike even ones.
  */
 export function makeTensor(dtype: string, words: number, columns: number, pattern: Pattern, seed: number): Uint8Array {
   const known = DTYPES.find(({ name }) => name === dtype);

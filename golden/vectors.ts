@@ -925,6 +925,131 @@ const DIRECT_CASES: readonly Case[] = [
   },
 ];
 
+/** Columns with values: in each dtype and split that may have them, forced and not, in tiles of all edges. */
+const VALUE_CASES: readonly Case[] = [
+  ...(
+    [
+      ['I8', ['none'], 37],
+      ['I8', ['pairs', 'raw'], 37],
+      ['I8', ['top'], 37],
+      ['F16', ['none', 'raw'], 37],
+      ['F16', ['left', 'none'], 130],
+      ['BF16', ['none', 'raw'], 37],
+      ['BF16', ['none', 'none'], 130],
+    ] as const
+  ).map(
+    ([dtype, modes, columns]): Case => ({
+      id: `values-${dtype}-${modes.join('-')}`,
+      comment: `${dtype} with column values, in modes ${modes.join(', ').toUpperCase()}`,
+      flags: ['values-of-columns'],
+      dtype,
+      shape: [40, columns],
+      options: { columns, tileRows: 32, modes, columnValues: true },
+      pattern: 'means',
+    }),
+  ),
+  ...(['I8', 'F16', 'BF16'] as const).flatMap((dtype): Case[] => [
+    {
+      id: `values-short-last-row-${dtype}`,
+      comment: `${dtype} with column values: what a short last row lacks is the last coded word`,
+      flags: ['values-of-columns', 'edge'],
+      dtype,
+      shape: [1000],
+      options: { columns: 130, modes: dtype === 'I8' ? ['none'] : ['none', 'raw'], columnValues: true },
+      pattern: 'means',
+    },
+    {
+      id: `values-extremes-${dtype}`,
+      comment: `${dtype} with column values: words at the ends of their range`,
+      flags: ['values-of-columns', 'values'],
+      dtype,
+      shape: [64, 35],
+      options: { columns: 35, tileRows: 32, columnValues: true },
+      pattern: 'extremes',
+    },
+    {
+      id: `values-outliers-${dtype}`,
+      comment: `${dtype} with column values: outliers are coded words`,
+      flags: ['values-of-columns', 'outliers'],
+      dtype,
+      shape: [256, 130],
+      options: {
+        ...{ columns: 130, tileRows: 64, probabilityBits: 8, columnValues: true },
+        modes: dtype === 'I8' ? ['none'] : ['none', 'raw'],
+      },
+      pattern: 'outliers',
+    },
+    ...(['small', 'fast', 'direct'] as const).map(
+      (profile): Case => ({
+        id: `values-auto-${dtype}-${profile}`,
+        comment: `${dtype} in profile ${profile}, columns of nine means, all choices left to the encoder`,
+        flags: ['values-of-columns', 'auto'],
+        dtype,
+        shape: [256, 128],
+        options: { profile },
+        pattern: 'means',
+      }),
+    ),
+  ]),
+  {
+    id: 'values-sampled-rows',
+    comment: '2,100 rows, of which every second tells the value of a column: the others are unlike them',
+    flags: ['values-of-columns'],
+    dtype: 'I8',
+    shape: [2100, 9],
+    options: { columns: 9, modes: ['none'], columnValues: true },
+    pattern: 'interleaved',
+  },
+  ...(
+    [
+      ['I8', 'small', 'leaning-3', 'too little for values to be tried'],
+      ['I8', 'small', 'leaning-4', 'just enough'],
+      ['BF16', 'small', 'leaning-3', 'too little for values to be tried'],
+      ['BF16', 'small', 'leaning-4', 'just enough'],
+      ['BF16', 'small', 'leaning', 'enough, but values save too little for profile small'],
+      ['F16', 'fast', 'leaning-4', 'enough, but values save too little for profile fast'],
+      ['F16', 'fast', 'leaning-10', 'enough for profile fast'],
+    ] as const
+  ).map(
+    ([dtype, profile, pattern, comment]): Case => ({
+      id: `values-${pattern}-${dtype}-${profile}`,
+      comment: `${dtype}: columns lean, ${comment}`,
+      flags: ['values-of-columns', 'auto'],
+      dtype,
+      shape: [256, 128],
+      options: { profile },
+      pattern,
+    }),
+  ),
+  {
+    id: 'values-price',
+    comment: '12 rows: values save less than they take',
+    flags: ['values-of-columns', 'auto'],
+    dtype: 'I8',
+    shape: [12, 128],
+    options: { columns: 128 },
+    pattern: 'leaning-4',
+  },
+  {
+    id: 'values-no-whole-row',
+    comment: 'Column values are forced, and there is no whole row: there are none',
+    flags: ['values-of-columns', 'edge'],
+    dtype: 'I8',
+    shape: [100],
+    options: { columns: 130, columnValues: true },
+    pattern: 'means',
+  },
+  {
+    id: 'values-off',
+    comment: 'Column values that would help are not wanted',
+    flags: ['values-of-columns'],
+    dtype: 'I8',
+    shape: [256, 128],
+    options: { columnValues: false },
+    pattern: 'means',
+  },
+];
+
 /** In order: inputs are seeded by number, so that what is added comes last. */
 const CASES: readonly Case[] = [
   ...modeCases((split) => !isNibbles(split)),
@@ -934,6 +1059,7 @@ const CASES: readonly Case[] = [
   ...OUTLIER_CASES,
   ...LONE_CASES,
   ...DIRECT_CASES,
+  ...VALUE_CASES,
 ];
 
 function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern }: Case, index: number): Vector {

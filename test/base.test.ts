@@ -1,11 +1,11 @@
-// A tensor against a base (FORMAT.md, 3.1 and A.10): it comes back, in few bits, and no other base will do.
+// A tensor against a base (FORMAT.md, 3.2 and A.11): it comes back, in few bits, and no other base will do.
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { changed } from '../golden/base.ts';
 import { makeTensor } from '../golden/patterns.ts';
 import { readFront } from '../spec/decoder/1-front.ts';
-import { differenceOf, wordAfter } from '../spec/decoder/3.1-base.ts';
+import { differenceOf, wordAfter } from '../spec/decoder/3.2-base.ts';
 import { DTYPES, decodeTensor, decodeTile, encodeTensor, FormatError, inspectTensor } from '../spec/index.ts';
 import { SEED } from './seed.ts';
 

@@ -65,7 +65,7 @@ describe('round trip', () => {
     fc.assert(
       fc.property(samples(), fc.nat(), ({ dtype, shape, data, options }, which) => {
         const stream = encodeTensor(data, dtype.name, shape, options);
-        const { tileCount, columns } = inspectTensor(stream);
+        const { tileCount, columns, columnValues } = inspectTensor(stream);
         if (tileCount === 0) return;
         const index = which % tileCount;
         const whole = decodeTile(stream, index);
@@ -73,6 +73,8 @@ describe('round trip', () => {
         whole.words.forEach((word, at) => {
           const i = whole.row + Math.floor(at / whole.width);
           const j = whole.column + (at % whole.width);
+          // Such words repeat the last one, or the last coded word.
+          if (columnValues && (i * columns + j) * wordBytes >= data.length) return;
           const from = Math.min((i * columns + j) * wordBytes, data.length - wordBytes);
           let expected = 0;
           for (let b = wordBytes - 1; b >= 0; b--) expected = expected * 256 + data[from + b];

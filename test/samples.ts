@@ -57,6 +57,7 @@ function optionsFor(dtype: Dtype): fc.Arbitrary<EncodeOptions> {
         ),
         classes: maybe(fc.constantFrom(...(tables.classChoices as ClassChoice[]))),
         columnOffsets: maybe(fc.boolean()),
+        columnValues: maybe(fc.boolean()),
         isSplit: fc.boolean(),
         modes: maybe(forcedModes(dtype, split)),
         // Four tables of every plane must fit into 20,480 slots.

@@ -111,6 +111,8 @@ codecllm_encode_options options_of(const Napi::Value& value) {
     options.classes = static_cast<codecllm_classes>(index_of(object.Get("classes"), kClassesNames, "classes"));
   if (!object.Get("columnOffsets").IsUndefined())
     options.column_offsets = object.Get("columnOffsets").ToBoolean().Value() ? 1 : -1;
+  if (!object.Get("columnValues").IsUndefined())
+    options.column_values = object.Get("columnValues").ToBoolean().Value() ? 1 : -1;
   return options;
 }
 

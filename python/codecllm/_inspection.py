@@ -13,7 +13,7 @@ from ._tables import MODES, PREDICTORS
 _FIXED = struct.Struct("<4xBBBBQIBBBB")
 """Version, dtype, dimensions, log2 of H, words, columns, planes, classes, flags, 0."""
 _PLANES_AT = 24
-_ROW_SELECTORS, _COLUMN_SELECTORS, _COLUMN_OFFSETS = 1, 2, 4
+_ROW_SELECTORS, _COLUMN_SELECTORS, _COLUMN_OFFSETS, _COLUMN_VALUES = 1, 2, 4, 16
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Inspection:
     row_selectors: bool
     column_selectors: bool
     column_offsets: bool
+    column_values: bool
     modes: list[dict[str, int]]
     """For each plane, how many tiles have each mode: const, raw, rans (not predicted), left, top, avg, planar, pairs,
     direct."""
@@ -69,6 +70,7 @@ def inspect_front(front: np.ndarray) -> Inspection:
         row_selectors=bool(flags & _ROW_SELECTORS),
         column_selectors=bool(flags & _COLUMN_SELECTORS),
         column_offsets=bool(flags & _COLUMN_OFFSETS),
+        column_values=bool(flags & _COLUMN_VALUES),
         modes=[_modes(tiles[:, plane]) for plane in range(planes)],
         outliers=int((tiles >> 24).sum()),
     )

@@ -43,6 +43,7 @@ class EncodeOptions(ctypes.Structure):
         ("probability_bits", c_uint32),
         ("classes", c_int),
         ("column_offsets", c_int32),
+        ("column_values", c_int32),
     )
 
 

@@ -21,6 +21,7 @@ MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
 # Names of the manifest, in the order of the C interface.
 MODES = ["auto", "raw", *PREDICTORS, "pairs", "direct"]
 CLASSES = ["auto", *CLASS_CHOICES]
+WISHES = {None: 0, True: 1, False: -1}
 
 
 def encode_options(options: dict[str, Any]) -> EncodeOptions:
@@ -30,7 +31,8 @@ def encode_options(options: dict[str, Any]) -> EncodeOptions:
         columns=options.get("columns", 0),
         probability_bits=options.get("probabilityBits", 0),
         classes=CLASSES.index(options.get("classes", "auto")),
-        column_offsets={None: 0, True: 1, False: -1}[options.get("columnOffsets")],
+        column_offsets=WISHES[options.get("columnOffsets")],
+        column_values=WISHES[options.get("columnValues")],
     )
     for plane, bits in enumerate(options.get("split", [])):
         result.split[plane] = bits

@@ -3,7 +3,8 @@
 import { FormatError } from '../errors.ts';
 import tables from '../tables.json' with { type: 'json' };
 import { type Matrix, matrixView } from './2-matrix.ts';
-import type { BaseHeader } from './3.1-base.ts';
+import { allowsColumnValues, columnValueBits } from './3.1-columns.ts';
+import type { BaseHeader } from './3.2-base.ts';
 import { allowsDirect, allowsPairs, DTYPES, type Dtype, isNibbles, type Split, wordCount } from './3-planes.ts';
 import { align, metadataBytes, readMetadata, type TileMetadata } from './4-metadata.ts';
 import {
@@ -58,7 +59,9 @@ export const At = {
   fixedCrc: 60,
 } as const;
 
-export const Flag = { rowSelectors: 1, columnSelectors: 2, columnOffsets: 4, direct: 8, base: 32 } as const;
+export const Flag = {
+  ...{ rowSelectors: 1, columnSelectors: 2, columnOffsets: 4, direct: 8, columnValues: 16, base: 32 },
+} as const;
 
 /** What a Header says: all that tiles have in common. */
 export interface Header {
@@ -74,6 +77,8 @@ export interface Header {
   readonly hasDirect: boolean;
   /** Those of PAIRS or DIRECT. */
   readonly windows: Windows;
+  /** The value of each column; undefined where words are coded as they are. */
+  readonly columnValues: Uint8Array | undefined;
   readonly selectors: Selectors;
   /** Where the tensor is coded against a base. */
   readonly base: BaseHeader | undefined;
@@ -90,6 +95,7 @@ export interface Front extends Header {
 
 /** Where the parts of a front begin, which its fixed part tells alone. */
 export function partsOf(fixed: {
+  readonly dtype: Dtype;
   readonly dimensions: number;
   readonly tablesBytes: number;
   readonly matrix: Matrix;
@@ -104,14 +110,15 @@ export function partsOf(fixed: {
     flags & flag ? Math.ceil((count * bits) / 8) : 0;
   const tables = FIXED_BYTES + 8 * fixed.dimensions;
   const columnOffsets = tables + fixed.tablesBytes;
-  const rowSelectors = columnOffsets + bytesIf(Flag.columnOffsets, matrix.columns, 4);
+  const columnValues = columnOffsets + bytesIf(Flag.columnOffsets, matrix.columns, 4);
+  const rowSelectors = columnValues + bytesIf(Flag.columnValues, matrix.columns, columnValueBits(fixed.dtype));
   const columnSelectors = rowSelectors + bytesIf(Flag.rowSelectors, matrix.rows, selectorBits);
   const selected = Math.ceil(matrix.columns / fixed.columnsEach);
   const base = columnSelectors + bytesIf(Flag.columnSelectors, selected, selectorBits);
   const padding = base + (flags & Flag.base ? BASE_CRC_BYTES + fixed.classes - 1 : 0);
   const metadata = align(padding);
   const end = align(metadata + matrix.tileCount * metadataBytes(fixed.planes));
-  return { tables, columnOffsets, rowSelectors, columnSelectors, base, padding, metadata, end };
+  return { tables, columnOffsets, columnValues, rowSelectors, columnSelectors, base, padding, metadata, end };
 }
 
 /** How many tables a plane or PAIRS has, and their N. */
@@ -190,11 +197,14 @@ function readFixed(bytes: Uint8Array) {
   if (windowBase > (hasWindows ? MAX_START : 0))
     refuse('header.pairs.base', At.pairBase, `${windowBase} is out of range`);
 
-  if (flags > 15 && flags !== Flag.base) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
+  if (flags > 63) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
+  if (hasBase && flags !== Flag.base) refuse('header.flags', At.flags, `flags beside a base in ${flags}`);
   if (hasBase && (hasPairs || split.some((bits) => bits !== 8)))
     refuse('header.flags', At.flags, `${splitName}${hasPairs ? ' with pairs' : ''} is never coded against a base`);
   if (hasDirect && !allowsDirect(dtype, split)) refuse('header.flags', At.flags, `${splitName} is never DIRECT`);
   if (flags & Flag.columnOffsets && !hasWindows) refuse('header.flags', At.flags, 'column offsets without windows');
+  if (flags & Flag.columnValues && !allowsColumnValues(dtype, split))
+    refuse('header.flags', At.flags, `${splitName} has no column values`);
   const hasSelectors = (flags & (Flag.rowSelectors | Flag.columnSelectors)) !== 0;
   if (!hasBase && hasSelectors !== classes > 1)
     refuse('header.flags', At.flags, `selectors ${hasSelectors ? '' : 'missing '}for ${classes} classes`);
@@ -211,7 +221,7 @@ function readFixed(bytes: Uint8Array) {
   const dataBytes = readLength(view, At.dataBytes, 'header.dataBytes');
   const matrix = matrixView(words, columns, 2 ** tileRowsLog2);
   const columnsEach: 1 | 2 = hasPairs ? 2 : 1;
-  const parts = partsOf({ dimensions, tablesBytes, matrix, planes: split.length, classes, flags, columnsEach });
+  const parts = partsOf({ dtype, dimensions, tablesBytes, matrix, planes: split.length, classes, flags, columnsEach });
   return {
     ...{ dtype, dimensions, matrix, split, classes, flags, planes, pairs },
     ...{ hasDirect, hasBase, windowBase, columnsEach, dataBytes, parts },
@@ -277,10 +287,12 @@ export function readFront(bytes: Uint8Array): Front {
     if (!reader.atEnd()) refuse(field, to - 1, 'spare bits are not zero');
     return numbers;
   };
-  const { columnOffsets, rowSelectors, columnSelectors } = parts;
+  const { columnOffsets, columnValues, rowSelectors, columnSelectors } = parts;
   const classBits = Math.log2(classes);
   const selected = Math.ceil(matrix.columns / columnsEach);
-  const offsets = readNumbers('columnOffsets', Flag.columnOffsets, columnOffsets, rowSelectors, matrix.columns, 4);
+  const offsets = readNumbers('columnOffsets', Flag.columnOffsets, columnOffsets, columnValues, matrix.columns, 4);
+  const valueBits = columnValueBits(dtype);
+  const values = readNumbers('columnValues', Flag.columnValues, columnValues, rowSelectors, matrix.columns, valueBits);
   const rows = readNumbers('rowSelectors', Flag.rowSelectors, rowSelectors, columnSelectors, matrix.rows, classBits);
   const columns = readNumbers(
     'columnSelectors',
@@ -308,6 +320,7 @@ export function readFront(bytes: Uint8Array): Front {
   return {
     ...{ dtype, shape, matrix, split, tables: planeTables, pairs, hasDirect },
     windows: { base: windowBase, offsets },
+    columnValues: values,
     base: hasBase ? { crc: view.getUint32(parts.base, true), firstLevels } : undefined,
     selectors: { classes, rows, columns, columnsEach },
     ...{ tiles, frontBytes: parts.end, dataBytes, baseAt: parts.base },

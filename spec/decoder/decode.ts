@@ -7,7 +7,8 @@ import { FormatError } from '../errors.ts';
 import tables from '../tables.json' with { type: 'json' };
 import { At, type Front, type Header, readFront } from './1-front.ts';
 import { placeTile, type Tile, tileAt, type WordArray, wordsOf } from './2-matrix.ts';
-import { baseCrc, baseTile, classesOf, joinDifferences } from './3.1-base.ts';
+import { decodeWord } from './3.1-columns.ts';
+import { baseCrc, baseTile, classesOf, joinDifferences } from './3.2-base.ts';
 import { joinPlanes, type Split, zeroSymbol } from './3-planes.ts';
 import { align, hasPayload, Mode, type Section, type Sections, sectionsOf, type TileMetadata } from './4-metadata.ts';
 import { undoPrediction } from './5-prediction.ts';
@@ -36,7 +37,7 @@ export interface DecodeOptions {
 
 /** A tile of the matrix view, in words. */
 export interface DecodedTile extends Tile {
-  /** height x width words, row by row; those that a short last row lacks are the tensor's last word. */
+  /** height x width words, row by row; what a short last row lacks is filled up (section 2). */
   readonly words: Uint32Array;
 }
 
@@ -145,6 +146,8 @@ function decodeTileOf(stream: Uint8Array, front: Front, index: number, base: Wor
   if (check !== metadata.check)
     throw new FormatError('tile.check', at, `the decoded tile has ${check}, the metadata say ${metadata.check}`);
   writeOutliers(words, dtype, tile, entries, at + sections.outliers.start);
+  const values = front.columnValues?.subarray(tile.column, tile.column + tile.width);
+  if (values) return words.map((word, i) => decodeWord(word, values[i % tile.width], dtype, split));
   return words;
 }
 
@@ -222,6 +225,7 @@ export interface Inspection {
   readonly rowSelectors: boolean;
   readonly columnSelectors: boolean;
   readonly columnOffsets: boolean;
+  readonly columnValues: boolean;
   /** Whether it is coded against a base, and tiles in which nothing has changed. */
   readonly againstBase: boolean;
   readonly unchangedTiles: number;
@@ -248,7 +252,7 @@ export function inspectTensor(stream: Uint8Array): Inspection {
  */
 export function inspectFront(bytes: Uint8Array): Inspection {
   const front = readFront(bytes);
-  const { dtype, shape, split, selectors, windows, frontBytes, dataBytes, tiles } = front;
+  const { dtype, shape, split, selectors, windows, columnValues, frontBytes, dataBytes, tiles } = front;
   const { rows, columns, tileRows, tileCount } = front.matrix;
   const modes = split.map((): Record<string, number> => ({}));
   let outliers = 0;
@@ -269,6 +273,7 @@ export function inspectFront(bytes: Uint8Array): Inspection {
     rowSelectors: selectors.rows !== undefined,
     columnSelectors: selectors.columns !== undefined,
     columnOffsets: windows.offsets !== undefined,
+    columnValues: columnValues !== undefined,
     ...{ againstBase: front.base !== undefined, unchangedTiles },
     ...{ modes, outliers },
   };

@@ -24,7 +24,9 @@ export interface Source {
   readonly dtype: Dtype;
   readonly shape: readonly number[];
   readonly matrix: Matrix;
+  /** If columns have values, coded words. */
   readonly words: WordArray;
+  readonly columnValues: Uint8Array | undefined;
   /** The words of the base. */
   readonly base: WordArray | undefined;
 }
@@ -69,8 +71,9 @@ export function layOut(data: Uint8Array, dtypeName: string, shape: readonly numb
   const { base } = options;
   if (base !== undefined && base.length !== expected)
     throw new RangeError(`a base of ${base.length} bytes where the tensor has ${expected}`);
+  const matrix = matrixView(words, columns, tileRows);
   return {
-    ...{ dtype, shape, matrix: matrixView(words, columns, tileRows), words: wordsOf(data, dtype.wordBits) },
+    ...{ dtype, shape, matrix, words: wordsOf(data, dtype.wordBits), columnValues: undefined },
     base: base && wordsOf(base, dtype.wordBits),
   };
 }

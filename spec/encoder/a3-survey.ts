@@ -5,7 +5,7 @@ import { isNibbles, type Split, zeroSymbol } from '../decoder/3-planes.ts';
 import tables from '../tables.json' with { type: 'json' };
 import { BIT, entropyCost } from './a1-logarithm.ts';
 import { type Source, tilesOf, wordsOfTile } from './a2-layout.ts';
-import { type EncodeOptions, type Profile, predictorOf, profileFor, splitsFor } from './options.ts';
+import { type EncodeOptions, type Profile, predictorOf, profileFor } from './options.ts';
 import { cutPlanes, residual } from './planes.ts';
 
 /** What the survey says of a plane of a tile that is not worth coding; else it says a predictor. */
@@ -15,6 +15,8 @@ export interface Survey {
   readonly split: Split;
   /** For each tile, for each plane: a predictor, or RAW. */
   readonly choices: readonly (readonly number[])[];
+  /** What coding the sampled symbols costs, before modes are forced. */
+  readonly cost: number;
 }
 
 /** A later plane is coded only if that saves so many 256ths of it: fast decoders would rather copy bits. */
@@ -26,19 +28,23 @@ const SAMPLED_ROWS = 8;
 /** Half a nat, in units: an entropy estimated from counts is low by so much for each symbol seen but one (Miller 1955). */
 const BIAS = 2955;
 
-/** Surveys a tensor. Modes that are forced are what it says; the split is the first that has them. */
-export function survey(source: Source, options: EncodeOptions): Survey {
+/**
+ * Surveys a tensor. Modes that are forced are what it says.
+ *
+ * @param splits one or two to choose from, in the order in which they are tried
+ */
+export function survey(source: Source, splits: readonly Split[], options: EncodeOptions): Survey {
   const { modes } = options;
   const profile = profileFor(source.dtype, options);
-  const [first, second] = splitsFor(source.dtype, options).map((split) => surveyAs(source, split, profile));
+  const [first, second] = splits.map((split) => surveyAs(source, split, profile));
   // The second split has to win by 1/32: estimates are that good, and 4 + 4, which halves a decoder's steps, may cost it.
-  const { split, choices } =
+  const { split, choices, cost } =
     second !== undefined && second.cost + Math.floor(second.cost / 32) < first.cost ? second : first;
   const forced = modes?.map((mode) => (mode === 'raw' ? RAW : predictorOf(mode)));
-  return { split, choices: forced === undefined ? choices : choices.map(() => forced) };
+  return { split, choices: forced === undefined ? choices : choices.map(() => forced), cost };
 }
 
-function surveyAs(source: Source, split: Split, profile: Profile): Survey & { cost: number } {
+function surveyAs(source: Source, split: Split, profile: Profile): Survey {
   const zero = zeroSymbol(source.dtype);
   let cost = 0;
   const choices = tilesOf(source).map((tile) =>
@@ -53,9 +59,14 @@ function surveyAs(source: Source, split: Split, profile: Profile): Survey & { co
   return { split, choices, cost };
 }
 
+/** One of so many rows of a tile is sampled. */
+export function rowStep(height: number): number {
+  return Math.max(1, Math.floor(height / SAMPLED_ROWS));
+}
+
 /** The rows that are sampled: one of every `step`; which one differs, lest the sample fall in step with a pattern. */
 function sampledRows(height: number): number[] {
-  const step = Math.max(1, Math.floor(height / SAMPLED_ROWS));
+  const step = rowStep(height);
   return Array.from({ length: Math.floor(height / step) }, (_, k) => step * k + ((5 * k + 3) % step));
 }
 

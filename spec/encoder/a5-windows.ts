@@ -86,7 +86,11 @@ export function chooseOffsets(
 }
 
 /** The base with the most exponents in the windows, among tiles that are not predicted. */
-function chooseBase(source: Source, { split, choices }: Survey, offsets: Uint8Array | undefined): number {
+function chooseBase(
+  source: Source,
+  { split, choices }: Pick<Survey, 'split' | 'choices'>,
+  offsets: Uint8Array | undefined,
+): number {
   // Exponents less their offset, from -15 on.
   const counts = new Float64Array(256 + CODES - 1);
   tilesOf(source).forEach((tile, index) => {

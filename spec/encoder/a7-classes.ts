@@ -1,6 +1,6 @@
 // FORMAT.md, annex A.7: the ways to tell classes of rows and columns apart that are worth pricing.
 
-import { LEVELS } from '../decoder/3.1-base.ts';
+import { LEVELS } from '../decoder/3.2-base.ts';
 import { entropyCost, xlog2x } from './a1-logarithm.ts';
 import { COLUMN_BINS, type Joint, ROW_BINS } from './a6-counts.ts';
 import type { ClassChoice } from './options.ts';
@@ -134,7 +134,7 @@ export function classMaps(condensed: Condensed, wanted: ClassChoice | undefined)
   return wanted === undefined ? Object.values(all) : [all[wanted]];
 }
 
-/** The candidates against a base (A.10): one class, and 2, 4 and 8 runs of levels. */
+/** The candidates against a base (A.11): one class, and 2, 4 and 8 runs of levels. */
 function levelMaps(condensed: Condensed): ClassMap[] {
   const bins = addUp(condensed, LEVELS, (row, column) => row * COLUMN_BINS + column);
   const counted = bins.filter((counts) => counts.some((count) => count > 0)).length;

@@ -1,7 +1,7 @@
 // FORMAT.md, annex A.8: frequency tables, their price, and by it the classes and N.
 
 import { type Header, MAX_SLOTS } from '../decoder/1-front.ts';
-import { baseCrc } from '../decoder/3.1-base.ts';
+import { baseCrc } from '../decoder/3.2-base.ts';
 import { Mode } from '../decoder/4-metadata.ts';
 import { MIN_PROBABILITY_BITS, maxProbabilityBits, PAIR_BITS, type TableSet, tableOf } from '../decoder/6.1-tables.ts';
 import { outlierBytes } from '../decoder/6.4-outliers.ts';
@@ -129,7 +129,7 @@ function coarser(finest: PricedTables, counts: readonly Float64Array[], job: Job
 
 /** Chooses classes by what they save in the leading job, and tables for every plane that is worth coding. */
 export function chooseTables(
-  { dtype, shape, matrix, base }: Source,
+  { dtype, shape, matrix, columnValues, base }: Source,
   { split, choices }: Survey,
   windows: WindowsOfMode | undefined,
   wishes: readonly (readonly Wish[])[],
@@ -205,7 +205,7 @@ export function chooseTables(
   return {
     ...{ dtype, shape, matrix, split, tables, pairs, hasDirect },
     windows: windows && isWindowed ? windows : { base: 0, offsets: undefined },
-    selectors,
+    ...{ columnValues, selectors },
     base: base && { crc: baseCrc(dtype, matrix, base), firstLevels },
   };
 }

@@ -2,7 +2,7 @@
 
 import type { Header } from '../decoder/1-front.ts';
 import { TILE_COLUMNS, type Tile } from '../decoder/2-matrix.ts';
-import { classesOf, joinDifferences } from '../decoder/3.1-base.ts';
+import { classesOf, joinDifferences } from '../decoder/3.2-base.ts';
 import { joinPlanes, zeroSymbol } from '../decoder/3-planes.ts';
 import { align, hasPayload, isCoded, Mode, type TileMetadata, type TilePlane } from '../decoder/4-metadata.ts';
 import { type Table, type TileTables, tablesOfTile } from '../decoder/6.1-tables.ts';
@@ -12,7 +12,7 @@ import { outlierBytes } from '../decoder/6.4-outliers.ts';
 import { LANE_COLUMNS, laneCount, rawBytes } from '../decoder/7-raw.ts';
 import { tileCheck } from '../decoder/8-checks.ts';
 import { codesOf, MAX_OUTLIERS, OUTSIDE, pairCodesOf, type Wish } from './a5-windows.ts';
-import { cutDifferences, type Differences } from './a10-base.ts';
+import { cutDifferences, type Differences } from './a11-base.ts';
 import { packBlocks } from './direct.ts';
 import { cutPlanes, isConstant, residualsOf } from './planes.ts';
 import { type CodedLanes, encodeLanes } from './rans.ts';

@@ -1,6 +1,7 @@
 // FORMAT.md, sections 1, 4 and 6.1, for an encoder: writing a front.
 
 import { At, BASE_CRC_BYTES, FIXED_BYTES, Flag, type Header, MAGIC, partsOf } from '../decoder/1-front.ts';
+import { columnValueBits } from '../decoder/3.1-columns.ts';
 import { metadataBytes, type TileMetadata } from '../decoder/4-metadata.ts';
 import type { TableSet } from '../decoder/6.1-tables.ts';
 import { crc32 } from '../decoder/8-checks.ts';
@@ -64,7 +65,7 @@ function packNumbers(numbers: Uint8Array, bits: number): Uint8Array {
 
 /** @param tiles the metadata of all tiles, in order */
 export function writeFront(header: Header, tiles: readonly TileMetadata[], dataBytes: number): Uint8Array {
-  const { dtype, shape, matrix, split, pairs, hasDirect, windows, selectors } = header;
+  const { dtype, shape, matrix, split, pairs, hasDirect, windows, columnValues, selectors } = header;
   const { classes, rows, columns, columnsEach } = selectors;
   const { base } = header;
   const writer = new BitWriter();
@@ -76,9 +77,10 @@ export function writeFront(header: Header, tiles: readonly TileMetadata[], dataB
     (columns ? Flag.columnSelectors : 0) |
     (windows.offsets ? Flag.columnOffsets : 0) |
     (hasDirect ? Flag.direct : 0) |
+    (columnValues ? Flag.columnValues : 0) |
     (base ? Flag.base : 0);
   const parts = partsOf({
-    ...{ dimensions: shape.length, tablesBytes: tableBits.length, matrix },
+    ...{ dtype, dimensions: shape.length, tablesBytes: tableBits.length, matrix },
     ...{ planes: split.length, classes, flags, columnsEach },
   });
   const front = new Uint8Array(parts.end);
@@ -105,6 +107,7 @@ export function writeFront(header: Header, tiles: readonly TileMetadata[], dataB
   });
   front.set(tableBits, parts.tables);
   if (windows.offsets) front.set(packNumbers(windows.offsets, 4), parts.columnOffsets);
+  if (columnValues) front.set(packNumbers(columnValues, columnValueBits(dtype)), parts.columnValues);
   if (rows) front.set(packNumbers(rows, Math.log2(classes)), parts.rowSelectors);
   if (columns) front.set(packNumbers(columns, Math.log2(classes)), parts.columnSelectors);
   if (base) {

@@ -1,5 +1,6 @@
 // What an encoder can be told. What it is not told, it decides as annex A says.
 
+import { allowsColumnValues } from '../decoder/3.1-columns.ts';
 import { allowsDirect, allowsPairs, DTYPES, type Dtype, type Split } from '../decoder/3-planes.ts';
 import { MIN_PROBABILITY_BITS, maxProbabilityBits } from '../decoder/6.1-tables.ts';
 import tables from '../tables.json' with { type: 'json' };
@@ -29,6 +30,8 @@ export interface EncodeOptions {
   readonly classes?: ClassChoice;
   /** Whether columns have offsets in PAIRS and DIRECT. */
   readonly columnOffsets?: boolean;
+  /** Whether columns have values, where they may and there is a whole row. */
+  readonly columnValues?: boolean;
   /** The elements of a base to encode against; beside it, only columns and tile rows can be chosen. */
   readonly base?: Uint8Array;
 }
@@ -74,14 +77,23 @@ export function splitsFor(dtype: Dtype, { profile = 'small', split, modes }: Enc
   return comparesAll ? preferred : preferred.slice(0, 1);
 }
 
+/** The splits that are tried with column values: BF16 has them as in small, or not at all in direct. */
+export function splitsWithValues(dtype: Dtype, options: EncodeOptions): readonly Split[] {
+  if (profileFor(dtype, options) === 'direct') return [];
+  const tried = splitsFor(dtype, dtype.wordBits === 8 ? options : { ...options, profile: 'small' });
+  return tried.filter((split) => allowsColumnValues(dtype, split));
+}
+
 /** @throws RangeError for options that the format does not have for this dtype */
 export function checkOptions(dtype: Dtype, options: EncodeOptions): void {
-  const { split, modes, classes, columnOffsets, probabilityBits, base } = options;
+  const { split, modes, classes, columnOffsets, columnValues, probabilityBits, base } = options;
   if (
     base !== undefined &&
-    [split, modes, classes, columnOffsets, probabilityBits].some((choice) => choice !== undefined)
+    [split, modes, classes, columnOffsets, columnValues, probabilityBits].some((choice) => choice !== undefined)
   )
-    throw new RangeError('against a base, splits, modes, classes, offsets and probability bits cannot be chosen');
+    throw new RangeError(
+      'against a base, splits, modes, classes, column offsets, column values and probability bits cannot be chosen',
+    );
   const splits = splitsFor(dtype, options);
   if (splits.length === 0)
     throw new RangeError(

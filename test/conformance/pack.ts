@@ -12,6 +12,7 @@ import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
 import { invalidVectors } from '../../golden/invalid.ts';
 import { validVectors } from '../../golden/vectors.ts';
+import { allowsColumnValues } from '../../spec/decoder/3.1-columns.ts';
 import { allowsDirect, allowsPairs } from '../../spec/decoder/3-planes.ts';
 import { DTYPES, type EncodeOptions, encodeTensor, inspectTensor } from '../../spec/index.ts';
 import tables from '../../spec/tables.json' with { type: 'json' };
@@ -42,7 +43,11 @@ function randomEntries(count: number, seed: number): { entries: Entry[]; seen: M
   const drawn = count === 0 ? [] : fc.sample(mostlySmall, { numRuns: count, seed });
   const entries = drawn.map(({ dtype, shape, data: bytes, options }, index): Entry => {
     const stream = encodeTensor(bytes, dtype.name, shape, options);
-    const { modes, split } = inspectTensor(stream);
+    const { modes, split, columnValues } = inspectTensor(stream);
+    if (columnValues) {
+      const key = `${dtype.name} ${split.join('+')} column values`;
+      seen.set(key, (seen.get(key) ?? 0) + 1);
+    }
     modes.forEach((plane, p) => {
       for (const [mode, tiles] of Object.entries(plane)) {
         const key = `${dtype.name} ${split.join('+')} plane ${p} ${mode}`;
@@ -57,14 +62,15 @@ function randomEntries(count: number, seed: number): { entries: Entry[]; seen: M
 /** Combinations of dtype, split, plane and mode that the format has and `seen` lacks. */
 function missing(seen: ReadonlyMap<string, number>): string[] {
   return DTYPES.flatMap((dtype) =>
-    dtype.splits.flatMap((split) =>
-      split.flatMap((bits, p) => {
+    dtype.splits.flatMap((split) => [
+      ...(allowsColumnValues(dtype, split) ? [`${dtype.name} ${split.join('+')} column values`] : []),
+      ...split.flatMap((bits, p) => {
         const modes = ['const', 'raw', 'rans', ...(bits === 8 ? PREDICTED : [])];
         if (p === 0 && allowsPairs(dtype, split)) modes.push('pairs');
         if (allowsDirect(dtype, split)) modes.push('direct');
         return modes.map((mode) => `${dtype.name} ${split.join('+')} plane ${p} ${mode}`);
       }),
-    ),
+    ]),
   ).filter((combination) => !seen.has(combination));
 }
 

@@ -235,6 +235,7 @@ class AnyTile {
                                        SharedAddress rings, bool& valid) {
     uint32_t column;
     tile_ = find_tile<kPlanes>(tensor, data, entry, first_row_, column);
+    column_ = column;
     section_ = tile_.data;
     planes_.each([&](auto& plane, uint32_t p) {
       plane.open(tile_, p, tensor.zero_symbol);
@@ -256,7 +257,10 @@ class AnyTile {
   /** If it is DIRECT, rows can be asked for in any order; otherwise from the first on. */
   __device__ __forceinline__ bool is_direct() const { return tile_.mode(0) == kDirect; }
 
-  /** Decodes a lane's words of a row. */
+  /** Its first column in the matrix. */
+  __device__ __forceinline__ uint32_t column() const { return column_; }
+
+  /** Decodes a lane's coded words of a row. */
   __device__ __forceinline__ void row(const GpuTensor& tensor, uint32_t row, uint32_t (&words)[kLaneColumns],
                                       bool& valid) {
     for (uint32_t& word : words) word = 0;
@@ -293,9 +297,20 @@ class AnyTile {
 
   GpuTile tile_;
   uint64_t first_row_;
+  uint32_t column_;
   const uint8_t* section_;
   AnyPlanes<kPlanes, kBits0, kBits> planes_;
 };
+
+/** Makes a lane's coded words of a row the tensor's. */
+template <class Word>
+__device__ __forceinline__ void decode_row(const GpuTensor& tensor, const GpuTile& tile, uint32_t first_column,
+                                           uint32_t (&words)[kLaneColumns]) {
+  for (uint32_t k = 0; k < kLaneColumns; k++) {
+    const uint32_t column = 4 * lane_index() + k;
+    if (column < tile.width) words[k] = decode_word<Word>(tensor, words[k], first_column + column);
+  }
+}
 
 /**
  * Writes a lane's part of a row: at once where all of it exists and is aligned, else word by word.
@@ -339,14 +354,15 @@ __device__ __forceinline__ bool decode_any_tile(const GpuTensor& tensor, const G
   for (uint32_t row = 0; row < tile.height; row++) {
     uint32_t words[kLaneColumns];
     decoded.row(tensor, row, words, valid);
-    store_any_row(tile, row, 0, tensor.words, elements, words);
     uint32_t packed[kU32s] = {};
     for (uint32_t k = 0; k < kLaneColumns; k++)
       if (4 * lane_index() + k < tile.width) packed[k / kPerU32] |= words[k] << (k % kPerU32 * 8 * sizeof(Word));
     sum.add_row(tile.height - row, packed);
+    decode_row<Word>(tensor, tile, decoded.column(), words);
+    store_any_row(tile, row, 0, tensor.words, elements, words);
   }
   decoded.close(valid);
-  if (!write_outliers(tile, decoded.outliers(), tensor.words, elements, sum)) valid = false;
+  if (!write_outliers<true>(tensor, tile, decoded.column(), decoded.outliers(), elements, sum)) valid = false;
   if (verify && sum.check() != tile.check) valid = false;
   return __all_sync(kAllLanes, valid);
 }

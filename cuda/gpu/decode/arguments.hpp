@@ -62,6 +62,10 @@ struct GpuTensor {
   uint32_t zero_symbol;
   /** What symbols of integers of 8 bits are XORed with, four at a time. */
   uint32_t flip;
+  /** The bit with which the sign of a coded word changed places. */
+  uint32_t swapped_bit;
+  /** The value of each column, as selectors are; null where there are none. */
+  const uint8_t* column_values;
 };
 
 /** Where a tensor's Data and its elements lie. */

@@ -151,7 +151,7 @@ __global__ void __launch_bounds__(32 * kMostDirectWarps, 4)
   const GpuTile tile = find_tile<2>(tensor, buffers.data, entry, first_row, column);
   TileSum<sizeof(uint16_t)> sum;
   if (lane_index() < warps) sum.add_check(checks[lane_index()]);
-  bool valid = write_outliers(tile, section, tensor.words, reinterpret_cast<uint16_t*>(buffers.elements), sum);
+  bool valid = write_outliers<false>(tensor, tile, column, section, reinterpret_cast<uint16_t*>(buffers.elements), sum);
   if (kVerify && sum.check() != tile.check) valid = false;
   valid = __all_sync(kAllLanes, valid);
   if (!valid && lane_index() == 0) report_bad_tile(arguments, work.tensor, entry);

@@ -5,6 +5,7 @@
 // how the symbols of a row become words; that is what the classes of rows/ do, whose contract rows/rows.cuh says.
 #pragma once
 
+#include "gpu/decode/rows/column.cuh"
 #include "gpu/decode/rows/rows.cuh"
 
 namespace codecllm {
@@ -79,7 +80,7 @@ class FastTile {
   /**
    * Decodes the next kGroup rows.
    *
-   * @param take called with the number of each row in the group, and the lane's words of it: j, uint32_t (&)[kU32s]
+   * @param take called with the number of each row in the group, and the lane's coded words: j, uint32_t (&)[kU32s]
    */
   template <class Take>
   __device__ __forceinline__ void decode_group(const Take& take) {
@@ -119,6 +120,11 @@ class FastTile {
 
   /** Whether what follows the units is zero, as far as this lane looks. */
   __device__ __forceinline__ bool padding_is_zero() const { return units_.padding_is_zero(); }
+
+  /** Makes coded words the tensor's, where these differ. */
+  __device__ __forceinline__ void decode(uint32_t (&words)[Rows::kU32s]) const {
+    if constexpr (kHasColumnValues<Rows>) rows_.decode(words);
+  }
 
   /** Where the tile's outliers are. */
   __device__ __forceinline__ const uint8_t* outliers(const GpuTile& tile) const {
@@ -167,16 +173,17 @@ __device__ __forceinline__ bool decode_fast_tile(const GpuTensor& tensor, const 
   uint8_t* at = buffers.elements + (tile.first_word + 4 * lane_index()) * sizeof(Word);
   const uint32_t stride = keep(tile.row_words);
   do {
-    decoded.decode_group([&](uint32_t j, const uint32_t (&words)[Rows::kU32s]) {
+    decoded.decode_group([&](uint32_t j, uint32_t (&words)[Rows::kU32s]) {
       if (kVerify) sum.add_row(decoded.left() + kGroup - j, words);
+      decoded.decode(words);
       store_row(at, words);
       at = advance(at, stride, sizeof(Word));
     });
   } while (decoded.left() > 0);
 
   bool valid = decoded.is_valid(tile);
-  if (tile.outliers() > 0 &&
-      !write_outliers(tile, decoded.outliers(tile), tensor.words, reinterpret_cast<Word*>(buffers.elements), sum))
+  if (tile.outliers() > 0 && !write_outliers<kHasColumnValues<Rows>>(tensor, tile, column, decoded.outliers(tile),
+                                                                     reinterpret_cast<Word*>(buffers.elements), sum))
     valid = false;
   if (kVerify) {
     valid = valid && decoded.padding_is_zero();

@@ -5,6 +5,7 @@
 #include "gpu/decode/fast.cuh"
 #include "gpu/decode/kernels.hpp"
 #include "gpu/decode/rows/byte.cuh"
+#include "gpu/decode/rows/column.cuh"
 #include "gpu/decode/rows/four.cuh"
 #include "gpu/decode/rows/half.cuh"
 #include "gpu/decode/rows/nibble.cuh"
@@ -16,7 +17,9 @@ namespace {
 
 template <class Rows>
 DecodeKernel fast() {
-  return {[](const TileForm& tile) { return tile.is_whole && Rows::takes(tile); },
+  return {[](const TileForm& tile) {
+            return tile.is_whole && tile.has_column_values == kHasColumnValues<Rows> && Rows::takes(tile);
+          },
           Rows::tables,
           false,
           kFewestFastWarps,
@@ -63,6 +66,10 @@ const std::vector<DecodeKernel>& decode_kernels() {
       fast<NibbleRows<false>>(),
       fast<NibbleRows<true>>(),
       fast<FourRows>(),
+      fast<ColumnRows<HalfRows<false>>>(),
+      fast<ColumnRows<TenSixRows>>(),
+      fast<ColumnRows<ByteRows<kNone, false>>>(),
+      fast<ColumnRows<NibbleRows<false>>>(),
       direct(),
       any<uint8_t, 1, 8, 8>(),
       any<uint8_t, 2, 4, 4>(),

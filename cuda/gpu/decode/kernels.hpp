@@ -22,6 +22,7 @@ struct TileForm {
    * one, and lies in a tensor whose row and column classes can be added, since no bit is in both.
    */
   bool is_whole;
+  bool has_column_values;
   uint32_t height;
   /** Of the tensor. */
   uint32_t columns;

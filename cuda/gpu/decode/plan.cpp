@@ -39,6 +39,9 @@ GpuTensor place_tensor(Image& image, const Coding& coding) {
   if (!coding.pairs.empty() || coding.has_direct)
     tensor.window_starts =
         placed<uint8_t>(image.add(starts_of_columns(coding.windows, layout.columns), kSelectorSlack));
+  if (!coding.column_values.empty())
+    tensor.column_values = placed<uint8_t>(image.add(coding.column_values, kSelectorSlack));
+  tensor.swapped_bit = lowest_of_plane_0(coding.split);
   for (unsigned p = 0; p < coding.split.planes; p++) {
     tensor.fields[p] = field_of(*layout.dtype, coding.split, p);
     tensor.tables[p] = place_tables(image, coding.tables[p]);
@@ -181,6 +184,7 @@ GpuTensor placed_at(GpuTensor tensor, const uint8_t* base) {
   move_pointer(tensor.row_selectors, base);
   move_pointer(tensor.column_selectors, base);
   move_pointer(tensor.window_starts, base);
+  move_pointer(tensor.column_values, base);
   for (GpuTables& tables : tensor.tables) move_pointer(tables.slots, base);
   move_pointer(tensor.pairs.slots, base);
   return tensor;
@@ -197,8 +201,13 @@ bool has_disjoint_classes(const Coding& coding) {
 TileForm form_of(const Coding& coding, bool disjoint_classes, uint64_t index, const TileMetadata& metadata) {
   const Layout& layout = coding.layout;
   const Tile tile = layout.tile_at(index);
-  return {layout.dtype->kind, coding.split,  metadata.planes, disjoint_classes && is_whole(layout, tile),
-          tile.height,        layout.columns};
+  return {layout.dtype->kind,
+          coding.split,
+          metadata.planes,
+          disjoint_classes && is_whole(layout, tile),
+          !coding.column_values.empty(),
+          tile.height,
+          layout.columns};
 }
 
 std::vector<uint8_t> Blueprint::placed_at(const uint8_t* base) && {

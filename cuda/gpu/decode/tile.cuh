@@ -53,16 +53,30 @@ __device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t
   return at >= align_section(length) || section[at] == 0;
 }
 
+/** A word of the tensor, of a coded word in a column of the matrix. */
+template <class Word>
+__device__ __forceinline__ uint32_t decode_word(const GpuTensor& tensor, uint32_t word, uint32_t column) {
+  if (sizeof(Word) == 4 || tensor.column_values == nullptr) return word;
+  const uint32_t value = load_once<uint8_t>(tensor.column_values + column);
+  if (sizeof(Word) == 1) return (word + value) & 0xff;
+  return swap_signs(word, tensor.swapped_bit) ^ value << 15;
+}
+
 /**
  * Checks a tile's outliers, adds them to its sum and writes them over the decoded tile, whose rows all lanes have
- * written. @returns whether they are valid, as far as this lane looks
+ * written.
+ *
+ * @tparam kHasColumnValues whether columns may have values
+ * @param first_column of the tile in the matrix
+ * @returns whether they are valid, as far as this lane looks
  */
-template <class Word, uint32_t kCount>
-__device__ __forceinline__ bool write_outliers(const GpuTile& tile, const uint8_t* section, uint64_t tensor_words,
-                                               Word* elements, TileSum<kCount>& sum) {
+template <bool kHasColumnValues, class Word, uint32_t kCount>
+__device__ __forceinline__ bool write_outliers(const GpuTensor& tensor, const GpuTile& tile, uint32_t first_column,
+                                               const uint8_t* section, Word* elements, TileSum<kCount>& sum) {
   constexpr bool kWide = sizeof(Word) == 4;
   const uint32_t* const entries = reinterpret_cast<const uint32_t*>(section);
   const uint32_t count = tile.outliers();
+  const uint64_t tensor_words = tensor.words;
   // Rows written by other lanes come before outliers.
   __syncwarp();
   bool valid = true;
@@ -83,7 +97,8 @@ __device__ __forceinline__ bool write_outliers(const GpuTile& tile, const uint8_
     } else {
       const uint64_t at = tile.first_word + uint64_t{row} * tile.row_words + column;
       // The words that a short last row repeats are no elements.
-      if (at < tensor_words) elements[at] = static_cast<Word>(word);
+      const uint32_t plain = kHasColumnValues ? decode_word<Word>(tensor, word, first_column + column) : word;
+      if (at < tensor_words) elements[at] = static_cast<Word>(plain);
     }
   }
   return valid && padding_is_zero(section, count * (kWide ? 8 : 4));

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "host/encode/columns.hpp"
 #include "host/encode/statistics.hpp"
 #include "host/format/tile.hpp"
 
@@ -97,6 +98,24 @@ struct SurveyArguments {
   Count* columns;
   uint8_t* choices[kSurveyedSplits];
   GpuSurvey* survey;
+};
+
+/** How far columns lean. */
+struct LeanArguments {
+  const uint8_t* elements;
+  uint32_t columns;
+  LeanRows rows;
+  Count* leans;
+};
+
+/** Makes coded words of all words. */
+struct CodeArguments {
+  const uint8_t* elements;
+  uint8_t* coded;
+  uint64_t words;
+  uint32_t columns;
+  const uint8_t* values;
+  uint32_t swapped_bit;
 };
 
 struct LevelArguments {

@@ -17,16 +17,27 @@ Source read_source(const char* dtype, const uint64_t* shape, size_t dimensions,
   return source;
 }
 
-void Item::plan(MemoryPlan& memory) {
-  const Layout& layout = source.layout;
-  const std::vector<Split>& splits = decisions.splits();
-  uint64_t planes = 0;
-  for (const Split& split : splits) planes = std::max<uint64_t>(planes, split.planes);
+void SurveyArrays::plan(MemoryPlan& memory, const Layout& layout, const std::vector<Split>& splits) {
   rows = memory.take<Count>(kSums, layout.rows);
   columns = memory.take<Count>(kSums, 2 * uint64_t{layout.columns});
   survey = memory.take<GpuSurvey>(kSurveyed, 1);
   column_levels = memory.take<uint16_t>(kSurveyed, layout.columns);
   row_levels = memory.take<uint16_t>(kSurveyed, layout.rows);
+  for (size_t s = 0; s < splits.size(); s++)
+    surveyed[s] = memory.take<uint8_t>(kOnDevice, layout.tile_count * splits[s].planes);
+}
+
+void Item::plan(MemoryPlan& memory) {
+  const Layout& layout = source.layout;
+  plain.plan(memory, layout, decisions.splits());
+  std::vector<Split> splits = decisions.splits();
+  if (tries_values()) {
+    coded.plan(memory, layout, decisions.coded_splits());
+    leans = memory.take<Count>(kSurveyed, layout.columns);
+    splits.insert(splits.end(), decisions.coded_splits().begin(), decisions.coded_splits().end());
+  }
+  uint64_t planes = 0;
+  for (const Split& split : splits) planes = std::max<uint64_t>(planes, split.planes);
   window = memory.take<Count>(kWindow, kWindowCounts);
   fits = memory.take<GpuFits>(kFits, 1);
   // Which planes are counted, and in what bins, is not known yet.
@@ -39,17 +50,17 @@ void Item::plan(MemoryPlan& memory) {
   }
   data_bytes = memory.take<uint64_t>(kPlaced, 1);
   metadata = memory.take<uint32_t>(kMetadata, layout.tile_count * (2 + planes));
-  // Kernels read what is said of rows and columns to the end of a tile: offsets, starts, bins and selectors.
+  // Kernels read what is said of rows and columns to the end of a tile: offsets, starts, bins and selectors. And there
+  // are values.
   const uint64_t padded_columns = layout.tiles_across * kTileColumns + kMaxTileRows;
   const uint64_t padded_rows = layout.bands * layout.tile_rows + kMaxTileRows;
-  for (unsigned i = 0; i < 4; i++) memory.take<uint8_t>(kStaged, padded_columns);
+  for (unsigned i = 0; i < 5; i++) memory.take<uint8_t>(kStaged, padded_columns);
   for (unsigned i = 0; i < 2; i++) memory.take<uint8_t>(kStaged, padded_rows);
   memory.take<uint64_t>(kStaged, kMostEntries + kMaxTileRows);
   memory.take<uint16_t>(kStaged, kMostEntries + kMaxTileRows);
-  for (size_t s = 0; s < splits.size(); s++) surveyed[s] = memory.take<uint8_t>(kOnDevice, layout.tile_count * planes);
   modes = memory.take<uint8_t>(kOnDevice, layout.tile_count);
   // Pairs of 16-bit words have windows (Decisions::has_windows), and what may be pairs there may be DIRECT.
-  const bool may_have_windows = layout.dtype->word_bits == 16 && allows_pairs(*layout.dtype, splits.back());
+  const bool may_have_windows = layout.dtype->word_bits == 16 && allows_pairs(*layout.dtype, decisions.splits().back());
   windows = memory.take<uint16_t>(kOnDevice, may_have_windows ? layout.tile_count * kWindowStride : 0);
   lengths = memory.take<uint32_t>(kOnDevice, layout.tile_count);
 

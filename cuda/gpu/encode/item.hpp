@@ -39,6 +39,19 @@ struct JointCounters {
   Array<uint64_t> counters;
 };
 
+/** What a survey counts and finds. */
+struct SurveyArrays {
+  Array<Count> rows;
+  Array<Count> columns;
+  Array<GpuSurvey> survey;
+  Array<uint16_t> column_levels;
+  Array<uint16_t> row_levels;
+  Array<uint8_t> surveyed[kSurveyedSplits];
+
+  /** Takes memory for them. */
+  void plan(MemoryPlan& memory, const Layout& layout, const std::vector<Split>& splits);
+};
+
 /** A tensor that is being encoded, and what is known of it. */
 struct Item {
   Item(const Source& source_, codecllm_gpu_source& tensor_, size_t number_)
@@ -47,6 +60,8 @@ struct Item {
   /** Takes memory for it. */
   void plan(MemoryPlan& memory);
 
+  bool tries_values() const { return tries_column_values(source.layout, source.options); }
+
   bool has_tiles() const { return source.layout.tile_count > 0; }
 
   const Source& source;
@@ -54,19 +69,20 @@ struct Item {
   /** In the caller's list. */
   const size_t number;
   Decisions decisions;
+  /** Its elements are coded words, if columns have values. */
   GpuMatrix matrix = {};
   GpuChoices choices = {};
 
-  Array<Count> rows;
-  Array<Count> columns;
+  SurveyArrays plain;
+  /** The survey of coded words, if column values are tried; and how far columns lean. */
+  SurveyArrays coded;
+  Array<Count> leans;
+  /** The one that is taken. */
+  const SurveyArrays* taken = &plain;
   Array<GpuFits> fits;
-  Array<GpuSurvey> survey;
-  Array<uint16_t> column_levels;
-  Array<uint16_t> row_levels;
   Array<Count> window;
   Array<uint64_t> data_bytes;
   Array<uint32_t> metadata;
-  Array<uint8_t> surveyed[kSurveyedSplits];
   Array<uint8_t> modes;
   Array<uint16_t> windows;
   Array<uint32_t> lengths;

@@ -1,4 +1,5 @@
 // The rounds of a batch: survey, window, counts, and at last the tiles themselves.
+#include "gpu/encode/columns.cuh"
 #include "gpu/encode/count.cuh"
 #include "gpu/encode/direct_tiles.cuh"
 #include "gpu/encode/encode_tiles.cuh"
@@ -62,33 +63,40 @@ void Pipeline::prepare(const codecllm_gpu& gpu) {
 }
 
 template <class Word>
-void Pipeline::survey(Items& items) {
+void Pipeline::survey(Items& items, bool coded) {
   BatchLaunch<SurveyArguments> surveys(survey_kernel<Word>, 32 * kSurveyWarps,
                                        kSurveyWarps * kSurveyCounters * sizeof(uint32_t), cuda_stream_);
   BatchLaunch<LevelArguments> levels(level_kernel, kLevelThreads, 0, cuda_stream_);
+  BatchLaunch<LeanArguments> leans(lean_kernel<Word>, kLeanThreads, 0, cuda_stream_);
   for (const auto& item : items) {
+    if (coded && item->decisions.column_values().empty()) continue;
     const Layout& layout = item->source.layout;
-    const std::vector<Split>& splits = item->decisions.splits();
+    const std::vector<Split>& splits = coded ? item->decisions.coded_splits() : item->decisions.splits();
+    const SurveyArrays& arrays = coded ? item->coded : item->plain;
     SurveyArguments arguments = {};
     arguments.matrix = item->matrix;
     arguments.split_count = static_cast<uint32_t>(splits.size());
     for (size_t s = 0; s < splits.size(); s++) {
       arguments.splits[s] = gpu_split(*layout.dtype, splits[s]);
-      arguments.choices[s] = on_device(item->surveyed[s]);
+      arguments.choices[s] = on_device(arrays.surveyed[s]);
     }
     arguments.minimum_saving = minimum_saving(item->source.options);
     arguments.predicts = may_predict(item->source.options);
     arguments.xlog2x = xlog2x_;
-    arguments.rows = on_device(item->rows);
-    arguments.columns = on_device(item->columns);
-    arguments.survey = on_device(item->survey);
+    arguments.rows = on_device(arrays.rows);
+    arguments.columns = on_device(arrays.columns);
+    arguments.survey = on_device(arrays.survey);
     surveys.add(arguments, blocks_for(layout.tile_count, kSurveyWarps));
-    levels.add({arguments.rows, layout.rows, arguments.columns, layout.columns, on_device(item->row_levels),
-                on_device(item->column_levels)},
+    levels.add({arguments.rows, layout.rows, arguments.columns, layout.columns, on_device(arrays.row_levels),
+                on_device(arrays.column_levels)},
                blocks_for(layout.rows + layout.columns, kLevelThreads));
+    if (coded || !item->tries_values()) continue;
+    const LeanArguments lean = {item->matrix.elements, layout.columns, LeanRows::of(layout), on_device(item->leans)};
+    leans.add(lean, lean_blocks(lean));
   }
   surveys.launch_all();
   levels.launch_all();
+  leans.launch_all();
   download(kSurveyed);
   wait();
 }
@@ -97,11 +105,63 @@ void Pipeline::survey(Items& items) {
 void Pipeline::take_survey(Item& item) {
   const Source& source = item.source;
   Decisions& decisions = item.decisions;
-  const GpuSurvey& found = *on_host(item.survey);
-  decisions.take_survey({found.costs, found.costs + decisions.splits().size()},
-                        {on_host(item.row_levels), on_host(item.row_levels) + source.layout.rows},
-                        {on_host(item.column_levels), on_host(item.column_levels) + source.layout.columns});
-  item.choices.surveyed = on_device(item.surveyed[decisions.chosen()]);
+  const GpuSurvey& found = *on_host(item.plain.survey);
+  decisions.take_survey({found.costs, found.costs + decisions.splits().size()}, levels_of(item.plain.row_levels),
+                        levels_of(item.plain.column_levels));
+  take_choices(item);
+  if (!item.tries_values()) return;
+  const Count* const leans = on_host(item.leans);
+  decisions.propose_column_values({leans, leans + source.layout.columns});
+}
+
+/** Makes coded words of the tensors of a batch for whose columns values are proposed. */
+template <class Word>
+void Pipeline::survey_coded(Items& items) {
+  if constexpr (sizeof(Word) < 4) {
+    uint64_t bytes = 0;
+    for (const auto& item : items)
+      if (!item->decisions.column_values().empty())
+        bytes += round_up(item->source.layout.tensor_bytes(), kAlignmentOfArrays);
+    if (bytes == 0) return;
+    coded_.require_size(bytes);
+    uint8_t* at = coded_.bytes();
+    BatchLaunch<CodeArguments> codes(code_kernel<Word>, kCodeThreads, 0, cuda_stream_);
+    std::vector<CodeArguments> jobs;
+    for (const auto& item : items) {
+      const Decisions& decisions = item->decisions;
+      if (decisions.column_values().empty()) continue;
+      const Layout& layout = item->source.layout;
+      jobs.push_back({item->matrix.elements, at, layout.words, layout.columns, stage(decisions.column_values()),
+                      lowest_of_plane_0(decisions.coded_splits()[0])});
+      item->matrix.elements = at;
+      at += round_up(layout.tensor_bytes(), kAlignmentOfArrays);
+    }
+    send();
+    for (const CodeArguments& job : jobs) codes.add(job, blocks_for(job.words, kCodeThreads * kWordsOfCodeThread));
+    codes.launch_all();
+    survey<Word>(items, true);
+    for_each(items, [this](Item& item) { take_coded_survey(item); });
+  }
+}
+
+/** Decides what follows from the survey of coded words. */
+void Pipeline::take_coded_survey(Item& item) {
+  Decisions& decisions = item.decisions;
+  if (decisions.column_values().empty()) return;
+  const GpuSurvey& found = *on_host(item.coded.survey);
+  if (decisions.take_coded_survey({found.costs, found.costs + decisions.coded_splits().size()},
+                                  levels_of(item.coded.row_levels), levels_of(item.coded.column_levels))) {
+    item.taken = &item.coded;
+    take_choices(item);
+  } else {
+    item.matrix.elements = static_cast<const uint8_t*>(item.tensor.elements);
+  }
+}
+
+void Pipeline::take_choices(Item& item) {
+  const Source& source = item.source;
+  const Decisions& decisions = item.decisions;
+  item.choices.surveyed = on_device(item.taken->surveyed[decisions.chosen()]);
   item.choices.planes = decisions.split().planes;
   for (unsigned p = 0; p < kMaxPlanes; p++)
     item.choices.forced[p] = source.options.has_modes ? choice_of(source.options.modes[p]) : kNotForced;
@@ -149,7 +209,7 @@ void Pipeline::add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::v
   const bool has_pairs = preferred == kPairs;
   // What was to be DIRECT whatever its size, and has too many outliers, is RAW.
   if (preferred == kDirect && item.choices.is_forced()) return;
-  const GpuSurvey& surveyed = *on_host(item.survey);
+  const GpuSurvey& surveyed = *on_host(item.taken->survey);
   CountArguments arguments = {};
   arguments.matrix = item.matrix;
   arguments.choices = item.choices;
@@ -232,7 +292,7 @@ void Pipeline::count(Items& items) {
 /** Decides on tables, and lays out what encoding takes. */
 void Pipeline::take_counts(Item& item) {
   const Decisions& decisions = item.decisions;
-  bool predicted = on_host(item.survey)->predicted[decisions.chosen()] != 0;
+  bool predicted = on_host(item.taken->survey)->predicted[decisions.chosen()] != 0;
   if (item.choices.is_forced()) predicted = item.choices.forced[0] != kNone && item.choices.forced[0] != kSurveyRaw;
   std::vector<JointCounts> joints(kJobs);
   for (unsigned job = 0; job < kJobs; job++) {
@@ -357,10 +417,11 @@ void Pipeline::encode_words(Items& items) {
   for (const auto& item : items) {
     item->plan(memory_);
     uint64_t largest = 0;
-    for (const Split& split : item->decisions.splits()) {
-      uint32_t plane_at[kMaxPlanes + 1];
-      largest = std::max(largest, slot_bytes(item->source, split, [](unsigned) { return true; }, plane_at));
-    }
+    for (const std::vector<Split>& splits : {item->decisions.splits(), item->decisions.coded_splits()})
+      for (const Split& split : splits) {
+        uint32_t plane_at[kMaxPlanes + 1];
+        largest = std::max(largest, slot_bytes(item->source, split, [](unsigned) { return true; }, plane_at));
+      }
     tile_slot = std::max(tile_slot, largest);
     all_slots += item->source.layout.tile_count * largest;
   }
@@ -368,8 +429,9 @@ void Pipeline::encode_words(Items& items) {
   device_.require_size(memory_.start(kMemoryParts));
   host_.require_size(memory_.start(kOnDevice));
   check(cudaMemsetAsync(device_.bytes(), 0, memory_.start(kFirstNotZeroed), cuda_stream_), "cudaMemsetAsync");
-  survey<Word>(items);
+  survey<Word>(items, false);
   for_each(items, [this](Item& item) { take_survey(item); });
+  survey_coded<Word>(items);
   count_window(items);
   count<Word>(items);
   for_each(items, [this](Item& item) { take_counts(item); });

@@ -82,6 +82,10 @@ class Pipeline {
           "copying decisions");
     sent_ = staged_;
   }
+  /** Levels that the host has. */
+  std::vector<uint16_t> levels_of(const Array<uint16_t>& levels) const {
+    return {on_host(levels), on_host(levels) + levels.count};
+  }
   void wait() { check(cudaStreamSynchronize(cuda_stream_), "encoding"); }
 
   /** Calls use(item) for all items, on all threads. An error names the tensor. */
@@ -92,9 +96,15 @@ class Pipeline {
 
   template <class Word>
   void encode_words(Items& items);
+  /** Surveys tensors as they are, or those whose columns have been given values. */
   template <class Word>
-  void survey(Items& items);
+  void survey(Items& items, bool coded);
   void take_survey(Item& item);
+  /** Makes coded words, and surveys them. */
+  template <class Word>
+  void survey_coded(Items& items);
+  void take_coded_survey(Item& item);
+  void take_choices(Item& item);
   void take_levels(Item& item);
   void count_window(Items& items);
   template <class Word>
@@ -118,6 +128,8 @@ class Pipeline {
   /** Bytes of kCounters that are in use. */
   uint64_t counters_ = 0;
   Array<uint8_t> slots_ = {};
+  /** Coded words of the batch's tensors whose columns have values. */
+  Memory<allocate_device, free_device> coded_;
 };
 
 }  // namespace codecllm

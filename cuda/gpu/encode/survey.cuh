@@ -216,7 +216,7 @@ __global__ void __launch_bounds__(32 * kSurveyWarps, kSurveyBlocks)
       if (choice.predictor != kSurveyRaw && !is_constant) arguments.survey->counted[s][p] = 1;
       if (p == 0 && choice.predictor != kSurveyRaw && choice.predictor != kNone) arguments.survey->predicted[s] = 1;
     }
-    if (lane_index() == 0 && arguments.split_count > 1) atomicAdd(arguments.survey->costs + s, Count{cost});
+    if (lane_index() == 0) atomicAdd(arguments.survey->costs + s, Count{cost});
   }
 }
 

@@ -24,10 +24,16 @@ struct RowsArguments {
   uint8_t* output;
 };
 
-/** Writes the outliers of a tile that are among the words from `begin` to `end`. @param elements where `begin` goes */
+/**
+ * Writes the outliers of a tile that are among the words from `begin` to `end`.
+ *
+ * @param first_column of the tile in the matrix
+ * @param elements where `begin` goes
+ */
 template <class Word>
-__device__ __forceinline__ void write_outliers_of(const GpuTile& tile, const uint8_t* section, uint64_t begin,
-                                                  uint64_t end, Word* elements) {
+__device__ __forceinline__ void write_outliers_of(const GpuTensor& tensor, const GpuTile& tile, uint32_t first_column,
+                                                  const uint8_t* section, uint64_t begin, uint64_t end,
+                                                  Word* elements) {
   constexpr bool kWide = sizeof(Word) == 4;
   const uint32_t* const entries = reinterpret_cast<const uint32_t*>(section);
   // Rows written by other lanes come before outliers.
@@ -37,8 +43,9 @@ __device__ __forceinline__ void write_outliers_of(const GpuTile& tile, const uin
     const uint32_t position = kWide ? entry : entry & 0xffff;
     const uint32_t column = position % kTileColumns;
     const uint64_t at = tile.first_word + uint64_t{position / kTileColumns} * tile.row_words + column;
-    if (column < tile.width && at >= begin && at < end)
-      elements[at - begin] = static_cast<Word>(kWide ? entries[2 * e + 1] : entry >> 16);
+    if (column >= tile.width || at < begin || at >= end) continue;
+    const uint32_t word = kWide ? entries[2 * e + 1] : entry >> 16;
+    elements[at - begin] = static_cast<Word>(decode_word<Word>(tensor, word, first_column + column));
   }
 }
 
@@ -83,9 +90,11 @@ __global__ void __launch_bounds__(32 * kAnyWarps) rows_kernel(const __grid_const
   for (uint32_t row = decoded.is_direct() ? first : 0; row <= last; row++) {
     uint32_t words[kLaneColumns];
     decoded.row(tensor, row, words, valid);
-    if (row >= first) store_any_row(tile, row, begin, end, elements, words);
+    if (row < first) continue;
+    decode_row<Word>(tensor, tile, decoded.column(), words);
+    store_any_row(tile, row, begin, end, elements, words);
   }
-  write_outliers_of(tile, decoded.outliers(), begin, end, elements);
+  write_outliers_of(tensor, tile, decoded.column(), decoded.outliers(), begin, end, elements);
 }
 
 /** What decodes rows of tensors that are cut into these planes. */

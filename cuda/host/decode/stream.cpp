@@ -118,8 +118,11 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   const bool has_windows = has_direct || (has_pairs && !is_nibbles(*split));
   if (has_windows ? fixed.window_base > kMaxStart : fixed.window_base != 0)
     throw FormatError("header.pairs.base", fixed_at::kWindowBase, text(+fixed.window_base, " is out of range"));
-  if (fixed.flags > 15 && fixed.flags != kAgainstBase)
+  if ((fixed.flags &
+       ~(kRowSelectors | kColumnSelectors | kColumnOffsets | kDirectTiles | kColumnValues | kAgainstBase)) != 0)
     throw FormatError("header.flags", fixed_at::kFlags, text("unknown flags in ", +fixed.flags));
+  if (has_base && fixed.flags != kAgainstBase)
+    throw FormatError("header.flags", fixed_at::kFlags, text("flags beside a base in ", +fixed.flags));
   if (has_base && (has_pairs || !(*split == split_of_bytes(dtype))))
     throw FormatError(
         "header.flags", fixed_at::kFlags,
@@ -128,6 +131,8 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
     throw FormatError("header.flags", fixed_at::kFlags, text(dtype.name, " in this split is never DIRECT"));
   if ((fixed.flags & kColumnOffsets) != 0 && !has_windows)
     throw FormatError("header.flags", fixed_at::kFlags, "column offsets without windows");
+  if ((fixed.flags & kColumnValues) != 0 && !allows_column_values(dtype, *split))
+    throw FormatError("header.flags", fixed_at::kFlags, text(dtype.name, " in this split has no column values"));
   const bool has_selectors = (fixed.flags & (kRowSelectors | kColumnSelectors)) != 0;
   if (!has_base && has_selectors != (fixed.classes > 1))
     throw FormatError("header.flags", fixed_at::kFlags,
@@ -265,6 +270,9 @@ Stream Stream::read(const uint8_t* bytes, size_t size) {
   windows.base = fixed.window_base;
   if (fixed.flags & kColumnOffsets)
     windows.offsets = unpack(bytes, parts.column_offsets, layout.columns, 4, "columnOffsets");
+  if (fixed.flags & kColumnValues)
+    coding.column_values =
+        unpack(bytes, parts.column_values, layout.columns, column_value_bits(*layout.dtype), "columnValues");
   if (fixed.flags & kRowSelectors)
     coding.row_selectors = unpack(bytes, parts.row_selectors, layout.rows, bits, "rowSelectors");
   if (fixed.flags & kColumnSelectors) {

@@ -1,4 +1,4 @@
-// Encoding a tensor against a base (FORMAT.md, section 3.1 and annex A.10).
+// Encoding a tensor against a base (FORMAT.md, section 3.2 and annex A.11).
 #pragma once
 
 #include <cstddef>

@@ -109,7 +109,7 @@ JoinedBins join_bins(const Histograms& bins) {
   return joined;
 }
 
-/** Against a base (A.10): one class, and 2, 4 and 8 runs of levels, which are rows here. */
+/** Against a base (A.11): one class, and 2, 4 and 8 runs of levels, which are rows here. */
 std::vector<ClassMap> level_maps(const Histograms& levels) {
   size_t counted = 0;
   for (size_t level = 0; level < levels.size(); level++) counted += levels.total(level) > 0;

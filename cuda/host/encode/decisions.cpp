@@ -19,14 +19,43 @@ size_t choose_split(const std::vector<uint64_t>& costs) {
 }  // namespace
 
 Decisions::Decisions(const Layout& layout, const EncodeOptions& options)
-    : layout_(layout), options_(options), splits_(splits_for(*layout.dtype, options)) {}
+    : layout_(layout),
+      options_(options),
+      splits_(splits_for(*layout.dtype, options)),
+      coded_splits_(splits_with_values(*layout.dtype, options)) {}
 
 void Decisions::take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
                             std::vector<uint16_t> column_levels) {
   chosen_ = choose_split(costs);
-  preferred_ = preferred_mode(layout_, split(), options_);
+  cost_ = costs[chosen_];
+  split_ = splits_[chosen_];
   row_levels_ = std::move(row_levels);
   column_levels_ = std::move(column_levels);
+  settle();
+}
+
+bool Decisions::propose_column_values(const std::vector<int64_t>& leans) {
+  column_values_ = propose_values(layout_, options_, leans);
+  return !column_values_.empty();
+}
+
+bool Decisions::take_coded_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
+                                  std::vector<uint16_t> column_levels) {
+  const size_t chosen = choose_split(costs);
+  if (!takes_values(layout_, options_, cost_, costs[chosen])) {
+    column_values_.clear();
+    return false;
+  }
+  chosen_ = chosen;
+  split_ = coded_splits_[chosen];
+  row_levels_ = std::move(row_levels);
+  column_levels_ = std::move(column_levels);
+  settle();
+  return true;
+}
+
+void Decisions::settle() {
+  preferred_ = preferred_mode(layout_, split(), options_);
   if (has_windows()) windows_.offsets = choose_offsets(column_levels_, layout_.rows, options_.column_offsets);
 }
 
@@ -42,6 +71,7 @@ void Decisions::take_window(const std::vector<uint64_t>& counts) {
 Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted, bool has_direct) const {
   Coding coding = choose_tables(layout_, split(), predicted, preferred_ == kPairs, bins_, std::move(joints), options_);
   coding.has_direct = has_direct;
+  coding.column_values = column_values_;
   if (has_direct || !coding.pairs.empty()) coding.windows = windows_;
   return coding;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "host/encode/columns.hpp"
 #include "host/encode/options.hpp"
 #include "host/encode/statistics.hpp"
 #include "host/format/tile.hpp"
@@ -28,7 +29,19 @@ class Decisions {
   void take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
                    std::vector<uint16_t> column_levels);
 
-  /** After `take_survey`: the bins of rows and columns. They can be chosen while the second pass counts. */
+  /**
+   * After `take_survey`, if column values are tried: whether there has to be a survey of coded words, in the splits of
+   * `coded_splits`.
+   *
+   * @param leans of all columns
+   */
+  bool propose_column_values(const std::vector<int64_t>& leans);
+
+  /** After that survey, likewise. @returns whether the tensor is coded so */
+  bool take_coded_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
+                         std::vector<uint16_t> column_levels);
+
+  /** After these: the bins of rows and columns. They can be chosen while the second pass counts. */
   void take_levels();
 
   /** After the second pass, which only windows need: the base. @param counts of exponents less offsets */
@@ -45,7 +58,11 @@ class Decisions {
 
   /** The number of the split that was chosen, and the split. */
   size_t chosen() const { return chosen_; }
-  const Split& split() const { return splits_[chosen_]; }
+  const Split& split() const { return split_; }
+
+  /** With which coded words are made: what was proposed, until the survey of them is taken. Empty if they are not. */
+  const std::vector<uint8_t>& column_values() const { return column_values_; }
+  const std::vector<Split>& coded_splits() const { return coded_splits_; }
 
   /** PAIRS or DIRECT, if tiles are to be coded so where that fits; else RANS. */
   Mode preferred() const { return preferred_; }
@@ -59,10 +76,18 @@ class Decisions {
   const Bins& bins() const { return bins_; }
 
  private:
+  /** Decides what follows from a survey alone. */
+  void settle();
+
   const Layout& layout_;
   const EncodeOptions& options_;
   const std::vector<Split> splits_;
   size_t chosen_ = 0;
+  /** Of the split that was chosen. */
+  uint64_t cost_ = 0;
+  Split split_ = {};
+  const std::vector<Split> coded_splits_;
+  std::vector<uint8_t> column_values_;
   Mode preferred_ = kRans;
   Windows windows_;
   std::vector<uint16_t> row_levels_;

@@ -13,7 +13,8 @@ Encoder::Encoder(const Dtype& dtype, const std::vector<uint64_t>& shape, const c
       layout_(lay_out_for(dtype, shape, options_)),
       decisions_(layout_, options_),
       marked_(layout_.bands) {
-  survey_ = std::make_unique<Survey>(layout_, decisions_.splits(), minimum_saving(options_), may_predict(options_));
+  survey_ = survey_of(decisions_.splits());
+  if (tries_column_values(layout_, options_)) leans_ = std::make_unique<LeanCount>(layout_);
 }
 
 Slice Encoder::slice_of(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size) const {
@@ -40,9 +41,52 @@ void Encoder::gather(uint64_t first, uint64_t count, const uint8_t* bytes, size_
   if (pass_ == Pass::Encode) throw ArgumentError("nothing to gather: the encoder is ready to encode");
   const Slice slice = slice_of(first, count, bytes, size);
   mark(first, count);
-  if (pass_ == Pass::Survey) survey_->add(slice);
-  if (pass_ == Pass::Window) window_->add(slice);
-  if (pass_ == Pass::Count) count_->add(slice);
+  if (pass_ == Pass::Survey && leans_ != nullptr) leans_->add(slice);
+  for_each_coded(slice, [this](const Slice& coded) {
+    if (pass_ == Pass::Survey || pass_ == Pass::CodedSurvey) survey_->add(coded);
+    if (pass_ == Pass::Window) window_->add(coded);
+    if (pass_ == Pass::Count) count_->add(coded);
+  });
+}
+
+template <class Use>
+void Encoder::for_each_coded(const Slice& slice, Use use) const {
+  const std::vector<uint8_t>& values = decisions_.column_values();
+  if (values.empty()) {
+    use(slice);
+    return;
+  }
+  // Band by band, lest all of a large tensor be copied.
+  std::vector<uint8_t> bytes;
+  const uint8_t* from = slice.bytes;
+  for (uint64_t band = slice.first_band; band < slice.first_band + slice.band_count; band++) {
+    bytes.resize(layout_.slice_bytes(band, 1));
+    const uint64_t words = bytes.size() / layout_.dtype->word_bytes();
+    code_words(*layout_.dtype, decisions_.coded_splits()[0], values, from, words, bytes.data());
+    use({band, 1, bytes.data(), words});
+    from += bytes.size();
+  }
+}
+
+std::unique_ptr<Survey> Encoder::survey_of(const std::vector<Split>& splits) const {
+  return std::make_unique<Survey>(layout_, splits, minimum_saving(options_), may_predict(options_));
+}
+
+void Encoder::take_choices() {
+  choices_ = std::move(survey_->choices[decisions_.chosen()]);
+  if (!options_.has_modes) return;
+  for (size_t i = 0; i < choices_.size(); i++) choices_[i] = choice_of(options_.modes[i % decisions_.split().planes]);
+}
+
+void Encoder::begin_window() {
+  survey_.reset();
+  decisions_.take_levels();
+  if (!decisions_.has_windows()) {
+    begin_count();
+    return;
+  }
+  window_ = std::make_unique<WindowCount>(layout_, decisions_.windows().offsets, choices_);
+  pass_ = Pass::Window;
 }
 
 void Encoder::begin_count() {
@@ -57,18 +101,19 @@ void Encoder::advance() {
   switch (pass_) {
     case Pass::Survey:
       decisions_.take_survey(survey_->costs, std::move(survey_->row_levels), survey_->column_levels());
-      decisions_.take_levels();
-      choices_ = std::move(survey_->choices[decisions_.chosen()]);
-      if (options_.has_modes)
-        for (size_t i = 0; i < choices_.size(); i++)
-          choices_[i] = choice_of(options_.modes[i % decisions_.split().planes]);
-      survey_.reset();
-      if (decisions_.has_windows()) {
-        window_ = std::make_unique<WindowCount>(layout_, decisions_.windows().offsets, choices_);
-        pass_ = Pass::Window;
+      take_choices();
+      if (leans_ != nullptr && decisions_.propose_column_values(leans_->leans)) {
+        survey_ = survey_of(decisions_.coded_splits());
+        pass_ = Pass::CodedSurvey;
       } else {
-        begin_count();
+        begin_window();
       }
+      leans_.reset();
+      break;
+    case Pass::CodedSurvey:
+      if (decisions_.take_coded_survey(survey_->costs, std::move(survey_->row_levels), survey_->column_levels()))
+        take_choices();
+      begin_window();
       break;
     case Pass::Window:
       decisions_.take_window(window_->counts);
@@ -115,14 +160,17 @@ size_t Encoder::encode(uint64_t first, uint64_t count, const uint8_t* bytes, siz
   TileReader reader;
   const auto encoder = std::make_unique<TileEncoder>(plan_);
   size_t written = 0;
-  for (uint64_t index = first * layout_.tiles_across; index < (first + count) * layout_.tiles_across; index++) {
-    const Tile tile = layout_.tile_at(index);
-    const TileWords words = reader.read(layout_, tile, slice);
-    size_t length = 0;
-    metadata_[index] = encoder->encode(index, tile, words, {}, data + written, capacity - written, length);
-    lengths_[index] = static_cast<uint32_t>(length);
-    written += length;
-  }
+  for_each_coded(slice, [&](const Slice& coded) {
+    const uint64_t begin = coded.first_band * layout_.tiles_across;
+    for (uint64_t index = begin; index < begin + coded.band_count * layout_.tiles_across; index++) {
+      const Tile tile = layout_.tile_at(index);
+      const TileWords words = reader.read(layout_, tile, coded);
+      size_t length = 0;
+      metadata_[index] = encoder->encode(index, tile, words, {}, data + written, capacity - written, length);
+      lengths_[index] = static_cast<uint32_t>(length);
+      written += length;
+    }
+  });
   return written;
 }
 

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <vector>
 
+#include "host/encode/columns.hpp"
 #include "host/encode/decisions.hpp"
 #include "host/encode/statistics.hpp"
 #include "host/encode/tile_encoder.hpp"
@@ -42,12 +43,19 @@ class Encoder {
   void write_front(uint8_t* front, size_t size) const;
 
  private:
-  enum class Pass { Survey, Window, Count, Encode };
+  enum class Pass { Survey, CodedSurvey, Window, Count, Encode };
 
   Slice slice_of(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size) const;
   /** Marks bands as seen in this pass. @throws ArgumentError where one was before */
   void mark(uint64_t first_band, uint64_t band_count);
   void require_all_marked() const;
+  /** Calls use(slice) with slices that have coded words: this one, or bands of it. */
+  template <class Use>
+  void for_each_coded(const Slice& slice, Use use) const;
+  std::unique_ptr<Survey> survey_of(const std::vector<Split>& splits) const;
+  /** Takes over the choices of the survey that was chosen. */
+  void take_choices();
+  void begin_window();
   void begin_count();
 
   const EncodeOptions options_;
@@ -55,6 +63,8 @@ class Encoder {
   Decisions decisions_;
   Pass pass_ = Pass::Survey;
   std::unique_ptr<Survey> survey_;
+  /** Null if column values are not tried. */
+  std::unique_ptr<LeanCount> leans_;
   std::unique_ptr<WindowCount> window_;
   std::unique_ptr<SymbolCount> count_;
   std::vector<uint8_t> choices_;

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "host/encode/rules.hpp"
+#include "host/format/columns.hpp"
 #include "host/format/error.hpp"
 #include "host/format/tile.hpp"
 
@@ -46,6 +47,17 @@ std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options) 
   return splits;
 }
 
+std::vector<Split> splits_with_values(const Dtype& dtype, const EncodeOptions& options) {
+  if (options.profile == CODECLLM_DIRECT) return {};
+  EncodeOptions tried = options;
+  if (dtype.word_bits > 8) tried.profile = CODECLLM_SMALL;
+  std::vector<Split> splits = splits_for(dtype, tried);
+  splits.erase(std::remove_if(splits.begin(), splits.end(),
+                              [&](const Split& split) { return !allows_column_values(dtype, split); }),
+               splits.end());
+  return splits;
+}
+
 Mode preferred_mode(const Layout& layout, const Split& split, const EncodeOptions& options) {
   if (layout.words == 0) return kRans;
   const auto wants = [&options](codecllm_profile profile, codecllm_mode mode) {
@@ -70,6 +82,7 @@ EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* so
   if (options.profile == CODECLLM_DIRECT && options.classes == CODECLLM_CLASSES_AUTO)
     options.classes = CODECLLM_CLASSES_NONE;
   options.column_offsets = source->column_offsets;
+  options.column_values = source->column_values;
   for (unsigned p = 0; p < kMaxPlanes; p++) {
     options.split.bits[p] = source->split[p];
     if (source->split[p] != 0) options.split.planes = static_cast<uint8_t>(p + 1);

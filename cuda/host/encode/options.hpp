@@ -27,6 +27,8 @@ struct EncodeOptions {
   codecllm_classes classes = CODECLLM_CLASSES_AUTO;
   /** Whether columns have offsets in PAIRS and DIRECT: 1 yes, -1 no, 0 the encoder's choice. */
   int32_t column_offsets = 0;
+  /** Whether columns have values: likewise. */
+  int32_t column_values = 0;
 };
 
 /**
@@ -42,6 +44,9 @@ Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const
 
 /** The splits that the options leave to choose from, in the order in which they are tried. */
 std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options);
+
+/** Those that are tried with column values: BF16 has them as in small, or not at all in direct. */
+std::vector<Split> splits_with_values(const Dtype& dtype, const EncodeOptions& options);
 
 /** How tiles are to be coded where that fits: PAIRS, of plane 0, or DIRECT; else RANS. */
 Mode preferred_mode(const Layout& layout, const Split& split, const EncodeOptions& options);

@@ -22,10 +22,10 @@ std::vector<uint8_t> write_tables(const Coding& coding) {
 }
 
 uint8_t flags_of(const Coding& coding) {
-  return static_cast<uint8_t>((coding.row_selectors.empty() ? 0 : kRowSelectors) |
-                              (coding.column_selectors.empty() ? 0 : kColumnSelectors) |
-                              (coding.windows.offsets.empty() ? 0 : kColumnOffsets) |
-                              (coding.has_direct ? kDirectTiles : 0) | (coding.base ? kAgainstBase : 0));
+  return static_cast<uint8_t>(
+      (coding.row_selectors.empty() ? 0 : kRowSelectors) | (coding.column_selectors.empty() ? 0 : kColumnSelectors) |
+      (coding.windows.offsets.empty() ? 0 : kColumnOffsets) | (coding.has_direct ? kDirectTiles : 0) |
+      (coding.column_values.empty() ? 0 : kColumnValues) | (coding.base ? kAgainstBase : 0));
 }
 
 FrontParts front_parts_of(const Coding& coding, size_t tables_bytes) {
@@ -33,7 +33,7 @@ FrontParts front_parts_of(const Coding& coding, size_t tables_bytes) {
                      !coding.pairs.empty(), flags_of(coding));
 }
 
-/** @param bits of each value: 1, 2 or 4; anything where there are no values */
+/** @param bits of each value: 1, 2, 4 or 8; anything where there are no values */
 void pack(const std::vector<uint8_t>& values, unsigned bits, uint8_t* bytes) {
   if (values.empty()) return;
   const unsigned per_byte = 8 / bits;
@@ -50,7 +50,7 @@ uint64_t front_bound(const Layout& layout) {
   // At most 12 bits and a gamma code of 11 bits for each symbol of four tables of five kinds; against a base, of eight
   // of four.
   constexpr uint64_t kTablesBound = 3 * 4 * (1024 + 4 * 256);
-  const uint64_t selectors = layout.rows + 2 * uint64_t{layout.columns};
+  const uint64_t selectors = layout.rows + 3 * uint64_t{layout.columns};
   return kFixedBytes + 8 * kMaxDimensions + kTablesBound + selectors + layout.tile_count * metadata_bytes(kMaxPlanes) +
          kBaseCrcBytes + kMaxBaseClasses + 2 * kAlignment;
 }
@@ -111,6 +111,7 @@ void write_front(const Coding& coding, const uint8_t* metadata, uint64_t data_by
   for (size_t axis = 0; axis < layout.shape.size(); axis++) store(front + kFixedBytes + 8 * axis, layout.shape[axis]);
   std::copy(tables.begin(), tables.end(), front + parts.tables);
   pack(coding.windows.offsets, 4, front + parts.column_offsets);
+  pack(coding.column_values, column_value_bits(*layout.dtype), front + parts.column_values);
   pack(coding.row_selectors, selector_bits(coding.classes), front + parts.row_selectors);
   pack(coding.column_selectors, selector_bits(coding.classes), front + parts.column_selectors);
   if (coding.base) {

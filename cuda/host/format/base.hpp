@@ -1,4 +1,4 @@
-// A tensor against a base (FORMAT.md, section 3.1): differences in the order of values, and levels.
+// A tensor against a base (FORMAT.md, section 3.2): differences in the order of values, and levels.
 #pragma once
 
 #include <cstdint>

@@ -52,6 +52,7 @@ enum Flag : uint8_t {
   kColumnSelectors = 2,
   kColumnOffsets = 4,
   kDirectTiles = 8,
+  kColumnValues = 16,
   kAgainstBase = 32
 };
 
@@ -78,6 +79,7 @@ inline unsigned selector_bits(uint32_t classes) { return bit_length(classes) - 1
 struct FrontParts {
   uint64_t tables;
   uint64_t column_offsets;
+  uint64_t column_values;
   uint64_t row_selectors;
   uint64_t column_selectors;
   /** The base's CRC, and the first levels of classes. */

@@ -36,7 +36,7 @@ class TileReader {
   uint8_t copy_[kMaxTileRows * kTileColumns * 4];
 };
 
-/** The base's CRC (FORMAT.md, section 3.1). @param base all of its bytes */
+/** The base's CRC (FORMAT.md, section 3.2). @param base all of its bytes */
 uint32_t base_crc(const Layout& layout, const uint8_t* base);
 
 /** The class of each symbol, as LaneClasses has them. @param base a tile's words @param of_level what Base says */

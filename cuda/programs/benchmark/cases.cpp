@@ -29,6 +29,11 @@ codecllm_encode_options forced(codecllm_mode first, codecllm_mode second, uint8_
   return options;
 }
 
+codecllm_encode_options with_values(codecllm_encode_options options) {
+  options.column_values = 1;
+  return options;
+}
+
 }  // namespace
 
 std::vector<Case> large_cases() {
@@ -46,13 +51,16 @@ std::vector<Case> large_cases() {
       {"BF16 10 + 6, 4 column classes", "BF16", false, Scale::Columns,
        forced(kNone, kRaw, 10, 6, CODECLLM_CLASSES_COLUMNS4)},
       {"BF16 10 + 6, 2 x 2 classes", "BF16", false, Scale::Both, forced(kNone, kRaw, 10, 6, CODECLLM_CLASSES_MIXED)},
+      {"BF16 10 + 6, column values", "BF16", false, Scale::None, with_values(forced(kNone, kRaw, 10, 6))},
       {"BF16 8 + 8", "BF16", false, Scale::None, forced(kNone, kRaw, 8, 8)},
       {"F16", "F16", false, Scale::None, forced(kNone, kRaw, 8, 8)},
+      {"F16, column values", "F16", false, Scale::None, with_values(forced(kNone, kRaw, 8, 8))},
       {"I8 fast", "I8", false, Scale::None, fast(CODECLLM_CLASSES_NONE)},
       {"I8 fast, 4 column classes", "I8", false, Scale::Columns, fast(CODECLLM_CLASSES_COLUMNS4)},
       {"I8 NONE", "I8", false, Scale::None, i8(kNone), 81},
       {"I8 NONE, 4 column classes", "I8", false, Scale::Columns,
        forced(kNone, CODECLLM_MODE_AUTO, 8, 0, CODECLLM_CLASSES_COLUMNS4)},
+      {"I8 NONE, column values", "I8", false, Scale::None, with_values(i8(kNone))},
       {"I8 LEFT", "I8", false, Scale::None, i8(CODECLLM_MODE_LEFT)},
       {"I8 TOP", "I8", false, Scale::None, i8(CODECLLM_MODE_TOP)},
       {"I8 AVG", "I8", false, Scale::None, i8(CODECLLM_MODE_AVG)},

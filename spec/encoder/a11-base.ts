@@ -1,6 +1,6 @@
-// FORMAT.md, annex A.10: a tensor against a base. Its planes, what counts of them, and the classes of levels.
+// FORMAT.md, annex A.11: a tensor against a base. Its planes, what counts of them, and the classes of levels.
 
-import { baseTile, differenceOf, LEVELS, levelOf } from '../decoder/3.1-base.ts';
+import { baseTile, differenceOf, LEVELS, levelOf } from '../decoder/3.2-base.ts';
 import type { Dtype, Split } from '../decoder/3-planes.ts';
 import { PAIR_BITS } from '../decoder/6.1-tables.ts';
 import { type Source, tilesOf } from './a2-layout.ts';

@@ -1,4 +1,4 @@
-// FORMAT.md, section 3.1: a tensor given another one, its base. What is coded are differences, in the order of values.
+// FORMAT.md, section 3.2: a tensor given another one, its base. What is coded are differences, in the order of values.
 
 import { type Matrix, type Tile, tileAt, type WordArray } from './2-matrix.ts';
 import type { Dtype } from './3-planes.ts';
