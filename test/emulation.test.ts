@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeTensor } from '../golden/patterns.ts';
 import { encodeTensor, inspectTensor } from '../spec/index.ts';
+import { Bases } from '../src/commands/bases.ts';
 import { decompressFile } from '../src/commands/decompress.ts';
 import { GpuEngine } from '../src/engine/gpu-engine.ts';
 import { compress } from '../src/index.ts';
@@ -75,7 +76,11 @@ describe.runIf(isBuilt)('the GPU codec, emulated', { timeout: 300_000 }, () => {
     const decompress = async (): Promise<void> => {
       const engine = new GpuEngine(2, codec);
       try {
-        await decompressFile(compressed, restored, true, { engine, onProgress: () => {} });
+        await decompressFile(compressed, restored, true, {
+          engine,
+          bases: new Bases([], engine),
+          onProgress: () => {},
+        });
       } finally {
         await engine.close();
       }

@@ -63,7 +63,8 @@ export interface Native {
    * one thread of the pool: handing small ones over one by one takes as long as working on them. Where one fails, so
    * does the call, and the error's `item` is its number.
    *
-   * @param tensors where each begins in the bytes of `range`, and its bytes there
+   * @param tensors where each begins in the bytes of `range`, and its bytes there; with a base, the shorter of two
+   * streams is taken
    * @param bytes receives those bytes
    * @param streams receives those that are smaller than their tensor, one after the other; as long as `range`
    * @param lengths receives the length of each, or 0
@@ -71,7 +72,7 @@ export interface Native {
    */
   encodeFileAsync(
     range: FileRange,
-    tensors: readonly { start: number; length: number; dtype: string; shape: readonly number[] }[],
+    tensors: readonly { start: number; length: number; dtype: string; shape: readonly number[]; base?: Uint8Array }[],
     options: EncodeOptions | undefined,
     bytes: Uint8Array,
     streams: Uint8Array,
@@ -83,7 +84,7 @@ export interface Native {
    */
   decodeFileAsync(
     range: FileRange,
-    streams: readonly { start: number; length: number; tensorBytes: number }[],
+    streams: readonly { start: number; length: number; tensorBytes: number; base?: Uint8Array }[],
     bytes: Uint8Array,
   ): Promise<number>;
 
