@@ -259,17 +259,17 @@ def shape_array(shape: tuple[int, ...]) -> ctypes.Array[c_uint64]:
     return (c_uint64 * len(shape))(*shape)
 
 
-def options(profile: Profile, tile_rows: int = 128) -> EncodeOptions:
-    """The options of a profile.
+def options(profile: Profile, tile_rows: int | None = None) -> EncodeOptions:
+    """The options of a profile. Without `tile_rows` there are 128, or 256 against a base.
 
     Raises:
         ValueError: there is no such profile, or no tiles of so many rows
     """
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r} is none of {', '.join(PROFILES)}")
-    if tile_rows not in TILE_ROWS:
+    if tile_rows is not None and tile_rows not in TILE_ROWS:
         raise ValueError(f"tile_rows {tile_rows!r} is none of {', '.join(map(str, TILE_ROWS))}")
-    return EncodeOptions(profile=PROFILES.index(profile), tile_rows=tile_rows)
+    return EncodeOptions(profile=PROFILES.index(profile), tile_rows=tile_rows or 0)
 
 
 def has_cuda() -> bool:
