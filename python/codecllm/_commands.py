@@ -83,6 +83,8 @@ def compress(
     bases = Bases(base)
     path = os.fsdecode(path)
     output = compressed_name(path) if output is None else os.fsdecode(output)
+    if for_transformers and bases.paths:
+        raise FileError(path, "transformers loads nothing that is coded against a base")
     if for_transformers and not _is_directory(path):
         raise FileError(path, "is a file; transformers needs a directory, with a config.json")
     job = _Job(path, threads, progress)

@@ -50,6 +50,8 @@ export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'pro
 export async function compress(input: string, output: string, options: CompressOptions = {}): Promise<Report> {
   const { profile, tileRows, force = false } = options;
   const forTransformers = options.for === 'transformers';
+  if (forTransformers && options.bases !== undefined && options.bases.length > 0)
+    throw new FileError(input, 'transformers loads nothing that is coded against a base');
   if (forTransformers && !(await isDirectory(input)))
     throw new FileError(input, 'is a file; transformers needs a directory, with a config.json');
   return transform(
