@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "host/format/error.hpp"
 #include "host/format/front.hpp"
 
 namespace codecllm {
@@ -48,10 +49,11 @@ struct Stream {
   /** Where the base's CRC is in the front. */
   uint64_t base_at = 0;
 
-  /** Reads a front in the same way, and refuses one of a stream that needs a base. */
-  static Stream read_alone(const uint8_t* bytes, size_t size) {
+  /** Reads a front in the same way. @throws Error, too, if the stream needs a base: no GPU decodes against one yet */
+  static Stream read_for_gpu(const uint8_t* bytes, size_t size) {
     Stream stream = read(bytes, size);
-    stream.require_no_base();
+    if (stream.coding.base)
+      throw Error(CODECLLM_UNAVAILABLE, "coded against a base, which a GPU cannot decode yet, and the host can");
     return stream;
   }
 
