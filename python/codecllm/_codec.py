@@ -10,7 +10,7 @@ import numpy as np
 from . import _library
 from ._arrays import bytes_of, numpy_array, torch_tensor
 from ._errors import InvalidStreamError, needing
-from ._stream import Stream, StreamInfo, lengths
+from ._stream import Stream, lengths
 
 if TYPE_CHECKING:
     import torch
@@ -97,28 +97,31 @@ def decode(stream: Buffer, framework: Framework = "np", base: Array | None = Non
     """
     if framework not in ("np", "pt"):
         raise ValueError(f"framework {framework!r} is neither 'np' nor 'pt'")
-    data = np.frombuffer(stream, np.uint8)
-    info = Stream(data[: lengths(data)[0]]).info
-    output = np.empty(info.tensor_bytes, np.uint8)
-    if base is None:
-        _library.call("decode", data.ctypes.data, data.size, output.ctypes.data, output.size)
-    else:
-        _decode_against(data, bytes_of(base), info, output)
+    output, name, shape = decode_bytes(np.frombuffer(stream, np.uint8), None if base is None else bytes_of(base))
     if framework == "np":
-        return numpy_array(output, info.dtype, info.shape)
+        return numpy_array(output, name, shape)
     with needing("torch"):
         import torch
-    return torch_tensor(torch.from_numpy(output), info.dtype, info.shape)
+    return torch_tensor(torch.from_numpy(output), name, shape)
 
 
-def _decode_against(
-    stream: np.ndarray, base: tuple[np.ndarray, str, tuple[int, ...]], info: StreamInfo, output: np.ndarray
-) -> None:
-    before, name, shape = base
-    if (name, shape) != (info.dtype, info.shape):
-        raise InvalidStreamError(
-            f"base: {name} {list(shape)} is given, and the stream is of {info.dtype} {list(info.shape)}"
+Described = tuple[np.ndarray, str, tuple[int, ...]]
+"""The bytes of an array (uint8, one dimension), and safetensors' name of its dtype, and its shape."""
+
+
+def decode_bytes(stream: np.ndarray, base: Described | None = None) -> Described:
+    """Decompresses a stream given as its bytes. @raises InvalidStreamError as `decode` does"""
+    info = Stream(stream[: lengths(stream)[0]]).info
+    output = np.empty(info.tensor_bytes, np.uint8)
+    if base is None:
+        _library.call("decode", stream.ctypes.data, stream.size, output.ctypes.data, output.size)
+    else:
+        before, name, shape = base
+        if (name, shape) != (info.dtype, info.shape):
+            raise InvalidStreamError(
+                f"base: {name} {list(shape)} is given, and the stream is of {info.dtype} {list(info.shape)}"
+            )
+        _library.call(
+            "decode_against", stream.ctypes.data, stream.size, before.ctypes.data, output.ctypes.data, output.size
         )
-    _library.call(
-        "decode_against", stream.ctypes.data, stream.size, before.ctypes.data, output.ctypes.data, output.size
-    )
+    return output, info.dtype, info.shape

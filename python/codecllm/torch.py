@@ -23,9 +23,12 @@ from ._library import Profile
 from ._modules import compress_module
 from ._opening import Backend, load_bytes, safe_open
 from ._saving import Source, checkpoint_bytes, sources_of, write_checkpoint
+from ._updates import apply_update_, encode_update
 
 __all__ = [
+    "apply_update_",
     "compress_module",
+    "encode_update",
     "load",
     "load_file",
     "load_model",
