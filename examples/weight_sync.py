@@ -6,8 +6,8 @@
 
 Two processes, and a socket between them. The trainer has masters in FP32, as reinforcement learning has, and the server
 BF16 of them, equal to the trainer's after every step: their SHA-256 are compared. Bytes and milliseconds are medians of
-a step, for whole weights; for the index and the value of each that changed, 32 + 16 bits; for the XOR with the old ones,
-by zstd -3; and for `encode_update`, which the server applies. All of it is done on the CPU.
+a step, for whole weights; for the index and the value of each that changed, 32 + 16 bits; for the XOR with the old
+ones, by zstd -3; and for `encode_update`, which the server applies. All of it is done on the CPU.
 """
 
 from __future__ import annotations
