@@ -36,8 +36,7 @@ class TileDecoder {
    * @param output where the tile's first word goes; `available` words from there to the end of the tensor
    */
   TileDecoder(const Stream& stream, uint64_t index, const uint8_t* data, const uint8_t* data_end, TileWords base,
-              const std::vector<uint8_t>& of_level, uint8_t* output, uint64_t available, TileDecode& job,
-              Scratch& scratch)
+              uint8_t* output, uint64_t available, TileDecode& job, Scratch& scratch)
       : stream_(stream),
         dtype_(*stream.coding.layout.dtype),
         tile_(stream.coding.layout.tile_at(index)),
@@ -46,7 +45,6 @@ class TileDecoder {
         data_(data),
         data_end_(data_end),
         scratch_(scratch),
-        of_level_(of_level),
         job_(job),
         lanes_(lane_count(tile_.width)) {
     const Coding& coding = stream_.coding;
@@ -136,7 +134,9 @@ class TileDecoder {
     if (!coding.base || tables.count == 1) return;
     if (scratch_.elements.empty()) {
       scratch_.elements.resize(size_t{tile_.height} * kTileColumns);
-      lay_out_elements(dtype_, job_.base, tile_.height, of_level_.data(), scratch_.elements.data());
+      const std::vector<uint8_t>& levels = coding.base->first_levels;
+      kernels().lay_out_elements(job_.base, {dtype_.word_bits, dtype_.kind, 8}, tile_.height, levels.data(),
+                                 static_cast<uint32_t>(levels.size()), scratch_.elements.data());
     }
     plane.classes.elements = scratch_.elements.data();
   }
@@ -258,7 +258,6 @@ class TileDecoder {
   const uint8_t* const data_;
   const uint8_t* const data_end_;
   Scratch& scratch_;
-  const std::vector<uint8_t>& of_level_;
   TileDecode& job_;
   const uint32_t lanes_;
 };
@@ -268,7 +267,6 @@ class TileDecoder {
 void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data, size_t data_size,
                   const uint8_t* base, uint8_t* bytes) {
   const Layout& layout = stream.coding.layout;
-  const std::vector<uint8_t> of_level = stream.coding.base ? stream.coding.base->classes() : std::vector<uint8_t>();
   const Slice base_slice = {first_band, band_count, base,
                             layout.slice_bytes(first_band, band_count) / layout.dtype->word_bytes()};
   const uint64_t start = stream.tile_start(first_band * layout.tiles_across);
@@ -282,7 +280,7 @@ void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count
     // A short last row of the tensor may end before the tile begins; its rows above do not.
     const uint64_t available = word < layout.words ? layout.words - word : 0;
     return TileDecoder(stream, index, data + (stream.tile_start(index) - start), data + data_size,
-                       base == nullptr ? TileWords{} : scratches[t].base.read(layout, tile, base_slice), of_level,
+                       base == nullptr ? TileWords{} : scratches[t].base.read(layout, tile, base_slice),
                        bytes + (word - first_word) * layout.dtype->word_bytes(), available, jobs[t], scratches[t]);
   };
   for (uint64_t band = first_band; band < first_band + band_count; band++) {

@@ -71,9 +71,11 @@ size_t encode_against_base(const Layout& layout, const uint8_t* bytes, const uin
   std::vector<uint64_t> counters[kMaxPlanes];
   for (unsigned p = 0; p < split.planes; p++) counters[p].resize(kBaseLevels * 256);
   auto encoder = std::make_unique<TileEncoder>(plan);
+  BaseChecks checks(layout);
   for (uint64_t index = 0; index < layout.tile_count; index++) {
     const Tile tile = layout.tile_at(index);
     reader->read(tile, words, before);
+    checks.add(index, before);
     encoder->count_differences(tile, words, before, counters);
   }
   std::vector<JointCounts> joints(kMaxPlanes + 1);
@@ -83,7 +85,7 @@ size_t encode_against_base(const Layout& layout, const uint8_t* bytes, const uin
   const EncodeOptions options;
   plan.coding = choose_tables(layout, split, false, false, Bins(), std::move(joints), options);
   if (!plan.coding.base) plan.coding.base = Base{};
-  plan.coding.base->crc = base_crc(layout, base);
+  plan.coding.base->crc = checks.crc();
   plan.expand_tables();
 
   const uint64_t front = front_size(plan.coding);

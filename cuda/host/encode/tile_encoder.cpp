@@ -108,7 +108,6 @@ void EncodePlan::expand_tables() {
   for (unsigned p = 0; p < coding.split.planes; p++)
     if (!coding.tables[p].empty()) expand_plane(coding.tables[p], tables[p]);
   if (!coding.pairs.empty()) expand_pairs(coding.pairs, pair_tables);
-  if (coding.base) of_level = coding.base->classes();
 }
 
 uint64_t EncodePlan::tile_bound() const {
@@ -209,32 +208,31 @@ void TileEncoder::encode_direct(TileWords words, TilePlane* planes) {
 
 void TileEncoder::cut_differences(TileWords words) {
   const Dtype& dtype = *plan_.coding.layout.dtype;
-  const bool has_long = dtype.word_bits == 16;
-  std::vector<uint32_t> changed;
-  std::vector<uint32_t> long_ones;
-  with_order(dtype, [&](auto order, auto word) {
-    auto before = word;
-    for (uint32_t i = 0; i < tile_.height; i++)
-      for (uint32_t j = 0; j < kTileColumns; j++) {
-        std::memcpy(&word, words.bytes + i * words.stride + j * sizeof word, sizeof word);
-        std::memcpy(&before, base_.bytes + i * base_.stride + j * sizeof word, sizeof word);
-        const uint32_t difference = order.difference(before, word);
-        const uint32_t at = i * kTileColumns + j;
-        for (uint32_t p = 0; p < sizeof word; p++) symbols_[p].bytes[at] = static_cast<uint8_t>(difference >> (8 * p));
-        if (difference != 0) changed.push_back(at);
-        if (has_long && difference > 0xff) long_ones.push_back(at);
-      }
-  });
-  const uint32_t elements = tile_.height * tile_.width;
-  const std::vector<uint32_t>* listed = nullptr;
-  if (changed.size() <= kListedChanges)
-    listed = &changed;
-  else if (long_ones.size() <= elements / kLongOneOf)
-    listed = &long_ones;
-  if (listed == nullptr) return;
-  for (const uint32_t at : *listed) {
-    for (uint32_t p = 0; p < dtype.word_bytes(); p++) symbols_[p].bytes[at] = 0;
-    outliers_.push_back({at, 0});
+  const Split& split = plan_.coding.split;
+  uint8_t* planes[kMaxPlanes] = {};
+  for (uint32_t p = 0; p < split.planes; p++) planes[p] = symbols_[p].bytes;
+  Changes changes = {};
+  kernels().cut_differences(words, base_, word_format(dtype, split), tile_.height, planes, changes);
+  if (changes.any <= kListedChanges)
+    list_where(0, split.planes);
+  else if (dtype.word_bits == 16 && changes.large <= tile_.height * tile_.width / kLongOneOf)
+    list_where(1, split.planes);
+}
+
+void TileEncoder::list_where(uint32_t first_plane, uint32_t end_plane) {
+  constexpr uint32_t kStep = sizeof(uint64_t);
+  for (uint32_t at = 0; at < tile_.height * kTileColumns; at += kStep) {
+    uint64_t any = 0;
+    for (uint32_t p = first_plane; p < end_plane; p++) {
+      uint64_t eight = 0;
+      std::memcpy(&eight, symbols_[p].bytes + at, kStep);
+      any |= eight;
+    }
+    for (uint32_t k = 0; any != 0; k++, any >>= 8) {
+      if ((any & 0xff) == 0) continue;
+      for (uint32_t p = 0; p < plan_.coding.split.planes; p++) symbols_[p].bytes[at + k] = 0;
+      outliers_.push_back({at + k, 0});
+    }
   }
 }
 
@@ -329,7 +327,10 @@ void TileEncoder::encode_planes(uint64_t index, TileWords words, TilePlane* plan
   if (coding.base) {
     cut_differences(words);
     listed_ = outliers_.size();
-    if (coding.classes > 1) lay_out_elements(dtype, base_, tile_.height, plan_.of_level.data(), elements_);
+    const std::vector<uint8_t>& levels = coding.base->first_levels;
+    if (coding.classes > 1)
+      kernels().lay_out_elements(base_, format, tile_.height, levels.data(), static_cast<uint32_t>(levels.size()),
+                                 elements_);
   }
   for (unsigned p = split.planes; p-- > 0;) {
     if (!coding.base) kernels().cut_plane(words, format, p, tile_.height, symbols_[p].bytes);

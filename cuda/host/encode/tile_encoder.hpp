@@ -32,8 +32,6 @@ struct EncodePlan {
   bool forced = false;
   EncodeTables tables[kMaxPlanes];
   EncodeTables pair_tables;
-  /** Against a base: the class of each level. */
-  std::vector<uint8_t> of_level;
 
   /** Makes the encoder's tables from those of `coding`. */
   void expand_tables();
@@ -82,6 +80,8 @@ class TileEncoder {
   void list_outliers(const EncodeTables& tables, const LanesEncode& job, bool pairs, const uint8_t* starts);
   /** Cuts all planes of the differences, and lists outliers. */
   void cut_differences(TileWords words);
+  /** Makes outliers of what has a symbol other than 0 in some of these planes. */
+  void list_where(uint32_t first_plane, uint32_t end_plane);
   /** The word that a decoder gets in place of an outlier. */
   uint32_t decoded_word(const Outlier& outlier, uint32_t word) const;
   void pack_plane(unsigned p);

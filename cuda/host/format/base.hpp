@@ -17,14 +17,6 @@ struct Base {
   uint32_t crc = 0;
   /** The first level of each class but the first. */
   std::vector<uint8_t> first_levels;
-
-  /** The class of each level. */
-  std::vector<uint8_t> classes() const {
-    std::vector<uint8_t> of_level(kBaseLevels);
-    for (const uint8_t first : first_levels)
-      for (uint32_t level = first; level < kBaseLevels; level++) of_level[level]++;
-    return of_level;
-  }
 };
 
 /** The split against a base: bytes, the lowest first. */
@@ -65,12 +57,15 @@ struct Order {
   }
 };
 
-/** Calls visit(Order<...>{}, word of 0) for the dtype's words. Words of 16 and 32 bits are those of floats. */
-template <class Visit>
-auto with_order(const Dtype& dtype, Visit visit) {
-  if (dtype.word_bits == 32) return visit(Order<uint32_t, true>(), uint32_t{0});
-  if (dtype.word_bits == 16) return visit(Order<uint16_t, true>(), uint16_t{0});
-  if (dtype.kind == Kind::Float) return visit(Order<uint8_t, true>(), uint8_t{0});
+/**
+ * Calls visit(Order<...>{}, word of 0) for the words of a dtype, or of a format. Words of 16 and 32 bits are those of
+ * floats.
+ */
+template <class Format, class Visit>
+auto with_order(const Format& format, Visit visit) {
+  if (format.word_bits == 32) return visit(Order<uint32_t, true>(), uint32_t{0});
+  if (format.word_bits == 16) return visit(Order<uint16_t, true>(), uint16_t{0});
+  if (format.kind == Kind::Float) return visit(Order<uint8_t, true>(), uint8_t{0});
   return visit(Order<uint8_t, false>(), uint8_t{0});
 }
 

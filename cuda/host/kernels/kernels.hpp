@@ -145,6 +145,12 @@ struct WordFormat {
   uint32_t top_bits;
 };
 
+/** How many words of a tile differ from those of the base, and by more than a byte of the difference. */
+struct Changes {
+  uint32_t any;
+  uint32_t large;
+};
+
 /**
  * One instruction set's kernels. Tiles of symbols have 128 to a row, whatever the tile's width; symbols are bytes, or
  * 16-bit numbers in planes of more than 8 bits.
@@ -206,6 +212,12 @@ struct Kernels {
                            uint32_t* counts, uint16_t* outside);
   /** Measures the magnitudes of a tile. */
   void (*measure)(TileWords words, WordFormat format, uint32_t height, uint32_t width, Magnitudes& magnitudes);
+  /** Cuts rows of all planes out of the differences of words from a base's. */
+  void (*cut_differences)(TileWords words, TileWords base, WordFormat format, uint32_t rows, uint8_t* const* planes,
+                          Changes& changes);
+  /** The class of each symbol of a tile, as LaneClasses has them. @param first_levels `count`, as Base has them */
+  void (*lay_out_elements)(TileWords base, WordFormat format, uint32_t rows, const uint8_t* first_levels,
+                           uint32_t count, uint8_t* elements);
 };
 
 extern const Kernels kPlainKernels;

@@ -5,7 +5,6 @@
 #include <cstring>
 #include <memory>
 
-#include "host/format/base.hpp"
 #include "host/format/checksums.hpp"
 
 namespace codecllm {
@@ -33,26 +32,17 @@ TileWords TileReader::read(const Layout& layout, const Tile& tile, const Slice& 
 uint32_t base_crc(const Layout& layout, const uint8_t* base) {
   const Slice all = {0, layout.bands, base, layout.words};
   const auto reader = std::make_unique<TileReader>(TileReader::Fill::Zeros);
-  std::vector<uint32_t> checks(layout.tile_count);
-  for (uint64_t index = 0; index < layout.tile_count; index++) {
-    const Tile tile = layout.tile_at(index);
-    const TileWords words = reader->read(layout, tile, all);
-    checks[index] =
-        static_cast<uint32_t>(kernels().sum_u32s(words, tile.height, layout.dtype->word_bits) % kCheckModulus);
-  }
-  return crc32(reinterpret_cast<const uint8_t*>(checks.data()), 4 * checks.size());
+  BaseChecks checks(layout);
+  for (uint64_t index = 0; index < layout.tile_count; index++)
+    checks.add(index, reader->read(layout, layout.tile_at(index), all));
+  return checks.crc();
 }
 
-void lay_out_elements(const Dtype& dtype, TileWords base, uint32_t height, const uint8_t* of_level, uint8_t* elements) {
-  with_order(dtype, [&](auto order, auto word) {
-    for (uint32_t i = 0; i < height; i++) {
-      const uint8_t* const row = base.bytes + i * base.stride;
-      for (uint32_t j = 0; j < kTileColumns; j++) {
-        std::memcpy(&word, row + j * sizeof word, sizeof word);
-        elements[i * kTileColumns + j % kLaneColumns * kLanes + j / kLaneColumns] = of_level[order.level(word)];
-      }
-    }
-  });
+void BaseChecks::add(uint64_t index, TileWords words) {
+  const uint64_t sum = kernels().sum_u32s(words, layout_.tile_at(index).height, layout_.dtype->word_bits);
+  checks_[index] = static_cast<uint32_t>(sum % kCheckModulus);
 }
+
+uint32_t BaseChecks::crc() const { return crc32(reinterpret_cast<const uint8_t*>(checks_.data()), 4 * checks_.size()); }
 
 }  // namespace codecllm

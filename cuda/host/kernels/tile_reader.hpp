@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <vector>
 
 #include "host/format/tile.hpp"
 #include "host/kernels/kernels.hpp"
@@ -36,10 +37,21 @@ class TileReader {
   uint8_t copy_[kMaxTileRows * kTileColumns * 4];
 };
 
-/** The base's CRC (FORMAT.md, section 3.2). @param base all of its bytes */
-uint32_t base_crc(const Layout& layout, const uint8_t* base);
+/** The base's CRC (FORMAT.md, section 3.2), from its tiles in any order. */
+class BaseChecks {
+ public:
+  explicit BaseChecks(const Layout& layout) : layout_(layout), checks_(layout.tile_count) {}
 
-/** The class of each symbol, as LaneClasses has them. @param base a tile's words @param of_level what Base says */
-void lay_out_elements(const Dtype& dtype, TileWords base, uint32_t height, const uint8_t* of_level, uint8_t* elements);
+  void add(uint64_t index, TileWords words);
+  /** Once all tiles are there. */
+  uint32_t crc() const;
+
+ private:
+  const Layout& layout_;
+  std::vector<uint32_t> checks_;
+};
+
+/** The same. @param base all of its bytes */
+uint32_t base_crc(const Layout& layout, const uint8_t* base);
 
 }  // namespace codecllm
