@@ -121,13 +121,14 @@ const CASES: readonly Case[] = [
   },
   {
     id: 'base-listed',
-    comment: 'The few changes of a tile are outliers; the other tile has none',
+    comment: 'The few changes of a tile are outliers; another tile has one more, and the third none',
     dtype: 'F32',
-    shape: [128, 256],
+    shape: [128, 384],
     options: { tileRows: 128 },
     change: (base) => {
       const data = base.slice();
-      for (let i = 0; i < 40; i++) data[4 * (256 * i + 3 * i)] ^= 1;
+      for (let i = 0; i < 16; i++) data[4 * (384 * i + 3 * i)] ^= 1;
+      for (let i = 0; i < 17; i++) data[4 * (384 * i + 3 * i + 128)] ^= 1;
       return data;
     },
   },

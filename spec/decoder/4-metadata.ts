@@ -4,9 +4,10 @@ import { FormatError } from '../errors.ts';
 import tables from '../tables.json' with { type: 'json' };
 import { type Matrix, type Tile, tileAt } from './2-matrix.ts';
 import type { Dtype, Split } from './3-planes.ts';
+import { lanesOf } from './6.2-rans.ts';
 import { outlierBytes } from './6.4-outliers.ts';
 import { blocksBytes } from './6.5-direct.ts';
-import { laneCount, rawBytes } from './7-raw.ts';
+import { rawBytes } from './7-raw.ts';
 
 /** How a plane of a tile is coded. */
 export const Mode = { CONST: 0, RAW: 1, RANS: 2, PAIRS: 3, DIRECT: 4 } as const;
@@ -44,8 +45,8 @@ export function isCoded(mode: number): boolean {
 }
 
 /** Whether the last 16 bits of each lane of a plane are the final states of the plane before. */
-export function hasPayload(planes: readonly TilePlane[], plane: number): boolean {
-  return planes[plane]?.mode === Mode.RAW && plane > 0 && isCoded(planes[plane - 1].mode);
+export function hasPayload(planes: readonly TilePlane[], plane: number, hasBase: boolean): boolean {
+  return planes[plane]?.mode === Mode.RAW && plane > 0 && isCoded(planes[plane - 1].mode) && !hasBase;
 }
 
 /** A section of a tile's data: the name that errors give it, where it begins, its bytes without padding. */
@@ -67,7 +68,13 @@ export interface Sections {
   readonly length: number;
 }
 
-export function sectionsOf(dtype: Dtype, split: Split, tile: Tile, planes: readonly TilePlane[]): Sections {
+export function sectionsOf(
+  dtype: Dtype,
+  split: Split,
+  tile: Tile,
+  planes: readonly TilePlane[],
+  hasBase: boolean,
+): Sections {
   let at = 0;
   const section = (name: string, length: number): Section => {
     const start = at;
@@ -76,11 +83,12 @@ export function sectionsOf(dtype: Dtype, split: Split, tile: Tile, planes: reado
   };
   const [raw, states, units]: Section[][] = [[], [], []];
   planes.forEach(({ mode }, p) => {
-    if (mode === Mode.RAW) raw[p] = section(`tile.plane[${p}].raw`, rawBytes(tile, split[p], hasPayload(planes, p)));
+    if (mode === Mode.RAW)
+      raw[p] = section(`tile.plane[${p}].raw`, rawBytes(tile, split[p], hasPayload(planes, p, hasBase)));
   });
   planes.forEach(({ mode, value }, p) => {
     if (!isCoded(mode)) return;
-    states[p] = section(`tile.plane[${p}].states`, 4 * laneCount(tile));
+    states[p] = section(`tile.plane[${p}].states`, 4 * lanesOf(tile.width, hasBase).count);
     // The name that units have in the vectors.
     units[p] = section(`tile.plane[${p}].words`, 2 * value);
   });
@@ -144,7 +152,7 @@ export function readMetadata(
     const offset = front.getUint32(at, true) * 16;
     if (offset !== end)
       throw new FormatError(`tile[${index}].offset`, at, `${offset} where the tiles before end at ${end}`);
-    end += sectionsOf(dtype, split, tileAt(matrix, index), planes).length;
+    end += sectionsOf(dtype, split, tileAt(matrix, index), planes, hasBase).length;
     return { offset, check: front.getUint32(at + 4, true), planes };
   });
   return { tiles, dataBytes: end };

@@ -13,11 +13,11 @@ import { joinPlanes, type Split, zeroSymbol } from './3-planes.ts';
 import { align, hasPayload, Mode, type Section, type Sections, sectionsOf, type TileMetadata } from './4-metadata.ts';
 import { undoPrediction } from './5-prediction.ts';
 import { type TableSet, tablesOfTile } from './6.1-tables.ts';
-import { decodeLanes, STATE_FLOOR } from './6.2-rans.ts';
+import { decodeLanes, lanesOf, STATE_FLOOR } from './6.2-rans.ts';
 import { splitPairs, startsOf } from './6.3-pairs.ts';
 import { writeOutliers } from './6.4-outliers.ts';
 import { unpackBlocks } from './6.5-direct.ts';
-import { LANE_COLUMNS, unpackRaw } from './7-raw.ts';
+import { unpackRaw } from './7-raw.ts';
 import { tileCheck } from './8-checks.ts';
 
 export interface Tensor {
@@ -116,7 +116,7 @@ class StoredTile {
   ) {
     this.tile = tileAt(front.matrix, index);
     this.metadata = front.tiles[index];
-    this.sections = sectionsOf(front.dtype, front.split, this.tile, this.metadata.planes);
+    this.sections = sectionsOf(front.dtype, front.split, this.tile, this.metadata.planes, front.base !== undefined);
     this.at = front.frontBytes + this.metadata.offset;
     this.base = base && baseTile(front.matrix, base, this.tile);
   }
@@ -167,7 +167,7 @@ function decodePlanes(stored: StoredTile): Uint16Array[] {
   return metadata.planes.map(({ mode, value }, p) => {
     if (mode === Mode.CONST) return new Uint16Array(tile.height * tile.width).fill(value);
     if (mode === Mode.RAW) {
-      const isFed = hasPayload(metadata.planes, p);
+      const isFed = hasPayload(metadata.planes, p, front.base !== undefined);
       return (
         unpackRaw(stored.bytes(sections.raw[p]), tile, front.split[p], isFed ? payload : undefined) ??
         stored.refuse(sections.raw[p], 0, 'a bit that stands for nothing is not zero')
@@ -192,10 +192,11 @@ function decodeCoded(stored: StoredTile, p: number): { symbols: Uint16Array; pay
   const elements = front.base && classesOf(front.dtype, front.base, stored.base as Uint32Array);
   const set = (mode === Mode.PAIRS ? front.pairs : front.tables[p]) as TableSet;
   const tileTables = tablesOfTile(set, front.selectors, tile, columnsEach, elements);
-  const decoded = decodeLanes(states, units, LANE_COLUMNS / columnsEach, tileTables);
+  const { perLane } = lanesOf(tile.width, front.base !== undefined, columnsEach);
+  const decoded = decodeLanes(states, units, perLane, tileTables);
   if (decoded.used !== value)
     stored.refuse(sections.units[p], 0, `decoding takes ${decoded.used} units, the metadata say ${value}`);
-  const feedsNext = hasPayload(metadata.planes, p + 1);
+  const feedsNext = hasPayload(metadata.planes, p + 1, front.base !== undefined);
   decoded.finals.forEach((state, lane) => {
     if (feedsNext ? state >>> 16 !== 1 : state !== STATE_FLOOR)
       stored.refuse(sections.states[p], 4 * lane, `lane ${lane} ends in state ${state}`);

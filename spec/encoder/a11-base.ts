@@ -10,8 +10,8 @@ import { isConstant } from './planes.ts';
 /** At most one element of so many is long. */
 const LONG_ONE_OF = 256;
 
-/** So many changes are listed: 32 states of 4 bytes take more. */
-const LISTED = 40;
+/** So many changes are listed: 8 states of 4 bytes, and units, take more. */
+const LISTED = 16;
 
 /** The split of a dtype against a base: bytes. */
 export function splitOfBytes({ splits }: Dtype): Split {

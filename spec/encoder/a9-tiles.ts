@@ -6,10 +6,10 @@ import { classesOf, joinDifferences } from '../decoder/3.2-base.ts';
 import { joinPlanes, zeroSymbol } from '../decoder/3-planes.ts';
 import { align, hasPayload, isCoded, Mode, type TileMetadata, type TilePlane } from '../decoder/4-metadata.ts';
 import { type Table, type TileTables, tablesOfTile } from '../decoder/6.1-tables.ts';
-import { STATE_FLOOR } from '../decoder/6.2-rans.ts';
+import { lanesOf, STATE_FLOOR } from '../decoder/6.2-rans.ts';
 import { splitPairs, startsOf } from '../decoder/6.3-pairs.ts';
 import { outlierBytes } from '../decoder/6.4-outliers.ts';
-import { LANE_COLUMNS, laneCount, rawBytes } from '../decoder/7-raw.ts';
+import { rawBytes } from '../decoder/7-raw.ts';
 import { tileCheck } from '../decoder/8-checks.ts';
 import { codesOf, MAX_OUTLIERS, OUTSIDE, pairCodesOf, type Wish } from './a5-windows.ts';
 import { cutDifferences, type Differences } from './a11-base.ts';
@@ -102,26 +102,28 @@ function codePlanes(
   elements: Uint8Array | undefined,
 ): CodedTile {
   const { split } = header;
+  const hasBase = header.base !== undefined;
   const coded: (CodedPlane | undefined)[] = [];
   const planes: TilePlane[] = [];
   for (let p = split.length - 1; p >= 0; p--) {
-    const isNextRaw = planes[p + 1]?.mode === Mode.RAW;
+    const givesPayload = planes[p + 1]?.mode === Mode.RAW && !hasBase;
     if (!forced && isConstant(symbols[p])) {
       planes[p] = { mode: Mode.CONST, predictor: 0, value: symbols[p][0], outliers: 0 };
       continue;
     }
-    const payload = isNextRaw ? payloadOf(symbols[p + 1], tile, split[p + 1]) : new Uint16Array(laneCount(tile));
+    const { count } = lanesOf(tile.width, hasBase);
+    const payload = givesPayload ? payloadOf(symbols[p + 1], tile, split[p + 1]) : new Uint16Array(count);
     const plane = isCoded(wishes[p].mode)
       ? codePlane(header, tile, p, wishes[p], symbols[p], payload, MAX_OUTLIERS - listed.length, elements)
       : undefined;
-    if (plane !== undefined && (forced || isSmaller(plane, header, tile, p, isNextRaw))) {
+    if (plane !== undefined && (forced || isSmaller(plane, header, tile, p, givesPayload))) {
       coded[p] = plane;
       planes[p] = { ...wishes[p], value: plane.units.length, outliers: 0 };
     } else planes[p] = { mode: Mode.RAW, predictor: 0, value: 0, outliers: 0 };
   }
   const sections = [
     ...symbols.flatMap((cut, p) =>
-      planes[p].mode === Mode.RAW ? [packRaw(cut, tile, split[p], hasPayload(planes, p))] : [],
+      planes[p].mode === Mode.RAW ? [packRaw(cut, tile, split[p], hasPayload(planes, p, hasBase))] : [],
     ),
     ...coded.flatMap((plane) => (plane === undefined ? [] : [bytesOf(plane.states), bytesOf(plane.units)])),
   ];
@@ -147,10 +149,10 @@ function joinSections(sections: readonly Uint8Array[]): Uint8Array {
 }
 
 /** Whether a coded plane is smaller than it would be in RAW. */
-function isSmaller(plane: CodedPlane, { dtype, split }: Header, tile: Tile, p: number, isNextRaw: boolean): boolean {
+function isSmaller(plane: CodedPlane, { dtype, split }: Header, tile: Tile, p: number, givesPayload: boolean): boolean {
   const { states, units, outliers } = plane;
   const size = align(4 * states.length) + align(2 * units.length) + align(outliers.length * outlierBytes(dtype));
-  return size - (isNextRaw ? 2 * states.length : 0) < align(rawBytes(tile, split[p], false));
+  return size - (givesPayload ? 2 * states.length : 0) < align(rawBytes(tile, split[p], false));
 }
 
 /**
@@ -159,7 +161,7 @@ function isSmaller(plane: CodedPlane, { dtype, split }: Header, tile: Tile, p: n
  * @param elements the class of each element, against a base
  */
 function codePlane(
-  { dtype, tables: sets, pairs, windows, selectors }: Header,
+  { dtype, tables: sets, pairs, windows, selectors, base }: Header,
   tile: Tile,
   p: number,
   { mode, predictor }: Wish,
@@ -185,7 +187,8 @@ function codePlane(
   if (chosen.missing > 0 && (p > 0 || predictor > 0)) return undefined;
   if (outliers.length > mostOutliers) return undefined;
   const finals = Uint32Array.from(payload, (bits) => STATE_FLOOR + bits);
-  return { ...encodeLanes(chosen.symbols, finals, LANE_COLUMNS / columnsEach, tables), symbols: decoded, outliers };
+  const { perLane } = lanesOf(tile.width, base !== undefined, columnsEach);
+  return { ...encodeLanes(chosen.symbols, finals, perLane, tables), symbols: decoded, outliers };
 }
 
 /** Symbols that are in the tables, and how many are not what was to be coded. */

@@ -2,6 +2,7 @@
 // the three things that go wrong for everyone.
 
 import type { TileTables } from '../decoder/6.1-tables.ts';
+import { placeOf } from '../decoder/6.2-rans.ts';
 
 export interface CodedLanes {
   /** The state of each lane with which a decoder begins. */
@@ -15,7 +16,7 @@ export interface CodedLanes {
  *
  * @param symbols row by row
  * @param finals the state in which each lane of a decoder will end
- * @param perLane symbols that a lane has in a row: 4, or 2 in PAIRS
+ * @param perLane symbols that a lane has in a row
  */
 export function encodeLanes(
   symbols: Uint16Array,
@@ -30,7 +31,7 @@ export function encodeLanes(
   for (let i = classes.length - width; i >= 0; i -= width)
     for (let k = perLane - 1; k >= 0; k--)
       for (let lane = states.length - 1; lane >= 0; lane--) {
-        const j = lane * perLane + k;
+        const j = placeOf(lane, k, perLane);
         if (j >= width) continue;
         const { frequency, cumulative } = tables[classes[i + j]];
         const symbol = symbols[i + j];

@@ -46,7 +46,8 @@ class TileDecoder {
         data_end_(data_end),
         scratch_(scratch),
         job_(job),
-        lanes_(lane_count(tile_.width)) {
+        lanes_(lane_count(tile_.width)),
+        coders_(coder_count(tile_.width, base.bytes != nullptr)) {
     const Coding& coding = stream_.coding;
     job_.height = tile_.height;
     job_.width = tile_.width;
@@ -80,7 +81,7 @@ class TileDecoder {
     plane.predictor = source.predictor;
     plane.bits = stream_.coding.split.bits[p];
     plane.constant = source.value;
-    plane.has_payload = has_payload(metadata_.planes, p);
+    plane.has_payload = has_payload(metadata_.planes, p, job_.base.bytes != nullptr);
     plane.has_spare_bits = false;
     plane.used = 0;
     if (source.mode == kRaw) prepare_raw(p);
@@ -127,10 +128,11 @@ class TileDecoder {
     plane.slots = pairs ? stream_.pair_slots.data() : stream_.slots[p].data();
     const uint8_t* const states = data_ + sections_.states[p].start;
     for (uint32_t lane = 0; lane < kLanes; lane++)
-      plane.states[lane] = lane < lanes_ ? load<uint32_t>(states + 4 * lane) : kStateFloor;
+      plane.states[lane] = lane < coders_ ? load<uint32_t>(states + 4 * lane) : kStateFloor;
     place_units(p);
 
-    lay_out_classes(coding, tile_, tables, pairs, tables.probability_bits, plane.classes);
+    plane.elements = nullptr;
+    if (!coding.base) lay_out_classes(coding, tile_, tables, pairs, tables.probability_bits, plane.classes);
     if (!coding.base || tables.count == 1) return;
     if (scratch_.elements.empty()) {
       scratch_.elements.resize(size_t{tile_.height} * kTileColumns);
@@ -138,7 +140,7 @@ class TileDecoder {
       kernels().lay_out_elements(job_.base, {dtype_.word_bits, dtype_.kind, 8}, tile_.height, levels.data(),
                                  static_cast<uint32_t>(levels.size()), scratch_.elements.data());
     }
-    plane.classes.elements = scratch_.elements.data();
+    plane.elements = scratch_.elements.data();
   }
 
   void prepare_windows() {
@@ -195,7 +197,7 @@ class TileDecoder {
     const Section& units = sections_.units[p];
     check_padding(p, "states", states);
     check_padding(p, "words", units);
-    for (uint32_t lane = 0; lane < lanes_; lane++) {
+    for (uint32_t lane = 0; lane < coders_; lane++) {
       const uint32_t state = load<uint32_t>(data_ + states.start + 4 * lane);
       if (state < kStateFloor) refuse(p, "states", states.start + 4 * lane, text("a state below 2^16: ", state));
     }
@@ -203,7 +205,7 @@ class TileDecoder {
     if (plane.used != declared)
       refuse(p, "words", units.start, text("decoding takes ", plane.used, " units, the metadata say ", declared));
     const bool feeds_next = p + 1 < job_.planes && job_.plane[p + 1].has_payload;
-    for (uint32_t lane = 0; lane < lanes_; lane++)
+    for (uint32_t lane = 0; lane < coders_; lane++)
       if (plane.states[lane] >> 16 != 1 || (!feeds_next && plane.states[lane] != kStateFloor))
         refuse(p, "states", states.start + 4 * lane, text("lane ", lane, " ends in state ", plane.states[lane]));
   }
@@ -260,6 +262,8 @@ class TileDecoder {
   Scratch& scratch_;
   TileDecode& job_;
   const uint32_t lanes_;
+  /** Those of coded planes. */
+  const uint32_t coders_;
 };
 
 }  // namespace

@@ -71,7 +71,7 @@ struct Stream {
   uint64_t tile_start(uint64_t index) const;
 
   Sections sections(const Tile& tile, const TilePlane* planes) const {
-    return sections_of(coding.split, outlier_bytes(*coding.layout.dtype), tile, planes);
+    return sections_of(coding.split, outlier_bytes(*coding.layout.dtype), tile, planes, coding.base.has_value());
   }
 };
 

@@ -20,7 +20,7 @@ constexpr uint32_t kAnyCode = kBinades;
 constexpr uint32_t kCodeBits = 5;
 
 /** Against a base: so many changes of a tile are listed; of long ones, one in so many. */
-constexpr uint32_t kListedChanges = 40;
+constexpr uint32_t kListedChanges = 16;
 constexpr uint32_t kLongOneOf = 256;
 
 /** The entry of each symbol of one table. */
@@ -143,8 +143,9 @@ bool TileEncoder::encode_plane(unsigned p, const TilePlane& wish) {
   job.index_bits = tables.index_bits;
   job.units = units_[p] + sizeof units_[p];
   job.substituted = substituted_;
-  lay_out_classes(coding, tile_, set, pairs, tables.index_bits, job.classes);
-  if (coding.base && set.count > 1) job.classes.elements = elements_;
+  job.against_base = coding.base.has_value();
+  job.elements = job.against_base && set.count > 1 ? elements_ : nullptr;
+  if (!job.against_base) lay_out_classes(coding, tile_, set, pairs, tables.index_bits, job.classes);
   uint8_t starts[kTileColumns];
   if (pairs) {
     window_starts(coding.windows, tile_, starts);
@@ -167,15 +168,18 @@ bool TileEncoder::encode_plane(unsigned p, const TilePlane& wish) {
 void TileEncoder::list_outliers(const EncodeTables& tables, const LanesEncode& job, bool pairs, const uint8_t* starts) {
   std::sort(substituted_, substituted_ + job.substituted_count);
   for (uint32_t i = 0; i < job.substituted_count; i++) {
+    if (job.against_base) {
+      const uint32_t at = substituted_[i];
+      const uint32_t classes = job.elements != nullptr ? uint32_t{job.elements[at]} << job.index_bits : 0;
+      outliers_.push_back({at, tables.coded[classes | symbols_[0].bytes[at]]});
+      continue;
+    }
     const uint32_t row = substituted_[i] / kTileColumns;
     const uint32_t column = substituted_[i] % kTileColumns;
     const uint32_t row_class = job.classes.rows != nullptr ? uint32_t{job.classes.rows[row]} << job.index_bits : 0;
     const uint32_t step = column % job.steps;
     const uint32_t lane = column / job.steps;
-    const uint32_t classes = job.classes.elements != nullptr
-                                 ? uint32_t{job.classes.elements[row * kTileColumns + step * kLanes + lane]}
-                                       << job.index_bits
-                                 : row_class | job.classes.columns[step][lane];
+    const uint32_t classes = row_class | job.classes.columns[step][lane];
     if (!pairs) {
       const uint32_t at = row * kTileColumns + column;
       const uint32_t symbol = job.wide ? symbols_[0].wide()[at] : symbols_[0].bytes[at];
@@ -347,7 +351,7 @@ void TileEncoder::encode_planes(uint64_t index, TileWords words, TilePlane* plan
     const bool constant = !plan_.forced && symbols_[p].is_constant(tile_.height, tile_.width, split.bits[p]);
     TilePlane& plane = planes[p];
     // The plane after, if it is RAW, waits to know whether its last bits travel with this one.
-    const bool waiting = p + 1 < split.planes && planes[p + 1].mode == kRaw;
+    const bool waiting = p + 1 < split.planes && planes[p + 1].mode == kRaw && !coding.base;
     bool coded = false;
     if (!constant && is_coded(wish.mode)) {
       for (uint32_t lane = 0; lane < kLanes; lane++)
@@ -356,7 +360,7 @@ void TileEncoder::encode_planes(uint64_t index, TileWords words, TilePlane* plan
       const size_t unit_bytes = static_cast<size_t>(units_[p] + sizeof units_[p] - jobs_[p].units);
       if (coded && !plan_.forced) {
         const uint64_t size =
-            align(4 * lanes_) + align(unit_bytes) + align((outliers_.size() - listed_) * outlier_bytes(dtype));
+            align(4 * coders_) + align(unit_bytes) + align((outliers_.size() - listed_) * outlier_bytes(dtype));
         const uint64_t raw_size = align(raw_bytes(tile_.height, tile_.width, split.bits[p], false));
         coded = size < raw_size + (waiting ? 2 * lanes_ : 0);
       }
@@ -392,6 +396,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
   tile_ = tile;
   base_ = base;
   lanes_ = lane_count(tile.width);
+  coders_ = coder_count(tile.width, plan_.coding.base.has_value());
   outliers_.clear();
   TileMetadata metadata = {};
   if (plan_.fits[index] == kDirect)
@@ -400,7 +405,8 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
     encode_planes(index, words, metadata.planes);
   const uint64_t sum_of_outliers = enter_outliers(words);
 
-  const Sections sections = sections_of(split, outlier_bytes(dtype), tile, metadata.planes);
+  const Sections sections =
+      sections_of(split, outlier_bytes(dtype), tile, metadata.planes, plan_.coding.base.has_value());
   if (sections.length > capacity)
     throw CapacityError(text("a tile of ", sections.length, " bytes where ", capacity, " are left"));
   length = sections.length;
@@ -414,7 +420,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
   };
   for (unsigned p = 0; p < split.planes; p++) {
     if (metadata.planes[p].mode == kRaw) {
-      const bool payload = has_payload(metadata.planes, p);
+      const bool payload = has_payload(metadata.planes, p, plan_.coding.base.has_value());
       const RawShape shape = raw_shape(tile.height, split.bits[p], payload);
       uint32_t* const sequence = sequences_[p];
       if (payload) {
@@ -429,7 +435,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
           put(section, size_t{shape.u32s} * lanes_ * 4 + 2 * lane, sequence + shape.u32s * kLanes + lane, 2);
       pad(section);
     } else if (is_coded(metadata.planes[p].mode)) {
-      put(sections.states[p], 0, jobs_[p].states, lanes_ * 4);
+      put(sections.states[p], 0, jobs_[p].states, coders_ * 4);
       pad(sections.states[p]);
       put(sections.units[p], 0, jobs_[p].units, sections.units[p].length);
       pad(sections.units[p]);

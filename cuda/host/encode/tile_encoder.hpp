@@ -91,6 +91,8 @@ class TileEncoder {
   const EncodePlan& plan_;
   Tile tile_;
   uint32_t lanes_;
+  /** Those of coded planes. */
+  uint32_t coders_;
   TileWords base_;
   std::vector<Outlier> outliers_;
   /** Outliers before any plane was coded; the first ones. */

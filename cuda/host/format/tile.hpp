@@ -121,8 +121,8 @@ CODECLLM_ANYWHERE inline uint64_t align(uint64_t bytes) { return (bytes + kAlign
 inline uint32_t outlier_bytes(const Dtype& dtype) { return dtype.word_bits == 32 ? 8 : 4; }
 
 /** Whether the last 16 bits of each lane of a plane travel in the final states of the plane before. */
-CODECLLM_ANYWHERE inline bool has_payload(const TilePlane* planes, unsigned plane) {
-  return planes[plane].mode == kRaw && plane > 0 && is_coded(planes[plane - 1].mode);
+CODECLLM_ANYWHERE inline bool has_payload(const TilePlane* planes, unsigned plane, bool against_base = false) {
+  return planes[plane].mode == kRaw && plane > 0 && is_coded(planes[plane - 1].mode) && !against_base;
 }
 
 /** How a lane's bits of a RAW plane are stored: u32, then one u16 if at most 16 bits remain. */
@@ -166,7 +166,7 @@ struct Sections {
 
 /** @param entry_bytes of an outlier */
 CODECLLM_ANYWHERE inline Sections sections_of(const Split& split, uint32_t entry_bytes, const Tile& tile,
-                                              const TilePlane* planes) {
+                                              const TilePlane* planes, bool against_base = false) {
   Sections sections = {};
   uint32_t at = 0;
   const auto section = [&at](uint32_t length) {
@@ -176,10 +176,11 @@ CODECLLM_ANYWHERE inline Sections sections_of(const Split& split, uint32_t entry
   };
   for (unsigned p = 0; p < split.planes; p++)
     if (planes[p].mode == kRaw)
-      sections.raw[p] = section(raw_bytes(tile.height, tile.width, split.bits[p], has_payload(planes, p)));
+      sections.raw[p] =
+          section(raw_bytes(tile.height, tile.width, split.bits[p], has_payload(planes, p, against_base)));
   for (unsigned p = 0; p < split.planes; p++) {
     if (!is_coded(planes[p].mode)) continue;
-    sections.states[p] = section(4 * lane_count(tile.width));
+    sections.states[p] = section(4 * coder_count(tile.width, against_base));
     sections.units[p] = section(2u * planes[p].value);
   }
   if (planes[0].mode == kDirect) sections.blocks = section(direct_bytes(tile.height, tile.width));

@@ -59,7 +59,7 @@ struct Coder {
  * Decodes rows of RANS or PAIRS planes with the same tables and row classes: those of one tile, or of two, whose coders
  * do not wait for each other, so that the processor works on one while it waits for the other.
  */
-template <unsigned kBits, bool kPairs, bool kElements, bool kFull, unsigned kTiles>
+template <unsigned kBits, bool kPairs, bool kFull, unsigned kTiles>
 void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, SymbolBlock* const* symbols) {
   constexpr unsigned kSteps = kPairs ? kLaneColumns / 2 : kLaneColumns;
   const uint32_t* const slots = planes[0]->slots;
@@ -71,12 +71,9 @@ void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, Sym
     Lanes decoded[kTiles][kLaneColumns];
     for (unsigned k = 0; k < kSteps; k++)
       for (unsigned t = 0; t < kTiles; t++)
-        decoded[t][k] = decode_step<kBits, kFull>(
-            coders[t].states, coders[t].units, slots, probability_bits,
-            kElements
-                ? load_bytes(planes[t]->classes.elements + (first + i) * kTileColumns + k * kLanes) << probability_bits
-                : row_table | load(planes[t]->classes.columns[k]),
-            planes[t]->classes.active[k]);
+        decoded[t][k] =
+            decode_step<kBits, kFull>(coders[t].states, coders[t].units, slots, probability_bits,
+                                      row_table | load(planes[t]->classes.columns[k]), planes[t]->classes.active[k]);
     for (unsigned t = 0; t < kTiles; t++) {
       const Lanes* const row = decoded[t];
       if (kPairs) {
@@ -97,17 +94,67 @@ void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, Sym
 template <bool kFull, unsigned kTiles>
 void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, SymbolBlock* const* symbols) {
   if (planes[0]->mode == kPairs)
-    decode_coded<kPairBits, true, false, kFull, kTiles>(planes, first, rows, symbols);
+    decode_coded<kPairBits, true, kFull, kTiles>(planes, first, rows, symbols);
   else if (planes[0]->bits == 4)
-    decode_coded<4, false, false, kFull, kTiles>(planes, first, rows, symbols);
+    decode_coded<4, false, kFull, kTiles>(planes, first, rows, symbols);
   else if (planes[0]->bits == 6)
-    decode_coded<6, false, false, kFull, kTiles>(planes, first, rows, symbols);
-  else if (planes[0]->bits == 8 && planes[0]->classes.elements != nullptr)
-    decode_coded<8, false, true, kFull, kTiles>(planes, first, rows, symbols);
+    decode_coded<6, false, kFull, kTiles>(planes, first, rows, symbols);
   else if (planes[0]->bits == 8)
-    decode_coded<8, false, false, kFull, kTiles>(planes, first, rows, symbols);
+    decode_coded<8, false, kFull, kTiles>(planes, first, rows, symbols);
   else
-    decode_coded<10, false, false, kFull, kTiles>(planes, first, rows, symbols);
+    decode_coded<10, false, kFull, kTiles>(planes, first, rows, symbols);
+}
+
+/**
+ * Decodes rows of a plane against a base, whose eight lanes are too few for vectors.
+ *
+ * @tparam kFull whether the tile has all columns
+ * @tparam kElements whether there are several classes
+ */
+template <bool kFull, bool kElements>
+void decode_against_base(PlaneDecode& plane, uint32_t width, uint32_t first, uint32_t rows, SymbolBlock& symbols) {
+  constexpr unsigned kBits = 8;
+  uint32_t states[kBaseLanes];
+  std::memcpy(states, plane.states, sizeof states);
+  const uint8_t* units = plane.units + 2 * size_t{plane.used};
+  const uint32_t* const slots = plane.slots;
+  const unsigned probability_bits = plane.probability_bits;
+  const uint32_t slot_mask = (1u << probability_bits) - 1;
+  for (uint32_t i = 0; i < rows; i++) {
+    uint8_t row[kTileColumns] = {};
+    const uint8_t* const classes = kElements ? plane.elements + (first + i) * kTileColumns : nullptr;
+    for (uint32_t k = 0; k < kBaseSteps; k++)
+#pragma GCC unroll 8
+      for (uint32_t lane = 0; lane < kBaseLanes; lane++) {
+        const uint32_t column = k / kLaneColumns * kBaseLanes * kLaneColumns + lane * kLaneColumns + k % kLaneColumns;
+        if (!kFull && column >= width) continue;
+        const uint32_t table = kElements ? uint32_t{classes[column]} << probability_bits : 0;
+        const uint32_t entry = slots[(states[lane] & slot_mask) | table];
+        const uint32_t next =
+            (entry >> (kBits + probability_bits)) * (states[lane] >> probability_bits) + ((entry >> kBits) & slot_mask);
+        uint16_t unit;
+        std::memcpy(&unit, units, sizeof unit);
+        // Without branches, which nothing foretells.
+        const uint32_t takes = next < kStateFloor;
+        states[lane] = next << (16 * takes) | (unit & (0 - takes));
+        units += 2 * takes;
+        row[column] = static_cast<uint8_t>(entry);
+      }
+    std::memcpy(symbols.row8(i), row, sizeof row);
+  }
+  std::memcpy(plane.states, states, sizeof states);
+  plane.used = static_cast<uint32_t>(units - plane.units) / 2;
+}
+
+void decode_against_base(const TileDecode& job, PlaneDecode& plane, uint32_t first, uint32_t rows,
+                         SymbolBlock& symbols) {
+  const bool full = job.width == kTileColumns;
+  if (plane.elements != nullptr)
+    full ? decode_against_base<true, true>(plane, job.width, first, rows, symbols)
+         : decode_against_base<false, true>(plane, job.width, first, rows, symbols);
+  else
+    full ? decode_against_base<true, false>(plane, job.width, first, rows, symbols)
+         : decode_against_base<false, false>(plane, job.width, first, rows, symbols);
 }
 
 // -------------------------------------------------------------------------------------------------------------- RAW
@@ -226,13 +273,16 @@ void decode_plane(TileDecode* jobs, uint32_t tiles, uint32_t p, uint32_t first, 
   SymbolBlock* blocks[2] = {&symbols[0][p], &symbols[tiles - 1][p]};
   const bool coded = is_coded(planes[0]->mode);
   const bool full = jobs[0].width == kTileColumns && jobs[tiles - 1].width == kTileColumns;
-  if (kTilesAtOnce == 2 && tiles == 2 && coded && full && planes[0]->mode == planes[1]->mode) {
+  const bool against_base = jobs[0].base.bytes != nullptr;
+  if (!against_base && kTilesAtOnce == 2 && tiles == 2 && coded && full && planes[0]->mode == planes[1]->mode) {
     decode_coded<true, kTilesAtOnce>(planes, first, rows, blocks);
   } else {
     for (uint32_t t = 0; t < tiles; t++) {
       if (planes[t]->mode == kDirect) continue;
       if (!is_coded(planes[t]->mode))
         decode_plain(jobs[t], p, first, rows, *blocks[t]);
+      else if (against_base)
+        decode_against_base(jobs[t], *planes[t], first, rows, *blocks[t]);
       else if (jobs[t].width == kTileColumns)
         decode_coded<true, 1>(planes + t, first, rows, blocks + t);
       else

@@ -45,7 +45,7 @@ CODECLLM_INLINE void encode_step(const LanesEncode& job, unsigned k, uint32_t ro
 }
 
 /** @tparam kSteps those of the job: loops of few steps are worth being compiled for their number */
-template <bool kFull, unsigned kSteps, bool kElements>
+template <bool kFull, unsigned kSteps>
 void encode_rows(LanesEncode& job) {
   Lanes states = load(job.states);
   uint8_t* units = job.units;
@@ -69,9 +69,7 @@ void encode_rows(LanesEncode& job) {
     for (unsigned k = kSteps; k-- > 0;) {
       const Lanes half = k < 2 ? low : high;
       const Lanes symbols = k % 2 == 0 ? half & all(0xffff) : half >> 16;
-      const Lanes classes = kElements
-                                ? load_bytes(job.classes.elements + i * kTileColumns + k * kLanes) << job.index_bits
-                                : row_class | load(job.classes.columns[k]);
+      const Lanes classes = row_class | load(job.classes.columns[k]);
       encode_step<kFull>(job, k, i, symbols | classes, states, units, substituted);
     }
   }
@@ -80,21 +78,19 @@ void encode_rows(LanesEncode& job) {
   job.substituted_count = static_cast<uint32_t>(substituted - job.substituted);
 }
 
-template <unsigned kSteps, bool kElements>
+template <unsigned kSteps>
 void encode_lanes(LanesEncode& job) {
   if (job.width == kSteps * kLanes)
-    encode_rows<true, kSteps, kElements>(job);
+    encode_rows<true, kSteps>(job);
   else
-    encode_rows<false, kSteps, kElements>(job);
+    encode_rows<false, kSteps>(job);
 }
 
 void encode_lanes(LanesEncode& job) {
-  if (job.classes.elements != nullptr)
-    encode_lanes<kLaneColumns, true>(job);
-  else if (job.steps == kLaneColumns)
-    encode_lanes<kLaneColumns, false>(job);
+  if (job.steps == kLaneColumns)
+    encode_lanes<kLaneColumns>(job);
   else
-    encode_lanes<kLaneColumns / 2, false>(job);
+    encode_lanes<kLaneColumns / 2>(job);
 }
 
 // ----------------------------------------------------------------------------------------------- words and symbols

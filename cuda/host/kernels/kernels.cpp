@@ -46,7 +46,6 @@ std::atomic<const Kernels*>& in_use() {
 void lay_out_classes(const Coding& coding, const Tile& tile, const TableSet& tables, bool pairs, uint32_t shift,
                      LaneClasses& classes) {
   const bool one_class = tables.count == 1;
-  classes.elements = nullptr;
   classes.rows = one_class || coding.row_selectors.empty() ? nullptr : &coding.row_selectors[tile.row];
   const uint8_t* const selectors =
       one_class || coding.column_selectors.empty() ? nullptr : coding.column_selectors.data();

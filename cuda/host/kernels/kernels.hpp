@@ -25,8 +25,6 @@ struct LaneClasses {
   const uint8_t* rows;
   /** For each step of a row and each lane: the column's class, shifted left as the kernel needs it. */
   uint32_t columns[kLaneColumns][kLanes];
-  /** Against a base, where a class is that of an element: for each row, step and lane, not shifted; else null. */
-  const uint8_t* elements;
   /** For each step and lane: all bits set if there is a symbol. */
   uint32_t active[kLaneColumns][kLanes];
 };
@@ -65,6 +63,8 @@ struct PlaneDecode {
   const uint32_t* slots;
   /** Classes are shifted left by the probability bits. */
   LaneClasses classes;
+  /** Against a base: the class of each symbol, 128 to a row; null if all are 0. */
+  const uint8_t* elements;
   /** PAIRS and DIRECT: the starts of the windows of all columns. */
   uint8_t starts[kTileColumns];
 
@@ -120,6 +120,9 @@ struct LanesEncode {
   /** The bits by which classes are shifted left. */
   uint32_t index_bits;
   LaneClasses classes;
+  /** Against a base, where there are 8 lanes of 16 columns each: the class of each symbol, as PlaneDecode has it. */
+  bool against_base;
+  const uint8_t* elements;
   /** In, the final states; out, those in which a decoder begins. */
   uint32_t states[kLanes];
   /** In, the end of a buffer of `units_reach(height)` units; out, where the units begin in it. */
@@ -215,7 +218,7 @@ struct Kernels {
   /** Cuts rows of all planes out of the differences of words from a base's. */
   void (*cut_differences)(TileWords words, TileWords base, WordFormat format, uint32_t rows, uint8_t* const* planes,
                           Changes& changes);
-  /** The class of each symbol of a tile, as LaneClasses has them. @param first_levels `count`, as Base has them */
+  /** The class of each symbol of a tile, 128 to a row. @param first_levels `count`, as Base has them */
   void (*lay_out_elements)(TileWords base, WordFormat format, uint32_t rows, const uint8_t* first_levels,
                            uint32_t count, uint8_t* elements);
 };

@@ -7,7 +7,7 @@
 
 namespace codecllm {
 
-const Kernels kAvx512Kernels = {decode_tiles, encode_lanes, cut_plane,       find_residuals,
+const Kernels kAvx512Kernels = {decode_tiles, encode_coded, cut_plane,       find_residuals,
                                 find_pairs,   settle_pairs, find_codes,      pack_direct,
                                 pack_raw,     sum_u32s,     sum_of_counts,   sum_of_unions,
                                 count_window, measure,      cut_differences, lay_out_elements};
