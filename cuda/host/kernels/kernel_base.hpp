@@ -1,5 +1,5 @@
-// Against a base (FORMAT.md, section 3.2): what words of two tensors differ by, which class each is in, and the coder,
-// whose eight lanes are too few for vectors.
+// Against a base (FORMAT.md, section 3.2): what words of two tensors differ by, which class each is in, and the
+// encoder.
 #pragma once
 
 #include <cstring>
@@ -63,39 +63,28 @@ void lay_out_elements(TileWords base, WordFormat format, uint32_t rows, const ui
   });
 }
 
-/** @tparam kFull whether the tile has all columns @tparam kElements whether there are several classes */
+/** @tparam kElements whether there are several classes */
 template <bool kFull, bool kElements>
 void encode_against_base(LanesEncode& job) {
-  uint32_t states[kBaseLanes];
-  std::memcpy(states, job.states, sizeof states);
+  FewLanes states = load_few(job.states);
   uint8_t* units = job.units;
   uint32_t* substituted = job.substituted;
-  const unsigned probability_bits = job.probability_bits;
+  uint32_t active[kBaseSteps][kBaseLanes];
+  for (uint32_t k = 0; k < kBaseSteps; k++)
+    for (uint32_t lane = 0; lane < kBaseLanes; lane++) active[k][lane] = base_place(k, lane) < job.width ? ~0u : 0;
   for (uint32_t i = job.height; i-- > 0;)
-    for (uint32_t k = kBaseSteps; k-- > 0;)
-      for (uint32_t lane = kBaseLanes; lane-- > 0;) {
-        const uint32_t column = k / kLaneColumns * kBaseLanes * kLaneColumns + lane * kLaneColumns + k % kLaneColumns;
-        if (!kFull && column >= job.width) continue;
-        const uint32_t at = i * kTileColumns + column;
-        const uint32_t classes = kElements ? uint32_t{job.elements[at]} << job.index_bits : 0;
-        const uint64_t both = job.entries[classes | job.symbols[at]];
-        const uint32_t entry = static_cast<uint32_t>(both);
-        if (entry >> 31 != 0) *substituted++ = at;
-        const uint32_t frequency = entry & 0xffff;
-        uint32_t state = states[lane];
-        const uint16_t unit = static_cast<uint16_t>(state);
-        // Without branches, which nothing foretells.
-        const uint32_t gives = state >= frequency << (32 - probability_bits);
-        std::memcpy(units - 2, &unit, sizeof unit);
-        units -= 2 * gives;
-        state >>= 16 * gives;
-        // As in encode_step.
-        const uint32_t quotient = static_cast<uint32_t>(uint64_t{state} * (both >> 32) >> 32);
-        const uint32_t remainder = state - quotient * frequency;
-        const uint32_t next = (quotient << probability_bits) + ((entry >> 16) & 0xfff) + remainder;
-        states[lane] = next + ((0 - uint32_t{remainder >= frequency}) & ((1u << probability_bits) - frequency));
+    for (uint32_t part = kLaneColumns; part-- > 0;) {
+      const uint32_t at = i * kTileColumns + base_place(part * kLaneColumns, 0);
+      const FewLanes symbols = load_few(job.symbols + at);
+      const FewLanes classes = kElements ? load_few(job.elements + at) : all_few(0);
+      for (uint32_t k = kLaneColumns; k-- > 0;) {
+        const FewLanes indices = ((symbols >> (8 * k)) & all_few(0xff)) | ((classes >> (8 * k)) & all_few(0xff))
+                                                                              << job.index_bits;
+        encode_step<kFull>(job, active[part * kLaneColumns + k], at + k, kLaneColumns, indices, states, units,
+                           substituted);
       }
-  std::memcpy(job.states, states, sizeof states);
+    }
+  store(job.states, states);
   job.units = units;
   job.substituted_count = static_cast<uint32_t>(substituted - job.substituted);
 }

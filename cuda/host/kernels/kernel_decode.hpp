@@ -9,6 +9,7 @@
 
 #include "host/format/base.hpp"
 #include "host/kernels/kernel_check.hpp"
+#include "host/kernels/kernel_lanes.hpp"
 #include "host/kernels/kernels.hpp"
 
 namespace codecllm {
@@ -29,17 +30,17 @@ struct alignas(64) SymbolBlock {
 // -------------------------------------------------------------------------------------------------- RANS and PAIRS
 
 /** Decodes one symbol of each lane. */
-template <unsigned kBits, bool kFull>
-CODECLLM_INLINE Lanes decode_step(Lanes& states, const uint8_t*& units, const uint32_t* slots,
-                                  unsigned probability_bits, Lanes tables, const uint32_t* active) {
-  const Lanes slot_mask = all((1u << probability_bits) - 1);
-  const Lanes entry = gather(slots, (states & slot_mask) | tables);
-  const Lanes frequency = entry >> (kBits + probability_bits);
-  const Lanes next = frequency * (states >> probability_bits) + ((entry >> kBits) & slot_mask);
+template <unsigned kBits, bool kFull, class Vector>
+CODECLLM_INLINE Vector decode_step(Vector& states, const uint8_t*& units, const uint32_t* slots,
+                                   unsigned probability_bits, Vector tables, const uint32_t* active) {
+  const Vector slot_mask = all_like(states, (1u << probability_bits) - 1);
+  const Vector entry = gather(slots, (states & slot_mask) | tables);
+  const Vector frequency = entry >> (kBits + probability_bits);
+  const Vector next = frequency * (states >> probability_bits) + ((entry >> kBits) & slot_mask);
   // The state of a lane that takes no part is 2^16 or more, so it takes no unit either.
-  states = kFull ? next : select(load(active), next, states);
+  states = kFull ? next : select(load_like(states, active), next, states);
   take_units(states, units);
-  return entry & all((1u << kBits) - 1);
+  return entry & all_like(states, (1u << kBits) - 1);
 }
 
 /** The coder of a plane while some of its rows are decoded. */
@@ -106,55 +107,53 @@ void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, Sym
 }
 
 /**
- * Decodes rows of a plane against a base, whose eight lanes are too few for vectors.
+ * Decodes rows of planes against a base, of one tile or of two.
  *
- * @tparam kFull whether the tile has all columns
  * @tparam kElements whether there are several classes
+ * @param width of the tile, if it does not have all columns
  */
-template <bool kFull, bool kElements>
-void decode_against_base(PlaneDecode& plane, uint32_t width, uint32_t first, uint32_t rows, SymbolBlock& symbols) {
-  constexpr unsigned kBits = 8;
-  uint32_t states[kBaseLanes];
-  std::memcpy(states, plane.states, sizeof states);
-  const uint8_t* units = plane.units + 2 * size_t{plane.used};
-  const uint32_t* const slots = plane.slots;
-  const unsigned probability_bits = plane.probability_bits;
-  const uint32_t slot_mask = (1u << probability_bits) - 1;
-  for (uint32_t i = 0; i < rows; i++) {
-    uint8_t row[kTileColumns] = {};
-    const uint8_t* const classes = kElements ? plane.elements + (first + i) * kTileColumns : nullptr;
-    for (uint32_t k = 0; k < kBaseSteps; k++)
-#pragma GCC unroll 8
-      for (uint32_t lane = 0; lane < kBaseLanes; lane++) {
-        const uint32_t column = k / kLaneColumns * kBaseLanes * kLaneColumns + lane * kLaneColumns + k % kLaneColumns;
-        if (!kFull && column >= width) continue;
-        const uint32_t table = kElements ? uint32_t{classes[column]} << probability_bits : 0;
-        const uint32_t entry = slots[(states[lane] & slot_mask) | table];
-        const uint32_t next =
-            (entry >> (kBits + probability_bits)) * (states[lane] >> probability_bits) + ((entry >> kBits) & slot_mask);
-        uint16_t unit;
-        std::memcpy(&unit, units, sizeof unit);
-        // Without branches, which nothing foretells.
-        const uint32_t takes = next < kStateFloor;
-        states[lane] = next << (16 * takes) | (unit & (0 - takes));
-        units += 2 * takes;
-        row[column] = static_cast<uint8_t>(entry);
-      }
-    std::memcpy(symbols.row8(i), row, sizeof row);
+template <bool kFull, bool kElements, unsigned kTiles>
+void decode_against_base(PlaneDecode* const* planes, uint32_t width, uint32_t first, uint32_t rows,
+                         SymbolBlock* const* symbols) {
+  const uint32_t* const slots = planes[0]->slots;
+  const unsigned probability_bits = planes[0]->probability_bits;
+  FewLanes states[kTiles];
+  const uint8_t* units[kTiles];
+  for (unsigned t = 0; t < kTiles; t++) {
+    states[t] = load_few(planes[t]->states);
+    units[t] = planes[t]->units + 2 * size_t{planes[t]->used};
   }
-  std::memcpy(plane.states, states, sizeof states);
-  plane.used = static_cast<uint32_t>(units - plane.units) / 2;
+  uint32_t active[kBaseSteps][kBaseLanes];
+  for (uint32_t k = 0; k < kBaseSteps; k++)
+    for (uint32_t lane = 0; lane < kBaseLanes; lane++) active[k][lane] = base_place(k, lane) < width ? ~0u : 0;
+  for (uint32_t i = 0; i < rows; i++)
+    for (uint32_t part = 0; part < kLaneColumns; part++) {
+      const size_t at = part * sizeof(FewLanes);
+      FewLanes classes[kTiles];
+      FewLanes decoded[kTiles][kLaneColumns];
+      for (unsigned t = 0; t < kTiles; t++)
+        classes[t] = kElements ? load_few(planes[t]->elements + (first + i) * kTileColumns + at) : all_few(0);
+      for (unsigned k = 0; k < kLaneColumns; k++)
+        for (unsigned t = 0; t < kTiles; t++)
+          decoded[t][k] = decode_step<8, kFull>(states[t], units[t], slots, probability_bits,
+                                                ((classes[t] >> (8 * k)) & all_few(0xff)) << probability_bits,
+                                                active[part * kLaneColumns + k]);
+      for (unsigned t = 0; t < kTiles; t++)
+        store(symbols[t]->row8(i) + at, decoded[t][0] | decoded[t][1] << 8 | decoded[t][2] << 16 | decoded[t][3] << 24);
+    }
+  for (unsigned t = 0; t < kTiles; t++) {
+    store(planes[t]->states, states[t]);
+    planes[t]->used = static_cast<uint32_t>(units[t] - planes[t]->units) / 2;
+  }
 }
 
-void decode_against_base(const TileDecode& job, PlaneDecode& plane, uint32_t first, uint32_t rows,
-                         SymbolBlock& symbols) {
-  const bool full = job.width == kTileColumns;
-  if (plane.elements != nullptr)
-    full ? decode_against_base<true, true>(plane, job.width, first, rows, symbols)
-         : decode_against_base<false, true>(plane, job.width, first, rows, symbols);
+template <bool kFull, unsigned kTiles>
+void decode_against_base(PlaneDecode* const* planes, uint32_t width, uint32_t first, uint32_t rows,
+                         SymbolBlock* const* symbols) {
+  if (planes[0]->elements != nullptr)
+    decode_against_base<kFull, true, kTiles>(planes, width, first, rows, symbols);
   else
-    full ? decode_against_base<true, false>(plane, job.width, first, rows, symbols)
-         : decode_against_base<false, false>(plane, job.width, first, rows, symbols);
+    decode_against_base<kFull, false, kTiles>(planes, width, first, rows, symbols);
 }
 
 // -------------------------------------------------------------------------------------------------------------- RAW
@@ -274,15 +273,20 @@ void decode_plane(TileDecode* jobs, uint32_t tiles, uint32_t p, uint32_t first, 
   const bool coded = is_coded(planes[0]->mode);
   const bool full = jobs[0].width == kTileColumns && jobs[tiles - 1].width == kTileColumns;
   const bool against_base = jobs[0].base.bytes != nullptr;
-  if (!against_base && kTilesAtOnce == 2 && tiles == 2 && coded && full && planes[0]->mode == planes[1]->mode) {
+  const bool two = tiles == 2 && coded && full && planes[0]->mode == planes[1]->mode;
+  if (against_base && two) {
+    decode_against_base<true, 2>(planes, kTileColumns, first, rows, blocks);
+  } else if (kTilesAtOnce == 2 && two) {
     decode_coded<true, kTilesAtOnce>(planes, first, rows, blocks);
   } else {
     for (uint32_t t = 0; t < tiles; t++) {
       if (planes[t]->mode == kDirect) continue;
       if (!is_coded(planes[t]->mode))
         decode_plain(jobs[t], p, first, rows, *blocks[t]);
+      else if (against_base && jobs[t].width == kTileColumns)
+        decode_against_base<true, 1>(planes + t, kTileColumns, first, rows, blocks + t);
       else if (against_base)
-        decode_against_base(jobs[t], *planes[t], first, rows, *blocks[t]);
+        decode_against_base<false, 1>(planes + t, jobs[t].width, first, rows, blocks + t);
       else if (jobs[t].width == kTileColumns)
         decode_coded<true, 1>(planes + t, first, rows, blocks + t);
       else

@@ -1,5 +1,6 @@
 // The kernels in AVX2.
 #include "host/kernels/lanes_avx2.hpp"
+#include "host/kernels/lanes_few_avx2.hpp"
 // They are written over the lanes above.
 #include "host/kernels/kernel_base.hpp"
 #include "host/kernels/kernel_decode.hpp"

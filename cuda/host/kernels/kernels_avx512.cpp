@@ -1,5 +1,6 @@
 // The kernels in AVX-512.
 #include "host/kernels/lanes_avx512.hpp"
+#include "host/kernels/lanes_few_avx2.hpp"
 // They are written over the lanes above.
 #include "host/kernels/kernel_base.hpp"
 #include "host/kernels/kernel_decode.hpp"

@@ -1,4 +1,5 @@
 // The kernels in NEON.
+#include "host/kernels/lanes_few.hpp"
 #include "host/kernels/lanes_neon.hpp"
 // They are written over the lanes above.
 #include "host/kernels/kernel_base.hpp"

@@ -1,4 +1,5 @@
 // The kernels in plain C++.
+#include "host/kernels/lanes_few.hpp"
 #include "host/kernels/lanes_plain.hpp"
 // They are written over the lanes above.
 #include "host/kernels/kernel_base.hpp"
