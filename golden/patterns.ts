@@ -51,7 +51,10 @@ export type Pattern =
   | 'leaning'
   | 'leaning-3'
   | 'leaning-4'
+  | 'leaning-6'
   | 'leaning-10'
+  | 'leaning-wide'
+  | 'balanced'
   | 'interleaved';
 
 /** The value at row i, column j, as a multiple of about 1. */
@@ -84,9 +87,17 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
       return gaussian(random) / 2 + (j % 2 === 0 ? 0.2 : -0.2);
     case 'leaning-3':
     case 'leaning-4':
+    case 'leaning-6':
     case 'leaning-10': {
       const mean = j % 16 < Number(pattern.slice(8)) ? 1.2 : 0;
       return gaussian(random) / 2 + (j % 2 === 0 ? mean : -mean);
+    }
+    case 'leaning-wide':
+      return 2 * gaussian(random) + (j % 2 === 0 ? 4 : -4);
+    case 'balanced': {
+      const size = Math.abs(gaussian(random));
+      if (j % 4 === 0) return j % 8 === 0 ? 16 * size : -16 * size;
+      return i % 2 === 0 ? size : -size;
     }
     case 'interleaved':
       return gaussian(random) / 2 + (i % 2 === 0 ? 2 : -1);
@@ -153,7 +164,8 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
  * BF16, 'huge' in columns of four scales. 'hundred' has a hundred mantissas of BF16, and exponents that no window holds.
  * 'strays' has three values, but 252, 253, 254, 255 and 256 of the words in its fifths are far from them, the first and
  * the last of each fifth among them. 'last' ends with infinity. In 'leaning' all columns lean a little, in 'leaning-3' three
- * of sixteen much; in 'interleaved' odd rows are unlike even ones.
+ * of sixteen much; in 'balanced' one of four has only one sign, and the others have both equally often; in 'interleaved' odd
+ * rows are unlike even ones.
  */
 export function makeTensor(dtype: string, words: number, columns: number, pattern: Pattern, seed: number): Uint8Array {
   const known = DTYPES.find(({ name }) => name === dtype);

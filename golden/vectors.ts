@@ -1048,6 +1048,23 @@ const VALUE_CASES: readonly Case[] = [
     options: { columnValues: false },
     pattern: 'means',
   },
+  ...(
+    [
+      ['BF16', 'small', 'balanced', 'by as much as is too little, not more'],
+      ['F16', 'fast', 'leaning-6', 'and values save too little for profile fast, though more than 1/64'],
+      ['I8', 'fast', 'leaning-wide', 'and coded words are 4 + 4'],
+    ] as const
+  ).map(
+    ([dtype, profile, pattern, comment]): Case => ({
+      id: `values-${pattern}-${dtype}-${profile}`,
+      comment: `${dtype}: columns lean, ${comment}`,
+      flags: ['values-of-columns', 'auto'],
+      dtype,
+      shape: [256, 128],
+      options: { profile },
+      pattern,
+    }),
+  ),
 ];
 
 /** In order: inputs are seeded by number, so that what is added comes last. */

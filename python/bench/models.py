@@ -9,7 +9,8 @@
 A model of the shape of Llama 3 8B in BF16, its weights made here: plain, with profiles direct and fast, and with
 DFloat11 and glyd where their packages run. Each in a process of its own, with the same weights and the same prompts of
 512 tokens. A prompt runs as PyTorch runs it; of the tokens after it, chosen greedily, each is one CUDA graph, captured
-from layers that torch.compile has compiled. The tokens that are compared come from layers as they are.
+from layers that torch.compile has compiled. The tokens that are compared are made before, without both: in a graph even
+the plain model gives other ones.
 
 Prints a table, writes RECORD.json, and exits with 1 if a model of ours failed, or an exact one gave other tokens than
 the plain one. Without a GPU it measures nothing, but can be tried: `--layers 2 --width 256 --only plain direct`.
@@ -207,12 +208,14 @@ def measure(name: str, arguments: argparse.Namespace, path: Path) -> None:
         found["compressSeconds"] = round(time.perf_counter() - begin, 2)
         found["bytes"] = memory.used()
         found["batches"], found["tokens"] = {}, {}
-        for size in map(str, BATCHES):
+        for size in BATCHES:
+            found["tokens"][str(size)] = plainly_made_tokens(model, size, device)
+        for size in BATCHES:
             try:
-                found["batches"][size], found["tokens"][size] = measure_batch(model, int(size), memory)
+                found["batches"][str(size)] = measure_batch(model, size, memory)
             except Exception as error:
                 traceback.print_exc()
-                found["batches"][size] = {"error": f"{type(error).__name__}: {error}"[:500]}
+                found["batches"][str(size)] = {"error": f"{type(error).__name__}: {error}"[:500]}
     except Exception:
         found["error"] = traceback.format_exc()
     torch.save(found, path)
@@ -253,25 +256,32 @@ class Memory:
         return torch.cuda.max_memory_allocated() + self._beside() if self.on_gpu else 0
 
 
-def measure_batch(model: nn.Module, size: int, memory: Memory) -> tuple[dict, torch.Tensor]:
-    """The numbers, and the tokens (size, TOKENS)."""
-    memory.used()
+def new_text(model: nn.Module, size: int, device: torch.device) -> Text:
     generator = torch.Generator().manual_seed(SEED + size)
-    prompt = torch.randint(model.config.vocab_size, (size, PROMPT), generator=generator).to(memory.device)
-    text = Text(model, prompt)
-    text.read(prompt)
-    first = median_seconds(partial(text.read, prompt), memory)
+    return Text(model, torch.randint(model.config.vocab_size, (size, PROMPT), generator=generator).to(device))
+
+
+def plainly_made_tokens(model: nn.Module, size: int, device: torch.device) -> torch.Tensor:
+    """With no graphs, and nothing compiled but the choice, (size, TOKENS)."""
+    text = new_text(model, size, device)
+    text.read()
+    continued(text, text.write)
+    return text.tokens[:, PROMPT:].cpu()
+
+
+def measure_batch(model: nn.Module, size: int, memory: Memory) -> dict:
+    memory.used()
+    text = new_text(model, size, memory.device)
+    text.read()
+    first = median_seconds(text.read, memory)
     as_graph = captured if memory.on_gpu else lambda call: call
     with compiled(model):
         rest = median_seconds(partial(continued, text, as_graph(text.write)), memory)
-    peak = memory.peak()
-    # Tokens to compare are those of layers as they are: where the compiler does not round depends on what is around it.
-    continued(text, as_graph(text.write))
     return {
         "firstTokenSeconds": round(first, 5),
         "tokensPerSecond": round(size * (TOKENS - 1) / rest, 1),
-        "peakBytes": peak,
-    }, text.tokens[:, PROMPT:].cpu()
+        "peakBytes": memory.peak(),
+    }
 
 
 def median_seconds(run: Callable[[], None], memory: Memory) -> float:
@@ -327,7 +337,7 @@ class Text:
     """A batch of prompts and what a model makes of them, in buffers that stay in place."""
 
     def __init__(self, model: transformers.LlamaForCausalLM, prompt: torch.Tensor) -> None:
-        self._model = model
+        self._model, self._prompt = model, prompt
         # PyTorch's own is one block of threads for a row. Not compiled earlier: that would use the GPU before a fork.
         self._chosen = torch.compile(greedy, dynamic=False)
         size, device = len(prompt), prompt.device
@@ -338,9 +348,9 @@ class Text:
         self._caches = [LayerCache(shape, self._position) for _ in model.model.layers]
         self._places = torch.arange(PROMPT + TOKENS, device=device)
 
-    def read(self, prompt: torch.Tensor) -> None:
+    def read(self) -> None:
         """Computes with the prompt, and so finds the first token."""
-        self.tokens[:, PROMPT] = self._next(prompt, self._places[:PROMPT], None)
+        self.tokens[:, PROMPT] = self._next(self._prompt, self._places[:PROMPT], None)
 
     def restart(self) -> None:
         self._last.copy_(self.tokens[:, PROMPT : PROMPT + 1])

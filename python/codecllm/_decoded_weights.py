@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -85,74 +86,85 @@ class Weight:
         """Lets go of what the library has of it."""
 
 
-class CudaWeight(Weight):
-    """One on a GPU. A product of it has to end before its next begins: on one CUDA stream they do."""
+class CudaWeights:
+    """Some weights on a GPU, which are decoded, or multiplied by the same X, at once.
 
-    def __init__(self, stream: torch.Tensor) -> None:
-        self._weights, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
+    A product has to end before the next one begins: on one CUDA stream they do.
+    """
+
+    def __init__(self, streams: Sequence[torch.Tensor], fronts: Sequence[np.ndarray]) -> None:
+        """@param streams of weights on one device @param fronts of these, in host memory"""
+        self.device = streams[0].device
+        self._streams = [weakref.ref(stream) for stream in streams]
+        tensors, self._infos, _views = read_fronts(fronts)
+        self.size = sum(info.tensor_bytes for info in self._infos)
+        self.following: weakref.ref[CudaWeights] | None = None
+        """What was decoded for products after these, the last time."""
+        self._gpu = gpu_of(self.device.index)
+        self.handle, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
         try:
-            super().__init__(stream)
+            self._open(tensors, len(streams))
         except BaseException:
             self.close()
             raise
-
-    def _prepare(self, stream: torch.Tensor, front: np.ndarray) -> None:
-        self.device = stream.device
-        self.stream = weakref.ref(stream)
-        self.following: weakref.ref[CudaWeight] | None = None
-        """The weight that was decoded for a product after it, the last time."""
-        self._gpu = gpu_of(self.device.index)
-        tensors, _, _views = read_fronts([front])
-        with self._gpu.lock:
-            size = _library.number("gpu_plan_size", self._gpu.handle, tensors, 1)
-        self._memory = torch.empty(size, dtype=torch.uint8, device=self.device)
-        # Until nothing uses this memory any more.
-        torch.cuda.synchronize(self.device)
-        with self._gpu.lock:
-            place = self._memory.data_ptr()
-            _library.call("gpu_plan_open", self._gpu.handle, tensors, 1, place, ctypes.byref(self._plan))
-            _library.call("gpu_weights_open", self._gpu.handle, tensors, 1, ctypes.byref(self._weights))
-        if self.dtype == torch.bfloat16:
-            most = ctypes.c_uint32()
-            _library.call("gpu_linear_rows", self._weights, ctypes.byref(most))
-            self.most_rows = most.value
-        # What calls are given; the device's lock is held from when it is set until they return.
         self._workspaces: dict[int, int] = {}
-        self._data = (ctypes.c_void_p * 1)(stream.data_ptr() + self.data_start)
-        self._biases, self._outputs = (ctypes.c_void_p * 1)(), (ctypes.c_void_p * 1)()
+        # What calls are given; the device's lock is held from when it is set until they return.
+        pointers = ctypes.c_void_p * len(streams)
+        starts = (stream.data_ptr() + info.front_bytes for stream, info in zip(streams, self._infos, strict=True))
+        self.data, self._biases, self._outputs = pointers(*starts), pointers(), pointers()
         self._options = _library.GpuLinearOptions(biases=self._biases, outputs=self._outputs)
         self._options_pointer = ctypes.byref(self._options)
         # Nothing has touched these bytes since they were encoded here, or checked when they were loaded.
         self._decode_options = ctypes.byref(_library.GpuDecodeOptions(data_on_host=0, verify=0))
 
-    def decode(self, stream: torch.Tensor) -> torch.Tensor:
-        return self.decode_on(_current(self.device))
-
-    def decode_on(self, cuda_stream: int) -> torch.Tensor:
-        """The same on any CUDA stream, into memory of the current one."""
-        output = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+    def _open(self, tensors: ctypes.Array[_library.GpuTensor], count: int) -> None:
         with self._gpu.lock:
-            self._outputs[0] = output.data_ptr()
-            _library.call("gpu_decode", self._plan, self._data, self._outputs, self._decode_options, cuda_stream)
-        return output
+            size = _library.number("gpu_plan_size", self._gpu.handle, tensors, count)
+        self._memory = torch.empty(size, dtype=torch.uint8, device=self.device)
+        # Until nothing uses this memory any more.
+        torch.cuda.synchronize(self.device)
+        with self._gpu.lock:
+            place = self._memory.data_ptr()
+            _library.call("gpu_plan_open", self._gpu.handle, tensors, count, place, ctypes.byref(self._plan))
+            _library.call("gpu_weights_open", self._gpu.handle, tensors, count, ctypes.byref(self.handle))
+        most = ctypes.c_uint32()
+        if all(info.dtype == "BF16" for info in self._infos):
+            _library.call("gpu_linear_rows", self.handle, ctypes.byref(most))
+        self.most_rows = most.value
+        """Up to how many rows of X multiplying from the streams is the faster way."""
 
-    def decode_for_product(self, stream: torch.Tensor) -> torch.Tensor:
+    @property
+    def are_alive(self) -> bool:
+        """Whether the streams are still there."""
+        return all(stream() is not None for stream in self._streams)
+
+    def decode_on(self, cuda_stream: int) -> list[torch.Tensor]:
+        """Decodes them on any CUDA stream, into memory of the current one."""
+        decoded = [torch.empty(info.shape, dtype=torch_dtype(info.dtype), device=self.device) for info in self._infos]
+        with self._gpu.lock:
+            for number, output in enumerate(decoded):
+                self._outputs[number] = output.data_ptr()
+            _library.call("gpu_decode", self._plan, self.data, self._outputs, self._decode_options, cuda_stream)
+        return decoded
+
+    def decode_for_product(self) -> list[torch.Tensor]:
+        """Decodes them, or what will be needed next if these have been decoded before."""
         if torch.cuda.is_current_stream_capturing():
-            return self.decode(stream)
+            return self.decode_on(_current(self.device))
         return _ahead_on(self.device).take(self)
 
-    def multiply(self, x: torch.Tensor, rows: int, bias: torch.Tensor | None) -> torch.Tensor:
-        columns = self.shape[1]
-        stride = columns
+    def multiply(self, x: torch.Tensor, rows: int, biases: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
+        """X W^T (+ bias) of each weight, [rows, O]. @param x BF16, with 1 to `most_rows` rows"""
+        columns = stride = x.shape[-1]
         if not x.is_contiguous():
             x = x.reshape(-1, columns)
             stride = x.stride(0)
             if x.stride(1) != 1 or stride < columns:
                 x, stride = x.contiguous(), columns
-        output = x.new_empty((rows, self.shape[0]))
+        outputs = [x.new_empty((rows, info.shape[0])) for info in self._infos]
         size = self._workspaces.get(rows)
         if size is None:
-            size = self._workspaces[rows] = _library.number("gpu_linear_workspace", self._weights, rows)
+            size = self._workspaces[rows] = _library.number("gpu_linear_workspace", self.handle, rows)
         workspace = torch.empty(size, dtype=torch.uint8, device=self.device)
         options = self._options
         with self._gpu.lock:
@@ -160,28 +172,74 @@ class CudaWeight(Weight):
             options.x_stride = stride
             options.rows = rows
             options.workspace = workspace.data_ptr()
-            self._biases[0] = None if bias is None else bias.data_ptr()
-            self._outputs[0] = output.data_ptr()
-            _library.call("gpu_linear", self._weights, self._data, self._options_pointer, _current(self.device))
-        return output
+            for number, (bias, output) in enumerate(zip(biases, outputs, strict=True)):
+                self._biases[number] = None if bias is None else bias.data_ptr()
+                self._outputs[number] = output.data_ptr()
+            _library.call("gpu_linear", self.handle, self.data, self._options_pointer, _current(self.device))
+        return outputs
 
-    def rows(self, stream: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-        """As `Weight.rows`; but rows that it does not have are zeros."""
+    def rows(self, numbers: torch.Tensor) -> torch.Tensor:
+        """The rows of these numbers of the first weight; those that it does not have are zeros."""
         if numbers.dtype not in (torch.int32, torch.int64):
             raise RuntimeError(f"expected indices of one of the dtypes Long, Int, not {numbers.dtype}")
         numbers = numbers.long().contiguous()
-        output = torch.zeros((*numbers.shape, self.shape[1]), dtype=self.dtype, device=self.device)
-        places = (self._data[0], numbers.data_ptr(), numbers.numel(), output.data_ptr())
+        dtype, columns = torch_dtype(self._infos[0].dtype), self._infos[0].shape[1]
+        output = torch.zeros((*numbers.shape, columns), dtype=dtype, device=self.device)
+        places = (self.data[0], numbers.data_ptr(), numbers.numel(), output.data_ptr())
         with self._gpu.lock:
-            _library.call("gpu_rows", self._weights, 0, *places, _current(self.device))
+            _library.call("gpu_rows", self.handle, 0, *places, _current(self.device))
         return output
 
     def close(self) -> None:
         for ahead in _ahead.values():
             ahead.drop(self)
         _library.plain("gpu_plan_close")(self._plan)
-        _library.plain("gpu_weights_close")(self._weights)
-        self._weights, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
+        _library.plain("gpu_weights_close")(self.handle)
+        self.handle, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
+
+
+class CudaWeight(Weight):
+    """One on a GPU."""
+
+    _own: CudaWeights | None = None
+    _joint: tuple[list[Weight], CudaWeights] | None = None
+    """The weights that were used together with it, the last time, and all of them opened at once."""
+
+    def _prepare(self, stream: torch.Tensor, front: np.ndarray) -> None:
+        self._own = CudaWeights([stream], [front])
+        self.device = stream.device
+        self.most_rows = self._own.most_rows
+
+    def decode(self, stream: torch.Tensor) -> torch.Tensor:
+        return self._own.decode_on(_current(self.device))[0]
+
+    def decode_for_product(self, stream: torch.Tensor) -> torch.Tensor:
+        return self._own.decode_for_product()[0]
+
+    def multiply(self, x: torch.Tensor, rows: int, bias: torch.Tensor | None) -> torch.Tensor:
+        return self._own.multiply(x, rows, [bias])[0]
+
+    def rows(self, stream: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        """As `Weight.rows`; but rows that it does not have are zeros."""
+        return self._own.rows(numbers)
+
+    def together(self, others: list[Weight], streams: Sequence[torch.Tensor]) -> CudaWeights | None:
+        """This weight, whose stream is the first one, and others; None while they cannot be opened at once."""
+        if self._joint is None or self._joint[0] != others:
+            if _is_capturing():
+                return None
+            self._close_joint()
+            self._joint = (others, CudaWeights(streams, [front_of(stream)[0] for stream in streams]))
+        return self._joint[1]
+
+    def _close_joint(self) -> None:
+        joint, self._joint = self._joint, None
+        if joint is not None:
+            joint[1].close()
+
+    def close(self) -> None:
+        self._close_joint()
+        self._own.close()
 
 
 def _current(device: torch.device) -> int:
@@ -227,6 +285,14 @@ def _open(stream: torch.Tensor, key: tuple[int, int]) -> Weight:
         return weight
 
 
+def together(streams: Sequence[torch.Tensor], weights: list[Weight]) -> CudaWeights | None:
+    """Weights, opened at once; None where each is to be used by itself."""
+    first, *others = weights
+    if not isinstance(first, CudaWeight) or any(stream.device != first.device for stream in streams):
+        return None
+    return first.together(others, streams)
+
+
 def _forget(key: tuple[int, int], gone: weakref.ref[Weight]) -> None:
     """Closes the weight of a stream that goes."""
     weight = gone()
@@ -243,18 +309,18 @@ def _is_capturing() -> bool:
 
 
 class _Decoding(NamedTuple):
-    """A weight that is being decoded before it is asked for."""
+    """Weights that are being decoded before they are asked for."""
 
-    weight: CudaWeight
-    output: torch.Tensor
+    weights: CudaWeights
+    outputs: list[torch.Tensor]
     cuda_stream: torch.cuda.Stream
-    """The one of which the output's memory is, and on which it will be used."""
+    """The one of which the outputs' memory is, and on which they will be used."""
 
 
 class _Ahead:
-    """Decodes, on a CUDA stream of its own, the weight that will be asked for next while a product is made.
+    """Decodes, on a CUDA stream of its own, the weights that will be asked for next while a product is made.
 
-    Which one that is, is what was next the last time. There is one at a time, so two decoded weights are in memory.
+    Which these are, is what was next the last time. They are those of one product, so that those of two are in memory.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -262,34 +328,34 @@ class _Ahead:
         self._cuda_stream = torch.cuda.Stream(device)
         self._free, self._decoded = torch.cuda.Event(), torch.cuda.Event()
         self._lock = threading.RLock()
-        self._last: weakref.ref[CudaWeight] | None = None
+        self._last: weakref.ref[CudaWeights] | None = None
         self._decoding: _Decoding | None = None
 
-    def take(self, weight: CudaWeight) -> torch.Tensor:
-        """The decoded weight, for the current CUDA stream."""
+    def take(self, weights: CudaWeights) -> list[torch.Tensor]:
+        """The decoded weights, for the current CUDA stream."""
         with self._lock:
             current = torch.cuda.current_stream(self._device)
             taken = self._end_decoding(current)
-            is_it = taken is not None and taken.weight is weight and taken.cuda_stream == current
-            output = taken.output if is_it else weight.decode_on(current.cuda_stream)
+            is_it = taken is not None and taken.weights is weights and taken.cuda_stream == current
+            outputs = taken.outputs if is_it else weights.decode_on(current.cuda_stream)
             last = None if self._last is None else self._last()
-            if last is not weight:
+            if last is not weights:
                 if last is not None:
-                    last.following = weakref.ref(weight)
-                self._last = weakref.ref(weight)
-            following = None if weight.following is None else weight.following()
-            if following is not None and following.size <= _MOST_AHEAD and following.stream() is not None:
+                    last.following = weakref.ref(weights)
+                self._last = weakref.ref(weights)
+            following = None if weights.following is None else weights.following()
+            if following is not None and following.size <= _MOST_AHEAD and following.are_alive:
                 # When whatever had the memory before it is done with it.
                 self._free.record(current)
                 self._cuda_stream.wait_event(self._free)
                 self._decoding = _Decoding(following, following.decode_on(self._cuda_stream.cuda_stream), current)
                 self._decoded.record(self._cuda_stream)
-        return output
+        return outputs
 
-    def drop(self, weight: CudaWeight) -> None:
-        """Lets go of a weight that nobody will ask for any more."""
+    def drop(self, weights: CudaWeights) -> None:
+        """Lets go of weights that nobody will ask for any more."""
         with self._lock:
-            if self._decoding is not None and self._decoding.weight is weight:
+            if self._decoding is not None and self._decoding.weights is weights:
                 self._end_decoding(torch.cuda.current_stream(self._device))
 
     def _end_decoding(self, current: torch.cuda.Stream) -> _Decoding | None:

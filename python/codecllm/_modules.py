@@ -26,6 +26,7 @@ from ._decoded_weights import weight_of
 from ._gpu_encoder import GPUEncoder
 from ._library import Profile
 from ._processors import processors
+from ._siblings import SIBLING_NAMES, Siblings
 from ._work import take_batch
 
 _BATCH_BYTES = 512 * 2**20
@@ -71,7 +72,19 @@ def compress_module(model: nn.Module, profile: Profile = "direct", exact: bool =
         torch.cuda.empty_cache()
         _compress_batch(_next_batch(waiting), profile, exact)
     torch.cuda.empty_cache()
+    link_siblings(model)
     return model
+
+
+def link_siblings(model: nn.Module) -> None:
+    """Lets linear layers of a model that are compressed, and get the same input, compute together."""
+    for module in model.modules():
+        for names in SIBLING_NAMES:
+            layers = [getattr(module, name, None) for name in names]
+            if all(isinstance(layer, CompressedLinear) and not layer.exact for layer in layers):
+                siblings = Siblings(layers) if len({layer.weight_shape[1] for layer in layers}) == 1 else None
+                for layer in layers:
+                    layer.siblings = siblings
 
 
 def compress_layer(
@@ -365,10 +378,18 @@ def _writes(function: Callable) -> bool:
 class CompressedLinear(CompressedLayer, nn.Linear):
     """A linear layer whose weight is compressed."""
 
+    siblings: Siblings | None = None
+    """With the layers that get the same input."""
+
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         bias, dtype = self.bias, self.weight_dtype
         device_type = input.device.type
-        if device_type in ("cpu", "cuda") and torch.is_autocast_enabled(device_type) and input.dtype != torch.float64:
+        is_autocast = device_type in ("cpu", "cuda") and torch.is_autocast_enabled(device_type)
+        if self.siblings is not None and not is_autocast and input.dtype == dtype and not torch.is_grad_enabled():
+            product = self.siblings.product_of(self, input)
+            if product is not None:
+                return product
+        if is_autocast and input.dtype != torch.float64:
             dtype = torch.get_autocast_dtype(device_type)
             input = input.to(dtype)
             bias = None if bias is None else bias.to(dtype)

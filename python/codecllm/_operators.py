@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from ._decoded_weights import weight_of
+from ._decoded_weights import together, weight_of
 
 _DEVICES = ("CPU", "CUDA")
 _library = torch.library.Library("codecllm", "DEF")
@@ -28,6 +28,29 @@ def _linear(
             bias = bias.contiguous()
         return weight.multiply(x, rows, bias).view(*x.shape[:-1], out_features)
     return functional.linear(x, weight.decode_for_product(stream).to(x.dtype), bias)
+
+
+def _linears(
+    x: torch.Tensor, streams: list[torch.Tensor], biases: list[torch.Tensor | None], out_features: list[int]
+) -> list[torch.Tensor]:
+    weights = together(streams, [weight_of(stream) for stream in streams])
+    if weights is None:
+        return [_linear(x, *of_one, exact=False) for of_one in zip(streams, biases, out_features, strict=True)]
+    for tensor in (x, *biases):
+        if tensor is not None:
+            _check_device(tensor, streams[0])
+    rows = x.numel() // max(1, x.shape[-1])
+    if 0 < rows <= weights.most_rows:
+        outputs = weights.multiply(x, rows, [None if bias is None else bias.contiguous() for bias in biases])
+        return [output.view(*x.shape[:-1], -1) for output in outputs]
+    decoded = weights.decode_for_product()
+    return [functional.linear(x, weight, bias) for weight, bias in zip(decoded, biases, strict=True)]
+
+
+def _fake_linears(
+    x: torch.Tensor, streams: list[torch.Tensor], biases: list[torch.Tensor | None], out_features: list[int]
+) -> list[torch.Tensor]:
+    return [x.new_empty((*x.shape[:-1], features)) for features in out_features]
 
 
 def _fake_linear(
@@ -78,6 +101,11 @@ def _linear_backward(ctx: Any, gradient: torch.Tensor) -> tuple:  # noqa: ANN401
 
 for _schema, _function, _fake in (
     ("linear(Tensor x, Tensor stream, Tensor? bias, int out_features, bool exact) -> Tensor", _linear, _fake_linear),
+    (
+        "linears(Tensor x, Tensor[] streams, Tensor?[] biases, int[] out_features) -> Tensor[]",
+        _linears,
+        _fake_linears,
+    ),
     ("embedding(Tensor indices, Tensor stream, int columns, ScalarType dtype) -> Tensor", _embedding, _fake_embedding),
     ("decode(Tensor stream, int[] shape, ScalarType dtype) -> Tensor", _decode, _fake_decode),
 ):
@@ -90,6 +118,8 @@ torch.library.register_autograd("codecllm::linear", _linear_backward, setup_cont
 
 linear = torch.ops.codecllm.linear.default
 """X W^T (+ bias), of X's dtype. From the stream, if X has few rows and it is not `exact`; else decoded."""
+linears = torch.ops.codecllm.linears.default
+"""The same of several weights, which takes less time than one by one; never exact, and without gradients."""
 embedding = torch.ops.codecllm.embedding.default
 """The rows of these numbers. On a GPU, rows that the weight does not have are zeros."""
 decode = torch.ops.codecllm.decode.default

@@ -33,7 +33,7 @@ from ._gpu_decoder import GPUDecoder
 from ._gpu_encoder import GPUEncoder, GPUStream
 from ._library import Profile, options
 from ._model_directory import METHOD
-from ._modules import CompressedLayer, compress_layer, compress_module, in_memory, is_compressible
+from ._modules import CompressedLayer, compress_layer, compress_module, in_memory, is_compressible, link_siblings
 from ._processors import processors
 from ._stored import StoredTensor
 from ._stream import StreamInfo
@@ -251,6 +251,7 @@ class CodecLLMQuantizer(HfQuantizer):
                 checkpoint.close()
             self._checkpoints = []
             self._encoders = {}
+        link_siblings(model)
         # What is saved is decoded, and nothing of it is ours.
         if hasattr(model, "_weight_conversions"):
             model._weight_conversions = [kept for each in model._weight_conversions if (kept := _without_ours(each))]

@@ -12,8 +12,9 @@ import { type EncodeOptions, profileFor, splitsFor, splitsWithValues } from './o
 const SAMPLED_ROWS = 1024;
 /** Columns must lean by more than this on average, in steps of I8, or in sixteenths of all signs. */
 const MINIMUM_LEAN = 4;
-/** They must save more than this part of all: 10 + 6 takes a decoder longer than PAIRS. */
-const MINIMUM_SAVING = { small: 128, fast: 32, direct: 32 };
+/** They must save more than one part of so many: of fewer in fast, since 10 + 6 takes a decoder longer than PAIRS. */
+const PARTS = 128;
+const PARTS_IN_FAST = 32;
 /** What a sign counts. */
 const SIGN = 16;
 
@@ -31,7 +32,8 @@ export function surveyColumns(source: Source, options: EncodeOptions): { source:
   const bits = columnValues.length * columnValueBits(dtype);
   // One of so many rows is surveyed, and as much of the values counts.
   const price = Math.floor((bits * BIT) / rowStep(tileAt(source.matrix, 0).height));
-  const margin = Math.floor(surveyed.cost / MINIMUM_SAVING[profileFor(dtype, options)]);
+  const parts = profileFor(dtype, options) === 'small' ? PARTS : PARTS_IN_FAST;
+  const margin = Math.floor(surveyed.cost / parts);
   const cost = surveyed.cost + margin + price;
   return wanted === true || cost < plain.surveyed.cost ? { source: coded, surveyed } : plain;
 }

@@ -86,15 +86,6 @@ __device__ __forceinline__ void copy_to_shared_or_zero(SharedAddress to, const v
                : "memory");
 }
 
-/** Makes this thread's copies since the last call a group. */
-__device__ __forceinline__ void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-
-/** Waits for this thread's copies, but for so many groups of them, the newest. */
-template <uint32_t kGroups>
-__device__ __forceinline__ void wait_for_copies_but() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
-}
-
 /** Waits for some threads of the block, all of which say so with the same number, 1 to 15. */
 __device__ __forceinline__ void meet(uint32_t number, uint32_t threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");

@@ -250,11 +250,6 @@ inline void set_after(uint32_t* number, uint32_t value) { *number = value; }
 inline void begin_next_kernel() {}
 inline void wait_for_previous_kernel() {}
 
-inline void commit_copies() {}
-
-template <uint32_t kGroups>
-void wait_for_copies_but() {}
-
 inline float float_of(uint16_t bfloat16) {
   const uint32_t bits = uint32_t{bfloat16} << 16;
   float value;

@@ -42,9 +42,11 @@ __global__ void code_kernel(const __grid_constant__ Batch<CodeArguments> batch) 
   const BlockShare share = BlockShare::of(batch);
   const CodeArguments& arguments = batch.jobs[share.job];
   uint64_t at = uint64_t{share.block} * (kCodeThreads * kWordsOfCodeThread) + threadIdx.x;
+  uint32_t column = static_cast<uint32_t>(at % arguments.columns);
   for (uint32_t i = 0; i < kWordsOfCodeThread && at < arguments.words; i++, at += kCodeThreads) {
     const uint32_t word = load_once<Word>(arguments.elements + at * sizeof(Word));
-    const uint32_t value = load_once<uint8_t>(arguments.values + at % arguments.columns);
+    const uint32_t value = load_once<uint8_t>(arguments.values + column);
+    column = (column + kCodeThreads) % arguments.columns;
     const uint32_t coded = sizeof(Word) == 1 ? word - value : swap_signs(word ^ value << 15, arguments.swapped_bit);
     reinterpret_cast<Word*>(arguments.coded)[at] = static_cast<Word>(coded);
   }

@@ -50,8 +50,7 @@ void Item::plan(MemoryPlan& memory) {
   }
   data_bytes = memory.take<uint64_t>(kPlaced, 1);
   metadata = memory.take<uint32_t>(kMetadata, layout.tile_count * (2 + planes));
-  // Kernels read what is said of rows and columns to the end of a tile: offsets, starts, bins and selectors. And there
-  // are values.
+  // Kernels read what is said of rows and columns to the end of a tile: offsets, starts, bins, selectors, and values.
   const uint64_t padded_columns = layout.tiles_across * kTileColumns + kMaxTileRows;
   const uint64_t padded_rows = layout.bands * layout.tile_rows + kMaxTileRows;
   for (unsigned i = 0; i < 5; i++) memory.take<uint8_t>(kStaged, padded_columns);

@@ -26,6 +26,10 @@ constexpr uint32_t kParts = 8;
 /** A tile is two blocks wide. */
 constexpr uint32_t kTileBlocks = kTileColumns / kBlockColumns;
 
+/** Of a row of a tile of X in shared memory; and starts of columns of a tile, which take as many. */
+constexpr uint32_t kXRowBytes = 2 * kTileColumns;
+constexpr uint32_t kTileStarts = kXRowBytes / 16;
+
 /** The first of the tiles that belong to a part. */
 CODECLLM_ANYWHERE constexpr uint32_t first_tile(uint32_t tiles_across, uint32_t part) {
   return tiles_across * part / kParts;
@@ -78,16 +82,17 @@ struct WeightBuffers {
 struct LinearWeight : WeightBuffers {
   const LinearTile* tiles;
   /**
-   * Where columns have offsets: starts of their windows as `start`, as a lane needs them for half a block:
-   * [block of K][half][lane % 4]. Otherwise null.
+   * Starts of the windows of columns as `start`, as a lane needs them for half a block: [tile of K][half of a
+   * block][lane % 4].
    */
   const uint4* starts;
   /** The start of all windows, where the exponents of a pair of words are. */
   uint32_t start;
   /** O. */
   uint32_t rows;
-  /** Strips of all W before this one. */
+  /** Strips of all W before this one, and groups of strips. */
   uint32_t first_strip;
+  uint32_t first_group;
   /** Strips of a full band. */
   uint32_t band_strips;
 };
@@ -111,12 +116,13 @@ struct LinearArguments : ProductArguments {
   /** Of all W. */
   uint32_t strips;
   uint32_t blocks_across;
-  /** Runs of a strip, over how many blocks of the grid they are split, and in how many groups all strips are. */
+  /** Runs of a strip, and over how many blocks of the grid they are split. */
   Runs runs;
   uint32_t splits;
-  uint32_t groups;
-  /** Tiles that a warp has in shared memory: 2 or 3. */
-  uint32_t stages;
+  /** A chunk of X in shared memory; tiles of it; and rows of X that it has room for. */
+  uint32_t chunk_bytes;
+  uint32_t chunk_tiles;
+  uint32_t x_rows;
   /** If they are split: all slots, and how many blocks of each group have arrived. */
   float4* slots;
   uint32_t* arrived;

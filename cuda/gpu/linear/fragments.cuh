@@ -14,10 +14,10 @@ namespace codecllm {
 constexpr uint32_t kCodeBits = 0x07800780;
 constexpr uint32_t kLowBits = 0x807f807f;
 
-/** The number of the weight that a strip belongs to. */
-__device__ __forceinline__ uint32_t weight_of(const LinearArguments& arguments, uint32_t strip) {
+/** The number of the weight that a group of strips belongs to. */
+__device__ __forceinline__ uint32_t weight_of(const LinearArguments& arguments, uint32_t group) {
   uint32_t number = 0;
-  while (number + 1 < arguments.count && strip >= arguments.weights[number + 1].first_strip) number++;
+  while (number + 1 < arguments.count && group >= arguments.weights[number + 1].first_group) number++;
   return number;
 }
 
@@ -30,20 +30,17 @@ constexpr uint32_t kNoOutlier = 0xffff;
 /** A strip of W. */
 class Strip {
  public:
-  __device__ __forceinline__ void open(const LinearArguments& arguments, uint32_t strip) {
-    number_ = weight_of(arguments, strip);
-    const LinearWeight& weight = arguments.weights[number_];
-    const uint32_t index = strip - weight.first_strip;
+  /** @param index of the strip in its W */
+  __device__ __forceinline__ void open(const LinearWeight& weight, uint32_t tiles_across, uint32_t index) {
     const uint32_t band = index / weight.band_strips;
-    tiles_ = weight.tiles + band * arguments.tiles_across;
+    tiles_ = weight.tiles + band * tiles_across;
     in_tile_ = index - band * weight.band_strips;
     tile_strips_ = min(weight.band_strips, (weight.rows + kStripRows - 1) / kStripRows - band * weight.band_strips);
     row_ = index * kStripRows;
     data_ = weight.data + in_tile_ * kTileStripBytes;
   }
 
-  /** The number of its W, and its first row there. */
-  __device__ __forceinline__ uint32_t number() const { return number_; }
+  /** Its first row in W. */
   __device__ __forceinline__ uint32_t row() const { return row_; }
 
   /** Where a tile is. */
@@ -74,7 +71,6 @@ class Strip {
   }
 
  private:
-  uint32_t number_;
   uint32_t row_;
   uint32_t in_tile_;
   uint32_t tile_strips_;
@@ -138,13 +134,12 @@ __device__ __forceinline__ void put_sums(float4* slot, bool adds, float (&sums)[
 
 /** Adds up a strip's slots, and writes Y: what one of some threads has to do for that. */
 template <uint32_t kTokenTiles>
-__device__ __forceinline__ void finish_strip(const LinearArguments& arguments, const Strip& strip, Runs runs,
+__device__ __forceinline__ void finish_strip(const LinearWeight& weight, uint32_t tokens, const Strip& strip, Runs runs,
                                              const float4* slots, uint32_t thread, uint32_t threads) {
-  const LinearWeight& weight = arguments.weights[strip.number()];
   for (uint32_t i = thread; i < kStripRows * 8 * kTokenTiles; i += threads) {
     const uint32_t row = i % kStripRows;
     const uint32_t token = i / kStripRows;
-    if (token >= arguments.tokens) break;
+    if (token >= tokens) break;
     const float4* const of_lane = slots + 32 * (token / 8) + row % 8 * 4 + token % 8 / 2;
     const float* at = reinterpret_cast<const float*>(of_lane) + token % 2 + row / 8 * 2;
     float halves[2];

@@ -10,7 +10,7 @@ namespace {
 template <uint32_t kTokenTiles>
 constexpr LinearKernel linear() {
   return {8 * kTokenTiles,
-          kMostWarps,
+          kMostWarps<kTokenTiles>,
           kSlotSize<kTokenTiles> * sizeof(float4),
           linear_shared_bytes<kTokenTiles>,
           {linear_kernel<kTokenTiles, false>, linear_kernel<kTokenTiles, true>}};

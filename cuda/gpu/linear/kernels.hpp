@@ -13,7 +13,7 @@ struct LinearKernel {
   /** Bytes of a slot of a strip. */
   uint32_t slot_bytes;
   /** Shared memory of a block. */
-  uint32_t (*shared_bytes)(uint32_t group_strips, uint32_t block_runs, uint32_t splits, uint32_t stages);
+  uint32_t (*shared_bytes)(uint32_t group_strips, uint32_t block_runs, uint32_t splits, uint32_t chunk_bytes);
   /** What is launched: [whether some columns have offsets]. */
   void (*programs[2])(LinearArguments);
 };

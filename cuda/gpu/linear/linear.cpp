@@ -100,17 +100,25 @@ Tokens take_x(const ProductArguments& product, const codecllm_gpu_linear_options
 void multiply_direct(const codecllm_gpu_weights& weights, LinearArguments& arguments, Tokens tokens, uint32_t rows,
                      float4* slots, cudaStream_t cuda_stream) {
   const uint32_t number = kernel_for(linear_kernels, rows);
+  const LinearKernel& kernel = linear_kernels[number];
   const ProductShape& shape = weights.shapes[number];
+  uint32_t groups = 0;
+  for (uint32_t w = 0; w < arguments.count; w++) {
+    arguments.weights[w].first_group = groups;
+    groups += groups_of(arguments.weights[w], shape.group_strips);
+  }
   arguments.tokens = rows;
   arguments.x = tokens.x;
   arguments.stride = tokens.stride;
   arguments.runs = shape.runs;
   arguments.splits = shape.splits;
-  arguments.groups = shape.groups;
-  arguments.stages = shape.stages;
+  arguments.chunk_bytes = shape.chunk_bytes;
+  // The first kernel has no room for rows that X does not have, and so for more tiles of it.
+  arguments.x_rows = number == 0 ? rows : kernel.most_tokens;
+  arguments.chunk_tiles = shape.chunk_bytes / (kXRowBytes * (arguments.x_rows + weights.has_starts));
   arguments.slots = slots;
-  launch_early(*weights.gpu, linear_kernels[number].programs[weights.has_starts], shape.blocks, shape.threads,
-               shape.shared_bytes, arguments, cuda_stream);
+  launch_early(*weights.gpu, kernel.programs[weights.has_starts], shape.blocks, shape.threads, shape.shared_bytes,
+               arguments, cuda_stream);
 }
 
 /** Reads the weights once for each kMostPairsTokens rows. */

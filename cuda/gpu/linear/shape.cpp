@@ -5,8 +5,8 @@ namespace codecllm {
 
 namespace {
 
-/** Tiles that a warp has in shared memory. */
-constexpr uint32_t kStages[] = {3, 2};
+/** Tiles of a chunk of X, if X has as many rows as the kernel takes. */
+constexpr uint32_t kChunkTiles[] = {4, 2, 1};
 
 /**
  * About how long a product takes, in strips of tiles of the multiprocessor that has most: longer with fewer than 16
@@ -14,44 +14,53 @@ constexpr uint32_t kStages[] = {3, 2};
  * again for a few strips. Splitting K costs what slots take on their way through memory. (bench/NOTES.md has the
  * measurements that this fits.)
  */
-double time_of(const LinearKernel& kernel, uint32_t tiles_across, const ProductShape& shape, uint32_t group_strips,
-               uint32_t blocks_each, uint32_t at_once) {
+double time_of(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t tiles_across, const ProductShape& shape,
+               uint32_t chunk_tiles, uint32_t at_once) {
   constexpr double kSplitTime = 100;
+  const uint32_t group_strips = shape.group_strips;
+  const uint32_t blocks_each = (shape.blocks + gpu.multiprocessors - 1) / gpu.multiprocessors;
   const uint32_t rounds = (blocks_each + at_once - 1) / at_once;
-  const double warps = std::min(16u, std::min(at_once, blocks_each) * shape.threads / 32);
+  const double warps = std::min(32u, std::min(at_once, blocks_each) * shape.threads / 32);
   double time = double(blocks_each) * group_strips * tiles_across / shape.splits;
   time *= (16 + warps) / (2 * warps);
   time *= 1 + 0.25 * (rounds - 1);
   if (kernel.most_tokens > 16) time *= 1 + 0.0125 * kernel.most_tokens / group_strips;
-  if (shape.stages == 2) time *= 1.01;
+  time *= 1 + 0.02 / chunk_tiles;
   return time + kSplitTime * (shape.splits - 1);
 }
 
 }  // namespace
 
-ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t strips, uint32_t tiles_across) {
+uint32_t groups_of(const LinearWeight& weight, uint32_t group_strips) {
+  return (weight.rows + kStripRows * group_strips - 1) / (kStripRows * group_strips);
+}
+
+ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, const LinearArguments& arguments,
+                          bool has_starts) {
   ProductShape best = {};
   double least = 0;
   for (const uint32_t splits : {1u, 2u, 4u})
     for (uint32_t runs = kParts; runs >= std::max(2u, splits); runs /= 2)
       for (uint32_t group_strips = kernel.most_warps * splits / runs; group_strips > 0; group_strips--)
-        for (const uint32_t stages : kStages) {
-          ProductShape shape = {{runs}, splits, (strips + group_strips - 1) / group_strips, stages, 0, 0, 0};
-          shape.blocks = shape.groups * splits;
+        for (const uint32_t chunk_tiles : kChunkTiles) {
+          uint32_t groups = 0;
+          for (uint32_t w = 0; w < arguments.count; w++) groups += groups_of(arguments.weights[w], group_strips);
+          const uint32_t chunk_bytes = chunk_tiles * kXRowBytes * (kernel.most_tokens + has_starts);
+          ProductShape shape = {{runs}, splits, group_strips, chunk_bytes, 0, 0, 0};
+          shape.blocks = groups * splits;
           shape.threads = 32 * group_strips * runs / splits;
-          shape.shared_bytes = kernel.shared_bytes(group_strips, runs / splits, splits, stages);
+          shape.shared_bytes = kernel.shared_bytes(group_strips, runs / splits, splits, chunk_bytes);
           if (shape.shared_bytes > gpu.shared_bytes) continue;
           // One for each multiprocessor, lest one has two and another none.
           if (shape.blocks <= gpu.multiprocessors)
             shape.shared_bytes = std::max(shape.shared_bytes, gpu.shared_bytes / 2 + 1024);
           int at_once = 0;
-          check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, kernel.programs[0],
+          check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&at_once, kernel.programs[has_starts],
                                                               static_cast<int>(shape.threads), shape.shared_bytes),
                 "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
           if (at_once == 0) continue;
-          const uint32_t blocks_each = (shape.blocks + gpu.multiprocessors - 1) / gpu.multiprocessors;
           const double time =
-              time_of(kernel, tiles_across, shape, group_strips, blocks_each, static_cast<uint32_t>(at_once));
+              time_of(gpu, kernel, arguments.tiles_across, shape, chunk_tiles, static_cast<uint32_t>(at_once));
           if (best.blocks > 0 && time >= least) continue;
           least = time;
           best = shape;

@@ -41,7 +41,7 @@ uint32_t exponents_of(uint32_t left, uint32_t right) { return left << 7 | right 
 /** Starts of windows as LinearWeight has them. */
 std::vector<uint4> lane_starts(const Windows& windows, uint32_t columns) {
   std::vector<uint8_t> starts = starts_of_columns(windows, columns);
-  starts.resize(round_up(columns, kBlockColumns));
+  starts.resize(round_up(columns, kTileColumns));
   std::vector<uint4> lanes;
   for (size_t at = 0; at < starts.size(); at += 8) {
     const uint8_t* const of_lane = starts.data() + at;
@@ -87,16 +87,17 @@ std::vector<bool> add_direct(codecllm_gpu_weights& opened, Image& image, const S
   }
   const uint32_t strips = (weight.rows + kStripRows - 1) / kStripRows;
   linear.band_strips = layout.tile_rows / kStripRows;
+  Windows windows = stream.coding.windows;
   if (std::find(is_read.begin(), is_read.end(), true) == is_read.end()) {
     // One band for all of it: its own may have other columns, and no whole strips.
     tiles.assign(arguments.tiles_across, {0, kPlain});
     linear.band_strips = std::max(strips, 1u);
-  } else if (!stream.coding.windows.offsets.empty()) {
-    linear.starts = placed<uint4>(image.add(lane_starts(stream.coding.windows, layout.columns)));
-    opened.has_starts = true;
+    windows = {};
   }
+  opened.has_starts = opened.has_starts || !windows.offsets.empty();
   linear.tiles = placed<LinearTile>(image.add(tiles));
-  linear.start = exponents_of(stream.coding.windows.base, stream.coding.windows.base);
+  linear.starts = placed<uint4>(image.add(lane_starts(windows, arguments.exact_columns)));
+  linear.start = exponents_of(windows.base, windows.base);
   linear.rows = weight.rows;
   linear.first_strip = arguments.strips;
   arguments.strips += strips;
@@ -248,8 +249,7 @@ codecllm_status codecllm_gpu_weights_open(codecllm_gpu* gpu, const codecllm_gpu_
     }
     for (uint32_t k = 0; opened->arguments.strips > 0 && k < kLinearKernels; k++) {
       for (const auto program : linear_kernels[k].programs) allow_shared_memory(*gpu, program);
-      opened->shapes[k] =
-          choose_shape(*gpu, linear_kernels[k], opened->arguments.strips, opened->arguments.tiles_across);
+      opened->shapes[k] = choose_shape(*gpu, linear_kernels[k], opened->arguments, opened->has_starts);
     }
     for (const PairsKernel& kernel : pairs_kernels)
       for (const auto program : kernel.programs) allow_shared_memory(*gpu, program);

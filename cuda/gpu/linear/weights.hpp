@@ -36,16 +36,21 @@ struct Weight {
 struct ProductShape {
   Runs runs;
   uint32_t splits;
-  uint32_t groups;
-  uint32_t stages;
+  uint32_t group_strips;
+  /** Shared memory of a chunk of X. */
+  uint32_t chunk_bytes;
   /** Of the grid; threads and shared memory of each. */
   uint32_t blocks;
   uint32_t threads;
   uint32_t shared_bytes;
 };
 
-/** The shape with which a kernel should take the shortest time. @param strips at least one */
-ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t strips, uint32_t tiles_across);
+/** Groups of so many strips that a W is in. */
+uint32_t groups_of(const LinearWeight& weight, uint32_t group_strips);
+
+/** The shape with which a kernel should take the shortest time for weights that have at least one strip. */
+ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, const LinearArguments& arguments,
+                          bool has_starts);
 
 /** The same of a product from PAIRS tiles. */
 struct PairsShape {

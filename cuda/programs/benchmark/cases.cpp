@@ -78,7 +78,9 @@ std::vector<Case> encode_cases() {
       {"encode BF16 fast, scaled columns", "BF16", false, Scale::Columns, fast(CODECLLM_CLASSES_AUTO)},
       {"encode BF16 direct", "BF16", false, Scale::None, direct()},
       {"encode BF16 small", "BF16", false, Scale::None, {}},
+      {"encode BF16 small, column values", "BF16", false, Scale::None, with_values({})},
       {"encode I8", "I8", false, Scale::None, {}},
+      {"encode I8, column values", "I8", false, Scale::None, with_values({})},
       {"encode F32", "F32", false, Scale::None, fast(CODECLLM_CLASSES_AUTO)},
   };
 }
