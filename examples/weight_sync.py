@@ -28,19 +28,19 @@ from torch import nn
 from codecllm.torch import apply_update_, encode_update
 
 Weights = dict[str, torch.Tensor]
-WIDTH, LAYERS, WORDS, LENGTH, BATCH = 256, 4, 512, 64, 16
+WORDS, LENGTH, BATCH = 512, 64, 16
 WARM_UP = 20
 
 
 class Model(nn.Module):
     """A small transformer that learns to predict the next of some words, each of which follows from two before it."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int = 256, layers: int = 4) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(WORDS, WIDTH)
-        layer = nn.TransformerEncoderLayer(WIDTH, 4, 4 * WIDTH, dropout=0, batch_first=True, norm_first=True)
-        self.layers = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
-        self.output = nn.Linear(WIDTH, WORDS)
+        self.embedding = nn.Embedding(WORDS, width)
+        layer = nn.TransformerEncoderLayer(width, 4, 4 * width, dropout=0, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.output = nn.Linear(width, WORDS)
 
     def forward(self, words: torch.Tensor) -> torch.Tensor:
         mask = nn.Transformer.generate_square_subsequent_mask(words.shape[1])
