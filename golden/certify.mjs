@@ -21,27 +21,32 @@ const wordsOf = (values) => Object.entries(values).map(([name, value]) => `${nam
 
 /** Every call that there is to make: its arguments around the name of the output, and what has to come of it. */
 function callsOf(manifest, withEncoder) {
+  const valid = [...manifest.valid, ...manifest.base];
   const describe = ({ dtype, shape }) => wordsOf({ dtype, shape });
-  const decoding = manifest.valid.map((vector) => ({
+  const baseOf = ({ base }) => (base ? wordsOf({ base: pathOf(base) }) : []);
+  const decoding = valid.map((vector) => ({
     vector,
     kind: 'decode',
     rules: vector.flags,
-    args: (output) => ['decode', pathOf(vector.stream), output],
+    args: (output) => ['decode', pathOf(vector.stream), output, ...baseOf(vector)],
     output: vector.input,
     line: describe(vector).join(' '),
   }));
-  const refusing = manifest.invalid.map((vector) => ({
+  const refusing = [...manifest.invalid, ...manifest.invalidBase].map((vector) => ({
     vector,
     kind: 'refuse',
     // The rule that it breaks is that of its field, whichever plane or tile it is in.
     rules: [vector.error.field.replaceAll(/\[\d+\]/g, '')],
-    args: (output) => ['decode', pathOf(vector.stream), output],
+    args: (output) => ['decode', pathOf(vector.stream), output, ...baseOf(vector)],
   }));
-  const encoding = manifest.valid.map((vector) => ({
+  const encoding = valid.map((vector) => ({
     vector,
     kind: 'encode',
     rules: vector.flags,
-    args: (output) => ['encode', pathOf(vector.input), output, ...describe(vector), ...wordsOf(vector.options)],
+    args: (output) => [
+      ...['encode', pathOf(vector.input), output],
+      ...[...describe(vector), ...wordsOf(vector.options), ...baseOf(vector)],
+    ],
     output: vector.stream,
   }));
   return [...decoding, ...refusing, ...(withEncoder ? encoding : [])];

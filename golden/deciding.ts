@@ -11,7 +11,7 @@ import { decodeTile } from '../spec/index.ts';
 import { bytes, type Damage, metadata, metadataStart, type Row, u32, u64 } from './damage.ts';
 
 /** A stream whose front is another, and whose Data may be. */
-const rebuilt =
+export const rebuilt =
   (change: (front: Front) => Partial<Front> & { readonly data?: Uint8Array }): Damage =>
   (stream) => {
     const front = readFront(stream);
@@ -21,7 +21,7 @@ const rebuilt =
   };
 
 /** Tables that no tile uses, in which symbols 0 and 1 share the slots. */
-function unused(count: number, probabilityBits: number): TableSet {
+export function unused(count: number, probabilityBits: number): TableSet {
   const frequency = new Uint16Array(256).fill(2 ** (probabilityBits - 1), 0, 2);
   return { symbolBits: 8, probabilityBits, tables: Array.from({ length: count }, () => tableOf(frequency)) };
 }
@@ -80,7 +80,7 @@ const oneElement = (state: number, units: readonly number[]): Damage =>
 const pairsBehind: Damage = (stream, view) =>
   rebuilt(({ dtype, split, tiles: [{ planes }], frontBytes }) => {
     const tile = decodeTile(stream, 0);
-    const { states, units } = sectionsOf(dtype, split, tile, planes);
+    const { states, units } = sectionsOf(dtype, split, tile, planes, false);
     const data = stream.slice(frontBytes + states[0].start, frontBytes + align(units[0].start + units[0].length));
     const symbols = Uint16Array.from(tile.words, (word) => (word >> 7) & 255);
     const words = joinPlanes(dtype, split, [new Uint16Array(symbols.length), symbols]);

@@ -17,6 +17,7 @@ export const FLAGS: Readonly<Record<string, string>> = {
   outliers: 'outliers (section 6.4)',
   payload: 'final states that carry bits of the next plane (sections 6.2 and 7)',
   'values-of-columns': 'column values (section 3.1)',
+  base: 'a stream against a base (section 3.2)',
   edge: 'shapes and layouts at their limits: no elements, one, short rows, narrow lanes, every H (section 2)',
   values: 'values that are rare: NaN, infinities, subnormals, the highest and lowest symbols',
   auto: 'choices that are left to the encoder (Annex A)',

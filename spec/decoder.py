@@ -1,23 +1,26 @@
 """A decoder in one file, to be read beside FORMAT.md: its sections are those of the document, in the document's order.
 
-    python3 spec/decoder.py decode STREAM OUTPUT
+    python3 spec/decoder.py decode STREAM OUTPUT [base=FILE]
 
-writes the bytes of the tensor and prints its dtype and shape, as golden/README.md says; a stream that FORMAT.md does not
-allow is refused with exit code 1, and nothing is written. It needs Python 3.9 and nothing else, and was written from the
-document, not from the reference codec beside it. It is meant to be right and plain: for speed there are others.
+writes the bytes of the tensor and prints its dtype and shape, as golden/README.md says; a stream that FORMAT.md does
+not allow is refused with exit code 1, and nothing is written. It needs Python 3.10 and nothing else, and was written from
+the document, not from the reference codec beside it. It is meant to be right and plain: for speed there are others.
 """
+
+from __future__ import annotations
 
 import math
 import struct
 import sys
 import zlib
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from operator import mul
-from typing import Iterator, List, NamedTuple, NoReturn, Optional
+from typing import NamedTuple, NoReturn
 
 # ------------------------------------------------------------------------------------------------------- Conventions
 
-Rows = List[List[int]]  # of a tile: a number for each of its elements
+Rows = list[list[int]]  # of a tile: a number for each of its elements
 
 
 class Refused(Exception):
@@ -65,15 +68,15 @@ class BitString:
 
 # ------------------------------------------------------------------------------------------------------ 1. The front
 
-ROW_SELECTORS, COLUMN_SELECTORS, COLUMN_OFFSETS, DIRECT_TILES, COLUMN_VALUES = 1, 2, 4, 8, 16  # flags
+ROW_SELECTORS, COLUMN_SELECTORS, COLUMN_OFFSETS, DIRECT_TILES, COLUMN_VALUES, AGAINST_BASE = 1, 2, 4, 8, 16, 32  # flags
 
 
 class Table(NamedTuple):
     """A frequency table (6.1). Of each symbol, frequency and cumulative frequency; of each slot, the symbol."""
 
-    frequency: List[int]
-    cumulative: List[int]
-    symbol_of_slot: List[int]
+    frequency: list[int]
+    cumulative: list[int]
+    symbol_of_slot: list[int]
 
 
 @dataclass
@@ -81,27 +84,28 @@ class TableSet:
     """The tables of a plane, or of PAIRS: one, or one for each class."""
 
     probability_bits: int
-    tables: List[Table]
+    tables: list[Table]
 
 
 @dataclass
 class Front:
-    dtype: "Dtype"
-    shape: List[int]
+    dtype: Dtype
+    shape: list[int]
     words: int
     columns: int
     rows: int
     tile_rows: int
-    split: List[int]
-    tables: List[Optional[TableSet]]
-    pairs: Optional[TableSet]
+    split: list[int]
+    tables: list[TableSet | None]
+    pairs: TableSet | None
     has_direct: bool
-    base: int
-    column_offsets: Optional[List[int]]
-    column_values: Optional[List[int]]
-    row_selectors: Optional[List[int]]
-    column_selectors: Optional[List[int]]
-    tiles: "List[Tile]"
+    window_base: int
+    column_offsets: list[int] | None
+    column_values: list[int] | None
+    row_selectors: list[int] | None
+    column_selectors: list[int] | None
+    base: BaseHeader | None
+    tiles: list[Tile]
     length: int
 
 
@@ -112,7 +116,7 @@ def read_front(stream: bytes) -> Front:
     magic, version, dtype_code, dimensions, tile_rows_log2 = struct.unpack_from("<IBBBB", stream, 0)
     words, columns, plane_count, classes, flags, reserved = struct.unpack_from("<QIBBBB", stream, 8)
     plane_fields = list(struct.iter_unpack("<BBBB", stream[24:40]))
-    pairs_count, pairs_bits, base, pairs_reserved = struct.unpack_from("<BBBB", stream, 40)
+    pairs_count, pairs_bits, window_base, pairs_reserved = struct.unpack_from("<BBBB", stream, 40)
     tables_bytes, data_bytes, front_crc, fixed_crc = struct.unpack_from("<IQII", stream, 44)
 
     if magic != 0x4D4C4C43:
@@ -135,8 +139,9 @@ def read_front(stream: bytes) -> Front:
     split = [bits for bits, _, _, _ in plane_fields[:plane_count]]
     if plane_count > 4 or split not in dtype.splits:
         refuse("header.plane[0].bits", 24, f"{dtype.name} is not split as {split}")
-    if classes not in (1, 2, 4):
-        refuse("header.classes", 21, f"{classes} is not 1, 2 or 4")
+    has_base = bool(flags & AGAINST_BASE)
+    if classes not in ((1, 2, 4, 8) if has_base else (1, 2, 4)):
+        refuse("header.classes", 21, f"{classes} is not 1, 2 or 4, nor 8 against a base")
     for p, (bits, count, probability_bits, zero) in enumerate(plane_fields):
         at = 24 + 4 * p
         if p < plane_count:
@@ -156,9 +161,9 @@ def read_front(stream: bytes) -> Front:
     if has_pairs and plane_fields[0][1] > 1:
         refuse("header.plane[0].tables", 25, "beside pairs, plane 0 has one table at most")
     has_windows = has_direct or (has_pairs and not is_nibbles)
-    if base > (240 if has_windows else 0):
-        refuse("header.pairs.base", 42, f"{base} is out of range")
-    if flags > 31:
+    if window_base > (240 if has_windows else 0):
+        refuse("header.pairs.base", 42, f"{window_base} is out of range")
+    if flags > 63:
         refuse("header.flags", 22, "a flag that there is not")
     if has_direct and not is_bf16_bytes:
         refuse("header.flags", 22, "DIRECT needs 8 + 8 of BF16")
@@ -166,7 +171,9 @@ def read_front(stream: bytes) -> Front:
         refuse("header.flags", 22, "column offsets without windows")
     if flags & COLUMN_VALUES and not may_have_column_values(dtype, split):
         refuse("header.flags", 22, "column values need I8, F16, or BF16 as 10 + 6")
-    if bool(flags & (ROW_SELECTORS | COLUMN_SELECTORS)) != (classes > 1):
+    if has_base and (flags != AGAINST_BASE or has_pairs or set(split) != {8}):
+        refuse("header.flags", 22, "flag 32 with another flag, PAIRS, or planes of other than 8 bits")
+    if not has_base and bool(flags & (ROW_SELECTORS | COLUMN_SELECTORS)) != (classes > 1):
         refuse("header.flags", 22, f"selectors do not go with {classes} classes")
     sets = [(count, n) for _, count, n, _ in plane_fields] + [(pairs_count, pairs_bits)]
     if classes > 1 and all(count != classes for count, _ in sets):
@@ -192,7 +199,8 @@ def read_front(stream: bytes) -> Front:
     rows_at = values_at + (divide_up(value_bits * columns, 8) if flags & COLUMN_VALUES else 0)
     columns_at = rows_at + (divide_up(selector_bits * rows, 8) if flags & ROW_SELECTORS else 0)
     selected = divide_up(columns, columns_each)
-    header_end = columns_at + (divide_up(selector_bits * selected, 8) if flags & COLUMN_SELECTORS else 0)
+    base_at = columns_at + (divide_up(selector_bits * selected, 8) if flags & COLUMN_SELECTORS else 0)
+    header_end = base_at + (4 + classes - 1 if has_base else 0)
     metadata_at = align(header_end)
     metadata_end = metadata_at + tile_count * (8 + 4 * plane_count)
     length = align(metadata_end)
@@ -214,7 +222,7 @@ def read_front(stream: bytes) -> Front:
     pairs = read_tables(bits, pairs_count, 8, pairs_bits)
     bits.finish()
 
-    def read_numbers(flag: int, start: int, end: int, count: int, width: int, field: str) -> Optional[List[int]]:
+    def read_numbers(flag: int, start: int, end: int, count: int, width: int, field: str) -> list[int] | None:
         if not flags & flag:
             return None
         numbers = BitString(stream, start, end, field)
@@ -223,17 +231,20 @@ def read_front(stream: bytes) -> Front:
         return values
 
     column_offsets = read_numbers(COLUMN_OFFSETS, offsets_at, values_at, columns, 4, "columnOffsets")
-    if column_offsets is not None and base + max(column_offsets) > 240:
+    if column_offsets is not None and window_base + max(column_offsets) > 240:
         refuse("columnOffsets", offsets_at, "a window that begins above 240")
     column_values = read_numbers(COLUMN_VALUES, values_at, rows_at, columns, value_bits, "columnValues")
     row_selectors = read_numbers(ROW_SELECTORS, rows_at, columns_at, rows, selector_bits, "rowSelectors")
-    column_selectors = read_numbers(
-        COLUMN_SELECTORS, columns_at, header_end, selected, selector_bits, "columnSelectors"
-    )
+    column_selectors = read_numbers(COLUMN_SELECTORS, columns_at, base_at, selected, selector_bits, "columnSelectors")
+    base = None
+    if has_base:
+        base = BaseHeader(struct.unpack_from("<I", stream, base_at)[0], list(stream[base_at + 4 : header_end]))
+        if any(level <= before for before, level in zip([0, *base.first_levels], base.first_levels)):
+            refuse("base.firstLevels", base_at + 4, "first levels that do not rise")
     require_zeros(stream, header_end, metadata_at, "header.padding")
     front = Front(
-        dtype, shape, words, columns, rows, tile_rows, split, tables, pairs, has_direct, base,
-        column_offsets, column_values, row_selectors, column_selectors, [], length,
+        dtype, shape, words, columns, rows, tile_rows, split, tables, pairs, has_direct, window_base,
+        column_offsets, column_values, row_selectors, column_selectors, base, [], length,
     )  # fmt: skip
     if read_metadata(stream, metadata_at, front) != data_bytes:
         refuse("header.dataBytes", 48, "the tiles need another number of bytes")
@@ -264,17 +275,17 @@ class Tile:
     width: int
     offset: int = 0
     check: int = 0
-    planes: "List[TilePlane]" = None  # type: ignore[assignment]
-
-    @property
-    def lanes(self) -> int:
-        return divide_up(self.width, 4)
+    planes: list[TilePlane] = field(default_factory=list)
 
 
 def tiles_of(rows: int, columns: int, tile_rows: int) -> Iterator[Tile]:
     for row in range(0, rows, tile_rows):
         for column in range(0, columns, 128):
             yield Tile(row, column, min(tile_rows, rows - row), min(128, columns - column))
+
+
+def lanes_of(tile: Tile) -> int:
+    return divide_up(tile.width, 4)
 
 
 def place(tensor: bytearray, front: Front, tile: Tile, words: Rows) -> None:
@@ -287,8 +298,12 @@ def place(tensor: bytearray, front: Front, tile: Tile, words: Rows) -> None:
         tensor[start : start + len(bytes_of_row)] = bytes_of_row
 
 
-def pack(words: List[int], w: int) -> bytes:
+def pack(words: list[int], w: int) -> bytes:
     return struct.pack(f"<{len(words)}{ {8: 'B', 16: 'H', 32: 'I'}[w] }", *words)
+
+
+def unpack(words: bytes, w: int) -> list[int]:
+    return list(struct.unpack(f"<{8 * len(words) // w}{ {8: 'B', 16: 'H', 32: 'I'}[w] }", words))
 
 
 # ------------------------------------------------------------------------------------------------ 3. Words and planes
@@ -299,7 +314,7 @@ class Dtype(NamedTuple):
     bits: int  # of an element
     w: int  # bits of a word
     kind: str
-    splits: List[List[int]]
+    splits: list[list[int]]
 
 
 DTYPES = [
@@ -314,19 +329,29 @@ DTYPES = [
     *(
         Dtype(name, bits, 8, "plain", [[8]])
         for name, bits in [
-            ("I16", 16), ("U16", 16), ("I32", 32), ("U32", 32), ("I64", 64), ("U64", 64), ("F64", 64), ("C64", 64),
-            ("F8_E8M0", 8), ("F4", 4), ("F6_E2M3", 6), ("F6_E3M2", 6),
+            ("I16", 16),
+            ("U16", 16),
+            ("I32", 32),
+            ("U32", 32),
+            ("I64", 64),
+            ("U64", 64),
+            ("F64", 64),
+            ("C64", 64),
+            ("F8_E8M0", 8),
+            ("F4", 4),
+            ("F6_E2M3", 6),
+            ("F6_E3M2", 6),
         ]  # fmt: skip
     ),
 ]  # the index is the dtype code
 
 
-def bits_below_sign(dtype: Dtype, split: List[int]) -> int:
+def bits_below_sign(dtype: Dtype, split: list[int]) -> int:
     """Bits of a float's magnitude that plane 0 does not have: its sign stands above them."""
     return max(0, dtype.w - 1 - split[0])
 
 
-def join_planes(symbols: List[int], dtype: Dtype, split: List[int]) -> int:
+def join_planes(symbols: list[int], dtype: Dtype, split: list[int]) -> int:
     """The word that has these symbols in its planes."""
     word = 0
     for symbol, bits in zip(symbols, split):
@@ -341,14 +366,18 @@ def join_planes(symbols: List[int], dtype: Dtype, split: List[int]) -> int:
     return word
 
 
+def zero_symbol(dtype: Dtype) -> int:
+    return 0x80 if dtype.name == "I8" else 0
+
+
 # 3.1 Column values
 
 
-def may_have_column_values(dtype: Dtype, split: List[int]) -> bool:
+def may_have_column_values(dtype: Dtype, split: list[int]) -> bool:
     return dtype.name in ("I8", "F16") or (dtype.name == "BF16" and split == [10, 6])
 
 
-def word_of_coded(coded: int, value: int, dtype: Dtype, split: List[int]) -> int:
+def word_of_coded(coded: int, value: int, dtype: Dtype, split: list[int]) -> int:
     """The tensor's word, given the coded word and the value of its column."""
     if dtype.name == "I8":
         return (coded + value) % 256
@@ -358,11 +387,59 @@ def word_of_coded(coded: int, value: int, dtype: Dtype, split: List[int]) -> int
     return coded ^ value << top
 
 
-# 3.2 The zero symbol
+# 3.2 Against a base
 
 
-def zero_symbol(dtype: Dtype) -> int:
-    return 0x80 if dtype.name == "I8" else 0
+class BaseHeader(NamedTuple):
+    crc: int
+    first_levels: list[int]  # of each class but the first
+
+
+def base_of_tile(base: bytes, front: Front, tile: Tile) -> Rows:
+    """The words of the base in a tile; those that a short last row lacks are zero."""
+    word_bytes = front.dtype.w // 8
+    rows = []
+    for i in range(tile.height):
+        at = ((tile.row + i) * front.columns + tile.column) * word_bytes
+        rows.append(
+            unpack(base[at : at + tile.width * word_bytes].ljust(tile.width * word_bytes, b"\0"), front.dtype.w)
+        )
+    return rows
+
+
+def crc_of_base(base: bytes, front: Front) -> int:
+    checks = [check_of(base_of_tile(base, front, tile), b"", front.dtype.w) for tile in front.tiles]
+    return zlib.crc32(pack(checks, 32))
+
+
+def order_of(word: int, dtype: Dtype) -> int:
+    if dtype.kind != "float":
+        return word
+    top = 1 << (dtype.w - 1)
+    return word ^ (2 * top - 1) if word & top else word ^ top
+
+
+def word_of_order(order: int, dtype: Dtype) -> int:
+    if dtype.kind != "float":
+        return order
+    top = 1 << (dtype.w - 1)
+    return order ^ top if order & top else order ^ (2 * top - 1)
+
+
+def word_after(base: int, symbols: list[int], dtype: Dtype) -> int:
+    """The word to which the difference that has these symbols in its planes leads from a word of the base."""
+    difference = sum(symbol << 8 * p for p, symbol in enumerate(symbols))
+    d = difference // 2 if difference % 2 == 0 else -((difference + 1) // 2)
+    return word_of_order((order_of(base, dtype) + d) % 2**dtype.w, dtype)
+
+
+def class_of(word: int, dtype: Dtype, base: BaseHeader) -> int:
+    """The class of the elements in the place of this word of the base."""
+    level = word
+    if dtype.kind == "float":
+        magnitude = word & ((1 << (dtype.w - 1)) - 1)
+        level = magnitude >> max(0, dtype.w - 9)
+    return sum(first <= level for first in base.first_levels)
 
 
 # ------------------------------------------------------------------- 4. Tile metadata, and the order of a tile's data
@@ -417,9 +494,9 @@ def check_plane(plane: TilePlane, p: int, front: Front, field: str, at: int) -> 
         refuse(f"{field}.mode", at, f"mode {mode} where it may not be")
     if (mode == CONST and value >= 2 ** front.split[p]) or (mode in (RAW, DIRECT) and value != 0):
         refuse(f"{field}.value", at, f"value {value} in mode {mode}")
-    if predictor > (4 if mode == RANS and front.split[p] == 8 else 0):
+    if predictor > (4 if mode == RANS and front.split[p] == 8 and front.base is None else 0):
         refuse(f"{field}.predictor", at, f"predictor {predictor} in mode {mode}")
-    if outliers > 0 and (p > 0 or mode in (CONST, RAW) or predictor > 0):
+    if outliers > 0 and (p > 0 or (mode in (CONST, RAW) and front.base is None) or predictor > 0):
         refuse(f"{field}.outliers", at, "outliers where there are none")
 
 
@@ -433,19 +510,21 @@ def sections_of(tile: Tile, front: Front) -> Iterator[Section]:
     """The sections of a tile's data, in order."""
     for p, plane in enumerate(tile.planes):
         if plane.mode == RAW:
-            yield Section("raw", p, raw_bytes(tile, front.split[p], takes_payload(tile, p)))
+            yield Section("raw", p, raw_bytes(tile, front.split[p], takes_payload(tile, p, front)))
     for p, plane in enumerate(tile.planes):
         if plane.is_coded:
-            yield Section("states", p, 4 * tile.lanes)
+            yield Section("states", p, 4 * coders_of(tile, front))
             yield Section("units", p, 2 * plane.value)
     if tile.planes[0].mode == DIRECT:
         yield Section("blocks", 0, 1536 * divide_up(tile.height, 16) * divide_up(tile.width, 64))
     yield Section("outliers", 0, tile.planes[0].outliers * outlier_bytes(front.dtype))
 
 
-def takes_payload(tile: Tile, p: int) -> bool:
+def takes_payload(tile: Tile, p: int, front: Front) -> bool:
     """Whether the plane before gives a payload to this one."""
-    return 0 < p < len(tile.planes) and tile.planes[p].mode == RAW and tile.planes[p - 1].is_coded
+    if front.base is not None or not 0 < p < len(tile.planes):
+        return False
+    return tile.planes[p].mode == RAW and tile.planes[p - 1].is_coded
 
 
 # ----------------------------------------------------------------------------------------------------- 5. Prediction
@@ -471,7 +550,7 @@ def undo_prediction(predictor: int, residuals: Rows, zero: int) -> Rows:
 # 6.1 Frequency tables and selectors
 
 
-def read_tables(bits: BitString, count: int, symbol_bits: int, probability_bits: int) -> Optional[TableSet]:
+def read_tables(bits: BitString, count: int, symbol_bits: int, probability_bits: int) -> TableSet | None:
     if count == 0:
         return None
     return TableSet(probability_bits, [read_table(bits, symbol_bits, probability_bits) for _ in range(count)])
@@ -493,8 +572,8 @@ def read_table(bits: BitString, symbol_bits: int, probability_bits: int) -> Tabl
             frequency[symbol] = 1 << (length - 1) | bits.read(length - 1)
     if sum(frequency) != 2**probability_bits:
         refuse("tables", bits.start, f"frequencies that add up to {sum(frequency)}")
-    cumulative: List[int] = []
-    symbol_of_slot: List[int] = []
+    cumulative: list[int] = []
+    symbol_of_slot: list[int] = []
     for symbol, each in enumerate(frequency):
         cumulative.append(len(symbol_of_slot))
         symbol_of_slot += [symbol] * each
@@ -510,11 +589,15 @@ def read_gamma(bits: BitString) -> int:
     return 1 << zeros | bits.read(zeros)
 
 
-def tables_of_tile(front: Front, tile: Tile, tables: List[Table], columns_each: int) -> List[List[Table]]:
+def tables_of_tile(
+    front: Front, tile: Tile, tables: list[Table], columns_each: int, base_words: Rows | None
+) -> list[list[Table]]:
     """The table of each element, or, where a symbol stands for two columns, of each pair of elements."""
     across = divide_up(tile.width, columns_each)
     if len(tables) == 1:
         return [tables * across] * tile.height
+    if front.base is not None and base_words is not None:
+        return [[tables[class_of(word, front.dtype, front.base)] for word in row] for row in base_words]
     selector_columns = 1 if front.pairs is None else 2
     columns = [0] * across
     if front.column_selectors is not None:
@@ -528,29 +611,43 @@ def tables_of_tile(front: Front, tile: Tile, tables: List[Table], columns_each: 
 # 6.2 rANS
 
 
-def decode_lanes(states: List[int], units: List[int], table_of: List[List[Table]], n: int, steps: int, field: str):
+def coders_of(tile: Tile, front: Front) -> int:
+    """How many lanes a coded plane has."""
+    return lanes_of(tile) if front.base is None else min(8, lanes_of(tile))
+
+
+def order_of_row(width: int, per_lane: int, coders: int) -> list[tuple[int, int]]:
     """
-    Decodes the symbols of a plane, of which a lane has `steps` in each row: 4, or 2 in PAIRS. Changes the states to those
-    in which the lanes end.
+    Lane and place in its row of each symbol, in the order in which they are decoded: at each step all lanes in order.
+    Of each `coders * per_lane` symbols a lane has `per_lane` neighbours: 4, or 2 in PAIRS.
     """
+    steps = [(start, k) for start in range(0, width, coders * per_lane) for k in range(per_lane)]
+    order = [(lane, start + per_lane * lane + k) for start, k in steps for lane in range(coders)]
+    return [(lane, place) for lane, place in order if place < width]
+
+
+def decode_lanes(
+    states: list[int], units: list[int], table_of: list[list[Table]], n: int, per_lane: int, field: str
+) -> Rows:
+    """Decodes the symbols of a plane, and changes the states to those in which the lanes end."""
     symbols: Rows = []
+    order = order_of_row(len(table_of[0]), per_lane, len(states))
     taken = 0
     for tables in table_of:
         row = [0] * len(tables)
-        for k in range(steps):
-            for lane, column in enumerate(range(k, len(row), steps)):
-                frequency, cumulative, symbol_of_slot = tables[column]
-                x = states[lane]
-                slot = x & ((1 << n) - 1)
-                symbol = symbol_of_slot[slot]
-                x = frequency[symbol] * (x >> n) + slot - cumulative[symbol]
-                if x < 2**16:
-                    if taken == len(units):
-                        raise Refused(f"{field}.units: decoding takes more than the {taken} that there are")
-                    x = x << 16 | units[taken]
-                    taken += 1
-                states[lane] = x
-                row[column] = symbol
+        for lane, place in order:
+            frequency, cumulative, symbol_of_slot = tables[place]
+            x = states[lane]
+            slot = x & ((1 << n) - 1)
+            symbol = symbol_of_slot[slot]
+            x = frequency[symbol] * (x >> n) + slot - cumulative[symbol]
+            if x < 2**16:
+                if taken == len(units):
+                    raise Refused(f"{field}.units: decoding takes more than the {taken} that there are")
+                x = x << 16 | units[taken]
+                taken += 1
+            states[lane] = x
+            row[place] = symbol
         symbols.append(row)
     if taken != len(units):
         raise Refused(f"{field}.units: decoding takes {taken}, and there are {len(units)}")
@@ -560,14 +657,14 @@ def decode_lanes(states: List[int], units: List[int], table_of: List[List[Table]
 # 6.3 PAIRS
 
 
-def starts_of(front: Front, tile: Tile) -> List[int]:
+def starts_of(front: Front, tile: Tile) -> list[int]:
     """Where the windows of a tile's columns begin."""
     if front.column_offsets is None:
-        return [front.base] * tile.width
-    return [front.base + offset for offset in front.column_offsets[tile.column : tile.column + tile.width]]
+        return [front.window_base] * tile.width
+    return [front.window_base + offset for offset in front.column_offsets[tile.column : tile.column + tile.width]]
 
 
-def split_pairs(pairs: Rows, starts: List[int]) -> Rows:
+def split_pairs(pairs: Rows, starts: list[int]) -> Rows:
     return [[start + (row[j // 2] >> 4 * (j % 2) & 15) for j, start in enumerate(starts)] for row in pairs]
 
 
@@ -596,7 +693,7 @@ def write_outliers(words: Rows, entries: bytes, dtype: Dtype, tile: Tile) -> Non
 # 6.5 DIRECT
 
 
-def unpack_blocks(blocks: bytes, starts: List[int], tile: Tile) -> List[Rows]:
+def unpack_blocks(blocks: bytes, starts: list[int], tile: Tile) -> list[Rows]:
     """Both planes of a tile."""
     planes = [[[0] * tile.width for _ in range(tile.height)] for _ in range(2)]
     at = 0
@@ -625,7 +722,7 @@ def unpack_blocks(blocks: bytes, starts: List[int], tile: Tile) -> List[Rows]:
 # ----------------------------------------------------------------------------------------------------- 7. RAW planes
 
 
-def raw_shape(tile: Tile, bits: int, has_payload: bool):
+def raw_shape(tile: Tile, bits: int, has_payload: bool) -> tuple[int, int, int]:
     """Of each lane: the bits that are stored, in how many u32, and in how many u16 after them."""
     stored = 4 * bits * tile.height - (16 if has_payload else 0)
     wide, left = divmod(stored, 32)
@@ -634,12 +731,12 @@ def raw_shape(tile: Tile, bits: int, has_payload: bool):
 
 def raw_bytes(tile: Tile, bits: int, has_payload: bool) -> int:
     _, wide, narrow = raw_shape(tile, bits, has_payload)
-    return (4 * wide + 2 * narrow) * tile.lanes
+    return (4 * wide + 2 * narrow) * lanes_of(tile)
 
 
-def unpack_raw(section: bytes, tile: Tile, bits: int, payload: Optional[List[int]], field: str) -> Rows:
+def unpack_raw(section: bytes, tile: Tile, bits: int, payload: list[int] | None, field: str) -> Rows:
     stored, wide, narrow = raw_shape(tile, bits, payload is not None)
-    lanes = tile.lanes
+    lanes = lanes_of(tile)
     numbers = struct.unpack(f"<{wide * lanes}I{narrow * lanes}H", section)
     symbols = [[0] * tile.width for _ in range(tile.height)]
     for lane in range(lanes):
@@ -684,26 +781,33 @@ def check_of(words: Rows, entries: bytes, w: int) -> int:
 # here, tile by tile.
 
 
-def decode(stream: bytes, limit: int = 2**32):
+def decode(stream: bytes, base: bytes | None = None, limit: int = 2**32) -> tuple[str, list[int], bytes]:
     """
-    Decodes a stream: (dtype, shape, bytes in C order). Raises Refused for one that FORMAT.md does not allow, or whose
-    tensor has more than `limit` bytes.
+    Decodes a stream, which may be one against a base: (dtype, shape, bytes in C order). Raises Refused for one that
+    FORMAT.md does not allow, or whose tensor has more than `limit` bytes.
     """
     front = read_front(stream)
     length = front.words * front.dtype.w // 8
     if length > limit:
         raise Refused(f"the tensor has {length} bytes, more than the limit of {limit}")
+    if (base is None) != (front.base is None):
+        refuse("header.flags", 22, "coded against a base" if base is None else "coded without a base")
+    if base is not None and front.base is not None:
+        if len(base) != length or crc_of_base(base, front) != front.base.crc:
+            raise Refused("base.crc: coded against another base")
     tensor = bytearray(length)
     for index, tile in enumerate(front.tiles):
         try:
-            words = decode_tile(stream, front, tile)
+            words = decode_tile(stream, front, tile, base)
         except Refused as refused:
             raise Refused(f"tile {index}, whose data begin at byte {front.length + tile.offset}: {refused}") from None
         place(tensor, front, tile, words)
     return front.dtype.name, front.shape, bytes(tensor)
 
 
-def decode_tile(stream: bytes, front: Front, tile: Tile) -> Rows:
+def decode_tile(stream: bytes, front: Front, tile: Tile, base: bytes | None) -> Rows:
+    base_words = None if base is None else base_of_tile(base, front, tile)
+
     # The sections of its data, by name and plane, without the padding, which is zero.
     sections = {}
     at = front.length + tile.offset
@@ -713,28 +817,28 @@ def decode_tile(stream: bytes, front: Front, tile: Tile) -> Rows:
         at += align(length)
 
     # The planes.
-    planes: List[Rows] = []
-    payload: Optional[List[int]] = None
+    planes: list[Rows] = []
+    payload: list[int] | None = None
     for p, plane in enumerate(tile.planes):
         field = f"tile.plane[{p}]"
         if plane.mode == CONST:
             planes.append([[plane.value] * tile.width] * tile.height)
         elif plane.mode == RAW:
-            taken = payload if takes_payload(tile, p) else None
+            taken = payload if takes_payload(tile, p, front) else None
             planes.append(unpack_raw(sections["raw", p], tile, front.split[p], taken, field))
         elif plane.is_coded:
-            states = list(struct.unpack(f"<{tile.lanes}I", sections["states", p]))
+            states = list(struct.unpack(f"<{coders_of(tile, front)}I", sections["states", p]))
             units = list(struct.unpack(f"<{plane.value}H", sections["units", p]))
             if min(states) < 2**16:
                 raise Refused(f"{field}.states: a state below 2^16")
             columns_each = 2 if plane.mode == PAIRS else 1
             table_set = front.pairs if plane.mode == PAIRS else front.tables[p]
             assert table_set is not None  # read_front saw to it
-            table_of = tables_of_tile(front, tile, table_set.tables, columns_each)
+            table_of = tables_of_tile(front, tile, table_set.tables, columns_each, base_words)
             symbols = decode_lanes(states, units, table_of, table_set.probability_bits, 4 // columns_each, field)
             payload = [state & 0xFFFF for state in states]
             for state in states:
-                if (state >> 16 != 1) if takes_payload(tile, p + 1) else (state != 2**16):
+                if (state >> 16 != 1) if takes_payload(tile, p + 1, front) else (state != 2**16):
                     raise Refused(f"{field}.states: a lane ends in state {state}")
             if plane.mode == PAIRS:
                 symbols = split_pairs(symbols, starts_of(front, tile))
@@ -745,7 +849,14 @@ def decode_tile(stream: bytes, front: Front, tile: Tile) -> Rows:
             planes = unpack_blocks(sections["blocks", 0], starts_of(front, tile), tile)
 
     # The words.
-    words = [[join_planes(symbols, front.dtype, front.split) for symbols in zip(*rows)] for rows in zip(*planes)]
+    elements = [[list(symbols) for symbols in zip(*rows)] for rows in zip(*planes)]
+    if base_words is None:
+        words = [[join_planes(symbols, front.dtype, front.split) for symbols in row] for row in elements]
+    else:
+        words = [
+            [word_after(before, symbols, front.dtype) for before, symbols in zip(*rows)]
+            for rows in zip(base_words, elements)
+        ]
     entries = sections["outliers", 0]
     check = check_of(words, entries, front.dtype.w)
     if check != tile.check:
@@ -760,22 +871,30 @@ def decode_tile(stream: bytes, front: Front, tile: Tile) -> Rows:
     return words
 
 
-def main() -> int:
-    if len(sys.argv) != 4 or sys.argv[1] != "decode":
-        print("decoder.py decode STREAM OUTPUT", file=sys.stderr)
+def read(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def main(arguments: list[str]) -> int:
+    if (
+        len(arguments) not in (3, 4)
+        or arguments[0] != "decode"
+        or not all(a.startswith("base=") for a in arguments[3:])
+    ):
+        print("decoder.py decode STREAM OUTPUT [base=FILE]", file=sys.stderr)
         return 2
-    with open(sys.argv[2], "rb") as file:
-        stream = file.read()
+    base = read(arguments[3][len("base=") :]) if has_base else None
     try:
-        dtype, shape, tensor = decode(stream)
+        dtype, shape, tensor = decode(read(arguments[1]), base)
     except Refused as refused:
         print(refused, file=sys.stderr)
         return 1
-    with open(sys.argv[3], "wb") as file:
+    with open(arguments[2], "wb") as file:
         file.write(tensor)
     print(f"dtype={dtype} shape={','.join(map(str, shape))}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,6 @@
 // codecllm_codec: the host codec as golden/README.md asks it of a program, over the C ABI alone.
 //
-//   codecllm_codec decode STREAM OUTPUT
+//   codecllm_codec decode STREAM OUTPUT [base=FILE]
 //   codecllm_codec encode INPUT OUTPUT dtype=BF16 shape=19,31 NAME=VALUE...
 //
 // Exit code 1, and one line on standard error, where it refuses; 2 where it is called in another way.
@@ -24,9 +24,9 @@ void check(codecllm_status status) {
   if (status != CODECLLM_OK) throw std::runtime_error(codecllm_error_message());
 }
 
-Bytes read(const char* path) {
+Bytes read(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error(std::string(path) + " cannot be read");
+  if (!file) throw std::runtime_error(path + " cannot be read");
   return Bytes(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
 }
 
@@ -36,7 +36,8 @@ void write(const char* path, const Bytes& bytes) {
   if (!file.flush()) throw std::runtime_error(std::string(path) + " cannot be written");
 }
 
-void decode(const char* input, const char* output) {
+/** @param base null where none is given */
+void decode(const char* input, const char* output, const Bytes* base) {
   const Bytes stream = read(input);
   codecllm_stream* opened = nullptr;
   check(codecllm_stream_open(stream.data(), stream.size(), &opened));
@@ -47,7 +48,12 @@ void decode(const char* input, const char* output) {
   const std::string description = std::string("dtype=") + info.dtype + " shape=" + shape;
   Bytes tensor(info.tensor_bytes);
   codecllm_stream_close(opened);
-  check(codecllm_decode(stream.data(), stream.size(), tensor.data(), tensor.size()));
+  if (base == nullptr) {
+    check(codecllm_decode(stream.data(), stream.size(), tensor.data(), tensor.size()));
+  } else {
+    if (base->size() != tensor.size()) throw std::runtime_error("the base has another size than the tensor");
+    check(codecllm_decode_against(stream.data(), stream.size(), base->data(), tensor.data(), tensor.size()));
+  }
   write(output, tensor);
   std::printf("%s\n", description.c_str());
 }
@@ -73,6 +79,8 @@ struct Request {
   std::string dtype;
   std::vector<uint64_t> shape;
   codecllm_encode_options options = {};
+  Bytes base;
+  bool has_base = false;
 };
 
 void set(Request& request, const std::string& name, const std::string& value) {
@@ -105,28 +113,42 @@ void set(Request& request, const std::string& name, const std::string& value) {
     options.column_offsets = choice();
   } else if (name == "columnValues") {
     options.column_values = choice();
+  } else if (name == "base") {
+    request.base = read(value);
+    request.has_base = true;
   } else {
     throw std::runtime_error("unknown: " + name);
   }
 }
 
-void encode(const char* input, const char* output, const std::vector<std::string>& words) {
+Request request_of(const std::vector<std::string>& words) {
   Request request;
   for (const std::string& word : words) {
     const size_t equals = word.find('=');
     if (equals == std::string::npos) throw std::runtime_error("not NAME=VALUE: " + word);
     set(request, word.substr(0, equals), word.substr(equals + 1));
   }
+  return request;
+}
+
+void encode(const char* input, const char* output, const Request& request) {
   const Bytes tensor = read(input);
   const char* const dtype = request.dtype.c_str();
   const uint64_t* const shape = request.shape.data();
   const size_t dimensions = request.shape.size();
   uint64_t bound = 0;
   check(codecllm_encode_bound(dtype, shape, dimensions, &request.options, &bound));
-  Bytes stream(bound);
+  // Of a stream against a base the bound knows nothing.
+  Bytes stream(request.has_base ? 2 * bound + (1 << 20) : bound);
   size_t written = 0;
-  check(codecllm_encode(tensor.data(), tensor.size(), dtype, shape, dimensions, &request.options, stream.data(),
-                        stream.size(), &written));
+  if (!request.has_base) {
+    check(codecllm_encode(tensor.data(), tensor.size(), dtype, shape, dimensions, &request.options, stream.data(),
+                          stream.size(), &written));
+  } else {
+    if (request.base.size() != tensor.size()) throw std::runtime_error("the base has another size than the tensor");
+    check(codecllm_encode_against(tensor.data(), request.base.data(), tensor.size(), dtype, shape, dimensions,
+                                  &request.options, stream.data(), stream.size(), &written));
+  }
   stream.resize(written);
   write(output, stream);
 }
@@ -136,14 +158,15 @@ void encode(const char* input, const char* output, const std::vector<std::string
 int main(int count, char** arguments) {
   const std::string command = count >= 4 ? arguments[1] : "";
   try {
-    if (command == "decode" && count == 4) {
-      decode(arguments[2], arguments[3]);
-    } else if (command == "encode") {
-      encode(arguments[2], arguments[3], std::vector<std::string>(arguments + 4, arguments + count));
-    } else {
-      std::fprintf(stderr, "codecllm_codec decode STREAM OUTPUT | encode INPUT OUTPUT NAME=VALUE...\n");
+    if (command != "decode" && command != "encode") {
+      std::fprintf(stderr, "codecllm_codec decode STREAM OUTPUT [base=FILE] | encode INPUT OUTPUT NAME=VALUE...\n");
       return 2;
     }
+    const Request request = request_of(std::vector<std::string>(arguments + 4, arguments + count));
+    if (command == "decode")
+      decode(arguments[2], arguments[3], request.has_base ? &request.base : nullptr);
+    else
+      encode(arguments[2], arguments[3], request);
     return 0;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());

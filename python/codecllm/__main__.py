@@ -110,7 +110,10 @@ def _parser() -> argparse.ArgumentParser:
         default="small",
         help="fewest bytes, fewest steps of a decoder, or weights that are multiplied as they lie (default: small)",
     )
-    added.add_argument("--tile-rows", type=int, choices=TILE_ROWS, default=128, help="rows of a tile (default: 128)")
+    added.add_argument(
+        "--tile-rows", type=int, choices=TILE_ROWS, help="rows of a tile (default: 128, or 256 against a base)"
+    )
+    _add_base(added, "file or directory that IN is a changed copy of: what has changed is coded, where that is smaller")
     added.add_argument(
         "--for",
         dest="loader",
@@ -124,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_input(added)
     _add_output(added, "X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm")
+    _add_base(added, _WHERE_BASES_ARE)
     _add_work(added)
 
     added = command(
@@ -132,6 +136,7 @@ def _parser() -> argparse.ArgumentParser:
         _run_verify,
     )
     _add_input(added)
+    _add_base(added, _WHERE_BASES_ARE)
     _add_work(added)
 
     added = command(
@@ -151,6 +156,13 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 def _add_output(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("output", metavar="OUT", nargs="?", help=f"default: {default}")
     parser.add_argument("--force", action="store_true", help="replace an output that exists")
+
+
+_WHERE_BASES_ARE = "file, or directory with files, that IN was coded against"
+
+
+def _add_base(parser: argparse.ArgumentParser, description: str) -> None:
+    parser.add_argument("--base", action="append", metavar="PATH", help=f"{description}; may be given more than once")
 
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
@@ -190,6 +202,7 @@ def _run_compress(arguments: argparse.Namespace) -> int:
     choices = {
         "profile": arguments.profile,
         "tile_rows": arguments.tile_rows,
+        "base": arguments.base,
         "for_transformers": arguments.loader == "transformers",
     }
     return _work(
@@ -204,12 +217,12 @@ def _run_decompress(arguments: argparse.Namespace) -> int:
     return _work(
         arguments,
         format_decompressed,
-        lambda **work: decompress(arguments.input, output, force=arguments.force, **work),
+        lambda **work: decompress(arguments.input, output, base=arguments.base, force=arguments.force, **work),
     )
 
 
 def _run_verify(arguments: argparse.Namespace) -> int:
-    return _work(arguments, format_verified, lambda **work: verify(arguments.input, **work))
+    return _work(arguments, format_verified, lambda **work: verify(arguments.input, base=arguments.base, **work))
 
 
 def _run_inspect(arguments: argparse.Namespace) -> int:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 import numpy as np
 
-from ._checkpoint import Checkpoint, StoredTensor
+from ._bases import Paths
+from ._checkpoint import Checkpoint
 from ._errors import FileError
 from ._frameworks import Device, Framework, Kind, Numpy, Torch
 from ._input import InputBytes
 from ._loading import Bands
+from ._stored import StoredTensor
 
 if TYPE_CHECKING:
     import torch
@@ -44,9 +46,12 @@ class safe_open(Generic[Kind]):  # noqa: N801
         framework: "pt" (or "torch", "pytorch") for tensors of PyTorch, "np" (or "numpy") for arrays of NumPy
         device: where the tensors shall be: "cpu", "cuda", "cuda:1", 1, ...; "cpu" for NumPy
         backend: "mmap" or "pread", as safetensors has them; it makes no difference
+        base: the checkpoint that it was coded against, if it was: a file, or a directory that holds it; or several,
+            where that one was coded against another
 
     Raises:
-        FileError: the file is damaged, or no checkpoint; or there is no such framework, device or backend
+        FileError: the file is damaged, or no checkpoint; what it was coded against is not given; or there is no such
+            framework, device or backend
         OSError: it cannot be read
         ModuleNotFoundError: there is no PyTorch, and its tensors are asked for
     """
@@ -59,6 +64,7 @@ class safe_open(Generic[Kind]):  # noqa: N801
         device: Device = "cpu",
         *,
         backend: Backend = "mmap",
+        base: Paths | None = None,
     ) -> None: ...
 
     @overload
@@ -69,16 +75,23 @@ class safe_open(Generic[Kind]):  # noqa: N801
         device: Device = "cpu",
         *,
         backend: Backend = "mmap",
+        base: Paths | None = None,
     ) -> None: ...
 
     def __init__(
-        self, filename: str | os.PathLike[str], framework: str = "pt", device: Device = "cpu", *, backend: str = "mmap"
+        self,
+        filename: str | os.PathLike[str],
+        framework: str = "pt",
+        device: Device = "cpu",
+        *,
+        backend: str = "mmap",
+        base: Paths | None = None,
     ) -> None:
         self._path = os.fspath(filename)
         self._framework = self._framework_of(framework, device)
         if self._text("backend", backend) not in _BACKENDS:
             raise FileError(self._path, f"backend {backend!r} is none of {', '.join(_BACKENDS)}")
-        self._opened: Checkpoint | None = Checkpoint(self._path)
+        self._opened: Checkpoint | None = Checkpoint(self._path, base)
 
     def _text(self, what: str, value: str) -> str:
         if not isinstance(value, str):

@@ -15,6 +15,7 @@ import numpy as np
 
 from . import _library
 from ._arrays import bytes_of
+from ._bases import Paths
 from ._dtypes import name_of
 from ._frameworks import Numpy
 from ._library import Profile
@@ -24,12 +25,15 @@ from ._saving import Source, checkpoint_bytes, sources_of, write_checkpoint
 __all__ = ["load", "load_file", "save", "save_file"]
 
 
-def load_file(filename: str | os.PathLike[str], *, backend: Backend = "mmap") -> dict[str, np.ndarray]:
+def load_file(
+    filename: str | os.PathLike[str], *, backend: Backend = "mmap", base: Paths | None = None
+) -> dict[str, np.ndarray]:
     """Loads a checkpoint.
 
     Args:
         filename: as in `codecllm.safe_open`
         backend: as there
+        base: as there
 
     Returns:
         name to array, in the order of the original's data: dtypes, shapes and bits of the original
@@ -39,7 +43,7 @@ def load_file(filename: str | os.PathLike[str], *, backend: Backend = "mmap") ->
             tensor
         OSError: it cannot be read
     """
-    with safe_open(filename, "np", backend=backend) as checkpoint:
+    with safe_open(filename, "np", backend=backend, base=base) as checkpoint:
         return checkpoint.get_tensors()
 
 
@@ -54,6 +58,7 @@ def save_file(
     metadata: dict[str, str] | None = None,
     *,
     profile: Profile = "small",
+    base: Paths | None = None,
 ) -> None:
     """Saves arrays as a compressed checkpoint: byte for byte what `codecllm.torch.save_file` makes of the same tensors.
 
@@ -62,6 +67,7 @@ def save_file(
         filename: of the file, which is replaced if it exists
         metadata: text that is kept in the header
         profile: as in `codecllm.encode`
+        base: as in `codecllm.torch.save_file`
 
     Raises:
         ValueError: no dict, or no such profile
@@ -70,7 +76,7 @@ def save_file(
             is itself a stream
         OSError: the file cannot be written
     """
-    write_checkpoint(filename, sources_of(tensor_dict, _source), metadata, _library.options(profile))
+    write_checkpoint(filename, sources_of(tensor_dict, _source), metadata, _library.options(profile), base)
 
 
 def save(

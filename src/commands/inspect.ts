@@ -3,6 +3,7 @@
 import { type Inspection, inspectFront, isCompressed } from '../../spec/index.ts';
 import { readCompressed, referenceFronts, withFront } from '../format/compressed.ts';
 import { openSafetensors } from '../format/safetensors.ts';
+import { reportOf } from './decompress.ts';
 import type { TensorReport } from './report.ts';
 
 export interface InspectedTensor extends TensorReport {
@@ -19,6 +20,8 @@ export interface InspectedFile {
   readonly bytesAfter: number;
   /** Of the original; undefined where the file is not compressed. */
   readonly sha256: string | undefined;
+  /** Of the original of what tensors are coded against; undefined where there is none. */
+  readonly base: string | undefined;
   /** In the order of the header's keys. */
   readonly tensors: readonly InspectedTensor[];
 }
@@ -39,27 +42,21 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
         bytesBefore: file.size,
         bytesAfter: file.size,
         sha256: undefined,
+        base: undefined,
         tensors,
       };
     }
     const compressed = await readCompressed(opened);
     const tensors: InspectedTensor[] = [];
-    for (const { name, dtype, shape, start, end, isStream, position, storedBytes } of compressed.tensors) {
+    for (const tensor of compressed.tensors) {
+      const { name, isStream, position, storedBytes } = tensor;
       const stream = isStream
         ? await withFront(file, referenceFronts, name, position, storedBytes, inspectFront)
         : undefined;
-      tensors.push({
-        name,
-        dtype,
-        shape,
-        bytesBefore: end - start,
-        bytesAfter: storedBytes,
-        compressed: isStream,
-        stream,
-      });
+      tensors.push({ ...reportOf(tensor), stream });
     }
-    const { originalBytes, sha256 } = compressed;
-    return { input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, tensors };
+    const { originalBytes, sha256, base } = compressed;
+    return { input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, base, tensors };
   } finally {
     await file.close();
   }
