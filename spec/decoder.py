@@ -3,8 +3,8 @@
     python3 spec/decoder.py decode STREAM OUTPUT [base=FILE]
 
 writes the bytes of the tensor and prints its dtype and shape, as golden/README.md says; a stream that FORMAT.md does
-not allow is refused with exit code 1, and nothing is written. It needs Python 3.10 and nothing else, and was written from
-the document, not from the reference codec beside it. It is meant to be right and plain: for speed there are others.
+not allow is refused with exit code 1, and nothing is written. It needs Python 3.10 and nothing else, and was written
+from the document, not from the reference codec beside it. It is meant to be right and plain: for speed there are others.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def require_zeros(stream: bytes, start: int, end: int, field: str) -> None:
 class BitString:
     """The bytes from `start` to `end`, whose bits are read from the lowest of the first byte on."""
 
-    def __init__(self, stream: bytes, start: int, end: int, field: str):
+    def __init__(self, stream: bytes, start: int, end: int, field: str) -> None:
         self.stream, self.start, self.end, self.field = stream, start, end, field
         self.position = 8 * start
 
@@ -341,7 +341,7 @@ DTYPES = [
             ("F4", 4),
             ("F6_E2M3", 6),
             ("F6_E3M2", 6),
-        ]  # fmt: skip
+        ]
     ),
 ]  # the index is the dtype code
 
@@ -877,11 +877,8 @@ def read(path: str) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    if (
-        len(arguments) not in (3, 4)
-        or arguments[0] != "decode"
-        or not all(a.startswith("base=") for a in arguments[3:])
-    ):
+    has_base = len(arguments) == 4 and arguments[3].startswith("base=")
+    if arguments[:1] != ["decode"] or len(arguments) != (4 if has_base else 3):
         print("decoder.py decode STREAM OUTPUT [base=FILE]", file=sys.stderr)
         return 2
     base = read(arguments[3][len("base=") :]) if has_base else None
