@@ -73,7 +73,7 @@ describe.concurrent('finds a program that', () => {
     const { status, printed } = await certify(script('accepts', 'echo > "$3"'));
     expect(printed).toContain(`0 of ${invalid} invalid streams refused`);
     expect(printed).toMatch(/tile-rows-4: accepted it\. H = 4\n/);
-    expect(printed).toContain('2 of 2 wrong of header.tileRowsLog2\n');
+    expect(printed).toMatch(/(\d+) of \1 wrong of header\.tileRowsLog2\n/);
     expect(printed).toMatch(/rans-then-raw: wrote other bytes, from byte 0 on\. /);
     expect(printed).toMatch(/\d+ of (\d+) wrong of pairs: PAIRS, /);
     expect(status).toBe(1);
