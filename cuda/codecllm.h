@@ -335,7 +335,8 @@ typedef struct codecllm_gpu_tensor {
 
 /**
  * Reads and checks fronts and makes a plan. Synchronous. CODECLLM_INVALID_STREAM names the tensor, by its number, the
- * field and its byte; CODECLLM_UNAVAILABLE says that a block of the device has too little shared memory for the tables.
+ * field and its byte; CODECLLM_UNAVAILABLE says that a block of the device has too little shared memory for the tables,
+ * or that a tensor is coded against a base, which the GPU cannot decode yet.
  * Refuses memory that is not aligned.
  *
  * @param plan_memory device memory of `codecllm_gpu_plan_size` bytes, aligned to 256, alive as long as the plan; null
