@@ -56,6 +56,8 @@ export type Pattern =
   | 'leaning-wide'
   | 'balanced'
   | 'interleaved'
+  | 'coarse-rows'
+  | 'coarse-columns'
   | `layered-${number}`;
 
 /** The value at row i, column j, as a multiple of about 1. */
@@ -102,6 +104,10 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
     }
     case 'interleaved':
       return gaussian(random) / 2 + (i % 2 === 0 ? 2 : -1);
+    case 'coarse-rows':
+      return i % 2 === 0 ? 4 * gaussian(random) : (random() % 2) - 0.5;
+    case 'coarse-columns':
+      return j % 4 < 2 ? 4 * gaussian(random) : (random() % 2) - 0.5;
     case 'tiny':
       return gaussian(random) * 2 ** -120;
     case 'huge':
@@ -168,7 +174,7 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
  * 'strays' has three values, but 252, 253, 254, 255 and 256 of the words in its fifths are far from them, the first and
  * the last of each fifth among them. 'last' ends with infinity. In 'leaning' all columns lean a little, in 'leaning-3' three
  * of sixteen much; in 'balanced' one of four has only one sign, and the others have both equally often; in 'interleaved' odd
- * rows are unlike even ones. In 'layered-N' each of the first 32 rows is like the one above it, but for one of N steps.
+ * rows are unlike even ones. Every second row of 'coarse-rows', or two of four columns, has no mantissa. In 'layered-N' each of the first 32 rows is like the one above it, but for one of N steps.
  */
 export function makeTensor(dtype: string, words: number, columns: number, pattern: Pattern, seed: number): Uint8Array {
   const known = DTYPES.find(({ name }) => name === dtype);

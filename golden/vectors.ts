@@ -1083,6 +1083,27 @@ const PREDICTION_CASES: readonly Case[] = (
   pattern,
 }));
 
+const CLASS_CASES: readonly Case[] = [
+  {
+    id: 'classes-plane-1',
+    comment: 'BF16 as 8 + 8, RANS in both planes: plane 1 has a table for each class of rows, too',
+    flags: ['classes'],
+    dtype: 'BF16',
+    shape: [128, 130],
+    options: { split: [8, 8], modes: ['none', 'none'], classes: 'rows2', columns: 130, tileRows: 32 },
+    pattern: 'coarse-rows',
+  },
+  {
+    id: 'classes-plane-1-pairs',
+    comment: 'PAIRS, then RANS with a table for each class of columns, of which two have one selector',
+    flags: ['classes', 'pairs'],
+    dtype: 'BF16',
+    shape: [128, 131],
+    options: { profile: 'fast', modes: ['pairs', 'none'], classes: 'columns2', columns: 131, tileRows: 32 },
+    pattern: 'coarse-columns',
+  },
+];
+
 /** In order: inputs are seeded by number, so that what is added comes last. */
 const CASES: readonly Case[] = [
   ...modeCases((split) => !isNibbles(split)),
@@ -1094,6 +1115,7 @@ const CASES: readonly Case[] = [
   ...DIRECT_CASES,
   ...VALUE_CASES,
   ...PREDICTION_CASES,
+  ...CLASS_CASES,
 ];
 
 function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern }: Case, index: number): Vector {
