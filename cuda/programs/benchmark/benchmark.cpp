@@ -119,7 +119,7 @@ int run(const Setting& setting) {
   const auto add_product = [&](const std::string& profile, const codecllm_encode_options& options, const Shape& shape) {
     const Case described = {
         "products, " + profile + ", " + std::to_string(shape.rows) + " x " + std::to_string(shape.columns), "BF16",
-        false, Scale::None, options};
+        false, Scale::Both, options};
     if (setting.quick || described.name.find(setting.only) == std::string::npos) return;
     products.push_back(measure_products(gpu, described, shape, product_rows, l2_bytes, setting));
     std::printf("%-48s %6.4f", described.name.c_str(), products.back().ratio);
