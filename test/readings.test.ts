@@ -23,6 +23,23 @@ const READINGS: Readonly<Record<string, Change>> = {
     'swapSign(word, dtype, split) ^ (value << (dtype.wordBits - 1))',
     'swapSign(word ^ (value << (dtype.wordBits - 1)), dtype, split)',
   ],
+  '3.2: negative words fall with their bits': [
+    '3.2-base',
+    'word >= top ? 2 * top - 1 - word : word + top',
+    'word >= top ? word - top : word + top',
+  ],
+  '3.2: odd differences go up': [
+    '3.2-base',
+    'difference % 2 === 0 ? difference / 2 : modulus - (difference + 1) / 2',
+    'difference % 2 === 0 ? (modulus - difference / 2) % modulus : (difference + 1) / 2',
+  ],
+  '3.2: plane 0 is the highest byte': ['3.2-base', '256 ** p', '256 ** (planes.length - 1 - p)'],
+  '3.2: a class begins after its first level': [
+    '3.2-base',
+    'levelOf(dtype, word) >= first',
+    'levelOf(dtype, word) > first',
+  ],
+  '3.2: levels have the sign': ['3.2-base', '(word & (2 ** (wordBits - 1) - 1))', 'word'],
   '4: a payload crosses a CONST plane': [
     '4-metadata',
     'isCoded(planes[plane - 1].mode)',
@@ -64,6 +81,11 @@ const READINGS: Readonly<Record<string, Change>> = {
     '((x << 16) | (units[units.length - 1 - used] ?? 0)) >>> 0',
   ],
   '6.2: a state of 2^16 takes a unit': ['6.2-rans', 'x < STATE_FLOOR', 'x <= STATE_FLOOR'],
+  '6.2: against a base, lanes own columns side by side': [
+    '6.2-rans',
+    'BASE_LANES * LANE_COLUMNS * Math.floor(k / LANE_COLUMNS) + LANE_COLUMNS * lane + (k % LANE_COLUMNS)',
+    'perLane * lane + k',
+  ],
   '6.3: offsets count from the tile': ['6.3-pairs', 'offsets?.[column + j]', 'offsets?.[j]'],
   '6.3: left and right change places': ['6.3-pairs', 'j % 2 === 0', 'j % 2 === 1'],
   '6.4: positions count in columns of the tile': [
