@@ -82,7 +82,10 @@ function problemWith(call, { status, signal, late, stdout, stderr }, output) {
   if (signal !== null || status > 128) return `was ended by ${signal ?? `signal ${status - 128}`}`;
   if (call.kind === 'refuse') {
     if (status === 0) return 'accepted it';
-    return existsSync(output) ? 'refused it, but wrote OUTPUT' : undefined;
+    if (existsSync(output)) return 'refused it, but wrote OUTPUT';
+    // An exception that nobody caught, or a panic, has other exit codes than 0, too.
+    const lines = stderr.split('\n').filter((text) => text.trim() !== '').length;
+    return lines === 1 ? undefined : `said why in ${lines} lines, not in one`;
   }
   if (status !== 0) return `failed with exit code ${status}: ${stderr.trim().split('\n').at(-1)}`;
   if (!existsSync(output)) return 'wrote no OUTPUT';

@@ -95,15 +95,23 @@ describe.concurrent('finds a program that', () => {
     expect(status).toBe(1);
   });
 
+  test('fails in a way that it did not mean', async () => {
+    const { printed } = await certify(script('throws', 'printf "Traceback:\\n  NameError\\n" >&2; exit 1'));
+    expect(printed).toContain(`0 of ${invalid} invalid streams refused`);
+    expect(printed).toMatch(/magic: said why in 2 lines, not in one\. /);
+  });
+
   test('knows the bytes, but not what they are', async () => {
     const input = '$(echo "$2" | sed "s:/stream/:/input/:; s:cllm$:bin:")';
-    const { printed } = await certify(script('silent', `cp "${input}" "$3" 2> /dev/null`));
+    const { printed } = await certify(script('silent', `cp "${input}" "$3" 2> /dev/null || { echo no >&2; exit 1; }`));
     expect(printed).toMatch(/scalar: printed "", not "dtype=BF16 shape="\. /);
     expect(printed).toContain(`${invalid} of ${invalid} invalid streams refused`);
   });
 
   test('does not end', async () => {
-    const { printed } = await certify(script('waits', 'case "$2" in */magic.cllm) sleep 1000; esac; exit 1'));
+    const { printed } = await certify(
+      script('waits', 'case "$2" in */magic.cllm) sleep 1000; esac; echo no >&2; exit 1'),
+    );
     expect(printed).toContain(`${invalid - 1} of ${invalid} invalid streams refused\n  magic: took more than 30 s. `);
   });
 
