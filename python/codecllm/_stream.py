@@ -42,8 +42,7 @@ class Stream:
     """A stream's front, read and checked. Threads may use it at the same time."""
 
     def __init__(self, front: np.ndarray) -> None:
-        self._handle = ctypes.c_void_p()
-        _library.call("stream_open", front.ctypes.data, front.size, ctypes.byref(self._handle))
+        self._handle = _library.Handle("stream", front.ctypes.data, front.size)
         info = _library.Info()
         _library.call("stream_info", self._handle, ctypes.byref(info))
         self.info = StreamInfo(
@@ -75,6 +74,3 @@ class Stream:
             output.ctypes.data,
             output.size,
         )
-
-    def __del__(self) -> None:
-        _library.plain("stream_close")(self._handle)
