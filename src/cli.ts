@@ -18,6 +18,7 @@ import {
   type CompressOptions,
   compress,
   compressedName,
+  type DecodeOptions,
   decompress,
   doctor,
   ENCODING_ENGINES,
@@ -50,12 +51,28 @@ interface Common {
   readonly threads?: number;
   readonly engine?: EngineName;
   readonly force?: boolean;
+  readonly maxBytes?: number;
 }
 
 function parseThreads(value: string): number {
   const threads = Number(value);
   if (!/^[0-9]+$/.test(value) || threads < 1 || threads > 1024) throw new InvalidArgumentError('expected 1 to 1024.');
   return threads;
+}
+
+/** As programs that limit memory or files take it: 500000, 500K, 20G, in powers of 1000. */
+function parseBytes(value: string): number {
+  const [, digits, unit] = /^([0-9]{1,15})([KMGT]?)B?$/i.exec(value) ?? [];
+  const bytes = Number(digits) * 1000 ** (unit === '' ? 0 : 'KMGT'.indexOf(unit?.toUpperCase()) + 1);
+  if (!(bytes <= Number.MAX_SAFE_INTEGER)) throw new InvalidArgumentError('expected bytes, such as 500M or 20G.');
+  return bytes;
+}
+
+function maxBytesOption(otherwise: string): Option {
+  return new Option(
+    '--max-bytes <n>',
+    `refuse what has more bytes decompressed, such as 20G (default: ${otherwise})`,
+  ).argParser(parseBytes);
 }
 
 /** Whether the command that runs has --json, and its progress bar, if there is one. */
@@ -136,6 +153,7 @@ workCommand('decompress', 'Give back the original of a compressed file or direct
   .argument('<in>', 'file or directory')
   .argument('[out]', 'default: X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm')
   .option('--force', 'replace an output that exists')
+  .addOption(maxBytesOption('what is free on the disk, and 100 times what the tensors take now, or 1 GB'))
   .action(async (input: string, out: string | undefined, options: Common) => {
     await perform(options, formatDecompressed, async (work) => {
       const output = out ?? nameFor(input, restoredName(input, await isDirectory(input)), 'decompress');
@@ -145,6 +163,7 @@ workCommand('decompress', 'Give back the original of a compressed file or direct
 
 workCommand('verify', 'Decode everything and compare every check and the SHA-256 of the original; nothing is written.')
   .argument('<in>', 'file or directory')
+  .addOption(maxBytesOption('any, as nothing is kept'))
   .action(async (input: string, options: Common) => {
     await perform(options, formatVerified, (work) => verify(input, work));
   });
@@ -165,7 +184,7 @@ command('doctor', 'Say which codecs can be used here, and why not the others.').
 async function perform<Report>(
   options: Common,
   format: (report: Report) => string,
-  run: (work: OutputOptions) => Promise<Report>,
+  run: (work: OutputOptions & DecodeOptions) => Promise<Report>,
 ): Promise<void> {
   const watched = process.stderr.isTTY === true && !wantsJson && !options.quiet;
   // Loaded only where it is shown: that takes a while.
@@ -174,6 +193,7 @@ async function perform<Report>(
     threads: options.threads,
     engine: options.engine,
     force: options.force,
+    maxBytes: options.maxBytes,
     onProgress: bar?.update,
   });
   bar?.stop();

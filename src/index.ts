@@ -3,6 +3,7 @@
 export {
   type CompressOptions,
   compress,
+  type DecodeOptions,
   decompress,
   inspect,
   isDirectory,

@@ -18,7 +18,16 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { InspectedFile, Report } from '../src/index.ts';
-import { checkpoint, codecllm, inDirectory, noise, startCodecllm, type TestTensor, weights } from './checkpoint.ts';
+import {
+  bomb,
+  checkpoint,
+  codecllm,
+  inDirectory,
+  noise,
+  startCodecllm,
+  type TestTensor,
+  weights,
+} from './checkpoint.ts';
 
 const matrix = (name: string, rows: number, columns: number, seed = 1): TestTensor => ({
   name,
@@ -306,6 +315,50 @@ describe('failures leave nothing behind', () => {
       expect(await end).toBe(1);
       expect(readdirSync(directory)).toEqual(['large.safetensors']);
     });
+  });
+});
+
+describe('a small file that declares a large checkpoint', () => {
+  it('is refused before anything is written', async () => {
+    await inDirectory((directory) => {
+      const [file, out] = [join(directory, 'bomb.codecllm.safetensors'), join(directory, 'out')];
+      writeFileSync(file, bomb());
+      const refusal = `codecllm: ${file}: "zeros" has 6.40 GB decompressed: more than `;
+      // Where less is free, that is what is said.
+      const message = fail('decompress', file, out);
+      expect(message.slice(0, refusal.length)).toBe(refusal);
+      expect(message.slice(refusal.length)).toMatch(
+        /^(100 times what they take now|the [\d.]+ \w+ that are free on that disk); --max-bytes sets another limit\n$/,
+      );
+      expect(fail('decompress', file, out, '--max-bytes', '6gb')).toBe(`${refusal}the 6.00 GB of --max-bytes\n`);
+      expect(fail('verify', file, '--max-bytes', '800M')).toBe(`${refusal}the 800 MB of --max-bytes\n`);
+      expect(run('inspect', file)).toContain('6400000000');
+      expect(readdirSync(directory)).toEqual(['bomb.codecllm.safetensors']);
+    });
+  });
+
+  it('is refused among others, too', async () => {
+    await inDirectory((directory) => {
+      const model = join(directory, 'model');
+      mkdirSync(model);
+      writeFileSync(join(model, 'a.safetensors'), SMALL);
+      run('compress', model, join(directory, 'b'));
+      const limit = ['--max-bytes', '26000'];
+      for (const command of [
+        ['decompress', join(directory, 'b'), join(directory, 'c')],
+        ['verify', join(directory, 'b')],
+      ])
+        expect(fail(...command, ...limit)).toContain(
+          '/b/a.safetensors: "layer.weight" has 52.0 kB decompressed, all of them 52.0 kB: more than the 26.0 kB of --max',
+        );
+      run('decompress', join(directory, 'b'), join(directory, 'c'), '--max-bytes', '53k');
+      expect(readFileSync(join(directory, 'c', 'a.safetensors')).equals(SMALL)).toBe(true);
+    });
+  });
+
+  it('is allowed what the command line says, if it can be understood', () => {
+    for (const value of ['', 'G', '-1', '1.5G', '99999999T'])
+      expect(codecllm('verify', 'x', '--max-bytes', value)).toMatchObject({ status: 2, stdout: '' });
   });
 });
 

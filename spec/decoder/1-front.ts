@@ -213,15 +213,15 @@ function readFixed(bytes: Uint8Array) {
 }
 
 /**
- * How long a stream is, from its first 64 bytes.
+ * How long a stream and its tensor are, from its first 64 bytes.
  *
  * @param bytes the fixed part, or more
- * @returns bytes of the front, and of Data; together those of the stream
+ * @returns bytes of the front, and of Data, together those of the stream; and of the tensor
  * @throws FormatError where the fixed part is not valid
  */
-export function streamLengths(bytes: Uint8Array): { front: number; data: number } {
-  const { parts, dataBytes } = readFixed(bytes);
-  return { front: parts.end, data: dataBytes };
+export function streamLengths(bytes: Uint8Array): { front: number; data: number; tensor: number } {
+  const { dtype, matrix, parts, dataBytes } = readFixed(bytes);
+  return { front: parts.end, data: dataBytes, tensor: (matrix.words * dtype.wordBits) / 8 };
 }
 
 function requireZeros(front: Uint8Array, from: number, to: number, field: string): void {

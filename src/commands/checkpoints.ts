@@ -12,6 +12,7 @@ import { openSafetensors } from '../format/safetensors.ts';
 import { compressFile } from './compress.ts';
 import { decompressFile, verifyFile } from './decompress.ts';
 import { type InspectedFile, inspectFile } from './inspect.ts';
+import { checkDeclared, type Declared, declaredIn, freeSpace } from './limits.ts';
 import { type FileReport, type Report, summarise } from './report.ts';
 import { type Arrangement, AS_IT_IS, arrangeForTransformers, arrangeOriginal } from './transformers.ts';
 import type { Work } from './work.ts';
@@ -23,6 +24,14 @@ export interface WorkOptions {
   readonly engine?: EngineName;
   /** Told now and then how many bytes of the input are done, and how many there are. */
   readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface DecodeOptions extends WorkOptions {
+  /**
+   * All tensors together may have so many bytes decompressed. Default: of `decompress`, what is free on the disk, and no
+   * more than 100 times what they take now, or 1 GB; of `verify`, which keeps nothing, any.
+   */
+  readonly maxBytes?: number;
 }
 
 export interface OutputOptions extends WorkOptions {
@@ -50,6 +59,7 @@ export async function compress(input: string, output: string, options: CompressO
     output,
     force,
     options,
+    async () => {},
     async () => true,
     (from, to, work) => compressFile(from, to, force, { profile, tileRows }, work),
     async (entries) => (forTransformers ? arrangeForTransformers(input, entries, profile) : AS_IT_IS),
@@ -61,13 +71,18 @@ export async function compress(input: string, output: string, options: CompressO
  *
  * @throws FileError; then the output is as it was before
  */
-export async function decompress(input: string, output: string, options: OutputOptions = {}): Promise<Report> {
-  const { force = false } = options;
+export async function decompress(
+  input: string,
+  output: string,
+  options: OutputOptions & DecodeOptions = {},
+): Promise<Report> {
+  const { force = false, maxBytes } = options;
   return transform(
     input,
     output,
     force,
     options,
+    async (paths) => checkDeclared(await declaredInAll(paths), maxBytes, await freeSpace(output)),
     isCodecllmFile,
     (from, to, work) => decompressFile(from, to, force, work),
     (entries) => arrangeOriginal(input, entries),
@@ -79,14 +94,16 @@ export async function decompress(input: string, output: string, options: OutputO
  *
  * @throws FileError at the first thing that is not as it was
  */
-export async function verify(input: string, options: WorkOptions = {}): Promise<Report> {
+export async function verify(input: string, options: DecodeOptions = {}): Promise<Report> {
   const entries = (await isDirectory(input))
     ? await checkpointsOf(input, await listDirectory(input), isCodecllmFile)
     : undefined;
   const total = entries === undefined ? await sizeOf(input) : sizes(entries);
+  const paths = entries?.map(({ path }) => path) ?? [input];
+  if (options.maxBytes !== undefined) checkDeclared(await declaredInAll(paths), options.maxBytes);
   return working(input, undefined, options, total, async (work) => {
     const files: FileReport[] = [];
-    for (const path of entries?.map((entry) => entry.path) ?? [input]) files.push(await verifyFile(path, work));
+    for (const path of paths) files.push(await verifyFile(path, work));
     return { files, filesCopied: 0 };
   });
 }
@@ -122,6 +139,12 @@ function sizes(entries: readonly Entry[]): number {
   return entries.reduce((sum, { size }) => sum + size, 0);
 }
 
+async function declaredInAll(paths: readonly string[]): Promise<Declared[]> {
+  const declared: Declared[] = [];
+  for (const path of paths) declared.push(...(await declaredIn(path)));
+  return declared;
+}
+
 async function isCodecllmFile(path: string): Promise<boolean> {
   const { file, header } = await openSafetensors(path);
   await file.close();
@@ -140,24 +163,32 @@ async function checkpointsOf(
   return found;
 }
 
-/** Makes one checkpoint of another, or a directory of another: what does not concern is copied, as it is arranged. */
+/**
+ * Makes one checkpoint of another, or a directory of another: what does not concern is copied, as it is arranged.
+ *
+ * @param check is called with the checkpoints before anything is written
+ */
 async function transform(
   input: string,
   output: string,
   force: boolean,
   options: WorkOptions,
+  check: (inputs: readonly string[]) => Promise<void>,
   concerns: (path: string) => Promise<boolean>,
   transformFile: (from: string, to: string, work: Work) => Promise<FileReport>,
   arrange: (entries: readonly Entry[]) => Promise<Arrangement>,
 ): Promise<Report> {
-  if (!(await isDirectory(input)))
+  if (!(await isDirectory(input))) {
+    await check([input]);
     return working(input, output, options, await sizeOf(input), async (work) => ({
       files: [await transformFile(input, output, work)],
       filesCopied: 0,
     }));
+  }
   await checkApart(input, output);
   const entries = await listDirectory(input);
   const checkpoints = await checkpointsOf(input, entries, concerns);
+  await check(checkpoints.map(({ path }) => path));
   const { nameOf, added, textOf } = await arrange(entries);
   return working(input, output, options, sizes(checkpoints), async (work) => {
     const names = [...entries.flatMap(({ name }) => nameOf(name) ?? []), ...added];

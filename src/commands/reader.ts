@@ -5,7 +5,8 @@ import { defaultEngine, openEngine } from '../engine/engines.ts';
 import { FileError } from '../files/errors.ts';
 import { batchError, readCompressed } from '../format/compressed.ts';
 import { openSafetensors } from '../format/safetensors.ts';
-import type { WorkOptions } from './checkpoints.ts';
+import type { DecodeOptions } from './checkpoints.ts';
+import { checkDeclared, freeMemory } from './limits.ts';
 
 /** A tensor of a checkpoint as it was before compression. */
 export interface TensorDescription {
@@ -34,11 +35,18 @@ export interface Checkpoint {
 /**
  * Opens a file, to be closed by the caller.
  *
+ * Each tensor alone may have `maxBytes` bytes: by default what is free of the memory, and no more than 100 times what its
+ * stream takes, or 1 GB.
+ *
  * @throws FileError where it is not safetensors, or what it says cannot be true
  */
 export async function openCheckpoint(
   path: string,
-  { threads, engine: engineName = defaultEngine() }: Pick<WorkOptions, 'threads' | 'engine'> = {},
+  {
+    threads,
+    engine: engineName = defaultEngine(),
+    maxBytes,
+  }: Pick<DecodeOptions, 'threads' | 'engine' | 'maxBytes'> = {},
 ): Promise<Checkpoint> {
   const opened = await openSafetensors(path);
   const { file, header, dataStart } = opened;
@@ -66,6 +74,7 @@ export async function openCheckpoint(
         const entry = byName.get(name);
         if (entry === undefined) throw new FileError(path, `has no tensor ${quoted(name)}`);
         const { isStream, position, storedBytes, start, end } = entry;
+        checkDeclared([{ path, name, bytes: end - start, storedBytes }], maxBytes, isStream ? freeMemory() : undefined);
         const bytes = isStream
           ? await engine
               .decodeBatch({ fd: file.fd, position, length: storedBytes }, [
