@@ -10,6 +10,7 @@ import argparse
 import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -124,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_input(added)
     _add_output(added, "X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm")
+    _add_max_bytes(added, "what is free on the disk, and 100 times what the tensors take now, or 1 GB")
     _add_work(added)
 
     added = command(
@@ -132,6 +134,7 @@ def _parser() -> argparse.ArgumentParser:
         _run_verify,
     )
     _add_input(added)
+    _add_max_bytes(added, "any, as nothing is kept")
     _add_work(added)
 
     added = command(
@@ -151,6 +154,15 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 def _add_output(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("output", metavar="OUT", nargs="?", help=f"default: {default}")
     parser.add_argument("--force", action="store_true", help="replace an output that exists")
+
+
+def _add_max_bytes(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    parser.add_argument(
+        "--max-bytes",
+        type=_bytes,
+        metavar="N",
+        help=f"refuse what has more bytes decompressed, such as 20G (default: {otherwise})",
+    )
 
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
@@ -174,6 +186,14 @@ def _threads(value: str) -> int:
     if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 1024:
         raise argparse.ArgumentTypeError("expected 1 to 1024")
     return int(value)
+
+
+def _bytes(value: str) -> int:
+    """As programs that limit memory or files take it: 500000, 500K, 20G, in powers of 1000."""
+    match = re.fullmatch("([0-9]{1,15})([KMGT]?)B?", value.upper())
+    if match is None:
+        raise argparse.ArgumentTypeError("expected bytes, such as 500M or 20G")
+    return int(match[1]) * 1000 ** " KMGT".index(match[2] or " ")
 
 
 # ---------------------------------------------------------------------------------------------------- commands
@@ -204,12 +224,16 @@ def _run_decompress(arguments: argparse.Namespace) -> int:
     return _work(
         arguments,
         format_decompressed,
-        lambda **work: decompress(arguments.input, output, force=arguments.force, **work),
+        lambda **work: decompress(
+            arguments.input, output, force=arguments.force, max_bytes=arguments.max_bytes, **work
+        ),
     )
 
 
 def _run_verify(arguments: argparse.Namespace) -> int:
-    return _work(arguments, format_verified, lambda **work: verify(arguments.input, **work))
+    return _work(
+        arguments, format_verified, lambda **work: verify(arguments.input, max_bytes=arguments.max_bytes, **work)
+    )
 
 
 def _run_inspect(arguments: argparse.Namespace) -> int:

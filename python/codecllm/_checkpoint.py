@@ -14,7 +14,7 @@ from ._closing import Closing
 from ._errors import FileError, InvalidStreamError, quoted
 from ._input import InputBytes, InputFile
 from ._safetensors import Header, TensorEntry, by_place, read_header
-from ._stream import Stream, StreamInfo, lengths
+from ._stream import FIXED_BYTES, Stream, StreamInfo, lengths, tensor_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +60,15 @@ class StoredTensor(NamedTuple):
         if front > _MAX_FRONT_BYTES:
             raise self.error(f"a front of {front} bytes, more than {_MAX_FRONT_BYTES}")
         return begin[:front] if front <= begin.size else self.file.read(self.position, front)
+
+    def declared_bytes(self) -> int:
+        """Bytes of the tensor, as the first 64 bytes of its stream say. @raises FileError where that is none"""
+        if not self.is_stream:
+            return self.size
+        try:
+            return tensor_bytes(self.file.read(self.position, min(self.size, FIXED_BYTES)))
+        except InvalidStreamError as error:
+            raise self.error(error) from None
 
     def open_stream(self) -> Stream:
         """Its stream, of which the front is read and checked. @raises FileError where it is damaged"""

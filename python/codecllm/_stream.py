@@ -8,9 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _library
+from ._tables import DTYPES
 
 FIXED_BYTES = 64
 """Of the fixed part of a stream, which says how long its front is: no stream is shorter."""
+
+
+_WORD_BYTES = {"F16": 2, "BF16": 2, "F32": 4}
+"""Of the dtypes that are not coded byte by byte."""
 
 
 class StreamInfo(NamedTuple):
@@ -36,6 +41,13 @@ def lengths(stream: np.ndarray) -> tuple[int, int]:
     front, data = ctypes.c_uint64(), ctypes.c_uint64()
     _library.call("stream_lengths", stream.ctypes.data, stream.size, ctypes.byref(front), ctypes.byref(data))
     return front.value, data.value
+
+
+def tensor_bytes(stream: np.ndarray) -> int:
+    """Bytes of the tensor, as the first 64 bytes of a stream (uint8) say. @raises InvalidStreamError as `lengths`"""
+    lengths(stream)
+    words, code = int.from_bytes(stream[8:16].tobytes(), "little"), int(stream[5])
+    return words * _WORD_BYTES.get(DTYPES[code][0], 1)
 
 
 class Stream:

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import termios
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from conftest import CLI, REPOSITORY, by_id, weights
 from test_checkpoint_vectors import CHECKPOINTS, MANIFEST, assert_names
 
 import codecllm
-from codecllm import FileError, _output, _work
+import codecllm.numpy
+from codecllm import FileError, _codec, _library, _output, _work
 from codecllm._errors import quoted
 
 Tensors = dict[str, tuple[str, list[int], bytes]]
@@ -110,6 +112,63 @@ def node() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(["node", CLI, *map(os.fspath, arguments)], capture_output=True, text=True)
 
     return run_node
+
+
+# ---------------------------------------------------------------------------------------------------------- its limits
+
+
+def bomb() -> bytes:
+    """A valid checkpoint of one tensor "zeros" of BF16, 1.6 MB that declare 6.4 GB, but for its SHA-256."""
+    rows = 25_000_000
+    # Tiles are constant zeros, and so is what is said of them.
+    plain = np.zeros((128, 128), np.uint16)
+    data = _codec.encode_bytes(plain.view(np.uint8).reshape(-1), "BF16", plain.shape, _library.options("small"))
+    front = bytearray(data[:80].tobytes() + bytes(16 * -(-rows // 256)))
+    front[7] = 8
+    struct.pack_into("<Q", front, 8, rows * 128)
+    struct.pack_into("<Q", front, 64, rows)
+    struct.pack_into("<I", front, 56, zlib.crc32(front[64:]))
+    struct.pack_into("<I", front, 60, zlib.crc32(front[:60]))
+    reserved = {"version": "1", "streams": "1", "sha256": "0" * 64, "header": "compact"}
+    header = {
+        "__metadata__": {f"codecllm.{key}": value for key, value in reserved.items()},
+        "zeros": {"dtype": "U8", "shape": [len(front)], "data_offsets": [0, len(front)]},
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-(8 + len(text)) % 64)
+    return len(text).to_bytes(8, "little") + text + front
+
+
+def test_a_small_file_that_declares_a_large_checkpoint() -> None:
+    Path("bomb.codecllm.safetensors").write_bytes(bomb())
+    refusal = '"zeros" has 6.40 GB decompressed: more than '
+    automatic = (
+        r"(100 times what they take now|the [\d.]+ \w+ that are free .*); max_bytes \(--max-bytes\) sets another"
+    )
+    given = r"the 6.00 GB of max_bytes \(--max-bytes\)$"
+    with pytest.raises(FileError, match=refusal + automatic):
+        codecllm.decompress("bomb.codecllm.safetensors")
+    with pytest.raises(FileError, match=refusal + automatic):
+        codecllm.numpy.load_file("bomb.codecllm.safetensors")
+    with pytest.raises(FileError, match=refusal + automatic):
+        codecllm.numpy.load(bomb())
+    with pytest.raises(FileError, match=refusal + given):
+        codecllm.numpy.load_file("bomb.codecllm.safetensors", max_bytes=6 * 10**9)
+    with pytest.raises(FileError, match=refusal + given):
+        codecllm.verify("bomb.codecllm.safetensors", max_bytes=6 * 10**9)
+    assert "6.00 GB" in fail("decompress", "bomb.codecllm.safetensors", "--max-bytes", "6G")
+    assert codecllm.inspect("bomb.codecllm.safetensors")[0].bytes_before > 6.4e9
+    assert os.listdir() == ["bomb.codecllm.safetensors"]
+
+
+def test_what_may_be_decompressed() -> None:
+    Path("a.safetensors").write_bytes(SMALL)
+    succeed("compress", "a.safetensors", "b")
+    assert "more than the 52.0 kB" in fail("decompress", "b", "c", "--max-bytes", "52019")
+    assert run("verify", "b", "--max-bytes", "1.5G").returncode == 2
+    succeed("decompress", "b", "c", "--max-bytes", "52020")
+    assert Path("c").read_bytes() == SMALL
+    assert codecllm.numpy.load_file("b", max_bytes=52020)["layer.bias"].tolist() == [0, 1, 2, 3, 4]
 
 
 # ------------------------------------------------------------------------------------------------- golden checkpoints
