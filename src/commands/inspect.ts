@@ -1,7 +1,7 @@
 // What a checkpoint says of itself, compressed or not. Nothing is decoded.
 
 import { type Inspection, inspectFront, isCompressed } from '../../spec/index.ts';
-import { readCompressed, referenceFronts, withFront } from '../format/compressed.ts';
+import { readCompressed, referenceFronts } from '../format/compressed.ts';
 import { openSafetensors } from '../format/safetensors.ts';
 import type { TensorReport } from './report.ts';
 
@@ -42,22 +42,23 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
         tensors,
       };
     }
-    const compressed = await readCompressed(opened);
-    const tensors: InspectedTensor[] = [];
-    for (const { name, dtype, shape, start, end, isStream, position, storedBytes } of compressed.tensors) {
-      const stream = isStream
-        ? await withFront(file, referenceFronts, name, position, storedBytes, inspectFront)
-        : undefined;
-      tensors.push({
-        name,
-        dtype,
-        shape,
-        bytesBefore: end - start,
-        bytesAfter: storedBytes,
-        compressed: isStream,
-        stream,
-      });
-    }
+    // Each front is read once, in the order of the keys.
+    const inspections: Inspection[] = [];
+    const compressed = await readCompressed(opened, {
+      ...referenceFronts,
+      describe: (front) => {
+        const inspection = inspectFront(front);
+        inspections.push(inspection);
+        return { dtype: inspection.dtype, shape: inspection.shape, bytes: inspection.tensorBytes };
+      },
+    });
+    const inspected = inspections.values();
+    const tensors = compressed.tensors.map(
+      ({ name, dtype, shape, start, end, isStream, storedBytes }): InspectedTensor => ({
+        ...{ name, dtype, shape, bytesBefore: end - start, bytesAfter: storedBytes, compressed: isStream },
+        stream: isStream ? inspected.next().value : undefined,
+      }),
+    );
     const { originalBytes, sha256 } = compressed;
     return { input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, tensors };
   } finally {
