@@ -28,6 +28,7 @@ import {
   FileError,
   inspect,
   isDirectory,
+  leftovers,
   type OutputOptions,
   removeTemporaries,
   restoredName,
@@ -144,6 +145,7 @@ workCommand(
       const tileRows = Number(options.tileRows) as CompressOptions['tileRows'];
       await perform(options, formatCompressed, async (work) => {
         const output = out ?? nameFor(input, compressedName(input, await isDirectory(input)), 'compress');
+        await nameLeftovers(output, options);
         return compress(input, output, { ...work, profile: options.profile, tileRows, for: options.for });
       });
     },
@@ -157,6 +159,7 @@ workCommand('decompress', 'Give back the original of a compressed file or direct
   .action(async (input: string, out: string | undefined, options: Common) => {
     await perform(options, formatDecompressed, async (work) => {
       const output = out ?? nameFor(input, restoredName(input, await isDirectory(input)), 'decompress');
+      await nameLeftovers(output, options);
       return decompress(input, output, work);
     });
   });
@@ -203,6 +206,13 @@ async function perform<Report>(
     if (why !== undefined) print(`The TypeScript codec did this, slowly. There is no native codec: ${why}`);
     print(format(report));
   }
+}
+
+/** Of runs that were killed. Nobody but the user knows that none of them goes on. */
+async function nameLeftovers(output: string, { quiet }: Common): Promise<void> {
+  if (quiet) return;
+  for (const path of await leftovers(output))
+    process.stderr.write(`codecllm: ${path}: left by a run that was killed, unless another one is writing it now\n`);
 }
 
 function nameFor(input: string, name: string | undefined, what: string): string {

@@ -19,4 +19,4 @@ export { EngineError } from './engine/engine.ts';
 export { ENCODING_ENGINES, ENGINES, type EngineName } from './engine/engines.ts';
 export { FileError } from './files/errors.ts';
 export { compressedName, restoredName } from './files/names.ts';
-export { removeTemporaries } from './files/output.ts';
+export { leftovers, removeTemporaries } from './files/output.ts';

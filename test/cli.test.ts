@@ -1,6 +1,7 @@
 // The command line: what it prints, how it exits, and what it leaves on the disk, whatever happens.
 
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   chmodSync,
   copyFileSync,
@@ -12,11 +13,13 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  watch,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import { whyNotNative } from '../src/engine/native.ts';
 import type { InspectedFile, Report } from '../src/index.ts';
 import {
   bomb,
@@ -359,6 +362,82 @@ describe('a small file that declares a large checkpoint', () => {
   it('is allowed what the command line says, if it can be understood', () => {
     for (const value of ['', 'G', '-1', '1.5G', '99999999T'])
       expect(codecllm('verify', 'x', '--max-bytes', value)).toMatchObject({ status: 2, stdout: '' });
+  });
+});
+
+describe('names', () => {
+  it('may be as long as the system allows', async () => {
+    await inDirectory((directory) => {
+      // 255 bytes, of characters that have two.
+      const name = `${'ä'.repeat(120)}xyz.safetensors`;
+      const [original, compressed] = [join(directory, 'a'), join(directory, name)];
+      expect(Buffer.byteLength(name)).toBe(255);
+      writeFileSync(original, SMALL);
+      run('compress', original, compressed);
+      run('decompress', compressed, join(directory, 'b'.repeat(242)));
+      mkdirSync(join(directory, 'model'));
+      copyFileSync(original, join(directory, 'model', 'a.safetensors'));
+      run('compress', join(directory, 'model'), join(directory, 'c'.repeat(255)));
+      expect(readdirSync(directory).length).toBe(5);
+    });
+  });
+
+  it('are given to one of two that would have the same', async () => {
+    await inDirectory(async (directory) => {
+      mkdirSync(join(directory, 'model'));
+      writeFileSync(join(directory, 'model', 'a.safetensors'), SMALL);
+      for (const [input, output] of [
+        ['model/a.safetensors', 'file'],
+        ['model', 'folder'],
+      ]) {
+        const ends = await Promise.all(
+          [1, 2, 3, 4].map(
+            () =>
+              new Promise((resolve) => {
+                startCodecllm('compress', join(directory, input), join(directory, output)).on('exit', resolve);
+              }),
+          ),
+        );
+        expect(ends.toSorted()).toEqual([0, 1, 1, 1]);
+      }
+      expect(readdirSync(directory).sort()).toEqual(['file', 'folder', 'model']);
+    });
+  });
+
+  it.runIf(process.platform === 'linux' && whyNotNative() === undefined)(
+    "are never nobody's: a directory is exchanged at once",
+    async () => {
+      await inDirectory(async (directory) => {
+        const [model, output] = ['model', 'out'].map((name) => join(directory, name));
+        mkdirSync(model);
+        writeFileSync(join(model, 'a.safetensors'), SMALL);
+        run('compress', model, output);
+        const before = statSync(output).ino;
+        const seen = new Set<string | null>();
+        const watcher = watch(directory, (_, name) => seen.add(name));
+        const ended = once(startCodecllm('compress', model, output, '--force'), 'exit');
+        expect(await ended).toEqual([0, null]);
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        watcher.close();
+        expect(statSync(output).ino).not.toBe(before);
+        // Nothing stepped aside.
+        expect([...seen].map((name) => name?.replace(/[0-9a-f]{8}$/, '')).sort()).toEqual(['.out.tmp-', 'out']);
+        expect(readdirSync(directory).sort()).toEqual(['model', 'out']);
+      });
+    },
+  );
+
+  it('of what was killed are said', async () => {
+    await inDirectory((directory) => {
+      const [original, output, left] = ['a', 'b', '.b.tmp-0123abcd'].map((name) => join(directory, name));
+      for (const path of [original, left]) writeFileSync(path, SMALL);
+      const { status, stderr } = codecllm('compress', original, output);
+      expect({ status, stderr }).toEqual({
+        status: 0,
+        stderr: `codecllm: ${left}: left by a run that was killed, unless another one is writing it now\n`,
+      });
+      expect(run('compress', original, output, '--force', '--quiet')).toBe('');
+    });
   });
 });
 

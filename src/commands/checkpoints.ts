@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type EncodeOptions, isCompressed } from '../../spec/index.ts';
 import { defaultEngine, type EngineName, openEngine } from '../engine/engines.ts';
-import { whyNotNative } from '../engine/native.ts';
+import { exchange, whyNotNative } from '../engine/native.ts';
 import { checkApart, type Entry, listDirectory } from '../files/directory.ts';
 import { FileError, fileErrorOf } from '../files/errors.ts';
 import { OutputDirectory } from '../files/output.ts';
@@ -192,7 +192,7 @@ async function transform(
   const { nameOf, added, textOf } = await arrange(entries);
   return working(input, output, options, sizes(checkpoints), async (work) => {
     const names = [...entries.flatMap(({ name }) => nameOf(name) ?? []), ...added];
-    const directory = await OutputDirectory.create(output, force, names);
+    const directory = await OutputDirectory.create(output, force, names, exchange);
     try {
       const files: FileReport[] = [];
       let filesCopied = 0;
