@@ -20,7 +20,7 @@ from typing import Any
 from . import __version__, features
 from ._commands import Progress, compress, compressed_name, decompress, inspect, restored_name, verify
 from ._errors import CodecError
-from ._output import remove_temporaries
+from ._output import leftovers, remove_temporaries
 from ._report import Report, as_json
 from ._selftest import selftest
 from ._tables import PROFILES, TILE_ROWS
@@ -207,6 +207,7 @@ def _run_nothing(_: argparse.Namespace) -> int:
 
 def _run_compress(arguments: argparse.Namespace) -> int:
     output = _output_of(arguments, compressed_name)
+    _name_leftovers(output, arguments)
     choices = {
         "profile": arguments.profile,
         "tile_rows": arguments.tile_rows,
@@ -221,6 +222,7 @@ def _run_compress(arguments: argparse.Namespace) -> int:
 
 def _run_decompress(arguments: argparse.Namespace) -> int:
     output = _output_of(arguments, restored_name)
+    _name_leftovers(output, arguments)
     return _work(
         arguments,
         format_decompressed,
@@ -252,6 +254,12 @@ def _output_of(arguments: argparse.Namespace, name_of: Callable[[str], str]) -> 
         return name_of(arguments.input)
     except ValueError as error:
         raise _UsageError(f"{error}; give OUT") from None
+
+
+def _name_leftovers(output: str, arguments: argparse.Namespace) -> None:
+    """Of runs that were killed. Nobody but the user knows that none of them goes on."""
+    for path in [] if arguments.quiet else leftovers(output):
+        print(f"codecllm: {path}: left by a run that was killed, unless another one is writing it now", file=sys.stderr)
 
 
 def _work(arguments: argparse.Namespace, describe: Callable[[Report], str], run: Callable[..., Report]) -> int:

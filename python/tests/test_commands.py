@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -720,6 +721,7 @@ def test_a_directory_that_cannot_be_replaced_stays(model: Path, monkeypatch: pyt
         rename(source, target)
 
     with monkeypatch.context() as patched:
+        patched.setattr(_output, "_exchange", lambda *_: False)
         patched.setattr(os, "rename", fail_once)
         with pytest.raises(OSError, match="broken: 'out'"):
             codecllm.compress(model, "out", force=True, profile="fast")
@@ -826,3 +828,62 @@ def test_a_file_is_nothing_that_transformers_loads(node: Callable[..., Any]) -> 
     said = fail("compress", "a.safetensors", "--for", "transformers")
     assert said == node("compress", "a.safetensors", "--for", "transformers").stderr
     assert "a.safetensors: is a file; transformers needs a directory" in said
+
+
+# --------------------------------------------------------------------------------------------------------------- names
+
+
+def test_names_as_long_as_the_system_allows() -> None:
+    name = "ä" * 120 + "xyz.safetensors"
+    assert len(os.fsencode(name)) == 255
+    Path("a").write_bytes(SMALL)
+    codecllm.compress("a", name)
+    codecllm.decompress(name, "b" * 242)
+    Path("model").mkdir()
+    Path("model/a.safetensors").write_bytes(SMALL)
+    codecllm.compress("model", "c" * 255)
+    assert sorted(os.listdir()) == ["a", "b" * 242, "c" * 255, "model", name]
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_another_process_wrote_meanwhile_stays(monkeypatch: pytest.MonkeyPatch, kind: str, links: bool) -> None:
+    Path("model").mkdir()
+    Path("model/a.safetensors").write_bytes(SMALL)
+    if not links:
+        monkeypatch.setattr(_output.os, "link", Mock(side_effect=PermissionError(errno.EPERM, "no links")))
+
+    def other(done: int, total: int) -> None:
+        if kind == "directory":
+            Path("out").mkdir(exist_ok=True)
+            Path("out/theirs").write_text("theirs")
+        else:
+            Path("out").write_text("theirs")
+
+    with pytest.raises(FileExistsError, match="force"):
+        codecllm.compress("model" if kind == "directory" else "model/a.safetensors", "out", progress=other)
+    assert sorted(os.listdir()) == ["model", "out"]
+    assert Path("out/theirs" if kind == "directory" else "out").read_text() == "theirs"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where renameat2 is")
+def test_a_directory_is_exchanged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("model").mkdir()
+    Path("model/a.safetensors").write_bytes(SMALL)
+    codecllm.compress("model", "out")
+    before = os.stat("out").st_ino
+    # Nothing steps aside.
+    monkeypatch.setattr(_output, "_put_back", None)
+    codecllm.compress("model", "out", force=True)
+    assert os.stat("out").st_ino != before
+    assert sorted(os.listdir()) == ["model", "out"]
+
+
+def test_what_was_killed_left() -> None:
+    Path("a").write_bytes(SMALL)
+    Path(".b.tmp-0123abcd").write_bytes(SMALL)
+    done = run("compress", "a", "b")
+    assert done.returncode == 0
+    left = "codecllm: ./.b.tmp-0123abcd: left by a run that was killed, unless another one is writing it now\n"
+    assert done.stderr == left
+    assert run("compress", "a", "b", "--force", "--quiet").stderr == ""
