@@ -11,6 +11,7 @@ import {
   formatDoctor,
   formatInspected,
   formatVerified,
+  printable,
 } from './commands/text.ts';
 import { whyNotNative } from './engine/native.ts';
 import { fromRoot } from './files/root.ts';
@@ -212,7 +213,9 @@ async function perform<Report>(
 async function nameLeftovers(output: string, { quiet }: Common): Promise<void> {
   if (quiet) return;
   for (const path of await leftovers(output))
-    process.stderr.write(`codecllm: ${path}: left by a run that was killed, unless another one is writing it now\n`);
+    process.stderr.write(
+      `codecllm: ${printable(path)}: left by a run that was killed, unless another one is writing it now\n`,
+    );
 }
 
 function nameFor(input: string, name: string | undefined, what: string): string {
@@ -220,7 +223,7 @@ function nameFor(input: string, name: string | undefined, what: string): string 
 }
 
 function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+  process.stdout.write(`${text.split('\n').map(printable).join('\n')}\n`);
 }
 
 async function main(): Promise<number> {
@@ -242,7 +245,7 @@ async function main(): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
     // Anything else is a mistake of this program.
     const isExpected = error instanceof FileError || error instanceof EngineError;
-    const message = isExpected ? error.message : String((error as Error).stack ?? error);
+    const message = isExpected ? printable(error.message) : String((error as Error).stack ?? error);
     process.stderr.write(`codecllm: ${message}\n`);
     if (wantsJson) print(JSON.stringify({ error: message }, undefined, 2));
     return EXIT.failure;

@@ -366,6 +366,37 @@ describe('a small file that declares a large checkpoint', () => {
 });
 
 describe('names', () => {
+  it('reach no terminal with what would move its cursor or turn the text', async () => {
+    await inDirectory((directory) => {
+      const evil = 'a\u001b[2J\n\u202egpj\u2066\u009b';
+      const shown = '\\u202egpj\\u2066\\u009b';
+      const hidden = /[\p{Cc}\p{Bidi_Control}]/u;
+      const original = join(directory, `${evil}.safetensors`);
+      writeFileSync(original, checkpoint([{ ...bias, name: evil }, matrix('w', 200, 130)]));
+      const compressed = original.replace('.safetensors', '.codecllm.safetensors');
+      const left = join(directory, `.${evil}.codecllm.safetensors.tmp-01234567`);
+      writeFileSync(left, '');
+      const texts = [original, compressed].flatMap((path) => [
+        codecllm('compress', path),
+        codecllm('inspect', path),
+        codecllm('inspect', path, '--json'),
+        codecllm('verify', path),
+        codecllm('verify', path, '--json'),
+      ]);
+      rmSync(left);
+      mkdirSync(join(directory, 'model'));
+      copyFileSync(original, join(directory, 'model', 'a.safetensors'));
+      const index = JSON.stringify({ weight_map: { a: `${evil}.safetensors` } });
+      writeFileSync(join(directory, 'model', 'model.safetensors.index.json'), index);
+      texts.push(codecllm('inspect', join(directory, 'model')));
+      for (const text of texts.flatMap(({ stdout, stderr }) => [stdout, stderr]))
+        for (const line of text.split('\n')) expect(line).not.toMatch(hidden);
+      expect(texts.every(({ stdout, stderr }) => `${stdout}${stderr}`.includes(shown))).toBe(true);
+      const [, , json] = texts;
+      expect(JSON.parse(json.stdout).files[0].tensors[0].name).toBe(evil);
+    });
+  });
+
   it('may be as long as the system allows', async () => {
     await inDirectory((directory) => {
       // 255 bytes, of characters that have two.

@@ -24,7 +24,7 @@ from ._output import leftovers, remove_temporaries
 from ._report import Report, as_json
 from ._selftest import selftest
 from ._tables import PROFILES, TILE_ROWS
-from ._text import format_compressed, format_decompressed, format_inspected, format_verified
+from ._text import format_compressed, format_decompressed, format_inspected, format_verified, printable
 
 FAILURE = 1
 USAGE = 2
@@ -57,13 +57,13 @@ def main() -> int:
     try:
         return arguments.run(arguments)
     except _UsageError as error:
-        print(f"codecllm: {error}", file=sys.stderr)
+        print(f"codecllm: {printable(str(error))}", file=sys.stderr)
         return USAGE
     except (CodecError, OSError, MemoryError) as error:
         # Who reads the output has seen enough.
         if isinstance(error, BrokenPipeError):
             raise
-        message = _message(error)
+        message = printable(_message(error))
         print(f"codecllm: {message}", file=sys.stderr)
         if wants_json:
             _print_json({"error": message})
@@ -243,7 +243,7 @@ def _run_inspect(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json({"input": arguments.input, "files": [as_json(file) for file in files]})
     else:
-        print(format_inspected(files))
+        _print(format_inspected(files))
     return 0
 
 
@@ -259,7 +259,10 @@ def _output_of(arguments: argparse.Namespace, name_of: Callable[[str], str]) -> 
 def _name_leftovers(output: str, arguments: argparse.Namespace) -> None:
     """Of runs that were killed. Nobody but the user knows that none of them goes on."""
     for path in [] if arguments.quiet else leftovers(output):
-        print(f"codecllm: {path}: left by a run that was killed, unless another one is writing it now", file=sys.stderr)
+        print(
+            f"codecllm: {printable(path)}: left by a run that was killed, unless another one is writing it now",
+            file=sys.stderr,
+        )
 
 
 def _work(arguments: argparse.Namespace, describe: Callable[[Report], str], run: Callable[..., Report]) -> int:
@@ -275,12 +278,16 @@ def _work(arguments: argparse.Namespace, describe: Callable[[Report], str], run:
     if arguments.json:
         _print_json(as_json(report))
     elif not arguments.quiet:
-        print(describe(report))
+        _print(describe(report))
     return 0
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    _print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _print(text: str) -> None:
+    print("\n".join(map(printable, text.split("\n"))))
 
 
 def _message(error: BaseException) -> str:

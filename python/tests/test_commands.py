@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import resource
 import shutil
 import signal
@@ -737,6 +738,7 @@ def test_a_directory_that_cannot_be_replaced_stays(model: Path, monkeypatch: pyt
         rename(source, target)
 
     with monkeypatch.context() as patched:
+        patched.setattr(_output, "_exchange", lambda *_: False)
         patched.setattr(os, "rename", interrupt)
         with pytest.raises(KeyboardInterrupt):
             codecllm.compress(model, "out", force=True, profile="fast")
@@ -887,3 +889,26 @@ def test_what_was_killed_left() -> None:
     left = "codecllm: ./.b.tmp-0123abcd: left by a run that was killed, unless another one is writing it now\n"
     assert done.stderr == left
     assert run("compress", "a", "b", "--force", "--quiet").stderr == ""
+
+
+def test_no_name_reaches_a_terminal_with_what_would_move_its_cursor_or_turn_the_text() -> None:
+    evil = "a\x1b[2J\n\u202egpj\u2066\x9b"
+    original, compressed = Path(f"{evil}.safetensors"), Path(f"{evil}.codecllm.safetensors")
+    original.write_bytes(checkpoint({evil: BIAS, "w": bf16(200, 130)}))
+    Path(f".{evil}.codecllm.safetensors.tmp-01234567").touch()
+    done = [run("compress", original), run("compress", original)]
+    for path in (original, compressed):
+        done += [
+            run("inspect", path),
+            run("inspect", path, "--json"),
+            run("verify", path),
+            run("verify", path, "--json"),
+        ]
+    Path("model").mkdir()
+    shutil.copy(original, "model/a.safetensors")
+    Path("model/model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": f"{evil}.safetensors"}}))
+    done.append(run("inspect", "model"))
+    for text in (text for each in done for text in (each.stdout, each.stderr)):
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    assert all("\\u202egpj\\u2066\\u009b" in each.stdout + each.stderr for each in done)
+    assert json.loads(done[3].stdout)["files"][0]["tensors"][0]["name"] == evil
