@@ -55,7 +55,8 @@ export type Pattern =
   | 'leaning-10'
   | 'leaning-wide'
   | 'balanced'
-  | 'interleaved';
+  | 'interleaved'
+  | `layered-${number}`;
 
 /** The value at row i, column j, as a multiple of about 1. */
 function valueAt(pattern: Pattern, i: number, j: number, random: () => number): number {
@@ -110,6 +111,8 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
     case 'outliers':
       return gaussian(random) * (random() % 997 === 0 ? 2 ** ((random() % 60) - 20) : 1);
     default:
+      if (pattern.startsWith('layered') && i < 32)
+        return (((37 * j) % 128) - 64 + (random() % Number(pattern.slice(8)))) / 16;
       return gaussian(random);
   }
 }
@@ -165,7 +168,7 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
  * 'strays' has three values, but 252, 253, 254, 255 and 256 of the words in its fifths are far from them, the first and
  * the last of each fifth among them. 'last' ends with infinity. In 'leaning' all columns lean a little, in 'leaning-3' three
  * of sixteen much; in 'balanced' one of four has only one sign, and the others have both equally often; in 'interleaved' odd
- * rows are unlike even ones.
+ * rows are unlike even ones. In 'layered-N' each of the first 32 rows is like the one above it, but for one of N steps.
  */
 export function makeTensor(dtype: string, words: number, columns: number, pattern: Pattern, seed: number): Uint8Array {
   const known = DTYPES.find(({ name }) => name === dtype);

@@ -1067,6 +1067,22 @@ const VALUE_CASES: readonly Case[] = [
   ),
 ];
 
+/** One tile of eight could be predicted, which costs that residuals share tables with symbols. */
+const PREDICTION_CASES: readonly Case[] = (
+  [
+    ['layered-18', 'and saves half of that'],
+    ['layered-20', 'and saves less than half of that: no tile is'],
+  ] as const
+).map(([pattern, comment]) => ({
+  id: `prediction-${pattern}`,
+  comment: `One tile of eight is predicted well, ${comment}`,
+  flags: ['auto'],
+  dtype: 'I8',
+  shape: [256, 128],
+  options: { tileRows: 32, columnValues: false },
+  pattern,
+}));
+
 /** In order: inputs are seeded by number, so that what is added comes last. */
 const CASES: readonly Case[] = [
   ...modeCases((split) => !isNibbles(split)),
@@ -1077,6 +1093,7 @@ const CASES: readonly Case[] = [
   ...LONE_CASES,
   ...DIRECT_CASES,
   ...VALUE_CASES,
+  ...PREDICTION_CASES,
 ];
 
 function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern }: Case, index: number): Vector {

@@ -46,17 +46,48 @@ export function survey(source: Source, splits: readonly Split[], options: Encode
 
 function surveyAs(source: Source, split: Split, profile: Profile): Survey {
   const zero = zeroSymbol(source.dtype);
-  let cost = 0;
-  const choices = tilesOf(source).map((tile) =>
+  const found = tilesOf(source).map((tile) =>
     cutPlanes(source.dtype, split, wordsOfTile(source, tile)).map((symbols, p) => {
       const later = isNibbles(split) ? 256 : MINIMUM_SAVING[profile];
       const predictors = split[p] === 8 && profile !== 'direct' ? tables.predictors.length : 1;
-      const choice = choosePredictor(symbols, tile, split[p], zero, predictors, p === 0 ? 1 : later);
-      cost += choice.cost;
-      return choice.predictor;
+      return surveyPlane(symbols, tile, split[p], zero, predictors, p === 0 ? 1 : later);
     }),
   );
-  return { split, choices, cost };
+  const isPredicted = split.map((_, p) => predicts(found.map((planes) => planes[p])));
+  const taken = found.map((planes) => planes.map((plane, p) => (isPredicted[p] ? plane.best : plane.unpredicted)));
+  return {
+    split,
+    choices: taken.map((planes) => planes.map(({ predictor }) => predictor)),
+    cost: taken.flat().reduce((sum, { cost }) => sum + cost, 0),
+  };
+}
+
+/** What a plane of a tile may be: a predictor or RAW, and what that costs the sample. */
+interface Choice {
+  readonly predictor: number;
+  readonly cost: number;
+}
+
+interface SurveyedPlane {
+  readonly best: Choice;
+  /** Without prediction. */
+  readonly unpredicted: Choice;
+  /** Symbols in the sample. */
+  readonly sampled: number;
+}
+
+/**
+ * Whether tiles of a plane are predicted: residuals lie elsewhere than symbols, and to share tables with them costs up
+ * to what telling them apart would. Classes may lower that; so half of it has to be saved.
+ */
+function predicts(tiles: readonly SurveyedPlane[]): boolean {
+  let saved = 0;
+  const symbols = [0, 0];
+  for (const { best, unpredicted, sampled } of tiles) {
+    saved += unpredicted.cost - best.cost;
+    if (best.predictor !== RAW) symbols[best.predictor === 0 ? 0 : 1] += sampled;
+  }
+  return 2 * saved > entropyCost(symbols);
 }
 
 /** One of so many rows of a tile is sampled. */
@@ -87,21 +118,25 @@ function estimate(
  * The predictor, of the first `predictors`, that codes a plane of a tile best: another than NONE if it saves more than
  * 1/32 and 64 bits; RAW if even so less than `minimumSaving` 256ths are saved.
  */
-function choosePredictor(
+function surveyPlane(
   symbols: Uint16Array,
   { height, width }: Tile,
   bits: number,
   zero: number,
   predictors: number,
   minimumSaving: number,
-): { predictor: number; cost: number } {
+): SurveyedPlane {
   const rows = sampledRows(height);
   const costs = [estimate(rows, width, bits, (i, j) => symbols[i * width + j])];
   for (let predictor = 1; predictor < predictors; predictor++)
     costs.push(estimate(rows, width, bits, (i, j) => residual(predictor, symbols, width, i, j, zero)));
   let best = costs.indexOf(Math.min(...costs));
   if (costs[best] + Math.floor(costs[0] / 32) + 64 * BIT >= costs[0]) best = 0;
-  const raw = rows.length * width * bits * BIT;
-  if (costs[best] * 256 > raw * (256 - minimumSaving)) return { predictor: RAW, cost: raw };
-  return { predictor: best, cost: costs[best] };
+  const sampled = rows.length * width;
+  const raw = sampled * bits * BIT;
+  const orRaw = (predictor: number): Choice =>
+    costs[predictor] * 256 > raw * (256 - minimumSaving)
+      ? { predictor: RAW, cost: raw }
+      : { predictor, cost: costs[predictor] };
+  return { best: orRaw(best), unpredicted: orRaw(0), sampled };
 }

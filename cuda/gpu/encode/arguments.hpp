@@ -47,7 +47,7 @@ struct GpuSplit {
   Field fields[kMaxPlanes];
 };
 
-/** What surveys say of each plane of each tile: a choice, and whether the plane is constant. */
+/** What surveys say of each plane of each tile: PlaneChoices, packed, and whether the plane is constant. */
 constexpr uint8_t kConstantPlane = 0x80;
 
 /** Where the mode of a plane was not asked for. */
@@ -56,6 +56,7 @@ constexpr uint8_t kNotForced = 0xff;
 /** What the survey says of a tensor, or the modes that were asked for instead. */
 struct GpuChoices {
   const uint8_t* surveyed;
+  bool predicts[kMaxPlanes];
   uint8_t forced[kMaxPlanes];
   uint8_t planes;
 
@@ -63,7 +64,7 @@ struct GpuChoices {
   CODECLLM_ANYWHERE bool is_forced() const { return forced[0] != kNotForced; }
 
   CODECLLM_ANYWHERE uint8_t choice(uint64_t tile, uint32_t plane) const {
-    return is_forced() ? forced[plane] : surveyed[tile * planes + plane] & (kConstantPlane - 1);
+    return is_forced() ? forced[plane] : PlaneChoices::of(surveyed[tile * planes + plane], predicts[plane]);
   }
 
   /** Whether a plane is to be coded as CONST: not where modes were asked for. */
@@ -77,10 +78,9 @@ constexpr uint32_t kSurveyedSplits = 2;
 
 /** What a survey finds of the whole tensor, for each split. */
 struct GpuSurvey {
-  Count costs[kSurveyedSplits];
-  /** Not 0 if there is a tile whose plane 0 is predicted; and for each plane, one that is neither RAW nor constant. */
-  uint32_t predicted[kSurveyedSplits];
-  uint32_t counted[kSurveyedSplits][kMaxPlanes];
+  PlaneSurvey planes[kSurveyedSplits][kMaxPlanes];
+  /** Not 0 if there is a tile whose plane is neither RAW nor constant: [split][plane][whether tiles are predicted]. */
+  uint32_t counted[kSurveyedSplits][kMaxPlanes][2];
 };
 
 struct SurveyArguments {

@@ -54,6 +54,14 @@ void allow_shared_memory_for(const codecllm_gpu& gpu) {
   allow_shared_memory(gpu, encode_kernel<Word>);
 }
 
+/** What is found of each split. */
+std::vector<PlaneSurveys> surveyed_planes(const GpuSurvey& found, const std::vector<Split>& splits) {
+  std::vector<PlaneSurveys> planes(splits.size());
+  for (size_t s = 0; s < splits.size(); s++)
+    std::copy(std::begin(found.planes[s]), std::end(found.planes[s]), planes[s].begin());
+  return planes;
+}
+
 }  // namespace
 
 void Pipeline::prepare(const codecllm_gpu& gpu) {
@@ -106,7 +114,7 @@ void Pipeline::take_survey(Item& item) {
   const Source& source = item.source;
   Decisions& decisions = item.decisions;
   const GpuSurvey& found = *on_host(item.plain.survey);
-  decisions.take_survey({found.costs, found.costs + decisions.splits().size()}, levels_of(item.plain.row_levels),
+  decisions.take_survey(surveyed_planes(found, decisions.splits()), levels_of(item.plain.row_levels),
                         levels_of(item.plain.column_levels));
   take_choices(item);
   if (!item.tries_values()) return;
@@ -149,8 +157,8 @@ void Pipeline::take_coded_survey(Item& item) {
   Decisions& decisions = item.decisions;
   if (decisions.column_values().empty()) return;
   const GpuSurvey& found = *on_host(item.coded.survey);
-  if (decisions.take_coded_survey({found.costs, found.costs + decisions.coded_splits().size()},
-                                  levels_of(item.coded.row_levels), levels_of(item.coded.column_levels))) {
+  if (decisions.take_coded_survey(surveyed_planes(found, decisions.coded_splits()), levels_of(item.coded.row_levels),
+                                  levels_of(item.coded.column_levels))) {
     item.taken = &item.coded;
     take_choices(item);
   } else {
@@ -163,8 +171,10 @@ void Pipeline::take_choices(Item& item) {
   const Decisions& decisions = item.decisions;
   item.choices.surveyed = on_device(item.taken->surveyed[decisions.chosen()]);
   item.choices.planes = decisions.split().planes;
-  for (unsigned p = 0; p < kMaxPlanes; p++)
+  for (unsigned p = 0; p < kMaxPlanes; p++) {
+    item.choices.predicts[p] = decisions.surveyed(p).predicts();
     item.choices.forced[p] = source.options.has_modes ? choice_of(source.options.modes[p]) : kNotForced;
+  }
   if (decisions.has_windows()) item.offsets = stage(decisions.windows().offsets);
 }
 
@@ -209,7 +219,10 @@ void Pipeline::add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::v
   const bool has_pairs = preferred == kPairs;
   // What was to be DIRECT whatever its size, and has too many outliers, is RAW.
   if (preferred == kDirect && item.choices.is_forced()) return;
-  const GpuSurvey& surveyed = *on_host(item.taken->survey);
+  const auto is_counted = [&](unsigned plane) {
+    const auto& counted = on_host(item.taken->survey)->counted[item.decisions.chosen()];
+    return counted[plane][item.choices.predicts[plane]] != 0;
+  };
   CountArguments arguments = {};
   arguments.matrix = item.matrix;
   arguments.choices = item.choices;
@@ -219,9 +232,7 @@ void Pipeline::add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::v
   for (unsigned job = 0; job < kJobs; job++) {
     const bool of_pairs = job == kMaxPlanes;
     if (of_pairs ? !has_pairs : job >= split.planes) continue;
-    if (!of_pairs && (item.choices.is_forced() ? item.choices.forced[job] == kSurveyRaw
-                                               : surveyed.counted[item.decisions.chosen()][job] == 0))
-      continue;
+    if (!of_pairs && (item.choices.is_forced() ? item.choices.forced[job] == kSurveyRaw : !is_counted(job))) continue;
     arguments.plane = of_pairs ? 0 : job;
     arguments.bits = of_pairs ? kPairBits : split.bits[job];
     arguments.field = field_of(*item.source.layout.dtype, split, arguments.plane);
@@ -292,7 +303,7 @@ void Pipeline::count(Items& items) {
 /** Decides on tables, and lays out what encoding takes. */
 void Pipeline::take_counts(Item& item) {
   const Decisions& decisions = item.decisions;
-  bool predicted = on_host(item.taken->survey)->predicted[decisions.chosen()] != 0;
+  bool predicted = decisions.surveyed(0).predicts() && decisions.surveyed(0).predicted > 0;
   if (item.choices.is_forced()) predicted = item.choices.forced[0] != kNone && item.choices.forced[0] != kSurveyRaw;
   std::vector<JointCounts> joints(kJobs);
   for (unsigned job = 0; job < kJobs; job++) {

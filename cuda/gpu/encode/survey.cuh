@@ -113,9 +113,9 @@ __device__ __forceinline__ uint32_t measure_tile(const SurveyArguments& argument
 
 /** Which predictor codes a plane of a tile best; the same in all lanes. A lane knows the sampled row of its number. */
 template <class Word>
-__device__ __forceinline__ Choice survey_plane(const SurveyArguments& arguments, const TileRows<Word>& rows,
-                                               const GpuSplit& split, uint32_t plane, uint32_t rows_sampled,
-                                               uint32_t sampled_row, uint32_t* counters) {
+__device__ __forceinline__ PlaneChoices survey_plane(const SurveyArguments& arguments, const TileRows<Word>& rows,
+                                                     const GpuSplit& split, uint32_t plane, uint32_t rows_sampled,
+                                                     uint32_t sampled_row, uint32_t* counters) {
   const Tile& tile = rows.tile();
   const Field& field = split.fields[plane];
   const uint32_t bits = split.split.bits[plane];
@@ -203,20 +203,20 @@ __global__ void __launch_bounds__(32 * kSurveyWarps, kSurveyBlocks)
   const uint32_t sampled_row = sample.row(min(lane_index(), sample.count - 1));
   for (uint32_t s = 0; s < arguments.split_count; s++) {
     const GpuSplit& split = arguments.splits[s];
-    uint64_t cost = 0;
     for (uint32_t p = 0; p < split.split.planes; p++) {
-      const Choice choice = survey_plane(arguments, rows, split, p, sample.count, sampled_row, counters);
-      cost += choice.cost;
+      const PlaneChoices choices = survey_plane(arguments, rows, split, p, sample.count, sampled_row, counters);
       const Field& field = split.fields[p];
       const bool is_constant = (differing & field.bits_of_word()) == 0;
       if (lane_index() > 0) continue;
       const uint8_t flag = is_constant ? kConstantPlane : 0;
-      arguments.choices[s][index * split.split.planes + p] = static_cast<uint8_t>(choice.predictor | flag);
+      arguments.choices[s][index * split.split.planes + p] = static_cast<uint8_t>(choices.packed() | flag);
+      arguments.survey->planes[s][p].take(choices, sample.count * rows.tile().width,
+                                          [](Count& sum, Count value) { atomicAdd(&sum, value); });
+      if (is_constant) continue;
       // All who write here write the same.
-      if (choice.predictor != kSurveyRaw && !is_constant) arguments.survey->counted[s][p] = 1;
-      if (p == 0 && choice.predictor != kSurveyRaw && choice.predictor != kNone) arguments.survey->predicted[s] = 1;
+      if (choices.unpredicted.predictor != kSurveyRaw) arguments.survey->counted[s][p][0] = 1;
+      if (choices.best.predictor != kSurveyRaw) arguments.survey->counted[s][p][1] = 1;
     }
-    if (lane_index() == 0) atomicAdd(arguments.survey->costs + s, Count{cost});
   }
 }
 

@@ -8,12 +8,19 @@ namespace codecllm {
 
 namespace {
 
+uint64_t cost_of(const PlaneSurveys& planes) {
+  uint64_t cost = 0;
+  for (const PlaneSurvey& plane : planes) cost += plane.taken_cost();
+  return cost;
+}
+
 /**
  * Which of two splits, or one, to take: the second has to win by 1/32. Estimates are that good, and 4 + 4, which halves
  * a decoder's steps, may cost it.
  */
-size_t choose_split(const std::vector<uint64_t>& costs) {
-  return costs.size() > 1 && costs[1] + costs[1] / 32 < costs[0] ? 1 : 0;
+size_t choose_split(const std::vector<PlaneSurveys>& found) {
+  const uint64_t second = found.size() > 1 ? cost_of(found[1]) : 0;
+  return found.size() > 1 && second + second / 32 < cost_of(found[0]) ? 1 : 0;
 }
 
 }  // namespace
@@ -24,10 +31,10 @@ Decisions::Decisions(const Layout& layout, const EncodeOptions& options)
       splits_(splits_for(*layout.dtype, options)),
       coded_splits_(splits_with_values(*layout.dtype, options)) {}
 
-void Decisions::take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
+void Decisions::take_survey(const std::vector<PlaneSurveys>& found, std::vector<uint16_t> row_levels,
                             std::vector<uint16_t> column_levels) {
-  chosen_ = choose_split(costs);
-  cost_ = costs[chosen_];
+  chosen_ = choose_split(found);
+  surveyed_ = found[chosen_];
   split_ = splits_[chosen_];
   row_levels_ = std::move(row_levels);
   column_levels_ = std::move(column_levels);
@@ -39,14 +46,15 @@ bool Decisions::propose_column_values(const std::vector<int64_t>& leans) {
   return !column_values_.empty();
 }
 
-bool Decisions::take_coded_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
+bool Decisions::take_coded_survey(const std::vector<PlaneSurveys>& found, std::vector<uint16_t> row_levels,
                                   std::vector<uint16_t> column_levels) {
-  const size_t chosen = choose_split(costs);
-  if (!takes_values(layout_, options_, cost_, costs[chosen])) {
+  const size_t chosen = choose_split(found);
+  if (!takes_values(layout_, options_, cost_of(surveyed_), cost_of(found[chosen]))) {
     column_values_.clear();
     return false;
   }
   chosen_ = chosen;
+  surveyed_ = found[chosen];
   split_ = coded_splits_[chosen];
   row_levels_ = std::move(row_levels);
   column_levels_ = std::move(column_levels);

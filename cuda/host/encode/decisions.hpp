@@ -22,11 +22,11 @@ class Decisions {
   const std::vector<Split>& splits() const { return splits_; }
 
   /**
-   * After the survey: the split, and with windows the offsets of columns.
+   * After the survey: the split, which planes are predicted, and with windows the offsets of columns.
    *
-   * @param costs of each split
+   * @param found in each split
    */
-  void take_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
+  void take_survey(const std::vector<PlaneSurveys>& found, std::vector<uint16_t> row_levels,
                    std::vector<uint16_t> column_levels);
 
   /**
@@ -38,7 +38,7 @@ class Decisions {
   bool propose_column_values(const std::vector<int64_t>& leans);
 
   /** After that survey, likewise. @returns whether the tensor is coded so */
-  bool take_coded_survey(const std::vector<uint64_t>& costs, std::vector<uint16_t> row_levels,
+  bool take_coded_survey(const std::vector<PlaneSurveys>& found, std::vector<uint16_t> row_levels,
                          std::vector<uint16_t> column_levels);
 
   /** After these: the bins of rows and columns. They can be chosen while the second pass counts. */
@@ -59,6 +59,9 @@ class Decisions {
   /** The number of the split that was chosen, and the split. */
   size_t chosen() const { return chosen_; }
   const Split& split() const { return split_; }
+
+  /** What the survey that was taken found of a plane in this split. */
+  const PlaneSurvey& surveyed(unsigned plane) const { return surveyed_[plane]; }
 
   /** With which coded words are made: what was proposed, until the survey of them is taken. Empty if they are not. */
   const std::vector<uint8_t>& column_values() const { return column_values_; }
@@ -83,8 +86,7 @@ class Decisions {
   const EncodeOptions& options_;
   const std::vector<Split> splits_;
   size_t chosen_ = 0;
-  /** Of the split that was chosen. */
-  uint64_t cost_ = 0;
+  PlaneSurveys surveyed_ = {};
   Split split_ = {};
   const std::vector<Split> coded_splits_;
   std::vector<uint8_t> column_values_;

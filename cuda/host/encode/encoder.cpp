@@ -74,8 +74,12 @@ std::unique_ptr<Survey> Encoder::survey_of(const std::vector<Split>& splits) con
 
 void Encoder::take_choices() {
   choices_ = std::move(survey_->choices[decisions_.chosen()]);
-  if (!options_.has_modes) return;
-  for (size_t i = 0; i < choices_.size(); i++) choices_[i] = choice_of(options_.modes[i % decisions_.split().planes]);
+  const unsigned planes = decisions_.split().planes;
+  for (unsigned p = 0; p < planes; p++) {
+    const bool predicts = decisions_.surveyed(p).predicts();
+    for (size_t i = p; i < choices_.size(); i += planes)
+      choices_[i] = options_.has_modes ? choice_of(options_.modes[p]) : PlaneChoices::of(choices_[i], predicts);
+  }
 }
 
 void Encoder::begin_window() {
@@ -100,7 +104,7 @@ void Encoder::advance() {
   require_all_marked();
   switch (pass_) {
     case Pass::Survey:
-      decisions_.take_survey(survey_->costs, std::move(survey_->row_levels), survey_->column_levels());
+      decisions_.take_survey(survey_->planes, std::move(survey_->row_levels), survey_->column_levels());
       take_choices();
       if (leans_ != nullptr && decisions_.propose_column_values(leans_->leans)) {
         survey_ = survey_of(decisions_.coded_splits());
@@ -111,7 +115,7 @@ void Encoder::advance() {
       leans_.reset();
       break;
     case Pass::CodedSurvey:
-      if (decisions_.take_coded_survey(survey_->costs, std::move(survey_->row_levels), survey_->column_levels()))
+      if (decisions_.take_coded_survey(survey_->planes, std::move(survey_->row_levels), survey_->column_levels()))
         take_choices();
       begin_window();
       break;

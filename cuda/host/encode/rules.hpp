@@ -2,6 +2,7 @@
 // differ.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "host/encode/logarithm.hpp"
@@ -42,21 +43,69 @@ struct Choice {
   uint64_t cost;
 };
 
+/** The best choice for a plane of a tile, and that without prediction. */
+struct PlaneChoices {
+  Choice best;
+  Choice unpredicted;
+
+  /** Both in one byte, whose highest bit stays free. */
+  CODECLLM_ANYWHERE uint8_t packed() const { return static_cast<uint8_t>(best.predictor | unpredicted.predictor << 3); }
+  /** One of both, packed. */
+  static CODECLLM_ANYWHERE uint8_t of(uint8_t packed, bool predicts) { return (packed >> (predicts ? 0 : 3)) & 7; }
+};
+
+/** What a survey finds of a plane of all tiles, in integers that CUDA's atomics take. */
+struct PlaneSurvey {
+  unsigned long long cost;
+  unsigned long long unpredicted_cost;
+  /** Sampled symbols of tiles that are predicted, and of those that are coded without. */
+  unsigned long long predicted;
+  unsigned long long plain;
+
+  /** Calls `add` for each number that a tile, of which so many symbols are sampled, adds something to. */
+  template <class Add>
+  CODECLLM_ANYWHERE void take(const PlaneChoices& choices, uint32_t sampled, Add add) {
+    add(cost, choices.best.cost);
+    add(unpredicted_cost, choices.unpredicted.cost);
+    if (choices.best.predictor != kSurveyRaw) add(choices.best.predictor == kNone ? plain : predicted, sampled);
+  }
+
+  void add(const PlaneSurvey& others) {
+    cost += others.cost;
+    unpredicted_cost += others.unpredicted_cost;
+    predicted += others.predicted;
+    plain += others.plain;
+  }
+
+  /** Whether tiles are predicted: whether that saves at least half of what it may cost that residuals share tables. */
+  bool predicts() const {
+    return 2 * (unpredicted_cost - cost) > xlog2x(predicted + plain) - xlog2x(predicted) - xlog2x(plain);
+  }
+  uint64_t taken_cost() const { return predicts() ? cost : unpredicted_cost; }
+};
+
+/** What a survey finds of all tiles in one split. */
+using PlaneSurveys = std::array<PlaneSurvey, kMaxPlanes>;
+
 /**
  * Which predictor codes a plane of a tile best: another than NONE if it saves more than 1/32 and 64 bits; RAW if even
- * so less than `minimum_saving` 256ths are saved.
+ * so less than `minimum_saving` 256ths are saved; and NONE or RAW without prediction.
  *
  * @param costs of a sample, one for each predictor
  * @param raw what the sample costs as it is
  */
-CODECLLM_ANYWHERE inline Choice choose_predictor(const uint64_t* costs, unsigned predictors, uint64_t raw,
-                                                 uint32_t minimum_saving) {
+CODECLLM_ANYWHERE inline PlaneChoices choose_predictor(const uint64_t* costs, unsigned predictors, uint64_t raw,
+                                                       uint32_t minimum_saving) {
   unsigned best = 0;
   for (unsigned predictor = 1; predictor < predictors; predictor++)
     if (costs[predictor] < costs[best]) best = predictor;
   if (costs[best] + costs[0] / 32 + 64 * kBit >= costs[0]) best = 0;
-  if (costs[best] * 256 > raw * (256 - minimum_saving)) return {kSurveyRaw, raw};
-  return {static_cast<uint8_t>(best), costs[best]};
+  const auto or_raw = [&](unsigned predictor) {
+    return costs[predictor] * 256 > raw * (256 - minimum_saving)
+               ? Choice{kSurveyRaw, raw}
+               : Choice{static_cast<uint8_t>(predictor), costs[predictor]};
+  };
+  return {or_raw(best), or_raw(0)};
 }
 
 /** How many 256ths of a plane coding must save, or it is RAW: `minimum` of later ones, but all of plane 1 of 4 + 4. */

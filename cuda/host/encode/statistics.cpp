@@ -51,9 +51,9 @@ void count_row(const Symbol* row, uint32_t width, uint32_t* const* ways) {
   count_columns(width, [&](uint32_t j, uint32_t way) { ways[way % 2][row[j]]++; });
 }
 
-/** Which predictor codes a plane of a tile best, from a sample of its rows. */
-Choice survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
-                    uint32_t minimum_saving, bool predicts) {
+/** Which predictor codes a plane of a tile best, from a sample of its rows; added to what is known of all tiles. */
+PlaneChoices survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
+                          uint32_t minimum_saving, bool predicts, PlaneSurvey& all) {
   const SampledRows sample = SampledRows::of(tile.height);
   const uint32_t bits = split.bits[plane];
   // Counts are added up 32 at a time.
@@ -98,7 +98,9 @@ Choice survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const
         kernels().sum_of_counts(counters[0] + first, counters[1] + first, alphabet, kSmallXlog2x.data(), seen);
     costs[predictor] = xlog2x(sampled) - sum + (seen - 1) * kBias;
   }
-  return choose_predictor(costs, predictors, sampled * bits * kBit, minimum_saving);
+  const PlaneChoices choices = choose_predictor(costs, predictors, sampled * bits * kBit, minimum_saving);
+  all.take(choices, static_cast<uint32_t>(sampled), [](auto& sum, uint64_t value) { sum += value; });
+  return choices;
 }
 
 }  // namespace
@@ -107,7 +109,7 @@ Survey::Survey(const Layout& layout, std::vector<Split> splits, uint32_t minimum
     : row_levels(layout.rows),
       column_sums(layout.columns),
       column_counts(layout.columns),
-      costs(splits.size()),
+      planes(splits.size()),
       layout_(layout),
       splits_(std::move(splits)),
       minimum_saving_(minimum_saving),
@@ -120,7 +122,7 @@ void Survey::add(const Slice& slice) {
   const WordFormat format = word_format(dtype, splits_[0]);
   std::vector<uint64_t> sums(layout_.columns);
   std::vector<uint64_t> counts(layout_.columns);
-  std::vector<uint64_t> slice_costs(splits_.size());
+  std::vector<PlaneSurveys> slice_planes(splits_.size());
   std::vector<uint64_t> row_sums(layout_.tile_rows);
   std::vector<uint64_t> row_counts(layout_.tile_rows);
   TileReader reader;
@@ -141,10 +143,9 @@ void Survey::add(const Slice& slice) {
         row_levels[tile.row + i] = static_cast<uint16_t>(level(row_sums[i], row_counts[i]));
     for (size_t s = 0; s < splits_.size(); s++)
       for (unsigned p = 0; p < splits_[s].planes; p++) {
-        const Choice choice =
-            survey_plane(words, tile, dtype, splits_[s], p, saving_of(splits_[s], p, minimum_saving_), predicts_);
-        choices[s][index * splits_[s].planes + p] = choice.predictor;
-        slice_costs[s] += choice.cost;
+        const uint32_t saving = saving_of(splits_[s], p, minimum_saving_);
+        choices[s][index * splits_[s].planes + p] =
+            survey_plane(words, tile, dtype, splits_[s], p, saving, predicts_, slice_planes[s][p]).packed();
       }
   });
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -152,7 +153,8 @@ void Survey::add(const Slice& slice) {
     column_sums[column] += sums[column];
     column_counts[column] += counts[column];
   }
-  for (size_t s = 0; s < costs.size(); s++) costs[s] += slice_costs[s];
+  for (size_t s = 0; s < planes.size(); s++)
+    for (unsigned p = 0; p < kMaxPlanes; p++) planes[s][p].add(slice_planes[s][p]);
 }
 
 std::vector<uint16_t> Survey::column_levels() const {

@@ -62,9 +62,9 @@ class Survey {
   /** Sum of magnitudes, and number of non-zero elements, of each column. */
   std::vector<uint64_t> column_sums;
   std::vector<uint64_t> column_counts;
-  /** For each split: predictor or kSurveyRaw, tile by tile and plane by plane; and the estimated cost of it all. */
+  /** For each split: PlaneChoices, tile by tile and plane by plane; and what is found of all tiles. */
   std::vector<std::vector<uint8_t>> choices;
-  std::vector<uint64_t> costs;
+  std::vector<PlaneSurveys> planes;
 
  private:
   const Layout& layout_;
