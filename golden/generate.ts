@@ -2,6 +2,7 @@
 
 import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { fromRoot } from '../src/files/root.ts';
+import { baseVectors, invalidBaseVectors } from './base.ts';
 import { checkpointFiles } from './checkpoints.ts';
 import { invalidVectors } from './invalid.ts';
 import { validVectors } from './vectors.ts';
@@ -10,6 +11,7 @@ import { validVectors } from './vectors.ts';
 export function goldenFiles(): Map<string, Uint8Array> {
   const files = new Map<string, Uint8Array>();
   const valid = validVectors();
+  const against = baseVectors();
   const manifest = {
     format: 'codecllm-vectors-1',
     valid: valid.map(({ id, comment, flags, dtype, shape, options, input, stream }) => {
@@ -20,6 +22,19 @@ export function goldenFiles(): Map<string, Uint8Array> {
     invalid: invalidVectors(valid).map(({ id, comment, flags, stream, error }) => {
       files.set(`invalid/${id}.cllm`, stream);
       return { id, comment, flags, stream: `invalid/${id}.cllm`, error };
+    }),
+    base: against.map(({ id, comment, dtype, shape, options, base, input, stream }) => {
+      files.set(`base/${id}.bin`, base);
+      files.set(`input/${id}.bin`, input);
+      files.set(`stream/${id}.cllm`, stream);
+      const names = { base: `base/${id}.bin`, input: `input/${id}.bin`, stream: `stream/${id}.cllm` };
+      return { id, comment, dtype, shape, options, ...names };
+    }),
+    invalidBase: invalidBaseVectors(against).map(({ id, comment, stream, base, baseOf, error }) => {
+      files.set(`invalid/${id}.cllm`, stream);
+      const name = base ? `base/${baseOf ?? `invalid-${id}`}.bin` : null;
+      if (base && !baseOf) files.set(name as string, base);
+      return { id, comment, base: name, stream: `invalid/${id}.cllm`, error };
     }),
   };
   files.set('manifest.json', new TextEncoder().encode(`${JSON.stringify(manifest, undefined, 1)}\n`));

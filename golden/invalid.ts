@@ -43,7 +43,7 @@ function metadataStart(stream: Uint8Array): number {
 
 function sectionsOfFirstTile(stream: Uint8Array): Sections & { at: number } {
   const { dtype, split, matrix, tiles, frontBytes } = readFront(stream);
-  return { ...sectionsOf(dtype, split, tileAt(matrix, 0), tiles[0].planes), at: frontBytes };
+  return { ...sectionsOf(dtype, split, tileAt(matrix, 0), tiles[0].planes, false), at: frontBytes };
 }
 
 const bytes =

@@ -29,6 +29,8 @@ const KEYS = {
   streams: `${PREFIX}streams`,
   sha256: `${PREFIX}sha256`,
   header: `${PREFIX}header`,
+  copies: `${PREFIX}copies`,
+  base: `${PREFIX}base`,
 } as const;
 const VERSION = '1';
 
@@ -40,6 +42,9 @@ const STREAM_START = [...[0, 8, 16, 24].map((shift) => (MAGIC >> shift) & 0xff),
 
 /** A tensor as the original's header has it, but for its place. */
 export type Described = Pick<TensorEntry, 'dtype' | 'shape'> & { readonly bytes: number };
+
+/** The same as the front of a stream says it. */
+export type DescribedStream = Described & { readonly againstBase: boolean };
 
 /** Whether a file carries any key of the format's: it is compressed, or pretends to be. */
 export function isCompressed({ metadata }: Header): boolean {
@@ -80,6 +85,8 @@ export function isItselfStream(begin: Uint8Array): boolean {
 /** A tensor of a compressed file. */
 export interface Stored extends TensorEntry {
   readonly isStream: boolean;
+  /** Its number among `tensors`, of what it is a copy of; undefined where it is none. */
+  readonly copyOf: number | undefined;
   /** How many of its bytes have to be looked at, from its first: of a stream, those that tell the length of its front. */
   readonly look: number;
 }
@@ -88,6 +95,8 @@ export interface Stored extends TensorEntry {
 export interface Container {
   /** Of the original, in hexadecimal. */
   readonly sha256: string;
+  /** Of the base's original, where there is a base. */
+  readonly base: string | undefined;
   /** In the order of the header's keys. */
   readonly tensors: readonly Stored[];
   /** The original's header and its text, where the file has them; else how it was written. */
@@ -104,10 +113,15 @@ export interface Container {
  */
 export function readContainer(header: Header, dataStart: number): Container {
   const place = (key: string): string => `__metadata__.${key}`;
-  const entry = (key: string, pattern: RegExp): string => {
+  const optional = (key: string, pattern: RegExp): string | undefined => {
     const value = header.metadata?.get(key);
+    if (value !== undefined && !pattern.test(value))
+      throw new ContainerError(place(key), `${quoted(key)} in its "__metadata__" is damaged`);
+    return value;
+  };
+  const entry = (key: string, pattern: RegExp): string => {
+    const value = optional(key, pattern);
     if (value === undefined) throw new ContainerError(place(key), `${quoted(key)} is missing in its "__metadata__"`);
-    if (!pattern.test(value)) throw new ContainerError(place(key), `${quoted(key)} in its "__metadata__" is damaged`);
     return value;
   };
   const reserved = reservedKeys(header.metadata);
@@ -121,7 +135,9 @@ export function readContainer(header: Header, dataStart: number): Container {
   const sha256 = entry(KEYS.sha256, /^[0-9a-f]{64}$/);
   const streams = Number(entry(KEYS.streams, /^(0|[1-9][0-9]{0,8})$/));
   const description = entry(KEYS.header, /^(compact$|python$|\{)/);
-  if (streams > header.tensors.length)
+  const base = optional(KEYS.base, /^[0-9a-f]{64}$/);
+  const copies = readCopies(header.tensors, optional(KEYS.copies, COPIES));
+  if (streams > header.tensors.length - copies.size)
     throw new ContainerError(
       place(KEYS.streams),
       `${quoted(KEYS.streams)} in its "__metadata__" is more than it has tensors`,
@@ -134,18 +150,41 @@ export function readContainer(header: Header, dataStart: number): Container {
       .slice(0, streams)
       .map(({ name }) => name),
   );
-  const tensors = header.tensors.map((tensor): Stored => {
-    if (!isStream.has(tensor.name)) return { ...tensor, isStream: false, look: bytesToLookAt(tensor) };
+  const tensors = header.tensors.map((tensor, index): Stored => {
+    const copyOf = copies.get(index);
+    if (!isStream.has(tensor.name)) return { ...tensor, isStream: false, copyOf, look: bytesToLookAt(tensor) };
     if (tensor.dtype !== 'U8' || tensor.shape.length !== 1)
       throw new ContainerError(tensor.name, `${quoted(tensor.name)} should hold a stream, and is not a vector of U8`);
-    return { ...tensor, isStream: true, look: Math.min(FIXED_BYTES, tensor.end - tensor.start) };
+    return { ...tensor, isStream: true, copyOf, look: Math.min(FIXED_BYTES, tensor.end - tensor.start) };
   });
   const metadata = new Map([...(header.metadata ?? [])].filter(([key]) => !key.startsWith(PREFIX)));
   const style = STYLES.find((candidate) => candidate === description);
   const original = style ?? { header: readOriginal(description), text: description };
-  const container = { sha256, tensors, original, metadata };
+  const container = { sha256, base, tensors, original, metadata };
   checkOrder(container);
   return container;
+}
+
+/** The value of `codecllm.copies`. */
+const COPIES = /^(0|[1-9][0-9]{0,8})=(0|[1-9][0-9]{0,8})( (0|[1-9][0-9]{0,8})=(0|[1-9][0-9]{0,8}))*$/;
+
+/** @returns by the number of each copy, that of what it is a copy of */
+function readCopies(tensors: readonly TensorEntry[], value: string | undefined): Map<number, number> {
+  const pairs = (value?.split(' ') ?? []).map((pair) => pair.split('=').map(Number));
+  const copies = new Map(pairs as [number, number][]);
+  let before = -1;
+  for (const [copy, of] of pairs) {
+    if (copy <= before || copy >= tensors.length || of >= tensors.length || copies.has(of))
+      throw new ContainerError(
+        `__metadata__.${KEYS.copies}`,
+        `${quoted(KEYS.copies)} in its "__metadata__": ${copy} cannot be a copy of ${of}`,
+      );
+    const { name, dtype, shape } = tensors[copy];
+    if (dtype !== 'U8' || shape.join() !== '0')
+      throw new ContainerError(name, `${quoted(name)} should be a copy, and is not U8 of shape [0]`);
+    before = copy;
+  }
+  return copies;
 }
 
 function readOriginal(text: string): Header {
@@ -174,7 +213,8 @@ function checkOrder({ tensors, original, metadata }: Container): void {
         throw new ContainerError(place, `${quoted(tensor.name)} of its original header is missing`);
       if (tensors[index] !== found)
         throw new ContainerError(tensor.name, `${quoted(tensor.name)} has another place in its original header`);
-      if (!found.isStream) checkSame(tensor, { ...found, bytes: found.end - found.start });
+      if (!found.isStream && found.copyOf === undefined)
+        checkSame(tensor, { ...found, bytes: found.end - found.start });
     }
     const entries = (of: Header['metadata']): string => JSON.stringify([...(of ?? [])]);
     if (entries(metadata) !== entries(header.metadata))
@@ -182,9 +222,10 @@ function checkOrder({ tensors, original, metadata }: Container): void {
     ordered = byPlace(header.tensors).map(({ name }) => stored.get(name) as Stored);
   }
   const streams = ordered.filter(({ isStream }) => isStream);
-  const kept = ordered.filter(({ isStream }) => !isStream);
+  const kept = ordered.filter(({ isStream, copyOf }) => !isStream && copyOf === undefined);
+  const copies = ordered.filter(({ copyOf }) => copyOf !== undefined);
   let at = 0;
-  for (const { name, start, end } of [...streams, ...keptOrder(kept)]) {
+  for (const { name, start, end } of [...streams, ...keptOrder(kept), ...copies]) {
     if (start !== at)
       throw new ContainerError(`${name}.data_offsets`, `${quoted(name)}: its data are not in the order of the format`);
     at = end;
@@ -219,6 +260,9 @@ export function checkStream(
 /** A tensor of the original file, and where its bytes or its stream are in the data of the compressed one. */
 export interface Restorable extends TensorEntry {
   readonly isStream: boolean;
+  readonly againstBase: boolean;
+  /** The tensor that it is a copy of, which is what is `stored`; undefined where it is none. */
+  readonly copyOf: string | undefined;
   readonly stored: { readonly start: number; readonly end: number };
 }
 
@@ -238,17 +282,20 @@ export interface Original {
  * @param describe what a stream's front says of its tensor
  * @throws ContainerError where they contradict what the file says
  */
-export function restoreHeader(container: Container, describe: (tensor: Stored) => Described): Original {
+export function restoreHeader(container: Container, describe: (tensor: Stored) => DescribedStream): Original {
   const { tensors, original, metadata } = container;
-  const described = tensors.map((tensor) => {
-    const bytes = tensor.end - tensor.start;
-    if (!tensor.isStream) return { ...tensor, bytes };
+  const stored = tensors.map((tensor): DescribedStream => {
     const { name } = tensor;
-    const as = { ...describe(tensor), name };
+    const bytes = tensor.end - tensor.start;
+    if (!tensor.isStream) return { ...tensor, bytes, againstBase: false };
+    const as = describe(tensor);
     if (bytes >= as.bytes)
       throw new ContainerError(name, `${quoted(name)}: a stream of ${bytes} bytes for a tensor of ${as.bytes}`);
+    if (as.againstBase && container.base === undefined)
+      throw new ContainerError(name, `${quoted(name)} is coded against a base, and ${quoted(KEYS.base)} names none`);
     return as;
   });
+  const described = tensors.map(({ name, copyOf }, index) => ({ ...stored[copyOf ?? index], name }));
   const dataBytes = described.reduce((sum, { bytes }) => sum + bytes, 0);
   let entries: readonly TensorEntry[];
   let headerText: string;
@@ -264,10 +311,25 @@ export function restoreHeader(container: Container, describe: (tensor: Stored) =
     headerText,
     bytes: LENGTH_BYTES + byteLength(headerText) + dataBytes,
     tensors: entries.map((entry, index) => {
-      const { isStream, start, end } = tensors[index];
-      return { ...entry, isStream, stored: { start, end } };
+      const { copyOf } = tensors[index];
+      const { isStream, start, end } = tensors[copyOf ?? index];
+      const { againstBase } = described[index];
+      return { ...entry, isStream, againstBase, copyOf: tensors[copyOf ?? -1]?.name, stored: { start, end } };
     }),
   };
+}
+
+/**
+ * Checks what a base says of a tensor that is coded against it.
+ *
+ * @param found the base's tensor of the same name
+ * @throws ContainerError
+ */
+export function checkBaseTensor(tensor: TensorEntry, found: Pick<TensorEntry, 'dtype' | 'shape'> | undefined): void {
+  const { name, dtype, shape } = tensor;
+  const what = found === undefined ? 'lacks it' : `has ${found.dtype} [${found.shape}]`;
+  if (found === undefined || found.dtype !== dtype || found.shape.join() !== shape.join())
+    throw new ContainerError(name, `${quoted(name)} is coded against a ${dtype} [${shape}] of its base, which ${what}`);
 }
 
 function checkSame({ name, dtype, shape, start, end }: TensorEntry, as: Described): void {
@@ -314,6 +376,14 @@ export function describeHeader(header: Header, text: string): string {
 /** A tensor with its place in the new file; of a stream, dtype and shape are the original's. */
 export type Placed = TensorEntry & { readonly isStream: boolean };
 
+/** What a compressor knows before it begins. */
+export interface Relations {
+  /** Of copies, by their number among the header's tensors, the number of what they are a copy of. */
+  readonly copies?: ReadonlyMap<number, number>;
+  /** Of the base's original, in hexadecimal. */
+  readonly base?: string;
+}
+
 /** Room for the header of a compressed file, kept before it is known which tensors become streams. */
 export class HeaderSpace {
   /** Where the data begin in the file. */
@@ -327,6 +397,7 @@ export class HeaderSpace {
   constructor(
     private readonly original: Header,
     text: string,
+    private readonly relations: Relations = {},
   ) {
     if (isCompressed(original)) throw new ContainerError('__metadata__', 'is compressed already');
     this.description = describeHeader(original, text);
@@ -338,7 +409,7 @@ export class HeaderSpace {
       return { ...(entryBytes(kept) > entryBytes(stream) ? kept : stream), isStream: false };
     });
     // As many streams as digits may be needed for.
-    const longest = this.text(widest, '0'.repeat(64)) + String(original.tensors.length);
+    const longest = this.text(widest, '0'.repeat(64), true) + String(original.tensors.length);
     this.dataStart = Math.ceil((LENGTH_BYTES + byteLength(longest)) / DATA_ALIGNMENT) * DATA_ALIGNMENT;
     if (this.dataStart - LENGTH_BYTES > MAX_HEADER_BYTES)
       throw new ContainerError(
@@ -352,22 +423,28 @@ export class HeaderSpace {
    *
    * @param tensors in the order of the original's keys
    * @param sha256 of the original file, in hexadecimal
+   * @param usesBase whether a stream is coded against the base
    */
-  fill(tensors: readonly Placed[], sha256: string): Uint8Array {
+  fill(tensors: readonly Placed[], sha256: string, usesBase = false): Uint8Array {
     const bytes = new Uint8Array(this.dataStart).fill(0x20);
     new DataView(bytes.buffer).setBigUint64(0, BigInt(this.dataStart - LENGTH_BYTES), true);
     // Throws where it does not fit.
-    bytes.set(new TextEncoder().encode(this.text(tensors, sha256)), LENGTH_BYTES);
+    bytes.set(new TextEncoder().encode(this.text(tensors, sha256, usesBase)), LENGTH_BYTES);
     return bytes;
   }
 
-  private text(tensors: readonly Placed[], sha256: string): string {
+  private text(tensors: readonly Placed[], sha256: string, usesBase: boolean): string {
+    const { copies = new Map(), base } = this.relations;
     const metadata = new Map(this.original.metadata);
     metadata.set(KEYS.version, VERSION);
     metadata.set(KEYS.streams, String(tensors.filter(({ isStream }) => isStream).length));
     metadata.set(KEYS.sha256, sha256);
     metadata.set(KEYS.header, this.description);
-    const entries = tensors.map((tensor) => (tensor.isStream ? streamEntry(tensor) : tensor));
+    if (copies.size > 0) metadata.set(KEYS.copies, [...copies].map(([copy, of]) => `${copy}=${of}`).join(' '));
+    if (base !== undefined && usesBase) metadata.set(KEYS.base, base);
+    const entries = tensors.map((tensor, index) =>
+      tensor.isStream || copies.has(index) ? streamEntry(tensor) : tensor,
+    );
     return formatHeader({ metadata, tensors: entries }, 'compact');
   }
 }

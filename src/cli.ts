@@ -52,6 +52,7 @@ interface Common {
   readonly quiet?: boolean;
   readonly threads?: number;
   readonly engine?: EngineName;
+  readonly base?: readonly string[];
   readonly force?: boolean;
   readonly maxBytes?: number;
 }
@@ -76,6 +77,7 @@ function maxBytesOption(otherwise: string): Option {
     `refuse what has more bytes decompressed, such as 20G (default: ${otherwise})`,
   ).argParser(parseBytes);
 }
+const WHERE_BASES_ARE = 'file, or directory with files, that <in> was coded against';
 
 /** Whether the command that runs has --json, and its progress bar, if there is one. */
 let wantsJson = false;
@@ -114,10 +116,19 @@ function workCommand(name: string, description: string, engines: readonly Engine
     .option('--quiet', 'no progress bar and no summary');
 }
 
-workCommand(
-  'compress',
-  'Compress a .safetensors file, or every one in a directory, whose other files are copied.',
-  ENCODING_ENGINES,
+/** A command that takes bases. */
+function withBases(command: Command, description: string): Command {
+  const collect = (path: string, before: readonly string[] = []): readonly string[] => [...before, path];
+  return command.option('--base <path>', `${description}; may be given more than once`, collect);
+}
+
+withBases(
+  workCommand(
+    'compress',
+    'Compress a .safetensors file, or every one in a directory, whose other files are copied.',
+    ENCODING_ENGINES,
+  ),
+  'file or directory that <in> is a changed copy of: what has changed is coded, where that is smaller',
 )
   .argument('<in>', 'file or directory')
   .argument('[out]', 'default: X.codecllm.safetensors for X.safetensors, D.codecllm for a directory D')
@@ -129,7 +140,11 @@ workCommand(
       .choices(['small', 'fast', 'direct'])
       .default('small'),
   )
-  .addOption(new Option('--tile-rows <n>', 'rows of a tile').choices(TILE_ROWS.map(String)).default('128'))
+  .addOption(
+    new Option('--tile-rows <n>', 'rows of a tile (default: 128, or 256 against a base)').choices(
+      TILE_ROWS.map(String),
+    ),
+  )
   .addOption(
     new Option(
       '--for <name>',
@@ -141,9 +156,9 @@ workCommand(
     async (
       input: string,
       out: string | undefined,
-      options: Common & Pick<CompressOptions, 'profile' | 'for'> & { tileRows: string },
+      options: Common & Pick<CompressOptions, 'profile' | 'for'> & { tileRows?: string },
     ) => {
-      const tileRows = Number(options.tileRows) as CompressOptions['tileRows'];
+      const tileRows = TILE_ROWS.find((rows) => String(rows) === options.tileRows);
       await perform(options, formatCompressed, async (work) => {
         const output = out ?? nameFor(input, compressedName(input, await isDirectory(input)), 'compress');
         await nameLeftovers(output, options);
@@ -152,7 +167,10 @@ workCommand(
     },
   );
 
-workCommand('decompress', 'Give back the original of a compressed file or directory, byte for byte.')
+withBases(
+  workCommand('decompress', 'Give back the original of a compressed file or directory, byte for byte.'),
+  WHERE_BASES_ARE,
+)
   .argument('<in>', 'file or directory')
   .argument('[out]', 'default: X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm')
   .option('--force', 'replace an output that exists')
@@ -165,7 +183,13 @@ workCommand('decompress', 'Give back the original of a compressed file or direct
     });
   });
 
-workCommand('verify', 'Decode everything and compare every check and the SHA-256 of the original; nothing is written.')
+withBases(
+  workCommand(
+    'verify',
+    'Decode everything and compare every check and the SHA-256 of the original; nothing is written.',
+  ),
+  WHERE_BASES_ARE,
+)
   .argument('<in>', 'file or directory')
   .addOption(maxBytesOption('any, as nothing is kept'))
   .action(async (input: string, options: Common) => {
@@ -196,6 +220,7 @@ async function perform<Report>(
   const report = await run({
     threads: options.threads,
     engine: options.engine,
+    bases: options.base,
     force: options.force,
     maxBytes: options.maxBytes,
     onProgress: bar?.update,

@@ -8,15 +8,25 @@ import { describe, expect, test } from 'vitest';
 import { committedFiles } from '../golden/generate.ts';
 import {
   bytesToLookAt,
+  type Container,
+  checkBaseTensor,
   checkKept,
   checkStream,
   HeaderSpace,
+  isCompressed,
   isItselfStream,
   readContainer,
   restoreHeader,
 } from '../spec/container.ts';
 import { decodeTensor, type EncodeOptions, inspectTensor, streamLengths } from '../spec/index.ts';
-import { ContainerError, headerLength, headerText, LENGTH_BYTES, parseHeader } from '../spec/safetensors.ts';
+import {
+  ContainerError,
+  headerLength,
+  headerText,
+  LENGTH_BYTES,
+  parseHeader,
+  type TensorEntry,
+} from '../spec/safetensors.ts';
 import { inDirectory } from './checkpoint.ts';
 
 // Worker threads run what is built.
@@ -25,9 +35,9 @@ const product: typeof import('../src/index.ts') = await import(
 );
 
 type Options = Pick<EncodeOptions, 'profile' | 'tileRows'>;
-type Refusal = { id: string; comment: string; file: string; error: { place: string; step: string } };
+type Refusal = { id: string; comment: string; file: string; bases?: string[]; error: { place: string; step: string } };
 interface Manifest {
-  valid: { id: string; comment: string; options?: Options; original: string; compressed: string }[];
+  valid: { id: string; comment: string; options?: Options; original: string; compressed: string; bases?: string[] }[];
   invalid: Refusal[];
   refused: Refusal[];
 }
@@ -61,8 +71,8 @@ class Refused extends Error {
   }
 }
 
-/** Gives an original back as section 11 says. @throws Refused */
-function restore(file: Uint8Array): Uint8Array {
+/** Gives an original back as section 11 says. @param given where its bases are @throws Refused */
+function restore(file: Uint8Array, given: readonly Uint8Array[] = [], above: readonly string[] = []): Uint8Array {
   const at = <T>(step: string, place: string, work: () => T): T => {
     try {
       return work();
@@ -87,33 +97,65 @@ function restore(file: Uint8Array): Uint8Array {
   const original = at('front', '', () =>
     restoreHeader(container, (tensor) =>
       at('front', tensor.name, () => {
-        const { dtype, shape, tensorBytes } = inspectTensor(bytesOf(tensor));
-        return { dtype, shape, bytes: tensorBytes };
+        const { dtype, shape, tensorBytes, againstBase } = inspectTensor(bytesOf(tensor));
+        return { dtype, shape, bytes: tensorBytes, againstBase };
       }),
     ),
   );
+  const base = original.tensors.some(({ againstBase }) => againstBase)
+    ? baseOf(container, given, above)
+    : { tensors: new Map<string, TensorEntry>(), bytes: new Uint8Array(), dataStart: 0 };
+  for (const tensor of original.tensors.filter(({ againstBase, copyOf }) => againstBase && copyOf === undefined))
+    at('base', tensor.name, () => checkBaseTensor(tensor, base.tensors.get(tensor.name)));
   const header = new TextEncoder().encode(original.headerText);
   const restored = new Uint8Array(original.bytes);
   new DataView(restored.buffer).setBigUint64(0, BigInt(header.length), true);
   restored.set(header, LENGTH_BYTES);
-  for (const { name, start, isStream, stored } of original.tensors) {
+  for (const { name, start, isStream, againstBase, copyOf = name, stored } of original.tensors) {
     const bytes = bytesOf(stored);
-    restored.set(isStream ? at('data', name, () => decodeTensor(bytes).data) : bytes, 8 + header.length + start);
+    const before = base.tensors.get(copyOf);
+    const options =
+      againstBase && before
+        ? { base: base.bytes.subarray(base.dataStart + before.start, base.dataStart + before.end) }
+        : {};
+    const tensor = isStream ? at('data', name, () => decodeTensor(bytes, options).data) : bytes;
+    restored.set(tensor, 8 + header.length + start);
   }
   if (createHash('sha256').update(restored).digest('hex') !== container.sha256)
     throw new Refused('data', '__metadata__.codecllm.sha256');
   return restored;
 }
 
+/** What stands in a safetensors file. */
+function partsOf(file: Uint8Array) {
+  const dataStart = LENGTH_BYTES + headerLength(file.subarray(0, LENGTH_BYTES), file.length);
+  const header = parseHeader(headerText(file.subarray(LENGTH_BYTES, dataStart)), file.length - dataStart);
+  return { dataStart, header };
+}
+
+/** The original of a base, by its SHA-256. */
+function baseOf({ base, sha256 }: Container, given: readonly Uint8Array[], above: readonly string[]) {
+  const trail = [...above, sha256];
+  const found = given.find((file) => {
+    const { header, dataStart } = partsOf(file);
+    const hash = createHash('sha256').update(file).digest('hex');
+    return (isCompressed(header) ? readContainer(header, dataStart).sha256 : hash) === base;
+  });
+  if (found === undefined || trail.includes(base ?? '')) throw new Refused('base', '__metadata__.codecllm.base');
+  const bytes = isCompressed(partsOf(found).header) ? restore(found, given, trail) : found;
+  const { dataStart, header } = partsOf(bytes);
+  return { bytes, dataStart, tensors: new Map(header.tensors.map((tensor) => [tensor.name, tensor])) };
+}
+
 describe('the specification', () => {
-  test.each(manifest.valid)('restores $id', ({ original, compressed }) => {
-    expect(Buffer.compare(restore(fileNamed(compressed)), fileNamed(original))).toBe(0);
+  test.each(manifest.valid)('restores $id', ({ original, compressed, bases = [] }) => {
+    expect(Buffer.compare(restore(fileNamed(compressed), bases.map(fileNamed)), fileNamed(original))).toBe(0);
   });
 
-  test.each(manifest.invalid)('refuses $id', ({ file, error }) => {
+  test.each(manifest.invalid)('refuses $id', ({ file, bases = [], error }) => {
     let refused: unknown;
     try {
-      restore(fileNamed(file));
+      restore(fileNamed(file), bases.map(fileNamed));
     } catch (thrown) {
       refused = thrown;
     }
@@ -145,26 +187,31 @@ const engines = (['ts', 'native'] as const).filter((name) => name === 'ts' || na
 describe.each(engines)('the product, engine %s', (engine) => {
   const work = { engine, threads: 1 };
 
-  test.each(manifest.valid)('$id', async ({ options, original, compressed }) => {
+  test.each(manifest.valid)('$id', async ({ options, original, compressed, bases: names = [] }) => {
+    const bases = names.map(pathOf);
     await inDirectory(async (directory) => {
       const [output, restored] = [join(directory, 'output'), join(directory, 'restored')];
-      await product.decompress(pathOf(compressed), restored, work);
+      await product.decompress(pathOf(compressed), restored, { ...work, bases });
       expect(Buffer.compare(readFileSync(restored), fileNamed(original))).toBe(0);
       if (options === undefined) return;
-      await product.compress(pathOf(original), output, { ...options, ...work });
+      await product.compress(pathOf(original), output, { ...options, ...work, bases });
       expect(Buffer.compare(readFileSync(output), fileNamed(compressed))).toBe(0);
     });
   });
 
-  test.each(manifest.invalid)('refuses $id', async ({ file, error }) => {
-    // Which decodes nothing.
-    if (error.step !== 'data') await expect(product.inspect(pathOf(file))).rejects.toThrow(product.FileError);
+  test.each(manifest.invalid)('refuses $id', async ({ file, bases: names = [], error }) => {
+    const bases = names.map(pathOf);
+    // Which decodes nothing, and asks for no base.
+    if (error.step === 'header' || error.step === 'front')
+      await expect(product.inspect(pathOf(file))).rejects.toThrow(product.FileError);
     await inDirectory(async (directory) => {
-      const refusal = await product.decompress(pathOf(file), join(directory, 'out'), work).catch((error) => error);
+      const refusal = await product
+        .decompress(pathOf(file), join(directory, 'out'), { ...work, bases })
+        .catch((error) => error);
       expect(refusal).toBeInstanceOf(product.FileError);
       expect(refusal.message).toMatch(/^[^\n]*: [^\n]+$/);
       expect(readdirSync(directory)).toEqual([]);
-      await expect(product.verify(pathOf(file), work)).rejects.toThrow(refusal.message);
+      await expect(product.verify(pathOf(file), { ...work, bases })).rejects.toThrow(refusal.message);
     });
   });
 

@@ -2,14 +2,16 @@
 // engine `gpu` of the commands. It needs what the native codec is built with, CMake and a C++ compiler.
 
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { trained } from '../golden/base.ts';
 import { makeTensor } from '../golden/patterns.ts';
 import { encodeTensor, inspectTensor } from '../spec/index.ts';
+import { Bases } from '../src/commands/bases.ts';
 import { decompressFile } from '../src/commands/decompress.ts';
 import { GpuEngine } from '../src/engine/gpu-engine.ts';
 import { compress } from '../src/index.ts';
@@ -67,6 +69,24 @@ describe.runIf(isBuilt)('the GPU codec, emulated', { timeout: 300_000 }, () => {
     );
   });
 
+  test('refuses what is coded against a base, and has the host restore it', async () => {
+    const codec = createRequire(import.meta.url)(`${BUILD}/Release/codecllm_emulated.node`);
+    const base = makeTensor('BF16', 64 * 128, 128, 'gaussian', 1);
+    const stream = encodeTensor(trained(base, 2 ** -9, 1), 'BF16', [64, 128], { base });
+    await expect(codec.gpuDecoderOpenAsync(stream)).rejects.toThrow(
+      'coded against a base, which a GPU cannot decode yet, and the host can',
+    );
+    const path = join(folder, 'against');
+    writeFileSync(path, stream);
+    const file = openSync(path, 'r');
+    const engine = new GpuEngine(2, codec);
+    const whole = { start: 0, length: stream.length, tensorBytes: base.length, base };
+    const decoded = await engine.decodeBatch({ fd: file, position: 0, length: stream.length }, [whole]);
+    expect(Buffer.compare(decoded, trained(base, 2 ** -9, 1))).toBe(0);
+    await engine.close();
+    closeSync(file);
+  });
+
   test('restores a checkpoint, and names what is damaged', async () => {
     const codec = createRequire(import.meta.url)(`${BUILD}/Release/codecllm_emulated.node`);
     const demo = fileURLToPath(new URL('../demo/model.safetensors', import.meta.url));
@@ -75,7 +95,11 @@ describe.runIf(isBuilt)('the GPU codec, emulated', { timeout: 300_000 }, () => {
     const decompress = async (): Promise<void> => {
       const engine = new GpuEngine(2, codec);
       try {
-        await decompressFile(compressed, restored, true, { engine, onProgress: () => {} });
+        await decompressFile(compressed, restored, true, {
+          engine,
+          bases: new Bases([], engine),
+          onProgress: () => {},
+        });
       } finally {
         await engine.close();
       }

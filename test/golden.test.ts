@@ -16,6 +16,8 @@ interface Manifest {
     stream: string;
   }[];
   invalid: { id: string; comment: string; stream: string; error: { field: string; offset: number } }[];
+  base: (Manifest['valid'][number] & { base: string })[];
+  invalidBase: (Manifest['invalid'][number] & { base: string | null })[];
 }
 
 const files = committedFiles();
@@ -29,7 +31,7 @@ test('regenerating changes nothing', () => {
 test('there are enough of them, each with its own id and sentence', () => {
   expect(manifest.valid.length).toBeGreaterThanOrEqual(60);
   expect(manifest.invalid.length).toBeGreaterThanOrEqual(20);
-  const all = [...manifest.valid, ...manifest.invalid];
+  const all = [...manifest.valid, ...manifest.invalid, ...manifest.base, ...manifest.invalidBase];
   expect(new Set(all.map(({ id }) => id)).size).toBe(all.length);
   for (const { comment } of all) expect(comment.length).toBeGreaterThan(4);
 });
@@ -65,16 +67,28 @@ describe('valid', () => {
   });
 });
 
-describe('invalid', () => {
-  test.each(manifest.invalid)('$id', ({ stream, error }) => {
-    let refused: unknown;
-    try {
-      decodeTensor(fileNamed(stream));
-    } catch (thrown) {
-      refused = thrown;
-    }
-    expect(refused).toBeInstanceOf(FormatError);
-    const { field, offset } = refused as FormatError;
-    expect({ field, offset }).toEqual(error);
+describe('against a base', () => {
+  test.each(manifest.base)('$id', ({ dtype, shape, options, base: baseName, input, stream }) => {
+    const base = fileNamed(baseName);
+    const data = fileNamed(input);
+    expect(Buffer.compare(encodeTensor(data, dtype, shape, { ...options, base }), fileNamed(stream))).toBe(0);
+    expect(Buffer.compare(decodeTensor(fileNamed(stream), { base }).data, data)).toBe(0);
   });
+});
+
+describe('invalid', () => {
+  test.each([...manifest.invalid.map((vector) => ({ ...vector, base: null })), ...manifest.invalidBase])(
+    '$id',
+    ({ stream, base, error }) => {
+      let refused: unknown;
+      try {
+        decodeTensor(fileNamed(stream), base === null ? {} : { base: fileNamed(base) });
+      } catch (thrown) {
+        refused = thrown;
+      }
+      expect(refused).toBeInstanceOf(FormatError);
+      const { field, offset } = refused as FormatError;
+      expect({ field, offset }).toEqual(error);
+    },
+  );
 });

@@ -4,8 +4,10 @@ import { closeSync, ftruncateSync, openSync, readFileSync, statSync, writeFileSy
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { decodeTensor, encodeTensor } from '../spec/index.ts';
+import { Bases } from '../src/commands/bases.ts';
 import { compressFile } from '../src/commands/compress.ts';
 import { verifyFile } from '../src/commands/decompress.ts';
+import type { Work } from '../src/commands/work.ts';
 import type { Engine } from '../src/engine/engine.ts';
 import type { Native } from '../src/engine/native.ts';
 import { NativeEngine } from '../src/engine/native-engine.ts';
@@ -65,19 +67,20 @@ describe('whole tensors', () => {
         name: `${index}`,
         dtype: 'U8',
         shape: [3 * MEBIBYTE],
-        data: new Uint8Array(3 * MEBIBYTE),
+        data: new Uint8Array(3 * MEBIBYTE).fill(index),
       }));
       const [input, output] = [join(directory, 'in'), join(directory, 'out')];
       writeFileSync(input, checkpoint(tensors));
+      const workOf = (engine: Engine): Work => ({ engine, bases: new Bases([], engine), onProgress: () => {} });
       for (const [limit, expected] of [
         [5 * MEBIBYTE, 3 * MEBIBYTE],
         [7 * MEBIBYTE, 6 * MEBIBYTE],
       ]) {
         const encoding = countingEngine(limit);
-        await compressFile(input, output, true, {}, { engine: encoding.engine, onProgress: () => {} });
+        await compressFile(input, output, true, {}, undefined, workOf(encoding.engine));
         expect(encoding.most()).toBe(expected);
         const decoding = countingEngine(limit);
-        await verifyFile(output, { engine: decoding.engine, onProgress: () => {} });
+        await verifyFile(output, workOf(decoding.engine));
         expect(decoding.most()).toBe(expected);
       }
     });
@@ -105,7 +108,7 @@ describe('whole tensors', () => {
       await expect(product.compress(input, output, { engine: 'ts' })).rejects.toThrow(`${input}: "w": `);
     });
     const engine = new ReferenceEngine(1);
-    const stream = { start: 0, length: 1, tensorBytes: 2 ** 31 };
+    const stream = { start: 0, length: 1, tensorBytes: 2 ** 31, base: undefined };
     await expect(engine.decodeBatch({ fd: 0, position: 0, length: 1 }, [stream])).rejects.toThrow(needed);
     await engine.close();
   });

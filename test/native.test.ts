@@ -15,6 +15,7 @@ import { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import type { Native } from '../cuda/node/addon.d.ts';
+import { changed } from '../golden/base.ts';
 import { committedFiles } from '../golden/generate.ts';
 import { generator, makeTensor } from '../golden/patterns.ts';
 import { readFront } from '../spec/decoder/1-front.ts';
@@ -96,6 +97,83 @@ function onEveryPath(work: (path: string) => void): void {
 }
 
 // ----------------------------------------------------------------------------------------------------------- tests
+
+describe.skipIf(!isBuilt)('against a base', () => {
+  afterAll(() => native.usePath('best'));
+
+  const encode = (data: Uint8Array, dtype: string, shape: readonly number[], { base, ...options }: EncodeOptions) => {
+    const stream = new Uint8Array(2 * data.length + 2 ** 16);
+    return stream.subarray(0, native.encode(data, dtype, shape, options, stream, base));
+  };
+  const files = committedFiles();
+  const manifest = JSON.parse(new TextDecoder().decode(files.get('manifest.json')));
+  const fileNamed = (name: string): Uint8Array => new Uint8Array(files.get(name) as Uint8Array);
+
+  test('golden vectors: the bytes of the reference, and back, over the base', () => {
+    expect(manifest.base.length).toBeGreaterThan(20);
+    for (const { id, dtype, shape, options, base, input, stream } of manifest.base)
+      onEveryPath((path) => {
+        const encoded = encode(fileNamed(input), dtype, shape, { ...options, base: fileNamed(base) });
+        expect(same(encoded, fileNamed(stream)), `${id} ${path}`).toBe(true);
+        const place = fileNamed(base).slice();
+        native.decode(fileNamed(stream), place, place);
+        expect(same(place, fileNamed(input)), `${id} ${path}`).toBe(true);
+      });
+  });
+
+  test('golden vectors: the refusals of the reference', () => {
+    for (const { id, base, stream, error } of manifest.invalidBase) {
+      const before = base === null ? undefined : fileNamed(base);
+      const bytes = before?.slice() ?? new Uint8Array(2 ** 17);
+      const said = refusal(() => native.decode(fileNamed(stream), bytes, before));
+      expect(said, id).toBe(`${error.field} at byte ${error.offset}`);
+    }
+  });
+
+  test('any tensor: the bytes of the reference, and back', () => {
+    const cases = fc.record({
+      sample: samples(30_000),
+      every: fc.constantFrom(1, 3, 50, 1000),
+      most: fc.constantFrom(0, 1, 100, 20_000),
+      seed: fc.nat(),
+    });
+    fc.assert(
+      fc.property(cases, ({ sample: { dtype, shape, data: base, options }, every, most, seed }) => {
+        const data = changed(base, dtype.wordBits / 8, every, most, seed);
+        const { columns, tileRows } = options;
+        const stream = encodeTensor(data, dtype.name, shape, { columns, tileRows, base });
+        onEveryPath((path) => {
+          expect(same(encode(data, dtype.name, shape, { columns, tileRows, base }), stream), path).toBe(true);
+          const bytes = new Uint8Array(data.length);
+          native.decode(stream, bytes, base);
+          expect(same(bytes, data), path).toBe(true);
+        });
+      }),
+      { seed: SEED, numRuns: 100 },
+    );
+  });
+
+  test('damaged Data: refused for the same field, or decoded to the same bytes', () => {
+    const vectors = manifest.base.filter(({ id }: { id: string }) => /trained|long|raw|listed|noise/.test(id));
+    const random = generator(SEED);
+    for (const { id, base, stream } of vectors)
+      for (let run = 0; run < 20; run++) {
+        const damaged = fileNamed(stream).slice();
+        const { frontBytes } = readFront(damaged);
+        if (damaged.length === frontBytes) continue;
+        damaged[frontBytes + (random() % (damaged.length - frontBytes))] ^= 1 << (random() % 8);
+        const before = fileNamed(base);
+        const expected = refusal(() => decodeTensor(damaged, { base: before }));
+        onEveryPath((path) => {
+          const bytes = new Uint8Array(before.length);
+          expect(
+            refusal(() => native.decode(damaged, bytes, before)),
+            `${id} ${path}`,
+          ).toBe(expected);
+        });
+      }
+  });
+});
 
 describe.skipIf(!isBuilt)('native and reference', () => {
   afterAll(() => native.usePath('best'));

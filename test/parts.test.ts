@@ -166,8 +166,8 @@ test('lanes give back symbols, finals and units, with and without classes', () =
       const tables = {
         probabilityBits: bits,
         tables: frequencies.map(tableOf),
-        rows: Uint8Array.from({ length: height }, (_, i) => i & 1),
-        columns: new Uint8Array(width),
+        width,
+        classes: Uint8Array.from({ length: height * width }, (_, at) => Math.floor(at / width) & 1),
       };
       const finals = Uint32Array.from({ length: Math.ceil(width / perLane) }, (_, lane) => STATE_FLOOR + lane);
       const { states, units } = encodeLanes(symbols, finals, perLane, tables);

@@ -2,6 +2,7 @@
 #include "codecllm.h"
 
 #include "host/decode/decode.hpp"
+#include "host/encode/against_base.hpp"
 #include "host/encode/encoder.hpp"
 #include "host/encode/write_front.hpp"
 #include "host/format/error.hpp"
@@ -203,6 +204,21 @@ codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtyp
   });
 }
 
+codecllm_status codecllm_encode_against(const void* bytes, const void* base, size_t size, const char* dtype,
+                                        const uint64_t* shape, size_t dimensions,
+                                        const codecllm_encode_options* options, void* stream, size_t capacity,
+                                        size_t* written) {
+  return guarded([&] {
+    require(dtype, "dtype");
+    require(written, "written");
+    if (capacity > 0) require(stream, "stream");
+    const Layout layout = lay_out_against_base(dtype_named(dtype), shape_of(shape, dimensions), options);
+    check_size("elements", size, layout.tensor_bytes());
+    *written = encode_against_base(layout, bytes_of(bytes, size, "bytes"), bytes_of(base, size, "base"),
+                                   static_cast<uint8_t*>(stream), capacity);
+  });
+}
+
 // ------------------------------------------------------------------------------------------------------ decoding
 
 codecllm_status codecllm_stream_lengths(const void* bytes, size_t size, uint64_t* front, uint64_t* data) {
@@ -238,6 +254,8 @@ codecllm_status codecllm_stream_info(const codecllm_stream* stream, codecllm_inf
     info->bands = layout.bands;
     info->tiles_across = layout.tiles_across;
     info->band_bytes = layout.band_bytes();
+    info->against_base = stream->stream.coding.base ? 1 : 0;
+    info->unchanged_tiles = stream->stream.unchanged_tiles();
   });
 }
 
@@ -265,6 +283,7 @@ codecllm_status codecllm_stream_decode(const codecllm_stream* stream, uint64_t f
   return guarded([&] {
     require(stream, "stream");
     const Stream& source = stream->stream;
+    source.require_no_base();
     const Layout& layout = source.coding.layout;
     check_bands(layout, first_band, band_count);
     const uint64_t start = source.tile_start(first_band * layout.tiles_across);
@@ -272,22 +291,50 @@ codecllm_status codecllm_stream_decode(const codecllm_stream* stream, uint64_t f
     check_size("data", data_size, end - start);
     check_size("elements", size, layout.slice_bytes(first_band, band_count));
     if (size > 0) require(bytes, "bytes");
-    decode_bands(source, first_band, band_count, bytes_of(data, data_size, "data"), data_size,
+    decode_bands(source, first_band, band_count, bytes_of(data, data_size, "data"), data_size, nullptr,
                  static_cast<uint8_t*>(bytes));
   });
 }
 
+namespace {
+
+/** A whole stream. */
+Stream open_stream(const uint8_t* bytes, size_t size) {
+  Stream stream = Stream::read(bytes, size);
+  const uint64_t length = stream.front_bytes + stream.data_bytes;
+  if (size != length)
+    throw FormatError("data", size < length ? size : length,
+                      text("the stream has ", size, " bytes where ", length, " are declared"));
+  return stream;
+}
+
+/** @param base as decode_bands has it */
+void decode_all(const Stream& stream, const uint8_t* source, const uint8_t* base, void* bytes, size_t size) {
+  const Layout& layout = stream.coding.layout;
+  check_size("elements", size, layout.tensor_bytes());
+  if (size > 0) require(bytes, "bytes");
+  decode_bands(stream, 0, layout.bands, source + stream.front_bytes, stream.data_bytes, base,
+               static_cast<uint8_t*>(bytes));
+}
+
+}  // namespace
+
 codecllm_status codecllm_decode(const void* stream, size_t stream_size, void* bytes, size_t size) {
   return guarded([&] {
     const uint8_t* const source = bytes_of(stream, stream_size, "stream");
-    const Stream opened = Stream::read(source, stream_size);
-    const Layout& layout = opened.coding.layout;
-    const uint64_t length = opened.front_bytes + opened.data_bytes;
-    if (stream_size != length)
-      throw FormatError("data", stream_size < length ? stream_size : length,
-                        text("the stream has ", stream_size, " bytes where ", length, " are declared"));
-    check_size("elements", size, layout.tensor_bytes());
-    if (size > 0) require(bytes, "bytes");
-    decode_bands(opened, 0, layout.bands, source + opened.front_bytes, opened.data_bytes, static_cast<uint8_t*>(bytes));
+    const Stream opened = open_stream(source, stream_size);
+    opened.require_no_base();
+    decode_all(opened, source, nullptr, bytes, size);
+  });
+}
+
+codecllm_status codecllm_decode_against(const void* stream, size_t stream_size, const void* base, void* bytes,
+                                        size_t size) {
+  return guarded([&] {
+    const uint8_t* const source = bytes_of(stream, stream_size, "stream");
+    const Stream opened = open_stream(source, stream_size);
+    const uint8_t* const before = bytes_of(base, size, "base");
+    opened.require_base(before, size);
+    decode_all(opened, source, before, bytes, size);
   });
 }

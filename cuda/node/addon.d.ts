@@ -25,6 +25,9 @@ export interface NativeInfo {
   bands: number;
   tilesAcross: number;
   bandBytes: number;
+  /** Whether a base is needed, and how many tiles of it have not changed. */
+  againstBase: boolean;
+  unchangedTiles: number;
 }
 
 export interface Native {
@@ -43,23 +46,28 @@ export interface Native {
    */
   allocate(size: number): Uint8Array;
 
-  /** @returns the stream's length; 0 where `stream` is too short for it: it has `encodeBound` bytes at most */
+  /**
+   * @param options without a base, which is given apart
+   * @returns the stream's length; 0 where `stream` is too short for it: without a base it has `encodeBound` bytes at most
+   */
   encode(
     bytes: Uint8Array,
     dtype: string,
     shape: readonly number[],
     options: EncodeOptions | undefined,
     stream: Uint8Array,
+    base?: Uint8Array,
   ): number;
-  /** @param bytes receives the tensor: as many as `streamInfo` says */
-  decode(stream: Uint8Array, bytes: Uint8Array): void;
+  /** @param bytes receives the tensor: as many as `streamInfo` says; they may be the base's, which is written over */
+  decode(stream: Uint8Array, bytes: Uint8Array, base?: Uint8Array): void;
 
   /**
    * `encode` and `decode` of tensors and streams that lie in a file, all in the same bytes of it, one after the other on
    * one thread of the pool: handing small ones over one by one takes as long as working on them. Where one fails, so
    * does the call, and the error's `item` is its number.
    *
-   * @param tensors where each begins in the bytes of `range`, and its bytes there
+   * @param tensors where each begins in the bytes of `range`, and its bytes there; with a base, the shorter of two
+   * streams is taken
    * @param bytes receives those bytes
    * @param streams receives those that are smaller than their tensor, one after the other; as long as `range`
    * @param lengths receives the length of each, or 0
@@ -67,7 +75,7 @@ export interface Native {
    */
   encodeFileAsync(
     range: FileRange,
-    tensors: readonly { start: number; length: number; dtype: string; shape: readonly number[] }[],
+    tensors: readonly { start: number; length: number; dtype: string; shape: readonly number[]; base?: Uint8Array }[],
     options: EncodeOptions | undefined,
     bytes: Uint8Array,
     streams: Uint8Array,
@@ -79,7 +87,7 @@ export interface Native {
    */
   decodeFileAsync(
     range: FileRange,
-    streams: readonly { start: number; length: number; tensorBytes: number }[],
+    streams: readonly { start: number; length: number; tensorBytes: number; base?: Uint8Array }[],
     bytes: Uint8Array,
   ): Promise<number>;
 

@@ -21,6 +21,11 @@ Bytes bytes_of(const Napi::Value& value, const char* name) {
   return {array.Data(), array.ByteLength()};
 }
 
+std::optional<Bytes> base_of(const Napi::Value& value) {
+  if (value.IsUndefined()) return std::nullopt;
+  return bytes_of(value, "base");
+}
+
 std::string text_of(const Napi::Value& value, const char* name) {
   if (!value.IsString()) refuse(value.Env(), CODECLLM_INVALID_ARGUMENT, std::string(name) + " must be a string");
   return value.As<Napi::String>().Utf8Value();

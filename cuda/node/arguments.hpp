@@ -23,6 +23,9 @@ struct Bytes {
 
 Bytes bytes_of(const Napi::Value& value, const char* name);
 
+/** The bytes of a base, where one is given. */
+std::optional<Bytes> base_of(const Napi::Value& value);
+
 std::string text_of(const Napi::Value& value, const char* name);
 
 std::vector<uint64_t> shape_of(const Napi::Value& value);

@@ -57,6 +57,8 @@ Napi::Value StreamInfo(const Napi::CallbackInfo& info) {
   object.Set("bands", number_from(env, found.bands));
   object.Set("tilesAcross", number_from(env, found.tiles_across));
   object.Set("bandBytes", number_from(env, found.band_bytes));
+  object.Set("againstBase", Napi::Boolean::New(env, found.against_base != 0));
+  object.Set("unchangedTiles", number_from(env, found.unchanged_tiles));
   return object;
 }
 
@@ -84,11 +86,21 @@ Work decoding_slice(const Napi::CallbackInfo& info) {
   };
 }
 
+/** @param base as long as `bytes` */
+void decode(const uint8_t* stream, size_t size, const std::optional<Bytes>& base, const Bytes& bytes) {
+  if (base)
+    check(codecllm_decode_against(stream, size, base->data, bytes.data, bytes.size));
+  else
+    check(codecllm_decode(stream, size, bytes.data, bytes.size));
+}
+
 Work decoding(const Napi::CallbackInfo& info) {
   const Bytes stream = bytes_of(info[0], "stream");
   const Bytes bytes = bytes_of(info[1], "bytes");
+  const std::optional<Bytes> base = base_of(info[2]);
+  if (base && base->size != bytes.size) refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "base must be as long as bytes");
   return [=] {
-    check(codecllm_decode(stream.data, stream.size, bytes.data, bytes.size));
+    decode(stream.data, stream.size, base, bytes);
     return 0;
   };
 }
@@ -97,6 +109,7 @@ Work decoding_file(const Napi::CallbackInfo& info) {
   struct Item {
     Part stream;
     Part tensor;
+    std::optional<Bytes> base;
   };
   const FileRange range = range_of(info[0]);
   const Bytes bytes = bytes_of(info[2], "bytes");
@@ -106,14 +119,16 @@ Work decoding_file(const Napi::CallbackInfo& info) {
     const size_t tensor_bytes = size_of(stream.Get("tensorBytes"), "tensorBytes");
     if (tensor_bytes > bytes.size - total)
       refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "bytes are fewer than the tensors'");
-    items.push_back({part_of(stream, range.length), {total, tensor_bytes}});
+    items.push_back({part_of(stream, range.length), {total, tensor_bytes}, base_of(stream.Get("base"))});
+    if (items.back().base && items.back().base->size != tensor_bytes)
+      refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "base must be as long as its tensor");
     total += tensor_bytes;
   }
   return [=] {
     const FileBytes streams(range.place, range.length);
     for_each_item(items, [&](const Item& item, size_t) {
-      check(codecllm_decode(streams.data() + item.stream.start, item.stream.length, bytes.data + item.tensor.start,
-                            item.tensor.length));
+      decode(streams.data() + item.stream.start, item.stream.length, item.base,
+             {bytes.data + item.tensor.start, item.tensor.length});
     });
     return total;
   };

@@ -136,10 +136,16 @@ Work encoding(const Napi::CallbackInfo& info) {
   const std::vector<uint64_t> shape = shape_of(info[2]);
   const codecllm_encode_options options = options_of(info[3]);
   const Bytes stream = bytes_of(info[4], "stream");
+  const std::optional<Bytes> base = base_of(info[5]);
+  if (base && base->size != bytes.size) refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "base must be as long as bytes");
   return [=] {
     size_t written = 0;
-    check(codecllm_encode(bytes.data, bytes.size, dtype.c_str(), shape.data(), shape.size(), &options, stream.data,
-                          stream.size, &written));
+    if (base)
+      check(codecllm_encode_against(bytes.data, base->data, bytes.size, dtype.c_str(), shape.data(), shape.size(),
+                                    &options, stream.data, stream.size, &written));
+    else
+      check(codecllm_encode(bytes.data, bytes.size, dtype.c_str(), shape.data(), shape.size(), &options, stream.data,
+                            stream.size, &written));
     return written;
   };
 }
@@ -149,12 +155,17 @@ Work encoding_file(const Napi::CallbackInfo& info) {
     Part part;
     std::string dtype;
     std::vector<uint64_t> shape;
+    std::optional<Bytes> base;
   };
   const FileRange range = range_of(info[0]);
   std::vector<Item> items;
-  for (const Napi::Object& tensor : objects_of(info[1], "tensors"))
-    items.push_back(
-        {part_of(tensor, range.length), text_of(tensor.Get("dtype"), "dtype"), shape_of(tensor.Get("shape"))});
+  for (const Napi::Object& tensor : objects_of(info[1], "tensors")) {
+    items.push_back({part_of(tensor, range.length), text_of(tensor.Get("dtype"), "dtype"),
+                     shape_of(tensor.Get("shape")), base_of(tensor.Get("base"))});
+    const Item& item = items.back();
+    if (item.base && item.base->size != item.part.length)
+      refuse(info.Env(), CODECLLM_INVALID_ARGUMENT, "base must be as long as its tensor");
+  }
   const codecllm_encode_options options = options_of(info[2]);
   const Bytes bytes = room_for(info[3], range);
   const Bytes streams = bytes_of(info[4], "streams");
@@ -169,10 +180,19 @@ Work encoding_file(const Napi::CallbackInfo& info) {
     size_t total = 0;
     for_each_item(items, [&](const Item& item, size_t index) {
       // Shorter than the tensor, or not at all. So there is room for all, one after the other.
+      const uint8_t* const tensor = bytes.data + item.part.start;
+      uint8_t* const stream = streams.data + total;
+      const size_t room = std::min(std::max<size_t>(item.part.length, 1) - 1, streams.size - total);
       size_t written = 0;
-      check(codecllm_encode(bytes.data + item.part.start, item.part.length, item.dtype.c_str(), item.shape.data(),
-                            item.shape.size(), &options, streams.data + total,
-                            std::min(std::max<size_t>(item.part.length, 1) - 1, streams.size - total), &written));
+      check(codecllm_encode(tensor, item.part.length, item.dtype.c_str(), item.shape.data(), item.shape.size(),
+                            &options, stream, room, &written));
+      if (item.base) {
+        std::vector<uint8_t> against(written > 0 ? written - 1 : room);
+        size_t shorter = 0;
+        check(codecllm_encode_against(tensor, item.base->data, item.part.length, item.dtype.c_str(), item.shape.data(),
+                                      item.shape.size(), &options, against.data(), against.size(), &shorter));
+        if (shorter > 0) std::copy_n(against.data(), written = shorter, stream);
+      }
       lengths[index] = static_cast<double>(written);
       total += written;
     });

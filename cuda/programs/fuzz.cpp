@@ -3,11 +3,13 @@
 // To be built with CODECLLM_SANITIZE, and run on golden/stream/*.cllm: buffers are exactly as large as they have to be,
 // so that the sanitizers see every access outside. Fronts are damaged with valid CRCs, or nothing behind the CRCs would
 // be reached. It fails where instruction sets disagree: all must refuse a stream, for the same field, or decode it to
-// the same bytes. Prints what it did; exit code 1 where something is wrong.
+// the same bytes. A stream X/stream/Y.cllm against a base has that in X/base/Y.bin. Prints what it did; exit code 1
+// where something is wrong.
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <random>
@@ -36,7 +38,8 @@ struct Outcome {
   }
 };
 
-Outcome decode(const Bytes& stream) {
+/** @param base of the stream before it was damaged, if it had one */
+Outcome decode(const Bytes& stream, const Bytes& base) {
   // An allocation of its own, so that a sanitizer sees where it ends.
   const Bytes exact(stream);
   codecllm_stream* opened = nullptr;
@@ -47,10 +50,27 @@ Outcome decode(const Bytes& stream) {
   codecllm_stream_close(opened);
   if (info.tensor_bytes > kMaxTensorBytes) return {CODECLLM_OK, "too large", {}};
   Bytes tensor(info.tensor_bytes);
-  status = codecllm_decode(exact.data(), exact.size(), tensor.data(), tensor.size());
+  if (info.against_base != 0) {
+    Bytes before(base);
+    before.resize(tensor.size());
+    status = codecllm_decode_against(exact.data(), exact.size(), before.data(), tensor.data(), tensor.size());
+  } else {
+    status = codecllm_decode(exact.data(), exact.size(), tensor.data(), tensor.size());
+  }
   // What was decoded of a stream that is refused has no meaning.
   if (status != CODECLLM_OK) return {status, codecllm_error_message(), {}};
   return {status, "", tensor};
+}
+
+Bytes read_file(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+/** The base of a stream, given the path of the stream; no bytes if it has none. */
+Bytes base_of(const std::filesystem::path& stream) {
+  const std::filesystem::path base = stream.parent_path() / ".." / "base" / stream.filename();
+  return read_file(std::filesystem::path(base).replace_extension(".bin").string());
 }
 
 void put32(Bytes& stream, size_t at, uint32_t value) { std::memcpy(stream.data() + at, &value, sizeof value); }
@@ -85,25 +105,28 @@ int main(int count, char** arguments) {
     return 2;
   }
   std::vector<Bytes> streams;
+  std::vector<Bytes> bases;
   for (int i = 3; i < count; i++) {
-    std::ifstream file(arguments[i], std::ios::binary);
-    streams.emplace_back(std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>());
+    streams.push_back(read_file(arguments[i]));
+    bases.push_back(base_of(arguments[i]));
   }
   std::mt19937_64 random(std::strtoull(arguments[2], nullptr, 10));
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(std::atoi(arguments[1]));
   uint64_t decoded = 0;
   uint64_t refused = 0;
   while (std::chrono::steady_clock::now() < end) {
-    Bytes stream = streams[random() % streams.size()];
+    const size_t chosen = random() % streams.size();
+    Bytes stream = streams[chosen];
+    const Bytes& base = bases[chosen];
     damage(stream, codecllm::stream_lengths(stream.data(), stream.size()).front, random);
     codecllm_use_path(CODECLLM_PATH_PLAIN);
-    const Outcome expected = decode(stream);
+    const Outcome expected = decode(stream, base);
     (expected.status == CODECLLM_OK ? decoded : refused)++;
     for (size_t p = CODECLLM_PATH_PLAIN + 1; p < std::size(codecllm::kPathNames); p++) {
       const codecllm_path path = static_cast<codecllm_path>(p);
       if (codecllm_has_path(path) == 0) continue;
       codecllm_use_path(path);
-      if (decode(stream) == expected) continue;
+      if (decode(stream, base) == expected) continue;
       std::fprintf(stderr, "%s disagrees: %s\n", codecllm::kPathNames[p], expected.message.c_str());
       std::ofstream("fuzz-failure.cllm", std::ios::binary).write(reinterpret_cast<char*>(stream.data()), stream.size());
       return 1;

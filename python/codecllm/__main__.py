@@ -111,7 +111,10 @@ def _parser() -> argparse.ArgumentParser:
         default="small",
         help="fewest bytes, fewest steps of a decoder, or weights that are multiplied as they lie (default: small)",
     )
-    added.add_argument("--tile-rows", type=int, choices=TILE_ROWS, default=128, help="rows of a tile (default: 128)")
+    added.add_argument(
+        "--tile-rows", type=int, choices=TILE_ROWS, help="rows of a tile (default: 128, or 256 against a base)"
+    )
+    _add_base(added, "file or directory that IN is a changed copy of: what has changed is coded, where that is smaller")
     added.add_argument(
         "--for",
         dest="loader",
@@ -126,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_input(added)
     _add_output(added, "X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm")
     _add_max_bytes(added, "what is free on the disk, and 100 times what the tensors take now, or 1 GB")
+    _add_base(added, _WHERE_BASES_ARE)
     _add_work(added)
 
     added = command(
@@ -135,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_input(added)
     _add_max_bytes(added, "any, as nothing is kept")
+    _add_base(added, _WHERE_BASES_ARE)
     _add_work(added)
 
     added = command(
@@ -163,6 +168,13 @@ def _add_max_bytes(parser: argparse.ArgumentParser, otherwise: str) -> None:
         metavar="N",
         help=f"refuse what has more bytes decompressed, such as 20G (default: {otherwise})",
     )
+
+
+_WHERE_BASES_ARE = "file, or directory with files, that IN was coded against"
+
+
+def _add_base(parser: argparse.ArgumentParser, description: str) -> None:
+    parser.add_argument("--base", action="append", metavar="PATH", help=f"{description}; may be given more than once")
 
 
 def _add_work(parser: argparse.ArgumentParser) -> None:
@@ -211,6 +223,7 @@ def _run_compress(arguments: argparse.Namespace) -> int:
     choices = {
         "profile": arguments.profile,
         "tile_rows": arguments.tile_rows,
+        "base": arguments.base,
         "for_transformers": arguments.loader == "transformers",
     }
     return _work(
@@ -227,14 +240,21 @@ def _run_decompress(arguments: argparse.Namespace) -> int:
         arguments,
         format_decompressed,
         lambda **work: decompress(
-            arguments.input, output, force=arguments.force, max_bytes=arguments.max_bytes, **work
+            arguments.input,
+            output,
+            base=arguments.base,
+            force=arguments.force,
+            max_bytes=arguments.max_bytes,
+            **work,
         ),
     )
 
 
 def _run_verify(arguments: argparse.Namespace) -> int:
     return _work(
-        arguments, format_verified, lambda **work: verify(arguments.input, max_bytes=arguments.max_bytes, **work)
+        arguments,
+        format_verified,
+        lambda **work: verify(arguments.input, base=arguments.base, max_bytes=arguments.max_bytes, **work),
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _container, _library
-from ._checkpoint import StoredTensor, read_checkpoint
+from ._bases import Bases, Paths
 from ._directory import Entry, check_apart, list_directory
 from ._errors import FileError, InvalidStreamError
 from ._input import InputFile
@@ -25,8 +25,9 @@ from ._output import OutputFile, new_directory, new_file
 from ._report import FileReport, InspectedFile, InspectedTensor, Report, TensorReport, summarise
 from ._restoring import Compressed, read_compressed, restore
 from ._safetensors import LENGTH_BYTES, read_header
+from ._stored import StoredTensor, read_checkpoint
 from ._work import Work, default_threads
-from ._writing import HeaderSpace, Original, check_original, write_container
+from ._writing import Base, HeaderSpace, Original, check_original, write_container
 
 if TYPE_CHECKING:
     from ._library import Profile
@@ -45,7 +46,8 @@ def compress(
     output: str | os.PathLike[str] | None = None,
     *,
     profile: Profile = "small",
-    tile_rows: int = 128,
+    tile_rows: int | None = None,
+    base: Paths | None = None,
     for_transformers: bool = False,
     force: bool = False,
     threads: int | None = None,
@@ -60,7 +62,11 @@ def compress(
         output: by default X.codecllm.safetensors for X.safetensors, D.codecllm for a directory D
         profile: "small" is for files; "fast" takes a little more space and decodes faster on a GPU; "direct" stores
             BF16 in 12 bits, as a GPU can multiply it, and is "fast" for other dtypes
-        tile_rows: rows of a tile: 8, 16, 32, 64, 128 or 256. Fewer give a small tensor more parallelism
+        tile_rows: rows of a tile: 8, 16, 32, 64, 128 or 256; by default 128, or 256 against a base. Fewer give a small
+            tensor more parallelism
+        base: what it is a changed copy of: a file, or a directory with files of the same names, compressed or not.
+            Where that is smaller, only what has changed is coded. If it was coded against another one, several: itself
+            first, then files or directories to find the others in
         for_transformers: make the output of a model's directory one that `from_pretrained` loads compressed, after
             `import codecllm.transformers`
         force: replace an output that exists
@@ -75,19 +81,25 @@ def compress(
         ValueError: an option that there is not, or a path that gives the output no name
     """
     options = _library.options(profile, tile_rows)
+    bases = Bases(base)
     path = os.fsdecode(path)
     output = compressed_name(path) if output is None else os.fsdecode(output)
+    if for_transformers and bases.paths:
+        raise FileError(path, "transformers loads nothing that is coded against a base")
     if for_transformers and not _is_directory(path):
         raise FileError(path, "is a file; transformers needs a directory, with a config.json")
     job = _Job(path, threads, progress)
     arrange = partial(arrange_for_transformers, profile=profile) if for_transformers else _as_it_is
-    return _transform(job, output, force, _is_any, partial(_compress_file, options=options), arrange)
+    with bases:
+        compress_file = partial(_compress_file, options=options, bases=bases)
+        return _transform(job, output, force, _is_any, compress_file, arrange)
 
 
 def decompress(
     path: str | os.PathLike[str],
     output: str | os.PathLike[str] | None = None,
     *,
+    base: Paths | None = None,
     force: bool = False,
     max_bytes: int | None = None,
     threads: int | None = None,
@@ -102,10 +114,12 @@ def decompress(
         output: by default X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm
         max_bytes: all tensors together may have so many bytes decompressed; by default what is free on the disk, and no
             more than 100 times what they take now, or 1 GB
+        base: what it was coded against, if it was: files, and directories that hold them
         force, threads, progress: as in `compress`
 
     Raises:
-        FileError: a file is damaged, or no CodecLLM file, or something is in the way; the message says where
+        FileError: a file is damaged, or no CodecLLM file, or what it was coded against is not given, or something is in
+            the way; the message says where
         FileExistsError: the output exists, and `force` is false
         OSError: a file cannot be read or written
         ValueError: a path that gives the output no name
@@ -117,13 +131,16 @@ def decompress(
     def check(paths: list[str]) -> None:
         _check_declared(paths, max_bytes, free_space(output))
 
-    return _transform(job, output, force, _is_compressed, _decompress_file, arrange_original, check)
+    with Bases(base) as bases:
+        decompress_file = partial(_decompress_file, bases=bases)
+        return _transform(job, output, force, _is_compressed, decompress_file, arrange_original, check)
 
 
 def verify(
     path: str | os.PathLike[str],
     *,
     max_bytes: int | None = None,
+    base: Paths | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -132,6 +149,7 @@ def verify(
     Args:
         path: a compressed file, or a directory in which at least one is
         max_bytes: all tensors together may have so many bytes decompressed; by default any, as nothing is kept
+        base: as in `decompress`
         threads, progress: as in `compress`
 
     Raises:
@@ -146,7 +164,8 @@ def verify(
     job.total = _sizes(checkpoints)
     if max_bytes is not None:
         _check_declared([entry.path for entry in checkpoints], max_bytes, None)
-    return job.report(None, [_verify_file(entry.path, job) for entry in checkpoints])
+    with Bases(base) as bases:
+        return job.report(None, [_verify_file(entry.path, job, bases) for entry in checkpoints])
 
 
 def inspect(path: str | os.PathLike[str]) -> list[InspectedFile]:
@@ -230,7 +249,9 @@ class _FileBytes:
         return self._file.read(self._position + start, part.stop - start)
 
 
-def _compress_file(path: str, make_output: _MakeOutput, job: _Job, options: _library.EncodeOptions) -> FileReport:
+def _compress_file(
+    path: str, make_output: _MakeOutput, job: _Job, options: _library.EncodeOptions, bases: Bases
+) -> FileReport:
     with closing(InputFile(path)) as file:
         header, data_start = read_header(file)
         if _container.is_compressed(header):
@@ -239,41 +260,65 @@ def _compress_file(path: str, make_output: _MakeOutput, job: _Job, options: _lib
         data = {tensor.name: partial(_FileBytes, file, data_start + tensor.start) for tensor in header.tensors}
         description = _container.describe_header(header, text)
         original = Original(path, text, header.metadata or {}, header.tensors, data, description)
-        space = HeaderSpace(original)
+        base = _base_for(job.path, path, bases)
+        space = HeaderSpace(original, base)
         check_original(original)
         with make_output(file.mode) as output, job.work() as work:
-            stored, size, sha256 = write_container(output, original, space, options, work)
+            stored, size, sha256, copies = write_container(output, original, space, options, base, work)
             file.check_unchanged()
         tensors = [
-            TensorReport(tensor.name, tensor.dtype, tensor.shape, tensor.size, entry.size, is_stream)
+            TensorReport(
+                tensor.name,
+                tensor.dtype,
+                tensor.shape,
+                tensor.size,
+                entry.size,
+                is_stream,
+                copies.get(tensor.name),
+            )
             for tensor, (entry, is_stream) in zip(header.tensors, stored, strict=True)
         ]
         return FileReport(path, output.path, file.size, size, sha256, tensors)
 
 
-def _decompress_file(path: str, make_output: _MakeOutput, job: _Job) -> FileReport:
+def _base_for(top: str, path: str, bases: Bases) -> Base | None:
+    """What a checkpoint under `top` is coded against: the first path of the bases, or the file of its name there."""
+    base = bases.paths[0] if bases.paths else None
+    if base is not None and os.path.isdir(base):
+        base = os.path.join(base, os.path.basename(path) if path == top else os.path.relpath(path, top))
+        base = base if os.path.exists(base) else None
+    return None if base is None else Base(bases.open(base), bases.sha256_of(base))
+
+
+def _decompress_file(path: str, make_output: _MakeOutput, job: _Job, bases: Bases) -> FileReport:
     with closing(InputFile(path)) as file:
         compressed = read_compressed(file)
         with make_output(file.mode) as output, job.work() as work:
-            restore(compressed, output, work)
+            restore(compressed, output, bases, work)
         return _restored(compressed, output.path)
 
 
-def _verify_file(path: str, job: _Job) -> FileReport:
+def _verify_file(path: str, job: _Job, bases: Bases) -> FileReport:
     with closing(InputFile(path)) as file:
         compressed = read_compressed(file)
         with job.work() as work:
-            restore(compressed, None, work)
+            restore(compressed, None, bases, work)
         return _restored(compressed, None)
 
 
 def _restored(compressed: Compressed, output: str | None) -> FileReport:
     tensors = [
-        TensorReport(entry.name, entry.dtype, entry.shape, entry.size, stored.size, stored.is_stream)
+        TensorReport(
+            entry.name, entry.dtype, entry.shape, entry.size, _size_of(stored), stored.is_stream, stored.copy_of
+        )
         for entry, stored in compressed.tensors
     ]
-    file = compressed.file
-    return FileReport(file.path, output, compressed.original_bytes, file.size, compressed.sha256, tensors)
+    file, sha256 = compressed.file, compressed.container.sha256
+    return FileReport(file.path, output, compressed.original_bytes, file.size, sha256, tensors)
+
+
+def _size_of(stored: StoredTensor) -> int:
+    return stored.size if stored.copy_of is None else 0
 
 
 def _inspect_file(path: str) -> InspectedFile:
@@ -281,18 +326,27 @@ def _inspect_file(path: str) -> InspectedFile:
         header, container, _ = read_checkpoint(file)
         if container is None:
             plain = [
-                InspectedTensor(tensor.name, tensor.dtype, tensor.shape, tensor.size, tensor.size, False, None)
+                InspectedTensor(tensor.name, tensor.dtype, tensor.shape, tensor.size, tensor.size, False, None, None)
                 for tensor in header.tensors
             ]
-            return InspectedFile(path, False, file.size, file.size, None, plain)
+            return InspectedFile(path, False, file.size, file.size, None, None, plain)
         compressed = read_compressed(file)
         tensors = [
             InspectedTensor(
-                entry.name, entry.dtype, entry.shape, entry.size, stored.size, stored.is_stream, _inspect_tensor(stored)
+                entry.name,
+                entry.dtype,
+                entry.shape,
+                entry.size,
+                _size_of(stored),
+                stored.is_stream,
+                stored.copy_of,
+                _inspect_tensor(stored),
             )
             for entry, stored in compressed.tensors
         ]
-        return InspectedFile(path, True, compressed.original_bytes, file.size, compressed.sha256, tensors)
+        return InspectedFile(
+            path, True, compressed.original_bytes, file.size, container.sha256, container.base, tensors
+        )
 
 
 def _inspect_tensor(tensor: StoredTensor) -> Inspection | None:

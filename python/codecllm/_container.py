@@ -7,7 +7,7 @@ Nothing here reads or writes a file. What of a tensor's bytes has to be looked a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import prod
 from typing import NamedTuple
 
@@ -21,6 +21,10 @@ VERSION_KEY = f"{PREFIX}version"
 STREAMS_KEY = f"{PREFIX}streams"
 SHA256_KEY = f"{PREFIX}sha256"
 HEADER_KEY = f"{PREFIX}header"
+COPIES_KEY = f"{PREFIX}copies"
+BASE_KEY = f"{PREFIX}base"
+_KEYS = (VERSION_KEY, STREAMS_KEY, SHA256_KEY, HEADER_KEY, COPIES_KEY, BASE_KEY)
+_NUMBER = "(0|[1-9][0-9]{0,8})"
 VERSION = "1"
 
 DATA_ALIGNMENT = 64
@@ -34,8 +38,12 @@ class Container(NamedTuple):
 
     streams: frozenset[str]
     """The tensors that are streams."""
+    copies: dict[str, str]
+    """By the name of each copy, that of the tensor that it is a copy of."""
     sha256: str
     """Of the original, in hexadecimal."""
+    base: str | None
+    """Of the base's original, where there is a base."""
     description: str
     """Of the original's header: a style of `format_header` in which it can be rebuilt, or its text."""
     original: dict[str, TensorEntry]
@@ -65,23 +73,30 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     """
     metadata = header.metadata or {}
 
-    def entry(key: str, pattern: str) -> str:
-        if key not in metadata:
-            raise FileError(path, f'{quoted(key)} is missing in its "__metadata__"')
-        if not re.match(pattern, metadata[key]):
+    def optional(key: str, pattern: str) -> str | None:
+        if key in metadata and not re.match(pattern, metadata[key]):
             raise FileError(path, f'{quoted(key)} in its "__metadata__" is damaged')
-        return metadata[key]
+        return metadata.get(key)
+
+    def entry(key: str, pattern: str) -> str:
+        value = optional(key, pattern)
+        if value is None:
+            raise FileError(path, f'{quoted(key)} is missing in its "__metadata__"')
+        return value
 
     version = entry(VERSION_KEY, "")
     if version != VERSION:
         raise FileError(path, f"its version is {quoted(version)}; this program reads {VERSION}")
     for key in metadata:
-        if key.startswith(PREFIX) and key not in (VERSION_KEY, STREAMS_KEY, SHA256_KEY, HEADER_KEY):
+        if key.startswith(PREFIX) and key not in _KEYS:
             raise FileError(path, f'{quoted(key)} in its "__metadata__" is not known')
     sha256 = entry(SHA256_KEY, r"[0-9a-f]{64}\Z")
-    count = int(entry(STREAMS_KEY, r"(0|[1-9][0-9]{0,8})\Z"))
+    count = int(entry(STREAMS_KEY, rf"{_NUMBER}\Z"))
     description = entry(HEADER_KEY, r"(compact\Z|python\Z|\{)")
-    if count > len(header.tensors):
+    base = optional(BASE_KEY, r"[0-9a-f]{64}\Z")
+    pairs = optional(COPIES_KEY, rf"{_NUMBER}={_NUMBER}( {_NUMBER}={_NUMBER})*\Z")
+    copies = _read_copies(header.tensors, pairs, path)
+    if count > len(header.tensors) - len(copies):
         raise FileError(path, f'{quoted(STREAMS_KEY)} in its "__metadata__" is more than it has tensors')
     if data_start % DATA_ALIGNMENT:
         raise FileError(path, f"its data begin at byte {data_start}, not at a multiple of {DATA_ALIGNMENT}")
@@ -93,14 +108,38 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     names = frozenset(tensor.name for tensor in streams)
     original = None
     if description.startswith("{"):
+        stored = {tensor.name: tensor for tensor in header.tensors}
         original = parse_header(description, path, "original header: ")
-        _check_original(header, names, original, path)
-    _check_order(header, names, original, path)
+        _check_original(header, names, copies, original, path)
+        for tensor in original.tensors:
+            kept = stored[copies.get(tensor.name, tensor.name)]
+            if tensor.name in copies and kept.name not in names:
+                check_same(tensor, kept.dtype, kept.shape, kept.size, path)
+    _check_order(header, names, copies, original, path)
     entries = {tensor.name: tensor for tensor in original.tensors} if original else {}
-    return Container(names, sha256, description, entries)
+    return Container(names, copies, sha256, base, description, entries)
 
 
-def _check_original(header: Header, streams: frozenset[str], original: Header, path: str) -> None:
+def _read_copies(tensors: list[TensorEntry], pairs: str | None, path: str) -> dict[str, str]:
+    """The value of `codecllm.copies`."""
+    numbers = [tuple(map(int, pair.split("="))) for pair in (pairs or "").split()]
+    copied = {copy for copy, _ in numbers}
+    copies = {}
+    before = -1
+    for copy, of in numbers:
+        if copy <= before or copy >= len(tensors) or of >= len(tensors) or of in copied:
+            raise FileError(path, f'{quoted(COPIES_KEY)} in its "__metadata__": {copy} cannot be a copy of {of}')
+        tensor = tensors[copy]
+        if (tensor.dtype, tensor.shape) != ("U8", (0,)):
+            raise FileError(path, f"{quoted(tensor.name)} should be a copy, and is not U8 of shape [0]")
+        copies[tensor.name] = tensors[of].name
+        before = copy
+    return copies
+
+
+def _check_original(
+    header: Header, streams: frozenset[str], copies: Mapping[str, str], original: Header, path: str
+) -> None:
     """Checks the original's header against this file's."""
     if len(original.tensors) != len(header.tensors):
         raise FileError(
@@ -112,7 +151,7 @@ def _check_original(header: Header, streams: frozenset[str], original: Header, p
             raise FileError(path, f"{quoted(tensor.name)} of its original header is missing")
         if tensor.name != found.name:
             raise FileError(path, f"{quoted(tensor.name)} has another place in its original header")
-        if found.name not in streams:
+        if found.name not in streams and found.name not in copies:
             check_same(tensor, found.dtype, found.shape, found.size, path)
     if list(original_metadata(header).items()) != list((original.metadata or {}).items()):
         raise FileError(path, 'its "__metadata__" does not have the entries of its original header')
@@ -128,16 +167,19 @@ def check_same(original: TensorEntry, dtype: str, shape: tuple[int, ...], size: 
         )
 
 
-def _check_order(header: Header, streams: frozenset[str], original: Header | None, path: str) -> None:
-    """Checks that streams come first, in the order of the original's data, and then kept tensors in theirs."""
+def _check_order(
+    header: Header, streams: frozenset[str], copies: Mapping[str, str], original: Header | None, path: str
+) -> None:
+    """Checks that streams come first, in the order of the original's data, then kept tensors in theirs, then copies."""
     tensors = header.tensors
     if original is not None:
         stored = {tensor.name: tensor for tensor in tensors}
         tensors = [stored[tensor.name] for tensor in by_place(original.tensors)]
     first = [tensor for tensor in tensors if tensor.name in streams]
-    kept = [tensor for tensor in tensors if tensor.name not in streams]
+    kept = [tensor for tensor in tensors if tensor.name not in streams and tensor.name not in copies]
+    last = [tensor for tensor in tensors if tensor.name in copies]
     at = 0
-    for tensor in (*first, *kept_order(kept)):
+    for tensor in (*first, *kept_order(kept), *last):
         if tensor.start != at:
             raise FileError(path, f"{quoted(tensor.name)}: its data are not in order")
         at = tensor.end
@@ -198,14 +240,23 @@ Stored = tuple[TensorEntry, bool]
 """A tensor with its place in the data of a compressed file, and whether it is a stream there."""
 
 
-def header_text(metadata: dict[str, str], stored: list[Stored], description: str, sha256: str) -> bytes:
+def header_text(
+    metadata: dict[str, str],
+    stored: list[Stored],
+    copies: Mapping[str, str],
+    description: str,
+    sha256: str,
+    base: str | None,
+) -> bytes:
     """The header of a compressed file, without the spaces that fill it up.
 
     Args:
         metadata: the original's
         stored: in the order of the original's keys, with dtypes and shapes of the original
         description: of the original's header: "compact", "python", or its text
+        copies: by the name of each, that of the tensor that it is a copy of
         sha256: of the original file, in hexadecimal
+        base: of the base's
     """
     ours = {
         VERSION_KEY: VERSION,
@@ -213,7 +264,14 @@ def header_text(metadata: dict[str, str], stored: list[Stored], description: str
         SHA256_KEY: sha256,
         HEADER_KEY: description,
     }
-    return format_header(metadata | ours, [as_stream(entry) if is_stream else entry for entry, is_stream in stored])
+    numbers = {entry.name: number for number, (entry, _) in enumerate(stored)}
+    if copies:
+        pairs = [f"{numbers[entry.name]}={numbers[copies[entry.name]]}" for entry, _ in stored if entry.name in copies]
+        ours[COPIES_KEY] = " ".join(pairs)
+    if base is not None:
+        ours[BASE_KEY] = base
+    tensors = [as_stream(entry) if is_stream or entry.name in copies else entry for entry, is_stream in stored]
+    return format_header(metadata | ours, tensors)
 
 
 def as_stream(tensor: TensorEntry) -> TensorEntry:

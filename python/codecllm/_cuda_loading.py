@@ -19,12 +19,12 @@ from typing import NamedTuple
 import torch
 
 from . import _library
-from ._checkpoint import StoredTensor
 from ._errors import FileError, InvalidStreamError, UnavailableError
 from ._gpu import gpu_of
 from ._gpu_decoder import GPUDecoder
 from ._input import InputFile
 from ._library import has_cuda
+from ._stored import StoredTensor
 from ._work import batches_of
 
 _BATCH_BYTES = 64 * 2**20

@@ -23,7 +23,7 @@ def wait_for(tensor: torch.Tensor) -> None:
 
 def feed(use: Callable[[np.ndarray], object], tensor: torch.Tensor) -> None:
     """Hands the bytes of a contiguous tensor over, in order: while one piece is used, the next one is copied."""
-    plain = tensor.detach().resolve_conj().resolve_neg().reshape(-1).view(torch.uint8)
+    plain = _plain(tensor)
     copied: deque[tuple[torch.Tensor, torch.cuda.Event]] = deque()
 
     def use_first() -> None:
@@ -40,6 +40,20 @@ def feed(use: Callable[[np.ndarray], object], tensor: torch.Tensor) -> None:
                 use_first()
         while copied:
             use_first()
+
+
+class GpuBytes:
+    """Bytes of a contiguous tensor, of which parts come from the GPU when they are asked for."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self._plain = _plain(tensor)
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        return self._plain[part].cpu().numpy()
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().resolve_conj().resolve_neg().reshape(-1).view(torch.uint8)
 
 
 class StreamEncoder(Closing):

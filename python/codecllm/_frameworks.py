@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, Union
 import numpy as np
 
 from . import _loading
-from ._checkpoint import StoredTensor
 from ._errors import needing
 from ._loading import Loaded
+from ._stored import StoredTensor
 
 if TYPE_CHECKING:
     import torch
@@ -147,7 +147,15 @@ class Torch(Framework["torch.Tensor"]):
         if self._device.type == "cuda":
             from ._cuda_loading import load_cuda
 
-            return load_cuda(tensors, self._device)
+            # The GPU decodes nothing against a base.
+            on_host = [tensor for tensor in tensors if tensor.is_against_base()]
+            names = {tensor.name for tensor in on_host}
+            loaded = load_cuda([tensor for tensor in tensors if tensor.name not in names], self._device)
+            loaded |= self._load_through_host(on_host)
+            return {tensor.name: loaded[tensor.name] for tensor in tensors}
+        return self._load_through_host(tensors)
+
+    def _load_through_host(self, tensors: list[StoredTensor]) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self._device) for name, tensor in super().load(tensors).items()}
 
 

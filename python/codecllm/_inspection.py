@@ -39,6 +39,10 @@ class Inspection:
     column_selectors: bool
     column_offsets: bool
     column_values: bool
+    against_base: bool
+    """Whether it is coded against a base,"""
+    unchanged_tiles: int
+    """and tiles in which nothing has changed."""
     modes: list[dict[str, int]]
     """For each plane, how many tiles have each mode: const, raw, rans (not predicted), left, top, avg, planar, pairs,
     direct."""
@@ -71,6 +75,8 @@ def inspect_front(front: np.ndarray) -> Inspection:
         column_selectors=bool(flags & _COLUMN_SELECTORS),
         column_offsets=bool(flags & _COLUMN_OFFSETS),
         column_values=bool(flags & _COLUMN_VALUES),
+        against_base=info.against_base,
+        unchanged_tiles=stream.unchanged_tiles,
         modes=[_modes(tiles[:, plane]) for plane in range(planes)],
         outliers=int((tiles >> 24).sum()),
     )

@@ -60,6 +60,8 @@ class Info(ctypes.Structure):
         ("bands", c_uint64),
         ("tiles_across", c_uint64),
         ("band_bytes", c_uint64),
+        ("against_base", c_uint64),
+        ("unchanged_tiles", c_uint64),
     )
 
 
@@ -151,12 +153,14 @@ _CHECKED: dict[str, list[object]] = {
     "encoder_front": [c_void_p, c_void_p, c_size_t],
     "encode_bound": [*_SHAPE, _PLACE],
     "encode": [c_void_p, c_size_t, *_SHAPE, c_void_p, c_size_t, POINTER(c_size_t)],
+    "encode_against": [c_void_p, c_void_p, c_size_t, *_SHAPE, c_void_p, c_size_t, POINTER(c_size_t)],
     "stream_lengths": [c_void_p, c_size_t, _PLACE, _PLACE],
     "stream_open": [c_void_p, c_size_t, POINTER(c_void_p)],
     "stream_info": [c_void_p, POINTER(Info)],
     "stream_range": [*_BANDS, _PLACE, _PLACE],
     "stream_decode": [*_BANDS, c_void_p, c_size_t, c_void_p, c_size_t],
     "decode": [c_void_p, c_size_t, c_void_p, c_size_t],
+    "decode_against": [c_void_p, c_size_t, c_void_p, c_void_p, c_size_t],
     "use_path": [c_int],
     "gpu_open": [c_int, POINTER(c_void_p)],
     "gpu_plan_size": [*_GPU_TENSORS, _PLACE],
@@ -281,17 +285,17 @@ def shape_array(shape: tuple[int, ...]) -> ctypes.Array[c_uint64]:
     return (c_uint64 * len(shape))(*shape)
 
 
-def options(profile: Profile, tile_rows: int = 128) -> EncodeOptions:
-    """The options of a profile.
+def options(profile: Profile, tile_rows: int | None = None) -> EncodeOptions:
+    """The options of a profile. Without `tile_rows` there are 128, or 256 against a base.
 
     Raises:
         ValueError: there is no such profile, or no tiles of so many rows
     """
     if profile not in PROFILES:
         raise ValueError(f"profile {profile!r} is none of {', '.join(PROFILES)}")
-    if tile_rows not in TILE_ROWS:
+    if tile_rows is not None and tile_rows not in TILE_ROWS:
         raise ValueError(f"tile_rows {tile_rows!r} is none of {', '.join(map(str, TILE_ROWS))}")
-    return EncodeOptions(profile=PROFILES.index(profile), tile_rows=tile_rows)
+    return EncodeOptions(profile=PROFILES.index(profile), tile_rows=tile_rows or 0)
 
 
 def has_cuda() -> bool:

@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from ._checkpoint import StoredTensor
 from ._errors import FileError, quoted
+from ._stored import StoredTensor
 from ._text import format_bytes
 
 _MOST_TIMES = 100
@@ -62,18 +62,18 @@ def check_declared(tensors: Iterable[StoredTensor], max_bytes: int | None, room:
     Raises:
         FileError: it is too much; the message names the largest tensor. Or a stream is damaged
     """
-    declared = [(tensor.declared_bytes(), tensor) for tensor in tensors]
-    size = sum(bytes_ for bytes_, _ in declared)
+    declared = [(*tensor.declared_bytes(), tensor) for tensor in tensors]
+    size = sum(size for size, _, _ in declared)
     if max_bytes is not None:
         if size <= max_bytes:
             return
         why = f"more than the {format_bytes(max_bytes)} of max_bytes (--max-bytes)"
     elif room is not None and size > room.size:
         why = f"more than the {format_bytes(room.size)} that are free {room.name}; {_OTHER}"
-    elif size > max(_HARMLESS_BYTES, _MOST_TIMES * sum(tensor.size for _, tensor in declared)):
+    elif size > max(_HARMLESS_BYTES, _MOST_TIMES * sum(origin for _, origin, _ in declared)):
         why = f"more than {_MOST_TIMES} times what they take now; {_OTHER}"
     else:
         return
-    most, tensor = max(declared, key=lambda pair: pair[0])
+    most, _, tensor = max(declared, key=lambda each: each[0])
     every = "" if len(declared) == 1 else f", all of them {format_bytes(size)}"
     raise FileError(tensor.file.path, f"{quoted(tensor.name)} has {format_bytes(most)} decompressed{every}: {why}")

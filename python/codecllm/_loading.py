@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._checkpoint import StoredTensor
 from ._errors import InvalidStreamError
 from ._processors import processors
+from ._stored import StoredTensor
 from ._stream import Stream
 
 _PIECE_BYTES = 4 * 2**20
@@ -76,10 +76,13 @@ class Bands:
         self._stream: Stream | None = None
         self.dtype, self.shape, self._size = tensor.dtype, tensor.shape, tensor.size
         self._band_bytes = _KEPT_BAND_BYTES
+        self._is_whole = False
         if tensor.is_stream:
             self._stream = tensor.open_stream()
             self.dtype, self.shape, self._size = self._stream.info[:3]
-            self._band_bytes = self._stream.band_bytes
+            # Against a base it is decoded whole.
+            self._is_whole = self._stream.info.against_base
+            self._band_bytes = self._size if self._is_whole else self._stream.band_bytes
         self.count = -(-self._size // max(1, self._band_bytes))
 
     def memory(self) -> Loaded:
@@ -129,6 +132,9 @@ class Bands:
         tensor = self._tensor
         if self._stream is None:
             tensor.file.read_into(output, tensor.position + first * self._band_bytes)
+            return
+        if self._is_whole:
+            tensor.read_into(output)
             return
         start, end = self._stream.data_range(first, count)
         data = tensor.file.read(tensor.position + self._stream.info.front_bytes + start, end - start)

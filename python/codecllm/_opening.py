@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, overload
 
 import numpy as np
 
-from ._checkpoint import Checkpoint, StoredTensor
+from ._bases import Paths
+from ._checkpoint import Checkpoint
 from ._errors import FileError
 from ._frameworks import Device, Framework, Kind, Numpy, Torch
 from ._input import InputBytes
 from ._limits import check_declared, free_memory
 from ._loading import Bands
+from ._stored import StoredTensor
 
 if TYPE_CHECKING:
     import torch
@@ -47,9 +49,12 @@ class safe_open(Generic[Kind]):  # noqa: N801
         backend: "mmap" or "pread", as safetensors has them; it makes no difference
         max_bytes: what is read at once may have so many bytes decompressed; by default, of compressed tensors, what is
             free of the memory, if they go there, and no more than 100 times what they take now, or 1 GB
+        base: the checkpoint that it was coded against, if it was: a file, or a directory that holds it; or several,
+            where that one was coded against another
 
     Raises:
-        FileError: the file is damaged, or no checkpoint; or there is no such framework, device or backend
+        FileError: the file is damaged, or no checkpoint; what it was coded against is not given; or there is no such
+            framework, device or backend
         OSError: it cannot be read
         ModuleNotFoundError: there is no PyTorch, and its tensors are asked for
     """
@@ -63,6 +68,7 @@ class safe_open(Generic[Kind]):  # noqa: N801
         *,
         backend: Backend = "mmap",
         max_bytes: int | None = None,
+        base: Paths | None = None,
     ) -> None: ...
 
     @overload
@@ -74,6 +80,7 @@ class safe_open(Generic[Kind]):  # noqa: N801
         *,
         backend: Backend = "mmap",
         max_bytes: int | None = None,
+        base: Paths | None = None,
     ) -> None: ...
 
     def __init__(
@@ -84,13 +91,14 @@ class safe_open(Generic[Kind]):  # noqa: N801
         *,
         backend: str = "mmap",
         max_bytes: int | None = None,
+        base: Paths | None = None,
     ) -> None:
         self._path = os.fspath(filename)
         self._framework = self._framework_of(framework, device)
         if self._text("backend", backend) not in _BACKENDS:
             raise FileError(self._path, f"backend {backend!r} is none of {', '.join(_BACKENDS)}")
         self._max_bytes = max_bytes
-        self._opened: Checkpoint | None = Checkpoint(self._path)
+        self._opened: Checkpoint | None = Checkpoint(self._path, base)
 
     def _text(self, what: str, value: str) -> str:
         if not isinstance(value, str):

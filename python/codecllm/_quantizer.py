@@ -24,7 +24,7 @@ from transformers.utils.quantization_config import QuantizationConfigMixin
 
 from . import _container, _loading
 from ._arrays import torch_tensor
-from ._checkpoint import Checkpoint, StoredTensor
+from ._checkpoint import Checkpoint
 from ._codec import decode
 from ._decoded_weights import front_of
 from ._dtypes import torch_dtype
@@ -35,6 +35,7 @@ from ._library import Profile, options
 from ._model_directory import METHOD
 from ._modules import CompressedLayer, compress_layer, compress_module, in_memory, is_compressible, link_siblings
 from ._processors import processors
+from ._stored import StoredTensor
 from ._stream import StreamInfo
 from ._work import take_batch
 

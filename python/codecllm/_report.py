@@ -20,7 +20,9 @@ class TensorReport:
     bytes_after: int
     """In the compressed file."""
     compressed: bool
-    """Whether it is a stream; otherwise it is kept as it is."""
+    """Whether it is a stream; otherwise it is kept as it is, or a copy."""
+    copy_of: str | None
+    """The tensor that has the same bytes, and is stored instead; None where it is stored itself."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Report:
     """Millions of original bytes a second."""
     tensors_compressed: int
     tensors_kept: int
+    tensors_copied: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,8 @@ class InspectedFile:
     """and of the file as it is."""
     sha256: str | None
     """Of the original, in hexadecimal; None where the file is not compressed."""
+    base: str | None
+    """Of the original of what tensors are coded against; None where there is none."""
     tensors: list[InspectedTensor]
     """In the order of the header's keys."""
 
@@ -102,7 +107,9 @@ def summarise(
     """Adds up what was done with each file."""
     before = sum(file.bytes_before for file in files)
     after = sum(file.bytes_after for file in files)
-    compressed = sum(tensor.compressed for file in files for tensor in file.tensors)
+    tensors = [tensor for file in files for tensor in file.tensors]
+    stored = [tensor for tensor in tensors if tensor.copy_of is None]
+    compressed = sum(tensor.compressed for tensor in stored)
     return Report(
         input=path,
         output=output,
@@ -116,7 +123,8 @@ def summarise(
         ratio=after / before,
         megabytes_per_second=before / 1e6 / seconds,
         tensors_compressed=compressed,
-        tensors_kept=sum(len(file.tensors) for file in files) - compressed,
+        tensors_kept=len(stored) - compressed,
+        tensors_copied=len(tensors) - len(stored),
     )
 
 

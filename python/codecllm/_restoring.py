@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _container, _library
-from ._checkpoint import StoredTensor, read_checkpoint
+from . import _container
+from ._bases import Bases
 from ._errors import FileError, InvalidStreamError
 from ._input import InputFile
 from ._output import OutputFile
 from ._safetensors import LENGTH_BYTES, TensorEntry, by_place
+from ._stored import StoredTensor, read_checkpoint
 from ._stream import Stream
 from ._work import SLICE_BYTES, Slice, Work, batches_of, slices_of
 
@@ -35,8 +36,8 @@ class Compressed(NamedTuple):
     file: InputFile
     header: bytes
     """The original's, with the spaces that fill it up."""
-    sha256: str
-    """Of the original, in hexadecimal."""
+    container: _container.Container
+    """What its header says."""
     original_bytes: int
     """Bytes of the original."""
     tensors: list[Restorable]
@@ -65,7 +66,7 @@ def read_compressed(file: InputFile) -> Compressed:
     return Compressed(
         file,
         text,
-        container.sha256,
+        container,
         LENGTH_BYTES + len(text) + sum(entry.size for entry in entries),
         [Restorable(entry, tensor) for entry, tensor in zip(entries, stored, strict=True)],
     )
@@ -78,14 +79,19 @@ def _entry_of(tensor: StoredTensor) -> TensorEntry:
     return TensorEntry(tensor.name, info.dtype, info.shape, 0, info.tensor_bytes)
 
 
-def restore(compressed: Compressed, output: OutputFile | None, work: Work) -> None:
+def restore(compressed: Compressed, output: OutputFile | None, bases: Bases, work: Work) -> None:
     """Decodes everything in the order of the original, and writes and finishes it where there is an output.
+
+    Args:
+        bases: where to look for what it is coded against
 
     Raises:
         FileError: anything is not as it should be
         OSError: the file cannot be written
     """
-    file, header, expected, original_bytes, tensors = compressed
+    file, header, container, original_bytes, tensors = compressed
+    stored = bases.resolve([tensor.stored for tensor in tensors], container)
+    tensors = [Restorable(tensor.entry, found) for tensor, found in zip(tensors, stored, strict=True)]
     sha256 = hashlib.sha256()
     at = 0
 
@@ -103,7 +109,7 @@ def restore(compressed: Compressed, output: OutputFile | None, work: Work) -> No
         put(data.data)
         work.progress(stored_bytes)
     file.check_unchanged()
-    if at != original_bytes or sha256.hexdigest() != expected:
+    if at != original_bytes or sha256.hexdigest() != container.sha256:
         raise FileError(file.path, "what it decodes to does not have the SHA-256 of the original")
     if output is not None:
         output.finish(original_bytes)
@@ -136,7 +142,7 @@ def _pieces_of(tensors: list[Restorable]) -> Iterator[_Piece]:
         if batch[0].size <= SLICE_BYTES:
             yield _small_piece([(entry, stored[entry.name]) for entry in batch])
         elif first.is_stream:
-            yield from _stream_pieces(first)
+            yield from _stream_pieces(first, batch[0].size)
         else:
             yield from _kept_pieces(first)
 
@@ -147,14 +153,7 @@ def _small_piece(batch: list[tuple[TensorEntry, StoredTensor]]) -> _Piece:
     def restore(output: np.ndarray) -> None:
         for entry, tensor in batch:
             part = output[entry.start - start : entry.end - start]
-            if not tensor.is_stream:
-                tensor.file.read_into(part, tensor.position)
-                continue
-            stream = tensor.file.read(tensor.position, tensor.size)
-            try:
-                _library.call("decode", stream.ctypes.data, stream.size, part.ctypes.data, part.size)
-            except InvalidStreamError as error:
-                raise tensor.error(error) from None
+            tensor.read_into(part)
 
     return _Piece(batch[-1][0].end - start, sum(tensor.size for _, tensor in batch), restore)
 
@@ -165,8 +164,11 @@ def _kept_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
         yield _Piece(size, size, partial(tensor.file.read_into, position=tensor.position + at))
 
 
-def _stream_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
+def _stream_pieces(tensor: StoredTensor, size: int) -> Iterator[_Piece]:
     stream = tensor.open_stream()
+    if stream.info.against_base:
+        yield _Piece(size, tensor.size, tensor.read_into)
+        return
     data_at = tensor.position + stream.info.front_bytes
     for part in slices_of(stream.info.tensor_bytes, stream.bands, stream.band_bytes):
         start, end = stream.data_range(part.first_band, part.band_count)

@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from . import _container, _library
+from ._bases import Bases, Paths
+from ._copies import Bytes
 from ._dtypes import DTYPES
 from ._errors import FileError, quoted
 from ._output import OutputBytes, new_file
 from ._safetensors import TensorEntry, format_header
 from ._work import Work
-from ._writing import Bytes, HeaderSpace, Original, check_original, write_container
+from ._writing import Base, HeaderSpace, Original, check_original, write_container
 
 if TYPE_CHECKING:
     import torch
@@ -48,10 +50,14 @@ def write_checkpoint(
     sources: Iterable[Source],
     metadata: dict[str, str] | None,
     options: _library.EncodeOptions,
+    base: Paths | None = None,
 ) -> None:
     """Writes what `codecllm compress` would write for the file that safetensors would write.
 
     The file appears under its name only when it is complete; one that was there is replaced.
+
+    Args:
+        base: what the tensors are changed copies of, and where to find what that is coded against
 
     Raises:
         FileError: a header that would be longer than readers accept, metadata that have keys of the format, or a tensor
@@ -60,11 +66,16 @@ def write_checkpoint(
         OSError: the file cannot be written
     """
     path = os.fspath(path)
+    if base is not None:
+        # A GPU encodes nothing against a base.
+        sources = [source._replace(tensor=None) for source in sources]
     original = _original_of(path, sources, metadata)
-    space = HeaderSpace(original)
-    check_original(original)
-    with new_file(path, 0o666, force=True) as output, Work() as work:
-        write_container(output, original, space, options, work)
+    with Bases(base) as bases:
+        found = Base(bases.open(bases.paths[0]), bases.sha256_of(bases.paths[0])) if bases.paths else None
+        space = HeaderSpace(original, found)
+        check_original(original)
+        with new_file(path, 0o666, force=True) as output, Work() as work:
+            write_container(output, original, space, options, found, work)
 
 
 def checkpoint_bytes(
@@ -76,7 +87,7 @@ def checkpoint_bytes(
     check_original(original)
     output = OutputBytes()
     with Work() as work:
-        write_container(output, original, space, options, work)
+        write_container(output, original, space, options, None, work)
     return output.getvalue()
 
 

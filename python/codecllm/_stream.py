@@ -30,6 +30,8 @@ class StreamInfo(NamedTuple):
     """Of what comes before Data."""
     data_bytes: int
     """Of Data, which ends the stream."""
+    against_base: bool
+    """Whether it is coded against a base."""
 
 
 def lengths(stream: np.ndarray) -> tuple[int, int]:
@@ -63,10 +65,12 @@ class Stream:
             info.tensor_bytes,
             info.front_bytes,
             info.data_bytes,
+            info.against_base != 0,
         )
         self.bands = info.bands
         self.tiles_across = info.tiles_across
         self.band_bytes = info.band_bytes
+        self.unchanged_tiles = info.unchanged_tiles
 
     def data_range(self, first_band: int, band_count: int) -> tuple[int, int]:
         """Where the data of these bands lie, from the start of Data."""

@@ -55,10 +55,15 @@ def format_compressed(report: Report) -> str:
             f"{printable(report.input)} -> {printable(str(report.output))}",
             *_files(report),
             f"{format_bytes(before)} -> {format_bytes(after)}, {_ratio(before, after)} of the original",
-            f"{_count(report.tensors_compressed, 'tensor')} compressed, {report.tensors_kept} kept",
+            f"{_count(report.tensors_compressed, 'tensor')} compressed, {report.tensors_kept} kept"
+            + _copied(report.tensors_copied),
             _time(report),
         ]
     )
+
+
+def _copied(number: int) -> str:
+    return "" if number == 0 else f", {number} stored once with another"
 
 
 def format_decompressed(report: Report) -> str:
@@ -111,14 +116,21 @@ def _format_file(file: InspectedFile) -> str:
     if file.compressed:
         sizes = f"{format_bytes(file.bytes_before)} -> {format_bytes(file.bytes_after)}"
         total = f"{sizes}, {_ratio(file.bytes_before, file.bytes_after)} of the original"
-        streams = sum(tensor.compressed for tensor in file.tensors)
-        kept = f": {streams} compressed, {len(file.tensors) - streams} kept"
-    return "\n".join([printable(file.input), *_table(rows), f"{_count(len(file.tensors), 'tensor')}{kept}; {total}"])
+        stored = [tensor for tensor in file.tensors if tensor.copy_of is None]
+        streams = sum(tensor.compressed for tensor in stored)
+        copies = _copied(len(file.tensors) - len(stored))
+        kept = f": {streams} compressed, {len(stored) - streams} kept{copies}"
+    against = [] if file.base is None else [f"against the file whose SHA-256 is {file.base}"]
+    return "\n".join(
+        [printable(file.input), *against, *_table(rows), f"{_count(len(file.tensors), 'tensor')}{kept}; {total}"]
+    )
 
 
 def _modes(tensor: InspectedTensor) -> str:
     """How the tiles of a stream are coded, plane by plane: "8+8: pairs 97 %, rans 3 % | raw"."""
     stream = tensor.stream
+    if tensor.copy_of is not None:
+        return f"as {printable(tensor.copy_of)}"
     if stream is None:
         return "kept"
     planes = []
@@ -126,12 +138,15 @@ def _modes(tensor: InspectedTensor) -> str:
         modes = sorted(tiles.items(), key=lambda item: -item[1])
         shares = [f"{mode} {_share(number, stream.tile_count)}" for mode, number in modes]
         planes.append(modes[0][0] if len(modes) == 1 else ", ".join(shares))
-    return f"{'+'.join(map(str, stream.split))}: {' | '.join(planes)}"
+    against = ""
+    if stream.against_base:
+        against = f"against the base, {_share(stream.unchanged_tiles, stream.tile_count)} of the tiles unchanged; "
+    return f"{against}{'+'.join(map(str, stream.split))}: {' | '.join(planes)}"
 
 
 def _share(part: int, whole: int) -> str:
     percent = floor(100 * part / whole + 0.5)
-    return "< 1 %" if percent == 0 else f"{percent} %"
+    return "< 1 %" if percent == 0 and part > 0 else f"{percent} %"
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:

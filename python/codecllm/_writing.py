@@ -11,17 +11,19 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
 from . import _container, _library
 from ._codec import encode_bytes
+from ._copies import Bytes, find_copies
 from ._dtypes import DTYPES
 from ._encoder import Encoder, open_encoder
 from ._errors import FileError, UnavailableError, quoted
 from ._output import OutputBytes, OutputFile
 from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, by_place, format_header
+from ._stored import StoredTensor
 from ._stream import FIXED_BYTES
 from ._tables import PROFILES
 from ._work import SLICE_BYTES, Slice, Work, batches_of, slices_of
@@ -38,13 +40,6 @@ _GROUP_BYTES = 256 * 2**20
 """A GPU encodes tensors of about so many bytes at a time, and needs as much memory again."""
 _PASS_SHARE = 1 / 4
 """Progress moves by so much of a tensor's bytes in each of the first two passes, and by the rest in the last."""
-
-
-class Bytes(Protocol):
-    """Bytes of a tensor, of which parts are asked for."""
-
-    def __getitem__(self, part: slice, /) -> np.ndarray:
-        """@returns them: uint8, one dimension"""
 
 
 class Original(NamedTuple):
@@ -64,6 +59,23 @@ class Original(NamedTuple):
     on_gpu: Mapping[str, torch.Tensor] = MappingProxyType({})
     """The tensors that lie on GPUs, to be encoded there."""
 
+    def copies(self) -> dict[str, str]:
+        """By the name of each tensor that has the bytes of one before it, the name of that."""
+        data = dict(self.data)
+        for name, tensor in self.on_gpu.items():
+            from ._cuda_saving import GpuBytes
+
+            data[name] = partial(GpuBytes, tensor)
+        return find_copies(self.tensors, data)
+
+
+class Base(NamedTuple):
+    """What an original may be coded against."""
+
+    tensors: Mapping[str, StoredTensor]
+    sha256: str
+    """Of its original, in hexadecimal."""
+
 
 class Written(NamedTuple):
     """What has become of it."""
@@ -74,6 +86,8 @@ class Written(NamedTuple):
     """Bytes of the compressed file."""
     sha256: str
     """Of the original, in hexadecimal."""
+    copies: Mapping[str, str]
+    """By the name of each copy, that of the tensor that it is a copy of."""
 
 
 def check_original(original: Original) -> None:
@@ -94,6 +108,7 @@ def write_container(
     original: Original,
     space: HeaderSpace,
     options: _library.EncodeOptions,
+    base: Base | None,
     work: Work,
 ) -> Written:
     """Writes the compressed file of an original, and finishes it.
@@ -102,7 +117,7 @@ def write_container(
         FileError: the original cannot be read any more
         OSError: the file cannot be written
     """
-    return _Compression(output, original, space, options, work).run()
+    return _Compression(output, original, space, options, base, work).run()
 
 
 class _Compression:
@@ -112,8 +127,11 @@ class _Compression:
         original: Original,
         space: HeaderSpace,
         options: _library.EncodeOptions,
+        base: Base | None,
         work: Work,
     ) -> None:
+        self._base = base
+        self._uses_base = False
         self._output = output
         self._original = original
         self._space = space
@@ -139,18 +157,21 @@ class _Compression:
             for entry, size in zip(batch, finish(), strict=True):
                 if size > 0:
                     place(entry, size, True)
-                else:
+                elif entry.name not in self._space.copies:
                     kept.append(entry)
         for entry in _container.kept_order(kept):
             self._write(self._end, partial(self._hand_over, entry))
             place(entry, entry.size, False)
+        for entry in by_place(self._original.tensors):
+            if entry.name in self._space.copies:
+                place(entry, 0, False)
 
         in_order = [stored[entry.name] for entry in self._original.tensors]
         sha256 = self._sha256.hexdigest()
-        self._output.write(0, memoryview(self._space.fill(in_order, sha256)))
+        self._output.write(0, memoryview(self._space.fill(in_order, sha256, self._uses_base)))
         # Also where there are no data after the header.
         self._output.finish(self._end)
-        return Written(in_order, self._end, sha256)
+        return Written(in_order, self._end, sha256, self._space.copies)
 
     def _data(self, entry: TensorEntry) -> Bytes:
         return self._original.data[entry.name]()
@@ -203,9 +224,9 @@ class _Compression:
 
             wait_for(self._original.on_gpu[batch[0].name])
             return self._work.plan(self._prepare_on_gpu, batch)
-        if batch[0].size <= SLICE_BYTES:
-            return self._work.submit(self._prepare_small, batch)
-        if _may_become_stream(batch[0]):
+        if batch[0].size <= SLICE_BYTES or self._before(batch[0]) is not None:
+            return self._work.submit(self._prepare_whole, batch)
+        if self._may_become_stream(batch[0]):
             return self._work.plan(self._prepare_large, batch[0])
         return self._work.submit(lambda: (batch, lambda: self._pass_over(batch[0])))
 
@@ -214,7 +235,20 @@ class _Compression:
         self._work.progress(entry.size)
         return [0]
 
-    def _prepare_small(self, batch: list[TensorEntry]) -> _Prepared:
+    def _may_become_stream(self, entry: TensorEntry) -> bool:
+        """Whether there is a stream of this tensor, which could be smaller than the tensor."""
+        is_known = entry.dtype in DTYPES and DTYPES[entry.dtype].has_streams
+        is_stored = entry.name not in self._space.copies
+        return is_known and is_stored and entry.size > FIXED_BYTES and len(entry.shape) <= 255
+
+    def _before(self, entry: TensorEntry) -> StoredTensor | None:
+        """The base's tensor of the same name, dtype and shape, if there could be a stream against it."""
+        found = None if self._base is None else self._base.tensors.get(entry.name)
+        if found is None or not self._may_become_stream(entry):
+            return None
+        return found if found.described() == (entry.dtype, entry.shape) else None
+
+    def _prepare_whole(self, batch: list[TensorEntry]) -> _Prepared:
         originals = [self._data(entry)[: entry.size] for entry in batch]
         streams = [self._stream_of(entry, data) for entry, data in zip(batch, originals, strict=True)]
         together = np.concatenate(streams)
@@ -255,7 +289,7 @@ class _Compression:
 
         if self._gpu_encoder is None:
             self._gpu_encoder = StreamEncoder(cast("_library.Profile", PROFILES[self._options.profile]))
-        encoded = [entry for entry in batch if _may_become_stream(entry)]
+        encoded = [entry for entry in batch if self._may_become_stream(entry)]
         try:
             streams = self._gpu_encoder.encode([self._original.on_gpu[entry.name] for entry in encoded])
         except (UnavailableError, MemoryError):
@@ -270,11 +304,18 @@ class _Compression:
 
     def _stream_of(self, entry: TensorEntry, data: np.ndarray) -> np.ndarray:
         """The stream of a tensor; no bytes where there is none that is smaller."""
-        if _may_become_stream(entry):
-            stream = encode_bytes(data, entry.dtype, entry.shape, self._options)
-            if stream.size < entry.size:
-                return stream
-        return data[:0]
+        if not self._may_become_stream(entry):
+            return data[:0]
+        stream = encode_bytes(data, entry.dtype, entry.shape, self._options)
+        before = self._before(entry)
+        if before is not None:
+            base = np.empty(entry.size, np.uint8)
+            before.read_into(base)
+            against = encode_bytes(data, entry.dtype, entry.shape, self._options, base)
+            if against.size < min(stream.size, entry.size):
+                self._uses_base = True
+                return against
+        return stream if stream.size < entry.size else data[:0]
 
     def _prepare_large(self, entry: TensorEntry) -> _Prepared:
         data = self._data(entry)
@@ -346,14 +387,11 @@ def _size_of(item: TensorEntry | Slice) -> int:
     return item.size
 
 
-def _may_become_stream(entry: TensorEntry) -> bool:
-    """Whether there is a stream of this tensor, which could be smaller than the tensor."""
-    is_known = entry.dtype in DTYPES and DTYPES[entry.dtype].has_streams
-    return is_known and entry.size > FIXED_BYTES and len(entry.shape) <= 255
-
-
 class HeaderSpace:
     """Room for the header of a compressed file, kept before it is known which tensors become streams.
+
+    Args:
+        base: what it may be coded against
 
     Raises:
         FileError: the header would be longer than readers accept
@@ -362,7 +400,9 @@ class HeaderSpace:
     data_start: int
     """Where the data begin in the file."""
 
-    def __init__(self, original: Original) -> None:
+    def __init__(self, original: Original, base: Base | None = None) -> None:
+        self.copies = original.copies()
+        self._base = None if base is None else base.sha256
         self._metadata = original.metadata
         self._description = original.description
         data_bytes = max((tensor.end for tensor in original.tensors), default=0)
@@ -373,17 +413,18 @@ class HeaderSpace:
             stream = _container.as_stream(tensor)._replace(start=data_bytes, end=data_bytes)
             widest.append((max(kept, stream, key=lambda entry: len(format_header(None, [entry]))), False))
         # As many streams as digits may be needed for.
-        size = LENGTH_BYTES + len(self._text(widest, "0" * 64)) + len(str(len(original.tensors)))
+        size = LENGTH_BYTES + len(self._text(widest, "0" * 64, uses_base=True)) + len(str(len(original.tensors)))
         self.data_start = -(-size // _container.DATA_ALIGNMENT) * _container.DATA_ALIGNMENT
         if self.data_start - LENGTH_BYTES > MAX_HEADER_BYTES:
             raise FileError(
                 original.path, f"its header would be longer than the {MAX_HEADER_BYTES} bytes that readers accept"
             )
 
-    def _text(self, stored: list[_container.Stored], sha256: str) -> bytes:
-        return _container.header_text(self._metadata, stored, self._description, sha256)
+    def _text(self, stored: list[_container.Stored], sha256: str, uses_base: bool) -> bytes:
+        base = self._base if uses_base else None
+        return _container.header_text(self._metadata, stored, self.copies, self._description, sha256, base)
 
-    def fill(self, stored: list[_container.Stored], sha256: str) -> bytes:
+    def fill(self, stored: list[_container.Stored], sha256: str, uses_base: bool) -> bytes:
         """What stands before the data. `stored` is in the order of the original's keys."""
         length = (self.data_start - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "little")
-        return (length + self._text(stored, sha256)).ljust(self.data_start, b" ")
+        return (length + self._text(stored, sha256, uses_base)).ljust(self.data_start, b" ")

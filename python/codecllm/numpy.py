@@ -15,6 +15,7 @@ import numpy as np
 
 from . import _library
 from ._arrays import bytes_of
+from ._bases import Paths
 from ._dtypes import name_of
 from ._frameworks import Numpy
 from ._library import Profile
@@ -25,7 +26,11 @@ __all__ = ["load", "load_file", "save", "save_file"]
 
 
 def load_file(
-    filename: str | os.PathLike[str], *, backend: Backend = "mmap", max_bytes: int | None = None
+    filename: str | os.PathLike[str],
+    *,
+    backend: Backend = "mmap",
+    max_bytes: int | None = None,
+    base: Paths | None = None,
 ) -> dict[str, np.ndarray]:
     """Loads a checkpoint.
 
@@ -33,6 +38,7 @@ def load_file(
         filename: as in `codecllm.safe_open`
         backend: as there
         max_bytes: as there, of all tensors
+        base: as there
 
     Returns:
         name to array, in the order of the original's data: dtypes, shapes and bits of the original
@@ -42,7 +48,7 @@ def load_file(
             tensor
         OSError: it cannot be read
     """
-    with safe_open(filename, "np", backend=backend, max_bytes=max_bytes) as checkpoint:
+    with safe_open(filename, "np", backend=backend, max_bytes=max_bytes, base=base) as checkpoint:
         return checkpoint.get_tensors()
 
 
@@ -57,6 +63,7 @@ def save_file(
     metadata: dict[str, str] | None = None,
     *,
     profile: Profile = "small",
+    base: Paths | None = None,
 ) -> None:
     """Saves arrays as a compressed checkpoint: byte for byte what `codecllm.torch.save_file` makes of the same tensors.
 
@@ -65,6 +72,7 @@ def save_file(
         filename: of the file, which is replaced if it exists
         metadata: text that is kept in the header
         profile: as in `codecllm.encode`
+        base: as in `codecllm.torch.save_file`
 
     Raises:
         ValueError: no dict, or no such profile
@@ -73,7 +81,7 @@ def save_file(
             is itself a stream
         OSError: the file cannot be written
     """
-    write_checkpoint(filename, sources_of(tensor_dict, _source), metadata, _library.options(profile))
+    write_checkpoint(filename, sources_of(tensor_dict, _source), metadata, _library.options(profile), base)
 
 
 def save(

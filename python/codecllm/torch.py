@@ -17,14 +17,18 @@ with needing("torch"):
 
 from . import _library
 from ._arrays import bytes_of, describe_tensor
+from ._bases import Paths
 from ._frameworks import Device, Torch
 from ._library import Profile
 from ._modules import compress_module
 from ._opening import Backend, load_bytes, safe_open
 from ._saving import Source, checkpoint_bytes, sources_of, write_checkpoint
+from ._updates import apply_update_, encode_update
 
 __all__ = [
+    "apply_update_",
     "compress_module",
+    "encode_update",
     "load",
     "load_file",
     "load_model",
@@ -41,6 +45,7 @@ def load_file(
     *,
     backend: Backend = "mmap",
     max_bytes: int | None = None,
+    base: Paths | None = None,
 ) -> dict[str, torch.Tensor]:
     """Loads a checkpoint.
 
@@ -52,6 +57,7 @@ def load_file(
         device: where the tensors shall be: "cpu", "cuda", "cuda:1", 1, ...
         backend: as in `safe_open`
         max_bytes: as there, of all tensors
+        base: as in `safe_open`; what was coded against it is decoded on the host, whatever the device
 
     Returns:
         name to tensor, in the order of the original's data: dtypes, shapes and bits of the original
@@ -61,7 +67,7 @@ def load_file(
         OSError: it cannot be read
         UnavailableError: a CUDA device is asked for, and there is none, or the build has no CUDA
     """
-    with safe_open(filename, "pt", device, backend=backend, max_bytes=max_bytes) as checkpoint:
+    with safe_open(filename, "pt", device, backend=backend, max_bytes=max_bytes, base=base) as checkpoint:
         return checkpoint.get_tensors()
 
 
@@ -117,6 +123,7 @@ def save_file(
     metadata: dict[str, str] | None = None,
     *,
     profile: Profile = "small",
+    base: Paths | None = None,
 ) -> None:
     """Saves tensors as a compressed checkpoint.
 
@@ -130,6 +137,9 @@ def save_file(
         metadata: text that is kept in the header
         profile: "small" is for files; "fast" takes a little more space and decodes faster on a GPU; "direct" stores
             BF16 in 12 bits, as a GPU can multiply it, and is "fast" for other dtypes
+        base: a checkpoint whose tensors these are changed copies of, as after a step of training: a file, compressed or
+            not. Where that is smaller, only the changes are saved, and whoever loads them needs the base. If it was
+            coded against another one, several: itself first, then files or directories to find the others in
 
     Raises:
         ValueError: tensors that cannot be saved; the message names them
@@ -140,7 +150,7 @@ def save_file(
         OSError: the file cannot be written
     """
     options = _library.options(profile)
-    write_checkpoint(filename, _sources(tensors), metadata, options)
+    write_checkpoint(filename, _sources(tensors), metadata, options, base)
 
 
 def save(

@@ -307,13 +307,15 @@ def test_every_function_takes_what_theirs_takes(name: str) -> None:
         for function, value in vars(theirs).items()
         if inspect.isfunction(value) and not function.startswith("_") and not function.startswith("storage_")
     ]
-    assert set(public) == set(ours.__all__) - {"compress_module", "safe_open"}
+    assert set(public) == set(ours.__all__) - {"apply_update_", "compress_module", "encode_update", "safe_open"}
     for function in public:
         expected = parameters(getattr(theirs, function))
         found = parameters(getattr(ours, function))
-        assert [each for each in found if each[0] not in ("profile", "max_bytes")] == expected, function
-        assert ("max_bytes" in dict.fromkeys(each[0] for each in found)) == function.startswith("load"), function
-        assert ("profile" in dict.fromkeys(each[0] for each in found)) == function.startswith("save"), function
+        assert [each for each in found if each[0] not in ("profile", "base", "max_bytes")] == expected, function
+        names = {each[0] for each in found}
+        assert ("profile" in names) == function.startswith("save"), function
+        assert ("max_bytes" in names) == function.startswith("load"), function
+        assert ("base" in names) == function.endswith("_file"), function
 
 
 # --------------------------------------------------------------------------------------------------------------- saving
@@ -516,3 +518,22 @@ def test_parts_of_one_tensor_that_lie_apart(tmp_path: Path) -> None:
         assert opened.metadata() == {"first": "weight", "second": "weight"}
     with pytest.raises(RuntimeError, match=r"'first' and 'second' and 'weight' share memory.*save_model"):
         codecllm.torch.save(model.state_dict())
+
+
+def test_base() -> None:
+    old = np.arange(40000, dtype=np.float32).reshape(200, 200)
+    new = old.copy()
+    new[::7, 3] += 1
+    stream = codecllm.encode(new, base=old)
+    assert len(stream) < len(codecllm.encode(new)) // 4
+    assert np.array_equal(codecllm.decode(stream, base=old), new)
+    with pytest.raises(codecllm.InvalidStreamError, match=r"base\.crc"):
+        codecllm.decode(stream, base=new)
+    with pytest.raises(codecllm.InvalidStreamError, match="against a base"):
+        codecllm.decode(stream)
+    with pytest.raises(codecllm.InvalidStreamError, match="coded without a base"):
+        codecllm.decode(codecllm.encode(new), base=old)
+    with pytest.raises(codecllm.InvalidStreamError, match="base: F32"):
+        codecllm.decode(stream, base=old.ravel())
+    with pytest.raises(ValueError, match="a base of F32"):
+        codecllm.encode(new, base=old.ravel())

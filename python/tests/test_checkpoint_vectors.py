@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,15 @@ ONLY_SHA256 = {"place": "__metadata__.codecllm.sha256", "step": "data"}
 """Of files whose tensors can be read and whose original is another: section 11 leaves that to who gives it back."""
 
 
-def everything_in(path: Path) -> tuple[dict[str, str] | None, list[tuple[str, str, tuple[int, ...], bytes]]]:
+def bases_of(vector: dict[str, Any]) -> list[Path]:
+    return [CHECKPOINTS / name for name in vector.get("bases", [])]
+
+
+def everything_in(
+    path: Path, bases: Sequence[Path] = ()
+) -> tuple[dict[str, str] | None, list[tuple[str, str, tuple[int, ...], bytes]]]:
     """The metadata of a file, and of each tensor name, dtype, shape and bytes."""
-    checkpoint = Checkpoint(path)
+    checkpoint = Checkpoint(path, bases)
     try:
         loaded = load(checkpoint.tensors.values())
         return checkpoint.metadata, [
@@ -61,21 +68,26 @@ def assert_names(problem: str, place: str) -> None:
 
 @pytest.mark.parametrize("vector", by_id(MANIFEST["valid"]))
 def test_valid(vector: dict[str, Any]) -> None:
-    assert everything_in(CHECKPOINTS / vector["compressed"]) == everything_in(CHECKPOINTS / vector["original"])
+    compressed, original = CHECKPOINTS / vector["compressed"], CHECKPOINTS / vector["original"]
+    assert everything_in(compressed, bases_of(vector)) == everything_in(original)
 
 
 @pytest.mark.parametrize("vector", by_id([each for each in MANIFEST["invalid"] if each["error"] != ONLY_SHA256]))
 def test_invalid(vector: dict[str, Any]) -> None:
     path = CHECKPOINTS / vector["file"]
     with pytest.raises(FileError) as raised:
-        everything_in(path)
+        everything_in(path, bases_of(vector))
+    if vector["error"]["step"] == "base":
+        # Of a chain, the link that is missing.
+        assert "base" in str(raised.value)
+        return
     assert str(raised.value).startswith(f"{path}: ")
     assert_names(str(raised.value).removeprefix(f"{path}: "), vector["error"]["place"])
 
 
 @pytest.mark.parametrize("vector", by_id([each for each in MANIFEST["invalid"] if each["error"] == ONLY_SHA256]))
 def test_what_only_the_sha256_of_the_original_tells(vector: dict[str, Any]) -> None:
-    _, tensors = everything_in(CHECKPOINTS / vector["file"])
+    _, tensors = everything_in(CHECKPOINTS / vector["file"], bases_of(vector))
     assert len(tensors) > 0
 
 

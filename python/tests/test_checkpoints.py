@@ -21,11 +21,11 @@ from codecllm import (  # noqa: E402
     FileError,
     GPUStream,
     UnavailableError,
-    _checkpoint,
     _cuda_loading,
     _cuda_saving,
     _library,
     _saving,
+    _stored,
     _writing,
     encode,
     features,
@@ -408,7 +408,7 @@ def test_original_headers_that_are_wrong(tmp_path: Path, original: dict[str, obj
 
 def test_a_front_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_file({"a": torch.zeros(100, 100)}, tmp_path / "a")
-    monkeypatch.setattr(_checkpoint, "_MAX_FRONT_BYTES", 70)
+    monkeypatch.setattr(_stored, "_MAX_FRONT_BYTES", 70)
     with pytest.raises(FileError, match=r'a: "a": a front of \d+ bytes, more than 70$'):
         load_file(tmp_path / "a")
 

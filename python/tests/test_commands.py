@@ -26,7 +26,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from conftest import CLI, REPOSITORY, by_id, weights
-from test_checkpoint_vectors import CHECKPOINTS, MANIFEST, assert_names
+from test_checkpoint_vectors import CHECKPOINTS, MANIFEST, assert_names, bases_of
 
 import codecllm
 import codecllm.numpy
@@ -179,7 +179,7 @@ def test_what_may_be_decompressed() -> None:
 @pytest.mark.parametrize("vector", by_id([each for each in MANIFEST["valid"] if "options" in each]))
 def test_golden_files_are_written(vector: dict[str, Any]) -> None:
     options = {{"tileRows": "tile_rows"}.get(key, key): value for key, value in vector["options"].items()}
-    report = codecllm.compress(CHECKPOINTS / vector["original"], "out", **options)
+    report = codecllm.compress(CHECKPOINTS / vector["original"], "out", base=bases_of(vector), **options)
     assert Path("out").read_bytes() == (CHECKPOINTS / vector["compressed"]).read_bytes()
     assert report.bytes_after == os.path.getsize("out")
 
@@ -187,8 +187,9 @@ def test_golden_files_are_written(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vector", by_id(MANIFEST["valid"]))
 def test_golden_files_are_restored(vector: dict[str, Any]) -> None:
     path = CHECKPOINTS / vector["compressed"]
-    verified = codecllm.verify(path)
-    restored = codecllm.decompress(path, "out")
+    bases = bases_of(vector)
+    verified = codecllm.verify(path, base=bases)
+    restored = codecllm.decompress(path, "out", base=bases)
     assert Path("out").read_bytes() == (CHECKPOINTS / vector["original"]).read_bytes()
     assert verified.files[0].tensors == restored.files[0].tensors
 
@@ -196,12 +197,21 @@ def test_golden_files_are_restored(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vector", by_id(MANIFEST["invalid"]))
 def test_what_a_reader_refuses(vector: dict[str, Any]) -> None:
     path = CHECKPOINTS / vector["file"]
+    bases = bases_of(vector)
     problems = []
-    for work in (lambda: codecllm.verify(path), lambda: codecllm.decompress(path, "out")):
+    for work in (
+        lambda: codecllm.verify(path, base=bases),
+        lambda: codecllm.decompress(path, "out", base=bases),
+    ):
         with pytest.raises(FileError) as raised:
             work()
         problems.append(str(raised.value))
     assert problems[0] == problems[1]
+    if vector["error"]["step"] == "base":
+        # Of a chain, the link that is missing.
+        assert "base" in problems[0]
+        assert os.listdir() == []
+        return
     assert problems[0].startswith(f"{path}: ")
     if vector["error"] == {"place": "__metadata__.codecllm.sha256", "step": "data"}:
         assert "does not have the SHA-256 of the original" in problems[0]

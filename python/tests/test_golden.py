@@ -64,6 +64,20 @@ def test_valid(vector: dict[str, Any]) -> None:
     assert array.tobytes() == data.tobytes()
 
 
+@pytest.mark.parametrize("vector", by_id(MANIFEST["base"]))
+def test_against_a_base(vector: dict[str, Any]) -> None:
+    data, base = (np.fromfile(GOLDEN / vector[name], np.uint8) for name in ("input", "base"))
+    stream = (GOLDEN / vector["stream"]).read_bytes()
+    name, shape = vector["dtype"], tuple(vector["shape"])
+    assert encode_bytes(data, name, shape, encode_options(vector["options"]), base).tobytes() == stream
+    dtype = numpy_dtype(name)
+    if dtype is not None:
+        before = base.view(dtype).reshape(shape)
+        array = decode(stream, base=before)
+        assert (array.dtype, array.shape, array.tobytes()) == (dtype, shape, data.tobytes())
+        assert before.tobytes() == base.tobytes()
+
+
 @pytest.mark.parametrize("vector", by_id(MANIFEST["invalid"]))
 def test_invalid(vector: dict[str, Any]) -> None:
     error = vector["error"]

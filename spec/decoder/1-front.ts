@@ -4,6 +4,7 @@ import { FormatError } from '../errors.ts';
 import tables from '../tables.json' with { type: 'json' };
 import { type Matrix, matrixView } from './2-matrix.ts';
 import { allowsColumnValues, columnValueBits } from './3.1-columns.ts';
+import type { BaseHeader } from './3.2-base.ts';
 import { allowsDirect, allowsPairs, DTYPES, type Dtype, isNibbles, type Split, wordCount } from './3-planes.ts';
 import { align, metadataBytes, readMetadata, type TileMetadata } from './4-metadata.ts';
 import {
@@ -30,6 +31,9 @@ export const TILE_ROWS = tables.tileRows as readonly (8 | 16 | 32 | 64 | 128 | 2
 /** All tables of a stream have at most so many slots. */
 export const MAX_SLOTS = 20480;
 
+/** Of the base, in the front. */
+export const BASE_CRC_BYTES = 4;
+
 /** Offsets in the fixed part. */
 export const At = {
   magic: 0,
@@ -55,7 +59,9 @@ export const At = {
   fixedCrc: 60,
 } as const;
 
-export const Flag = { rowSelectors: 1, columnSelectors: 2, columnOffsets: 4, direct: 8, columnValues: 16 } as const;
+export const Flag = {
+  ...{ rowSelectors: 1, columnSelectors: 2, columnOffsets: 4, direct: 8, columnValues: 16, base: 32 },
+} as const;
 
 /** What a Header says: all that tiles have in common. */
 export interface Header {
@@ -74,6 +80,8 @@ export interface Header {
   /** The value of each column; undefined where words are coded as they are. */
   readonly columnValues: Uint8Array | undefined;
   readonly selectors: Selectors;
+  /** Where the tensor is coded against a base. */
+  readonly base: BaseHeader | undefined;
 }
 
 /** A front that has been read and checked. */
@@ -81,6 +89,8 @@ export interface Front extends Header {
   readonly tiles: readonly TileMetadata[];
   readonly frontBytes: number;
   readonly dataBytes: number;
+  /** Where the base's CRC is. */
+  readonly baseAt: number;
 }
 
 /** Where the parts of a front begin, which its fixed part tells alone. */
@@ -104,10 +114,11 @@ export function partsOf(fixed: {
   const rowSelectors = columnValues + bytesIf(Flag.columnValues, matrix.columns, columnValueBits(fixed.dtype));
   const columnSelectors = rowSelectors + bytesIf(Flag.rowSelectors, matrix.rows, selectorBits);
   const selected = Math.ceil(matrix.columns / fixed.columnsEach);
-  const padding = columnSelectors + bytesIf(Flag.columnSelectors, selected, selectorBits);
+  const base = columnSelectors + bytesIf(Flag.columnSelectors, selected, selectorBits);
+  const padding = base + (flags & Flag.base ? BASE_CRC_BYTES + fixed.classes - 1 : 0);
   const metadata = align(padding);
   const end = align(metadata + matrix.tileCount * metadataBytes(fixed.planes));
-  return { tables, columnOffsets, columnValues, rowSelectors, columnSelectors, padding, metadata, end };
+  return { tables, columnOffsets, columnValues, rowSelectors, columnSelectors, base, padding, metadata, end };
 }
 
 /** How many tables a plane or PAIRS has, and their N. */
@@ -161,8 +172,10 @@ function readFixed(bytes: Uint8Array) {
   if (bytes[At.planes] !== split.length)
     refuse('header.planes', At.planes, `${bytes[At.planes]} planes where ${dtype.name} has ${split.length}`);
   const classes = bytes[At.classes];
-  if (classes !== 1 && classes !== 2 && classes !== 4)
-    refuse('header.classes', At.classes, `${classes} is not 1, 2 or 4`);
+  const flags = bytes[At.flags];
+  const hasBase = (flags & Flag.base) !== 0;
+  if (classes !== 1 && classes !== 2 && classes !== 4 && !(hasBase && classes === 8))
+    refuse('header.classes', At.classes, `${classes} is not 1, 2 or 4, nor 8 against a base`);
   const planes: TableCount[] = [];
   for (let p = 0, at: number = At.plane; p < 4; p++, at += 4)
     if (p < split.length) {
@@ -171,10 +184,9 @@ function readFixed(bytes: Uint8Array) {
     } else if (bytes.subarray(at, at + 4).some((byte) => byte !== 0))
       refuse(`header.plane[${p}]`, at, 'not zero, and there is no such plane');
 
-  const flags = bytes[At.flags];
   const hasDirect = (flags & Flag.direct) !== 0;
   const pairs = readTableCount(bytes, At.pairTables, PAIR_BITS, classes, 'header.pairs');
-  const base = bytes[At.pairBase];
+  const windowBase = bytes[At.pairBase];
   const hasPairs = pairs.count > 0;
   const splitName = `${dtype.name} as ${split.join(' + ')}`;
   if (hasPairs && (hasDirect || !allowsPairs(dtype, split)))
@@ -182,15 +194,19 @@ function readFixed(bytes: Uint8Array) {
   if (hasPairs && planes[0].count > 1)
     refuse('header.plane[0].tables', At.plane + 1, 'beside pairs, plane 0 has one table at most');
   const hasWindows = hasDirect || (hasPairs && !isNibbles(split));
-  if (base > (hasWindows ? MAX_START : 0)) refuse('header.pairs.base', At.pairBase, `${base} is out of range`);
+  if (windowBase > (hasWindows ? MAX_START : 0))
+    refuse('header.pairs.base', At.pairBase, `${windowBase} is out of range`);
 
-  if (flags > 31) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
+  if (flags > 63) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
+  if (hasBase && flags !== Flag.base) refuse('header.flags', At.flags, `flags beside a base in ${flags}`);
+  if (hasBase && (hasPairs || split.some((bits) => bits !== 8)))
+    refuse('header.flags', At.flags, `${splitName}${hasPairs ? ' with pairs' : ''} is never coded against a base`);
   if (hasDirect && !allowsDirect(dtype, split)) refuse('header.flags', At.flags, `${splitName} is never DIRECT`);
   if (flags & Flag.columnOffsets && !hasWindows) refuse('header.flags', At.flags, 'column offsets without windows');
   if (flags & Flag.columnValues && !allowsColumnValues(dtype, split))
     refuse('header.flags', At.flags, `${splitName} has no column values`);
   const hasSelectors = (flags & (Flag.rowSelectors | Flag.columnSelectors)) !== 0;
-  if (hasSelectors !== classes > 1)
+  if (!hasBase && hasSelectors !== classes > 1)
     refuse('header.flags', At.flags, `selectors ${hasSelectors ? '' : 'missing '}for ${classes} classes`);
   const sets = [...planes, pairs];
   if (classes > 1 && sets.every(({ count }) => count !== classes))
@@ -208,7 +224,7 @@ function readFixed(bytes: Uint8Array) {
   const parts = partsOf({ dtype, dimensions, tablesBytes, matrix, planes: split.length, classes, flags, columnsEach });
   return {
     ...{ dtype, dimensions, matrix, split, classes, flags, planes, pairs },
-    ...{ hasDirect, base, columnsEach, dataBytes, parts },
+    ...{ hasDirect, hasBase, windowBase, columnsEach, dataBytes, parts },
   };
 }
 
@@ -216,12 +232,13 @@ function readFixed(bytes: Uint8Array) {
  * How long a stream and its tensor are, from its first 64 bytes.
  *
  * @param bytes the fixed part, or more
- * @returns bytes of the front, and of Data, together those of the stream; and of the tensor
+ * @returns bytes of the front, and of Data, together those of the stream; and of the tensor; and whether that is coded against a base
  * @throws FormatError where the fixed part is not valid
  */
-export function streamLengths(bytes: Uint8Array): { front: number; data: number; tensor: number } {
-  const { dtype, matrix, parts, dataBytes } = readFixed(bytes);
-  return { front: parts.end, data: dataBytes, tensor: (matrix.words * dtype.wordBits) / 8 };
+export function streamLengths(bytes: Uint8Array) {
+  const { dtype, matrix, flags, parts, dataBytes } = readFixed(bytes);
+  const againstBase = (flags & Flag.base) !== 0;
+  return { front: parts.end, data: dataBytes, tensor: (matrix.words * dtype.wordBits) / 8, againstBase };
 }
 
 function requireZeros(front: Uint8Array, from: number, to: number, field: string): void {
@@ -236,7 +253,7 @@ function requireZeros(front: Uint8Array, from: number, to: number, field: string
  */
 export function readFront(bytes: Uint8Array): Front {
   const fixed = readFixed(bytes);
-  const { dtype, matrix, split, classes, flags, hasDirect, base, columnsEach, parts } = fixed;
+  const { dtype, matrix, split, classes, flags, hasDirect, hasBase, windowBase, columnsEach, parts } = fixed;
   if (bytes.length < parts.end)
     refuse('header', bytes.length, `the stream ends here, and its front needs ${parts.end} bytes`);
   const front = bytes.subarray(0, parts.end);
@@ -271,21 +288,31 @@ export function readFront(bytes: Uint8Array): Front {
     if (!reader.atEnd()) refuse(field, to - 1, 'spare bits are not zero');
     return numbers;
   };
-  const { columnOffsets, columnValues, rowSelectors, columnSelectors, padding } = parts;
+  const { columnOffsets, columnValues, rowSelectors, columnSelectors } = parts;
   const classBits = Math.log2(classes);
   const selected = Math.ceil(matrix.columns / columnsEach);
   const offsets = readNumbers('columnOffsets', Flag.columnOffsets, columnOffsets, columnValues, matrix.columns, 4);
   const valueBits = columnValueBits(dtype);
   const values = readNumbers('columnValues', Flag.columnValues, columnValues, rowSelectors, matrix.columns, valueBits);
   const rows = readNumbers('rowSelectors', Flag.rowSelectors, rowSelectors, columnSelectors, matrix.rows, classBits);
-  const columns = readNumbers('columnSelectors', Flag.columnSelectors, columnSelectors, padding, selected, classBits);
+  const columns = readNumbers(
+    'columnSelectors',
+    Flag.columnSelectors,
+    columnSelectors,
+    parts.base,
+    selected,
+    classBits,
+  );
+  const firstLevels = hasBase ? [...front.subarray(parts.base + BASE_CRC_BYTES, parts.padding)] : [];
+  const notRising = firstLevels.findIndex((level, c) => level <= (firstLevels[c - 1] ?? 0));
+  if (notRising >= 0) refuse('base.firstLevels', parts.base + BASE_CRC_BYTES + notRising, 'not rising');
   requireZeros(front, parts.padding, parts.metadata, 'header.padding');
-  const tooHigh = offsets?.findIndex((offset) => base + offset > MAX_START) ?? -1;
+  const tooHigh = offsets?.findIndex((offset) => windowBase + offset > MAX_START) ?? -1;
   if (tooHigh >= 0)
     refuse('columnOffsets', parts.columnOffsets + (tooHigh >> 1), `column ${tooHigh} begins above ${MAX_START}`);
 
   const hasTables = planeTables.map((set) => set !== undefined);
-  const kinds = { dtype, split, matrix, hasTables, hasPairs: pairs !== undefined, hasDirect };
+  const kinds = { dtype, split, matrix, hasTables, hasPairs: pairs !== undefined, hasDirect, hasBase };
   const { tiles, dataBytes } = readMetadata(view, parts.metadata, kinds);
   if (dataBytes !== fixed.dataBytes)
     refuse('header.dataBytes', At.dataBytes, `${fixed.dataBytes} where the tiles need ${dataBytes}`);
@@ -293,9 +320,10 @@ export function readFront(bytes: Uint8Array): Front {
   requireZeros(front, metadataEnd, parts.end, 'metadata.padding');
   return {
     ...{ dtype, shape, matrix, split, tables: planeTables, pairs, hasDirect },
-    windows: { base, offsets },
+    windows: { base: windowBase, offsets },
     columnValues: values,
+    base: hasBase ? { crc: view.getUint32(parts.base, true), firstLevels } : undefined,
     selectors: { classes, rows, columns, columnsEach },
-    ...{ tiles, frontBytes: parts.end, dataBytes },
+    ...{ tiles, frontBytes: parts.end, dataBytes, baseAt: parts.base },
   };
 }

@@ -4,9 +4,10 @@ import { FormatError } from '../errors.ts';
 import tables from '../tables.json' with { type: 'json' };
 import { type Matrix, type Tile, tileAt } from './2-matrix.ts';
 import type { Dtype, Split } from './3-planes.ts';
+import { lanesOf } from './6.2-rans.ts';
 import { outlierBytes } from './6.4-outliers.ts';
 import { blocksBytes } from './6.5-direct.ts';
-import { laneCount, rawBytes } from './7-raw.ts';
+import { rawBytes } from './7-raw.ts';
 
 /** How a plane of a tile is coded. */
 export const Mode = { CONST: 0, RAW: 1, RANS: 2, PAIRS: 3, DIRECT: 4 } as const;
@@ -18,7 +19,7 @@ export interface TilePlane {
   readonly predictor: number;
   /** The symbol of CONST, the number of units of RANS and PAIRS, 0 for RAW and DIRECT. */
   readonly value: number;
-  /** Number of outliers; 0 unless it is plane 0, in PAIRS, in DIRECT or in RANS without prediction. */
+  /** Number of outliers; 0 unless it is plane 0, against a base or in PAIRS, in DIRECT or in RANS without prediction. */
   readonly outliers: number;
 }
 
@@ -44,8 +45,8 @@ export function isCoded(mode: number): boolean {
 }
 
 /** Whether the last 16 bits of each lane of a plane are the final states of the plane before. */
-export function hasPayload(planes: readonly TilePlane[], plane: number): boolean {
-  return planes[plane]?.mode === Mode.RAW && plane > 0 && isCoded(planes[plane - 1].mode);
+export function hasPayload(planes: readonly TilePlane[], plane: number, hasBase: boolean): boolean {
+  return planes[plane]?.mode === Mode.RAW && plane > 0 && isCoded(planes[plane - 1].mode) && !hasBase;
 }
 
 /** A section of a tile's data: the name that errors give it, where it begins, its bytes without padding. */
@@ -67,7 +68,13 @@ export interface Sections {
   readonly length: number;
 }
 
-export function sectionsOf(dtype: Dtype, split: Split, tile: Tile, planes: readonly TilePlane[]): Sections {
+export function sectionsOf(
+  dtype: Dtype,
+  split: Split,
+  tile: Tile,
+  planes: readonly TilePlane[],
+  hasBase: boolean,
+): Sections {
   let at = 0;
   const section = (name: string, length: number): Section => {
     const start = at;
@@ -76,11 +83,12 @@ export function sectionsOf(dtype: Dtype, split: Split, tile: Tile, planes: reado
   };
   const [raw, states, units]: Section[][] = [[], [], []];
   planes.forEach(({ mode }, p) => {
-    if (mode === Mode.RAW) raw[p] = section(`tile.plane[${p}].raw`, rawBytes(tile, split[p], hasPayload(planes, p)));
+    if (mode === Mode.RAW)
+      raw[p] = section(`tile.plane[${p}].raw`, rawBytes(tile, split[p], hasPayload(planes, p, hasBase)));
   });
   planes.forEach(({ mode, value }, p) => {
     if (!isCoded(mode)) return;
-    states[p] = section(`tile.plane[${p}].states`, 4 * laneCount(tile));
+    states[p] = section(`tile.plane[${p}].states`, 4 * lanesOf(tile.width, hasBase).count);
     // The name that units have in the vectors.
     units[p] = section(`tile.plane[${p}].words`, 2 * value);
   });
@@ -94,10 +102,11 @@ interface TileKinds {
   readonly dtype: Dtype;
   readonly split: Split;
   readonly matrix: Matrix;
-  /** For each plane, whether it has tables; whether there are tables for PAIRS; and whether there is flag 8. */
+  /** For each plane, whether it has tables; whether there are tables for PAIRS; whether there is flag 8, and flag 32. */
   readonly hasTables: readonly boolean[];
   readonly hasPairs: boolean;
   readonly hasDirect: boolean;
+  readonly hasBase: boolean;
 }
 
 /**
@@ -110,7 +119,7 @@ interface TileKinds {
 export function readMetadata(
   front: DataView,
   start: number,
-  { dtype, split, matrix, hasTables, hasPairs, hasDirect }: TileKinds,
+  { dtype, split, matrix, hasTables, hasPairs, hasDirect, hasBase }: TileKinds,
 ): { tiles: TileMetadata[]; dataBytes: number } {
   let end = 0;
   const tiles = Array.from({ length: matrix.tileCount }, (_, index): TileMetadata => {
@@ -131,10 +140,11 @@ export function readMetadata(
       if (mode === Mode.RANS && !hasTables[p]) refuse('mode', 'RANS without a table');
       if (mode === Mode.PAIRS && (p > 0 || !hasPairs)) refuse('mode', 'PAIRS without pairs');
       if (predictor >= tables.predictors.length) refuse('predictor', `${predictor} is no predictor`);
-      if (predictor > 0 && (mode !== Mode.RANS || bits !== 8))
-        refuse('predictor', 'only RANS planes of 8 bits are predicted');
-      if (outliers > 0 && (p > 0 || mode === Mode.CONST || mode === Mode.RAW || predictor > 0))
-        refuse('outliers', 'only plane 0 has them, in PAIRS, in DIRECT or in RANS without prediction');
+      if (predictor > 0 && (mode !== Mode.RANS || bits !== 8 || hasBase))
+        refuse('predictor', 'only RANS planes of 8 bits are predicted, and not against a base');
+      const listsAll = hasBase || mode === Mode.PAIRS || mode === Mode.DIRECT;
+      if (outliers > 0 && (p > 0 || !(listsAll || (mode === Mode.RANS && predictor === 0))))
+        refuse('outliers', 'only plane 0 has them, against a base, in PAIRS, DIRECT or in RANS without prediction');
       return { value, mode, predictor, outliers };
     });
     if (planes.some(({ mode }) => (mode === Mode.DIRECT) !== (planes[0].mode === Mode.DIRECT)))
@@ -142,7 +152,7 @@ export function readMetadata(
     const offset = front.getUint32(at, true) * 16;
     if (offset !== end)
       throw new FormatError(`tile[${index}].offset`, at, `${offset} where the tiles before end at ${end}`);
-    end += sectionsOf(dtype, split, tileAt(matrix, index), planes).length;
+    end += sectionsOf(dtype, split, tileAt(matrix, index), planes, hasBase).length;
     return { offset, check: front.getUint32(at + 4, true), planes };
   });
   return { tiles, dataBytes: end };

@@ -108,22 +108,34 @@ export interface Selectors {
   readonly columnsEach: 1 | 2;
 }
 
-/** The tables of a tile: the symbol in row i and (counting symbols) column j has tables[rows[i] | columns[j]]. */
+/** The tables of a tile: symbol number i of it, row by row, has tables[classes[i]]. */
 export interface TileTables {
   readonly probabilityBits: number;
   readonly tables: readonly Table[];
-  readonly rows: Uint8Array;
-  readonly columns: Uint8Array;
+  /** Symbols in a row. */
+  readonly width: number;
+  readonly classes: Uint8Array;
 }
 
-/** @param columnsEach columns that a symbol stands for: 2 in PAIRS, else 1 */
-export function tablesOfTile(set: TableSet, selectors: Selectors, tile: Tile, columnsEach: 1 | 2): TileTables {
-  const rows = new Uint8Array(tile.height);
-  const columns = new Uint8Array(Math.ceil(tile.width / columnsEach));
-  if (set.tables.length > 1) {
-    for (let i = 0; i < rows.length; i++) rows[i] = selectors.rows?.[tile.row + i] ?? 0;
-    for (let j = 0; j < columns.length; j++)
-      columns[j] = selectors.columns?.[Math.floor((tile.column + j * columnsEach) / selectors.columnsEach)] ?? 0;
-  }
-  return { probabilityBits: set.probabilityBits, tables: set.tables, rows, columns };
+/**
+ * @param columnsEach columns that a symbol stands for: 2 in PAIRS, else 1
+ * @param elements the class of each element, against a base
+ */
+export function tablesOfTile(
+  set: TableSet,
+  selectors: Selectors,
+  tile: Tile,
+  columnsEach: 1 | 2,
+  elements: Uint8Array | undefined,
+): TileTables {
+  const width = Math.ceil(tile.width / columnsEach);
+  const classes = new Uint8Array(tile.height * width);
+  if (set.tables.length > 1)
+    for (let i = 0, at = 0; i < tile.height; i++)
+      for (let j = 0; j < width; j++, at++) {
+        const column = Math.floor((tile.column + j * columnsEach) / selectors.columnsEach);
+        const selected = (selectors.rows?.[tile.row + i] ?? 0) | (selectors.columns?.[column] ?? 0);
+        classes[at] = elements?.[at] ?? selected;
+      }
+  return { probabilityBits: set.probabilityBits, tables: set.tables, width, classes };
 }

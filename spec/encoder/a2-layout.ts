@@ -16,6 +16,9 @@ import { checkOptions, dtypeNamed, type EncodeOptions } from './options.ts';
 /** H, unless an encoder is told otherwise. */
 const DEFAULT_TILE_ROWS = 128;
 
+/** The same against a base, where the states of a tile's lanes are much of it. */
+const DEFAULT_TILE_ROWS_AGAINST_BASE = 256;
+
 /** A tensor to be encoded. */
 export interface Source {
   readonly dtype: Dtype;
@@ -24,6 +27,8 @@ export interface Source {
   /** If columns have values, coded words. */
   readonly words: WordArray;
   readonly columnValues: Uint8Array | undefined;
+  /** The words of the base. */
+  readonly base: WordArray | undefined;
 }
 
 /**
@@ -46,7 +51,7 @@ export function defaultColumns(dtype: Dtype, shape: readonly number[], tileRows:
  */
 export function layOut(data: Uint8Array, dtypeName: string, shape: readonly number[], options: EncodeOptions): Source {
   const dtype = dtypeNamed(dtypeName);
-  const tileRows = options.tileRows ?? DEFAULT_TILE_ROWS;
+  const tileRows = options.tileRows ?? (options.base ? DEFAULT_TILE_ROWS_AGAINST_BASE : DEFAULT_TILE_ROWS);
   const columns = options.columns ?? defaultColumns(dtype, shape, tileRows);
   const words = wordCount(dtype, shape);
   if (
@@ -63,12 +68,18 @@ export function layOut(data: Uint8Array, dtypeName: string, shape: readonly numb
   const expected = (words * dtype.wordBits) / 8;
   if (data.length !== expected)
     throw new RangeError(`${data.length} bytes where ${dtypeName} of shape [${shape}] has ${expected}`);
+  const { base } = options;
+  if (base !== undefined && base.length !== expected)
+    throw new RangeError(`a base of ${base.length} bytes where the tensor has ${expected}`);
   const matrix = matrixView(words, columns, tileRows);
-  return { dtype, shape, matrix, words: wordsOf(data, dtype.wordBits), columnValues: undefined };
+  return {
+    ...{ dtype, shape, matrix, words: wordsOf(data, dtype.wordBits), columnValues: undefined },
+    base: base && wordsOf(base, dtype.wordBits),
+  };
 }
 
 /** All tiles of a tensor, in order. */
-export function tilesOf({ matrix }: Source): Tile[] {
+export function tilesOf({ matrix }: Pick<Source, 'matrix'>): Tile[] {
   return Array.from({ length: matrix.tileCount }, (_, index) => tileAt(matrix, index));
 }
 

@@ -1,6 +1,7 @@
 // FORMAT.md, annex A.8: frequency tables, their price, and by it the classes and N.
 
 import { type Header, MAX_SLOTS } from '../decoder/1-front.ts';
+import { baseCrc } from '../decoder/3.2-base.ts';
 import { Mode } from '../decoder/4-metadata.ts';
 import { MIN_PROBABILITY_BITS, maxProbabilityBits, PAIR_BITS, type TableSet, tableOf } from '../decoder/6.1-tables.ts';
 import { outlierBytes } from '../decoder/6.4-outliers.ts';
@@ -128,7 +129,7 @@ function coarser(finest: PricedTables, counts: readonly Float64Array[], job: Job
 
 /** Chooses classes by what they save in the leading job, and tables for every plane that is worth coding. */
 export function chooseTables(
-  { dtype, shape, matrix, columnValues }: Source,
+  { dtype, shape, matrix, columnValues, base }: Source,
   { split, choices }: Survey,
   windows: WindowsOfMode | undefined,
   wishes: readonly (readonly Wish[])[],
@@ -167,7 +168,8 @@ export function chooseTables(
       const priced = priceTables(classCounts, job, finest);
       if (priced === undefined) continue;
       const selecting = (candidate.rows ? matrix.rows : 0) + (candidate.columns ? selected : 0);
-      const selectors = index === 0 ? selecting * Math.log2(candidate.classes) * BIT : 0;
+      const firstLevels = candidate.levels ? candidate.classes - 1 : 0;
+      const selectors = index === 0 ? (selecting * Math.log2(candidate.classes) + 8 * firstLevels) * BIT : 0;
       const total = priced.cost + selectors;
       if (best === undefined || total < best.total) best = { ...priced, counts: classCounts, map: candidate, total };
     }
@@ -182,7 +184,9 @@ export function chooseTables(
     if (index === 0) map = best.map;
     slots -= set.tables.length * 2 ** probabilityBits;
   });
-  const { rows, columns } = map;
+  const { rows, columns, levels } = map;
+  // A level that did not count is in class 0.
+  const firstLevels = Array.from({ length: levels ? map.classes - 1 : 0 }, (_, c) => levels?.indexOf(c + 1) as number);
   const hasDirect = wishes.some(([{ mode }]) => mode === Mode.DIRECT);
   const isWindowed = pairs !== undefined || hasDirect;
   const columnsEach = pairs === undefined ? 1 : 2;
@@ -202,5 +206,6 @@ export function chooseTables(
     ...{ dtype, shape, matrix, split, tables, pairs, hasDirect },
     windows: windows && isWindowed ? windows : { base: 0, offsets: undefined },
     ...{ columnValues, selectors },
+    base: base && { crc: baseCrc(dtype, matrix, base), firstLevels },
   };
 }

@@ -2,15 +2,17 @@
 
 import type { Header } from '../decoder/1-front.ts';
 import { TILE_COLUMNS, type Tile } from '../decoder/2-matrix.ts';
+import { classesOf, joinDifferences } from '../decoder/3.2-base.ts';
 import { joinPlanes, zeroSymbol } from '../decoder/3-planes.ts';
 import { align, hasPayload, isCoded, Mode, type TileMetadata, type TilePlane } from '../decoder/4-metadata.ts';
 import { type Table, type TileTables, tablesOfTile } from '../decoder/6.1-tables.ts';
-import { STATE_FLOOR } from '../decoder/6.2-rans.ts';
+import { lanesOf, STATE_FLOOR } from '../decoder/6.2-rans.ts';
 import { splitPairs, startsOf } from '../decoder/6.3-pairs.ts';
 import { outlierBytes } from '../decoder/6.4-outliers.ts';
-import { LANE_COLUMNS, laneCount, rawBytes } from '../decoder/7-raw.ts';
+import { rawBytes } from '../decoder/7-raw.ts';
 import { tileCheck } from '../decoder/8-checks.ts';
 import { codesOf, MAX_OUTLIERS, OUTSIDE, pairCodesOf, type Wish } from './a5-windows.ts';
+import { cutDifferences, type Differences } from './a11-base.ts';
 import { packBlocks } from './direct.ts';
 import { cutPlanes, isConstant, residualsOf } from './planes.ts';
 import { type CodedLanes, encodeLanes } from './rans.ts';
@@ -45,6 +47,7 @@ interface CodedPlane extends CodedLanes {
  * @param words the tile's words, height x width
  * @param wishes one for each plane
  * @param forced whether they are to be met whatever the size and even if the plane is constant
+ * @param base the words of the base, height x width
  */
 export function encodeTile(
   header: Header,
@@ -52,13 +55,20 @@ export function encodeTile(
   words: Uint32Array,
   wishes: readonly Wish[],
   forced: boolean,
+  base: Uint32Array | undefined,
 ): EncodedTile {
   const { dtype, split } = header;
-  const symbols = cutPlanes(dtype, split, words);
+  const cut: Differences = base
+    ? cutDifferences(dtype, words, base)
+    : { planes: cutPlanes(dtype, split, words), listed: [] };
   const isDirect = wishes[0].mode === Mode.DIRECT;
-  const coded = isDirect ? codeDirect(header, tile, symbols) : codePlanes(header, tile, symbols, wishes, forced);
+  const elements = base && header.base && classesOf(dtype, header.base, base);
+  const coded = isDirect
+    ? codeDirect(header, tile, cut.planes)
+    : codePlanes(header, tile, cut, wishes, forced, elements);
+  const decoded = base ? joinDifferences(dtype, coded.symbols, base) : joinPlanes(dtype, split, coded.symbols);
   const entries = entriesOf(coded.outliers, words, tile, dtype.wordBits);
-  const check = tileCheck(joinPlanes(dtype, split, coded.symbols), tile, dtype.wordBits, entries);
+  const check = tileCheck(decoded, tile, dtype.wordBits, entries);
   return { check, planes: coded.planes, data: joinSections([...coded.sections, bytesOf(entries)]) };
 }
 
@@ -86,34 +96,41 @@ function codeDirect({ windows }: Header, tile: Tile, [exponents, rest]: readonly
 function codePlanes(
   header: Header,
   tile: Tile,
-  symbols: readonly Uint16Array[],
+  { planes: symbols, listed }: Differences,
   wishes: readonly Wish[],
   forced: boolean,
+  elements: Uint8Array | undefined,
 ): CodedTile {
   const { split } = header;
+  const hasBase = header.base !== undefined;
   const coded: (CodedPlane | undefined)[] = [];
   const planes: TilePlane[] = [];
   for (let p = split.length - 1; p >= 0; p--) {
-    const isNextRaw = planes[p + 1]?.mode === Mode.RAW;
+    const givesPayload = planes[p + 1]?.mode === Mode.RAW && !hasBase;
     if (!forced && isConstant(symbols[p])) {
       planes[p] = { mode: Mode.CONST, predictor: 0, value: symbols[p][0], outliers: 0 };
       continue;
     }
-    const payload = isNextRaw ? payloadOf(symbols[p + 1], tile, split[p + 1]) : new Uint16Array(laneCount(tile));
-    const plane = isCoded(wishes[p].mode) ? codePlane(header, tile, p, wishes[p], symbols[p], payload) : undefined;
-    if (plane !== undefined && (forced || isSmaller(plane, header, tile, p, isNextRaw))) {
+    const { count } = lanesOf(tile.width, hasBase);
+    const payload = givesPayload ? payloadOf(symbols[p + 1], tile, split[p + 1]) : new Uint16Array(count);
+    const plane = isCoded(wishes[p].mode)
+      ? codePlane(header, tile, p, wishes[p], symbols[p], payload, MAX_OUTLIERS - listed.length, elements)
+      : undefined;
+    if (plane !== undefined && (forced || isSmaller(plane, header, tile, p, givesPayload))) {
       coded[p] = plane;
-      planes[p] = { ...wishes[p], value: plane.units.length, outliers: plane.outliers.length };
+      planes[p] = { ...wishes[p], value: plane.units.length, outliers: 0 };
     } else planes[p] = { mode: Mode.RAW, predictor: 0, value: 0, outliers: 0 };
   }
   const sections = [
     ...symbols.flatMap((cut, p) =>
-      planes[p].mode === Mode.RAW ? [packRaw(cut, tile, split[p], hasPayload(planes, p))] : [],
+      planes[p].mode === Mode.RAW ? [packRaw(cut, tile, split[p], hasPayload(planes, p, hasBase))] : [],
     ),
     ...coded.flatMap((plane) => (plane === undefined ? [] : [bytesOf(plane.states), bytesOf(plane.units)])),
   ];
   const decoded = symbols.map((cut, p) => coded[p]?.symbols ?? cut);
-  return { planes, symbols: decoded, outliers: coded[0]?.outliers ?? [], sections };
+  const outliers = [...new Set([...listed, ...(coded[0]?.outliers ?? [])])].sort((a, b) => a - b);
+  planes[0] = { ...planes[0], outliers: outliers.length };
+  return { planes, symbols: decoded, outliers, sections };
 }
 
 function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array | Uint16Array): Uint8Array {
@@ -132,25 +149,31 @@ function joinSections(sections: readonly Uint8Array[]): Uint8Array {
 }
 
 /** Whether a coded plane is smaller than it would be in RAW. */
-function isSmaller(plane: CodedPlane, { dtype, split }: Header, tile: Tile, p: number, isNextRaw: boolean): boolean {
+function isSmaller(plane: CodedPlane, { dtype, split }: Header, tile: Tile, p: number, givesPayload: boolean): boolean {
   const { states, units, outliers } = plane;
   const size = align(4 * states.length) + align(2 * units.length) + align(outliers.length * outlierBytes(dtype));
-  return size - (isNextRaw ? 2 * states.length : 0) < align(rawBytes(tile, split[p], false));
+  return size - (givesPayload ? 2 * states.length : 0) < align(rawBytes(tile, split[p], false));
 }
 
-/** Codes a plane; undefined where its tables cannot, with at most MAX_OUTLIERS outliers. */
+/**
+ * Codes a plane; undefined where its tables cannot, with at most so many outliers.
+ *
+ * @param elements the class of each element, against a base
+ */
 function codePlane(
-  { dtype, tables: sets, pairs, windows, selectors }: Header,
+  { dtype, tables: sets, pairs, windows, selectors, base }: Header,
   tile: Tile,
   p: number,
   { mode, predictor }: Wish,
   symbols: Uint16Array,
   payload: Uint16Array,
+  mostOutliers: number,
+  elements: Uint8Array | undefined,
 ): CodedPlane | undefined {
   const columnsEach = mode === Mode.PAIRS ? 2 : 1;
   const set = mode === Mode.PAIRS ? pairs : sets[p];
   if (set === undefined) return undefined;
-  const tables = tablesOfTile(set, selectors, tile, columnsEach);
+  const tables = tablesOfTile(set, selectors, tile, columnsEach, elements);
   const starts = startsOf(windows, tile);
   const chosen =
     mode === Mode.PAIRS
@@ -162,9 +185,10 @@ function codePlane(
   const outliers: number[] = [];
   for (let at = 0; at < symbols.length; at++) if (decoded[at] !== symbols[at]) outliers.push(at);
   if (chosen.missing > 0 && (p > 0 || predictor > 0)) return undefined;
-  if (outliers.length > MAX_OUTLIERS) return undefined;
+  if (outliers.length > mostOutliers) return undefined;
   const finals = Uint32Array.from(payload, (bits) => STATE_FLOOR + bits);
-  return { ...encodeLanes(chosen.symbols, finals, LANE_COLUMNS / columnsEach, tables), symbols: decoded, outliers };
+  const { perLane } = lanesOf(tile.width, base !== undefined, columnsEach);
+  return { ...encodeLanes(chosen.symbols, finals, perLane, tables), symbols: decoded, outliers };
 }
 
 /** Symbols that are in the tables, and how many are not what was to be coded. */
@@ -174,11 +198,11 @@ interface Chosen {
 }
 
 /** The symbol of the highest frequency, the lowest of equals, stands for a symbol without a slot. */
-function symbolsWithSlots(symbols: Uint16Array, { tables, rows, columns }: TileTables): Chosen {
+function symbolsWithSlots(symbols: Uint16Array, { tables, classes }: TileTables): Chosen {
   let missing = 0;
   const likeliest = tables.map(({ frequency }) => frequency.indexOf(frequency.reduce((a, b) => Math.max(a, b), 0)));
   const chosen = symbols.map((symbol, at) => {
-    const table = rows[Math.floor(at / columns.length)] | columns[at % columns.length];
+    const table = classes[at];
     if (tables[table].frequency[symbol] > 0) return symbol;
     missing++;
     return likeliest[table];
@@ -202,10 +226,10 @@ function nearestPair({ frequency }: Table, left: number, right: number): number 
 }
 
 /** @param codes two for each pair; those outside their window are always wrong */
-function pairsWithSlots(codes: Uint8Array, { tables, rows, columns }: TileTables): Chosen {
+function pairsWithSlots(codes: Uint8Array, { tables, classes }: TileTables): Chosen {
   let missing = 0;
   const symbols = Uint16Array.from({ length: codes.length / 2 }, (_, at) => {
-    const table = tables[rows[Math.floor(at / columns.length)] | columns[at % columns.length]];
+    const table = tables[classes[at]];
     const [left, right] = [codes[2 * at], codes[2 * at + 1]];
     if (left < 16 && right < 16 && table.frequency[left + 16 * right] > 0) return left + 16 * right;
     missing++;

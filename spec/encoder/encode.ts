@@ -5,13 +5,18 @@
 // All decisions are integer arithmetic, and ties go to what comes first, so that another encoder that counts alike
 // writes the same bytes.
 
-import { layOut, tilesOf, wordsOfTile } from './a2-layout.ts';
+import type { Header } from '../decoder/1-front.ts';
+import { baseTile } from '../decoder/3.2-base.ts';
+import { Mode } from '../decoder/4-metadata.ts';
+import { layOut, type Source, tilesOf, wordsOfTile } from './a2-layout.ts';
+import type { Survey } from './a3-survey.ts';
 import { levelsOf } from './a4-levels.ts';
-import { chooseWindows, wishesOf } from './a5-windows.ts';
+import { chooseWindows, type Wish, wishesOf } from './a5-windows.ts';
 import { binRowsAndColumns, countSymbols } from './a6-counts.ts';
 import { chooseTables } from './a8-tables.ts';
 import { encodeTile } from './a9-tiles.ts';
 import { surveyColumns } from './a10-columns.ts';
+import { countDifferences, splitOfBytes } from './a11-base.ts';
 import { writeFront } from './front.ts';
 import type { EncodeOptions } from './options.ts';
 
@@ -30,18 +35,14 @@ export function encodeTensor(
   shape: readonly number[],
   options: EncodeOptions = {},
 ): Uint8Array {
-  const { source, surveyed } = surveyColumns(layOut(data, dtype, shape, options), options);
-  const levels = levelsOf(source);
-  const windows = chooseWindows(source, surveyed, levels.columns, options);
+  const laidOut = layOut(data, dtype, shape, options);
   const forced = options.modes !== undefined;
-  const wishes = wishesOf(source, surveyed, windows, forced);
-  const bins = binRowsAndColumns(source, levels, windows, options);
-  const counts = countSymbols(source, surveyed, windows, wishes, bins, forced);
-  const header = chooseTables(source, surveyed, windows, wishes, bins, counts, options);
-
-  const tiles = tilesOf(source).map((tile, index) =>
-    encodeTile(header, tile, wordsOfTile(source, tile), wishes[index], forced),
-  );
+  const { source, header, wishes } = laidOut.base ? decideAgainstBase(laidOut, options) : decide(laidOut, options);
+  const tiles = tilesOf(source).map((tile, index) => {
+    const base = source.base && baseTile(source.matrix, source.base, tile);
+    const words = base ? baseTile(source.matrix, source.words, tile) : wordsOfTile(source, tile);
+    return encodeTile(header, tile, words, wishes[index], forced, base);
+  });
   let dataBytes = 0;
   const metadata = tiles.map(({ check, planes, data: { length } }) => {
     const offset = dataBytes;
@@ -55,4 +56,32 @@ export function encodeTensor(
     stream.set(tile.data, front.length + metadata[index].offset);
   });
   return stream;
+}
+
+/** What is said once for all tiles, and what each plane of each tile is wished for. */
+interface Decisions {
+  /** If columns have values, with coded words. */
+  readonly source: Source;
+  readonly header: Header;
+  readonly wishes: readonly (readonly Wish[])[];
+}
+
+function decide(laidOut: Source, options: EncodeOptions): Decisions {
+  const { source, surveyed } = surveyColumns(laidOut, options);
+  const levels = levelsOf(source);
+  const windows = chooseWindows(source, surveyed, levels.columns, options);
+  const forced = options.modes !== undefined;
+  const wishes = wishesOf(source, surveyed, windows, forced);
+  const bins = binRowsAndColumns(source, levels, windows, options);
+  const counts = countSymbols(source, surveyed, windows, wishes, bins, forced);
+  return { source, header: chooseTables(source, surveyed, windows, wishes, bins, counts, options), wishes };
+}
+
+/** The same against a base (A.11): nothing is surveyed. */
+function decideAgainstBase(source: Source, options: EncodeOptions): Decisions {
+  const split = splitOfBytes(source.dtype);
+  const surveyed: Survey = { split, cost: 0, choices: tilesOf(source).map(() => split.map(() => 0)) };
+  const wishes = surveyed.choices.map((planes) => planes.map(() => ({ mode: Mode.RANS, predictor: 0 })));
+  const counts = countDifferences(source);
+  return { source, header: chooseTables(source, surveyed, undefined, wishes, undefined, counts, options), wishes };
 }

@@ -1,6 +1,6 @@
 // FORMAT.md, sections 1, 4 and 6.1, for an encoder: writing a front.
 
-import { At, FIXED_BYTES, Flag, type Header, MAGIC, partsOf } from '../decoder/1-front.ts';
+import { At, BASE_CRC_BYTES, FIXED_BYTES, Flag, type Header, MAGIC, partsOf } from '../decoder/1-front.ts';
 import { columnValueBits } from '../decoder/3.1-columns.ts';
 import { metadataBytes, type TileMetadata } from '../decoder/4-metadata.ts';
 import type { TableSet } from '../decoder/6.1-tables.ts';
@@ -67,6 +67,7 @@ function packNumbers(numbers: Uint8Array, bits: number): Uint8Array {
 export function writeFront(header: Header, tiles: readonly TileMetadata[], dataBytes: number): Uint8Array {
   const { dtype, shape, matrix, split, pairs, hasDirect, windows, columnValues, selectors } = header;
   const { classes, rows, columns, columnsEach } = selectors;
+  const { base } = header;
   const writer = new BitWriter();
   for (const set of [...header.tables, pairs])
     for (const { frequency } of set?.tables ?? []) writeFrequencies(writer, (set as TableSet).symbolBits, frequency);
@@ -76,7 +77,8 @@ export function writeFront(header: Header, tiles: readonly TileMetadata[], dataB
     (columns ? Flag.columnSelectors : 0) |
     (windows.offsets ? Flag.columnOffsets : 0) |
     (hasDirect ? Flag.direct : 0) |
-    (columnValues ? Flag.columnValues : 0);
+    (columnValues ? Flag.columnValues : 0) |
+    (base ? Flag.base : 0);
   const parts = partsOf({
     ...{ dtype, dimensions: shape.length, tablesBytes: tableBits.length, matrix },
     ...{ planes: split.length, classes, flags, columnsEach },
@@ -108,6 +110,10 @@ export function writeFront(header: Header, tiles: readonly TileMetadata[], dataB
   if (columnValues) front.set(packNumbers(columnValues, columnValueBits(dtype)), parts.columnValues);
   if (rows) front.set(packNumbers(rows, Math.log2(classes)), parts.rowSelectors);
   if (columns) front.set(packNumbers(columns, Math.log2(classes)), parts.columnSelectors);
+  if (base) {
+    view.setUint32(parts.base, base.crc, true);
+    front.set(base.firstLevels, parts.base + BASE_CRC_BYTES);
+  }
   tiles.forEach(({ offset, check, planes }, index) => {
     const at = parts.metadata + index * metadataBytes(split.length);
     view.setUint32(at, offset / 16, true);

@@ -32,6 +32,8 @@ export interface EncodeOptions {
   readonly columnOffsets?: boolean;
   /** Whether columns have values, where they may and there is a whole row. */
   readonly columnValues?: boolean;
+  /** The elements of a base to encode against; beside it, only columns and tile rows can be chosen. */
+  readonly base?: Uint8Array;
 }
 
 /** @throws TypeError where the format has no such dtype */
@@ -84,7 +86,14 @@ export function splitsWithValues(dtype: Dtype, options: EncodeOptions): readonly
 
 /** @throws RangeError for options that the format does not have for this dtype */
 export function checkOptions(dtype: Dtype, options: EncodeOptions): void {
-  const { split, modes, probabilityBits } = options;
+  const { split, modes, classes, columnOffsets, columnValues, probabilityBits, base } = options;
+  if (
+    base !== undefined &&
+    [split, modes, classes, columnOffsets, columnValues, probabilityBits].some((choice) => choice !== undefined)
+  )
+    throw new RangeError(
+      'against a base, splits, modes, classes, column offsets, column values and probability bits cannot be chosen',
+    );
   const splits = splitsFor(dtype, options);
   if (splits.length === 0)
     throw new RangeError(

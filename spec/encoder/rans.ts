@@ -2,6 +2,7 @@
 // the three things that go wrong for everyone.
 
 import type { TileTables } from '../decoder/6.1-tables.ts';
+import { placeOf } from '../decoder/6.2-rans.ts';
 
 export interface CodedLanes {
   /** The state of each lane with which a decoder begins. */
@@ -15,26 +16,25 @@ export interface CodedLanes {
  *
  * @param symbols row by row
  * @param finals the state in which each lane of a decoder will end
- * @param perLane symbols that a lane has in a row: 4, or 2 in PAIRS
+ * @param perLane symbols that a lane has in a row
  */
 export function encodeLanes(
   symbols: Uint16Array,
   finals: Uint32Array,
   perLane: number,
-  { probabilityBits: N, tables, rows, columns }: TileTables,
+  { probabilityBits: N, tables, width, classes }: TileTables,
 ): CodedLanes {
-  const width = columns.length;
   const states = finals.slice();
   const given: number[] = [];
   const slots = 2 ** N;
   const highest = 2 ** (32 - N);
-  for (let i = rows.length - 1; i >= 0; i--)
+  for (let i = classes.length - width; i >= 0; i -= width)
     for (let k = perLane - 1; k >= 0; k--)
       for (let lane = states.length - 1; lane >= 0; lane--) {
-        const j = lane * perLane + k;
+        const j = placeOf(lane, k, perLane);
         if (j >= width) continue;
-        const { frequency, cumulative } = tables[rows[i] | columns[j]];
-        const symbol = symbols[i * width + j];
+        const { frequency, cumulative } = tables[classes[i + j]];
+        const symbol = symbols[i + j];
         let x = states[lane];
         if (x >= frequency[symbol] * highest) {
           given.push(x & 0xffff);

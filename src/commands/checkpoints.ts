@@ -1,7 +1,7 @@
 // The commands, over the path of a checkpoint or of a directory of shards.
 
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { type EncodeOptions, isCompressed } from '../../spec/index.ts';
 import { defaultEngine, type EngineName, openEngine } from '../engine/engines.ts';
 import { exchange, whyNotNative } from '../engine/native.ts';
@@ -9,6 +9,7 @@ import { checkApart, type Entry, listDirectory } from '../files/directory.ts';
 import { FileError, fileErrorOf } from '../files/errors.ts';
 import { OutputDirectory } from '../files/output.ts';
 import { openSafetensors } from '../format/safetensors.ts';
+import { Bases } from './bases.ts';
 import { compressFile } from './compress.ts';
 import { decompressFile, verifyFile } from './decompress.ts';
 import { type InspectedFile, inspectFile } from './inspect.ts';
@@ -22,6 +23,11 @@ export interface WorkOptions {
   readonly threads?: number;
   /** The codec. Default: the native one if it is built, else the reference. All give the same bytes. */
   readonly engine?: EngineName;
+  /**
+   * Checkpoints to code against, or that were coded against: paths of files, and of directories that hold them. They may
+   * be compressed, and coded against others of them.
+   */
+  readonly bases?: readonly string[];
   /** Told now and then how many bytes of the input are done, and how many there are. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -45,13 +51,16 @@ export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'pro
 }
 
 /**
- * Compresses a checkpoint, or every checkpoint of a directory, whose other files are copied.
+ * Compresses a checkpoint, or every checkpoint of a directory, whose other files are copied. The first of `bases` is what
+ * tensors are coded against where that is smaller: a file, or a directory that holds files of the same names.
  *
  * @throws FileError; then the output is as it was before
  */
 export async function compress(input: string, output: string, options: CompressOptions = {}): Promise<Report> {
   const { profile, tileRows, force = false } = options;
   const forTransformers = options.for === 'transformers';
+  if (forTransformers && options.bases !== undefined && options.bases.length > 0)
+    throw new FileError(input, 'transformers loads nothing that is coded against a base');
   if (forTransformers && !(await isDirectory(input)))
     throw new FileError(input, 'is a file; transformers needs a directory, with a config.json');
   return transform(
@@ -61,7 +70,8 @@ export async function compress(input: string, output: string, options: CompressO
     options,
     async () => {},
     async () => true,
-    (from, to, work) => compressFile(from, to, force, { profile, tileRows }, work),
+    async (from, to, work) =>
+      compressFile(from, to, force, { profile, tileRows }, await baseFor(input, from, options), work),
     async (entries) => (forTransformers ? arrangeForTransformers(input, entries, profile) : AS_IT_IS),
   );
 }
@@ -119,6 +129,17 @@ export async function inspect(input: string): Promise<InspectedFile[]> {
   for (const { kind, path } of await listDirectory(input))
     if (kind === 'checkpoint') files.push(await inspectFile(path));
   return files;
+}
+
+/** The path of what one of the checkpoints under `input` is coded against; undefined where there is none. */
+async function baseFor(input: string, from: string, { bases = [] }: CompressOptions): Promise<string | undefined> {
+  const [base] = bases;
+  if (base === undefined || !(await isDirectory(base))) return base;
+  const path = join(base, from === input ? basename(from) : relative(input, from));
+  return stat(path).then(
+    () => path,
+    () => undefined,
+  );
 }
 
 /** @throws FileError where there is nothing under this path */
@@ -222,7 +243,7 @@ async function transform(
 async function working(
   input: string,
   output: string | undefined,
-  { threads, engine: name = defaultEngine(), onProgress }: WorkOptions,
+  { threads, engine: name = defaultEngine(), bases: paths = [], onProgress }: WorkOptions,
   total: number,
   work: (work: Work) => Promise<Pick<Report, 'files' | 'filesCopied'>>,
 ): Promise<Report> {
@@ -230,9 +251,10 @@ async function working(
   let done = 0;
   if (name === 'native' && whyNotNative() !== undefined) throw new FileError('the native codec', `${whyNotNative()}`);
   const engine = await openEngine(name, threads);
+  const bases = new Bases(paths, engine);
   try {
     const result = await work({
-      engine,
+      ...{ engine, bases },
       onProgress: (bytes) => {
         done += bytes;
         onProgress?.(done, total);
@@ -242,5 +264,6 @@ async function working(
     return summarise({ input, output, threads: engine.threads, engine: name, seconds, ...result });
   } finally {
     await engine.close();
+    await bases.close();
   }
 }

@@ -13,6 +13,7 @@ import {
   keptOrder,
   type Placed,
   quoted,
+  type Relations,
   type TensorEntry,
 } from '../../spec/index.ts';
 import type { Slicing, TensorEncoder, WholeTensor } from '../engine/engine.ts';
@@ -22,13 +23,16 @@ import { FileError, fileErrorOf } from '../files/errors.ts';
 import { OutputFile } from '../files/output.ts';
 import { batchError, tensorError } from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
+import type { OpenCheckpoint } from './bases.ts';
 import { batchesOf } from './batches.ts';
+import { findCopies } from './copies.ts';
 import type { FileReport } from './report.ts';
 import type { Work } from './work.ts';
 
 /**
  * Compresses one checkpoint.
  *
+ * @param basePath of what it may be coded against
  * @throws FileError; then nothing has been written, and `work.engine` is closed
  */
 export async function compressFile(
@@ -36,17 +40,22 @@ export async function compressFile(
   output: string,
   force: boolean,
   options: EncodeOptions,
+  basePath: string | undefined,
   work: Work,
 ): Promise<FileReport> {
   const original = await openSafetensors(input);
   const { file } = original;
   try {
-    const space = spaceFor(original);
+    const copies = await findCopies(original);
+    const sha256OfBase = basePath === undefined ? undefined : await work.bases.sha256Of(basePath);
+    const base = basePath === undefined ? undefined : await work.bases.open(basePath);
+    const space = spaceFor(original, { copies, base: sha256OfBase });
     await refuseStreams(original);
     const out = await OutputFile.create(output, force, file.mode, input);
     try {
-      const { stored, end, sha256 } = await new Compression(original, out, options, work).writeTensors(space.dataStart);
-      await out.write(0, [space.fill(stored, sha256)]);
+      const compression = new Compression(original, copies, base, out, options, work);
+      const { stored, end, sha256 } = await compression.writeTensors(space.dataStart);
+      await out.write(0, [space.fill(stored, sha256, compression.usesBase)]);
       await file.checkUnchanged();
       await out.commit(end);
       return {
@@ -55,7 +64,7 @@ export async function compressFile(
         bytesBefore: file.size,
         bytesAfter: end,
         sha256,
-        tensors: reports(original, stored),
+        tensors: reports(original, stored, copies),
       };
     } catch (error) {
       // No thread may read a file that is about to be closed.
@@ -68,9 +77,9 @@ export async function compressFile(
   }
 }
 
-function spaceFor({ file, header, headerText }: Safetensors): HeaderSpace {
+function spaceFor({ file, header, headerText }: Safetensors, relations: Relations): HeaderSpace {
   try {
-    return new HeaderSpace(header, headerText);
+    return new HeaderSpace(header, headerText, relations);
   } catch (error) {
     throw fileErrorOf(file.path, error);
   }
@@ -85,7 +94,11 @@ async function refuseStreams({ file, header, dataStart }: Safetensors): Promise<
   }
 }
 
-function reports({ header }: Safetensors, stored: readonly Placed[]): FileReport['tensors'] {
+function reports(
+  { header }: Safetensors,
+  stored: readonly Placed[],
+  copies: ReadonlyMap<number, number>,
+): FileReport['tensors'] {
   return header.tensors.map(({ name, dtype, shape, start, end }, index) => ({
     name,
     dtype,
@@ -93,6 +106,7 @@ function reports({ header }: Safetensors, stored: readonly Placed[]): FileReport
     bytesBefore: end - start,
     bytesAfter: stored[index].end - stored[index].start,
     compressed: stored[index].isStream,
+    copyOf: header.tensors[copies.get(index) ?? -1]?.name,
   }));
 }
 
@@ -104,14 +118,21 @@ type Finish = (position: number) => Promise<readonly number[]>;
 
 /** Tensors are worked on ahead, but hashed and written one after the other. */
 class Compression {
+  /** Whether a stream is coded against the base. */
+  usesBase = false;
   private readonly hash = createHash('sha256');
+  private readonly copied: ReadonlySet<TensorEntry>;
 
   constructor(
     private readonly original: Safetensors,
+    copies: ReadonlyMap<number, number>,
+    private readonly base: OpenCheckpoint | undefined,
     private readonly out: OutputFile,
     private readonly options: EncodeOptions,
     private readonly work: Work,
-  ) {}
+  ) {
+    this.copied = new Set([...copies.keys()].map((copy) => original.header.tensors[copy]));
+  }
 
   /**
    * @returns where each tensor is now, in the order of the header's keys, the end of the file, and the original's
@@ -132,7 +153,7 @@ class Compression {
     const prepared = inOrder(
       batchesOf(byPlace(header.tensors), tensorBytes),
       limits,
-      // Of a large one, slices are held, not all of it.
+      // Of a large one, slices are held, not all of it, unless it has a base.
       (batch) => (slicing === undefined ? batchBytes(batch) : Math.min(limits.bytes / 2, batchBytes(batch))),
       async (batch) => ({ batch, finish: await this.prepare(batch) }),
     );
@@ -140,7 +161,7 @@ class Compression {
       const lengths = await finish(end);
       batch.forEach((tensor, index) => {
         if (lengths[index] > 0) place(tensor, lengths[index], true);
-        else kept.push(tensor);
+        else if (!this.copied.has(tensor)) kept.push(tensor);
       });
     }
 
@@ -154,11 +175,25 @@ class Compression {
       }
       place(tensor, tensorBytes(tensor), false);
     }
+    for (const tensor of byPlace(header.tensors)) if (this.copied.has(tensor)) place(tensor, 0, false);
     return {
       stored: header.tensors.map(({ name }) => stored.get(name) as Placed),
       end,
       sha256: this.hash.digest('hex'),
     };
+  }
+
+  /** Whether a stream of this tensor exists, and could be smaller than the tensor. */
+  private mayBecomeStream(tensor: TensorEntry): boolean {
+    const { dtype, shape, start, end } = tensor;
+    if (this.copied.has(tensor)) return false;
+    return end - start > FIXED_BYTES && shape.length <= 255 && DTYPES.some(({ name }) => name === dtype);
+  }
+
+  /** Whether the base has a tensor of this name, dtype and shape. */
+  private hasBase({ name, dtype, shape }: TensorEntry): boolean {
+    const found = this.base?.tensors.get(name);
+    return found?.dtype === dtype && found.shape.join() === shape.join();
   }
 
   private positionOf(tensor: TensorEntry): number {
@@ -174,7 +209,8 @@ class Compression {
     const [tensor] = batch;
     const { slicing } = this.work.engine;
     if (batchBytes(batch) <= SLICE_BYTES) return this.prepareWhole(batch);
-    if (mayBecomeStream(tensor)) return slicing ? this.prepareLarge(tensor, slicing) : this.prepareWhole(batch);
+    if (this.mayBecomeStream(tensor))
+      return slicing && !this.hasBase(tensor) ? this.prepareLarge(tensor, slicing) : this.prepareWhole(batch);
     return async () => {
       await this.hashFile(this.positionOf(tensor), this.positionOf(tensor) + tensorBytes(tensor));
       this.work.onProgress(tensorBytes(tensor));
@@ -187,17 +223,25 @@ class Compression {
     const { file } = this.original;
     const position = this.positionOf(batch[0]);
     const length = batchBytes(batch);
-    const encoded = batch.filter(mayBecomeStream);
-    const tensors = encoded.map((tensor): WholeTensor => {
-      const { dtype, shape } = tensor;
-      return { start: this.positionOf(tensor) - position, length: tensorBytes(tensor), dtype, shape };
-    });
+    const encoded = batch.filter((tensor) => this.mayBecomeStream(tensor));
+    const tensors: WholeTensor[] = [];
+    for (const tensor of encoded) {
+      const { name, dtype, shape } = tensor;
+      const base = this.base && this.hasBase(tensor) ? await this.work.bases.read(this.base, name) : undefined;
+      tensors.push({ start: this.positionOf(tensor) - position, length: tensorBytes(tensor), dtype, shape, base });
+    }
     const { original, streams, lengths } = await engine
       .encodeBatch({ fd: file.fd, position, length }, tensors, this.options)
       .catch((error) => {
         throw batchError(file.path, encoded, error);
       });
     const lengthOf = new Map(encoded.map((tensor, index) => [tensor, lengths[index]]));
+    let at = 0;
+    tensors.forEach(({ base }, index) => {
+      const stream = streams.subarray(at, at + lengths[index]);
+      if (base && stream.length > 0) this.usesBase ||= engine.fronts.describe(stream).againstBase;
+      at += stream.length;
+    });
     return async (end) => {
       this.hash.update(original);
       engine.release(original);
@@ -277,9 +321,4 @@ function tensorBytes({ start, end }: TensorEntry): number {
 
 function batchBytes(batch: readonly TensorEntry[]): number {
   return batch.reduce((sum, tensor) => sum + tensorBytes(tensor), 0);
-}
-
-/** Whether a stream of this tensor exists, and could be smaller than the tensor. */
-function mayBecomeStream({ dtype, shape, start, end }: TensorEntry): boolean {
-  return end - start > FIXED_BYTES && shape.length <= 255 && DTYPES.some(({ name }) => name === dtype);
 }

@@ -17,8 +17,9 @@ import {
   withFront,
 } from '../format/compressed.ts';
 import { openSafetensors } from '../format/safetensors.ts';
+import type { OpenCheckpoint } from './bases.ts';
 import { batchesOf } from './batches.ts';
-import type { FileReport } from './report.ts';
+import type { FileReport, TensorReport } from './report.ts';
 import type { Work } from './work.ts';
 
 /**
@@ -72,15 +73,14 @@ function report({ file, originalBytes, sha256, tensors }: Compressed, output: st
     bytesBefore: originalBytes,
     bytesAfter: file.size,
     sha256,
-    tensors: tensors.map(({ name, dtype, shape, start, end, storedBytes, isStream }) => ({
-      name,
-      dtype,
-      shape,
-      bytesBefore: end - start,
-      bytesAfter: storedBytes,
-      compressed: isStream,
-    })),
+    tensors: tensors.map(reportOf),
   };
+}
+
+/** What is said of a tensor of a compressed checkpoint. */
+export function reportOf({ name, dtype, shape, start, end, storedBytes, isStream, copyOf }: Restorable): TensorReport {
+  const bytesAfter = copyOf === undefined ? storedBytes : 0;
+  return { name, dtype, shape, bytesBefore: end - start, bytesAfter, compressed: isStream, copyOf };
 }
 
 /** Consecutive bytes of the original. */
@@ -94,11 +94,9 @@ interface Piece {
 }
 
 /** Decodes everything in the order of the original. @throws FileError where anything is not as it should be */
-async function restore(
-  compressed: Compressed,
-  out: OutputFile | undefined,
-  { engine, onProgress }: Work,
-): Promise<void> {
+async function restore(compressed: Compressed, out: OutputFile | undefined, work: Work): Promise<void> {
+  const { engine, bases, onProgress } = work;
+  const base = await bases.baseOf(compressed);
   const { file, headerText, sha256, originalBytes } = compressed;
   const hash = createHash('sha256');
   let at = 0;
@@ -114,7 +112,7 @@ async function restore(
   await put(lengthField);
   await put(header);
   const restored = inOrder(
-    piecesOf(compressed, engine),
+    piecesOf(compressed, base, work),
     engine.limits,
     ({ bytes }) => bytes,
     async (piece) => ({ piece, bytes: await piece.restore() }),
@@ -129,18 +127,23 @@ async function restore(
     throw new FileError(file.path, 'what it decodes to does not have the SHA-256 of the original');
 }
 
-async function* piecesOf(compressed: Compressed, engine: Engine): AsyncGenerator<Piece, void, void> {
+async function* piecesOf(
+  compressed: Compressed,
+  base: OpenCheckpoint | undefined,
+  work: Work,
+): AsyncGenerator<Piece, void, void> {
+  const { engine } = work;
   const batches = batchesOf(
     byPlace(compressed.tensors),
     ({ start, end }) => end - start,
     (before, tensor) => before.isStream === tensor.isStream && before.position + before.storedBytes === tensor.position,
   );
   for (const batch of batches) {
-    const [{ isStream, start }] = batch;
+    const [{ isStream, againstBase, start }] = batch;
     const bytes = batch[batch.length - 1].end - start;
-    if (bytes <= SLICE_BYTES) yield wholePiece(compressed, engine, batch);
+    if (bytes <= SLICE_BYTES) yield wholePiece(compressed, base, work, batch);
     else if (!isStream) yield* keptPieces(compressed, engine, batch[0]);
-    else if (engine.slicing === undefined) yield wholePiece(compressed, engine, batch);
+    else if (engine.slicing === undefined || againstBase) yield wholePiece(compressed, base, work, batch);
     else yield* streamPieces(compressed, engine, engine.slicing, batch[0]);
   }
 }
@@ -153,7 +156,12 @@ function* keptPieces({ file }: Compressed, engine: Engine, { position, storedByt
 }
 
 /** Tensors that are neighbours in the original and in the compressed file. */
-function wholePiece({ file }: Compressed, engine: Engine, batch: readonly Restorable[]): Piece {
+function wholePiece(
+  { file }: Compressed,
+  base: OpenCheckpoint | undefined,
+  { engine, bases }: Work,
+  batch: readonly Restorable[],
+): Piece {
   const [{ isStream, position, start }] = batch;
   const bytes = batch[batch.length - 1].end - start;
   const storedBytes = batch.reduce((sum, tensor) => sum + tensor.storedBytes, 0);
@@ -162,13 +170,14 @@ function wholePiece({ file }: Compressed, engine: Engine, batch: readonly Restor
     storedBytes,
     restore: async () => {
       if (!isStream) return file.fill(engine.take(storedBytes), position);
-      const streams = batch.map(
-        (tensor): WholeStream => ({
+      const streams: WholeStream[] = [];
+      for (const tensor of batch)
+        streams.push({
           start: tensor.position - position,
           length: tensor.storedBytes,
           tensorBytes: tensor.end - tensor.start,
-        }),
-      );
+          base: base && tensor.againstBase ? await bases.read(base, tensor.copyOf ?? tensor.name) : undefined,
+        });
       return engine.decodeBatch({ fd: file.fd, position, length: storedBytes }, streams).catch((error) => {
         throw batchError(file.path, batch, error);
       });

@@ -1,8 +1,9 @@
 // What a checkpoint says of itself, compressed or not. Nothing is decoded.
 
 import { type Inspection, inspectFront, isCompressed } from '../../spec/index.ts';
-import { readCompressed, referenceFronts } from '../format/compressed.ts';
+import { readCompressed, referenceFronts, withFront } from '../format/compressed.ts';
 import { openSafetensors } from '../format/safetensors.ts';
+import { reportOf } from './decompress.ts';
 import type { TensorReport } from './report.ts';
 
 export interface InspectedTensor extends TensorReport {
@@ -19,6 +20,8 @@ export interface InspectedFile {
   readonly bytesAfter: number;
   /** Of the original; undefined where the file is not compressed. */
   readonly sha256: string | undefined;
+  /** Of the original of what tensors are coded against; undefined where there is none. */
+  readonly base: string | undefined;
   /** In the order of the header's keys. */
   readonly tensors: readonly InspectedTensor[];
 }
@@ -39,28 +42,21 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
         bytesBefore: file.size,
         bytesAfter: file.size,
         sha256: undefined,
+        base: undefined,
         tensors,
       };
     }
-    // Each front is read once, in the order of the keys.
-    const inspections: Inspection[] = [];
-    const compressed = await readCompressed(opened, {
-      ...referenceFronts,
-      describe: (front) => {
-        const inspection = inspectFront(front);
-        inspections.push(inspection);
-        return { dtype: inspection.dtype, shape: inspection.shape, bytes: inspection.tensorBytes };
-      },
-    });
-    const inspected = inspections.values();
-    const tensors = compressed.tensors.map(
-      ({ name, dtype, shape, start, end, isStream, storedBytes }): InspectedTensor => ({
-        ...{ name, dtype, shape, bytesBefore: end - start, bytesAfter: storedBytes, compressed: isStream },
-        stream: isStream ? inspected.next().value : undefined,
-      }),
-    );
-    const { originalBytes, sha256 } = compressed;
-    return { input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, tensors };
+    const compressed = await readCompressed(opened);
+    const tensors: InspectedTensor[] = [];
+    for (const tensor of compressed.tensors) {
+      const { name, isStream, position, storedBytes } = tensor;
+      const stream = isStream
+        ? await withFront(file, referenceFronts, name, position, storedBytes, inspectFront)
+        : undefined;
+      tensors.push({ ...reportOf(tensor), stream });
+    }
+    const { originalBytes, sha256, base } = compressed;
+    return { input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, base, tensors };
   } finally {
     await file.close();
   }

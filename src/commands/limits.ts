@@ -18,7 +18,10 @@ export interface Declared {
   readonly path: string;
   readonly name: string;
   readonly bytes: number;
+  /** 0 of a copy. */
   readonly storedBytes: number;
+  /** Then it is as large as what the caller gives, and few bytes may do. */
+  readonly againstBase: boolean;
 }
 
 /** Where what is decoded goes: how many bytes are free there, and what that place is called. */
@@ -36,12 +39,11 @@ export async function declaredIn(path: string): Promise<Declared[]> {
   const { file, header, dataStart } = await openSafetensors(path);
   try {
     const declared: Declared[] = [];
-    for (const { name, start, end, isStream } of isCompressed(header) ? readContainer(header, dataStart).tensors : []) {
-      const storedBytes = end - start;
-      const bytes = isStream
-        ? tensorBytes(await file.read(dataStart + start, Math.min(FIXED_BYTES, storedBytes)))
-        : storedBytes;
-      declared.push({ path, name, bytes, storedBytes });
+    const { tensors } = isCompressed(header) ? readContainer(header, dataStart) : { tensors: [] };
+    for (const { name, start, end, isStream, copyOf } of tensors) {
+      const fixed = isStream ? await file.read(dataStart + start, Math.min(FIXED_BYTES, end - start)) : undefined;
+      const declares = fixed === undefined ? { bytes: end - start, againstBase: false } : lengthsOf(fixed);
+      declared.push({ path, name, storedBytes: copyOf === undefined ? end - start : 0, ...declares });
     }
     return declared;
   } catch (error) {
@@ -51,12 +53,13 @@ export async function declaredIn(path: string): Promise<Declared[]> {
   }
 }
 
-/** Bytes of a tensor, from the first 64 of its stream; 0 where they are damaged, which whoever decodes it has to say. */
-function tensorBytes(fixed: Uint8Array): number {
+/** What the first 64 bytes of a stream say; nothing where they are damaged, which whoever decodes it has to say. */
+function lengthsOf(fixed: Uint8Array): Pick<Declared, 'bytes' | 'againstBase'> {
   try {
-    return streamLengths(fixed).tensor;
+    const { tensor, againstBase } = streamLengths(fixed);
+    return { bytes: tensor, againstBase };
   } catch {
-    return 0;
+    return { bytes: 0, againstBase: false };
   }
 }
 
@@ -82,7 +85,10 @@ export function freeMemory(): Room {
 export function checkDeclared(tensors: readonly Declared[], maxBytes: number | undefined, room?: Room): void {
   const sum = (of: (tensor: Declared) => number): number => tensors.reduce((total, tensor) => total + of(tensor), 0);
   const bytes = sum((tensor) => tensor.bytes);
-  const usual = Math.max(HARMLESS_BYTES, MOST_TIMES * sum(({ storedBytes }) => storedBytes));
+  const usual = Math.max(
+    HARMLESS_BYTES,
+    sum(({ bytes, storedBytes, againstBase }) => (againstBase ? bytes : MOST_TIMES * storedBytes)),
+  );
   let why: string;
   if (maxBytes !== undefined) {
     if (bytes <= maxBytes) return;

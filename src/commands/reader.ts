@@ -1,10 +1,7 @@
 // A checkpoint that stays open, of which tensors are read one by one.
 
-import { isCompressed, quoted } from '../../spec/index.ts';
 import { defaultEngine, openEngine } from '../engine/engines.ts';
-import { FileError } from '../files/errors.ts';
-import { batchError, readCompressed } from '../format/compressed.ts';
-import { openSafetensors } from '../format/safetensors.ts';
+import { Bases } from './bases.ts';
 import type { DecodeOptions } from './checkpoints.ts';
 import { checkDeclared, freeMemory } from './limits.ts';
 
@@ -38,54 +35,37 @@ export interface Checkpoint {
  * Each tensor alone may have `maxBytes` bytes: by default what is free of the memory, and no more than 100 times what its
  * stream takes, or 1 GB.
  *
- * @throws FileError where it is not safetensors, or what it says cannot be true
+ * @throws FileError where it is not safetensors, what it says cannot be true, or a base is not among those given
  */
 export async function openCheckpoint(
   path: string,
   {
     threads,
     engine: engineName = defaultEngine(),
+    bases: paths = [],
     maxBytes,
-  }: Pick<DecodeOptions, 'threads' | 'engine' | 'maxBytes'> = {},
+  }: Omit<DecodeOptions, 'onProgress'> = {},
 ): Promise<Checkpoint> {
-  const opened = await openSafetensors(path);
-  const { file, header, dataStart } = opened;
-  const engine = await openEngine(engineName, threads).catch(async (error) => {
-    await file.close();
-    throw error;
-  });
+  const engine = await openEngine(engineName, threads);
+  const bases = new Bases(paths, engine);
   const close = async (): Promise<void> => {
     await engine.close();
-    await file.close();
+    await bases.close();
   };
   try {
-    const entries = isCompressed(header)
-      ? (await readCompressed(opened, engine.fronts)).tensors
-      : header.tensors.map((entry) => ({
-          ...entry,
-          isStream: false,
-          position: dataStart + entry.start,
-          storedBytes: entry.end - entry.start,
-        }));
-    const byName = new Map(entries.map((entry) => [entry.name, entry]));
+    const checkpoint = await bases.open(path);
     return {
-      tensors: entries.map(({ name, dtype, shape, start, end }) => ({ name, dtype, shape, bytes: end - start })),
+      tensors: [...checkpoint.tensors.values()].map(({ name, dtype, shape, start, end }) => ({
+        ...{ name, dtype, shape },
+        bytes: end - start,
+      })),
       read: async (name) => {
-        const entry = byName.get(name);
-        if (entry === undefined) throw new FileError(path, `has no tensor ${quoted(name)}`);
-        const { isStream, position, storedBytes, start, end } = entry;
-        checkDeclared([{ path, name, bytes: end - start, storedBytes }], maxBytes, isStream ? freeMemory() : undefined);
-        const bytes = isStream
-          ? await engine
-              .decodeBatch({ fd: file.fd, position, length: storedBytes }, [
-                { start: 0, length: storedBytes, tensorBytes: end - start },
-              ])
-              .catch((error) => {
-                throw batchError(path, [entry], error);
-              })
-          : await file.read(position, storedBytes);
-        await file.checkUnchanged();
-        return bytes;
+        const tensor = checkpoint.tensors.get(name);
+        if (tensor !== undefined) {
+          const { isStream, start, end } = tensor;
+          checkDeclared([{ ...tensor, path, bytes: end - start }], maxBytes, isStream ? freeMemory() : undefined);
+        }
+        return bases.read(checkpoint, name);
       },
       close,
     };

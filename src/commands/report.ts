@@ -8,8 +8,10 @@ export interface TensorReport {
   readonly bytesBefore: number;
   /** In the compressed file. */
   readonly bytesAfter: number;
-  /** Whether it is a stream; otherwise it is kept as it is. */
+  /** Whether it is a stream; otherwise it is kept as it is, or a copy. */
   readonly compressed: boolean;
+  /** The tensor that has the same bytes, and is stored instead; undefined where it is stored itself. */
+  readonly copyOf?: string;
 }
 
 /** One checkpoint. */
@@ -43,6 +45,7 @@ export interface Report {
   readonly engine: string;
   readonly tensorsCompressed: number;
   readonly tensorsKept: number;
+  readonly tensorsCopied: number;
   /** Files of a directory that were copied. */
   readonly filesCopied: number;
   readonly files: readonly FileReport[];
@@ -55,7 +58,9 @@ export function summarise(
   const sum = (of: (file: FileReport) => number): number => job.files.reduce((total, file) => total + of(file), 0);
   const bytesBefore = sum((file) => file.bytesBefore);
   const bytesAfter = sum((file) => file.bytesAfter);
-  const tensorsCompressed = sum(({ tensors }) => tensors.filter(({ compressed }) => compressed).length);
+  const count = (is: (tensor: TensorReport) => boolean): number => sum(({ tensors }) => tensors.filter(is).length);
+  const tensorsCopied = count(({ copyOf }) => copyOf !== undefined);
+  const tensorsCompressed = count(({ compressed, copyOf }) => compressed && copyOf === undefined);
   return {
     ...job,
     bytesBefore,
@@ -63,6 +68,7 @@ export function summarise(
     ratio: bytesAfter / bytesBefore,
     megabytesPerSecond: bytesBefore / 1e6 / job.seconds,
     tensorsCompressed,
-    tensorsKept: sum(({ tensors }) => tensors.length) - tensorsCompressed,
+    tensorsKept: count(({ compressed, copyOf }) => !compressed && copyOf === undefined),
+    tensorsCopied,
   };
 }

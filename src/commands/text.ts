@@ -35,14 +35,18 @@ function formatFiles({ files, filesCopied }: Report): string[] {
 }
 
 export function formatCompressed(report: Report): string {
-  const { input, output, bytesBefore, bytesAfter, tensorsCompressed, tensorsKept } = report;
+  const { input, output, bytesBefore, bytesAfter, tensorsCompressed, tensorsKept, tensorsCopied } = report;
   return [
     `${printable(input)} -> ${printable(`${output}`)}`,
     ...formatFiles(report),
     `${formatBytes(bytesBefore)} -> ${formatBytes(bytesAfter)}, ${formatRatio(bytesBefore, bytesAfter)} of the original`,
-    `${count(tensorsCompressed, 'tensor')} compressed, ${tensorsKept} kept`,
+    `${count(tensorsCompressed, 'tensor')} compressed, ${tensorsKept} kept${formatCopied(tensorsCopied)}`,
     formatTime(report),
   ].join('\n');
+}
+
+function formatCopied(number: number): string {
+  return number === 0 ? '' : `, ${number} stored once with another`;
 }
 
 export function formatDecompressed(report: Report): string {
@@ -68,19 +72,21 @@ export function formatDoctor(found: readonly Capability[]): string {
 // ------------------------------------------------------------------------------------------------------ inspect
 
 /** How the tiles of a stream are coded, plane by plane: "8+8: pairs 97 %, rans 3 % | raw". */
-export function formatModes({ stream }: InspectedTensor): string {
+export function formatModes({ stream, copyOf }: InspectedTensor): string {
+  if (copyOf !== undefined) return `as ${printable(copyOf)}`;
   if (stream === undefined) return 'kept';
   const planes = stream.modes.map((tiles) => {
     const modes = Object.entries(tiles).sort((a, b) => b[1] - a[1]);
     if (modes.length === 1) return modes[0][0];
     return modes.map(([mode, number]) => `${mode} ${formatShare(number, stream.tileCount)}`).join(', ');
   });
-  return `${stream.split.join('+')}: ${planes.join(' | ')}`;
+  const against = `against the base, ${formatShare(stream.unchangedTiles, stream.tileCount)} of the tiles unchanged; `;
+  return `${stream.againstBase ? against : ''}${stream.split.join('+')}: ${planes.join(' | ')}`;
 }
 
 function formatShare(part: number, whole: number): string {
   const percent = Math.round((100 * part) / whole);
-  return percent === 0 ? '< 1 %' : `${percent} %`;
+  return percent === 0 && part > 0 ? '< 1 %' : `${percent} %`;
 }
 
 export function formatInspected(files: readonly InspectedFile[]): string {
@@ -95,7 +101,7 @@ export function formatInspected(files: readonly InspectedFile[]): string {
   return texts.join('\n\n');
 }
 
-function formatFile({ input, compressed, bytesBefore, bytesAfter, tensors }: InspectedFile): string {
+function formatFile({ input, compressed, base, bytesBefore, bytesAfter, tensors }: InspectedFile): string {
   const rows = tensors.map((tensor) => {
     const { name, dtype, shape, bytesBefore: before, bytesAfter: after } = tensor;
     const modes = compressed ? formatModes(tensor) : '-';
@@ -109,12 +115,18 @@ function formatFile({ input, compressed, bytesBefore, bytesAfter, tensors }: Ins
       modes,
     ];
   });
-  const streams = tensors.filter((tensor) => tensor.compressed).length;
+  const copies = tensors.filter((tensor) => tensor.copyOf !== undefined).length;
+  const streams = tensors.filter((tensor) => tensor.compressed && tensor.copyOf === undefined).length;
   const total = compressed
     ? `${formatBytes(bytesBefore)} -> ${formatBytes(bytesAfter)}, ${formatRatio(bytesBefore, bytesAfter)} of the original`
     : `${formatBytes(bytesBefore)}, not compressed`;
-  const kept = compressed ? `: ${streams} compressed, ${tensors.length - streams} kept` : '';
-  return [printable(input), formatTable(rows), `${count(tensors.length, 'tensor')}${kept}; ${total}`].join('\n');
+  const kept = compressed
+    ? `: ${streams} compressed, ${tensors.length - streams - copies} kept${formatCopied(copies)}`
+    : '';
+  const against = base === undefined ? [] : [`against the file whose SHA-256 is ${base}`];
+  return [printable(input), ...against, formatTable(rows), `${count(tensors.length, 'tensor')}${kept}; ${total}`].join(
+    '\n',
+  );
 }
 
 const COLUMNS = ['tensor', 'dtype', 'shape', 'bytes before', 'bytes after', 'ratio', 'modes'];

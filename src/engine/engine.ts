@@ -82,6 +82,8 @@ export interface WholeTensor {
   readonly length: number;
   readonly dtype: string;
   readonly shape: readonly number[];
+  /** The bytes of a base, against which it is encoded where that is smaller. */
+  readonly base: Uint8Array | undefined;
 }
 
 /** What a batch of tensors becomes. */
@@ -99,6 +101,8 @@ export interface WholeStream {
   readonly start: number;
   readonly length: number;
   readonly tensorBytes: number;
+  /** The bytes of the base that it is coded against. */
+  readonly base: Uint8Array | undefined;
 }
 
 /** What the tensors of these streams have in all. */

@@ -27,7 +27,10 @@ export class GpuEngine extends NativeEngine {
     super(threads, codec);
   }
 
-  override async decodeBatch({ fd, position }: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array> {
+  override async decodeBatch(range: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array> {
+    // The GPU decodes nothing against a base.
+    if (streams.some(({ base }) => base !== undefined)) return super.decodeBatch(range, streams);
+    const { fd, position } = range;
     const bytes = this.take(tensorBytesOf(streams));
     let at = 0;
     const parts = streams.map(({ start, tensorBytes }) => {

@@ -127,9 +127,9 @@ export class NativeEngine implements Engine, Slicing {
     lengths: (begin) => this.codec.streamLengths(begin),
     describe: (front) => {
       const stream = this.codec.streamOpen(front);
-      const { dtype, shape, tensorBytes } = this.codec.streamInfo(stream);
+      const { dtype, shape, tensorBytes, againstBase } = this.codec.streamInfo(stream);
       this.codec.streamClose(stream);
-      return { dtype, shape, bytes: tensorBytes };
+      return { dtype, shape, bytes: tensorBytes, againstBase };
     },
   };
 

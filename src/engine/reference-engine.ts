@@ -45,9 +45,10 @@ export class ReferenceEngine implements Engine {
     tensors: readonly WholeTensor[],
     options: EncodeOptions,
   ): Promise<EncodedBatch> {
-    const streams = await eachItem(tensors, async ({ start, length: bytes, dtype, shape }) => {
+    const streams = await eachItem(tensors, async ({ start, length: bytes, dtype, shape, base }) => {
       checkFits(bytes);
-      return this.run('encode', { range: { fd, position: position + start, length: bytes }, dtype, shape, options });
+      const range = { fd, position: position + start, length: bytes };
+      return this.run('encode', { range, dtype, shape, options, base });
     });
     // Now it is known that they fit.
     const original = new Uint8Array(length);
@@ -56,9 +57,9 @@ export class ReferenceEngine implements Engine {
   }
 
   async decodeBatch({ fd, position }: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array> {
-    const tensors = await eachItem(streams, async ({ start, length, tensorBytes }) => {
+    const tensors = await eachItem(streams, async ({ start, length, tensorBytes, base }) => {
       checkFits(Math.max(length, tensorBytes));
-      return this.run('decode', { fd, position: position + start, length });
+      return this.run('decode', { range: { fd, position: position + start, length }, base });
     });
     return joined(tensors);
   }

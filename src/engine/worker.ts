@@ -11,17 +11,28 @@ export interface EncodeTask {
   readonly dtype: string;
   readonly shape: readonly number[];
   readonly options: EncodeOptions;
+  readonly base: Uint8Array | undefined;
+}
+
+export interface DecodeTask {
+  readonly range: FileRange;
+  readonly base: Uint8Array | undefined;
 }
 
 /** @returns the stream of a tensor, or no bytes if it is not smaller */
-export function encode({ range, dtype, shape, options }: EncodeTask): Uint8Array {
-  const stream = encodeTensor(readRange(range), dtype, shape, options);
+export function encode({ range, dtype, shape, options, base }: EncodeTask): Uint8Array {
+  const bytes = readRange(range);
+  let stream = encodeTensor(bytes, dtype, shape, options);
+  if (base !== undefined) {
+    const against = encodeTensor(bytes, dtype, shape, { ...options, base });
+    if (against.length < stream.length) stream = against;
+  }
   return moved(stream.length < range.length ? stream : new Uint8Array(0));
 }
 
 /** @returns the tensor of a stream. @throws FormatError */
-export function decode(range: FileRange): Uint8Array {
-  return moved(decodeTensor(readRange(range)).data);
+export function decode({ range, base }: DecodeTask): Uint8Array {
+  return moved(decodeTensor(readRange(range), { base }).data);
 }
 
 function readRange({ fd, position, length }: FileRange): Uint8Array {

@@ -5,7 +5,7 @@ import {
   ContainerError,
   checkKept,
   checkStream,
-  type Described,
+  type DescribedStream,
   inspectFront,
   quoted,
   readContainer,
@@ -31,6 +31,8 @@ export interface Compressed {
   readonly headerText: string;
   /** Of the original, in hexadecimal. */
   readonly sha256: string;
+  /** Of the base's original, where there is a base. */
+  readonly base: string | undefined;
   /** The original's size in bytes. */
   readonly originalBytes: number;
   /** In the order of the original's keys. */
@@ -42,15 +44,15 @@ export interface Fronts {
   /** Bytes of the front and of Data, from the first 64 bytes of a stream. */
   lengths(begin: Uint8Array): { front: number; data: number };
   /** What a front says of its tensor. */
-  describe(front: Uint8Array): Described;
+  describe(front: Uint8Array): DescribedStream;
 }
 
 /** With the reference codec. */
 export const referenceFronts: Fronts = {
   lengths: streamLengths,
   describe: (front) => {
-    const { dtype, shape, tensorBytes } = inspectFront(front);
-    return { dtype, shape, bytes: tensorBytes };
+    const { dtype, shape, tensorBytes, againstBase } = inspectFront(front);
+    return { dtype, shape, bytes: tensorBytes, againstBase };
   },
 };
 
@@ -61,18 +63,19 @@ export async function readCompressed(
 ): Promise<Compressed> {
   try {
     const container = readContainer(header, dataStart);
-    const described = new Map<string, Described>();
+    const described = new Map<string, DescribedStream>();
     for (const tensor of container.tensors) {
       const { name, start, end, isStream, look } = tensor;
       const position = dataStart + start;
       if (isStream) described.set(name, await withFront(file, fronts, name, position, end - start, fronts.describe));
       else if (look > 0) checkKept(tensor, await file.read(position, look));
     }
-    const original = restoreHeader(container, ({ name }) => described.get(name) as Described);
+    const original = restoreHeader(container, ({ name }) => described.get(name) as DescribedStream);
     return {
       file,
       headerText: original.headerText,
       sha256: container.sha256,
+      base: container.base,
       originalBytes: original.bytes,
       tensors: original.tensors.map(({ stored: { start, end }, ...tensor }) => ({
         ...tensor,

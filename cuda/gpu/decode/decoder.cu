@@ -113,7 +113,7 @@ std::function<Stream(size_t)> codecllm::reader_of(const codecllm_gpu_tensor* ten
   return [tensors](size_t t) {
     require(tensors[t].front, "front");
     try {
-      return Stream::read(static_cast<const uint8_t*>(tensors[t].front), tensors[t].front_size);
+      return Stream::read_for_gpu(static_cast<const uint8_t*>(tensors[t].front), tensors[t].front_size);
     } catch (const Error& error) {
       throw Error(error.status, text("tensor ", t, ": ", error.what()));
     }

@@ -45,7 +45,7 @@ codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu* gpu, const void* fr
     require(gpu, "gpu");
     require(decoder, "decoder");
     require(front, "front");
-    Stream stream = Stream::read(static_cast<const uint8_t*>(front), front_size);
+    Stream stream = Stream::read_for_gpu(static_cast<const uint8_t*>(front), front_size);
     const DeviceScope scope(gpu->device);
     auto opened = std::make_unique<codecllm_gpu_host_decoder>();
     opened->gpu = gpu;

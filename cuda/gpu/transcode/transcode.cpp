@@ -45,7 +45,7 @@ class Transcoder {
   void read(size_t t) {
     const codecllm_gpu_transcoding& tensor = tensors_[t];
     require(tensor.source_front, "source_front");
-    streams_[t] = Stream::read(static_cast<const uint8_t*>(tensor.source_front), tensor.source_front_size);
+    streams_[t] = Stream::read_for_gpu(static_cast<const uint8_t*>(tensor.source_front), tensor.source_front_size);
     if (streams_[t].data_bytes > 0) require(tensor.source_data, "source_data");
     check_aligned(tensor.source_data, kAlignment, "source_data are");
   }

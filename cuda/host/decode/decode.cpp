@@ -6,10 +6,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "host/format/checksums.hpp"
 #include "host/format/error.hpp"
 #include "host/kernels/kernels.hpp"
+#include "host/kernels/tile_reader.hpp"
 
 namespace codecllm {
 
@@ -21,14 +23,20 @@ struct Scratch {
   std::vector<uint8_t> units[kMaxPlanes];
   /** Lane sequences of RAW planes: their ends, or all of a narrow tile. */
   std::vector<uint32_t> tails[kMaxPlanes];
+  /** Words of a base, and the class of each element. */
+  TileReader base{TileReader::Fill::Zeros};
+  std::vector<uint8_t> elements;
 };
 
 /** Decodes a tile: constructed, it is laid out in a job for a kernel; and what comes of that has to be finished. */
 class TileDecoder {
  public:
-  /** @param output where the tile's first word goes; `available` words from there to the end of the tensor */
-  TileDecoder(const Stream& stream, uint64_t index, const uint8_t* data, const uint8_t* data_end, uint8_t* output,
-              uint64_t available, TileDecode& job, Scratch& scratch)
+  /**
+   * @param base the tile's words in it, null bytes where there is none; and the class of each level of it
+   * @param output where the tile's first word goes; `available` words from there to the end of the tensor
+   */
+  TileDecoder(const Stream& stream, uint64_t index, const uint8_t* data, const uint8_t* data_end, TileWords base,
+              uint8_t* output, uint64_t available, TileDecode& job, Scratch& scratch)
       : stream_(stream),
         dtype_(*stream.coding.layout.dtype),
         tile_(stream.coding.layout.tile_at(index)),
@@ -38,7 +46,8 @@ class TileDecoder {
         data_end_(data_end),
         scratch_(scratch),
         job_(job),
-        lanes_(lane_count(tile_.width)) {
+        lanes_(lane_count(tile_.width)),
+        coders_(coder_count(tile_.width, base.bytes != nullptr)) {
     const Coding& coding = stream_.coding;
     job_.height = tile_.height;
     job_.width = tile_.width;
@@ -50,6 +59,8 @@ class TileDecoder {
     job_.columns = coding.layout.columns;
     job_.stride = size_t{job_.columns} * dtype_.word_bytes();
     job_.available = available;
+    job_.base = base;
+    scratch_.elements.clear();
     for (unsigned p = 0; p < job_.planes; p++) prepare(p);
   }
 
@@ -70,7 +81,7 @@ class TileDecoder {
     plane.predictor = source.predictor;
     plane.bits = stream_.coding.split.bits[p];
     plane.constant = source.value;
-    plane.has_payload = has_payload(metadata_.planes, p);
+    plane.has_payload = has_payload(metadata_.planes, p, job_.base.bytes != nullptr);
     plane.has_spare_bits = false;
     plane.used = 0;
     if (source.mode == kRaw) prepare_raw(p);
@@ -117,10 +128,19 @@ class TileDecoder {
     plane.slots = pairs ? stream_.pair_slots.data() : stream_.slots[p].data();
     const uint8_t* const states = data_ + sections_.states[p].start;
     for (uint32_t lane = 0; lane < kLanes; lane++)
-      plane.states[lane] = lane < lanes_ ? load<uint32_t>(states + 4 * lane) : kStateFloor;
+      plane.states[lane] = lane < coders_ ? load<uint32_t>(states + 4 * lane) : kStateFloor;
     place_units(p);
 
-    lay_out_classes(coding, tile_, tables, pairs, tables.probability_bits, plane.classes);
+    plane.elements = nullptr;
+    if (!coding.base) lay_out_classes(coding, tile_, tables, pairs, tables.probability_bits, plane.classes);
+    if (!coding.base || tables.count == 1) return;
+    if (scratch_.elements.empty()) {
+      scratch_.elements.resize(size_t{tile_.height} * kTileColumns);
+      const std::vector<uint8_t>& levels = coding.base->first_levels;
+      kernels().lay_out_elements(job_.base, {dtype_.word_bits, dtype_.kind, 8}, tile_.height, levels.data(),
+                                 static_cast<uint32_t>(levels.size()), scratch_.elements.data());
+    }
+    plane.elements = scratch_.elements.data();
   }
 
   void prepare_windows() {
@@ -177,7 +197,7 @@ class TileDecoder {
     const Section& units = sections_.units[p];
     check_padding(p, "states", states);
     check_padding(p, "words", units);
-    for (uint32_t lane = 0; lane < lanes_; lane++) {
+    for (uint32_t lane = 0; lane < coders_; lane++) {
       const uint32_t state = load<uint32_t>(data_ + states.start + 4 * lane);
       if (state < kStateFloor) refuse(p, "states", states.start + 4 * lane, text("a state below 2^16: ", state));
     }
@@ -185,7 +205,7 @@ class TileDecoder {
     if (plane.used != declared)
       refuse(p, "words", units.start, text("decoding takes ", plane.used, " units, the metadata say ", declared));
     const bool feeds_next = p + 1 < job_.planes && job_.plane[p + 1].has_payload;
-    for (uint32_t lane = 0; lane < lanes_; lane++)
+    for (uint32_t lane = 0; lane < coders_; lane++)
       if (plane.states[lane] >> 16 != 1 || (!feeds_next && plane.states[lane] != kStateFloor))
         refuse(p, "states", states.start + 4 * lane, text("lane ", lane, " ends in state ", plane.states[lane]));
   }
@@ -242,24 +262,29 @@ class TileDecoder {
   Scratch& scratch_;
   TileDecode& job_;
   const uint32_t lanes_;
+  /** Those of coded planes. */
+  const uint32_t coders_;
 };
 
 }  // namespace
 
 void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data, size_t data_size,
-                  uint8_t* bytes) {
+                  const uint8_t* base, uint8_t* bytes) {
   const Layout& layout = stream.coding.layout;
-  const uint64_t base = stream.tile_start(first_band * layout.tiles_across);
+  const Slice base_slice = {first_band, band_count, base,
+                            layout.slice_bytes(first_band, band_count) / layout.dtype->word_bytes()};
+  const uint64_t start = stream.tile_start(first_band * layout.tiles_across);
   const uint64_t first_word = first_band * layout.tile_rows * layout.columns;
   // Two tiles at a time, side by side.
   TileDecode jobs[2] = {};
-  Scratch scratches[2];
+  const auto scratches = std::make_unique<Scratch[]>(2);
   const auto decoder_for = [&](uint64_t index, uint32_t t) {
     const Tile tile = layout.tile_at(index);
     const uint64_t word = tile.row * layout.columns + tile.column;
     // A short last row of the tensor may end before the tile begins; its rows above do not.
     const uint64_t available = word < layout.words ? layout.words - word : 0;
-    return TileDecoder(stream, index, data + (stream.tile_start(index) - base), data + data_size,
+    return TileDecoder(stream, index, data + (stream.tile_start(index) - start), data + data_size,
+                       base == nullptr ? TileWords{} : scratches[t].base.read(layout, tile, base_slice),
                        bytes + (word - first_word) * layout.dtype->word_bytes(), available, jobs[t], scratches[t]);
   };
   for (uint64_t band = first_band; band < first_band + band_count; band++) {

@@ -12,10 +12,11 @@ namespace codecllm {
  * Decodes bands.
  *
  * @param data of these tiles, exactly
+ * @param base words of these bands of the base, for a stream against one, else null; it may be `bytes`
  * @param bytes receives their words: rows of the matrix, the tensor's last one perhaps shorter
  * @throws FormatError
  */
 void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count, const uint8_t* data, size_t data_size,
-                  uint8_t* bytes);
+                  const uint8_t* base, uint8_t* bytes);
 
 }  // namespace codecllm

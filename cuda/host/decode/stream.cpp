@@ -6,6 +6,7 @@
 
 #include "host/format/checksums.hpp"
 #include "host/format/error.hpp"
+#include "host/kernels/tile_reader.hpp"
 
 namespace codecllm {
 
@@ -90,8 +91,11 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
     throw FormatError("header.planes", fixed_at::kPlanes,
                       text(+bytes[fixed_at::kPlanes], " planes where ", dtype.name, " has ", +split->planes));
   fixed.classes = bytes[fixed_at::kClasses];
-  if (fixed.classes != 1 && fixed.classes != 2 && fixed.classes != 4)
-    throw FormatError("header.classes", fixed_at::kClasses, text(fixed.classes, " is not 1, 2 or 4"));
+  fixed.flags = bytes[fixed_at::kFlags];
+  const bool has_base = (fixed.flags & kAgainstBase) != 0;
+  if (fixed.classes != 1 && fixed.classes != 2 && fixed.classes != 4 && !(has_base && fixed.classes == 8))
+    throw FormatError("header.classes", fixed_at::kClasses,
+                      text(fixed.classes, " is not 1, 2 or 4, nor 8 against a base"));
   for (unsigned p = 0; p < kMaxPlanes; p++) {
     const size_t offset = fixed_at::kPlane + 4 * p;
     const std::string field = text("header.plane[", p, "]");
@@ -104,7 +108,6 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   }
   fixed.pairs = read_table_header(bytes, fixed_at::kPairTables, kPairBits, fixed.classes, "header.pairs");
   fixed.window_base = bytes[fixed_at::kWindowBase];
-  fixed.flags = bytes[fixed_at::kFlags];
   const bool has_pairs = fixed.pairs.tables > 0;
   const bool has_direct = (fixed.flags & kDirectTiles) != 0;
   if (has_pairs && (has_direct || !allows_pairs(dtype, *split)))
@@ -115,8 +118,15 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   const bool has_windows = has_direct || (has_pairs && !is_nibbles(*split));
   if (has_windows ? fixed.window_base > kMaxStart : fixed.window_base != 0)
     throw FormatError("header.pairs.base", fixed_at::kWindowBase, text(+fixed.window_base, " is out of range"));
-  if ((fixed.flags & ~(kRowSelectors | kColumnSelectors | kColumnOffsets | kDirectTiles | kColumnValues)) != 0)
+  if ((fixed.flags &
+       ~(kRowSelectors | kColumnSelectors | kColumnOffsets | kDirectTiles | kColumnValues | kAgainstBase)) != 0)
     throw FormatError("header.flags", fixed_at::kFlags, text("unknown flags in ", +fixed.flags));
+  if (has_base && fixed.flags != kAgainstBase)
+    throw FormatError("header.flags", fixed_at::kFlags, text("flags beside a base in ", +fixed.flags));
+  if (has_base && (has_pairs || !(*split == split_of_bytes(dtype))))
+    throw FormatError(
+        "header.flags", fixed_at::kFlags,
+        text(dtype.name, " in this split", has_pairs ? " with pairs" : "", " is never coded against a base"));
   if (has_direct && !allows_direct(dtype, *split))
     throw FormatError("header.flags", fixed_at::kFlags, text(dtype.name, " in this split is never DIRECT"));
   if ((fixed.flags & kColumnOffsets) != 0 && !has_windows)
@@ -124,7 +134,7 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   if ((fixed.flags & kColumnValues) != 0 && !allows_column_values(dtype, *split))
     throw FormatError("header.flags", fixed_at::kFlags, text(dtype.name, " in this split has no column values"));
   const bool has_selectors = (fixed.flags & (kRowSelectors | kColumnSelectors)) != 0;
-  if (has_selectors != (fixed.classes > 1))
+  if (!has_base && has_selectors != (fixed.classes > 1))
     throw FormatError("header.flags", fixed_at::kFlags,
                       text("selectors ", has_selectors ? "" : "missing ", "for ", fixed.classes, " classes"));
   bool classes_used = fixed.pairs.tables == fixed.classes;
@@ -197,11 +207,11 @@ void check_metadata(const Stream& stream, uint64_t start) {
       if (plane.mode == kPairs && (p > 0 || coding.pairs.empty())) refuse("mode", "PAIRS without pairs");
       if (plane.mode == kDirect && plane.value != 0) refuse("value", "not zero in DIRECT");
       if (plane.predictor >= kPredictors) refuse("predictor", text(+plane.predictor, " is no predictor"));
-      if (plane.predictor > 0 && (plane.mode != kRans || split.bits[p] != 8))
-        refuse("predictor", "only RANS planes of 8 bits are predicted");
-      const bool lists = plane.mode == kDirect || (is_coded(plane.mode) && plane.predictor == 0);
+      if (plane.predictor > 0 && (plane.mode != kRans || split.bits[p] != 8 || coding.base))
+        refuse("predictor", "only RANS planes of 8 bits are predicted, and not against a base");
+      const bool lists = coding.base || plane.mode == kDirect || (is_coded(plane.mode) && plane.predictor == 0);
       if (plane.outliers > 0 && (p > 0 || !lists))
-        refuse("outliers", "only plane 0 has them, in PAIRS, DIRECT or in RANS without prediction");
+        refuse("outliers", "only plane 0 has them, against a base, in PAIRS, DIRECT or in RANS without prediction");
     }
     if (coding.has_direct && (metadata.planes[0].mode == kDirect) != (metadata.planes[1].mode == kDirect))
       throw FormatError(text("tile[", index, "].plane[1].mode"), at + 12, "DIRECT in one plane only");
@@ -269,7 +279,15 @@ Stream Stream::read(const uint8_t* bytes, size_t size) {
     const uint64_t count = selector_columns(layout, !coding.pairs.empty());
     coding.column_selectors = unpack(bytes, parts.column_selectors, count, bits, "columnSelectors");
   }
-  for (uint64_t at = parts.selectors_end; at < parts.metadata; at++)
+  if (fixed.flags & kAgainstBase) {
+    const uint64_t first = parts.base + kBaseCrcBytes;
+    coding.base = Base{load<uint32_t>(bytes + parts.base), {bytes + first, bytes + parts.padding}};
+    const std::vector<uint8_t>& levels = coding.base->first_levels;
+    for (size_t c = 0; c < levels.size(); c++)
+      if (levels[c] <= (c > 0 ? levels[c - 1] : 0)) throw FormatError("base.firstLevels", first + c, "not rising");
+    stream.base_at = parts.base;
+  }
+  for (uint64_t at = parts.padding; at < parts.metadata; at++)
     if (bytes[at] != 0) throw FormatError("header.padding", at, "not zero");
   for (size_t column = 0; column < windows.offsets.size(); column++)
     if (windows.base + windows.offsets[column] > static_cast<int>(kMaxStart))
@@ -281,6 +299,28 @@ Stream Stream::read(const uint8_t* bytes, size_t size) {
   for (uint64_t at = parts.metadata_end; at < parts.end; at++)
     if (bytes[at] != 0) throw FormatError("metadata.padding", at, "not zero");
   return stream;
+}
+
+uint64_t Stream::unchanged_tiles() const {
+  uint64_t count = 0;
+  if (!coding.base) return count;
+  for (uint64_t index = 0; index < coding.layout.tile_count; index++) {
+    const TileMetadata metadata = tile(index);
+    bool zero = true;
+    for (unsigned p = 0; p < coding.split.planes; p++) zero = zero && pack_plane(metadata.planes[p]) == 0;
+    count += zero;
+  }
+  return count;
+}
+
+void Stream::require_no_base() const {
+  if (coding.base) throw FormatError("header.flags", fixed_at::kFlags, "coded against a base, which is not given");
+}
+
+void Stream::require_base(const uint8_t* base, uint64_t size) const {
+  if (!coding.base) throw FormatError("header.flags", fixed_at::kFlags, "coded without a base");
+  if (size != coding.layout.tensor_bytes() || base_crc(coding.layout, base) != coding.base->crc)
+    throw FormatError("base.crc", base_at, "coded against another base than is given");
 }
 
 TileMetadata Stream::tile(uint64_t index) const {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "host/format/error.hpp"
 #include "host/format/front.hpp"
 
 namespace codecllm {
@@ -45,13 +46,32 @@ struct Stream {
    */
   static Stream read(const uint8_t* bytes, size_t size);
 
+  /** Where the base's CRC is in the front. */
+  uint64_t base_at = 0;
+
+  /** Reads a front in the same way. @throws Error, too, if the stream needs a base: no GPU decodes against one yet */
+  static Stream read_for_gpu(const uint8_t* bytes, size_t size) {
+    Stream stream = read(bytes, size);
+    if (stream.coding.base)
+      throw Error(CODECLLM_UNAVAILABLE, "coded against a base, which a GPU cannot decode yet, and the host can");
+    return stream;
+  }
+
+  /** Tiles in which nothing is changed; 0 without a base. */
+  uint64_t unchanged_tiles() const;
+
+  /** @throws FormatError where the stream is coded against a base */
+  void require_no_base() const;
+  /** @throws FormatError where it is not coded against one, or against another */
+  void require_base(const uint8_t* base, uint64_t size) const;
+
   TileMetadata tile(uint64_t index) const;
 
   /** Where the data of tile `index` begin in Data; `data_bytes` for the index after the last. */
   uint64_t tile_start(uint64_t index) const;
 
   Sections sections(const Tile& tile, const TilePlane* planes) const {
-    return sections_of(coding.split, outlier_bytes(*coding.layout.dtype), tile, planes);
+    return sections_of(coding.split, outlier_bytes(*coding.layout.dtype), tile, planes, coding.base.has_value());
   }
 };
 

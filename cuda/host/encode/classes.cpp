@@ -19,15 +19,23 @@ struct JoinedBins {
 /** Joins bins, each time the two groups of them whose union costs least more, at its entropy, than they do apart. */
 class BinJoiner {
  public:
-  explicit BinJoiner(const Histograms& bins)
-      : counts_(bins), zero_(bins.symbols()), totals_(bins.size()), costs_(bins.size()), leaders_(bins.size()) {
+  /** @param reach how many groups further the other one may be */
+  explicit BinJoiner(const Histograms& bins, size_t reach)
+      : reach_(reach),
+        counts_(bins),
+        zero_(bins.symbols()),
+        totals_(bins.size()),
+        costs_(bins.size()),
+        leaders_(bins.size()),
+        increases_(bins.size() * bins.size()) {
     for (uint32_t bin = 0; bin < bins.size(); bin++) {
       leaders_[bin] = bin;
       totals_[bin] = bins.total(bin);
       if (totals_[bin] == 0) continue;
       costs_[bin] = cost_of(totals_[bin], counts_[bin], zero_.data());
-      for (const uint32_t before : groups_) measure(before, bin);
       groups_.push_back(bin);
+      for (size_t a = groups_.size() - 1 - std::min(reach_, groups_.size() - 1); a + 1 < groups_.size(); a++)
+        measure(groups_[a], bin);
     }
   }
 
@@ -37,15 +45,15 @@ class BinJoiner {
       size_t first = 0;
       size_t second = 1;
       for (size_t a = 0; a < groups_.size(); a++)
-        for (size_t b = a + 1; b < groups_.size(); b++)
-          if (increases_[groups_[a]][groups_[b]] < increases_[groups_[first]][groups_[second]]) {
+        for (size_t b = a + 1; b < groups_.size() && b - a <= reach_; b++)
+          if (increase(groups_[a], groups_[b]) < increase(groups_[first], groups_[second])) {
             first = a;
             second = b;
           }
       join(groups_[first], groups_[second]);
       groups_.erase(groups_.begin() + second);
-      for (size_t a = 0; a < first; a++) measure(groups_[a], groups_[first]);
-      for (size_t b = first + 1; b < groups_.size(); b++) measure(groups_[first], groups_[b]);
+      for (size_t a = first - std::min(reach_, first); a < first; a++) measure(groups_[a], groups_[first]);
+      for (size_t b = first + 1; b < groups_.size() && b - first <= reach_; b++) measure(groups_[first], groups_[b]);
     }
   }
 
@@ -64,17 +72,21 @@ class BinJoiner {
     return static_cast<int64_t>(xlog2x(total) - kernels().sum_of_unions(a, b, zero_.size(), kFractions.data()));
   }
 
+  /** What the union of two groups, given by their first bins, costs more than they do apart. */
+  int64_t& increase(uint32_t a, uint32_t b) { return increases_[a * leaders_.size() + b]; }
+
   void measure(uint32_t a, uint32_t b) {
-    increases_[a][b] = cost_of(totals_[a] + totals_[b], counts_[a], counts_[b]) - costs_[a] - costs_[b];
+    increase(a, b) = cost_of(totals_[a] + totals_[b], counts_[a], counts_[b]) - costs_[a] - costs_[b];
   }
 
   void join(uint32_t first, uint32_t second) {
-    costs_[first] += costs_[second] + increases_[first][second];
+    costs_[first] += costs_[second] + increase(first, second);
     totals_[first] += totals_[second];
     counts_.add(first, counts_[second]);
     std::replace(leaders_.begin(), leaders_.end(), second, first);
   }
 
+  const size_t reach_;
   /** Of each group, at its first bin. */
   Histograms counts_;
   const std::vector<uint64_t> zero_;
@@ -84,18 +96,30 @@ class BinJoiner {
   std::vector<uint32_t> leaders_;
   /** The first bins of all groups, in order. */
   std::vector<uint32_t> groups_;
-  /** [first][second]: what their union costs more than they do apart. */
-  int64_t increases_[kColumnBins][kColumnBins];
+  std::vector<int64_t> increases_;
 };
 
 JoinedBins join_bins(const Histograms& bins) {
-  BinJoiner joiner(bins);
+  BinJoiner joiner(bins, bins.size());
   JoinedBins joined;
   joiner.join_to(4);
   joined.four = joiner.classes();
   joiner.join_to(2);
   joined.two = joiner.classes();
   return joined;
+}
+
+/** Against a base (A.11): one class, and 2, 4 and 8 runs of levels, which are rows here. */
+std::vector<ClassMap> level_maps(const Histograms& levels) {
+  size_t counted = 0;
+  for (size_t level = 0; level < levels.size(); level++) counted += levels.total(level) > 0;
+  std::vector<ClassMap> maps = {ClassMap{}};
+  for (uint32_t classes = 2; classes <= kMaxBaseClasses && classes <= counted; classes *= 2) {
+    BinJoiner joiner(levels, 1);
+    joiner.join_to(classes);
+    maps.push_back({classes, joiner.classes(), {}});
+  }
+  return maps;
 }
 
 }  // namespace
@@ -134,6 +158,7 @@ Histograms counts_of_classes(const JointCounts& joint, const ClassMap& map) {
 }
 
 std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted) {
+  if (joint.of_row_bin.size() == kBaseLevels) return level_maps(joint.of_row_bin);
   if (joint.of_row_bin.size() == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
   const JoinedBins rows = join_bins(joint.of_row_bin);
   const JoinedBins columns = join_bins(joint.of_column_bin);

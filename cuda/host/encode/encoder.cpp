@@ -170,7 +170,7 @@ size_t Encoder::encode(uint64_t first, uint64_t count, const uint8_t* bytes, siz
       const Tile tile = layout_.tile_at(index);
       const TileWords words = reader.read(layout_, tile, coded);
       size_t length = 0;
-      metadata_[index] = encoder->encode(index, tile, words, data + written, capacity - written, length);
+      metadata_[index] = encoder->encode(index, tile, words, {}, data + written, capacity - written, length);
       lengths_[index] = static_cast<uint32_t>(length);
       written += length;
     }

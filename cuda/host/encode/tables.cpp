@@ -1,6 +1,7 @@
 // Frequency tables, and by their price the classes.
 #include "host/encode/tables.hpp"
 
+#include <algorithm>
 #include <optional>
 
 #include "host/encode/classes.hpp"
@@ -77,6 +78,7 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, b
   const auto full_table = [&](uint32_t bits) {
     return 1u << (options.probability_bits != 0 ? options.probability_bits : max_probability_bits(bits));
   };
+  const bool against_base = jobs[0].joint.of_row_bin.size() == kBaseLevels;
   ClassMap map;
   uint32_t slots = kMaxSlots;
   for (size_t job = 0; job < jobs.size(); job++) {
@@ -103,11 +105,15 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, b
       std::optional<PricedTables> priced = price_tables(joint.symbols, candidate.counts, bits, finest, outlier_bits);
       if (!priced) continue;
       candidate.priced = std::move(*priced);
+      // Bits.
       uint64_t selected = 0;
-      if (job == 0)
-        selected =
-            (classes.rows.empty() ? 0 : layout.rows) + (classes.columns.empty() ? 0 : selector_columns(layout, paired));
-      candidate.total = candidate.priced.cost + selected * (bit_length(classes.classes) - 1) * kBit;
+      if (job == 0 && against_base)
+        selected = 8 * (classes.classes - 1);
+      else if (job == 0)
+        selected = ((classes.rows.empty() ? 0 : layout.rows) +
+                    (classes.columns.empty() ? 0 : selector_columns(layout, paired))) *
+                   (bit_length(classes.classes) - 1);
+      candidate.total = candidate.priced.cost + selected * kBit;
       if (!best || candidate.total < best->total) best = std::move(candidate);
     }
     uint64_t count = 0;
@@ -126,6 +132,14 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, b
   }
 
   coding.classes = map.classes;
+  if (against_base) {
+    // A level that did not count is in class 0.
+    coding.base = Base{};
+    for (uint32_t c = 1; c < map.classes; c++)
+      coding.base->first_levels.push_back(
+          static_cast<uint8_t>(std::find(map.rows.begin(), map.rows.end(), c) - map.rows.begin()));
+    return coding;
+  }
   const auto selectors_of = [](const std::vector<uint8_t>& of_bins, const std::vector<uint8_t>& classes) {
     std::vector<uint8_t> selectors(of_bins.size());
     for (size_t i = 0; i < selectors.size(); i++) selectors[i] = classes[of_bins[i]];

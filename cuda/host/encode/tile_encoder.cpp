@@ -19,6 +19,10 @@ namespace {
 constexpr uint32_t kAnyCode = kBinades;
 constexpr uint32_t kCodeBits = 5;
 
+/** Against a base: so many changes of a tile are listed; of long ones, one in so many. */
+constexpr uint32_t kListedChanges = 16;
+constexpr uint32_t kLongOneOf = 256;
+
 /** The entry of each symbol of one table. */
 std::vector<uint64_t> entries_of(const uint16_t* frequencies, uint32_t alphabet) {
   std::vector<uint64_t> entries(alphabet);
@@ -139,7 +143,9 @@ bool TileEncoder::encode_plane(unsigned p, const TilePlane& wish) {
   job.index_bits = tables.index_bits;
   job.units = units_[p] + sizeof units_[p];
   job.substituted = substituted_;
-  lay_out_classes(coding, tile_, set, pairs, tables.index_bits, job.classes);
+  job.against_base = coding.base.has_value();
+  job.elements = job.against_base && set.count > 1 ? elements_ : nullptr;
+  if (!job.against_base) lay_out_classes(coding, tile_, set, pairs, tables.index_bits, job.classes);
   uint8_t starts[kTileColumns];
   if (pairs) {
     window_starts(coding.windows, tile_, starts);
@@ -162,10 +168,18 @@ bool TileEncoder::encode_plane(unsigned p, const TilePlane& wish) {
 void TileEncoder::list_outliers(const EncodeTables& tables, const LanesEncode& job, bool pairs, const uint8_t* starts) {
   std::sort(substituted_, substituted_ + job.substituted_count);
   for (uint32_t i = 0; i < job.substituted_count; i++) {
+    if (job.against_base) {
+      const uint32_t at = substituted_[i];
+      const uint32_t classes = job.elements != nullptr ? uint32_t{job.elements[at]} << job.index_bits : 0;
+      outliers_.push_back({at, tables.coded[classes | symbols_[0].bytes[at]]});
+      continue;
+    }
     const uint32_t row = substituted_[i] / kTileColumns;
     const uint32_t column = substituted_[i] % kTileColumns;
     const uint32_t row_class = job.classes.rows != nullptr ? uint32_t{job.classes.rows[row]} << job.index_bits : 0;
-    const uint32_t classes = row_class | job.classes.columns[column % job.steps][column / job.steps];
+    const uint32_t step = column % job.steps;
+    const uint32_t lane = column / job.steps;
+    const uint32_t classes = row_class | job.classes.columns[step][lane];
     if (!pairs) {
       const uint32_t at = row * kTileColumns + column;
       const uint32_t symbol = job.wide ? symbols_[0].wide()[at] : symbols_[0].bytes[at];
@@ -196,6 +210,72 @@ void TileEncoder::encode_direct(TileWords words, TilePlane* planes) {
   planes[0].outliers = static_cast<uint8_t>(count);
 }
 
+void TileEncoder::cut_differences(TileWords words) {
+  const Dtype& dtype = *plan_.coding.layout.dtype;
+  const Split& split = plan_.coding.split;
+  uint8_t* planes[kMaxPlanes] = {};
+  for (uint32_t p = 0; p < split.planes; p++) planes[p] = symbols_[p].bytes;
+  Changes changes = {};
+  kernels().cut_differences(words, base_, word_format(dtype, split), tile_.height, planes, changes);
+  if (changes.any <= kListedChanges)
+    list_where(0, split.planes);
+  else if (dtype.word_bits == 16 && changes.large <= tile_.height * tile_.width / kLongOneOf)
+    list_where(1, split.planes);
+}
+
+void TileEncoder::list_where(uint32_t first_plane, uint32_t end_plane) {
+  constexpr uint32_t kStep = sizeof(uint64_t);
+  for (uint32_t at = 0; at < tile_.height * kTileColumns; at += kStep) {
+    uint64_t any = 0;
+    for (uint32_t p = first_plane; p < end_plane; p++) {
+      uint64_t eight = 0;
+      std::memcpy(&eight, symbols_[p].bytes + at, kStep);
+      any |= eight;
+    }
+    for (uint32_t k = 0; any != 0; k++, any >>= 8) {
+      if ((any & 0xff) == 0) continue;
+      for (uint32_t p = 0; p < plan_.coding.split.planes; p++) symbols_[p].bytes[at + k] = 0;
+      outliers_.push_back({at + k, 0});
+    }
+  }
+}
+
+void TileEncoder::count_differences(const Tile& tile, TileWords words, TileWords base,
+                                    std::vector<uint64_t>* counters) {
+  const Dtype& dtype = *plan_.coding.layout.dtype;
+  tile_ = tile;
+  base_ = base;
+  outliers_.clear();
+  cut_differences(words);
+  for (uint32_t p = 0; p < dtype.word_bytes(); p++) {
+    if (symbols_[p].is_constant(tile.height, tile.width, 8)) continue;
+    with_order(dtype, [&](auto order, auto before) {
+      for (uint32_t i = 0; i < tile.height; i++)
+        for (uint32_t j = 0; j < tile.width; j++) {
+          std::memcpy(&before, base.bytes + i * base.stride + j * sizeof before, sizeof before);
+          counters[p][256 * order.level(before) + symbols_[p].bytes[i * kTileColumns + j]]++;
+        }
+    });
+  }
+}
+
+uint32_t TileEncoder::decoded_word(const Outlier& outlier, uint32_t word) const {
+  const Dtype& dtype = *plan_.coding.layout.dtype;
+  if (!plan_.coding.base) {
+    const Field field = field_of(dtype, plan_.coding.split, 0);
+    return (word & ~field.bits_of_word()) | field.paste(outlier.symbol);
+  }
+  uint32_t difference = outlier.symbol;
+  for (uint32_t p = 1; p < dtype.word_bytes(); p++)
+    difference |= uint32_t{symbols_[p].bytes[outlier.position]} << (8 * p);
+  const uint32_t row = outlier.position / kTileColumns;
+  const uint32_t column = outlier.position % kTileColumns;
+  return with_order(dtype, [&](auto order, auto before) -> uint32_t {
+    std::memcpy(&before, base_.bytes + row * base_.stride + column * sizeof before, sizeof before);
+    return order.after(before, static_cast<decltype(before)>(difference));
+  });
+}
+
 void TileEncoder::pack_plane(unsigned p) {
   const uint32_t bits = plan_.coding.split.bits[p];
   uint32_t* const sequence = sequences_[p];
@@ -218,7 +298,6 @@ void TileEncoder::pack_plane(unsigned p) {
 
 uint64_t TileEncoder::enter_outliers(TileWords words) {
   const Dtype& dtype = *plan_.coding.layout.dtype;
-  const Field field = field_of(dtype, plan_.coding.split, 0);
   const uint32_t word_bytes = dtype.word_bytes();
   const uint32_t row_u32s = kLanes * word_bytes;
   uint64_t sum = 0;
@@ -233,7 +312,7 @@ uint64_t TileEncoder::enter_outliers(TileWords words) {
     } else {
       entries_.push_back(outlier.position | word << 16);
     }
-    const uint64_t decoded = (word & ~field.bits_of_word()) | field.paste(outlier.symbol);
+    const uint64_t decoded = decoded_word(outlier, word);
     // The sum is over u32. It is exact in the end, though a change may be below zero.
     const uint32_t byte = outlier.position * word_bytes;
     sum += check_factor(tile_.height, row_u32s, byte / 4) * ((decoded - word) << 8 * (byte % 4));
@@ -248,8 +327,17 @@ void TileEncoder::encode_planes(uint64_t index, TileWords words, TilePlane* plan
   const Dtype& dtype = *coding.layout.dtype;
   const Split& split = coding.split;
   const WordFormat format = word_format(dtype, split);
+  listed_ = 0;
+  if (coding.base) {
+    cut_differences(words);
+    listed_ = outliers_.size();
+    const std::vector<uint8_t>& levels = coding.base->first_levels;
+    if (coding.classes > 1)
+      kernels().lay_out_elements(base_, format, tile_.height, levels.data(), static_cast<uint32_t>(levels.size()),
+                                 elements_);
+  }
   for (unsigned p = split.planes; p-- > 0;) {
-    kernels().cut_plane(words, format, p, tile_.height, symbols_[p].bytes);
+    if (!coding.base) kernels().cut_plane(words, format, p, tile_.height, symbols_[p].bytes);
     const uint8_t choice = plan_.choices[index * split.planes + p];
     TilePlane wish = {};
     wish.mode = kRans;
@@ -263,7 +351,7 @@ void TileEncoder::encode_planes(uint64_t index, TileWords words, TilePlane* plan
     const bool constant = !plan_.forced && symbols_[p].is_constant(tile_.height, tile_.width, split.bits[p]);
     TilePlane& plane = planes[p];
     // The plane after, if it is RAW, waits to know whether its last bits travel with this one.
-    const bool waiting = p + 1 < split.planes && planes[p + 1].mode == kRaw;
+    const bool waiting = p + 1 < split.planes && planes[p + 1].mode == kRaw && !coding.base;
     bool coded = false;
     if (!constant && is_coded(wish.mode)) {
       for (uint32_t lane = 0; lane < kLanes; lane++)
@@ -271,11 +359,12 @@ void TileEncoder::encode_planes(uint64_t index, TileWords words, TilePlane* plan
       coded = encode_plane(p, wish);
       const size_t unit_bytes = static_cast<size_t>(units_[p] + sizeof units_[p] - jobs_[p].units);
       if (coded && !plan_.forced) {
-        const uint64_t size = align(4 * lanes_) + align(unit_bytes) + align(outliers_.size() * outlier_bytes(dtype));
+        const uint64_t size =
+            align(4 * coders_) + align(unit_bytes) + align((outliers_.size() - listed_) * outlier_bytes(dtype));
         const uint64_t raw_size = align(raw_bytes(tile_.height, tile_.width, split.bits[p], false));
         coded = size < raw_size + (waiting ? 2 * lanes_ : 0);
       }
-      if (!coded) outliers_.clear();
+      if (!coded) outliers_.resize(listed_);
       if (coded) {
         plane = wish;
         plane.value = static_cast<uint16_t>(unit_bytes / 2);
@@ -290,14 +379,24 @@ void TileEncoder::encode_planes(uint64_t index, TileWords words, TilePlane* plan
       pack_plane(p);
     }
   }
+  if (!coding.base) return;
+  // What is listed and has no slot, either, is there twice: a decoder gets what stands for it.
+  std::stable_sort(outliers_.begin(), outliers_.end(),
+                   [](const Outlier& a, const Outlier& b) { return a.position < b.position; });
+  const auto same = [](const Outlier& later, const Outlier& earlier) { return later.position == earlier.position; };
+  const auto kept = std::unique(outliers_.rbegin(), outliers_.rend(), same);
+  outliers_.erase(outliers_.begin(), kept.base());
+  planes[0].outliers = static_cast<uint8_t>(outliers_.size());
 }
 
-TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords words, uint8_t* data, size_t capacity,
-                                 size_t& length) {
+TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords words, TileWords base, uint8_t* data,
+                                 size_t capacity, size_t& length) {
   const Dtype& dtype = *plan_.coding.layout.dtype;
   const Split& split = plan_.coding.split;
   tile_ = tile;
+  base_ = base;
   lanes_ = lane_count(tile.width);
+  coders_ = coder_count(tile.width, plan_.coding.base.has_value());
   outliers_.clear();
   TileMetadata metadata = {};
   if (plan_.fits[index] == kDirect)
@@ -306,7 +405,8 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
     encode_planes(index, words, metadata.planes);
   const uint64_t sum_of_outliers = enter_outliers(words);
 
-  const Sections sections = sections_of(split, outlier_bytes(dtype), tile, metadata.planes);
+  const Sections sections =
+      sections_of(split, outlier_bytes(dtype), tile, metadata.planes, plan_.coding.base.has_value());
   if (sections.length > capacity)
     throw CapacityError(text("a tile of ", sections.length, " bytes where ", capacity, " are left"));
   length = sections.length;
@@ -320,7 +420,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
   };
   for (unsigned p = 0; p < split.planes; p++) {
     if (metadata.planes[p].mode == kRaw) {
-      const bool payload = has_payload(metadata.planes, p);
+      const bool payload = has_payload(metadata.planes, p, plan_.coding.base.has_value());
       const RawShape shape = raw_shape(tile.height, split.bits[p], payload);
       uint32_t* const sequence = sequences_[p];
       if (payload) {
@@ -335,7 +435,7 @@ TileMetadata TileEncoder::encode(uint64_t index, const Tile& tile, TileWords wor
           put(section, size_t{shape.u32s} * lanes_ * 4 + 2 * lane, sequence + shape.u32s * kLanes + lane, 2);
       pad(section);
     } else if (is_coded(metadata.planes[p].mode)) {
-      put(sections.states[p], 0, jobs_[p].states, lanes_ * 4);
+      put(sections.states[p], 0, jobs_[p].states, coders_ * 4);
       pad(sections.states[p]);
       put(sections.units[p], 0, jobs_[p].units, sections.units[p].length);
       pad(sections.units[p]);

@@ -49,14 +49,22 @@ class TileEncoder {
    * Encodes a tile. Planes are decided from the last to the first, since a coded plane carries bits of a RAW plane
    * after it: CONST if there is one symbol only, else as wished if that is smaller, else RAW. DIRECT has been decided.
    *
+   * @param base the tile's words in the base, if the plan has one; those of both are filled up with zeros
    * @param data receives the tile's data
    * @param capacity bytes of `data`
    * @param length receives the bytes written
    * @returns metadata with offset 0
    * @throws ArgumentError where the data do not fit
    */
-  TileMetadata encode(uint64_t index, const Tile& tile, TileWords words, uint8_t* data, size_t capacity,
+  TileMetadata encode(uint64_t index, const Tile& tile, TileWords words, TileWords base, uint8_t* data, size_t capacity,
                       size_t& length);
+
+  /**
+   * Counts the symbols of a tile's differences, of each plane that is not constant.
+   *
+   * @param counters of each plane, [level x 256 + symbol]
+   */
+  void count_differences(const Tile& tile, TileWords words, TileWords base, std::vector<uint64_t>* counters);
 
  private:
   /** An element of which a decoder gets another symbol of plane 0. */
@@ -70,6 +78,12 @@ class TileEncoder {
   bool encode_plane(unsigned p, const TilePlane& wish);
   void encode_direct(TileWords words, TilePlane* planes);
   void list_outliers(const EncodeTables& tables, const LanesEncode& job, bool pairs, const uint8_t* starts);
+  /** Cuts all planes of the differences, and lists outliers. */
+  void cut_differences(TileWords words);
+  /** Makes outliers of what has a symbol other than 0 in some of these planes. */
+  void list_where(uint32_t first_plane, uint32_t end_plane);
+  /** The word that a decoder gets in place of an outlier. */
+  uint32_t decoded_word(const Outlier& outlier, uint32_t word) const;
   void pack_plane(unsigned p);
   /** Makes the outliers' entries. @returns what they, and what a decoder gets in their place, add to the check's sum */
   uint64_t enter_outliers(TileWords words);
@@ -77,7 +91,12 @@ class TileEncoder {
   const EncodePlan& plan_;
   Tile tile_;
   uint32_t lanes_;
+  /** Those of coded planes. */
+  uint32_t coders_;
+  TileWords base_;
   std::vector<Outlier> outliers_;
+  /** Outliers before any plane was coded; the first ones. */
+  size_t listed_ = 0;
   std::vector<uint32_t> entries_;
   TileSymbols symbols_[kMaxPlanes];
   TileSymbols residuals_;
@@ -92,6 +111,8 @@ class TileEncoder {
   /** DIRECT: codes of plane 0, 128 to a row, and where there is none. */
   uint8_t codes_[kMaxTileRows * kTileColumns];
   uint16_t outside_[kMaxTileRows * kTileColumns];
+  /** Against a base: the class of each symbol. */
+  uint8_t elements_[kMaxTileRows * kTileColumns];
 };
 
 }  // namespace codecllm

@@ -1,29 +1,10 @@
-// The words and the symbols of tiles.
+// The symbols of tiles.
 #include "host/encode/tiles.hpp"
 
 #include <algorithm>
 #include <cstring>
 
 namespace codecllm {
-
-TileWords TileReader::read(const Layout& layout, const Tile& tile, const Slice& slice) {
-  const uint32_t word_bytes = layout.dtype->word_bytes();
-  const uint64_t first = (tile.row - slice.first_band * layout.tile_rows) * layout.columns + tile.column;
-  const uint64_t last_row = first + uint64_t{tile.height - 1} * layout.columns;
-  if (tile.width == kTileColumns && last_row + kTileColumns <= slice.words)
-    return {slice.bytes + first * word_bytes, size_t{layout.columns} * word_bytes};
-  const uint8_t* const last = slice.bytes + (slice.words - 1) * word_bytes;
-  for (uint32_t i = 0; i < tile.height; i++) {
-    const uint64_t from = first + uint64_t{i} * layout.columns;
-    const uint64_t left = from < slice.words ? slice.words - from : 0;
-    const uint32_t present = static_cast<uint32_t>(std::min<uint64_t>(tile.width, left));
-    uint8_t* const row = copy_ + size_t{i} * kTileColumns * word_bytes;
-    if (present > 0) std::memcpy(row, slice.bytes + from * word_bytes, present * word_bytes);
-    for (uint32_t j = present; j < tile.width; j++) std::memcpy(row + j * word_bytes, last, word_bytes);
-    std::memset(row + tile.width * word_bytes, 0, (kTileColumns - tile.width) * word_bytes);
-  }
-  return {copy_, size_t{kTileColumns} * word_bytes};
-}
 
 bool TileSymbols::is_constant(uint32_t height, uint32_t width, uint32_t bits) const {
   const uint32_t symbol_bytes = bits > 8 ? 2 : 1;

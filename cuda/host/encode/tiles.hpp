@@ -1,34 +1,13 @@
-// The words and the symbols of tiles, as an encoder reads them out of the tensor.
+// The symbols of tiles, as an encoder reads them out of the tensor.
 #pragma once
 
 #include <cstdint>
 
 #include "host/format/tile.hpp"
 #include "host/kernels/kernels.hpp"
+#include "host/kernels/tile_reader.hpp"
 
 namespace codecllm {
-
-/** Consecutive bands, and the bytes of the tensor's words that lie in them. */
-struct Slice {
-  uint64_t first_band;
-  uint64_t band_count;
-  const uint8_t* bytes;
-  /** Words in `bytes`. */
-  uint64_t words;
-};
-
-/** Finds the words of tiles. */
-class TileReader {
- public:
-  /**
-   * A tile of full width is read where it lies in the slice. What is narrower is copied, and so is a tile with a short
-   * last row of the tensor, which is filled up with the last word. They are valid until the next call.
-   */
-  TileWords read(const Layout& layout, const Tile& tile, const Slice& slice);
-
- private:
-  uint8_t copy_[kMaxTileRows * kTileColumns * 4];
-};
 
 /** The symbols of one plane of a tile, 128 to a row. */
 struct TileSymbols {

@@ -25,7 +25,7 @@ uint8_t flags_of(const Coding& coding) {
   return static_cast<uint8_t>(
       (coding.row_selectors.empty() ? 0 : kRowSelectors) | (coding.column_selectors.empty() ? 0 : kColumnSelectors) |
       (coding.windows.offsets.empty() ? 0 : kColumnOffsets) | (coding.has_direct ? kDirectTiles : 0) |
-      (coding.column_values.empty() ? 0 : kColumnValues));
+      (coding.column_values.empty() ? 0 : kColumnValues) | (coding.base ? kAgainstBase : 0));
 }
 
 FrontParts front_parts_of(const Coding& coding, size_t tables_bytes) {
@@ -47,11 +47,12 @@ void pack(const std::vector<uint8_t>& values, unsigned bits, uint8_t* bytes) {
 }  // namespace
 
 uint64_t front_bound(const Layout& layout) {
-  // At most 12 bits and a gamma code of 11 bits for each symbol of four tables of five kinds.
+  // At most 12 bits and a gamma code of 11 bits for each symbol of four tables of five kinds; against a base, of eight
+  // of four.
   constexpr uint64_t kTablesBound = 3 * 4 * (1024 + 4 * 256);
   const uint64_t selectors = layout.rows + 3 * uint64_t{layout.columns};
   return kFixedBytes + 8 * kMaxDimensions + kTablesBound + selectors + layout.tile_count * metadata_bytes(kMaxPlanes) +
-         2 * kAlignment;
+         kBaseCrcBytes + kMaxBaseClasses + 2 * kAlignment;
 }
 
 uint64_t front_size(const Coding& coding) {
@@ -113,6 +114,10 @@ void write_front(const Coding& coding, const uint8_t* metadata, uint64_t data_by
   pack(coding.column_values, column_value_bits(*layout.dtype), front + parts.column_values);
   pack(coding.row_selectors, selector_bits(coding.classes), front + parts.row_selectors);
   pack(coding.column_selectors, selector_bits(coding.classes), front + parts.column_selectors);
+  if (coding.base) {
+    store(front + parts.base, coding.base->crc);
+    std::copy(coding.base->first_levels.begin(), coding.base->first_levels.end(), front + parts.base + kBaseCrcBytes);
+  }
   std::copy_n(metadata, parts.metadata_end - parts.metadata, front + parts.metadata);
   store(front + fixed_at::kFrontCrc, crc32(front + kFixedBytes, parts.end - kFixedBytes));
   store(front + fixed_at::kFixedCrc, crc32(front, fixed_at::kFixedCrc));

@@ -15,9 +15,10 @@ FrontParts front_parts(const Layout& layout, uint64_t dimensions, uint64_t table
   parts.row_selectors =
       parts.column_values + bit_bytes(kColumnValues, layout.columns, column_value_bits(*layout.dtype));
   parts.column_selectors = parts.row_selectors + bit_bytes(kRowSelectors, layout.rows, selector_bits(classes));
-  parts.selectors_end =
+  parts.base =
       parts.column_selectors + bit_bytes(kColumnSelectors, selector_columns(layout, has_pairs), selector_bits(classes));
-  parts.metadata = align(parts.selectors_end);
+  parts.padding = parts.base + (flags & kAgainstBase ? kBaseCrcBytes + classes - 1 : 0);
+  parts.metadata = align(parts.padding);
   parts.metadata_end = parts.metadata + layout.tile_count * metadata_bytes(planes);
   parts.end = align(parts.metadata_end);
   return parts;

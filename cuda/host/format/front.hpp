@@ -45,14 +45,19 @@ constexpr size_t kFrontCrc = 56;
 constexpr size_t kFixedCrc = 60;
 }  // namespace fixed_at
 
-/** Bits of the header's flags: which optional parts follow the tables, and whether tiles may be DIRECT. */
+/** Bits of the header's flags: which optional parts follow the tables, whether tiles may be DIRECT, and there is a
+ * base. */
 enum Flag : uint8_t {
   kRowSelectors = 1,
   kColumnSelectors = 2,
   kColumnOffsets = 4,
   kDirectTiles = 8,
-  kColumnValues = 16
+  kColumnValues = 16,
+  kAgainstBase = 32
 };
+
+/** Bytes of the base's CRC. */
+constexpr uint32_t kBaseCrcBytes = 4;
 
 /** Numbers lie at any address. */
 template <class Value>
@@ -77,8 +82,10 @@ struct FrontParts {
   uint64_t column_values;
   uint64_t row_selectors;
   uint64_t column_selectors;
-  /** Where the column selectors end, and padding begins. */
-  uint64_t selectors_end;
+  /** The base's CRC, and the first levels of classes. */
+  uint64_t base;
+  /** Where padding begins. */
+  uint64_t padding;
   uint64_t metadata;
   uint64_t metadata_end;
   uint64_t end;

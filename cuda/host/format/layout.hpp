@@ -21,6 +21,9 @@ constexpr uint32_t kMaxColumns = 1u << 18;
 /** Columns of a lane, and lanes of a full tile. */
 constexpr uint32_t kLaneColumns = 4;
 constexpr uint32_t kLanes = kTileColumns / kLaneColumns;
+/** The lanes of planes that are coded against a base: they own four of every 32 columns. */
+constexpr uint32_t kBaseLanes = 8;
+constexpr uint32_t kBaseSteps = kTileColumns / kBaseLanes;
 
 /** One tile: its first row and column in the matrix, its height and width in words. */
 struct Tile {
@@ -77,5 +80,11 @@ std::string shape_text(const std::vector<uint64_t>& shape);
 
 /** A lane owns four neighbouring columns. */
 CODECLLM_ANYWHERE inline uint32_t lane_count(uint32_t width) { return (width + kLaneColumns - 1) / kLaneColumns; }
+
+/** The lanes of a coded plane, each of which has a state. */
+CODECLLM_ANYWHERE inline uint32_t coder_count(uint32_t width, bool against_base) {
+  const uint32_t lanes = lane_count(width);
+  return against_base && lanes > kBaseLanes ? kBaseLanes : lanes;
+}
 
 }  // namespace codecllm

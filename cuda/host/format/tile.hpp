@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
+#include "host/format/base.hpp"
 #include "host/format/columns.hpp"
 #include "host/format/direct.hpp"
 #include "host/format/elements.hpp"
@@ -45,11 +47,13 @@ struct Coding {
   Windows windows;
   /** The value of each column; empty where words are coded as they are. */
   std::vector<uint8_t> column_values;
-  /** 1, 2 or 4: how many classes the selectors tell apart. */
+  /** 1, 2 or 4: how many classes the selectors, or levels of a base, tell apart; or 8 of these. */
   uint32_t classes = 1;
   /** The class bits of each row, and of each column (of each two columns if there are pairs); empty if all are 0. */
   std::vector<uint8_t> row_selectors;
   std::vector<uint8_t> column_selectors;
+  /** Where there is a base; then there are no pairs, windows and selectors. */
+  std::optional<Base> base;
 };
 
 /** How many column selectors there are: one for each column, or for each two where there are pairs. */
@@ -77,7 +81,7 @@ struct TilePlane {
   uint8_t mode;
   /** 0 unless the mode is RANS. */
   uint8_t predictor;
-  /** Number of outliers; 0 unless it is plane 0, in PAIRS, DIRECT or in RANS without prediction. */
+  /** Number of outliers; 0 unless it is plane 0, against a base or in PAIRS, DIRECT or in RANS without prediction. */
   uint8_t outliers;
   /** The symbol of CONST, the number of units of RANS and PAIRS, else 0. */
   uint16_t value;
@@ -117,8 +121,8 @@ CODECLLM_ANYWHERE inline uint64_t align(uint64_t bytes) { return (bytes + kAlign
 inline uint32_t outlier_bytes(const Dtype& dtype) { return dtype.word_bits == 32 ? 8 : 4; }
 
 /** Whether the last 16 bits of each lane of a plane travel in the final states of the plane before. */
-CODECLLM_ANYWHERE inline bool has_payload(const TilePlane* planes, unsigned plane) {
-  return planes[plane].mode == kRaw && plane > 0 && is_coded(planes[plane - 1].mode);
+CODECLLM_ANYWHERE inline bool has_payload(const TilePlane* planes, unsigned plane, bool against_base = false) {
+  return planes[plane].mode == kRaw && plane > 0 && is_coded(planes[plane - 1].mode) && !against_base;
 }
 
 /** How a lane's bits of a RAW plane are stored: u32, then one u16 if at most 16 bits remain. */
@@ -162,7 +166,7 @@ struct Sections {
 
 /** @param entry_bytes of an outlier */
 CODECLLM_ANYWHERE inline Sections sections_of(const Split& split, uint32_t entry_bytes, const Tile& tile,
-                                              const TilePlane* planes) {
+                                              const TilePlane* planes, bool against_base = false) {
   Sections sections = {};
   uint32_t at = 0;
   const auto section = [&at](uint32_t length) {
@@ -172,10 +176,11 @@ CODECLLM_ANYWHERE inline Sections sections_of(const Split& split, uint32_t entry
   };
   for (unsigned p = 0; p < split.planes; p++)
     if (planes[p].mode == kRaw)
-      sections.raw[p] = section(raw_bytes(tile.height, tile.width, split.bits[p], has_payload(planes, p)));
+      sections.raw[p] =
+          section(raw_bytes(tile.height, tile.width, split.bits[p], has_payload(planes, p, against_base)));
   for (unsigned p = 0; p < split.planes; p++) {
     if (!is_coded(planes[p].mode)) continue;
-    sections.states[p] = section(4 * lane_count(tile.width));
+    sections.states[p] = section(4 * coder_count(tile.width, against_base));
     sections.units[p] = section(2u * planes[p].value);
   }
   if (planes[0].mode == kDirect) sections.blocks = section(direct_bytes(tile.height, tile.width));

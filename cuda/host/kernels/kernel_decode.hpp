@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <cstring>
 
+#include "host/format/base.hpp"
 #include "host/kernels/kernel_check.hpp"
+#include "host/kernels/kernel_lanes.hpp"
 #include "host/kernels/kernels.hpp"
 
 namespace codecllm {
@@ -28,17 +30,17 @@ struct alignas(64) SymbolBlock {
 // -------------------------------------------------------------------------------------------------- RANS and PAIRS
 
 /** Decodes one symbol of each lane. */
-template <unsigned kBits, bool kFull>
-CODECLLM_INLINE Lanes decode_step(Lanes& states, const uint8_t*& units, const uint32_t* slots,
-                                  unsigned probability_bits, Lanes tables, const uint32_t* active) {
-  const Lanes slot_mask = all((1u << probability_bits) - 1);
-  const Lanes entry = gather(slots, (states & slot_mask) | tables);
-  const Lanes frequency = entry >> (kBits + probability_bits);
-  const Lanes next = frequency * (states >> probability_bits) + ((entry >> kBits) & slot_mask);
+template <unsigned kBits, bool kFull, class Vector>
+CODECLLM_INLINE Vector decode_step(Vector& states, const uint8_t*& units, const uint32_t* slots,
+                                   unsigned probability_bits, Vector tables, const uint32_t* active) {
+  const Vector slot_mask = all_like(states, (1u << probability_bits) - 1);
+  const Vector entry = gather(slots, (states & slot_mask) | tables);
+  const Vector frequency = entry >> (kBits + probability_bits);
+  const Vector next = frequency * (states >> probability_bits) + ((entry >> kBits) & slot_mask);
   // The state of a lane that takes no part is 2^16 or more, so it takes no unit either.
-  states = kFull ? next : select(load(active), next, states);
+  states = kFull ? next : select(load_like(states, active), next, states);
   take_units(states, units);
-  return entry & all((1u << kBits) - 1);
+  return entry & all_like(states, (1u << kBits) - 1);
 }
 
 /** The coder of a plane while some of its rows are decoded. */
@@ -102,6 +104,56 @@ void decode_coded(PlaneDecode* const* planes, uint32_t first, uint32_t rows, Sym
     decode_coded<8, false, kFull, kTiles>(planes, first, rows, symbols);
   else
     decode_coded<10, false, kFull, kTiles>(planes, first, rows, symbols);
+}
+
+/**
+ * Decodes rows of planes against a base, of one tile or of two.
+ *
+ * @tparam kElements whether there are several classes
+ * @param width of the tile, if it does not have all columns
+ */
+template <bool kFull, bool kElements, unsigned kTiles>
+void decode_against_base(PlaneDecode* const* planes, uint32_t width, uint32_t first, uint32_t rows,
+                         SymbolBlock* const* symbols) {
+  const uint32_t* const slots = planes[0]->slots;
+  const unsigned probability_bits = planes[0]->probability_bits;
+  FewLanes states[kTiles];
+  const uint8_t* units[kTiles];
+  for (unsigned t = 0; t < kTiles; t++) {
+    states[t] = load_few(planes[t]->states);
+    units[t] = planes[t]->units + 2 * size_t{planes[t]->used};
+  }
+  uint32_t active[kBaseSteps][kBaseLanes];
+  for (uint32_t k = 0; k < kBaseSteps; k++)
+    for (uint32_t lane = 0; lane < kBaseLanes; lane++) active[k][lane] = base_place(k, lane) < width ? ~0u : 0;
+  for (uint32_t i = 0; i < rows; i++)
+    for (uint32_t part = 0; part < kLaneColumns; part++) {
+      const size_t at = part * sizeof(FewLanes);
+      FewLanes classes[kTiles];
+      FewLanes decoded[kTiles][kLaneColumns];
+      for (unsigned t = 0; t < kTiles; t++)
+        classes[t] = kElements ? load_few(planes[t]->elements + (first + i) * kTileColumns + at) : all_few(0);
+      for (unsigned k = 0; k < kLaneColumns; k++)
+        for (unsigned t = 0; t < kTiles; t++)
+          decoded[t][k] = decode_step<8, kFull>(states[t], units[t], slots, probability_bits,
+                                                ((classes[t] >> (8 * k)) & all_few(0xff)) << probability_bits,
+                                                active[part * kLaneColumns + k]);
+      for (unsigned t = 0; t < kTiles; t++)
+        store(symbols[t]->row8(i) + at, decoded[t][0] | decoded[t][1] << 8 | decoded[t][2] << 16 | decoded[t][3] << 24);
+    }
+  for (unsigned t = 0; t < kTiles; t++) {
+    store(planes[t]->states, states[t]);
+    planes[t]->used = static_cast<uint32_t>(units[t] - planes[t]->units) / 2;
+  }
+}
+
+template <bool kFull, unsigned kTiles>
+void decode_against_base(PlaneDecode* const* planes, uint32_t width, uint32_t first, uint32_t rows,
+                         SymbolBlock* const* symbols) {
+  if (planes[0]->elements != nullptr)
+    decode_against_base<kFull, true, kTiles>(planes, width, first, rows, symbols);
+  else
+    decode_against_base<kFull, false, kTiles>(planes, width, first, rows, symbols);
 }
 
 // -------------------------------------------------------------------------------------------------------------- RAW
@@ -220,13 +272,21 @@ void decode_plane(TileDecode* jobs, uint32_t tiles, uint32_t p, uint32_t first, 
   SymbolBlock* blocks[2] = {&symbols[0][p], &symbols[tiles - 1][p]};
   const bool coded = is_coded(planes[0]->mode);
   const bool full = jobs[0].width == kTileColumns && jobs[tiles - 1].width == kTileColumns;
-  if (kTilesAtOnce == 2 && tiles == 2 && coded && full && planes[0]->mode == planes[1]->mode) {
+  const bool against_base = jobs[0].base.bytes != nullptr;
+  const bool two = tiles == 2 && coded && full && planes[0]->mode == planes[1]->mode;
+  if (against_base && two) {
+    decode_against_base<true, 2>(planes, kTileColumns, first, rows, blocks);
+  } else if (kTilesAtOnce == 2 && two) {
     decode_coded<true, kTilesAtOnce>(planes, first, rows, blocks);
   } else {
     for (uint32_t t = 0; t < tiles; t++) {
       if (planes[t]->mode == kDirect) continue;
       if (!is_coded(planes[t]->mode))
         decode_plain(jobs[t], p, first, rows, *blocks[t]);
+      else if (against_base && jobs[t].width == kTileColumns)
+        decode_against_base<true, 1>(planes + t, kTileColumns, first, rows, blocks + t);
+      else if (against_base)
+        decode_against_base<false, 1>(planes + t, jobs[t].width, first, rows, blocks + t);
       else if (jobs[t].width == kTileColumns)
         decode_coded<true, 1>(planes + t, first, rows, blocks + t);
       else
@@ -316,6 +376,32 @@ struct FloatFourBytes {
   }
 };
 
+/** Differences, whose planes are bytes from the lowest, after the words of a base. */
+struct DifferenceBlock {
+  SymbolBlock* symbols;
+  /** From the block's first row on. */
+  TileWords base;
+};
+
+template <class Word, bool kFloat>
+struct Differences {
+  static constexpr uint32_t kParts = sizeof(Word);
+  CODECLLM_INLINE static Lanes words(const DifferenceBlock& block, uint32_t i, uint32_t part) {
+    constexpr uint32_t kWords = sizeof(Lanes) / sizeof(Word);
+    alignas(64) Word words[kWords];
+    alignas(64) Word base[kWords];
+    std::memcpy(base, block.base.bytes + i * block.base.stride + part * sizeof(Lanes), sizeof base);
+    const uint8_t* planes[sizeof(Word)];
+    for (uint32_t p = 0; p < sizeof(Word); p++) planes[p] = block.symbols[p].row8(i) + kWords * part;
+    for (uint32_t j = 0; j < kWords; j++) {
+      Word difference = 0;
+      for (uint32_t p = 0; p < sizeof(Word); p++) difference |= static_cast<Word>(Word{planes[p][j]} << (8 * p));
+      words[j] = Order<Word, kFloat>::after(base[j], difference);
+    }
+    return load(words);
+  }
+};
+
 /** All bits of every second lane. */
 constexpr uint32_t kOddLanes[kLanes] = {0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u,
                                         0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u, 0, ~0u};
@@ -360,7 +446,17 @@ class WordWriter {
 
   void write(uint32_t first, uint32_t rows, SymbolBlock* symbols) {
     const PlaneDecode& top = job_.plane[0];
-    if (top.mode == kDirect) {
+    if (job_.base.bytes != nullptr) {
+      const DifferenceBlock block = {symbols, {job_.base.bytes + first * job_.base.stride, job_.base.stride}};
+      if (job_.word_bits == 32)
+        write_rows<Differences<uint32_t, true>>(first, rows, block);
+      else if (job_.word_bits == 16)
+        write_rows<Differences<uint16_t, true>>(first, rows, block);
+      else if (job_.kind == Kind::Float)
+        write_rows<Differences<uint8_t, true>>(first, rows, block);
+      else
+        write_rows<Differences<uint8_t, false>>(first, rows, block);
+    } else if (top.mode == kDirect) {
       const uint32_t across = blocks_across(job_.width);
       const DirectStrip strip = {top.blocks + first / kStripRows * across * kBlockBytes, across, top.starts};
       write_rows<FloatDirect>(first, rows, strip);

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "host/kernels/kernel_check.hpp"
+#include "host/kernels/kernel_lanes.hpp"
 #include "host/kernels/kernels.hpp"
 
 namespace codecllm {
@@ -18,30 +19,33 @@ namespace {
  * The quotient is exact: floor(state x reciprocal / 2^32) is at most 1 too small, because reciprocal x frequency lies
  * in (2^32 - frequency, 2^32] (for frequency 1, it is 2^32 - 1) and the state is below 2^32; then the remainder shows
  * it, and one frequency is moved from it to the quotient.
+ *
+ * @param active of lanes that take part
+ * @param first, stride where lane 0's symbol is in the tile, and each next one's from there
  */
-template <bool kFull>
-CODECLLM_INLINE void encode_step(const LanesEncode& job, unsigned k, uint32_t row, Lanes indices, Lanes& states,
-                                 uint8_t*& units, uint32_t*& substituted) {
+template <bool kFull, class Vector>
+CODECLLM_INLINE void encode_step(const LanesEncode& job, const uint32_t* active, uint32_t first, uint32_t stride,
+                                 Vector indices, Vector& states, uint8_t*& units, uint32_t*& substituted) {
   const unsigned probability_bits = job.probability_bits;
-  const Lanes active = load(job.classes.active[k]);
-  Lanes entry;
-  Lanes reciprocal;
+  Vector entry;
+  Vector reciprocal;
   gather_halves(job.entries, indices, entry, reciprocal);
-  if (!kFull) entry = entry & (active | all(0x7fffffff));
+  if (!kFull) entry = entry & (load_like(states, active) | all_like(states, 0x7fffffff));
   uint32_t others = top_bits(entry);
   if (others != 0)
     for (uint32_t lane = 0; lane < kLanes; lane++)
-      if ((others >> lane) & 1) *substituted++ = row * kTileColumns + lane * job.steps + k;
-  const Lanes frequency = entry & all(0xffff);
-  const Lanes cumulative = (entry >> 16) & all(0xfff);
+      if ((others >> lane) & 1) *substituted++ = first + lane * stride;
+  const Vector frequency = entry & all_like(states, 0xffff);
+  const Vector cumulative = (entry >> 16) & all_like(states, 0xfff);
   // A state of 0 gives no unit.
-  Lanes state = kFull ? states : states & active;
+  Vector state = kFull ? states : states & load_like(states, active);
   give_units(state, frequency << (32 - probability_bits), units);
-  const Lanes quotient = multiply_high(state, reciprocal);
-  const Lanes remainder = state - quotient * frequency;
-  const Lanes next = (quotient << probability_bits) + cumulative + remainder;
-  const Lanes exact = add_where_at_least(next, remainder, frequency, all(1u << probability_bits) - frequency);
-  states = kFull ? exact : select(active, exact, states);
+  const Vector quotient = multiply_high(state, reciprocal);
+  const Vector remainder = state - quotient * frequency;
+  const Vector next = (quotient << probability_bits) + cumulative + remainder;
+  const Vector exact =
+      add_where_at_least(next, remainder, frequency, all_like(states, 1u << probability_bits) - frequency);
+  states = kFull ? exact : select(load_like(states, active), exact, states);
 }
 
 /** @tparam kSteps those of the job: loops of few steps are worth being compiled for their number */
@@ -69,7 +73,9 @@ void encode_rows(LanesEncode& job) {
     for (unsigned k = kSteps; k-- > 0;) {
       const Lanes half = k < 2 ? low : high;
       const Lanes symbols = k % 2 == 0 ? half & all(0xffff) : half >> 16;
-      encode_step<kFull>(job, k, i, symbols | row_class | load(job.classes.columns[k]), states, units, substituted);
+      const Lanes classes = row_class | load(job.classes.columns[k]);
+      encode_step<kFull>(job, job.classes.active[k], i * kTileColumns + k, job.steps, symbols | classes, states, units,
+                         substituted);
     }
   }
   store(job.states, states);

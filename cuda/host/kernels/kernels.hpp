@@ -63,11 +63,20 @@ struct PlaneDecode {
   const uint32_t* slots;
   /** Classes are shifted left by the probability bits. */
   LaneClasses classes;
+  /** Against a base: the class of each symbol, 128 to a row; null if all are 0. */
+  const uint8_t* elements;
   /** PAIRS and DIRECT: the starts of the windows of all columns. */
   uint8_t starts[kTileColumns];
 
   /** DIRECT: of both planes. */
   const uint8_t* blocks;
+};
+
+/** The words of a tile, 128 to a row whatever its width; columns that do not exist are zero. */
+struct TileWords {
+  const uint8_t* bytes;
+  /** Bytes from one row to the next. */
+  size_t stride;
 };
 
 /** A tile that is to be decoded. */
@@ -85,6 +94,8 @@ struct TileDecode {
   size_t stride;
   uint64_t available;
   uint32_t columns;
+  /** The tile's words in the base; null bytes where there is none. They may be what is written over. */
+  TileWords base;
   /** Out: the sum over the tile's rows, not reduced, that the check is made of. */
   uint64_t check;
 };
@@ -109,6 +120,9 @@ struct LanesEncode {
   /** The bits by which classes are shifted left. */
   uint32_t index_bits;
   LaneClasses classes;
+  /** Against a base, where there are 8 lanes of 16 columns each: the class of each symbol, as PlaneDecode has it. */
+  bool against_base;
+  const uint8_t* elements;
   /** In, the final states; out, those in which a decoder begins. */
   uint32_t states[kLanes];
   /** In, the end of a buffer of `units_reach(height)` units; out, where the units begin in it. */
@@ -116,13 +130,6 @@ struct LanesEncode {
   /** Out: the places, row x 128 + column (or pair), where another symbol was coded; in no order. */
   uint32_t* substituted;
   uint32_t substituted_count;
-};
-
-/** The words of a tile, 128 to a row whatever its width; columns that do not exist are zero. */
-struct TileWords {
-  const uint8_t* bytes;
-  /** Bytes from one row to the next. */
-  size_t stride;
 };
 
 /** What a survey measures in a tile: sums of magnitudes, and numbers of elements that are not zero. */
@@ -139,6 +146,12 @@ struct WordFormat {
   Kind kind;
   /** Bits of plane 0. */
   uint32_t top_bits;
+};
+
+/** How many words of a tile differ from those of the base, and by more than a byte of the difference. */
+struct Changes {
+  uint32_t any;
+  uint32_t large;
 };
 
 /**
@@ -202,6 +215,12 @@ struct Kernels {
                            uint32_t* counts, uint16_t* outside);
   /** Measures the magnitudes of a tile. */
   void (*measure)(TileWords words, WordFormat format, uint32_t height, uint32_t width, Magnitudes& magnitudes);
+  /** Cuts rows of all planes out of the differences of words from a base's. */
+  void (*cut_differences)(TileWords words, TileWords base, WordFormat format, uint32_t rows, uint8_t* const* planes,
+                          Changes& changes);
+  /** The class of each symbol of a tile, 128 to a row. @param first_levels `count`, as Base has them */
+  void (*lay_out_elements)(TileWords base, WordFormat format, uint32_t rows, const uint8_t* first_levels,
+                           uint32_t count, uint8_t* elements);
 };
 
 extern const Kernels kPlainKernels;

@@ -7,6 +7,7 @@
 
 #include "host/format/direct.hpp"
 #include "host/format/inline.hpp"
+#include "host/kernels/sets_of_lanes.hpp"
 
 namespace codecllm {
 namespace {
@@ -178,26 +179,6 @@ CODECLLM_INLINE uint32_t top_bits(Lanes x) {
   return top_bits(x.v[0]) | top_bits(x.v[1]) << 8 | top_bits(x.v[2]) << 16 | top_bits(x.v[3]) << 24;
 }
 
-/** Eight bytes, one for each lane, for each set of lanes out of eight. */
-struct LanesOfSet {
-  uint64_t of[256];
-};
-
-/** For each lane, how many lanes of the set come before it. */
-constexpr LanesOfSet make_ranks() {
-  LanesOfSet ranks = {};
-  for (unsigned set = 0; set < 256; set++) {
-    uint64_t before = 0;
-    for (unsigned lane = 0; lane < 8; lane++) {
-      ranks.of[set] |= before << (8 * lane);
-      before += (set >> lane) & 1;
-    }
-  }
-  return ranks;
-}
-
-constexpr LanesOfSet kRanks = make_ranks();
-
 CODECLLM_INLINE void take_units(Lanes& states, const uint8_t*& units) {
   for (__m256i& state : states.v) {
     const __m256i takes = _mm256_cmpeq_epi32(_mm256_srli_epi32(state, 16), _mm256_setzero_si256());
@@ -209,19 +190,6 @@ CODECLLM_INLINE void take_units(Lanes& states, const uint8_t*& units) {
     units += 2 * _mm_popcnt_u32(set);
   }
 }
-
-/** Which lanes the set has, in order, as the last bytes. */
-constexpr LanesOfSet make_members() {
-  LanesOfSet members = {};
-  for (unsigned set = 0; set < 256; set++) {
-    unsigned at = 8;
-    for (unsigned lane = 8; lane-- > 0;)
-      if ((set >> lane) & 1) members.of[set] |= static_cast<uint64_t>(lane) << (8 * --at);
-  }
-  return members;
-}
-
-constexpr LanesOfSet kMembers = make_members();
 
 CODECLLM_INLINE void give_units(Lanes& states, Lanes limits, uint8_t*& units) {
   for (int i = 3; i >= 0; i--) {

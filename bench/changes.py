@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""What a checkpoint takes beside the one that it was trained from: ours, and other compressors that know of such pairs.
+
+    pip install ./python torch==2.13.0 zstandard==0.25.0 lmzip==1.3.0 bigsmall==4.0.0 zipnn==0.5.4    # and zstd
+    python3 bench/changes.py FOLDER
+
+Writes real pairs to FOLDER and measures on them: a transformer of 19.5 million weights is trained for some steps, and
+then further at three learning rates, with FP32 masters, of which each checkpoint is the BF16. Prints a table: for each
+pair how many weights have changed, and for each codec the bytes of the second file, given the first; in bits for each
+weight that changed; and the seconds to make it and to give the file back, of whole programs on two threads.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+import zipnn
+import zstandard
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+
+import weight_sync
+
+WIDTH, LAYERS = 512, 6
+WARM_UP, STEPS = 60, 40
+RATES = (1e-6, 1e-5, 1e-4)
+
+
+def train(model: nn.Module, rate: float, steps: int, seen: Callable[[int], None] = lambda step: None) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    for step in range(steps):
+        words = weight_sync.batch()
+        logits = model(words[:, :-1]).reshape(-1, weight_sync.WORDS)
+        loss = nn.functional.cross_entropy(logits, words[:, 1:].reshape(-1))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        seen(step + 1)
+
+
+def write_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
+    """Pairs of files: what they are, the old one, and the new one."""
+    torch.manual_seed(0)
+    model = weight_sync.Model(WIDTH, LAYERS)
+    train(model, 1e-3, WARM_UP)
+    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    pairs = []
+    for rate in RATES:
+        model.load_state_dict(start)
+        paths = {step: folder / f"{rate:g}-{step}.safetensors" for step in (0, STEPS - 1, STEPS)}
+
+        def save(step: int, paths: dict[int, Path] = paths) -> None:
+            if step in paths:
+                save_file(weight_sync.rounded(model), paths[step])
+
+        save(0)
+        train(model, rate, STEPS, save)
+        pairs.append((f"one step at {rate:g}", paths[STEPS - 1], paths[STEPS]))
+        pairs.append((f"{STEPS} steps at {rate:g}", paths[0], paths[STEPS]))
+    return pairs
+
+
+def changed_weights(old: Path, new: Path) -> tuple[int, int]:
+    before, after = (weight_sync.bits(load_file(path)) for path in (old, new))
+    return int((before != after).sum()), before.numel()
+
+
+def run(*command: str | Path) -> float:
+    begin = time.perf_counter()
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    return time.perf_counter() - begin
+
+
+Measured = tuple[int, float, float]
+"""Bytes, and seconds to make them and to give the file back."""
+
+
+def ours(old: Path, new: Path, work: Path) -> Measured:
+    program = [sys.executable, "-m", "codecllm"]
+    seconds = run(*program, "compress", new, work / "out", "--base", old, "--threads", "2")
+    back = run(*program, "decompress", work / "out", work / "back", "--base", old, "--threads", "2")
+    return check(new, work / "back", (work / "out").stat().st_size, seconds, back)
+
+
+def bigsmall(old: Path, new: Path, work: Path) -> Measured:
+    seconds = run("bigsmall", "compress", new, "--base", old, "-o", work / "out.bs", "--no-progress")
+    back = run("bigsmall", "decompress", work / "out.bs", "--base", old, "-o", work / "back.safetensors")
+    ours, theirs = load_file(work / "back.safetensors"), load_file(new)
+    assert all(torch.equal(ours[name].view(torch.int16), theirs[name].view(torch.int16)) for name in theirs)
+    return (work / "out.bs").stat().st_size, seconds, back
+
+
+def lmzip(old: Path, new: Path, work: Path) -> Measured:
+    """Of an archive of both files, what the second one adds. The time is that of both."""
+    (work / "both").mkdir()
+    shutil.copy(old, work / "both" / "0.safetensors")
+    run("lmz", "compress", work / "both", work / "alone.lmz", "-q", "-j", "2")
+    shutil.copy(new, work / "both" / "1.safetensors")
+    both = run("lmz", "compress", work / "both", work / "both.lmz", "-q", "-j", "2")
+    back = run("lmz", "decompress", work / "both.lmz", work / "back", "-q", "-j", "2")
+    found = next((work / "back").rglob("1.safetensors"))
+    size = (work / "both.lmz").stat().st_size - (work / "alone.lmz").stat().st_size
+    return check(new, found, size, both, back)
+
+
+def patch_from(old: Path, new: Path, work: Path) -> Measured:
+    seconds = run("zstd", "-19", "--long=27", "-T2", "-q", f"--patch-from={old}", new, "-o", work / "out")
+    back = run("zstd", "-d", "--long=27", "-q", f"--patch-from={old}", work / "out", "-o", work / "back")
+    return check(new, work / "back", (work / "out").stat().st_size, seconds, back)
+
+
+def xor_of(old: Path, new: Path) -> np.ndarray:
+    before, after = (np.frombuffer(path.read_bytes(), np.uint8) for path in (old, new))
+    return before ^ after
+
+
+def xor_zstd(old: Path, new: Path, _: Path) -> Measured:
+    begin = time.perf_counter()
+    packed = zstandard.ZstdCompressor(19, threads=2).compress(xor_of(old, new).tobytes())
+    middle = time.perf_counter()
+    zstandard.ZstdDecompressor().decompress(packed)
+    return len(packed), middle - begin, time.perf_counter() - middle
+
+
+def xor_zipnn(old: Path, new: Path, _: Path) -> Measured:
+    codec = zipnn.ZipNN(input_format="byte", bytearray_dtype="bfloat16", threads=2)
+    begin = time.perf_counter()
+    packed = codec.compress(xor_of(old, new).tobytes())
+    middle = time.perf_counter()
+    codec.decompress(packed)
+    return len(packed), middle - begin, time.perf_counter() - middle
+
+
+def index_and_value(old: Path, new: Path, _: Path) -> Measured:
+    begin = time.perf_counter()
+    size = len(weight_sync.indices_and_values(load_file(old), load_file(new)))
+    return size, time.perf_counter() - begin, float("nan")
+
+
+def check(new: Path, back: Path, size: int, seconds: float, back_seconds: float) -> Measured:
+    assert new.read_bytes() == back.read_bytes()
+    return size, seconds, back_seconds
+
+
+CODECS = {
+    "CodecLLM": ours,
+    "lmzip": lmzip,
+    "bigsmall": bigsmall,
+    "XOR, zipnn": xor_zipnn,
+    "XOR, zstd -19": xor_zstd,
+    "zstd -19 --patch-from": patch_from,
+    "index and value": index_and_value,
+}
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    pairs = write_pairs(folder)
+    print("| pair | changed |", " | ".join(CODECS), "|")
+    print("| --- " * (2 + len(CODECS)) + "|")
+    for what, old, new in pairs:
+        count, total = changed_weights(old, new)
+        cells = []
+        for codec in CODECS.values():
+            work = folder / "work"
+            shutil.rmtree(work, ignore_errors=True)
+            work.mkdir()
+            size, seconds, back = codec(old, new, work)
+            cells.append(f"{size} bytes, {8 * size / count:.2f}; {seconds:.1f} s, {back:.1f} s")
+        print(f"| {what} | {100 * count / total:.2f} % |", " | ".join(cells), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()

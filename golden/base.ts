@@ -1,0 +1,253 @@
+// What the vectors of streams against a base are (FORMAT.md, 3.2): pairs of tensors, as training and chance change them.
+
+import { readFront } from '../spec/decoder/1-front.ts';
+import { seal } from '../spec/encoder/front.ts';
+import { DTYPES, decodeTensor, type EncodeOptions, encodeTensor, FormatError } from '../spec/index.ts';
+import { generator, makeTensor, type Pattern } from './patterns.ts';
+
+export interface BaseVector {
+  readonly id: string;
+  readonly comment: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly options: EncodeOptions;
+  readonly base: Uint8Array;
+  readonly input: Uint8Array;
+  readonly stream: Uint8Array;
+}
+
+export interface InvalidBaseVector {
+  readonly id: string;
+  readonly comment: string;
+  readonly stream: Uint8Array;
+  readonly base: Uint8Array | undefined;
+  /** The valid vector that has this base, if one has. */
+  readonly baseOf: string | undefined;
+  readonly error: { readonly field: string; readonly offset: number };
+}
+
+/** Changes words, each of `wordBytes`, one in `every` by up to `most` up or down. */
+export function changed(base: Uint8Array, wordBytes: number, every: number, most: number, seed: number): Uint8Array {
+  const data = base.slice();
+  const random = generator(seed);
+  for (let at = 0; at < data.length; at += wordBytes) {
+    if (random() % every !== 0) continue;
+    let carry = (random() % (2 * most + 1)) - most;
+    for (let byte = at; byte < at + wordBytes; byte++) {
+      carry += data[byte];
+      data[byte] = carry & 255;
+      carry >>= 8;
+    }
+  }
+  return data;
+}
+
+/** BF16 after a step of training: each weight moves by up to `step`, and is rounded. */
+export function trained(base: Uint8Array, step: number, seed: number): Uint8Array {
+  const data = base.slice();
+  const words = new Uint16Array(data.buffer);
+  const random = generator(seed);
+  const float = new Float32Array(1);
+  const bits = new Uint32Array(float.buffer);
+  for (let i = 0; i < words.length; i++) {
+    bits[0] = (words[i] << 16) >>> 0;
+    float[0] += ((random() % 4097) / 2048 - 1) * step;
+    words[i] = (bits[0] + 0x8000) >>> 16;
+  }
+  return data;
+}
+
+interface Case {
+  readonly id: string;
+  readonly comment: string;
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  readonly options?: EncodeOptions;
+  readonly pattern?: Pattern;
+  readonly change: (base: Uint8Array, wordBytes: number, seed: number) => Uint8Array;
+}
+
+const some =
+  (every: number, most: number): Case['change'] =>
+  (base, wordBytes, seed) =>
+    changed(base, wordBytes, every, most, seed);
+
+const CASES: readonly Case[] = [
+  ...DTYPES.map(
+    ({ name, bits }): Case => ({
+      id: `base-${name}`,
+      comment: `${name}: one word in eight is changed by a few steps, and the last row is short`,
+      dtype: name,
+      shape: bits < 8 ? [19, 31 * 8] : [19, 31],
+      options: { columns: 30 },
+      change: some(8, 3),
+    }),
+  ),
+  {
+    id: 'base-same',
+    comment: 'Nothing has changed: Data is empty',
+    dtype: 'BF16',
+    shape: [40, 130],
+    change: (base) => base.slice(),
+  },
+  {
+    id: 'base-scalar',
+    comment: 'A scalar',
+    dtype: 'F32',
+    shape: [],
+    change: some(1, 9),
+  },
+  {
+    id: 'base-trained',
+    comment: 'A step of training: eight classes of levels',
+    dtype: 'BF16',
+    shape: [256, 256],
+    change: (base, _, seed) => trained(base, 2 ** -8, seed),
+  },
+  {
+    id: 'base-trained-little',
+    comment: 'A small step: fewer classes, symbols without a slot are outliers',
+    dtype: 'BF16',
+    shape: [128, 128],
+    change: (base, _, seed) => trained(base, 2 ** -11, seed),
+  },
+  {
+    id: 'base-long',
+    comment: 'Long differences are outliers of a tile whose planes are CONST',
+    dtype: 'BF16',
+    shape: [256, 200],
+    options: { columns: 200 },
+    change: some(300, 30000),
+  },
+  {
+    id: 'base-listed',
+    comment: 'The few changes of a tile are outliers; another tile has one more, and the third none',
+    dtype: 'F32',
+    shape: [128, 384],
+    options: { tileRows: 128 },
+    change: (base) => {
+      const data = base.slice();
+      for (let i = 0; i < 16; i++) data[4 * (384 * i + 3 * i)] ^= 1;
+      for (let i = 0; i < 17; i++) data[4 * (384 * i + 3 * i + 128)] ^= 1;
+      return data;
+    },
+  },
+  {
+    id: 'base-long-coded',
+    comment: 'Too many long differences for outliers: plane 1 is coded',
+    dtype: 'F16',
+    shape: [128, 128],
+    change: some(40, 30000),
+  },
+  {
+    id: 'base-raw',
+    comment: 'Plane 0 is RAW, and has outliers',
+    dtype: 'BF16',
+    shape: [64, 128],
+    change: (base, _, seed) => changed(changed(base, 2, 1, 127, seed), 2, 600, 20000, seed + 1),
+  },
+  {
+    id: 'base-F32-noise',
+    comment: 'F32: noise in low planes, few changes in high ones',
+    dtype: 'F32',
+    shape: [128, 130],
+    options: { tileRows: 32 },
+    change: some(1, 70000),
+  },
+  {
+    id: 'base-other',
+    comment: 'Another tensor altogether',
+    dtype: 'BF16',
+    shape: [64, 128],
+    change: (base, _, seed) => makeTensor('BF16', base.length / 2, 128, 'gaussian', seed),
+  },
+];
+
+export function baseVectors(): BaseVector[] {
+  return CASES.map(({ id, comment, dtype, shape, options = {}, pattern = 'gaussian', change }, index) => {
+    const { bits, wordBits } = DTYPES.find(({ name }) => name === dtype) as (typeof DTYPES)[number];
+    const words = (shape.reduce((product, dimension) => product * dimension, 1) * bits) / wordBits;
+    const base = makeTensor(dtype, words, options.columns ?? Number(shape.at(-1) ?? 1), pattern, 3000 + index);
+    const input = change(base, wordBits / 8, 4000 + index);
+    const stream = encodeTensor(input, dtype, shape, { ...options, base });
+    return { id, comment, dtype, shape, options, base, input, stream };
+  });
+}
+
+const OF = 'base-trained';
+
+/** [id, comment, damaged vector, damage of a sealed stream, of the base, field] */
+const ROWS: readonly [
+  string,
+  string,
+  string,
+  ((stream: Uint8Array, view: DataView) => void) | undefined,
+  ((base: Uint8Array) => Uint8Array | undefined) | undefined,
+  string,
+][] = [
+  ['base-missing', 'No base', OF, undefined, () => undefined, 'header.flags'],
+  ['base-unused-flag', 'Eight classes without a base', OF, (s) => (s[22] = 0), undefined, 'header.classes'],
+  ['base-short', 'A base of another size', OF, undefined, (base) => base.subarray(2), 'base.crc'],
+  [
+    'base-bit',
+    'One bit of the base is another',
+    OF,
+    undefined,
+    (base) => base.map((b, i) => b ^ +(i === 9)),
+    'base.crc',
+  ],
+  ['base-crc', 'Another CRC of the base', OF, (s) => (s[readFront(s).baseAt] ^= 1), undefined, 'base.crc'],
+  [
+    'base-levels',
+    'First levels that do not rise',
+    OF,
+    (s) => s.copyWithin(readFront(s).baseAt + 5, readFront(s).baseAt + 4, readFront(s).baseAt + 5),
+    undefined,
+    'base.firstLevels',
+  ],
+  [
+    'base-level-zero',
+    'A class that begins at level 0',
+    OF,
+    (s) => (s[readFront(s).baseAt + 4] = 0),
+    undefined,
+    'base.firstLevels',
+  ],
+  ['base-flags', 'Row selectors beside a base', OF, (s) => (s[22] = 33), undefined, 'header.flags'],
+  ['base-values', 'Column values beside a base', 'base-F16', (s) => (s[22] = 48), undefined, 'header.flags'],
+  ['base-pairs', 'Tables for PAIRS beside a base', 'base-same', (s) => s.set([1, 8], 40), undefined, 'header.flags'],
+  [
+    'base-split',
+    'A split that is not of bytes',
+    'base-same',
+    (s) => s.set([10, 0, 0, 0, 6], 24),
+    undefined,
+    'header.flags',
+  ],
+];
+
+/** @throws Error where the reference decoder does not find the damage, or finds it elsewhere */
+export function invalidBaseVectors(valid: readonly BaseVector[]): InvalidBaseVector[] {
+  return ROWS.map(([id, comment, of, damage, damageBase, field]) => {
+    const source = valid.find((vector) => vector.id === of) as BaseVector;
+    const stream = source.stream.slice();
+    damage?.(stream, new DataView(stream.buffer));
+    seal(stream.subarray(0, readFront(source.stream).frontBytes));
+    const base = damageBase ? damageBase(source.base) : source.base;
+    try {
+      decodeTensor(stream, { base });
+    } catch (error) {
+      if (error instanceof FormatError && error.field === field)
+        return {
+          id,
+          comment,
+          stream,
+          base,
+          baseOf: damageBase ? undefined : of,
+          error: { field, offset: error.offset },
+        };
+      throw new Error(`${id}: ${error}`);
+    }
+    throw new Error(`${id}: decoded`);
+  });
+}

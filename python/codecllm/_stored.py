@@ -1,0 +1,219 @@
+"""A tensor as it lies in a file: its bytes, its stream, or those of the tensor that it is a copy of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from . import _container, _library
+from ._arrays import numpy_array, torch_tensor
+from ._errors import FileError, InvalidStreamError, quoted
+from ._input import InputFile
+from ._safetensors import Header, TensorEntry, read_header
+from ._stream import FIXED_BYTES, Stream, StreamInfo, lengths, tensor_bytes
+
+if TYPE_CHECKING:
+    import torch
+
+_USUAL_FRONT_BYTES = 2**16
+"""Most fronts are shorter, and so read at once."""
+_MAX_FRONT_BYTES = 2**29
+"""The front of a tensor of 5 GiB takes a few MiB; more than this is refused before it is allocated."""
+
+
+_FLAGS_AT, _BASE = 22, 32
+"""Where a stream says that it is coded against a base."""
+
+
+class StoredTensor(NamedTuple):
+    """A tensor of a checkpoint: its bytes, or its stream."""
+
+    name: str
+    file: InputFile
+    position: int
+    """Where it begins in the file."""
+    size: int
+    """Its bytes there."""
+    is_stream: bool
+    dtype: str
+    """As the file has it: U8 for a stream, which says itself what it holds."""
+    shape: tuple[int, ...]
+    original: TensorEntry | None
+    """As the original's header has it; None where that is rebuilt from what the streams say."""
+    copy_of: str | None = None
+    """The tensor that it is a copy of, which is what lies there."""
+    names_base: bool = False
+    """Whether its file names a base."""
+    base: Mapping[str, StoredTensor] | None = None
+    """The tensors of its file's base, once that is open."""
+
+    def front(self) -> np.ndarray:
+        """The front of its stream (uint8).
+
+        Raises:
+            FileError: it is none, or is longer or shorter than the tensor that holds it
+        """
+        begin = self.file.read(self.position, min(self.size, _USUAL_FRONT_BYTES))
+        try:
+            front, data = lengths(begin)
+        except InvalidStreamError as error:
+            raise self.error(error) from None
+        if front + data != self.size:
+            raise self.error(f"a stream of {front + data} bytes in a tensor of {self.size}")
+        if front > _MAX_FRONT_BYTES:
+            raise self.error(f"a front of {front} bytes, more than {_MAX_FRONT_BYTES}")
+        return begin[:front] if front <= begin.size else self.file.read(self.position, front)
+
+    def declared_bytes(self) -> tuple[int, int]:
+        """Bytes of the tensor, as the first 64 bytes of its stream say, and how many they come from: its own, 0 of a
+        copy, or, against a base, those of what the caller gives.
+
+        Raises:
+            FileError: these bytes are damaged
+        """
+        own = 0 if self.copy_of is not None else self.size
+        if not self.is_stream:
+            return self.size, own
+        fixed = self.file.read(self.position, min(self.size, FIXED_BYTES))
+        try:
+            size = tensor_bytes(fixed)
+        except InvalidStreamError as error:
+            raise self.error(error) from None
+        return size, size if self.names_base and fixed[_FLAGS_AT] & _BASE else own
+
+    def open_stream(self) -> Stream:
+        """Its stream, of which the front is read and checked. @raises FileError where it is damaged"""
+        front = self.front()
+        try:
+            stream = Stream(front)
+        except InvalidStreamError as error:
+            raise self.error(error) from None
+        self.check(stream.info)
+        return stream
+
+    def read_into(self, output: np.ndarray) -> None:
+        """Reads it, and decodes it where it is a stream, and what it is coded against before it.
+
+        Args:
+            output: as many bytes (uint8) as the tensor has
+
+        Raises:
+            FileError: it is damaged, or coded against another base
+        """
+        if not self.is_stream:
+            self.file.read_into(output, self.position)
+            return
+        stream = self.file.read(self.position, self.size)
+        address = output.ctypes.data
+        before = self._base_of(self.open_stream().info)
+        if before is not None:
+            before.read_into(output)
+        try:
+            if before is None:
+                _library.call("decode", stream.ctypes.data, stream.size, address, output.size)
+            else:
+                _library.call("decode_against", stream.ctypes.data, stream.size, address, address, output.size)
+        except InvalidStreamError as error:
+            raise self.error(error) from None
+
+    def is_against_base(self) -> bool:
+        """Whether it is coded against a base. @raises FileError where it is damaged"""
+        return self.names_base and self.is_stream and self.open_stream().info.against_base
+
+    def _base_of(self, info: StreamInfo) -> StoredTensor | None:
+        """What it is coded against. @raises FileError where the base has no such tensor"""
+        if not info.against_base or self.base is None:
+            return None
+        name = self.copy_of or self.name
+        what = f"is coded against a {info.dtype} {list(info.shape)} of its base, which"
+        if name not in self.base:
+            raise self.error(f"{what} lacks it")
+        found = self.base[name]
+        if found.described() != (info.dtype, info.shape):
+            raise self.error(f"{what} has {found.described()[0]} {list(found.described()[1])}")
+        return found
+
+    def described(self) -> tuple[str, tuple[int, ...]]:
+        """Dtype and shape of what it holds. @raises FileError where it is damaged"""
+        if not self.is_stream:
+            return self.dtype, self.shape
+        info = self.open_stream().info
+        return info.dtype, info.shape
+
+    def check(self, info: StreamInfo) -> None:
+        """Checks what its stream says against what the file says. @raises FileError where that cannot be"""
+        if self.size >= info.tensor_bytes:
+            raise self.error(f"a stream of {self.size} bytes for a tensor of {info.tensor_bytes}")
+        if info.against_base and not self.names_base:
+            raise self.error(f"is coded against a base, and {quoted(_container.BASE_KEY)} names none")
+        if self.original is not None:
+            _container.check_same(self.original, info.dtype, info.shape, info.tensor_bytes, self.file.path)
+
+    def as_torch(self, data: torch.Tensor, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
+        """Its bytes (uint8, one dimension) as a tensor of what it holds, without a copy.
+
+        Raises:
+            FileError: PyTorch lacks the dtype
+        """
+        try:
+            return torch_tensor(data, dtype, shape)
+        except TypeError as error:
+            raise self.error(error) from None
+
+    def as_numpy(self, data: np.ndarray, dtype: str, shape: tuple[int, ...]) -> np.ndarray:
+        """The same for NumPy."""
+        try:
+            return numpy_array(data, dtype, shape)
+        except TypeError as error:
+            raise self.error(error) from None
+
+    def error(self, problem: object) -> FileError:
+        """An error that names the file and the tensor."""
+        return FileError(self.file.path, f"{quoted(self.name)}: {problem}")
+
+
+def read_checkpoint(file: InputFile) -> tuple[Header, _container.Container | None, list[StoredTensor]]:
+    """What the header of a file says, compressed or not; None for the container where it is not.
+
+    Raises:
+        FileError: it cannot be understood; the message names the tensor or the field
+    """
+    header, data_start = read_header(file)
+    container = None
+    if _container.is_compressed(header):
+        container = _container.read_container(header, data_start, file.path)
+        _check_kept(header, data_start, container, file)
+    entries = {tensor.name: tensor for tensor in header.tensors}
+    tensors = []
+    for name in entries:
+        copy_of = container.copies.get(name) if container is not None else None
+        tensor = entries[copy_of or name]
+        tensors.append(
+            StoredTensor(
+                name,
+                file,
+                data_start + tensor.start,
+                tensor.size,
+                container is not None and tensor.name in container.streams,
+                tensor.dtype,
+                tensor.shape,
+                container.original.get(name) if container is not None else None,
+                copy_of,
+                container is not None and container.base is not None,
+            )
+        )
+    return header, container, tensors
+
+
+def _check_kept(header: Header, data_start: int, container: _container.Container, file: InputFile) -> None:
+    """Checks that no kept tensor is a stream that `codecllm.streams` does not count."""
+    for tensor in header.tensors:
+        if tensor.name in container.streams or not _container.is_vector_of_bytes(tensor):
+            continue
+        begin = file.read(data_start + tensor.start, min(tensor.size, len(_container.STREAM_START))).tobytes()
+        if _container.is_itself_stream(tensor, begin):
+            raise FileError(
+                file.path, f"{quoted(tensor.name)} is a stream, and {quoted(_container.STREAMS_KEY)} does not count it"
+            )

@@ -1,0 +1,116 @@
+"""Weights on their way: what has changed of a dictionary of tensors, as bytes, and back into the tensors of a receiver.
+
+An update is a safetensors file of streams, each against the tensor of its name (spec/FORMAT.md, 3.2). It is no
+compressed checkpoint: nothing names the base, whose CRCs are in the streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+
+from . import _library
+from ._arrays import bytes_of, torch_tensor
+from ._codec import decode_bytes, encode_bytes
+from ._container import PREFIX, in_a_row
+from ._dtypes import DTYPES
+from ._errors import FileError, InvalidStreamError, UnavailableError, quoted
+from ._input import InputBytes
+from ._processors import processors
+from ._safetensors import LENGTH_BYTES, TensorEntry, format_header, read_header
+
+_KEY = f"{PREFIX}update"
+_VERSION = "1"
+_ALIGNMENT = 16
+
+
+def encode_update(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tensor]) -> bytes:
+    """What leads from weights to changed ones, as after a step of training, for `apply_update_` where the old ones are.
+
+    Args:
+        old: in host memory, of dtypes that a stream can hold
+        new: of the same names, dtypes and shapes
+
+    Returns:
+        some 6 to 12 bits for each weight that has changed, and next to nothing for others
+
+    Raises:
+        ValueError: names, dtypes or shapes are not the same
+        TypeError: a dtype that a stream cannot hold
+        UnavailableError: tensors on a GPU, where nothing is coded against a base yet
+    """
+    if old.keys() != new.keys():
+        one = min(old.keys() ^ new.keys())
+        raise ValueError(f"{quoted(one)} is in {'old' if one in old else 'new'} alone")
+    for weights in (old, new):
+        _require_host(weights)
+    options = _library.EncodeOptions()
+
+    def encode(name: str) -> np.ndarray:
+        (before, *was), (after, dtype, shape) = bytes_of(old[name]), bytes_of(new[name])
+        if was != [dtype, shape]:
+            raise ValueError(f"{quoted(name)} was {was[0]} {list(was[1])}, and is {dtype} {list(shape)}")
+        if not DTYPES[dtype].has_streams:
+            raise TypeError(f"{quoted(name)}: no stream can hold {dtype}")
+        return encode_bytes(after, dtype, shape, options, before)
+
+    with ThreadPoolExecutor(processors()) as pool:
+        streams = list(pool.map(encode, new))
+    entries = in_a_row(
+        TensorEntry(name, "U8", (stream.size,), 0, stream.size) for name, stream in zip(new, streams, strict=True)
+    )
+    header = format_header({_KEY: _VERSION}, entries)
+    header += b" " * (-(LENGTH_BYTES + len(header)) % _ALIGNMENT)
+    return b"".join([len(header).to_bytes(LENGTH_BYTES, "little"), header, *(stream.data for stream in streams)])
+
+
+def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
+    """Makes old weights the new ones, bit for bit and in place; all of them, or none where one is refused.
+
+    Args:
+        weights: those that the update was made from, in host memory; others beside them stay as they are
+        update: of `encode_update`
+
+    Raises:
+        InvalidStreamError: the update is damaged, or none, or was made from other weights; the message names the tensor
+        ValueError: a tensor is missing
+        UnavailableError: tensors on a GPU, where nothing is decoded against a base yet
+    """
+    source = InputBytes(update)
+    try:
+        header, data_start = read_header(source)
+    except FileError as error:
+        raise InvalidStreamError(f"update: {error.args[1]}") from None
+    if header.metadata != {_KEY: _VERSION}:
+        raise InvalidStreamError("update: not one of this version")
+    missing = [entry.name for entry in header.tensors if entry.name not in weights]
+    if missing:
+        raise ValueError(f"the weights lack {quoted(missing[0])}")
+    targets = [weights[entry.name] for entry in header.tensors]
+    _require_host(dict(enumerate(targets)))
+
+    def decode(entry: TensorEntry) -> torch.Tensor:
+        stream = source.read(data_start + entry.start, entry.size)
+        before, dtype, shape = bytes_of(weights[entry.name])
+        try:
+            data = decode_bytes(stream, (before, dtype, shape))[0]
+        except InvalidStreamError as error:
+            raise InvalidStreamError(f"{quoted(entry.name)}: {error}") from None
+        return torch_tensor(torch.from_numpy(data), dtype, shape)
+
+    with ThreadPoolExecutor(processors()) as pool:
+        decoded = list(pool.map(decode, header.tensors))
+    with torch.no_grad():
+        for target, tensor in zip(targets, decoded, strict=True):
+            target.copy_(tensor)
+
+
+def _require_host(weights: Mapping[object, torch.Tensor]) -> None:
+    for name, tensor in weights.items():
+        if tensor.device.type != "cpu":
+            raise UnavailableError(
+                f"{name}: lies on {tensor.device}; updates are made and applied in host memory alone so far (cpu())"
+            )
