@@ -11,6 +11,7 @@ import {
   formatDoctor,
   formatInspected,
   formatVerified,
+  printable,
 } from './commands/text.ts';
 import { whyNotNative } from './engine/native.ts';
 import { fromRoot } from './files/root.ts';
@@ -18,6 +19,7 @@ import {
   type CompressOptions,
   compress,
   compressedName,
+  type DecodeOptions,
   decompress,
   doctor,
   ENCODING_ENGINES,
@@ -27,6 +29,7 @@ import {
   FileError,
   inspect,
   isDirectory,
+  leftovers,
   type OutputOptions,
   removeTemporaries,
   restoredName,
@@ -51,6 +54,7 @@ interface Common {
   readonly engine?: EngineName;
   readonly base?: readonly string[];
   readonly force?: boolean;
+  readonly maxBytes?: number;
 }
 
 function parseThreads(value: string): number {
@@ -59,6 +63,20 @@ function parseThreads(value: string): number {
   return threads;
 }
 
+/** As programs that limit memory or files take it: 500000, 500K, 20G, in powers of 1000. */
+function parseBytes(value: string): number {
+  const [, digits, unit] = /^([0-9]{1,15})([KMGT]?)B?$/i.exec(value) ?? [];
+  const bytes = Number(digits) * 1000 ** (unit === '' ? 0 : 'KMGT'.indexOf(unit?.toUpperCase()) + 1);
+  if (!(bytes <= Number.MAX_SAFE_INTEGER)) throw new InvalidArgumentError('expected bytes, such as 500M or 20G.');
+  return bytes;
+}
+
+function maxBytesOption(otherwise: string): Option {
+  return new Option(
+    '--max-bytes <n>',
+    `refuse what has more bytes decompressed, such as 20G (default: ${otherwise})`,
+  ).argParser(parseBytes);
+}
 const WHERE_BASES_ARE = 'file, or directory with files, that <in> was coded against';
 
 /** Whether the command that runs has --json, and its progress bar, if there is one. */
@@ -143,6 +161,7 @@ withBases(
       const tileRows = TILE_ROWS.find((rows) => String(rows) === options.tileRows);
       await perform(options, formatCompressed, async (work) => {
         const output = out ?? nameFor(input, compressedName(input, await isDirectory(input)), 'compress');
+        await nameLeftovers(output, options);
         return compress(input, output, { ...work, profile: options.profile, tileRows, for: options.for });
       });
     },
@@ -155,9 +174,11 @@ withBases(
   .argument('<in>', 'file or directory')
   .argument('[out]', 'default: X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm')
   .option('--force', 'replace an output that exists')
+  .addOption(maxBytesOption('what is free on the disk, and 100 times what the tensors take now, or 1 GB'))
   .action(async (input: string, out: string | undefined, options: Common) => {
     await perform(options, formatDecompressed, async (work) => {
       const output = out ?? nameFor(input, restoredName(input, await isDirectory(input)), 'decompress');
+      await nameLeftovers(output, options);
       return decompress(input, output, work);
     });
   });
@@ -170,6 +191,7 @@ withBases(
   WHERE_BASES_ARE,
 )
   .argument('<in>', 'file or directory')
+  .addOption(maxBytesOption('any, as nothing is kept'))
   .action(async (input: string, options: Common) => {
     await perform(options, formatVerified, (work) => verify(input, work));
   });
@@ -190,7 +212,7 @@ command('doctor', 'Say which codecs can be used here, and why not the others.').
 async function perform<Report>(
   options: Common,
   format: (report: Report) => string,
-  run: (work: OutputOptions) => Promise<Report>,
+  run: (work: OutputOptions & DecodeOptions) => Promise<Report>,
 ): Promise<void> {
   const watched = process.stderr.isTTY === true && !wantsJson && !options.quiet;
   // Loaded only where it is shown: that takes a while.
@@ -200,6 +222,7 @@ async function perform<Report>(
     engine: options.engine,
     bases: options.base,
     force: options.force,
+    maxBytes: options.maxBytes,
     onProgress: bar?.update,
   });
   bar?.stop();
@@ -211,12 +234,21 @@ async function perform<Report>(
   }
 }
 
+/** Of runs that were killed. Nobody but the user knows that none of them goes on. */
+async function nameLeftovers(output: string, { quiet }: Common): Promise<void> {
+  if (quiet) return;
+  for (const path of await leftovers(output))
+    process.stderr.write(
+      `codecllm: ${printable(path)}: left by a run that was killed, unless another one is writing it now\n`,
+    );
+}
+
 function nameFor(input: string, name: string | undefined, what: string): string {
   return name ?? program.error(`codecllm: ${input}: nothing to name the output of ${what} after; give [out]`);
 }
 
 function print(text: string): void {
-  process.stdout.write(`${text}\n`);
+  process.stdout.write(`${text.split('\n').map(printable).join('\n')}\n`);
 }
 
 async function main(): Promise<number> {
@@ -238,7 +270,7 @@ async function main(): Promise<number> {
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
     // Anything else is a mistake of this program.
     const isExpected = error instanceof FileError || error instanceof EngineError;
-    const message = isExpected ? error.message : String((error as Error).stack ?? error);
+    const message = isExpected ? printable(error.message) : String((error as Error).stack ?? error);
     process.stderr.write(`codecllm: ${message}\n`);
     if (wantsJson) print(JSON.stringify({ error: message }, undefined, 2));
     return EXIT.failure;

@@ -3,6 +3,7 @@
 export {
   type CompressOptions,
   compress,
+  type DecodeOptions,
   decompress,
   inspect,
   isDirectory,
@@ -18,4 +19,4 @@ export { EngineError } from './engine/engine.ts';
 export { ENCODING_ENGINES, ENGINES, type EngineName } from './engine/engines.ts';
 export { FileError } from './files/errors.ts';
 export { compressedName, restoredName } from './files/names.ts';
-export { removeTemporaries } from './files/output.ts';
+export { leftovers, removeTemporaries } from './files/output.ts';

@@ -6,6 +6,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rawFile } from '../golden/checkpoints.ts';
+import { seal } from '../spec/encoder/front.ts';
+import { encodeTensor } from '../spec/index.ts';
 
 export { rawFile };
 
@@ -53,6 +55,32 @@ export function checkpoint(
   let text = object([...head, ...entries]);
   text += ' '.repeat(-Buffer.byteLength(text) & 7);
   return rawFile(edit?.(text) ?? text, Buffer.concat(tensors.map(({ data }) => data)));
+}
+
+/**
+ * A valid checkpoint of one tensor "zeros" of BF16, 1.6 MB that declare 6.4 GB. (Its SHA-256 alone is wrong: nobody is meant
+ * to get that far.)
+ */
+export function bomb(): Uint8Array {
+  const rows = 25_000_000;
+  const stream = new Uint8Array(64 + 16 + 16 * Math.ceil(rows / 256));
+  // Tiles are constant zeros, and so is what is said of them.
+  stream.set(encodeTensor(new Uint8Array(2 * 128 * 128), 'BF16', [128, 128]).subarray(0, 64 + 16));
+  const view = new DataView(stream.buffer);
+  view.setUint8(7, 8);
+  view.setBigUint64(8, BigInt(rows) * 128n, true);
+  view.setBigUint64(64, BigInt(rows), true);
+  seal(stream);
+  const text = JSON.stringify({
+    __metadata__: {
+      'codecllm.version': '1',
+      'codecllm.streams': '1',
+      'codecllm.sha256': '0'.repeat(64),
+      'codecllm.header': 'compact',
+    },
+    zeros: { dtype: 'U8', shape: [stream.length], data_offsets: [0, stream.length] },
+  });
+  return rawFile(text.padEnd(Math.ceil((text.length + 8) / 64) * 64 - 8), stream);
 }
 
 /** Numbers from 0 to 1, the same in every run. */

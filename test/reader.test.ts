@@ -27,6 +27,16 @@ function withFiles(use: (plain: string, compressed: string) => Promise<void>): P
 }
 
 describe.each(product.ENCODING_ENGINES)('the engine %s', (engine) => {
+  it('decodes no tensor that is larger than allowed', () =>
+    withFiles(async (_, compressed) => {
+      const opened = await product.openCheckpoint(compressed, { engine, threads: 1, maxBytes: 65535 });
+      await expect(opened.read('large')).rejects.toThrow(
+        `${compressed}: "large" has 65.5 kB decompressed: more than the 65.5 kB of --max-bytes`,
+      );
+      expect((await opened.read('kept')).length).toBe(12);
+      await opened.close();
+    }));
+
   it('gives each tensor of a checkpoint, compressed or not', () =>
     withFiles(async (...paths) => {
       for (const path of paths) {

@@ -3,8 +3,17 @@
 
 #include <napi.h>
 
+#if defined(__linux__)
+#include <fcntl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#elif defined(__APPLE__)
+#include <stdio.h>
+#endif
+
 #include <cstdlib>
 #include <iterator>
+#include <string>
 
 #include "codecllm.h"
 #include "host/kernels/kernels.hpp"
@@ -41,11 +50,30 @@ Napi::Value Features(const Napi::CallbackInfo& info) {
   return features;
 }
 
+/** Nothing in Node can do this. */
+bool exchange(const char* one, const char* other) {
+#if defined(__linux__) && defined(SYS_renameat2)
+  constexpr unsigned kExchange = 2;
+  return syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, kExchange) == 0;
+#elif defined(__APPLE__)
+  return renamex_np(one, other, RENAME_SWAP) == 0;
+#else
+  return false;
+#endif
+}
+
+Napi::Value Exchange(const Napi::CallbackInfo& info) {
+  const std::string one = text_of(info[0], "one");
+  const std::string other = text_of(info[1], "other");
+  return Napi::Boolean::New(info.Env(), exchange(one.c_str(), other.c_str()));
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   exports.Set("version", Napi::Function::New<Version>(env));
   exports.Set("features", Napi::Function::New<Features>(env));
   exports.Set("usePath", Napi::Function::New<UsePath>(env));
   exports.Set("allocate", Napi::Function::New<Allocate>(env));
+  exports.Set("exchange", Napi::Function::New<Exchange>(env));
   export_encode(env, exports);
   export_decode(env, exports);
   export_gpu(env, exports);

@@ -37,6 +37,9 @@ export interface Native {
   /** Makes the whole process use one instruction set; for tests. */
   usePath(path: 'best' | 'plain' | 'avx2' | 'avx512' | 'neon'): void;
 
+  /** Exchanges what two paths name, at once. @returns whether the system could; if not, nothing has happened */
+  exchange(one: string, other: string): boolean;
+
   /**
    * Memory for buffers of some MiB that are used again and again, whatever it holds: in large pages where the system has
    * them. In small ones, the first use of a buffer takes longer than decoding into it.

@@ -10,6 +10,7 @@ import argparse
 import io
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -19,11 +20,11 @@ from typing import Any
 from . import __version__, features
 from ._commands import Progress, compress, compressed_name, decompress, inspect, restored_name, verify
 from ._errors import CodecError
-from ._output import remove_temporaries
+from ._output import leftovers, remove_temporaries
 from ._report import Report, as_json
 from ._selftest import selftest
 from ._tables import PROFILES, TILE_ROWS
-from ._text import format_compressed, format_decompressed, format_inspected, format_verified
+from ._text import format_compressed, format_decompressed, format_inspected, format_verified, printable
 
 FAILURE = 1
 USAGE = 2
@@ -56,13 +57,13 @@ def main() -> int:
     try:
         return arguments.run(arguments)
     except _UsageError as error:
-        print(f"codecllm: {error}", file=sys.stderr)
+        print(f"codecllm: {printable(str(error))}", file=sys.stderr)
         return USAGE
     except (CodecError, OSError, MemoryError) as error:
         # Who reads the output has seen enough.
         if isinstance(error, BrokenPipeError):
             raise
-        message = _message(error)
+        message = printable(_message(error))
         print(f"codecllm: {message}", file=sys.stderr)
         if wants_json:
             _print_json({"error": message})
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_input(added)
     _add_output(added, "X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm")
+    _add_max_bytes(added, "what is free on the disk, and 100 times what the tensors take now, or 1 GB")
     _add_base(added, _WHERE_BASES_ARE)
     _add_work(added)
 
@@ -136,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
         _run_verify,
     )
     _add_input(added)
+    _add_max_bytes(added, "any, as nothing is kept")
     _add_base(added, _WHERE_BASES_ARE)
     _add_work(added)
 
@@ -156,6 +159,15 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 def _add_output(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument("output", metavar="OUT", nargs="?", help=f"default: {default}")
     parser.add_argument("--force", action="store_true", help="replace an output that exists")
+
+
+def _add_max_bytes(parser: argparse.ArgumentParser, otherwise: str) -> None:
+    parser.add_argument(
+        "--max-bytes",
+        type=_bytes,
+        metavar="N",
+        help=f"refuse what has more bytes decompressed, such as 20G (default: {otherwise})",
+    )
 
 
 _WHERE_BASES_ARE = "file, or directory with files, that IN was coded against"
@@ -188,6 +200,14 @@ def _threads(value: str) -> int:
     return int(value)
 
 
+def _bytes(value: str) -> int:
+    """As programs that limit memory or files take it: 500000, 500K, 20G, in powers of 1000."""
+    match = re.fullmatch("([0-9]{1,15})([KMGT]?)B?", value.upper())
+    if match is None:
+        raise argparse.ArgumentTypeError("expected bytes, such as 500M or 20G")
+    return int(match[1]) * 1000 ** " KMGT".index(match[2] or " ")
+
+
 # ---------------------------------------------------------------------------------------------------- commands
 
 
@@ -199,6 +219,7 @@ def _run_nothing(_: argparse.Namespace) -> int:
 
 def _run_compress(arguments: argparse.Namespace) -> int:
     output = _output_of(arguments, compressed_name)
+    _name_leftovers(output, arguments)
     choices = {
         "profile": arguments.profile,
         "tile_rows": arguments.tile_rows,
@@ -214,15 +235,27 @@ def _run_compress(arguments: argparse.Namespace) -> int:
 
 def _run_decompress(arguments: argparse.Namespace) -> int:
     output = _output_of(arguments, restored_name)
+    _name_leftovers(output, arguments)
     return _work(
         arguments,
         format_decompressed,
-        lambda **work: decompress(arguments.input, output, base=arguments.base, force=arguments.force, **work),
+        lambda **work: decompress(
+            arguments.input,
+            output,
+            base=arguments.base,
+            force=arguments.force,
+            max_bytes=arguments.max_bytes,
+            **work,
+        ),
     )
 
 
 def _run_verify(arguments: argparse.Namespace) -> int:
-    return _work(arguments, format_verified, lambda **work: verify(arguments.input, base=arguments.base, **work))
+    return _work(
+        arguments,
+        format_verified,
+        lambda **work: verify(arguments.input, base=arguments.base, max_bytes=arguments.max_bytes, **work),
+    )
 
 
 def _run_inspect(arguments: argparse.Namespace) -> int:
@@ -230,7 +263,7 @@ def _run_inspect(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json({"input": arguments.input, "files": [as_json(file) for file in files]})
     else:
-        print(format_inspected(files))
+        _print(format_inspected(files))
     return 0
 
 
@@ -241,6 +274,15 @@ def _output_of(arguments: argparse.Namespace, name_of: Callable[[str], str]) -> 
         return name_of(arguments.input)
     except ValueError as error:
         raise _UsageError(f"{error}; give OUT") from None
+
+
+def _name_leftovers(output: str, arguments: argparse.Namespace) -> None:
+    """Of runs that were killed. Nobody but the user knows that none of them goes on."""
+    for path in [] if arguments.quiet else leftovers(output):
+        print(
+            f"codecllm: {printable(path)}: left by a run that was killed, unless another one is writing it now",
+            file=sys.stderr,
+        )
 
 
 def _work(arguments: argparse.Namespace, describe: Callable[[Report], str], run: Callable[..., Report]) -> int:
@@ -256,12 +298,16 @@ def _work(arguments: argparse.Namespace, describe: Callable[[Report], str], run:
     if arguments.json:
         _print_json(as_json(report))
     elif not arguments.quiet:
-        print(describe(report))
+        _print(describe(report))
     return 0
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    _print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def _print(text: str) -> None:
+    print("\n".join(map(printable, text.split("\n"))))
 
 
 def _message(error: BaseException) -> str:

@@ -7,7 +7,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from ._directory import Entry, check_apart, list_directory
 from ._errors import FileError, InvalidStreamError
 from ._input import InputFile
 from ._inspection import Inspection, inspect_front
+from ._limits import Room, check_declared, free_space
 from ._model_directory import AS_IT_IS, Arrangement, arrange_for_transformers, arrange_original
 from ._output import OutputFile, new_directory, new_file
 from ._report import FileReport, InspectedFile, InspectedTensor, Report, TensorReport, summarise
@@ -100,6 +101,7 @@ def decompress(
     *,
     base: Paths | None = None,
     force: bool = False,
+    max_bytes: int | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -110,6 +112,8 @@ def decompress(
     Args:
         path: a compressed file, or a directory in which at least one is; others are copied
         output: by default X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm
+        max_bytes: all tensors together may have so many bytes decompressed; by default what is free on the disk, and no
+            more than 100 times what they take now, or 1 GB
         base: what it was coded against, if it was: files, and directories that hold them
         force, threads, progress: as in `compress`
 
@@ -123,14 +127,19 @@ def decompress(
     path = os.fsdecode(path)
     output = restored_name(path) if output is None else os.fsdecode(output)
     job = _Job(path, threads, progress)
+
+    def check(paths: list[str]) -> None:
+        _check_declared(paths, max_bytes, free_space(output))
+
     with Bases(base) as bases:
         decompress_file = partial(_decompress_file, bases=bases)
-        return _transform(job, output, force, _is_compressed, decompress_file, arrange_original)
+        return _transform(job, output, force, _is_compressed, decompress_file, arrange_original, check)
 
 
 def verify(
     path: str | os.PathLike[str],
     *,
+    max_bytes: int | None = None,
     base: Paths | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
@@ -139,6 +148,7 @@ def verify(
 
     Args:
         path: a compressed file, or a directory in which at least one is
+        max_bytes: all tensors together may have so many bytes decompressed; by default any, as nothing is kept
         base: as in `decompress`
         threads, progress: as in `compress`
 
@@ -152,6 +162,8 @@ def verify(
     else:
         checkpoints = [Entry("", job.path, "checkpoint", os.stat(job.path).st_size)]
     job.total = _sizes(checkpoints)
+    if max_bytes is not None:
+        _check_declared([entry.path for entry in checkpoints], max_bytes, None)
     with Bases(base) as bases:
         return job.report(None, [_verify_file(entry.path, job, bases) for entry in checkpoints])
 
@@ -356,16 +368,23 @@ def _transform(
     concerns: Callable[[str], bool],
     transform_file: Callable[[str, _MakeOutput, _Job], FileReport],
     arrange: Callable[[str, list[Entry]], Arrangement],
+    check: Callable[[list[str]], None] = lambda _: None,
 ) -> Report:
-    """Makes one checkpoint of another, or a directory of another; other files are copied, as they are arranged."""
+    """Makes one checkpoint of another, or a directory of another; other files are copied, as they are arranged.
+
+    Args:
+        check: is called with the checkpoints before anything is written
+    """
     path = job.path
     if not _is_directory(path):
         job.total = os.stat(path).st_size
+        check([path])
         return job.report(output, [transform_file(path, lambda mode: new_file(output, mode, force, path), job)])
     check_apart(path, output)
     entries = list_directory(path)
     checkpoints = _checkpoints_of(path, entries, concerns)
     job.total = _sizes(checkpoints)
+    check([entry.path for entry in checkpoints])
     concerned = {entry.name for entry in checkpoints}
     files = []
     files_copied = 0
@@ -391,6 +410,12 @@ def _checkpoints_of(path: str, entries: list[Entry], concerns: Callable[[str], b
     if not found:
         raise FileError(path, "holds no CodecLLM file")
     return found
+
+
+def _check_declared(paths: list[str], max_bytes: int | None, room: Room | None) -> None:
+    with ExitStack() as opened:
+        files = [opened.enter_context(closing(InputFile(path))) for path in paths]
+        check_declared([tensor for file in files for tensor in read_checkpoint(file)[2]], max_bytes, room)
 
 
 def _as_it_is(_path: str, _entries: list[Entry]) -> Arrangement:

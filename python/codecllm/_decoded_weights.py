@@ -101,12 +101,7 @@ class CudaWeights:
         self.following: weakref.ref[CudaWeights] | None = None
         """What was decoded for products after these, the last time."""
         self._gpu = gpu_of(self.device.index)
-        self.handle, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
-        try:
-            self._open(tensors, len(streams))
-        except BaseException:
-            self.close()
-            raise
+        self._open(tensors, len(streams))
         self._workspaces: dict[int, int] = {}
         # What calls are given; the device's lock is held from when it is set until they return.
         pointers = ctypes.c_void_p * len(streams)
@@ -120,13 +115,15 @@ class CudaWeights:
     def _open(self, tensors: ctypes.Array[_library.GpuTensor], count: int) -> None:
         with self._gpu.lock:
             size = _library.number("gpu_plan_size", self._gpu.handle, tensors, count)
-        self._memory = torch.empty(size, dtype=torch.uint8, device=self.device)
+        memory = torch.empty(size, dtype=torch.uint8, device=self.device)
         # Until nothing uses this memory any more.
         torch.cuda.synchronize(self.device)
         with self._gpu.lock:
-            place = self._memory.data_ptr()
-            _library.call("gpu_plan_open", self._gpu.handle, tensors, count, place, ctypes.byref(self._plan))
-            _library.call("gpu_weights_open", self._gpu.handle, tensors, count, ctypes.byref(self.handle))
+            described = (self._gpu.handle, tensors, count)
+            self._plan: _library.Handle | None = _library.Handle(
+                "gpu_plan", *described, memory.data_ptr(), keeps=memory
+            )
+            self.handle: _library.Handle | None = _library.Handle("gpu_weights", *described)
         most = ctypes.c_uint32()
         if all(info.dtype == "BF16" for info in self._infos):
             _library.call("gpu_linear_rows", self.handle, ctypes.byref(most))
@@ -193,9 +190,7 @@ class CudaWeights:
     def close(self) -> None:
         for ahead in _ahead.values():
             ahead.drop(self)
-        _library.plain("gpu_plan_close")(self._plan)
-        _library.plain("gpu_weights_close")(self.handle)
-        self.handle, self._plan = ctypes.c_void_p(), ctypes.c_void_p()
+        self.handle = self._plan = None
 
 
 class CudaWeight(Weight):

@@ -49,19 +49,11 @@ class Encoder(Closing):
     """Bytes of a full band; the last one may have fewer."""
 
     def __init__(self, dtype: Any, shape: tuple[int, ...], profile: Profile = "small") -> None:  # noqa: ANN401
-        # What `close` lets go of, also where the rest fails.
-        self._handle = ctypes.c_void_p()
         self._open(name_of(dtype), shape, _library.options(profile))
 
     def _open(self, name: str, shape: tuple[int, ...], options: _library.EncodeOptions) -> None:
-        self._handle = ctypes.c_void_p()
-        _library.call(
-            "encoder_open",
-            name.encode(),
-            _library.shape_array(shape),
-            len(shape),
-            ctypes.byref(options),
-            ctypes.byref(self._handle),
+        self._handle: _library.Handle | None = _library.Handle(
+            "encoder", name.encode(), _library.shape_array(shape), len(shape), ctypes.byref(options)
         )
         layout = [ctypes.c_uint64() for _ in range(3)]
         _library.call("encoder_layout", self._handle, *(ctypes.byref(value) for value in layout))
@@ -146,9 +138,8 @@ class Encoder(Closing):
         _library.call("encoder_front", self._handle, out.ctypes.data, out.size)
 
     def close(self) -> None:
-        """Lets go of the encoder's memory; nothing else may be called afterwards."""
-        _library.plain("encoder_close")(self._handle)
-        self._handle = ctypes.c_void_p()
+        """Lets go of the encoder's memory, when no other thread's call needs it; afterwards all others are refused."""
+        self._handle = None
 
 
 def open_encoder(name: str, shape: tuple[int, ...], options: _library.EncodeOptions) -> Encoder:

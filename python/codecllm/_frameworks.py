@@ -26,6 +26,9 @@ Kind = TypeVar("Kind")
 class Framework(ABC, Generic[Kind]):
     """A framework whose tensors are of some `Kind`."""
 
+    is_on_host = True
+    """Whether tensors go to host memory."""
+
     @abstractmethod
     def array(self, tensor: StoredTensor, loaded: Loaded) -> Kind:
         """What was loaded, in host memory and without a copy. @raises FileError where the framework lacks the dtype"""
@@ -114,6 +117,7 @@ class Torch(Framework["torch.Tensor"]):
 
     def __init__(self, device: Device) -> None:
         self._device = as_device(device)
+        self.is_on_host = self._device.type == "cpu"
 
     def array(self, tensor: StoredTensor, loaded: Loaded) -> torch.Tensor:
         import torch

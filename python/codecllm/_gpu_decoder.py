@@ -58,7 +58,6 @@ class GPUDecoder(Closing):
     """Bytes of scratch memory that `decode` needs if Data lie in host memory."""
 
     def __init__(self, fronts: Sequence[Buffer], device: int | None = None, memory: torch.Tensor | None = None) -> None:
-        self._plan = ctypes.c_void_p()
         self._gpu = gpu_of(device)
         tensors, infos, _views = read_fronts(fronts)
         self.streams = tuple(infos)
@@ -68,9 +67,10 @@ class GPUDecoder(Closing):
             check_memory(memory, needed, self._gpu.device, "memory")
             place = memory.data_ptr()
         with self._gpu.lock:
-            _library.call("gpu_plan_open", self._gpu.handle, tensors, len(tensors), place, ctypes.byref(self._plan))
-        # A plan in the caller's memory lives as long as this.
-        self._memory = memory
+            # A plan in the caller's memory needs it as long as it lives.
+            self._plan: _library.Handle | None = _library.Handle(
+                "gpu_plan", self._gpu.handle, tensors, len(tensors), place, keeps=memory
+            )
         self.scratch_bytes = _library.number("gpu_scratch_size", self._plan, 1)
 
     @staticmethod
@@ -152,9 +152,7 @@ class GPUDecoder(Closing):
 
     def close(self) -> None:
         """Lets go of the decoder's memory, when all it was asked for is decoded. Nothing may be called then."""
-        _library.plain("gpu_plan_close")(self._plan)
-        self._plan = ctypes.c_void_p()
-        self._memory = None
+        self._plan = None
 
 
 def read_fronts(

@@ -54,9 +54,8 @@ class GPUEncoder(Closing):
     """
 
     def __init__(self, device: int | None = None) -> None:
-        self._handle = ctypes.c_void_p()
         self._gpu = gpu_of(device)
-        _library.call("gpu_encoder_open", self._gpu.handle, ctypes.byref(self._handle))
+        self._handle: _library.Handle | None = _library.Handle("gpu_encoder", self._gpu.handle)
 
     def encode(self, tensors: Sequence[torch.Tensor], profile: Profile = "fast") -> list[GPUStream | None]:
         """Encodes tensors and waits for it. Many in one call are faster than one by one.
@@ -174,9 +173,8 @@ class GPUEncoder(Closing):
         ]
 
     def close(self) -> None:
-        """Lets go of the encoder's memory. Nothing may be called then."""
-        _library.plain("gpu_encoder_close")(self._handle)
-        self._handle = ctypes.c_void_p()
+        """Lets go of the encoder's memory, when no other thread's call needs it. Nothing may be called then."""
+        self._handle = None
 
 
 def _aligned(tensor: torch.Tensor) -> torch.Tensor:

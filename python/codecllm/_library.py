@@ -247,6 +247,32 @@ def call(name: str, *arguments: object) -> None:
         raise _ERRORS[status](_library.codecllm_error_message().decode())
 
 
+class Handle:
+    """What the library opened, as an argument of its functions: `Handle("stream", ...)` calls codecllm_stream_open.
+
+    It is closed once, when nobody has it any more: neither its owners, of which a copy is another, nor a call that is
+    under way on some thread.
+
+    Args:
+        kind: of what it is, as the functions' names have it
+        arguments: of the function that opens it, but for the last
+        keeps: what has to live as long
+    """
+
+    def __init__(self, kind: str, *arguments: object, keeps: object = None) -> None:
+        self._close = plain(f"{kind}_close")
+        # As ctypes asks for it; null is closed without effect.
+        self._as_parameter_ = c_void_p()
+        self._keeps = keeps
+        call(f"{kind}_open", *arguments, ctypes.byref(self._as_parameter_))
+
+    def __reduce__(self) -> str:
+        raise TypeError("what the library holds in memory can be neither pickled nor copied deeply")
+
+    def __del__(self) -> None:
+        self._close(self._as_parameter_)
+
+
 def number(name: str, *arguments: object) -> int:
     """Calls a function that returns a status and gives a number as its last argument."""
     value = c_uint64()

@@ -15,6 +15,7 @@ from ._checkpoint import Checkpoint
 from ._errors import FileError
 from ._frameworks import Device, Framework, Kind, Numpy, Torch
 from ._input import InputBytes
+from ._limits import check_declared, free_memory
 from ._loading import Bands
 from ._stored import StoredTensor
 
@@ -46,6 +47,8 @@ class safe_open(Generic[Kind]):  # noqa: N801
         framework: "pt" (or "torch", "pytorch") for tensors of PyTorch, "np" (or "numpy") for arrays of NumPy
         device: where the tensors shall be: "cpu", "cuda", "cuda:1", 1, ...; "cpu" for NumPy
         backend: "mmap" or "pread", as safetensors has them; it makes no difference
+        max_bytes: what is read at once may have so many bytes decompressed; by default, of compressed tensors, what is
+            free of the memory, if they go there, and no more than 100 times what they take now, or 1 GB
         base: the checkpoint that it was coded against, if it was: a file, or a directory that holds it; or several,
             where that one was coded against another
 
@@ -64,6 +67,7 @@ class safe_open(Generic[Kind]):  # noqa: N801
         device: Device = "cpu",
         *,
         backend: Backend = "mmap",
+        max_bytes: int | None = None,
         base: Paths | None = None,
     ) -> None: ...
 
@@ -75,6 +79,7 @@ class safe_open(Generic[Kind]):  # noqa: N801
         device: Device = "cpu",
         *,
         backend: Backend = "mmap",
+        max_bytes: int | None = None,
         base: Paths | None = None,
     ) -> None: ...
 
@@ -85,12 +90,14 @@ class safe_open(Generic[Kind]):  # noqa: N801
         device: Device = "cpu",
         *,
         backend: str = "mmap",
+        max_bytes: int | None = None,
         base: Paths | None = None,
     ) -> None:
         self._path = os.fspath(filename)
         self._framework = self._framework_of(framework, device)
         if self._text("backend", backend) not in _BACKENDS:
             raise FileError(self._path, f"backend {backend!r} is none of {', '.join(_BACKENDS)}")
+        self._max_bytes = max_bytes
         self._opened: Checkpoint | None = Checkpoint(self._path, base)
 
     def _text(self, what: str, value: str) -> str:
@@ -139,11 +146,11 @@ class safe_open(Generic[Kind]):  # noqa: N801
             FileError: there is none of this name, it is damaged, or the framework lacks its dtype
             UnavailableError: a CUDA device is asked for, and there is none, or the build has no CUDA
         """
-        return self._framework.load([self._checkpoint.tensor(name)])[name]
+        return _load([self._checkpoint.tensor(name)], self._framework, self._max_bytes)[name]
 
     def get_tensors(self) -> dict[str, Kind]:
         """Reads all tensors, in the order of `offset_keys`; raises what `get_tensor` raises."""
-        return self._framework.load(list(self._checkpoint.tensors.values()))
+        return _load(list(self._checkpoint.tensors.values()), self._framework, self._max_bytes)
 
     def get_slice(self, name: str) -> TensorSlice[Kind]:
         """A tensor of which parts are to be read, also after this is closed.
@@ -211,6 +218,12 @@ class TensorSlice(Generic[Kind]):
         return framework.placed(part, memory.data, may_stay=2 * part.nbytes >= read)
 
 
-def load_bytes(data: bytes, framework: Framework[Kind]) -> dict[str, Kind]:
+def load_bytes(data: bytes, framework: Framework[Kind], max_bytes: int | None = None) -> dict[str, Kind]:
     """Loads a checkpoint that is in memory. @raises FileError as `safe_open` and `get_tensors` do"""
-    return framework.load(list(Checkpoint(InputBytes(data)).tensors.values()))
+    return _load(list(Checkpoint(InputBytes(data)).tensors.values()), framework, max_bytes)
+
+
+def _load(tensors: list[StoredTensor], framework: Framework[Kind], max_bytes: int | None) -> dict[str, Kind]:
+    if max_bytes is not None or any(tensor.is_stream for tensor in tensors):
+        check_declared(tensors, max_bytes, free_memory() if framework.is_on_host else None)
+    return framework.load(tensors)

@@ -4,12 +4,15 @@ synced, and renamed. Whatever happens before the rename leaves what was there.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import io
 import os
+import re
 import secrets
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,6 +22,10 @@ from ._errors import FileError
 
 _SYNC_BYTES = 8 * 2**20
 """After so many bytes the system is asked to write them to disk: at the end, nothing else would be left to do."""
+
+_MOST_NAME_BYTES = 200
+"""A name has at most 255 bytes on most systems: so many are left of an output's in its temporary ones."""
+_PURPOSE = re.compile("(tmp|old)-[0-9a-f]{8}")
 
 _temporaries: set[str] = set()
 """What exists under a temporary name now."""
@@ -46,9 +53,28 @@ def _remove(path: str) -> None:
     _temporaries.discard(path)
 
 
+def _temporary_prefix(path: str) -> str:
+    """What temporary names of an output begin with."""
+    name = os.path.basename(path.rstrip("/"))
+    while len(os.fsencode(name)) > _MOST_NAME_BYTES:
+        name = name[:-1]
+    return f".{name}."
+
+
 def _temporary_name(path: str, purpose: str = "tmp") -> str:
     """A name beside `path` that nothing has."""
-    return os.path.join(_parent(path), f".{os.path.basename(path.rstrip('/'))}.{purpose}-{secrets.token_hex(4)}")
+    return os.path.join(_parent(path), f"{_temporary_prefix(path)}{purpose}-{secrets.token_hex(4)}")
+
+
+def leftovers(output: str) -> list[str]:
+    """What lies beside an output under one of its temporary names: of jobs that were killed, or that go on."""
+    prefix = _temporary_prefix(output)
+    try:
+        names = os.listdir(_parent(output))
+    except OSError:
+        return []
+    found = [name for name in names if name.startswith(prefix) and _PURPOSE.fullmatch(name.removeprefix(prefix))]
+    return [path for name in found if (path := os.path.join(_parent(output), name)) not in _temporaries]
 
 
 def _parent(path: str) -> str:
@@ -79,6 +105,46 @@ def _errors_of(path: str) -> Iterator[None]:
 def _refuse_existing(path: str, force: bool) -> None:
     if not force and os.path.lexists(path):
         raise FileExistsError(errno.EEXIST, "exists already; force replaces it", path)
+
+
+def _rename_to_new(temporary: str, path: str) -> None:
+    """Gives a file its name, unless something has it by now: another process may have had the same to do."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        _refuse_existing(path, False)
+        raise
+    except OSError:
+        # Not every file system has links.
+        _refuse_existing(path, False)
+        os.rename(temporary, path)
+    else:
+        os.unlink(temporary)
+
+
+def _rename_directory_to_new(temporary: str, path: str) -> None:
+    """The same of a directory, of which the system itself replaces none that holds anything."""
+    try:
+        os.rename(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+            _refuse_existing(path, False)
+        raise
+
+
+def _exchange(one: str, other: str) -> bool:
+    """Exchanges what two paths name, at once. @returns whether the system could; if not, nothing has happened"""
+    exchange = 2
+    names = os.fsencode(one), os.fsencode(other)
+    libc = ctypes.CDLL(None)
+    try:
+        if sys.platform == "darwin":
+            return libc.renamex_np(*names, exchange) == 0
+        current = -100
+        return libc.renameat2(current, names[0], current, names[1], exchange) == 0
+    except AttributeError:
+        # The C library lacks it.
+        return False
 
 
 class OutputBytes:
@@ -211,8 +277,10 @@ def new_file(path: str, mode: int, force: bool, source: str | None = None) -> It
         finally:
             output.close()
         with _errors_of(path):
-            _refuse_existing(path, force)
-            os.replace(temporary, path)
+            if force:
+                os.replace(temporary, path)
+            else:
+                _rename_to_new(temporary, path)
 
 
 class OutputDirectory:
@@ -289,15 +357,19 @@ def new_directory(path: str, force: bool, names: set[str]) -> Iterator[OutputDir
         yield directory
         with _errors_of(path):
             directory.sync()
-            _refuse_existing(path, force)
-            if os.path.lexists(path):
+            if force and os.path.lexists(path):
                 _replace(temporary, path)
             else:
-                os.rename(temporary, path)
+                _rename_directory_to_new(temporary, path)
 
 
 def _replace(temporary: str, path: str) -> None:
-    """Python cannot swap two directories: the old one steps aside, and back if the new one cannot take its place."""
+    """Exchanges the old directory and the new one. Where the system cannot, the old one steps aside, and back if the
+    new one cannot take its place.
+    """
+    if _exchange(temporary, path):
+        shutil.rmtree(temporary, ignore_errors=True)
+        return
     old = _temporary_name(path, "old")
     _aside[old] = path
     try:

@@ -12,7 +12,7 @@ from ._arrays import numpy_array, torch_tensor
 from ._errors import FileError, InvalidStreamError, quoted
 from ._input import InputFile
 from ._safetensors import Header, TensorEntry, read_header
-from ._stream import Stream, StreamInfo, lengths
+from ._stream import FIXED_BYTES, Stream, StreamInfo, lengths, tensor_bytes
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +21,10 @@ _USUAL_FRONT_BYTES = 2**16
 """Most fronts are shorter, and so read at once."""
 _MAX_FRONT_BYTES = 2**29
 """The front of a tensor of 5 GiB takes a few MiB; more than this is refused before it is allocated."""
+
+
+_FLAGS_AT, _BASE = 22, 32
+"""Where a stream says that it is coded against a base."""
 
 
 class StoredTensor(NamedTuple):
@@ -61,6 +65,23 @@ class StoredTensor(NamedTuple):
         if front > _MAX_FRONT_BYTES:
             raise self.error(f"a front of {front} bytes, more than {_MAX_FRONT_BYTES}")
         return begin[:front] if front <= begin.size else self.file.read(self.position, front)
+
+    def declared_bytes(self) -> tuple[int, int]:
+        """Bytes of the tensor, as the first 64 bytes of its stream say, and how many they come from: its own, 0 of a
+        copy, or, against a base, those of what the caller gives.
+
+        Raises:
+            FileError: these bytes are damaged
+        """
+        own = 0 if self.copy_of is not None else self.size
+        if not self.is_stream:
+            return self.size, own
+        fixed = self.file.read(self.position, min(self.size, FIXED_BYTES))
+        try:
+            size = tensor_bytes(fixed)
+        except InvalidStreamError as error:
+            raise self.error(error) from None
+        return size, size if self.names_base and fixed[_FLAGS_AT] & _BASE else own
 
     def open_stream(self) -> Stream:
         """Its stream, of which the front is read and checked. @raises FileError where it is damaged"""

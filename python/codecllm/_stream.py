@@ -8,9 +8,14 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _library
+from ._tables import DTYPES
 
 FIXED_BYTES = 64
 """Of the fixed part of a stream, which says how long its front is: no stream is shorter."""
+
+
+_WORD_BYTES = {"F16": 2, "BF16": 2, "F32": 4}
+"""Of the dtypes that are not coded byte by byte."""
 
 
 class StreamInfo(NamedTuple):
@@ -40,12 +45,18 @@ def lengths(stream: np.ndarray) -> tuple[int, int]:
     return front.value, data.value
 
 
+def tensor_bytes(stream: np.ndarray) -> int:
+    """Bytes of the tensor, as the first 64 bytes of a stream (uint8) say. @raises InvalidStreamError as `lengths`"""
+    lengths(stream)
+    words, code = int.from_bytes(stream[8:16].tobytes(), "little"), int(stream[5])
+    return words * _WORD_BYTES.get(DTYPES[code][0], 1)
+
+
 class Stream:
     """A stream's front, read and checked. Threads may use it at the same time."""
 
     def __init__(self, front: np.ndarray) -> None:
-        self._handle = ctypes.c_void_p()
-        _library.call("stream_open", front.ctypes.data, front.size, ctypes.byref(self._handle))
+        self._handle = _library.Handle("stream", front.ctypes.data, front.size)
         info = _library.Info()
         _library.call("stream_info", self._handle, ctypes.byref(info))
         self.info = StreamInfo(
@@ -79,6 +90,3 @@ class Stream:
             output.ctypes.data,
             output.size,
         )
-
-    def __del__(self) -> None:
-        _library.plain("stream_close")(self._handle)

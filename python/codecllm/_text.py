@@ -52,7 +52,7 @@ def format_compressed(report: Report) -> str:
     before, after = report.bytes_before, report.bytes_after
     return "\n".join(
         [
-            f"{report.input} -> {report.output}",
+            f"{printable(report.input)} -> {printable(str(report.output))}",
             *_files(report),
             f"{format_bytes(before)} -> {format_bytes(after)}, {_ratio(before, after)} of the original",
             f"{_count(report.tensors_compressed, 'tensor')} compressed, {report.tensors_kept} kept"
@@ -71,7 +71,7 @@ def format_decompressed(report: Report) -> str:
     sizes = f"{format_bytes(report.bytes_after)} -> {format_bytes(report.bytes_before)}"
     return "\n".join(
         [
-            f"{report.input} -> {report.output}",
+            f"{printable(report.input)} -> {printable(str(report.output))}",
             *_files(report),
             f"{sizes}, byte for byte the original: its SHA-256 is the same",
             _time(report),
@@ -84,7 +84,7 @@ def format_verified(report: Report) -> str:
     files = len(report.files)
     what = "the SHA-256" if files == 1 else f"the SHA-256 of {files} checkpoints"
     streams = _count(report.tensors_compressed, "stream")
-    return f"{report.input}: good; {streams} decoded, every check and {what} compared\n{_time(report)}"
+    return f"{printable(report.input)}: good; {streams} decoded, every check and {what} compared\n{_time(report)}"
 
 
 def format_inspected(files: list[InspectedFile]) -> str:
@@ -101,8 +101,8 @@ def format_inspected(files: list[InspectedFile]) -> str:
 def _format_file(file: InspectedFile) -> str:
     rows: list[tuple[str, ...]] = [
         (
-            _printable(tensor.name),
-            _printable(tensor.dtype),
+            printable(tensor.name),
+            printable(tensor.dtype),
             f"[{','.join(map(str, tensor.shape))}]",
             str(tensor.bytes_before),
             str(tensor.bytes_after),
@@ -121,14 +121,16 @@ def _format_file(file: InspectedFile) -> str:
         copies = _copied(len(file.tensors) - len(stored))
         kept = f": {streams} compressed, {len(stored) - streams} kept{copies}"
     against = [] if file.base is None else [f"against the file whose SHA-256 is {file.base}"]
-    return "\n".join([file.input, *against, *_table(rows), f"{_count(len(file.tensors), 'tensor')}{kept}; {total}"])
+    return "\n".join(
+        [printable(file.input), *against, *_table(rows), f"{_count(len(file.tensors), 'tensor')}{kept}; {total}"]
+    )
 
 
 def _modes(tensor: InspectedTensor) -> str:
     """How the tiles of a stream are coded, plane by plane: "8+8: pairs 97 %, rans 3 % | raw"."""
     stream = tensor.stream
     if tensor.copy_of is not None:
-        return f"as {_printable(tensor.copy_of)}"
+        return f"as {printable(tensor.copy_of)}"
     if stream is None:
         return "kept"
     planes = []
@@ -160,6 +162,12 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     return lines
 
 
-def _printable(text: str) -> str:
-    """Without the control characters by which a file could write to the reader's terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+_HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Control characters, other ends of lines, and marks of the direction of text."""
+
+
+def printable(text: str) -> str:
+    """On one line, and without the characters by which a name could write to the reader's terminal, or show itself in
+    another order than it has.
+    """
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)

@@ -26,13 +26,18 @@ __all__ = ["load", "load_file", "save", "save_file"]
 
 
 def load_file(
-    filename: str | os.PathLike[str], *, backend: Backend = "mmap", base: Paths | None = None
+    filename: str | os.PathLike[str],
+    *,
+    backend: Backend = "mmap",
+    max_bytes: int | None = None,
+    base: Paths | None = None,
 ) -> dict[str, np.ndarray]:
     """Loads a checkpoint.
 
     Args:
         filename: as in `codecllm.safe_open`
         backend: as there
+        max_bytes: as there, of all tensors
         base: as there
 
     Returns:
@@ -43,13 +48,13 @@ def load_file(
             tensor
         OSError: it cannot be read
     """
-    with safe_open(filename, "np", backend=backend, base=base) as checkpoint:
+    with safe_open(filename, "np", backend=backend, max_bytes=max_bytes, base=base) as checkpoint:
         return checkpoint.get_tensors()
 
 
-def load(data: bytes) -> dict[str, np.ndarray]:
+def load(data: bytes, *, max_bytes: int | None = None) -> dict[str, np.ndarray]:
     """The same of what a file holds. @raises FileError as `load_file` does"""
-    return load_bytes(data, Numpy())
+    return load_bytes(data, Numpy(), max_bytes)
 
 
 def save_file(

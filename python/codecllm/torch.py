@@ -44,6 +44,7 @@ def load_file(
     device: Device = "cpu",
     *,
     backend: Backend = "mmap",
+    max_bytes: int | None = None,
     base: Paths | None = None,
 ) -> dict[str, torch.Tensor]:
     """Loads a checkpoint.
@@ -55,6 +56,7 @@ def load_file(
         filename: as in `safe_open`
         device: where the tensors shall be: "cpu", "cuda", "cuda:1", 1, ...
         backend: as in `safe_open`
+        max_bytes: as there, of all tensors
         base: as in `safe_open`; what was coded against it is decoded on the host, whatever the device
 
     Returns:
@@ -65,13 +67,13 @@ def load_file(
         OSError: it cannot be read
         UnavailableError: a CUDA device is asked for, and there is none, or the build has no CUDA
     """
-    with safe_open(filename, "pt", device, backend=backend, base=base) as checkpoint:
+    with safe_open(filename, "pt", device, backend=backend, max_bytes=max_bytes, base=base) as checkpoint:
         return checkpoint.get_tensors()
 
 
-def load(data: bytes) -> dict[str, torch.Tensor]:
+def load(data: bytes, *, max_bytes: int | None = None) -> dict[str, torch.Tensor]:
     """Loads what a file holds, into host memory. @raises FileError as `load_file` does"""
-    return load_bytes(data, Torch("cpu"))
+    return load_bytes(data, Torch("cpu"), max_bytes)
 
 
 def load_model(
@@ -81,12 +83,14 @@ def load_model(
     device: Device = "cpu",
     *,
     backend: Backend = "mmap",
+    max_bytes: int | None = None,
 ) -> tuple[set[str], list[str]]:
     """Loads a checkpoint into a model, of whose tensors that share memory it needs to have only one.
 
     Args:
         model: changed in place
-        filename: as in `load_file`, as are `device`, where its tensors are until they are copied, and `backend`
+        filename: as in `load_file`, as are `device`, where its tensors are until they are copied, `backend` and
+            `max_bytes`
         strict: whether a tensor that the model lacks, or one that it has and the file lacks, is an error
 
     Returns:
@@ -97,7 +101,7 @@ def load_model(
             of it share memory, and none of them covers it
         FileError, OSError, UnavailableError: as `load_file`
     """
-    tensors = load_file(filename, device, backend=backend)
+    tensors = load_file(filename, device, backend=backend, max_bytes=max_bytes)
     dropped = [name for names in _dropped(model.state_dict(), tensors).values() for name in names]
     incompatible = model.load_state_dict(tensors, strict=False)
     missing = set(incompatible.missing_keys).difference(dropped)

@@ -8,6 +8,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import resource
 import shutil
 import signal
@@ -16,9 +17,11 @@ import subprocess
 import sys
 import termios
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -26,7 +29,8 @@ from conftest import CLI, REPOSITORY, by_id, weights
 from test_checkpoint_vectors import CHECKPOINTS, MANIFEST, assert_names, bases_of
 
 import codecllm
-from codecllm import FileError, _output, _work
+import codecllm.numpy
+from codecllm import FileError, _codec, _library, _output, _work
 from codecllm._errors import quoted
 
 Tensors = dict[str, tuple[str, list[int], bytes]]
@@ -110,6 +114,63 @@ def node() -> Callable[..., subprocess.CompletedProcess[str]]:
         return subprocess.run(["node", CLI, *map(os.fspath, arguments)], capture_output=True, text=True)
 
     return run_node
+
+
+# ---------------------------------------------------------------------------------------------------------- its limits
+
+
+def bomb() -> bytes:
+    """A valid checkpoint of one tensor "zeros" of BF16, 1.6 MB that declare 6.4 GB, but for its SHA-256."""
+    rows = 25_000_000
+    # Tiles are constant zeros, and so is what is said of them.
+    plain = np.zeros((128, 128), np.uint16)
+    data = _codec.encode_bytes(plain.view(np.uint8).reshape(-1), "BF16", plain.shape, _library.options("small"))
+    front = bytearray(data[:80].tobytes() + bytes(16 * -(-rows // 256)))
+    front[7] = 8
+    struct.pack_into("<Q", front, 8, rows * 128)
+    struct.pack_into("<Q", front, 64, rows)
+    struct.pack_into("<I", front, 56, zlib.crc32(front[64:]))
+    struct.pack_into("<I", front, 60, zlib.crc32(front[:60]))
+    reserved = {"version": "1", "streams": "1", "sha256": "0" * 64, "header": "compact"}
+    header = {
+        "__metadata__": {f"codecllm.{key}": value for key, value in reserved.items()},
+        "zeros": {"dtype": "U8", "shape": [len(front)], "data_offsets": [0, len(front)]},
+    }
+    text = json.dumps(header).encode()
+    text += b" " * (-(8 + len(text)) % 64)
+    return len(text).to_bytes(8, "little") + text + front
+
+
+def test_a_small_file_that_declares_a_large_checkpoint() -> None:
+    Path("bomb.codecllm.safetensors").write_bytes(bomb())
+    refusal = '"zeros" has 6.40 GB decompressed: more than '
+    automatic = (
+        r"(100 times what they take now|the [\d.]+ \w+ that are free .*); max_bytes \(--max-bytes\) sets another"
+    )
+    given = r"the 6.00 GB of max_bytes \(--max-bytes\)$"
+    with pytest.raises(FileError, match=refusal + automatic):
+        codecllm.decompress("bomb.codecllm.safetensors")
+    with pytest.raises(FileError, match=refusal + automatic):
+        codecllm.numpy.load_file("bomb.codecllm.safetensors")
+    with pytest.raises(FileError, match=refusal + automatic):
+        codecllm.numpy.load(bomb())
+    with pytest.raises(FileError, match=refusal + given):
+        codecllm.numpy.load_file("bomb.codecllm.safetensors", max_bytes=6 * 10**9)
+    with pytest.raises(FileError, match=refusal + given):
+        codecllm.verify("bomb.codecllm.safetensors", max_bytes=6 * 10**9)
+    assert "6.00 GB" in fail("decompress", "bomb.codecllm.safetensors", "--max-bytes", "6G")
+    assert codecllm.inspect("bomb.codecllm.safetensors")[0].bytes_before > 6.4e9
+    assert os.listdir() == ["bomb.codecllm.safetensors"]
+
+
+def test_what_may_be_decompressed() -> None:
+    Path("a.safetensors").write_bytes(SMALL)
+    succeed("compress", "a.safetensors", "b")
+    assert "more than the 52.0 kB" in fail("decompress", "b", "c", "--max-bytes", "52019")
+    assert run("verify", "b", "--max-bytes", "1.5G").returncode == 2
+    succeed("decompress", "b", "c", "--max-bytes", "52020")
+    assert Path("c").read_bytes() == SMALL
+    assert codecllm.numpy.load_file("b", max_bytes=52020)["layer.bias"].tolist() == [0, 1, 2, 3, 4]
 
 
 # ------------------------------------------------------------------------------------------------- golden checkpoints
@@ -671,6 +732,7 @@ def test_a_directory_that_cannot_be_replaced_stays(model: Path, monkeypatch: pyt
         rename(source, target)
 
     with monkeypatch.context() as patched:
+        patched.setattr(_output, "_exchange", lambda *_: False)
         patched.setattr(os, "rename", fail_once)
         with pytest.raises(OSError, match="broken: 'out'"):
             codecllm.compress(model, "out", force=True, profile="fast")
@@ -686,6 +748,7 @@ def test_a_directory_that_cannot_be_replaced_stays(model: Path, monkeypatch: pyt
         rename(source, target)
 
     with monkeypatch.context() as patched:
+        patched.setattr(_output, "_exchange", lambda *_: False)
         patched.setattr(os, "rename", interrupt)
         with pytest.raises(KeyboardInterrupt):
             codecllm.compress(model, "out", force=True, profile="fast")
@@ -777,3 +840,85 @@ def test_a_file_is_nothing_that_transformers_loads(node: Callable[..., Any]) -> 
     said = fail("compress", "a.safetensors", "--for", "transformers")
     assert said == node("compress", "a.safetensors", "--for", "transformers").stderr
     assert "a.safetensors: is a file; transformers needs a directory" in said
+
+
+# --------------------------------------------------------------------------------------------------------------- names
+
+
+def test_names_as_long_as_the_system_allows() -> None:
+    name = "ä" * 120 + "xyz.safetensors"
+    assert len(os.fsencode(name)) == 255
+    Path("a").write_bytes(SMALL)
+    codecllm.compress("a", name)
+    codecllm.decompress(name, "b" * 242)
+    Path("model").mkdir()
+    Path("model/a.safetensors").write_bytes(SMALL)
+    codecllm.compress("model", "c" * 255)
+    assert sorted(os.listdir()) == ["a", "b" * 242, "c" * 255, "model", name]
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_another_process_wrote_meanwhile_stays(monkeypatch: pytest.MonkeyPatch, kind: str, links: bool) -> None:
+    Path("model").mkdir()
+    Path("model/a.safetensors").write_bytes(SMALL)
+    if not links:
+        monkeypatch.setattr(_output.os, "link", Mock(side_effect=PermissionError(errno.EPERM, "no links")))
+
+    def other(done: int, total: int) -> None:
+        if kind == "directory":
+            Path("out").mkdir(exist_ok=True)
+            Path("out/theirs").write_text("theirs")
+        else:
+            Path("out").write_text("theirs")
+
+    with pytest.raises(FileExistsError, match="force"):
+        codecllm.compress("model" if kind == "directory" else "model/a.safetensors", "out", progress=other)
+    assert sorted(os.listdir()) == ["model", "out"]
+    assert Path("out/theirs" if kind == "directory" else "out").read_text() == "theirs"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="where renameat2 is")
+def test_a_directory_is_exchanged_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("model").mkdir()
+    Path("model/a.safetensors").write_bytes(SMALL)
+    codecllm.compress("model", "out")
+    before = os.stat("out").st_ino
+    # Nothing steps aside.
+    monkeypatch.setattr(_output, "_put_back", None)
+    codecllm.compress("model", "out", force=True)
+    assert os.stat("out").st_ino != before
+    assert sorted(os.listdir()) == ["model", "out"]
+
+
+def test_what_was_killed_left() -> None:
+    Path("a").write_bytes(SMALL)
+    Path(".b.tmp-0123abcd").write_bytes(SMALL)
+    done = run("compress", "a", "b")
+    assert done.returncode == 0
+    left = "codecllm: ./.b.tmp-0123abcd: left by a run that was killed, unless another one is writing it now\n"
+    assert done.stderr == left
+    assert run("compress", "a", "b", "--force", "--quiet").stderr == ""
+
+
+def test_no_name_reaches_a_terminal_with_what_would_move_its_cursor_or_turn_the_text() -> None:
+    evil = "a\x1b[2J\n\u202egpj\u2066\x9b"
+    original, compressed = Path(f"{evil}.safetensors"), Path(f"{evil}.codecllm.safetensors")
+    original.write_bytes(checkpoint({evil: BIAS, "w": bf16(200, 130)}))
+    Path(f".{evil}.codecllm.safetensors.tmp-01234567").touch()
+    done = [run("compress", original), run("compress", original)]
+    for path in (original, compressed):
+        done += [
+            run("inspect", path),
+            run("inspect", path, "--json"),
+            run("verify", path),
+            run("verify", path, "--json"),
+        ]
+    Path("model").mkdir()
+    shutil.copy(original, "model/a.safetensors")
+    Path("model/model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": f"{evil}.safetensors"}}))
+    done.append(run("inspect", "model"))
+    for text in (text for each in done for text in (each.stdout, each.stderr)):
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
+    assert all("\\u202egpj\\u2066\\u009b" in each.stdout + each.stderr for each in done)
+    assert json.loads(done[3].stdout)["files"][0]["tensors"][0]["name"] == evil

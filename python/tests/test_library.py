@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import ctypes
 import json
+import pickle
+import subprocess
+import sys
 from typing import get_args
 
 import pytest
-from conftest import REPOSITORY, numpy_dtype
+from conftest import REPOSITORY, numpy_dtype, weights
 
 import codecllm
 from codecllm import _library, _tables
@@ -61,3 +65,52 @@ def test_bits_of_a_dtype(name: str) -> None:
     dtype = numpy_dtype(name)
     assert dtype is not None
     assert DTYPES[name].bits == 8 * dtype.itemsize
+
+
+def test_a_copy_shares_what_the_library_holds() -> None:
+    data = weights(300, 128)
+    encoder = codecllm.Encoder("F32", data.shape)
+    again = copy.copy(encoder)
+    encoder.close()
+    # Only now nobody has it any more.
+    again.gather(0, again.bands, data)
+    again.advance()
+    with pytest.raises(TypeError, match="neither pickled nor copied"):
+        copy.deepcopy(again)
+    with pytest.raises(TypeError, match="neither pickled nor copied"):
+        pickle.dumps(again)
+    with pytest.raises(ValueError, match="encoder must not be null"):
+        encoder.gather(0, encoder.bands, data)
+
+
+CLOSING = """
+import threading
+import numpy as np
+import codecllm
+
+data = np.zeros((1 << 14, 256), np.float32)
+for _ in range(20):
+    encoder = codecllm.Encoder("F32", data.shape)
+    begins = threading.Event()
+
+    def gather():
+        begins.set()
+        try:
+            encoder.gather(0, encoder.bands, data)
+        except ValueError:
+            pass
+
+    threads = [threading.Thread(target=gather) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    begins.wait()
+    encoder.close()
+    for thread in threads:
+        thread.join()
+print("done")
+"""
+
+
+def test_an_encoder_that_is_closed_during_a_call() -> None:
+    ran = subprocess.run([sys.executable, "-c", CLOSING], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "done\n", "")

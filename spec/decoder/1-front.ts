@@ -229,15 +229,16 @@ function readFixed(bytes: Uint8Array) {
 }
 
 /**
- * How long a stream is, from its first 64 bytes.
+ * How long a stream and its tensor are, from its first 64 bytes.
  *
  * @param bytes the fixed part, or more
- * @returns bytes of the front, and of Data; together those of the stream
+ * @returns bytes of the front, and of Data, together those of the stream; and of the tensor; and whether that is coded against a base
  * @throws FormatError where the fixed part is not valid
  */
-export function streamLengths(bytes: Uint8Array): { front: number; data: number } {
-  const { parts, dataBytes } = readFixed(bytes);
-  return { front: parts.end, data: dataBytes };
+export function streamLengths(bytes: Uint8Array) {
+  const { dtype, matrix, flags, parts, dataBytes } = readFixed(bytes);
+  const againstBase = (flags & Flag.base) !== 0;
+  return { front: parts.end, data: dataBytes, tensor: (matrix.words * dtype.wordBits) / 8, againstBase };
 }
 
 function requireZeros(front: Uint8Array, from: number, to: number, field: string): void {

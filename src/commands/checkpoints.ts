@@ -4,7 +4,7 @@ import { stat } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { type EncodeOptions, isCompressed } from '../../spec/index.ts';
 import { defaultEngine, type EngineName, openEngine } from '../engine/engines.ts';
-import { whyNotNative } from '../engine/native.ts';
+import { exchange, whyNotNative } from '../engine/native.ts';
 import { checkApart, type Entry, listDirectory } from '../files/directory.ts';
 import { FileError, fileErrorOf } from '../files/errors.ts';
 import { OutputDirectory } from '../files/output.ts';
@@ -13,6 +13,7 @@ import { Bases } from './bases.ts';
 import { compressFile } from './compress.ts';
 import { decompressFile, verifyFile } from './decompress.ts';
 import { type InspectedFile, inspectFile } from './inspect.ts';
+import { checkDeclared, type Declared, declaredIn, freeSpace } from './limits.ts';
 import { type FileReport, type Report, summarise } from './report.ts';
 import { type Arrangement, AS_IT_IS, arrangeForTransformers, arrangeOriginal } from './transformers.ts';
 import type { Work } from './work.ts';
@@ -29,6 +30,14 @@ export interface WorkOptions {
   readonly bases?: readonly string[];
   /** Told now and then how many bytes of the input are done, and how many there are. */
   readonly onProgress?: (done: number, total: number) => void;
+}
+
+export interface DecodeOptions extends WorkOptions {
+  /**
+   * All tensors together may have so many bytes decompressed. Default: of `decompress`, what is free on the disk, and no
+   * more than 100 times what they take now, or 1 GB; of `verify`, which keeps nothing, any.
+   */
+  readonly maxBytes?: number;
 }
 
 export interface OutputOptions extends WorkOptions {
@@ -59,6 +68,7 @@ export async function compress(input: string, output: string, options: CompressO
     output,
     force,
     options,
+    async () => {},
     async () => true,
     async (from, to, work) =>
       compressFile(from, to, force, { profile, tileRows }, await baseFor(input, from, options), work),
@@ -71,13 +81,18 @@ export async function compress(input: string, output: string, options: CompressO
  *
  * @throws FileError; then the output is as it was before
  */
-export async function decompress(input: string, output: string, options: OutputOptions = {}): Promise<Report> {
-  const { force = false } = options;
+export async function decompress(
+  input: string,
+  output: string,
+  options: OutputOptions & DecodeOptions = {},
+): Promise<Report> {
+  const { force = false, maxBytes } = options;
   return transform(
     input,
     output,
     force,
     options,
+    async (paths) => checkDeclared(await declaredInAll(paths), maxBytes, await freeSpace(output)),
     isCodecllmFile,
     (from, to, work) => decompressFile(from, to, force, work),
     (entries) => arrangeOriginal(input, entries),
@@ -89,14 +104,16 @@ export async function decompress(input: string, output: string, options: OutputO
  *
  * @throws FileError at the first thing that is not as it was
  */
-export async function verify(input: string, options: WorkOptions = {}): Promise<Report> {
+export async function verify(input: string, options: DecodeOptions = {}): Promise<Report> {
   const entries = (await isDirectory(input))
     ? await checkpointsOf(input, await listDirectory(input), isCodecllmFile)
     : undefined;
   const total = entries === undefined ? await sizeOf(input) : sizes(entries);
+  const paths = entries?.map(({ path }) => path) ?? [input];
+  if (options.maxBytes !== undefined) checkDeclared(await declaredInAll(paths), options.maxBytes);
   return working(input, undefined, options, total, async (work) => {
     const files: FileReport[] = [];
-    for (const path of entries?.map((entry) => entry.path) ?? [input]) files.push(await verifyFile(path, work));
+    for (const path of paths) files.push(await verifyFile(path, work));
     return { files, filesCopied: 0 };
   });
 }
@@ -143,6 +160,12 @@ function sizes(entries: readonly Entry[]): number {
   return entries.reduce((sum, { size }) => sum + size, 0);
 }
 
+async function declaredInAll(paths: readonly string[]): Promise<Declared[]> {
+  const declared: Declared[] = [];
+  for (const path of paths) declared.push(...(await declaredIn(path)));
+  return declared;
+}
+
 async function isCodecllmFile(path: string): Promise<boolean> {
   const { file, header } = await openSafetensors(path);
   await file.close();
@@ -161,28 +184,36 @@ async function checkpointsOf(
   return found;
 }
 
-/** Makes one checkpoint of another, or a directory of another: what does not concern is copied, as it is arranged. */
+/**
+ * Makes one checkpoint of another, or a directory of another: what does not concern is copied, as it is arranged.
+ *
+ * @param check is called with the checkpoints before anything is written
+ */
 async function transform(
   input: string,
   output: string,
   force: boolean,
   options: WorkOptions,
+  check: (inputs: readonly string[]) => Promise<void>,
   concerns: (path: string) => Promise<boolean>,
   transformFile: (from: string, to: string, work: Work) => Promise<FileReport>,
   arrange: (entries: readonly Entry[]) => Promise<Arrangement>,
 ): Promise<Report> {
-  if (!(await isDirectory(input)))
+  if (!(await isDirectory(input))) {
+    await check([input]);
     return working(input, output, options, await sizeOf(input), async (work) => ({
       files: [await transformFile(input, output, work)],
       filesCopied: 0,
     }));
+  }
   await checkApart(input, output);
   const entries = await listDirectory(input);
   const checkpoints = await checkpointsOf(input, entries, concerns);
+  await check(checkpoints.map(({ path }) => path));
   const { nameOf, added, textOf } = await arrange(entries);
   return working(input, output, options, sizes(checkpoints), async (work) => {
     const names = [...entries.flatMap(({ name }) => nameOf(name) ?? []), ...added];
-    const directory = await OutputDirectory.create(output, force, names);
+    const directory = await OutputDirectory.create(output, force, names, exchange);
     try {
       const files: FileReport[] = [];
       let filesCopied = 0;

@@ -2,7 +2,8 @@
 
 import { defaultEngine, openEngine } from '../engine/engines.ts';
 import { Bases } from './bases.ts';
-import type { WorkOptions } from './checkpoints.ts';
+import type { DecodeOptions } from './checkpoints.ts';
+import { checkDeclared, freeMemory } from './limits.ts';
 
 /** A tensor of a checkpoint as it was before compression. */
 export interface TensorDescription {
@@ -31,11 +32,19 @@ export interface Checkpoint {
 /**
  * Opens a file, to be closed by the caller.
  *
+ * Each tensor alone may have `maxBytes` bytes: by default what is free of the memory, and no more than 100 times what its
+ * stream takes, or 1 GB.
+ *
  * @throws FileError where it is not safetensors, what it says cannot be true, or a base is not among those given
  */
 export async function openCheckpoint(
   path: string,
-  { threads, engine: engineName = defaultEngine(), bases: paths = [] }: Omit<WorkOptions, 'onProgress'> = {},
+  {
+    threads,
+    engine: engineName = defaultEngine(),
+    bases: paths = [],
+    maxBytes,
+  }: Omit<DecodeOptions, 'onProgress'> = {},
 ): Promise<Checkpoint> {
   const engine = await openEngine(engineName, threads);
   const bases = new Bases(paths, engine);
@@ -50,7 +59,14 @@ export async function openCheckpoint(
         ...{ name, dtype, shape },
         bytes: end - start,
       })),
-      read: (name) => bases.read(checkpoint, name),
+      read: async (name) => {
+        const tensor = checkpoint.tensors.get(name);
+        if (tensor !== undefined) {
+          const { isStream, start, end } = tensor;
+          checkDeclared([{ ...tensor, path, bytes: end - start }], maxBytes, isStream ? freeMemory() : undefined);
+        }
+        return bases.read(checkpoint, name);
+      },
       close,
     };
   } catch (error) {

@@ -37,7 +37,7 @@ function formatFiles({ files, filesCopied }: Report): string[] {
 export function formatCompressed(report: Report): string {
   const { input, output, bytesBefore, bytesAfter, tensorsCompressed, tensorsKept, tensorsCopied } = report;
   return [
-    `${input} -> ${output}`,
+    `${printable(input)} -> ${printable(`${output}`)}`,
     ...formatFiles(report),
     `${formatBytes(bytesBefore)} -> ${formatBytes(bytesAfter)}, ${formatRatio(bytesBefore, bytesAfter)} of the original`,
     `${count(tensorsCompressed, 'tensor')} compressed, ${tensorsKept} kept${formatCopied(tensorsCopied)}`,
@@ -52,7 +52,7 @@ function formatCopied(number: number): string {
 export function formatDecompressed(report: Report): string {
   const { input, output, bytesBefore, bytesAfter } = report;
   return [
-    `${input} -> ${output}`,
+    `${printable(input)} -> ${printable(`${output}`)}`,
     ...formatFiles(report),
     `${formatBytes(bytesAfter)} -> ${formatBytes(bytesBefore)}, byte for byte the original: its SHA-256 is the same`,
     formatTime(report),
@@ -62,7 +62,7 @@ export function formatDecompressed(report: Report): string {
 export function formatVerified(report: Report): string {
   const { input, files, tensorsCompressed } = report;
   const what = files.length === 1 ? 'the SHA-256' : `the SHA-256 of ${files.length} checkpoints`;
-  return `${input}: good; ${count(tensorsCompressed, 'stream')} decoded, every check and ${what} compared\n${formatTime(report)}`;
+  return `${printable(input)}: good; ${count(tensorsCompressed, 'stream')} decoded, every check and ${what} compared\n${formatTime(report)}`;
 }
 
 export function formatDoctor(found: readonly Capability[]): string {
@@ -124,7 +124,9 @@ function formatFile({ input, compressed, base, bytesBefore, bytesAfter, tensors 
     ? `: ${streams} compressed, ${tensors.length - streams - copies} kept${formatCopied(copies)}`
     : '';
   const against = base === undefined ? [] : [`against the file whose SHA-256 is ${base}`];
-  return [input, ...against, formatTable(rows), `${count(tensors.length, 'tensor')}${kept}; ${total}`].join('\n');
+  return [printable(input), ...against, formatTable(rows), `${count(tensors.length, 'tensor')}${kept}; ${total}`].join(
+    '\n',
+  );
 }
 
 const COLUMNS = ['tensor', 'dtype', 'shape', 'bytes before', 'bytes after', 'ratio', 'modes'];
@@ -142,7 +144,13 @@ function formatTable(rows: readonly string[][]): string {
   return [COLUMNS, rule, ...rows].map(format).join('\n');
 }
 
-/** Without the control characters by which a file could write to the reader's terminal. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`);
+/**
+ * On one line, and without the characters by which a name could write to the reader's terminal, or show itself in another
+ * order than it has.
+ */
+export function printable(text: string): string {
+  return text.replace(
+    /[\p{Cc}\p{Bidi_Control}\u2028\u2029]/gu,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }

@@ -43,6 +43,11 @@ export function native(): Native | undefined {
   return loaded;
 }
 
+/** Exchanges what two paths name, at once, which Node cannot. @returns whether it could be; else nothing has happened */
+export function exchange(one: string, other: string): boolean {
+  return native()?.exchange(one, other) ?? false;
+}
+
 /** Why there is no native codec; undefined where there is one. */
 export function whyNotNative(): string | undefined {
   load();

@@ -7,6 +7,7 @@ import {
   constants,
   copyFile,
   type FileHandle,
+  link,
   lstat,
   mkdir,
   open,
@@ -34,9 +35,28 @@ export function removeTemporaries(): void {
   for (const path of temporaries) rmSync(path, { recursive: true, force: true, maxRetries: 10 });
 }
 
+/** A name has at most 255 bytes on most systems: so many are left of an output's in its temporary ones. */
+const MOST_NAME_BYTES = 200;
+
+/** What temporary names of an output begin with. */
+function temporaryPrefix(path: string): string {
+  let name = basename(path);
+  while (Buffer.byteLength(name) > MOST_NAME_BYTES) name = Array.from(name).slice(0, -1).join('');
+  return `.${name}.`;
+}
+
 /** A name beside `path` that nothing has. */
 function temporaryName(path: string, purpose: 'tmp' | 'old' = 'tmp'): string {
-  return join(dirname(path), `.${basename(path)}.${purpose}-${randomBytes(4).toString('hex')}`);
+  return join(dirname(path), `${temporaryPrefix(path)}${purpose}-${randomBytes(4).toString('hex')}`);
+}
+
+/** What lies beside an output under one of its temporary names: of jobs that were killed, or that go on. */
+export async function leftovers(output: string): Promise<string[]> {
+  const prefix = temporaryPrefix(output);
+  const found = (await readdir(dirname(output)).catch(() => [])).filter(
+    (name) => name.startsWith(prefix) && /^(tmp|old)-[0-9a-f]{8}$/.test(name.slice(prefix.length)),
+  );
+  return found.map((name) => join(dirname(output), name)).filter((path) => !temporaries.has(path));
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -56,9 +76,37 @@ async function isDirectory(path: string): Promise<boolean> {
   );
 }
 
+const EXISTS = 'exists already; --force replaces it';
+
 async function refuseExisting(path: string, force: boolean): Promise<void> {
-  if (!force && (await exists(path))) throw new FileError(path, 'exists already; --force replaces it');
+  if (!force && (await exists(path))) throw new FileError(path, EXISTS);
 }
+
+/** Gives a file its name, unless something has it by now: another process may have had the same to do. */
+async function renameToNew(temporary: string, path: string): Promise<void> {
+  try {
+    await link(temporary, path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw new FileError(path, EXISTS);
+    // Not every file system has links.
+    await refuseExisting(path, false);
+    return rename(temporary, path);
+  }
+  await rm(temporary);
+}
+
+/** The same of a directory, of which the system itself replaces none that holds anything. */
+async function renameDirectoryToNew(temporary: string, path: string): Promise<void> {
+  try {
+    await rename(temporary, path);
+  } catch (error) {
+    const { code = '' } = error as NodeJS.ErrnoException;
+    throw ['EEXIST', 'ENOTEMPTY', 'ENOTDIR'].includes(code) ? new FileError(path, EXISTS) : error;
+  }
+}
+
+/** Exchanges what two paths name, at once. @returns whether the system could */
+export type Exchange = (one: string, other: string) => boolean;
 
 /** Writes to disk what has been renamed, created or removed in a directory. */
 async function syncDirectory(path: string): Promise<void> {
@@ -175,8 +223,8 @@ export class OutputFile {
       await this.handle.truncate(length);
       await this.handle.sync();
       await this.handle.close();
-      await refuseExisting(this.path, this.force);
-      await rename(this.temporary, this.path);
+      if (this.force) await rename(this.temporary, this.path);
+      else await renameToNew(this.temporary, this.path);
       temporaries.delete(this.temporary);
       await syncDirectory(dirname(this.path));
     } catch (error) {
@@ -200,13 +248,19 @@ export class OutputDirectory {
     private readonly force: boolean,
     /** Where files are written until `commit`. */
     readonly temporary: string,
+    private readonly exchange: Exchange,
   ) {}
 
   /**
    * @param names all that the directory will hold, from its top
    * @throws FileError where the path exists and `force` is false, or holds anything but those entries
    */
-  static async create(path: string, force: boolean, names: readonly string[]): Promise<OutputDirectory> {
+  static async create(
+    path: string,
+    force: boolean,
+    names: readonly string[],
+    exchange: Exchange,
+  ): Promise<OutputDirectory> {
     try {
       await refuseExisting(path, force);
       if (await exists(path)) {
@@ -220,7 +274,7 @@ export class OutputDirectory {
       const temporary = temporaryName(path);
       await mkdir(temporary);
       temporaries.add(temporary);
-      return new OutputDirectory(path, force, temporary);
+      return new OutputDirectory(path, force, temporary, exchange);
     } catch (error) {
       throw fileErrorOf(path, error);
     }
@@ -266,9 +320,8 @@ export class OutputDirectory {
   async commit(directories: readonly string[]): Promise<void> {
     try {
       for (const name of ['', ...directories]) await syncDirectory(join(this.temporary, name));
-      await refuseExisting(this.path, this.force);
-      if (await exists(this.path)) await this.replace();
-      else await rename(this.temporary, this.path);
+      if (this.force && (await exists(this.path))) await this.replace();
+      else await renameDirectoryToNew(this.temporary, this.path);
       temporaries.delete(this.temporary);
       await syncDirectory(dirname(this.path));
     } catch (error) {
@@ -277,10 +330,11 @@ export class OutputDirectory {
   }
 
   /**
-   * Nothing in Node swaps two directories: the old one steps aside, and back if the new one cannot take its place. No
-   * signal is handled in between.
+   * Exchanges the old directory and the new one. Where the system cannot, the old one steps aside, and back if the new one
+   * cannot take its place; no signal is handled in between.
    */
   private async replace(): Promise<void> {
+    if (this.exchange(this.temporary, this.path)) return this.discard();
     const old = temporaryName(this.path, 'old');
     renameSync(this.path, old);
     try {

@@ -2,6 +2,7 @@
 #include "host/encode/options.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "host/encode/rules.hpp"
 #include "host/format/columns.hpp"
@@ -26,6 +27,17 @@ bool allows(const Dtype& dtype, const Split& split, const EncodeOptions& options
     if (p < split.planes && direct != (options.modes[0] == CODECLLM_MODE_DIRECT)) return false;
   }
   return true;
+}
+
+/** One of the choices up to `last`. @throws ArgumentError for any other number, which a program in C may well give */
+template <class Choice>
+Choice checked(const Choice& choice, Choice last, const char* name) {
+  // Its bytes: to load what the enumeration cannot hold is undefined.
+  uint32_t number;
+  static_assert(sizeof choice == sizeof number, "as C has enumerations");
+  std::memcpy(&number, &choice, sizeof number);
+  if (number > static_cast<uint32_t>(last)) throw ArgumentError(text("unknown ", name));
+  return choice;
 }
 
 }  // namespace
@@ -71,14 +83,11 @@ Mode preferred_mode(const Layout& layout, const Split& split, const EncodeOption
 EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* source) {
   EncodeOptions options;
   if (source == nullptr) return options;
-  if (source->profile < CODECLLM_SMALL || source->profile > CODECLLM_DIRECT) throw ArgumentError("unknown profile");
-  if (source->classes < CODECLLM_CLASSES_AUTO || source->classes > CODECLLM_CLASSES_MIXED)
-    throw ArgumentError("unknown classes");
-  options.profile = source->profile;
+  options.profile = checked(source->profile, CODECLLM_DIRECT, "profile");
   if (options.profile == CODECLLM_DIRECT && !allows_direct(dtype, {2, {8, 8}})) options.profile = CODECLLM_FAST;
   if (source->tile_rows != 0) options.tile_rows = source->tile_rows;
   options.columns = source->columns;
-  options.classes = source->classes;
+  options.classes = checked(source->classes, CODECLLM_CLASSES_MIXED, "classes");
   if (options.profile == CODECLLM_DIRECT && options.classes == CODECLLM_CLASSES_AUTO)
     options.classes = CODECLLM_CLASSES_NONE;
   options.column_offsets = source->column_offsets;
@@ -86,10 +95,8 @@ EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* so
   for (unsigned p = 0; p < kMaxPlanes; p++) {
     options.split.bits[p] = source->split[p];
     if (source->split[p] != 0) options.split.planes = static_cast<uint8_t>(p + 1);
-    if (source->modes[p] < CODECLLM_MODE_AUTO || source->modes[p] > CODECLLM_MODE_DIRECT)
-      throw ArgumentError("unknown mode");
-    options.modes[p] = source->modes[p];
-    options.has_modes = options.has_modes || source->modes[p] != CODECLLM_MODE_AUTO;
+    options.modes[p] = checked(source->modes[p], CODECLLM_MODE_DIRECT, "mode");
+    options.has_modes = options.has_modes || options.modes[p] != CODECLLM_MODE_AUTO;
   }
   const std::vector<Split> splits = splits_for(dtype, options);
   if (splits.empty()) throw ArgumentError(text(dtype.name, " cannot be coded in this split and these modes"));
