@@ -45,8 +45,11 @@ const decoded = [...manifest.valid, ...manifest.base];
 const refused = [...manifest.invalid, ...manifest.invalidBase];
 const [valid, invalid] = [decoded.length, refused.length];
 
+const isBuilt = existsSync(join(BUILD, 'CMakeCache.txt'));
+if (!isBuilt) console.warn(`The native codec is not asked for vectors: it was not built in ${BUILD}.`);
+
 describe.concurrent('passes', { timeout: 300_000 }, () => {
-  test.runIf(existsSync(join(BUILD, 'CMakeCache.txt')))('the native codec, which encodes, too', async () => {
+  test.runIf(isBuilt)('the native codec, which encodes, too', async () => {
     const built = spawnSync('cmake', ['--build', BUILD, '--target', 'codecllm_codec'], { encoding: 'utf8' });
     expect(built.status, `${built.stdout}${built.stderr}`).toBe(0);
     const { status, printed } = await certify('--encode', join(BUILD, 'codecllm_codec'));
