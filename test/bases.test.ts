@@ -61,6 +61,20 @@ describe.each(engines)('engine %s', (engine) => {
     });
   });
 
+  test('a base may be equal; a file is no base of itself', async () => {
+    await inDirectory(async (directory) => {
+      const name = (what: string): string => join(directory, what);
+      for (const path of ['base', 'new']) writeFileSync(name(path), checkpoint(stepped(1, rows)));
+      const { ratio } = await product.compress(name('new'), name('out'), { engine, bases: [name('base')] });
+      expect(ratio).toBeLessThan(0.02);
+      await product.decompress(name('out'), name('back'), { engine, bases: [name('out'), name('base')] });
+      expect(readFileSync(name('back')).equals(readFileSync(name('new')))).toBe(true);
+      await expect(product.verify(name('out'), { engine, bases: [name('out')] })).rejects.toThrow(
+        'is coded against a base that leads back to it',
+      );
+    });
+  });
+
   test('a base that is another, damaged, or not there is refused before anything is written', async () => {
     await inDirectory(async (directory) => {
       const name = (what: string): string => join(directory, what);

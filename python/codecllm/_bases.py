@@ -38,7 +38,7 @@ class Bases(Closing):
         """The tensors of a checkpoint, each with what it may be coded against. Nothing is decoded.
 
         Args:
-            above: the SHA-256 of what is coded against this checkpoint
+            above: the real paths of what is coded against this checkpoint
 
         Raises:
             FileError: a base is not among the files that are given
@@ -46,10 +46,8 @@ class Bases(Closing):
         if container is None or container.base is None or not tensors:
             return tensors
         path = tensors[0].file.path
-        trail = (*above, container.sha256)
-        if container.base in trail:
-            raise FileError(path, "is coded against a base that leads back to it")
-        base = self.open(self._find(path, container.base), trail)
+        trail = (*above, os.path.realpath(path))
+        base = self.open(self._find(path, container.base, trail), trail)
         return [tensor._replace(base=base) for tensor in tensors]
 
     def open(self, path: str, above: tuple[str, ...] = ()) -> dict[str, StoredTensor]:
@@ -77,7 +75,8 @@ class Bases(Closing):
                 self._hashes[path] = _sha256_of(file, *read_header(file))
         return self._hashes[path]
 
-    def _find(self, by: str, wanted: str) -> str:
+    def _find(self, by: str, wanted: str, trail: tuple[str, ...]) -> str:
+        """The path of what `by` is coded against; what is open already is no base of itself."""
         what = f"is coded against a base, the file whose SHA-256 is {wanted}"
         if not self.paths:
             raise FileError(by, f"{what}; it is not given (--base)")
@@ -87,13 +86,16 @@ class Bases(Closing):
                 candidates += [entry.path for entry in list_directory(path) if entry.kind == "checkpoint"]
             else:
                 candidates.append(path)
-        for path in candidates:
-            if self.sha256_of(path) == wanted:
+        found = [path for path in candidates if self.sha256_of(path) == wanted]
+        for path in found:
+            if os.path.realpath(path) not in trail:
                 return path
-        found = f"none of the {len(candidates)} files given is it"
+        if found:
+            raise FileError(by, "is coded against a base that leads back to it")
+        other = f"none of the {len(candidates)} files given is it"
         if len(candidates) == 1:
-            found = f"{candidates[0]} has {self.sha256_of(candidates[0])}"
-        raise FileError(by, f"{what}; {found}")
+            other = f"{candidates[0]} has {self.sha256_of(candidates[0])}"
+        raise FileError(by, f"{what}; {other}")
 
     def close(self) -> None:
         while self._opened:

@@ -51,6 +51,16 @@ def test_a_chain_is_loaded_whole_in_part_and_by_name(chain: list[Path]) -> None:
         assert checkpoint.get_slice("large")[1000:1002].tobytes() == expected["large"][1000:1002].tobytes()
 
 
+def test_a_base_may_be_equal_and_a_file_is_no_base_of_itself(tmp_path: Path) -> None:
+    base, out = tmp_path / "base.safetensors", tmp_path / "out.safetensors"
+    save_file(weights(0), base)
+    save_file(weights(0), out, base=base)
+    assert out.stat().st_size < base.stat().st_size / 50
+    assert_same(load_file(out, base=[out, base]), weights(0))
+    with pytest.raises(FileError, match="leads back to it"):
+        load_file(out, base=out)
+
+
 def test_equal_tensors_are_stored_once(chain: list[Path]) -> None:
     [inspected] = codecllm.inspect(chain[0])
     assert {tensor.name: tensor.copy_of for tensor in inspected.tensors}["tied"] == "large"

@@ -2,7 +2,7 @@
 // that are given, by the SHA-256 of their originals, however long the chain is.
 
 import { createHash } from 'node:crypto';
-import { stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { checkBaseTensor, isCompressed, quoted, readContainer } from '../../spec/index.ts';
 import type { Engine } from '../engine/engine.ts';
 import { listDirectory } from '../files/directory.ts';
@@ -34,7 +34,7 @@ export class Bases {
   /**
    * Opens a checkpoint, and all that it is coded against; `close` closes them.
    *
-   * @param above the SHA-256 of what is coded against it
+   * @param above the real paths of what is coded against it
    * @throws FileError
    */
   async open(path: string, above: readonly string[] = []): Promise<OpenCheckpoint> {
@@ -71,12 +71,11 @@ export class Bases {
    * @throws FileError that names the checkpoint, where one of them is missing, or lacks what is coded against it
    */
   async baseOf(compressed: Compressed, above: readonly string[] = []): Promise<OpenCheckpoint | undefined> {
-    const { file, base: wanted, sha256 } = compressed;
+    const { file, base: wanted } = compressed;
     const coded = compressed.tensors.filter(({ againstBase, copyOf }) => againstBase && copyOf === undefined);
     if (wanted === undefined || coded.length === 0) return undefined;
-    const trail = [...above, sha256];
-    if (trail.includes(wanted)) throw new FileError(file.path, `is coded against a base that leads back to it`);
-    const base = await this.open(await this.find(file.path, wanted), trail);
+    const trail = [...above, await realpath(file.path)];
+    const base = await this.open(await this.find(file.path, wanted, trail), trail);
     for (const tensor of coded)
       try {
         checkBaseTensor(tensor, base.tensors.get(tensor.name));
@@ -124,8 +123,8 @@ export class Bases {
     this.opened.clear();
   }
 
-  /** @param by what is coded against it @returns a path */
-  private async find(by: string, wanted: string): Promise<string> {
+  /** @param by what is coded against it @param trail what is open already, and no base of itself @returns a path */
+  private async find(by: string, wanted: string, trail: readonly string[]): Promise<string> {
     const what = `is coded against a base, the file whose SHA-256 is ${wanted}`;
     if (this.paths.length === 0) throw new FileError(by, `${what}; it is not given (--base)`);
     const candidates: string[] = [];
@@ -136,7 +135,13 @@ export class Bases {
       if (!stats.isDirectory()) candidates.push(path);
       else for (const entry of await listDirectory(path)) if (entry.kind === 'checkpoint') candidates.push(entry.path);
     }
-    for (const path of candidates) if ((await this.sha256Of(path)) === wanted) return path;
+    let leadsBack = false;
+    for (const path of candidates) {
+      if ((await this.sha256Of(path)) !== wanted) continue;
+      if (!trail.includes(await realpath(path))) return path;
+      leadsBack = true;
+    }
+    if (leadsBack) throw new FileError(by, 'is coded against a base that leads back to it');
     const other = candidates.length === 1 ? `${candidates[0]} has ${await this.sha256Of(candidates[0])}` : undefined;
     throw new FileError(by, `${what}; ${other ?? `none of the ${candidates.length} files given is it`}`);
   }
