@@ -86,11 +86,14 @@ class Bases(Closing):
                 candidates += [entry.path for entry in list_directory(path) if entry.kind == "checkpoint"]
             else:
                 candidates.append(path)
-        found = [path for path in candidates if self.sha256_of(path) == wanted]
-        for path in found:
+        leads_back = False
+        for path in candidates:
+            if self.sha256_of(path) != wanted:
+                continue
             if os.path.realpath(path) not in trail:
                 return path
-        if found:
+            leads_back = True
+        if leads_back:
             raise FileError(by, "is coded against a base that leads back to it")
         other = f"none of the {len(candidates)} files given is it"
         if len(candidates) == 1:
