@@ -925,6 +925,24 @@ const DIRECT_CASES: readonly Case[] = [
   },
 ];
 
+/** Columns of which some lean, and all choices left to the encoder. */
+function leaningCase([dtype, profile, pattern, comment]: readonly [
+  string,
+  EncodeOptions['profile'],
+  Pattern,
+  string,
+]): Case {
+  return {
+    id: `values-${pattern}-${dtype}-${profile}`,
+    comment: `${dtype}: columns lean, ${comment}`,
+    flags: ['values-of-columns', 'auto'],
+    dtype,
+    shape: [256, 128],
+    options: { profile },
+    pattern,
+  };
+}
+
 /** Columns with values: in each dtype and split that may have them, forced and not, in tiles of all edges. */
 const VALUE_CASES: readonly Case[] = [
   ...(
@@ -1010,17 +1028,7 @@ const VALUE_CASES: readonly Case[] = [
       ['F16', 'fast', 'leaning-4', 'enough, but values save too little for profile fast'],
       ['F16', 'fast', 'leaning-10', 'enough for profile fast'],
     ] as const
-  ).map(
-    ([dtype, profile, pattern, comment]): Case => ({
-      id: `values-${pattern}-${dtype}-${profile}`,
-      comment: `${dtype}: columns lean, ${comment}`,
-      flags: ['values-of-columns', 'auto'],
-      dtype,
-      shape: [256, 128],
-      options: { profile },
-      pattern,
-    }),
-  ),
+  ).map(leaningCase),
   {
     id: 'values-price',
     comment: '12 rows: values save less than they take',
@@ -1054,17 +1062,7 @@ const VALUE_CASES: readonly Case[] = [
       ['F16', 'fast', 'leaning-6', 'and values save too little for profile fast, though more than 1/64'],
       ['I8', 'fast', 'leaning-wide', 'and coded words are 4 + 4'],
     ] as const
-  ).map(
-    ([dtype, profile, pattern, comment]): Case => ({
-      id: `values-${pattern}-${dtype}-${profile}`,
-      comment: `${dtype}: columns lean, ${comment}`,
-      flags: ['values-of-columns', 'auto'],
-      dtype,
-      shape: [256, 128],
-      options: { profile },
-      pattern,
-    }),
-  ),
+  ).map(leaningCase),
 ];
 
 /** One tile of eight could be predicted, which costs that residuals share tables with symbols. */
