@@ -170,6 +170,12 @@ def test_what_may_be_decompressed() -> None:
     assert run("verify", "b", "--max-bytes", "1.5G").returncode == 2
     succeed("decompress", "b", "c", "--max-bytes", "52020")
     assert Path("c").read_bytes() == SMALL
+
+
+def test_what_may_be_loaded() -> None:
+    pytest.importorskip("ml_dtypes", reason="no ml_dtypes")
+    Path("a.safetensors").write_bytes(SMALL)
+    succeed("compress", "a.safetensors", "b")
     assert codecllm.numpy.load_file("b", max_bytes=52020)["layer.bias"].tolist() == [0, 1, 2, 3, 4]
 
 
