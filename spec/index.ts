@@ -2,6 +2,7 @@
 // and encoder/ its annex A, one file each, in order; safetensors and container execute section 11. Pure functions of whole tensors; nothing here reads, waits or keeps.
 
 export {
+  type BaseTensor,
   bytesToLookAt,
   type Container,
   checkBaseTensor,
@@ -13,6 +14,7 @@ export {
   isCompressed,
   isItselfStream,
   keptOrder,
+  type Match,
   type Original,
   type Placed,
   type Relations,
@@ -33,6 +35,7 @@ export {
   inspectTensor,
   type Tensor,
 } from './decoder/decode.ts';
+export { isUniform, nearestOf, PART_BYTES, samplePlaces } from './encoder/a12-bases.ts';
 export { encodeTensor } from './encoder/encode.ts';
 export type { ClassChoice, EncodeOptions, ModeChoice, Profile } from './encoder/options.ts';
 export { FormatError } from './errors.ts';

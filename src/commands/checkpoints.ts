@@ -1,7 +1,7 @@
 // The commands, over the path of a checkpoint or of a directory of shards.
 
 import { stat } from 'node:fs/promises';
-import { basename, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { type EncodeOptions, isCompressed } from '../../spec/index.ts';
 import { defaultEngine, type EngineName, openEngine } from '../engine/engines.ts';
 import { exchange, whyNotNative } from '../engine/native.ts';
@@ -9,8 +9,9 @@ import { checkApart, type Entry, listDirectory } from '../files/directory.ts';
 import { FileError, fileErrorOf } from '../files/errors.ts';
 import { OutputDirectory } from '../files/output.ts';
 import { openSafetensors } from '../format/safetensors.ts';
-import { Bases } from './bases.ts';
+import { Bases, checkpointsUnder } from './bases.ts';
 import { compressFile } from './compress.ts';
+import { Folder } from './copies.ts';
 import { decompressFile, verifyFile } from './decompress.ts';
 import { type InspectedFile, inspectFile } from './inspect.ts';
 import { checkDeclared, type Declared, declaredIn, freeSpace } from './limits.ts';
@@ -52,7 +53,8 @@ export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'pro
 
 /**
  * Compresses a checkpoint, or every checkpoint of a directory, whose other files are copied. The first of `bases` is what
- * tensors are coded against where that is smaller: a file, or a directory that holds files of the same names.
+ * tensors are coded against where that is smaller: a file, or a directory, whose files are as good as one. (FORMAT.md, A.12,
+ * says which tensor is coded against which.) A tensor that equals one of a file beside its own is coded against that.
  *
  * @throws FileError; then the output is as it was before
  */
@@ -63,6 +65,14 @@ export async function compress(input: string, output: string, options: CompressO
     throw new FileError(input, 'transformers loads nothing that is coded against a base');
   if (forTransformers && !(await isDirectory(input)))
     throw new FileError(input, 'is a file; transformers needs a directory, with a config.json');
+  // A folder stays whole: files are coded against those beside them, and nowhere else.
+  const folders = new Map<string, Folder>();
+  const folderOf = (from: string): Folder => {
+    const known = forTransformers ? undefined : folders.get(dirname(from));
+    const folder = known ?? new Folder();
+    folders.set(dirname(from), folder);
+    return folder;
+  };
   return transform(
     input,
     output,
@@ -71,7 +81,7 @@ export async function compress(input: string, output: string, options: CompressO
     async () => {},
     async () => true,
     async (from, to, work) =>
-      compressFile(from, to, force, { profile, tileRows }, await baseFor(input, from, options), work),
+      compressFile(from, to, force, { profile, tileRows }, await basesFor(input, from, options), folderOf(from), work),
     async (entries) => (forTransformers ? arrangeForTransformers(input, entries, profile) : AS_IT_IS),
   );
 }
@@ -131,15 +141,13 @@ export async function inspect(input: string): Promise<InspectedFile[]> {
   return files;
 }
 
-/** The path of what one of the checkpoints under `input` is coded against; undefined where there is none. */
-async function baseFor(input: string, from: string, { bases = [] }: CompressOptions): Promise<string | undefined> {
+/** What one of the checkpoints under `input` may be coded against: of a directory, first the file of the same name. */
+async function basesFor(input: string, from: string, { bases = [] }: CompressOptions): Promise<string[]> {
   const [base] = bases;
-  if (base === undefined || !(await isDirectory(base))) return base;
-  const path = join(base, from === input ? basename(from) : relative(input, from));
-  return stat(path).then(
-    () => path,
-    () => undefined,
-  );
+  if (base === undefined) return [];
+  const namesake = join(base, from === input ? basename(from) : relative(input, from));
+  const paths = await checkpointsUnder(base);
+  return paths.includes(namesake) ? [namesake, ...paths.filter((path) => path !== namesake)] : paths;
 }
 
 /** @throws FileError where there is nothing under this path */
