@@ -315,11 +315,11 @@ const RUN_LAST: readonly Tensor[] = [
 
 /** The run once more, as another program names its tensors and with others between them. */
 const RENAMED: readonly Tensor[] = [
-  ones('model.cast', 16, 16),
-  { ...stepped('v', 24, 40), name: 'model.v' },
-  { ...stepped('w', 40, 130), name: 'model.w' },
-  { ...weights('w', 40, 130), name: 'model.w.before' },
-  { ...noise('model.far', 24, 40) },
+  ones('model-cast', 16, 16),
+  { ...stepped('v', 24, 40), name: 'model-v' },
+  { ...stepped('w', 40, 130), name: 'model-w' },
+  { ...weights('w', 40, 130), name: 'model-w-before' },
+  { ...noise('model-far', 24, 40) },
 ];
 
 const START = [0x43, 0x4c, 0x4c, 0x4d];
@@ -1253,7 +1253,7 @@ const INVALID: Readonly<Record<string, Damage>> = {
   },
   'against-plain': {
     comment: 'a stream without flag 32',
-    place: 'model.cast',
+    place: 'model-cast',
     step: 'front',
     edit: replace('1=0.4', '0=0.3 1=0.4'),
     of: RENAMED_NEXT,
@@ -1261,7 +1261,7 @@ const INVALID: Readonly<Record<string, Damage>> = {
   },
   'against-lacks': {
     comment: 'a tensor that its base does not have',
-    place: 'model.v',
+    place: 'model-v',
     step: 'base',
     edit: replace('1=0.4', '1=0.5'),
     of: RENAMED_NEXT,
@@ -1269,7 +1269,7 @@ const INVALID: Readonly<Record<string, Damage>> = {
   },
   'against-shape': {
     comment: 'a tensor of another shape',
-    place: 'model.v',
+    place: 'model-v',
     step: 'base',
     edit: replace('1=0.4', '1=0.0'),
     of: RENAMED_NEXT,
@@ -1277,7 +1277,7 @@ const INVALID: Readonly<Record<string, Damage>> = {
   },
   'against-name': {
     comment: 'a tensor of another name, of which nothing is said',
-    place: 'model.v',
+    place: 'model-v',
     step: 'base',
     edit: replace('1=0.4 ', ''),
     of: RENAMED_NEXT,

@@ -11,13 +11,12 @@ from contextlib import AbstractContextManager, ExitStack, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from . import _container, _library
-from ._bases import Bases, Paths
+from ._bases import Bases, Paths, checkpoints_under
+from ._copies import Folder
 from ._directory import Entry, check_apart, list_directory
 from ._errors import FileError, InvalidStreamError
-from ._input import InputFile
+from ._input import FileBytes, InputFile
 from ._inspection import Inspection, inspect_front
 from ._limits import Room, check_declared, free_space
 from ._model_directory import AS_IT_IS, Arrangement, arrange_for_transformers, arrange_original
@@ -27,7 +26,7 @@ from ._restoring import Compressed, read_compressed, restore
 from ._safetensors import LENGTH_BYTES, read_header
 from ._stored import StoredTensor, read_checkpoint
 from ._work import Work, default_threads
-from ._writing import Base, HeaderSpace, Original, check_original, write_container
+from ._writing import HeaderSpace, Original, check_original, write_container
 
 if TYPE_CHECKING:
     from ._library import Profile
@@ -64,9 +63,10 @@ def compress(
             BF16 in 12 bits, as a GPU can multiply it, and is "fast" for other dtypes
         tile_rows: rows of a tile: 8, 16, 32, 64, 128 or 256; by default 128, or 256 against a base. Fewer give a small
             tensor more parallelism
-        base: what it is a changed copy of: a file, or a directory with files of the same names, compressed or not.
-            Where that is smaller, only what has changed is coded. If it was coded against another one, several: itself
-            first, then files or directories to find the others in
+        base: what it is a changed copy of: a file, or a directory, all of whose files count, compressed or not. Where
+            that is smaller, only what has changed is coded: of the tensor of the same name, or else of the one that is
+            nearest. If it was coded against another one, several: itself first, then files or directories to find the
+            others in
         for_transformers: make the output of a model's directory one that `from_pretrained` loads compressed, after
             `import codecllm.transformers`
         force: replace an output that exists
@@ -91,7 +91,9 @@ def compress(
     job = _Job(path, threads, progress)
     arrange = partial(arrange_for_transformers, profile=profile) if for_transformers else _as_it_is
     with bases:
-        compress_file = partial(_compress_file, options=options, bases=bases)
+        # A folder stays whole: files are coded against those beside them, and nowhere else.
+        folders: dict[str, Folder] | None = None if for_transformers else {}
+        compress_file = partial(_compress_file, options=options, bases=bases, folders=folders)
         return _transform(job, output, force, _is_any, compress_file, arrange)
 
 
@@ -237,35 +239,30 @@ class _Job:
         return summarise(self.path, output, files, files_copied, self.threads, seconds)
 
 
-class _FileBytes:
-    """Bytes of a file, which are read when they are asked for."""
-
-    def __init__(self, file: InputFile, position: int) -> None:
-        self._file = file
-        self._position = position
-
-    def __getitem__(self, part: slice) -> np.ndarray:
-        start = part.start or 0
-        return self._file.read(self._position + start, part.stop - start)
-
-
 def _compress_file(
-    path: str, make_output: _MakeOutput, job: _Job, options: _library.EncodeOptions, bases: Bases
+    path: str,
+    make_output: _MakeOutput,
+    job: _Job,
+    options: _library.EncodeOptions,
+    bases: Bases,
+    folders: dict[str, Folder] | None,
 ) -> FileReport:
     with closing(InputFile(path)) as file:
         header, data_start = read_header(file)
         if _container.is_compressed(header):
             raise FileError(path, "is compressed already")
         text = file.read(LENGTH_BYTES, data_start - LENGTH_BYTES).tobytes()
-        data = {tensor.name: partial(_FileBytes, file, data_start + tensor.start) for tensor in header.tensors}
+        data = {tensor.name: partial(FileBytes, file, data_start + tensor.start) for tensor in header.tensors}
         description = _container.describe_header(header, text)
         original = Original(path, text, header.metadata or {}, header.tensors, data, description)
-        base = _base_for(job.path, path, bases)
-        space = HeaderSpace(original, base)
+        folder = Folder() if folders is None else folders.setdefault(os.path.dirname(path), Folder())
+        relations = original.relations(_bases_for(job.path, path, bases), folder, bases)
+        space = HeaderSpace(original, relations)
         check_original(original)
         with make_output(file.mode) as output, job.work() as work:
-            stored, size, sha256, copies = write_container(output, original, space, options, base, work)
+            stored, size, sha256, copies = write_container(output, original, space, options, work)
             file.check_unchanged()
+        bases.remember(path, sha256)
         tensors = [
             TensorReport(
                 tensor.name,
@@ -281,13 +278,14 @@ def _compress_file(
         return FileReport(path, output.path, file.size, size, sha256, tensors)
 
 
-def _base_for(top: str, path: str, bases: Bases) -> Base | None:
-    """What a checkpoint under `top` is coded against: the first path of the bases, or the file of its name there."""
-    base = bases.paths[0] if bases.paths else None
-    if base is not None and os.path.isdir(base):
-        base = os.path.join(base, os.path.basename(path) if path == top else os.path.relpath(path, top))
-        base = base if os.path.exists(base) else None
-    return None if base is None else Base(bases.open(base), bases.sha256_of(base))
+def _bases_for(top: str, path: str, bases: Bases) -> list[str]:
+    """What a checkpoint under `top` may be coded against: of a directory, first the file of the same name."""
+    if not bases.paths:
+        return []
+    base = bases.paths[0]
+    namesake = os.path.join(base, os.path.basename(path) if path == top else os.path.relpath(path, top))
+    paths = checkpoints_under(base)
+    return [namesake, *(path for path in paths if path != namesake)] if namesake in paths else paths
 
 
 def _decompress_file(path: str, make_output: _MakeOutput, job: _Job, bases: Bases) -> FileReport:
@@ -329,7 +327,7 @@ def _inspect_file(path: str) -> InspectedFile:
                 InspectedTensor(tensor.name, tensor.dtype, tensor.shape, tensor.size, tensor.size, False, None, None)
                 for tensor in header.tensors
             ]
-            return InspectedFile(path, False, file.size, file.size, None, None, plain)
+            return InspectedFile(path, False, file.size, file.size, None, [], plain)
         compressed = read_compressed(file)
         tensors = [
             InspectedTensor(
@@ -345,7 +343,7 @@ def _inspect_file(path: str) -> InspectedFile:
             for entry, stored in compressed.tensors
         ]
         return InspectedFile(
-            path, True, compressed.original_bytes, file.size, container.sha256, container.base, tensors
+            path, True, compressed.original_bytes, file.size, container.sha256, list(container.bases), tensors
         )
 
 

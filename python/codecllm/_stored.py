@@ -46,8 +46,10 @@ class StoredTensor(NamedTuple):
     """The tensor that it is a copy of, which is what lies there."""
     names_base: bool = False
     """Whether its file names a base."""
-    base: Mapping[str, StoredTensor] | None = None
-    """The tensors of its file's base, once that is open."""
+    against: _container.BaseTensor | None = None
+    """What it is coded against, if that is not the tensor of its name in the first base."""
+    bases: tuple[Mapping[str, StoredTensor], ...] = ()
+    """The tensors of its file's bases, once these are open."""
 
     def front(self) -> np.ndarray:
         """The front of its stream (uint8).
@@ -123,14 +125,17 @@ class StoredTensor(NamedTuple):
         return self.names_base and self.is_stream and self.open_stream().info.against_base
 
     def _base_of(self, info: StreamInfo) -> StoredTensor | None:
-        """What it is coded against. @raises FileError where the base has no such tensor"""
-        if not info.against_base or self.base is None:
+        """What it is coded against. @raises FileError where that has another dtype or shape, or is missing"""
+        if not info.against_base or not self.bases:
             return None
-        name = self.copy_of or self.name
+        if self.against is None:
+            found = self.bases[0].get(self.copy_of or self.name)
+        else:
+            tensors = list(self.bases[self.against.base].values())
+            found = tensors[self.against.tensor] if self.against.tensor < len(tensors) else None
         what = f"is coded against a {info.dtype} {list(info.shape)} of its base, which"
-        if name not in self.base:
+        if found is None:
             raise self.error(f"{what} lacks it")
-        found = self.base[name]
         if found.described() != (info.dtype, info.shape):
             raise self.error(f"{what} has {found.described()[0]} {list(found.described()[1])}")
         return found
@@ -148,6 +153,8 @@ class StoredTensor(NamedTuple):
             raise self.error(f"a stream of {self.size} bytes for a tensor of {info.tensor_bytes}")
         if info.against_base and not self.names_base:
             raise self.error(f"is coded against a base, and {quoted(_container.BASE_KEY)} names none")
+        if not info.against_base and self.against is not None:
+            raise self.error(f"is not coded against a base, and {quoted(_container.AGAINST_KEY)} has it")
         if self.original is not None:
             _container.check_same(self.original, info.dtype, info.shape, info.tensor_bytes, self.file.path)
 
@@ -201,7 +208,8 @@ def read_checkpoint(file: InputFile) -> tuple[Header, _container.Container | Non
                 tensor.shape,
                 container.original.get(name) if container is not None else None,
                 copy_of,
-                container is not None and container.base is not None,
+                container is not None and bool(container.bases),
+                container.against.get(tensor.name) if container is not None else None,
             )
         )
     return header, container, tensors

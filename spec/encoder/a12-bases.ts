@@ -6,8 +6,8 @@ import type { Dtype } from '../decoder/3-planes.ts';
 
 const PARTS = 16;
 export const PART_BYTES = 64;
-/** Those that are so many bits apart or more are not near: a quarter of all bits. */
-const FAR = 2 * PARTS * PART_BYTES;
+/** Those that are so many bits apart or more are not near: 5 of 8. */
+const FAR = 5 * PARTS * PART_BYTES;
 
 /** Where the parts of a sample begin in a tensor of 64 bytes or more. */
 export function samplePlaces(bytes: number): number[] {
