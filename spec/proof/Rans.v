@@ -3,7 +3,7 @@
    by Rocq. What is a number in FORMAT.md is an integer of any size (Z) here, so nothing overflows unnoticed; symbols,
    rows, columns, lanes and steps k are natural numbers (nat). *)
 
-From Coq Require Import ZArith List Lia Bool PeanoNat.
+From Coq Require Import ZArith List Lia Bool PeanoNat ZifyNat.
 Import ListNotations.
 Open Scope Z_scope.
 
@@ -414,4 +414,67 @@ Proof.
     injection D as <- <- ?. subst u. apply IH in E'; try rewrite set_length; auto using set_states.
     cbn [encode]. rewrite E', set_same by exact HL. destruct (give N t s y) as [w given]. destruct Q as [-> ->].
     rewrite set_back. reflexivity.
+Qed.
+
+(** * Sections 6.2 and 6.3: the places of a tile *)
+
+Definition ceil (a b : nat) : nat := ((a + b - 1) / b)%nat.
+
+(* How a tile of a width is shared out: so many lanes, k below so many steps, the columns of one row that have a symbol,
+   and which of them lane l has at k. *)
+Record sharing := { lanes : nat; steps : nat; columns : nat; column : nat -> nat -> nat }.
+
+(* "column 32 (k / 4) + 4l + k % 4" *)
+Definition own_column (l k : nat) : nat := (32 * (k / 4) + 4 * l + k mod 4)%nat.
+
+(* "Each lane l of a tile, 0 <= l < ceil(width / 4), owns columns 4l to 4l + 3"; "in each row k = 0 to 3" *)
+Definition rans (width : nat) := {| lanes := ceil width 4; steps := 4; columns := width; column := own_column |}.
+
+(* "With flag 32 there are at most 8 lanes, which own the same columns of every 32 of the tile"; "0 to 15 with flag 32" *)
+Definition rans_base (width : nat) :=
+  {| lanes := min 8 (ceil width 4); steps := 16; columns := width; column := own_column |}.
+
+(* PAIRS: a symbol stands "for the columns 2q and 2q + 1", and here for column q. "With k = 0 and 1: at step k, lane l
+   decodes the columns 4l + 2k and 4l + 2k + 1, if the first of them exists." *)
+Definition pairs (width : nat) :=
+  {| lanes := ceil width 4; steps := 2; columns := ceil width 2; column := fun l k => (2 * l + k)%nat |}.
+
+(* "for each k all lanes l in order whose column exists": lane, and place as row i and column *)
+Definition places_of_step (s : sharing) (i k : nat) : list (nat * (nat * nat)) :=
+  map (fun l => (l, (i, column s l k))) (filter (fun l => (column s l k <? columns s)%nat) (seq 0 (lanes s))).
+
+(* "rows from the top; in each row k = 0 to 3, or 0 to 15 with flag 32" *)
+Definition steps_of_tile (s : sharing) (height : nat) : list (list (nat * (nat * nat))) :=
+  flat_map (fun i => map (places_of_step s i) (seq 0 (steps s))) (seq 0 height).
+
+Definition places_of_tile (s : sharing) (height : nat) : list (nat * (nat * nat)) := concat (steps_of_tile s height).
+
+(* Each column of a row belongs to one lane at one k. *)
+Definition shares_out (s : sharing) : Prop :=
+  (forall j, (j < columns s)%nat -> exists l k, (l < lanes s)%nat /\ (k < steps s)%nat /\ column s l k = j) /\
+  (forall l k m n, (l < lanes s)%nat -> (k < steps s)%nat -> (m < lanes s)%nat -> (n < steps s)%nat ->
+    column s l k = column s m n -> l = m /\ k = n).
+
+Ltac divide := zify; Z.to_euclidean_division_equations; lia.
+
+Lemma rans_shares_out : forall width, shares_out (rans width).
+Proof.
+  intros width. split; cbn [rans rans_base pairs lanes steps columns column]; unfold own_column, ceil.
+  - intros j H. exists (j / 4)%nat, (j mod 4)%nat. repeat split; divide.
+  - intros. divide.
+Qed.
+
+Lemma rans_base_shares_out : forall width, (width <= 128)%nat -> shares_out (rans_base width).
+Proof.
+  intros width W. split; cbn [rans rans_base pairs lanes steps columns column]; unfold own_column, ceil.
+  - intros j H. exists (j mod 32 / 4)%nat, (4 * (j / 32) + j mod 4)%nat.
+    repeat split; divide.
+  - intros. divide.
+Qed.
+
+Lemma pairs_share_out : forall width, shares_out (pairs width).
+Proof.
+  intros width. split; cbn [rans rans_base pairs lanes steps columns column]; unfold ceil.
+  - intros j H. exists (j / 2)%nat, (j mod 2)%nat. repeat split; divide.
+  - intros. lia.
 Qed.
