@@ -478,3 +478,168 @@ Proof.
   - intros j H. exists (j / 2)%nat, (j mod 2)%nat. repeat split; divide.
   - intros. lia.
 Qed.
+
+Lemma NoDup_append : forall A (a b : list A), NoDup a -> NoDup b -> (forall x, In x a -> ~ In x b) -> NoDup (a ++ b).
+Proof.
+  induction a as [|x a IH]; intros b Ha Hb D; simpl; [exact Hb|]. inversion Ha; subst. constructor.
+  - rewrite in_app_iff. intros [|]; [contradiction|]. apply (D x); [left; reflexivity | assumption].
+  - apply IH; auto. intros y Hy. apply D. right. exact Hy.
+Qed.
+
+Lemma NoDup_flat_map : forall A B (f : A -> list B) a, NoDup a -> (forall x, In x a -> NoDup (f x)) ->
+  (forall x y z, In x a -> In y a -> In z (f x) -> In z (f y) -> x = y) -> NoDup (flat_map f a).
+Proof.
+  induction a as [|x a IH]; intros Ha Hf D; simpl; [constructor|]. inversion Ha; subst. apply NoDup_append.
+  - apply Hf. left. reflexivity.
+  - apply IH; auto; [intros; apply Hf; right; assumption|]. intros y y' z Hy Hy'. apply D; right; assumption.
+  - intros z Hz Hz'. apply in_flat_map in Hz' as (y & Hy & Hy'). assert (x = y); [|subst; contradiction].
+    apply (D x y z); auto; [left; reflexivity | right; assumption].
+Qed.
+
+Lemma NoDup_map_in : forall A B (f : A -> B) a, NoDup a -> (forall x y, In x a -> In y a -> f x = f y -> x = y) ->
+  NoDup (map f a).
+Proof.
+  induction a as [|x a IH]; intros Ha D; simpl; [constructor|]. inversion Ha; subst. constructor.
+  - intros H. apply in_map_iff in H as (y & E & Hy). assert (y = x); [|subst; contradiction].
+    apply D; simpl; auto.
+  - apply IH; auto. intros y z Hy Hz. apply D; right; assumption.
+Qed.
+
+Lemma in_places_of_step : forall s i k l p,
+  In (l, p) (places_of_step s i k) <-> (l < lanes s /\ column s l k < columns s)%nat /\ p = (i, column s l k).
+Proof.
+  intros. unfold places_of_step. rewrite in_map_iff. split.
+  - intros (m & [= -> <-] & H). rewrite filter_In, in_seq, Nat.ltb_lt in H. intuition lia.
+  - intros (H & ->). exists l. split; [reflexivity|]. rewrite filter_In, in_seq, Nat.ltb_lt. intuition lia.
+Qed.
+
+Lemma places_as_flat_map : forall s height, places_of_tile s height =
+  flat_map (fun i => flat_map (places_of_step s i) (seq 0 (steps s))) (seq 0 height).
+Proof.
+  intros. unfold places_of_tile, steps_of_tile. induction (seq 0 height) as [|i rows IH]; [reflexivity|].
+  simpl. rewrite concat_app, IH, <- flat_map_concat_map. reflexivity.
+Qed.
+
+Lemma in_places : forall s height l i j, In (l, (i, j)) (places_of_tile s height) <->
+  exists k, (i < height /\ k < steps s /\ l < lanes s /\ j < columns s)%nat /\ j = column s l k.
+Proof.
+  intros. rewrite places_as_flat_map, in_flat_map. split.
+  - intros (i' & Hi & H). apply in_flat_map in H as (k & Hk & H). apply in_places_of_step in H as (H & [= -> ->]).
+    rewrite in_seq in Hi, Hk. exists k. intuition lia.
+  - intros (k & H & ->). exists i. rewrite in_seq. split; [lia|]. apply in_flat_map. exists k. rewrite in_seq.
+    split; [lia|]. apply in_places_of_step. intuition lia.
+Qed.
+
+(* Each element of a tile is decoded once, by a lane that there is. *)
+Theorem places_cover : forall s height, shares_out s ->
+  NoDup (map snd (places_of_tile s height)) /\
+  (forall i j, In (i, j) (map snd (places_of_tile s height)) <-> (i < height /\ j < columns s)%nat) /\
+  Forall (fun '(l, _) => (l < lanes s)%nat) (places_of_tile s height).
+Proof.
+  intros s height [C U]. repeat split.
+  - apply NoDup_map_in.
+    + rewrite places_as_flat_map. apply NoDup_flat_map; [apply seq_NoDup| |].
+      * intros i _. apply NoDup_flat_map; [apply seq_NoDup| |].
+        -- intros k _. unfold places_of_step. apply NoDup_map_in; [apply NoDup_filter, seq_NoDup | congruence].
+        -- intros k n [l p] Hk Hn H H'. apply in_places_of_step in H as (H & ->), H' as (H' & [= E]).
+           rewrite in_seq in Hk, Hn. apply (U l k l n); lia.
+      * intros i i' [l p] _ _ H H'. apply in_flat_map in H as (k & _ & H), H' as (k' & _ & H').
+        apply in_places_of_step in H as (_ & ->), H' as (_ & [= E _]). exact E.
+    + intros [l [i j]] [l' [i' j']] H H' [= -> ->]. apply in_places in H as (k & H & ->), H' as (k' & H' & E).
+      f_equal. apply (U l k l' k'); lia.
+  - apply in_map_iff in H as ([l [i' j']] & [= -> ->] & H). apply in_places in H as (k & H & _). lia.
+  - apply in_map_iff in H as ([l [i' j']] & [= -> ->] & H). apply in_places in H as (k & H & _). lia.
+  - intros [Hi Hj]. destruct (C j Hj) as (l & k & Hl & Hk & E). apply in_map_iff. exists (l, (i, j)).
+    split; [reflexivity|]. apply in_places. exists k. auto.
+  - apply Forall_forall. intros [l [i j]] H. apply in_places in H as (k & H & _). lia.
+Qed.
+
+Definition tables_at (choice : nat -> nat -> table) (places : list (nat * (nat * nat))) : list (nat * table) :=
+  map (fun '(l, (i, j)) => (l, choice i j)) places.
+
+Definition symbols_at (plane : nat -> nat -> nat) (places : list (nat * (nat * nat))) : list nat :=
+  map (fun '(_, (i, j)) => plane i j) places.
+
+(* A tile's plane, whatever table each element uses (6.1), and whatever payload the lanes end with: what an encoder writes
+   of it, a decoder reads, to the last unit. *)
+Theorem tile_round_trip : forall s height N choice plane finals, shares_out s -> 0 <= N <= 16 ->
+  (forall i j, (i < height /\ j < columns s)%nat -> is_table N (choice i j) /\ 0 < frequency (choice i j) (plane i j)) ->
+  length finals = lanes s -> Forall is_state finals ->
+  let places := places_of_tile s height in
+  let (states, units) := encode N (tables_at choice places) (symbols_at plane places) finals in
+  Forall is_state states /\ Forall is_unit units /\
+  decode N (tables_at choice places) states units = Some (symbols_at plane places, finals, []).
+Proof.
+  intros s height N choice plane finals HS HN HT HL HF places.
+  assert (O : is_order N (length finals) (tables_at choice places)).
+  { apply Forall_map, Forall_forall. intros [l [i j]] H. apply in_places in H as (k & H & _).
+    rewrite HL. split; [lia | apply HT; lia]. }
+  assert (Y : have_slots (tables_at choice places) (symbols_at plane places)).
+  { assert (I : forall p, In p places -> In p places) by auto. revert I. generalize places at 1 3 4. intros some I.
+    induction some as [|[l [i j]] some IH]; simpl; constructor.
+    - specialize (I _ (or_introl eq_refl)). apply in_places in I as (k & H & _). apply HT; lia.
+    - apply IH. intros. apply I. right. assumption. }
+  pose proof (encoder_states N _ _ finals HN O Y HF) as E. pose proof (plane_round_trip N _ _ finals [] HN O Y HF) as R.
+  destruct (encode N (tables_at choice places) (symbols_at plane places) finals) as [states units].
+  rewrite app_nil_r in R. intuition.
+Qed.
+
+(* The three ways to share out a tile are such ways. *)
+Theorem sharings : forall width, (width <= 128)%nat ->
+  shares_out (rans width) /\ shares_out (rans_base width) /\ shares_out (pairs width).
+Proof. auto using rans_shares_out, rans_base_shares_out, pairs_share_out. Qed.
+
+(* PAIRS, 6.3: "start[2q] + (symbol & 15) and start[2q + 1] + (symbol >> 4)" of a symbol of two codes. *)
+Theorem pair_of_codes : forall left right, 0 <= left < 16 -> 0 <= right < 16 ->
+  let symbol := left + 16 * right in 0 <= symbol < 256 /\ symbol & 15 = left /\ symbol >> 4 = right.
+Proof.
+  intros left right L R symbol. subst symbol. change 15 with (2 ^ 4 - 1).
+  rewrite low_bits, Z.shiftr_div_pow2 by lia. change (2 ^ 4) with 16.
+  replace (left + 16 * right) with (right * 16 + left) by lia. rewrite quotient, remainder by lia. lia.
+Qed.
+
+(** * Section 6.2: a warp *)
+
+(* "At each k, the lanes that need a unit take one each in lane order: a warp decodes all lanes at once, and one ballot says
+   who takes which." Number i of the lanes of a step knows its own state and table, the ballot, and the units. *)
+Definition count (ballot : list bool) : nat := length (filter (fun needs => needs) ballot).
+
+Definition warp (N : Z) (step : list (nat * table)) (states units : list Z) : option (list nat * list Z * list Z) :=
+  let decoded := map (fun '(lane, t) => decode_symbol N t (nth lane states 0)) step in
+  let ballot := map (fun '(_, x) => x <? 2 ^ 16) decoded in
+  let after i :=
+    let x := snd (nth i decoded (0%nat, 0)) in
+    if x <? 2 ^ 16 then (x << 16) bitor nth (count (firstn i ballot)) units 0 else x in
+  if (count ballot <=? length units)%nat then
+    Some (map fst decoded,
+          fold_left (fun states '(lane, x) => set lane x states)
+            (combine (map fst step) (map after (seq 0 (length step)))) states,
+          skipn (count ballot) units)
+  else None.
+
+Lemma set_other : forall l m x states, l <> m -> nth m (set l x states) 0 = nth m states 0.
+Proof. induction l; intros [|m] x [|y states] H; simpl; auto; try contradiction. Qed.
+
+Lemma nth_skipn_1 : forall n (u : Z) units, nth (S n) (u :: units) 0 = nth n units 0.
+Proof. reflexivity. Qed.
+
+(* A warp does what a decoder does lane by lane. *)
+Theorem warp_step : forall N step states units, NoDup (map fst step) ->
+  warp N step states units = decode N step states units.
+Proof.
+  intros N step. induction step as [|[lane t] later IH]; intros states units D; [reflexivity|].
+  simpl in D. inversion D as [|? ? Hl Hd]; subst. cbn [decode].
+  assert (E : forall y, map (fun '(m, t) => decode_symbol N t (nth m (set lane y states) 0)) later =
+                        map (fun '(m, t) => decode_symbol N t (nth m states 0)) later).
+  { intros y. apply map_ext_in. intros [m t'] H. rewrite set_other; [reflexivity|]. intros <-.
+    apply Hl. apply in_map_iff. exists (lane, t'). auto. }
+  unfold warp in *. cbn [map length seq combine fold_left]. rewrite <- seq_shift, (map_map S).
+  destruct (decode_symbol N t (nth lane states 0)) as [s z]. cbn [nth fst snd firstn].
+  unfold refill. destruct (z <? 2 ^ 16) eqn:Z.
+  - destruct units as [|u units].
+    + reflexivity.
+    + rewrite <- IH by exact Hd. rewrite E. unfold count. cbn [filter length Nat.leb skipn nth firstn].
+      destruct (_ <=? _)%nat; reflexivity.
+  - rewrite <- IH by exact Hd. rewrite E. unfold count. cbn [filter length nth firstn].
+    destruct (_ <=? _)%nat; reflexivity.
+Qed.
