@@ -67,6 +67,14 @@ function drawTable(random: () => number, probabilityBits: number): Table {
   return tableOf(frequency);
 }
 
+/** The lowest state, one with a payload, the lowest for which some symbol gives a unit away, or the one below. */
+function drawState(random: () => number, tables: readonly Table[], probabilityBits: number): number {
+  const { frequency } = tables[random() % tables.length];
+  const threshold = frequency[random() % frequency.length] * 2 ** (32 - probabilityBits);
+  const some = [STATE_FLOOR, STATE_FLOOR + (random() & 0xffff), threshold, threshold - 1][random() % 4];
+  return Math.max(some, STATE_FLOOR);
+}
+
 /** A case of `cases`, coded by the reference. */
 function drawCase(random: () => number, index: number): string {
   const kind = (['rans', 'rans_base', 'pairs'] as const)[index % 3];
@@ -83,7 +91,7 @@ function drawCase(random: () => number, index: number): string {
     return slotted[random() % slotted.length];
   });
   const { count, perLane } = lanesOf(tileWidth, kind === 'rans_base', columnsEach);
-  const finals = Uint32Array.from({ length: count }, () => STATE_FLOOR + (random() & 0xffff));
+  const finals = Uint32Array.from({ length: count }, () => drawState(random, tables, probabilityBits));
   const plane = { probabilityBits, tables, width, classes };
   const { states, units } = encodeLanes(symbols, finals, perLane, plane);
   expect(decodeLanes(states, units, perLane, plane)).toEqual({ symbols, finals, used: units.length });
