@@ -44,6 +44,6 @@ const asked = FILES.map((file) => `From CodecLLM Require ${file}.\n`).concat(
 );
 writeFileSync(join(folder, 'Assumptions.v'), asked.join(''));
 const { stdout, stderr } = spawnSync('coqc', ['-q', ...here, 'Assumptions.v'], { cwd: folder, encoding: 'utf8' });
-const theorems = asked.length - FILES.length;
-if (stdout !== 'Closed under the global context\n'.repeat(theorems)) fail(`It takes for granted:\n${stdout}${stderr}`);
-console.log(`${theorems} theorems, no axioms`);
+const granted = stdout.replaceAll('Closed under the global context\n', '') + stderr;
+if (granted !== '') fail(`The proof takes for granted:\n${granted}`);
+console.log(`${asked.length - FILES.length} theorems, no axioms`);
