@@ -43,7 +43,7 @@ const asked = FILES.map((file) => `From CodecLLM Require ${file}.\n`).concat(
   FILES.flatMap((file) => theoremsOf(file).map((name) => `Print Assumptions CodecLLM.${file}.${name}.\n`)),
 );
 writeFileSync(join(folder, 'Assumptions.v'), asked.join(''));
-const { stdout, stderr } = spawnSync('coqc', ['-q', ...here, 'Assumptions.v'], { cwd: folder, encoding: 'utf8' });
-const granted = stdout.replaceAll('Closed under the global context\n', '') + stderr;
-if (granted !== '') fail(`The proof takes for granted:\n${granted}`);
+const { status, stdout, stderr } = spawnSync('coqc', ['-q', ...here, 'Assumptions.v'], { cwd: folder, encoding: 'utf8' });
+const granted = stdout.replaceAll('Closed under the global context\n', '');
+if (status !== 0 || granted !== '') fail(`The proof takes for granted:\n${granted}${stderr}`);
 console.log(`${asked.length - FILES.length} theorems, no axioms`);
