@@ -242,9 +242,6 @@ Qed.
 Lemma set_other : forall l m x states, l <> m -> nth m (set l x states) 0 = nth m states 0.
 Proof. induction l; intros [|m] x [|y states] H; simpl; auto; try contradiction. Qed.
 
-Lemma nth_skipn_1 : forall n (u : Z) units, nth (S n) (u :: units) 0 = nth n units 0.
-Proof. reflexivity. Qed.
-
 (* A warp does what a decoder does lane by lane. *)
 Theorem warp_step : forall N step states units, NoDup (map fst step) ->
   warp N step states units = decode N step states units.
