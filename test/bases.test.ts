@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { trained } from '../golden/base.ts';
 import { makeTensor } from '../golden/patterns.ts';
-import { checkpoint, codecllm, inDirectory, type TestTensor } from './checkpoint.ts';
+import { bomb, checkpoint, codecllm, inDirectory, type TestTensor } from './checkpoint.ts';
 
 // Worker threads run what is built.
 const product: typeof import('../src/index.ts') = await import(
@@ -193,6 +193,27 @@ describe.each(engines)('engine %s', (engine) => {
         /3\.safetensors: is coded against a base, the file whose SHA-256 is [0-9a-f]{64}; none of the compressed files in/,
       );
     });
+  });
+});
+
+test('a base that becomes very large has to be given', async () => {
+  await inDirectory(async (directory) => {
+    const name = (what: string): string => join(directory, what);
+    const bytes = bomb();
+    writeFileSync(name('zeros.safetensors'), bytes);
+    // Of the same original, as it says, and against a tensor of it.
+    const base = { name: 'w', dtype: 'BF16', shape: [40, 64], data: SMALL.slice(0, 5120) };
+    writeFileSync(name('old'), checkpoint([base]));
+    writeFileSync(name('new'), checkpoint([{ ...base, data: trained(base.data, 2 ** -9, 1) }]));
+    await product.compress(name('new'), name('out'), { bases: [name('old')] });
+    const text = readFileSync(name('out'));
+    const at = text.indexOf('"codecllm.base":"') + '"codecllm.base":"'.length;
+    text.fill('0', at, at + 64);
+    writeFileSync(name('out'), text);
+    await expect(product.verify(name('out'))).rejects.toThrow(
+      'zeros.safetensors: becomes more than 100 times as large, and is a base only where it is given (--base)',
+    );
+    await expect(product.verify(name('out'), { bases: [directory] })).rejects.toThrow('of its base, which lacks it');
   });
 });
 

@@ -14,6 +14,7 @@ from ._closing import Closing
 from ._directory import list_directory
 from ._errors import FileError
 from ._input import InputFile
+from ._limits import are_usual
 from ._safetensors import Header, read_header
 from ._stored import StoredTensor, read_checkpoint
 
@@ -47,8 +48,15 @@ class Bases(Closing):
             return tensors
         path = tensors[0].file.path
         trail = (*above, os.path.realpath(path))
-        bases = tuple(self.open(self._find(path, base, trail), trail) for base in container.bases)
-        return [tensor._replace(bases=bases) for tensor in tensors]
+        bases = []
+        for wanted in container.bases:
+            found, is_given = self._find(path, wanted, trail)
+            bases.append(self.open(found, trail))
+            # What is coded against it may be as large as it is, however few bytes it takes itself.
+            if not is_given and not are_usual(bases[-1].values()):
+                problem = "becomes more than 100 times as large, and is a base only where it is given (--base)"
+                raise FileError(found, problem)
+        return [tensor._replace(bases=tuple(bases)) for tensor in tensors]
 
     def open(self, path: str, above: tuple[str, ...] = ()) -> dict[str, StoredTensor]:
         """The tensors of a base by name, each with what it may be coded against itself.
@@ -75,8 +83,8 @@ class Bases(Closing):
                 self._hashes[path] = _sha256_of(file, *read_header(file))
         return self._hashes[path]
 
-    def _find(self, by: str, wanted: str, trail: tuple[str, ...]) -> str:
-        """The path of what `by` is coded against; what is open already is no base of itself."""
+    def _find(self, by: str, wanted: str, trail: tuple[str, ...]) -> tuple[str, bool]:
+        """The path of what `by` is coded against, and whether it is given; what is open is no base of itself."""
         given = [path for each in self.paths for path in checkpoints_under(each)]
         leads_back = False
 
@@ -90,12 +98,12 @@ class Bases(Closing):
 
         for path in given:
             if is_wanted(path):
-                return path
+                return path, True
         for path in _compressed_beside(by):
             # What cannot be read there is nothing that anybody asked for.
             with suppress(FileError, OSError):
                 if is_wanted(path):
-                    return path
+                    return path, False
         if leads_back:
             raise FileError(by, "is coded against a base that leads back to it")
         what = f"is coded against a base, the file whose SHA-256 is {wanted}"

@@ -11,6 +11,7 @@ import { FileError, fileErrorOf } from '../files/errors.ts';
 import type { InputFile } from '../files/input.ts';
 import { batchError, type Compressed, type Restorable, readCompressed, tensorError } from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
+import { areUsual } from './limits.ts';
 
 /** A checkpoint that is open, compressed or not. */
 export interface OpenCheckpoint {
@@ -79,7 +80,18 @@ export class Bases {
     const opened: OpenCheckpoint[] = [];
     const names: string[][] = [];
     for (const wanted of coded.length > 0 ? bases : []) {
-      const checkpoint = await this.open(await this.find(file.path, wanted, trail), trail);
+      const { path, isGiven } = await this.find(file.path, wanted, trail);
+      const checkpoint = await this.open(path, trail);
+      // What is coded against it may be as large as it is, however few bytes it takes itself.
+      const inBase = [...checkpoint.tensors.values()].map((tensor) => ({
+        ...tensor,
+        bytes: tensor.end - tensor.start,
+      }));
+      if (!isGiven && !areUsual(inBase))
+        throw new FileError(
+          path,
+          'becomes more than 100 times as large, and is a base only where it is given (--base)',
+        );
       opened.push(checkpoint);
       names.push([...checkpoint.tensors.keys()]);
     }
@@ -146,8 +158,12 @@ export class Bases {
     this.opened.clear();
   }
 
-  /** @param by what is coded against it @param trail what is open already, and no base of itself @returns a path */
-  private async find(by: string, wanted: string, trail: readonly string[]): Promise<string> {
+  /** @param by what is coded against it @param trail what is open already, and no base of itself */
+  private async find(
+    by: string,
+    wanted: string,
+    trail: readonly string[],
+  ): Promise<{ path: string; isGiven: boolean }> {
     const given: string[] = [];
     for (const path of this.paths) given.push(...(await checkpointsUnder(path)));
     let leadsBack = false;
@@ -157,9 +173,10 @@ export class Bases {
       leadsBack ||= !goesOn;
       return goesOn;
     };
-    for (const path of given) if (await isWanted(path)) return path;
+    for (const path of given) if (await isWanted(path)) return { path, isGiven: true };
     // What cannot be read there is nothing that anybody asked for.
-    for (const path of await compressedBeside(by)) if (await isWanted(path).catch(() => false)) return path;
+    for (const path of await compressedBeside(by))
+      if (await isWanted(path).catch(() => false)) return { path, isGiven: false };
     if (leadsBack) throw new FileError(by, 'is coded against a base that leads back to it');
     const what = `is coded against a base, the file whose SHA-256 is ${wanted}`;
     const beside = 'none of the compressed files in its folder is it';
