@@ -272,4 +272,21 @@ export const DECIDING: readonly Row[] = [
     false,
   ],
   ['state-final-2', 'A state that ends as 2^17', 'one-element', oneElement(2 ** 18, []), 'tile.plane[0].states', false],
+  ...(['first', 'last'] as const).map(
+    (which): Row => [
+      `table-${which}-listed`,
+      `A table whose ${which} symbol has no frequency`,
+      I8_RAW,
+      tableBits(8, (writer) => {
+        writer.write(0, 8);
+        writer.write(2, 8);
+        if (which === 'first') writeNext(writer, -1, 0);
+        writeNext(writer, which === 'first' ? 8 : 7, 7);
+        writeNext(writer, 0, 7);
+        if (which === 'last') writeNext(writer, -8, 0);
+      }),
+      'tables.plane[0][0]',
+      false,
+    ],
+  ),
 ];
