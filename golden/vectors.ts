@@ -1178,6 +1178,27 @@ const ANNEX_CASES: readonly Case[] = [
     }),
   ),
   {
+    id: 'empty-long',
+    comment: 'No elements, and a dimension of 2^50',
+    flags: ['edge'],
+    ...{ dtype: 'U8', shape: [2 ** 50, 0], pattern: 'zeros', seed: 1 },
+  },
+  {
+    id: 'columns-most',
+    comment: '2^18 columns, of one element',
+    flags: ['edge'],
+    ...{ dtype: 'U8', shape: [1], options: { columns: 2 ** 18 }, pattern: 'constant', seed: 1 },
+  },
+  {
+    id: 'slots-most',
+    comment: '20,480 slots: five tables with N = 12',
+    flags: ['tables', 'classes'],
+    dtype: 'F32',
+    shape: [45, 66],
+    options: { columns: 66, classes: 'rows4', modes: ['none', 'none', 'raw', 'raw'], probabilityBits: 12 },
+    ...{ pattern: 'rows', seed: 1 },
+  },
+  {
     id: 'prediction-layered-20-bytes',
     comment: 'One tile of eight is predicted well, and saves less than half of that: no tile is. As one plane',
     flags: ['auto'],
