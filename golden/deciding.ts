@@ -6,7 +6,7 @@ import { joinPlanes } from '../spec/decoder/3-planes.ts';
 import { align, Mode, sectionsOf } from '../spec/decoder/4-metadata.ts';
 import { type TableSet, tableOf } from '../spec/decoder/6.1-tables.ts';
 import { crc32, tileCheck } from '../spec/decoder/8-checks.ts';
-import { BitWriter, seal, writeFront } from '../spec/encoder/front.ts';
+import { BitWriter, seal, writeFrequencies, writeFront } from '../spec/encoder/front.ts';
 import { decodeTile } from '../spec/index.ts';
 import { bytes, type Damage, flipIn, metadata, metadataStart, outliers, type Row, u32, u64 } from './damage.ts';
 
@@ -356,14 +356,6 @@ export const DECIDING: readonly Row[] = [
     'tile[0].plane[0].mode',
     false,
   ],
-  [
-    'const-symbol-256',
-    'CONST with the symbol 256, in whose place 0 is right',
-    'mode-F32-const',
-    metadata(0, 20, (old) => old | 256),
-    'tile[0].plane[3].value',
-    true,
-  ],
   ...['raw', 'const', 'left'].map(
     (mode): Row => [
       `outliers-${mode}-there`,
@@ -411,5 +403,53 @@ export const DECIDING: readonly Row[] = [
     }),
     'header.tablesBytes',
     false,
+  ],
+  [
+    'state-final-2-fed',
+    'A state with a payload that ends as 2^17',
+    'one-element',
+    (stream, view) => {
+      const ended = oneElement(2 ** 18, [])(stream, view) as Uint8Array;
+      return rebuilt(({ tiles: [tile], frontBytes }) => {
+        const [coded, { value }] = tile.planes;
+        const raw = { mode: Mode.RAW, predictor: 0, value: 0, outliers: 0 };
+        const data = Buffer.concat([Uint8Array.of(value), new Uint8Array(15), ended.subarray(frontBytes)]);
+        return { data, tiles: [{ ...tile, planes: [coded, raw] }] };
+      })(ended, view);
+    },
+    'tile.plane[0].states',
+    false,
+  ],
+  [
+    'state-final-not-fed',
+    'A state that ends as 2^16 + 1, and the next plane is not RAW',
+    'one-element',
+    oneElement(2 ** 17 + 1, []),
+    'tile.plane[0].states',
+    false,
+  ],
+  [
+    'const-symbol-256-alone',
+    'CONST with the symbol 256 in the one plane of a tensor of zeros',
+    'mode-U8-const',
+    rebuilt(({ tiles: [tile] }) => ({ tiles: [{ ...tile, check: 0, planes: [{ ...tile.planes[0], value: 256 }] }] })),
+    'tile[0].plane[0].value',
+    false,
+  ],
+  [
+    'table-bit',
+    'A table of which the last bit, a zero, is not there',
+    I8_RAW,
+    tableBits(8, (writer) => writeFrequencies(writer, 8, Uint16Array.of(16, 193, 47)), 1),
+    'tables.plane[0][0]',
+    false,
+  ],
+  [
+    'predicted-4-bits',
+    'TOP in a plane of four bits, whose one row it does not change',
+    'nibbles-one-row-rans',
+    metadata(0, 8, (old) => old | (2 << 20)),
+    'tile[0].plane[0].predictor',
+    true,
   ],
 ];

@@ -1181,7 +1181,7 @@ const ANNEX_CASES: readonly Case[] = [
     id: 'empty-long',
     comment: 'No elements, and a dimension of 2^50',
     flags: ['edge'],
-    ...{ dtype: 'U8', shape: [2 ** 50, 0], pattern: 'zeros', seed: 1 },
+    ...{ dtype: 'U8', shape: [2 ** 50, 0, 1], pattern: 'zeros', seed: 1 },
   },
   {
     id: 'columns-most',
@@ -1197,6 +1197,12 @@ const ANNEX_CASES: readonly Case[] = [
     shape: [45, 66],
     options: { columns: 66, classes: 'rows4', modes: ['none', 'none', 'raw', 'raw'], probabilityBits: 12 },
     ...{ pattern: 'rows', seed: 1 },
+  },
+  {
+    id: 'nibbles-one-row-rans',
+    comment: 'U8 as 4 + 4 with one row, plane 0 as RANS',
+    flags: ['edge'],
+    ...{ dtype: 'U8', shape: [31], options: { split: [4, 4], modes: ['none', 'raw'] }, pattern: 'gaussian', seed: 1 },
   },
   {
     id: 'prediction-layered-20-bytes',
