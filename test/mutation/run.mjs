@@ -1,5 +1,6 @@
-// `npm run mutation -- FILE...`: changes the codec in spec/, one expression at a time, and asks the golden vectors alone (vectors.ts), by
-// Stryker. Fails where no vector notices a change that golden/equivalent.json does not explain, or it explains one too many.
+// `npm run mutation -- FILE...`: changes the codec in spec/, one expression at a time, and asks the golden vectors alone
+// (vectors.ts), by Stryker. Fails where no vector notices a change that golden/equivalent.json does not explain, or where it
+// explains one too many.
 
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
