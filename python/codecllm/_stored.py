@@ -142,9 +142,9 @@ class StoredTensor(NamedTuple):
             if self.checks is not None and check != self.checks[number]:
                 raise self.error(f"its check differs from byte {number * _container.CHECKED_BYTES} on")
 
-    def is_against_base(self) -> bool:
-        """Whether it is coded against a base. @raises FileError where it is damaged"""
-        return self.names_base and self.is_stream and self.open_stream().info.against_base
+    def found_base(self) -> StoredTensor | None:
+        """What it is coded against, if it is. @raises FileError where it is damaged, or the base lacks that"""
+        return self._base_of(self.open_stream().info) if self.names_base and self.is_stream else None
 
     def _base_of(self, info: StreamInfo) -> StoredTensor | None:
         """What it is coded against. @raises FileError where the base has no such tensor"""
