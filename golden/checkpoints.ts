@@ -2,7 +2,8 @@
 // originals that a compressor refuses. Each of those is good but for one thing, which decides.
 
 import { createHash } from 'node:crypto';
-import { HeaderSpace, keptOrder, type Placed } from '../spec/container.ts';
+import { CHECKED_BYTES, HeaderSpace, keptOrder, type Placed } from '../spec/container.ts';
+import { crc32 } from '../spec/decoder/8-checks.ts';
 import {
   DTYPES,
   type EncodeOptions,
@@ -109,11 +110,16 @@ function checkpoint(
 const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /**
- * What the reference compressor makes of a checkpoint.
+ * What the reference compressor makes of a checkpoint, or made before there were checks.
  *
  * @param bases the originals of what it is coded against
  */
-function compress(original: Uint8Array, options: EncodeOptions = {}, bases: readonly Uint8Array[] = []): Uint8Array {
+function compress(
+  original: Uint8Array,
+  options: EncodeOptions = {},
+  bases: readonly Uint8Array[] = [],
+  isChecked = false,
+): Uint8Array {
   const { text, data } = partsOf(original);
   const header = parseHeader(text, data.length);
   const bytesOf = ({ start, end }: TensorEntry): Uint8Array => data.subarray(start, end);
@@ -143,7 +149,7 @@ function compress(original: Uint8Array, options: EncodeOptions = {}, bases: read
       ),
     ),
   };
-  const space = new HeaderSpace(header, text, relations);
+  const space = new HeaderSpace(header, text, relations, isChecked);
   const againstBase = new Set<number>();
   const chunks: Uint8Array[] = [];
   const placed = new Map<string, Placed>();
@@ -172,12 +178,18 @@ function compress(original: Uint8Array, options: EncodeOptions = {}, bases: read
     else if (stream.length < bytes.length) place(tensor, stream, true);
     else kept.push(tensor);
   }
-  for (const tensor of keptOrder(kept)) place(tensor, bytesOf(tensor), false);
+  const checks: number[] = [];
+  for (const tensor of keptOrder(kept)) {
+    const bytes = bytesOf(tensor);
+    place(tensor, bytes, false);
+    for (let begin = 0; begin < bytes.length; begin += CHECKED_BYTES)
+      checks.push(crc32(bytes.subarray(begin, begin + CHECKED_BYTES)));
+  }
   for (const tensor of copied) place(tensor, new Uint8Array(), false);
   const tensors = header.tensors.map(({ name }) => placed.get(name) as Placed);
-  const front = space.fill(tensors, sha256Of(original), (number) => againstBase.has(number));
   // Not a Buffer: a slice of that is no copy.
-  return new Uint8Array(Buffer.concat([front, ...chunks]));
+  const outcome = { sha256: sha256Of(original), againstBase, checks: isChecked ? checks : undefined };
+  return new Uint8Array(Buffer.concat([space.fill(tensors, outcome), ...chunks]));
 }
 
 /** A tensor of a base, by its number there. */
@@ -278,6 +290,8 @@ interface Example {
   readonly bases?: readonly string[];
   /** Another form of what the compressor writes. */
   readonly rewrite?: (compressed: Uint8Array) => Uint8Array;
+  /** Whether the file is to have checks, and so is what the compressor writes. */
+  readonly isChecked?: boolean;
 }
 
 const MIXED: readonly Tensor[] = [
@@ -324,7 +338,7 @@ const RENAMED: readonly Tensor[] = [
 
 const START = [0x43, 0x4c, 0x4c, 0x4d];
 
-const VALID: Readonly<Record<string, Example>> = {
+const VALID_UNCHECKED: Readonly<Record<string, Example>> = {
   compact: {
     comment: 'the header of serde_json; kept tensors by falling size of their elements; metadata',
     original: checkpoint(MIXED, { format: 'pt' }),
@@ -493,25 +507,72 @@ const VALID: Readonly<Record<string, Example>> = {
   },
 };
 
+/** A kept tensor of more than one piece; the bytes repeat, so that they take little space in an archive. */
+const LONG: Tensor = {
+  name: 'long',
+  dtype: 'X8',
+  shape: [CHECKED_BYTES + 3],
+  data: Uint8Array.from({ length: CHECKED_BYTES + 3 }, (_, i) => (i % 251) ^ (i >> 18)),
+};
+
+/** What files had before there were checks, and the same with checks; and what only these have. */
+const CHECKED: Readonly<Record<string, Example>> = Object.fromEntries(
+  Object.entries<Example>({
+    ...VALID_UNCHECKED,
+    pieces: { comment: 'a kept tensor of several pieces, each with a check', original: checkpoint([LONG]) },
+    'pieces-foreign': {
+      comment: 'checks in a header with more spaces than the reference compressor adds',
+      original: checkpoint([ones('w', 16, 16), small('b', 'F32', [1], 4)]),
+      rewrite: (compressed) => {
+        const { text, data } = partsOf(compressed);
+        return sealed((header, bytes) => rawFile(header + SPACES, bytes))(text, data);
+      },
+    },
+  })
+    .filter(([id]) => !id.startsWith('foreign'))
+    .map(([id, { bases, ...example }]) => [
+      `checked-${id}`,
+      {
+        ...example,
+        bases: bases?.map((base) => `checked-${base}`),
+        comment: `with checks: ${example.comment}`,
+        isChecked: true,
+      },
+    ]),
+);
+
+const VALID: Readonly<Record<string, Example>> = { ...VALID_UNCHECKED, ...CHECKED };
+
 /** What a valid checkpoint needs: of its bases, the original where that is the end of the chain, else what it becomes. */
 function basesOf(id: string): string[] {
   return (VALID[id].bases ?? []).flatMap((base) => {
     const above = basesOf(base);
-    return [above.length > 0 ? `compressed/${base}` : `original/${base}`, ...above];
+    return [above.length > 0 ? `compressed/${base}` : `original/${originalOf(base)}`, ...above];
   });
 }
 
+/** The name of its original, which is the same with checks. */
+const originalOf = (id: string): string => id.replace(/^checked-/, '');
+
 function validCheckpoints(): ValidCheckpoint[] {
-  return Object.entries(VALID).map(([id, { comment, original, options = {}, bases: against = [], rewrite }]) => {
-    const compressed = compress(
-      original,
-      options,
-      against.map((base) => VALID[base].original),
-    );
-    const bases = basesOf(id).map(nameOf);
-    if (rewrite === undefined) return { id, comment, flags: [], options, original, compressed, bases };
-    return { id, comment, flags: ['foreign'], options: undefined, original, compressed: rewrite(compressed), bases };
-  });
+  return Object.entries(VALID).map(
+    ([id, { comment, original, options = {}, bases: given = [], rewrite, isChecked }]) => {
+      const against = given.map((base) => VALID[base].original);
+      const compressed = compress(original, options, against, isChecked);
+      const bases = basesOf(id).map(nameOf);
+      const flags = [...(isChecked ? [] : ['unchecked']), ...(rewrite ? ['foreign'] : [])];
+      if (flags.length === 0) return { id, comment, flags, options, original, compressed, bases };
+      return {
+        id,
+        comment,
+        flags,
+        options: undefined,
+        original,
+        compressed: rewrite?.(compressed) ?? compressed,
+        bases,
+      };
+    },
+  );
 }
 
 const nameOf = (path: string): string => `${path}.safetensors`;
@@ -550,11 +611,21 @@ const TEXT = compress(
 /** A stream, a copy of it, and a kept tensor. */
 const COPIES = compress(checkpoint([ones('w', 16, 16), ones('v', 16, 16), small('b', 'F32', [2], 8)]));
 
+/** The first of them with checks. */
+const CHECKS = compress(
+  checkpoint([ones('w', 16, 16), weights('v', 24, 40), small('c', 'F32', [1], 4), small('k', 'U8', [80], 80)], {
+    format: 'pt',
+  }),
+  {},
+  [],
+  true,
+);
+
 /** Coded against `run`. */
-const NEXT = compress(VALID['run-next'].original, {}, [VALID.run.original]);
+const NEXT = compress(VALID_UNCHECKED['run-next'].original, {}, [VALID_UNCHECKED.run.original]);
 
 /** Against it, too, all of it against tensors of other names. */
-const RENAMED_NEXT = compress(VALID['run-renamed'].original, {}, [VALID.run.original]);
+const RENAMED_NEXT = compress(VALID_UNCHECKED['run-renamed'].original, {}, [VALID_UNCHECKED.run.original]);
 
 type Edit = (text: string, data: Uint8Array) => Uint8Array;
 
@@ -573,6 +644,20 @@ const replace =
     if (replaced === trimmed) throw new Error(`${from} is not in ${trimmed}`);
     return aligned(replaced, data);
   };
+
+const CHECK_START = '{"__metadata__":{"codecllm.check":"';
+
+/** The same, with the check that its header then has to have. */
+function sealed(edit: Edit): Edit {
+  return (text, data) => {
+    const file = Buffer.from(edit(text, data));
+    const rest = LENGTH_BYTES + CHECK_START.length + 8;
+    const end = LENGTH_BYTES + headerLength(file.subarray(0, LENGTH_BYTES), file.length);
+    const check = crc32(file.subarray(rest, end)).toString(16).padStart(8, '0');
+    file.write(check, rest - 8);
+    return new Uint8Array(file);
+  };
+}
 
 type Json = Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
 
@@ -1201,6 +1286,104 @@ const INVALID: Readonly<Record<string, Damage>> = {
     edit: replace('"codecllm.header":"compact"', '"codecllm.header":"python"'),
   },
 
+  // Checks.
+  'check-name': {
+    comment: 'one bit of a name is other',
+    place: `${META}check`,
+    edit: replace('"k":', '"j":'),
+    of: CHECKS,
+  },
+  'check-style': {
+    comment: 'another writer of the original, which only the check of the header tells before the SHA-256 does',
+    place: `${META}check`,
+    edit: replace('"codecllm.header":"compact"', '"codecllm.header":"python"'),
+    of: CHECKS,
+  },
+  'check-spaces': {
+    comment: 'more spaces than the check of the header is made of',
+    place: `${META}check`,
+    edit: (text, data) => rawFile(text + SPACES, data),
+    of: CHECKS,
+  },
+  'check-upper': {
+    comment: 'the check of the header in upper case',
+    place: `${META}check`,
+    edit: (text, data) =>
+      rawFile(
+        text.replace(/("codecllm.check":")([^"]*)/, (_, key, digits) => key + digits.toUpperCase()),
+        data,
+      ),
+    of: CHECKS,
+  },
+  'check-later': {
+    comment: 'a check of the header that is not the first that the header has',
+    place: `${META}check`,
+    edit: replace(/("codecllm.check":"[^"]*"),("format":"pt")/, '$2,$1'),
+    of: CHECKS,
+  },
+  'check-missing': {
+    comment: 'checks of kept tensors, and none of the header',
+    place: `${META}check`,
+    edit: replace(/"codecllm.check":"[^"]*",/, ''),
+    of: CHECKS,
+  },
+  'kept-missing': {
+    comment: 'a check of the header, and none of kept tensors',
+    place: `${META}check`,
+    edit: sealed(replace(/,"codecllm.kept":"[^"]*"/, '')),
+    of: CHECKS,
+  },
+  'kept-upper': {
+    comment: 'checks of kept tensors in upper case',
+    place: `${META}kept`,
+    edit: sealed((text, data) =>
+      rawFile(
+        text.replace(/("codecllm.kept":")([^"]*)/, (_, key, digits) => key + digits.toUpperCase()),
+        data,
+      ),
+    ),
+    of: CHECKS,
+  },
+  'kept-short': {
+    comment: 'a check of seven digits',
+    place: `${META}kept`,
+    edit: sealed(replace(/("codecllm.kept":")./, '$1')),
+    of: CHECKS,
+  },
+  'kept-few': {
+    comment: 'one check fewer than there are kept tensors',
+    place: `${META}kept`,
+    edit: sealed(replace(/("codecllm.kept":").{8}/, '$1')),
+    of: CHECKS,
+  },
+  'kept-many': {
+    comment: 'one check more than there are kept tensors',
+    place: `${META}kept`,
+    edit: sealed(replace(/("codecllm.kept":")/, '$100000000')),
+    of: CHECKS,
+  },
+  'kept-order': {
+    comment: 'the checks of two kept tensors in another order',
+    place: 'c',
+    step: 'data',
+    edit: sealed(replace(/("codecllm.kept":")(.{8})(.{8})/, '$1$3$2')),
+    of: CHECKS,
+  },
+  'kept-other': {
+    comment: 'a kept tensor whose check differs, in a file that is good otherwise',
+    place: 'k',
+    step: 'data',
+    edit: sealed(replace(/("codecllm.kept":".{8}).{8}/, '$100000000')),
+    of: CHECKS,
+  },
+  'kept-piece': {
+    comment: 'a kept tensor of which the check of the second piece differs',
+    place: 'long',
+    step: 'data',
+    edit: sealed(replace(/("codecllm.kept":".{8}).{8}/, '$100000000')),
+    of: compress(checkpoint([LONG]), {}, [], true),
+  },
+
   // What tensors are coded against.
   'against-empty': {
     comment: 'nothing at all in codecllm.against',
@@ -1288,14 +1471,20 @@ const INVALID: Readonly<Record<string, Damage>> = {
     place: `${META}base`,
     step: 'base',
     edit: aligned,
-    of: compress(VALID['run-shards'].original, {}, [VALID.run.original, VALID['run-second'].original]),
+    of: compress(VALID_UNCHECKED['run-shards'].original, {}, [
+      VALID_UNCHECKED.run.original,
+      VALID_UNCHECKED['run-second'].original,
+    ]),
     bases: ['original/run'],
   },
   'bases-space': {
     comment: 'two spaces between two bases',
     place: `${META}base`,
     edit: replace(/("codecllm.base":"[0-9a-f]*) /, '$1  '),
-    of: compress(VALID['run-shards'].original, {}, [VALID.run.original, VALID['run-second'].original]),
+    of: compress(VALID_UNCHECKED['run-shards'].original, {}, [
+      VALID_UNCHECKED.run.original,
+      VALID_UNCHECKED['run-second'].original,
+    ]),
     bases: ['original/run', 'original/run-second'],
   },
 };
@@ -1307,8 +1496,9 @@ function notSmaller(): Uint8Array {
   const original = checkpoint([tensor]);
   const { text } = partsOf(original);
   const placed = [{ ...parseHeader(text).tensors[0], start: 0, end: stream.length, isStream: true }];
-  const space = new HeaderSpace(parseHeader(text), text);
-  return Buffer.concat([space.fill(placed, sha256Of(original)), stream]);
+  const space = new HeaderSpace(parseHeader(text), text, {}, false);
+  const outcome = { sha256: sha256Of(original), againstBase: new Set<number>(), checks: undefined };
+  return Buffer.concat([space.fill(placed, outcome), stream]);
 }
 
 function invalidCheckpoints(): InvalidCheckpoint[] {
@@ -1391,7 +1581,7 @@ export function checkpointFiles(): Map<string, Uint8Array> {
       comment,
       flags,
       options,
-      original: named('original', id, original),
+      original: named('original', originalOf(id), original),
       compressed: named('compressed', id, compressed),
       ...listed(bases),
     })),

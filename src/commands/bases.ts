@@ -9,7 +9,14 @@ import type { Engine } from '../engine/engine.ts';
 import { listDirectory } from '../files/directory.ts';
 import { FileError, fileErrorOf } from '../files/errors.ts';
 import type { InputFile } from '../files/input.ts';
-import { batchError, type Compressed, type Restorable, readCompressed, tensorError } from '../format/compressed.ts';
+import {
+  batchError,
+  type Compressed,
+  checkBytes,
+  type Restorable,
+  readCompressed,
+  tensorError,
+} from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
 import { areUsual } from './limits.ts';
 
@@ -63,7 +70,8 @@ export class Bases {
     }
     const tensors = header.tensors.map((entry) => {
       const place = { position: dataStart + entry.start, storedBytes: entry.end - entry.start };
-      return { ...entry, ...place, isStream: false, againstBase: false, against: undefined, copyOf: undefined };
+      const plain = { isStream: false, againstBase: false, against: undefined, copyOf: undefined, checks: undefined };
+      return { ...entry, ...plain, ...place };
     });
     return { file, tensors: byName(tensors), against: new Map() };
   }
@@ -121,6 +129,7 @@ export class Bases {
           throw batchError(file.path, [tensor], error);
         })
       : await file.read(position, storedBytes);
+    if (!isStream) checkBytes(file.path, tensor, 0, bytes);
     await file.checkUnchanged();
     return bytes;
   }
@@ -135,9 +144,9 @@ export class Bases {
   async sha256Of(path: string): Promise<string> {
     const known = this.hashes.get(path);
     if (known !== undefined) return known;
-    const { file, header, dataStart } = await openSafetensors(path);
+    const { file, header, headerText, dataStart } = await openSafetensors(path);
     try {
-      const sha256 = isCompressed(header) ? readContainer(header, dataStart).sha256 : await hashOf(file);
+      const sha256 = isCompressed(header) ? readContainer(header, headerText, dataStart).sha256 : await hashOf(file);
       this.hashes.set(path, sha256);
       return sha256;
     } catch (error) {

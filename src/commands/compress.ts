@@ -2,15 +2,18 @@
 // is left free; the header, which needs their sizes, comes last.
 
 import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import {
   byPlace,
   bytesToLookAt,
+  CHECKED_BYTES,
   DTYPES,
   type EncodeOptions,
   FIXED_BYTES,
   HeaderSpace,
   isItselfStream,
   keptOrder,
+  type Outcome,
   type Placed,
   quoted,
   type Relations,
@@ -59,19 +62,18 @@ export async function compressFile(
     const out = await OutputFile.create(output, force, file.mode, input);
     try {
       const compression = new Compression(original, copied, matches, mayBecomeStream, out, options, work);
-      const { stored, end, sha256 } = await compression.writeTensors(space.dataStart);
-      await out.write(0, [
-        space.fill(stored, sha256, (number) => compression.usesBase(original.header.tensors[number])),
-      ]);
+      const { stored, end, outcome } = await compression.writeTensors(space.dataStart);
+      await out.write(0, [space.fill(stored, outcome)]);
       await file.checkUnchanged();
-      work.bases.remember(input, sha256);
+      work.bases.remember(input, outcome.sha256);
       await out.commit(end);
       return {
         input,
         output,
         bytesBefore: file.size,
         bytesAfter: end,
-        sha256,
+        sha256: outcome.sha256,
+        checked: true,
         tensors: reports(original, stored, copies),
       };
     } catch (error) {
@@ -127,8 +129,8 @@ type Finish = (position: number) => Promise<readonly number[]>;
 /** Tensors are worked on ahead, but hashed and written one after the other. */
 class Compression {
   private readonly hash = createHash('sha256');
-  /** The tensors that are coded against a base. */
-  private readonly againstBase = new Set<TensorEntry>();
+  /** The names of tensors that are coded against a base. */
+  private readonly againstBase = new Set<string>();
 
   constructor(
     private readonly original: Safetensors,
@@ -140,15 +142,10 @@ class Compression {
     private readonly work: Work,
   ) {}
 
-  usesBase(tensor: TensorEntry): boolean {
-    return this.againstBase.has(tensor);
-  }
-
   /**
-   * @returns where each tensor is now, in the order of the header's keys, the end of the file, and the original's
-   * SHA-256
+   * @returns where each tensor is now, in the order of the header's keys, the end of the file, and what the header needs
    */
-  async writeTensors(dataStart: number): Promise<{ stored: Placed[]; end: number; sha256: string }> {
+  async writeTensors(dataStart: number): Promise<{ stored: Placed[]; end: number; outcome: Outcome }> {
     const { file, header } = this.original;
     const stored = new Map<string, Placed>();
     let end = dataStart;
@@ -175,10 +172,12 @@ class Compression {
       });
     }
 
+    const checks: number[] = [];
     for (const tensor of keptOrder(kept)) {
       let at = end;
       const position = this.positionOf(tensor);
-      for await (const piece of file.pieces(position, position + tensorBytes(tensor))) {
+      for await (const piece of file.pieces(position, position + tensorBytes(tensor), CHECKED_BYTES)) {
+        checks.push(crc32(piece));
         await this.out.write(at, [piece]);
         await this.out.flush();
         at += piece.length;
@@ -186,10 +185,14 @@ class Compression {
       place(tensor, tensorBytes(tensor), false);
     }
     for (const tensor of byPlace(header.tensors)) if (this.copied.has(tensor)) place(tensor, 0, false);
+    const numbered = header.tensors.entries();
+    const againstBase = new Set(
+      [...numbered].flatMap(([number, { name }]) => (this.againstBase.has(name) ? number : [])),
+    );
     return {
       stored: header.tensors.map(({ name }) => stored.get(name) as Placed),
       end,
-      sha256: this.hash.digest('hex'),
+      outcome: { sha256: this.hash.digest('hex'), againstBase, checks },
     };
   }
 
@@ -238,7 +241,8 @@ class Compression {
     let at = 0;
     tensors.forEach(({ base }, index) => {
       const stream = streams.subarray(at, at + lengths[index]);
-      if (base && stream.length > 0 && engine.fronts.describe(stream).againstBase) this.againstBase.add(encoded[index]);
+      if (base && stream.length > 0 && engine.fronts.describe(stream).againstBase)
+        this.againstBase.add(encoded[index].name);
       at += stream.length;
     });
     return async (end) => {
