@@ -293,7 +293,7 @@ describe('verify and inspect', () => {
     await inDirectory((directory) => {
       const path = join(directory, 'a.safetensors');
       writeFileSync(path, '');
-      expect(codecllm('inspect', path).stderr).toContain('it is empty');
+      expect(codecllm('inspect', path).stderr).toContain('not a safetensors file: it has 0 bytes');
       writeFileSync(path, 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n');
       expect(codecllm('inspect', path).stderr).toContain('a pointer of Git LFS');
     });

@@ -59,11 +59,11 @@ class StoredTensor(NamedTuple):
         try:
             front, data = lengths(begin)
         except InvalidStreamError as error:
-            raise self.error(error) from None
+            raise self.damage(error) from None
         if front + data != self.size:
             raise self.error(f"a stream of {front + data} bytes in a tensor of {self.size}")
         if front > _MAX_FRONT_BYTES:
-            raise self.error(f"a front of {front} bytes, more than {_MAX_FRONT_BYTES}")
+            raise self.damage(f"a front of {front} bytes, more than {_MAX_FRONT_BYTES}")
         return begin[:front] if front <= begin.size else self.file.read(self.position, front)
 
     def declared_bytes(self) -> tuple[int, int]:
@@ -80,7 +80,7 @@ class StoredTensor(NamedTuple):
         try:
             size = tensor_bytes(fixed)
         except InvalidStreamError as error:
-            raise self.error(error) from None
+            raise self.damage(error) from None
         return size, size if self.names_base and fixed[_FLAGS_AT] & _BASE else own
 
     def open_stream(self) -> Stream:
@@ -89,7 +89,7 @@ class StoredTensor(NamedTuple):
         try:
             stream = Stream(front)
         except InvalidStreamError as error:
-            raise self.error(error) from None
+            raise self.damage(error) from None
         self.check(stream.info)
         return stream
 
@@ -116,7 +116,7 @@ class StoredTensor(NamedTuple):
             else:
                 _library.call("decode_against", stream.ctypes.data, stream.size, address, address, output.size)
         except InvalidStreamError as error:
-            raise self.error(error) from None
+            raise self.damage(error) from None
 
     def is_against_base(self) -> bool:
         """Whether it is coded against a base. @raises FileError where it is damaged"""
@@ -168,6 +168,10 @@ class StoredTensor(NamedTuple):
             return numpy_array(data, dtype, shape)
         except TypeError as error:
             raise self.error(error) from None
+
+    def damage(self, problem: object) -> FileError:
+        """An error that says that the tensor is damaged."""
+        return FileError(self.file.path, f"damaged at tensor {quoted(self.name)}: {problem}")
 
     def error(self, problem: object) -> FileError:
         """An error that names the file and the tensor."""
