@@ -24,8 +24,8 @@ AS_IT_IS = Arrangement(lambda name: name, (), lambda _name, _checkpoints: "")
 
 
 def with_original_names(entries: list[Entry], arrangement: Arrangement) -> Arrangement:
-    """X.codecllm.safetensors becomes X.safetensors again, as it was before it was compressed alone; not where an index or
-    a link may know it by its name, or another has the one that it would get.
+    """X.codecllm.safetensors becomes X.safetensors again, as it was before it was compressed alone; not where an index
+    or a link may know it by its name, or another has the one that it would get.
     """
     names = {entry.name for entry in entries}
 

@@ -80,8 +80,8 @@ def compress(
 ) -> Report:
     """Compresses a checkpoint, or every checkpoint of a directory, whose other files are copied.
 
-    Memory is bounded whatever the checkpoint's size. The output appears under its name when it is complete. The same job
-    goes on where it was interrupted: checkpoints of a directory that were finished are kept until then.
+    Memory is bounded whatever the checkpoint's size. The output appears under its name when it is complete. The same
+    job goes on where it was interrupted: checkpoints of a directory that were finished are kept until then.
 
     Args:
         path: a safetensors file, or a directory of them
@@ -96,8 +96,8 @@ def compress(
         for_transformers: make the output of a model's directory one that `from_pretrained` loads compressed, after
             `import codecllm.transformers`
         force: replace an output that exists
-        in_place: there is no output: the checkpoints of the input are replaced one by one, each when what replaces it is
-            verified. What is replaced before an error stays so
+        in_place: there is no output: the checkpoints of the input are replaced one by one, each when what replaces it
+            is verified. What is replaced before an error stays so
         follow_links: take what links lead to that lead out of a directory for what is in it. Otherwise they are refused
         threads: by default as many as there are processors for this process, 16 at most
         progress: is told now and then how many bytes of the input are done, and how many there are: on any thread, but
@@ -359,7 +359,7 @@ def _description_of(command: str, job: _Job, bases: Bases, follow_links: bool, *
 
 
 class _Compression(Method):
-    """How `compress` works on files. @raises FileError, ValueError: options contradict the input, or there are none such"""
+    """How `compress` works on files. @raises FileError, ValueError: options contradict the input, or are none"""
 
     def __init__(
         self,
@@ -388,6 +388,9 @@ class _Compression(Method):
 
     def concerns(self, path: str) -> bool:
         return not _is_compressed(path)
+
+    def check(self, paths: list[str]) -> None:
+        pass
 
     def transform(self, path: str, make_output: MakeOutput) -> FileReport:
         return _compress_file(path, make_output, self.job, self.options, self._bases)

@@ -1,5 +1,5 @@
-"""A directory of shards, as checkpoints are published: what is in it, which names lead to the same file, and whether all of
-it is there. In a Hugging Face cache the names that people know are links, in snapshots/, to files in blobs/.
+"""A directory of shards, as checkpoints are published: what is in it, which names lead to the same file, and whether
+all of it is there. In a Hugging Face cache the names that people know are links, in snapshots/, to files in blobs/.
 """
 
 from __future__ import annotations

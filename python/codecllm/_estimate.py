@@ -1,5 +1,5 @@
-"""What compressing would give, from samples of every tensor: nothing is written. Copies are found as they are when it is
-done.
+"""What compressing would give, from samples of every tensor: nothing is written. Copies are found as they are when it
+is done.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def estimate_file(path: str, options: _library.EncodeOptions, work: Work) -> Fil
 
 def _sample_of(tensor: TensorEntry) -> tuple[int, int, tuple[int, ...]] | None:
     """Rows in the middle of a tensor, as a tensor; None of one that never becomes a stream."""
-    name, dtype, shape, start, _ = tensor
+    _, dtype, shape, start, _ = tensor
     if dtype not in DTYPES or not DTYPES[dtype].has_streams or tensor.size <= FIXED_BYTES or len(shape) > 255:
         return None
     if tensor.size <= _SAMPLE_BYTES:

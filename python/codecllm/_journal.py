@@ -1,6 +1,5 @@
-"""What a directory's job has finished, noted in its temporary directory, so that the same job goes on from there when it
-was interrupted: a line of JSON that says which job it is, then one for each file, written when the file is on the disk.
-The command line for Node writes the same, and either goes on with what the other began.
+"""What a directory's job has finished, noted in its temporary directory, so that the same job goes on from there when
+it was interrupted: a line of JSON that says which job it is, then one for each file, written when that is on the disk. The command line for Node writes the same, and either goes on with what the other began.
 """
 
 from __future__ import annotations

@@ -33,5 +33,5 @@ def restored_name(path: str, is_directory: bool) -> str | None:
     """The output of `decompress`, or None where the input's name gives none."""
     name = os.path.abspath(path) if is_directory else path
     restored = _COMPRESSED.sub("", name) if is_directory else _COMPRESSED_CHECKPOINT.sub(r"\1", name)
-    is_stem = not os.path.basename(restored).lower() in (("",) if is_directory else (".safetensors",))
+    is_stem = os.path.basename(restored).lower() not in ("", ".safetensors")
     return restored if restored != name and is_stem else None

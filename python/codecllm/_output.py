@@ -249,7 +249,7 @@ def new_file(
 
 
 class OutputDirectory:
-    """A directory that is being made, in a temporary place, beside a journal of what is finished. Names are from its top."""
+    """A directory that is being made, in a temporary place, by a journal of what is finished. Names are from its top."""
 
     def __init__(self, path: str, journal: Journal) -> None:
         self.path = path
@@ -258,7 +258,7 @@ class OutputDirectory:
 
     @property
     def finished(self) -> dict[str, Finished]:
-        """What a run of the same job has finished that was interrupted, by name; whether it is still so is not known."""
+        """What an interrupted run of the same job has finished, by name; whether it is still so is not known."""
         return self._journal.finished
 
     def place_of(self, name: str) -> str:
@@ -369,8 +369,8 @@ class Job(NamedTuple):
 
 @contextmanager
 def new_directory(path: str, force: bool, job: Job) -> Iterator[OutputDirectory]:
-    """A directory that gets its name at the end of the block. After an exception, what it has finished stays for the same
-    job.
+    """A directory that gets its name at the end of the block. After an exception, what it has finished stays for
+    the same job.
 
     Args:
         force: replace one that has the name
@@ -399,17 +399,17 @@ def new_directory(path: str, force: bool, job: Job) -> Iterator[OutputDirectory]
         return None if kept is None else f"{path}: {kept}"
 
     hold_temporary(temporary, end)
-    files = _files_in(temporary)
+    place = _files_in(temporary)
     try:
         directory.remove_unfinished(job.names)
         yield directory
         with _errors_of(path):
             directory.finish()
             if force and os.path.lexists(path):
-                _replace(files, path)
+                _replace(place, path)
             else:
                 try:
-                    _rename_directory_to_new(files, path)
+                    _rename_directory_to_new(place, path)
                 except FileExistsError:
                     # Another run has made it meanwhile: nobody needs this one.
                     remove(temporary)

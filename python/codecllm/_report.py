@@ -216,7 +216,7 @@ REPORT_VERSION = 1
 """Is raised when a report lacks what it had, or has it with another meaning: docs/report.schema.json."""
 
 
-def as_json(report: Report | Estimate | FileReport | InspectedFile) -> dict[str, Any]:
+def as_json(report: Report | Estimate | FileReport | InspectedFile | Problem) -> dict[str, Any]:
     """A report as JSON has it: keys as the command line of Node writes them, without what is None."""
 
     def entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

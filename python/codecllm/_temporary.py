@@ -1,5 +1,5 @@
-"""Temporary names. What is being written lies beside its output under a name that says which process writes it, so that what
-a killed one left can be told from what another is writing now.
+"""Temporary names. What is being written lies beside its output under a name that says which process writes it, so that
+what a killed one left can be told from what another is writing now.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""One checkpoint is made of another, or a directory of another. A directory's job that is interrupted leaves what it has
-finished, and the same job goes on from there.
+"""One checkpoint is made of another, or a directory of another. A directory's job that is interrupted leaves what it
+has finished, and the same job goes on from there.
 """
 
 from __future__ import annotations
@@ -33,8 +33,9 @@ class Method(ABC):
 
     @abstractmethod
     def concerns(self, path: str) -> bool:
-        """Whether a checkpoint is to be transformed; the others of a directory are copied. @raises FileError, OSError"""
+        """Whether a checkpoint is to be transformed; the others of a directory are copied. @raises FileError"""
 
+    @abstractmethod
     def check(self, paths: list[str]) -> None:
         """Is called with those that are, before anything is written. @raises FileError"""
 
@@ -160,8 +161,8 @@ def place_in_place(path: str, method: Method) -> MakeOutput:
 
 
 def directory_in_place(plan: Plan, method: Method, notice: Notice) -> Done:
-    """Replaces checkpoints one by one, where there is no room for a second copy. A run that is interrupted leaves some of
-    them done, and the same command goes on with the others.
+    """Replaces checkpoints one by one, where there is no room for a second copy. A run that is interrupted leaves some
+    of them done, and the same command goes on with the others.
     """
     name_of, added, _ = plan.arrangement
     if added or any(name_of(entry.name) != entry.name for entry in plan.entries):
