@@ -189,8 +189,8 @@ def _add_output(parser: argparse.ArgumentParser, default: str) -> None:
         "paths",
         metavar="PATH",
         nargs="+",
-        help=f"IN: file, directory, or - for standard input. OUT: {default} by default; a folder that exists, for a file "
-        "or several IN; - for standard output",
+        help=f"IN: file, directory, or - for standard input. OUT: {default} by default; a folder that exists, for a "
+        "file or several IN; - for standard output",
     )
     parser.add_argument("--force", action="store_true", help="replace an output that exists")
     parser.add_argument(

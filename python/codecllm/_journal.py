@@ -1,5 +1,6 @@
 """What a directory's job has finished, noted in its temporary directory, so that the same job goes on from there when
-it was interrupted: a line of JSON that says which job it is, then one for each file, written when that is on the disk. The command line for Node writes the same, and either goes on with what the other began.
+it was interrupted: a line of JSON that says which job it is, then one for each file, written when that is on the disk.
+The command line for Node writes the same, and either goes on with what the other began.
 """
 
 from __future__ import annotations
@@ -64,8 +65,9 @@ class Journal:
 
     def add(self, finished: Finished) -> None:
         """@raises OSError"""
-        self._append("\n" + _text(finished._asdict()), "a")
+        # In this order: who has to end in between keeps the file, which does no harm.
         self.finished[finished.name] = finished
+        self._append("\n" + _text(finished._asdict()), "a")
 
     def _append(self, text: str, mode: str) -> None:
         with open(os.path.join(self.folder, _NAME), mode, encoding="utf-8", errors="surrogateescape") as file:

@@ -249,7 +249,7 @@ def new_file(
 
 
 class OutputDirectory:
-    """A directory that is being made, in a temporary place, by a journal of what is finished. Names are from its top."""
+    """A directory that is being made, in a temporary place, by a journal of what is finished. Names begin there."""
 
     def __init__(self, path: str, journal: Journal) -> None:
         self.path = path
@@ -391,6 +391,7 @@ def new_directory(path: str, force: bool, job: Job) -> Iterator[OutputDirectory]
                 if name not in job.names:
                     raise FileError(path, f"holds {name}, which the new directory would not; it is not replaced")
     temporary = temporary_name(path)
+    hold_temporary(temporary, partial(remove, temporary))
     with _errors_of(path):
         directory = OutputDirectory(path, _take_over(path, temporary, job) or _begin(temporary, job))
 

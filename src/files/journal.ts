@@ -45,8 +45,9 @@ export class Journal<Report> {
   }
 
   async add(finished: Finished<Report>): Promise<void> {
-    await this.append(`\n${JSON.stringify(finished)}`, 'a');
+    // In this order: who has to end in between keeps the file, which does no harm.
     this.finished.set(finished.name, finished);
+    await this.append(`\n${JSON.stringify(finished)}`, 'a');
   }
 
   private async append(text: string, flags: string): Promise<void> {

@@ -284,6 +284,7 @@ export class OutputDirectory<Report> {
       await refuseExisting(path, force);
       if (await exists(path)) await refuseForeign(path, names);
       const temporary = temporaryName(path);
+      holdTemporary(temporary, () => rmSync(temporary, REMOVE) as undefined);
       const journal = (await takeOver<Report>(path, temporary, job)) ?? (await begin<Report>(temporary, job));
       const directory = new OutputDirectory<Report>(path, force, temporary, journal, exchange);
       holdTemporary(temporary, () => {
