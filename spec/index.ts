@@ -3,9 +3,11 @@
 
 export {
   bytesToLookAt,
+  CHECKED_BYTES,
   type Container,
   checkBaseTensor,
   checkKept,
+  checkPiece,
   checkStream,
   type Described,
   type DescribedStream,
@@ -14,6 +16,7 @@ export {
   isItselfStream,
   keptOrder,
   type Original,
+  type Outcome,
   type Placed,
   type Relations,
   type Restorable,

@@ -74,7 +74,7 @@ describe.runIf(isBuilt)('the GPU codec, emulated', { timeout: 300_000 }, () => {
     const base = makeTensor('BF16', 64 * 128, 128, 'gaussian', 1);
     const stream = encodeTensor(trained(base, 2 ** -9, 1), 'BF16', [64, 128], { base });
     await expect(codec.gpuDecoderOpenAsync(stream)).rejects.toThrow(
-      'coded against a base, which a GPU cannot decode yet, and the host can',
+      'coded against a base, which a GPU does not take here, and the host can',
     );
     const path = join(folder, 'against');
     writeFileSync(path, stream);

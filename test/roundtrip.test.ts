@@ -113,7 +113,7 @@ describe('round trip', () => {
   });
 });
 
-// By estimates, so that other tensors may be an exception: two in a hundred of them, by a hundredth, were.
+// Of these patterns: profiles are compared by estimates, so that other tensors may be exceptions.
 test.each(['BF16', 'I8', 'F8_E4M3', 'F16', 'F32'])('%s: small is larger than no other profile', (dtype) => {
   const wide = [12, 20, 36].map((width) => `wide-${width}` as const);
   for (const pattern of [...PATTERNS.filter((name) => name !== 'bytes'), ...wide]) {

@@ -3,7 +3,7 @@ find_package(Threads REQUIRED)
 
 # The program that proves the GPU codec, on a GPU and in emulation.
 set(conformance
-  programs/conformance/conformance.cpp programs/conformance/decoding.cpp programs/conformance/encoding.cpp
+  programs/conformance/basing.cpp programs/conformance/conformance.cpp programs/conformance/decoding.cpp programs/conformance/encoding.cpp
   programs/conformance/harness.cpp programs/conformance/large.cpp programs/conformance/pack.cpp
   programs/conformance/products.cpp programs/conformance/reading.cpp)
 
@@ -44,7 +44,7 @@ add_executable(codecllm_codec EXCLUDE_FROM_ALL programs/codec.cpp)
 target_link_libraries(codecllm_codec PRIVATE codecllm_objects)
 if(CODECLLM_TOOLS)
   add_executable(codecllm_paths programs/paths.cpp programs/conformance/pack.cpp)
-  target_link_libraries(codecllm_paths PRIVATE codecllm_objects)
+  target_link_libraries(codecllm_paths PRIVATE codecllm_objects Threads::Threads)
   add_executable(codecllm_fuzz programs/fuzz.cpp)
   target_link_libraries(codecllm_fuzz PRIVATE codecllm_objects)
 endif()

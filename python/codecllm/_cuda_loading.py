@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import ctypes
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from . import _library
+from ._container import CHECKED_BYTES
 from ._errors import FileError, InvalidStreamError, UnavailableError
 from ._gpu import gpu_of
 from ._gpu_decoder import GPUDecoder
@@ -33,12 +36,18 @@ _BATCHES_AHEAD = 3
 """So many batches are read before the first of them is decoded: they all take staging memory."""
 
 
-def load_cuda(tensors: list[StoredTensor], device: torch.device) -> dict[str, torch.Tensor]:
+def load_cuda(
+    tensors: list[StoredTensor], device: torch.device, bases: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """Reads tensors and decodes those that are streams. All is done when it returns.
+
+    Args:
+        bases: on the device, of those that are coded against one; they are written over
 
     Raises:
         UnavailableError: no such device, or a build without CUDA
-        FileError: a stream is damaged, or a file ends too early; the message names file and tensor
+        FileError: a stream is damaged, or coded against another base, or a file ends too early; the message names file
+            and tensor
     """
     if not torch.cuda.is_available():
         raise UnavailableError(f"{device}: PyTorch finds no CUDA device")
@@ -54,18 +63,19 @@ def load_cuda(tensors: list[StoredTensor], device: torch.device) -> dict[str, to
             # What is not compressed can be had without the library, also on GPUs that it does not support.
             return {tensor.name: _load_kept(tensor) for tensor in tensors}
         try:
-            loaded = _load(tensors, copier)
+            loaded = _load(tensors, copier, bases)
         finally:
             copier.close()
     return {tensor.name: loaded[tensor.name] for tensor in tensors}
 
 
 def _load_kept(tensor: StoredTensor) -> torch.Tensor:
-    data = torch.from_numpy(tensor.file.read(tensor.position, tensor.size))
-    return tensor.as_torch(data, tensor.dtype, tensor.shape).cuda()
+    data = np.empty(tensor.size, np.uint8)
+    tensor.read_into(data)
+    return tensor.as_torch(torch.from_numpy(data), tensor.dtype, tensor.shape).cuda()
 
 
-def _load(tensors: list[StoredTensor], copier: _Copier) -> dict[str, torch.Tensor]:
+def _load(tensors: list[StoredTensor], copier: _Copier, bases: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     loaded: dict[str, torch.Tensor] = {}
     ahead: deque[_Decoding] = deque()
     decodings: list[_Decoding] = []
@@ -75,7 +85,7 @@ def _load(tensors: list[StoredTensor], copier: _Copier) -> dict[str, torch.Tenso
 
     def launch() -> None:
         decoding = ahead.popleft()
-        loaded.update(decoding.launch(copier))
+        loaded.update(decoding.launch(copier, bases))
         decodings.append(decoding)
 
     for batch, decoder in zip(batches, decoders, strict=True):
@@ -87,7 +97,7 @@ def _load(tensors: list[StoredTensor], copier: _Copier) -> dict[str, torch.Tenso
             outputs = [torch.empty(tensor.size, dtype=torch.uint8, device="cuda") for tensor in batch.tensors]
             # New memory may be such that the current CUDA stream still works with.
             copier.cuda_stream.wait_stream(torch.cuda.current_stream())
-            kept.append(copier.copy(batch.file, batch.position, outputs))
+            kept.append(copier.copy(batch, outputs))
             for tensor, output in zip(batch.tensors, outputs, strict=True):
                 loaded[tensor.name] = tensor.as_torch(output, tensor.dtype, tensor.shape)
     while ahead:
@@ -156,9 +166,9 @@ class _Decoding:
         # knows, because it is recorded below.
         with torch.cuda.stream(copier.cuda_stream):
             self._staging = torch.empty(batch.size, dtype=torch.uint8, device="cuda")
-        self._copied = copier.copy(batch.file, batch.position, [self._staging])
+        self._copied = copier.copy(batch, [self._staging])
 
-    def launch(self, copier: _Copier) -> dict[str, torch.Tensor]:
+    def launch(self, copier: _Copier, bases: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Decodes on the current CUDA stream, as soon as everything has been handed over to the copier's.
 
         Returns:
@@ -166,7 +176,14 @@ class _Decoding:
         """
         self._decoder = self._opened.result()
         tensors, infos = self._batch.tensors, self._decoder.streams
-        outputs = [torch.empty(info.tensor_bytes, dtype=torch.uint8, device="cuda") for info in infos]
+        before = [
+            bases[tensor.name].reshape(-1).view(torch.uint8) if info.against_base else None
+            for tensor, info in zip(tensors, infos, strict=True)
+        ]
+        outputs = [
+            torch.empty(info.tensor_bytes, dtype=torch.uint8, device="cuda") if base is None else base
+            for info, base in zip(infos, before, strict=True)
+        ]
         data = []
         at = 0
         for tensor, info in zip(tensors, infos, strict=True):
@@ -175,7 +192,7 @@ class _Decoding:
         self._copied.result()
         current = torch.cuda.current_stream()
         current.wait_stream(copier.cuda_stream)
-        self._decoder.decode(data, outputs)
+        self._decoder.decode(data, outputs, bases=before)
         # Its memory goes back to the copier's CUDA stream, which must not write there before this is decoded.
         self._staging.record_stream(current)
         del self._staging
@@ -185,7 +202,7 @@ class _Decoding:
         }
 
     def check(self) -> None:
-        """Waits until all is decoded. @raises FileError where a tile was damaged"""
+        """Waits until all is decoded. @raises FileError where a tile was damaged, or a base another one"""
         with self._batch.naming_errors():
             self._decoder.check()
         self._decoder.close()
@@ -213,24 +230,30 @@ class _Copier:
     def prepare(self, open_decoder: Callable[[int], GPUDecoder]) -> Future[GPUDecoder]:
         return self._preparing.submit(open_decoder, self._device)
 
-    def copy(self, file: InputFile, position: int, outputs: list[torch.Tensor]) -> Future[None]:
-        """Fills outputs (uint8 on the device, one dimension), one after the other, with the bytes from `position` on.
+    def copy(self, batch: _Batch, outputs: list[torch.Tensor]) -> Future[None]:
+        """Fills outputs (uint8 on the device, one dimension), one after the other, with the bytes of a batch.
 
         Returns:
-            what is done when the copies have been handed over to `cuda_stream`
+            what is done when the copies have been handed over to `cuda_stream`; a FileError where the check of a kept
+            tensor differs, whose outputs there is one each of
         """
-        return self._waiting.submit(self._copy, file, position, outputs)
+        return self._waiting.submit(self._copy, batch, outputs)
 
-    def _copy(self, file: InputFile, position: int, outputs: list[torch.Tensor]) -> None:
+    def _copy(self, batch: _Batch, outputs: list[torch.Tensor]) -> None:
         count = len(outputs)
         targets = (ctypes.c_void_p * count)(*(output.data_ptr() for output in outputs))
         sizes = (ctypes.c_uint64 * count)(*(output.numel() for output in outputs))
+        pieces = [-(-output.numel() // CHECKED_BYTES) for output in outputs]
+        checks = None if batch.is_stream else (ctypes.c_uint32 * sum(pieces))()
+        file, cuda_stream = batch.file.fileno(), self.cuda_stream.cuda_stream
         try:
-            _library.call(
-                "gpu_read", self._reader, file.fileno(), position, targets, sizes, count, self.cuda_stream.cuda_stream
-            )
+            _library.call("gpu_read", self._reader, file, batch.position, targets, sizes, count, checks, cuda_stream)
         except ValueError as error:
-            raise FileError(file.path, str(error)) from None
+            raise FileError(batch.file.path, str(error)) from None
+        if checks is not None:
+            found = iter(checks)
+            for tensor, piece_count in zip(batch.tensors, pieces, strict=True):
+                tensor.compare_checks(list(islice(found, piece_count)))
 
     def close(self) -> None:
         """Waits for what is under way; what has not begun is left undone."""

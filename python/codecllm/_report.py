@@ -38,6 +38,8 @@ class FileReport:
     """Of the compressed file."""
     sha256: str
     """Of the original file, in hexadecimal."""
+    checked: bool
+    """Whether the compressed file has checks of its header and of kept tensors (FORMAT.md, section 11)."""
     tensors: list[TensorReport]
     """In the order of the header's keys."""
 
@@ -209,7 +211,7 @@ def file_report_of(json: dict[str, Any], path: str, output: str) -> FileReport:
         )
         for each in json["tensors"]
     ]
-    return FileReport(path, output, json["bytesBefore"], json["bytesAfter"], json["sha256"], tensors)
+    return FileReport(path, output, json["bytesBefore"], json["bytesAfter"], json["sha256"], json["checked"], tensors)
 
 
 REPORT_VERSION = 1

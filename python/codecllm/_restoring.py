@@ -159,7 +159,7 @@ def _pieces_of(tensors: list[Restorable], guard: _Guard) -> Iterator[_Piece]:
         elif first.is_stream:
             yield from _stream_pieces(first, batch[0].size, guard)
         else:
-            yield from _kept_pieces(first)
+            yield from _kept_pieces(first, guard)
 
 
 def _small_piece(batch: list[tuple[TensorEntry, StoredTensor]], guard: _Guard) -> _Piece:
@@ -173,10 +173,13 @@ def _small_piece(batch: list[tuple[TensorEntry, StoredTensor]], guard: _Guard) -
     return _Piece(batch[-1][0].end - start, sum(tensor.size for _, tensor in batch), restore)
 
 
-def _kept_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
+def _kept_pieces(tensor: StoredTensor, guard: _Guard) -> Iterator[_Piece]:
+    def read(start: int, output: np.ndarray) -> None:
+        guard(tensor.name, partial(tensor.read_kept, output, start))
+
     for at in range(0, tensor.size, SLICE_BYTES):
         size = min(SLICE_BYTES, tensor.size - at)
-        yield _Piece(size, size, partial(tensor.file.read_into, position=tensor.position + at))
+        yield _Piece(size, size, partial(read, at))
 
 
 def _stream_pieces(tensor: StoredTensor, size: int, guard: _Guard) -> Iterator[_Piece]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -48,6 +50,8 @@ class StoredTensor(NamedTuple):
     """Whether its file names a base."""
     base: Mapping[str, StoredTensor] | None = None
     """The tensors of its file's base, once that is open."""
+    checks: list[int] | None = None
+    """Where it is kept, the CRC-32 of its pieces; None where there are none."""
 
     def front(self) -> np.ndarray:
         """The front of its stream (uint8).
@@ -103,7 +107,7 @@ class StoredTensor(NamedTuple):
             FileError: it is damaged, or coded against another base
         """
         if not self.is_stream:
-            self.file.read_into(output, self.position)
+            self.read_kept(output)
             return
         stream = self.file.read(self.position, self.size)
         address = output.ctypes.data
@@ -118,9 +122,29 @@ class StoredTensor(NamedTuple):
         except InvalidStreamError as error:
             raise self.damage(error) from None
 
-    def is_against_base(self) -> bool:
-        """Whether it is coded against a base. @raises FileError where it is damaged"""
-        return self.names_base and self.is_stream and self.open_stream().info.against_base
+    def read_kept(self, output: np.ndarray, start: int = 0) -> None:
+        """Reads bytes of it where it is kept, from one piece on up to the end of another.
+
+        Args:
+            output: for the bytes (uint8)
+            start: the first of them, a multiple of CHECKED_BYTES
+
+        Raises:
+            FileError: a check differs, or the file ends before
+        """
+        self.file.read_into(output, self.position + start)
+        if self.checks is not None:
+            self.compare_checks(_container.checks_of(output.data), start // _container.CHECKED_BYTES)
+
+    def compare_checks(self, found: list[int], first: int = 0) -> None:
+        """Compares checks of pieces, from number `first` on, if there are any. @raises FileError where one differs"""
+        for number, check in enumerate(found, first):
+            if self.checks is not None and check != self.checks[number]:
+                raise self.damage(f"its check differs from byte {number * _container.CHECKED_BYTES} on")
+
+    def found_base(self) -> StoredTensor | None:
+        """What it is coded against, if it is. @raises FileError where it is damaged, or the base lacks that"""
+        return self._base_of(self.open_stream().info) if self.names_base and self.is_stream else None
 
     def _base_of(self, info: StreamInfo) -> StoredTensor | None:
         """What it is coded against. @raises FileError where the base has no such tensor"""
@@ -184,31 +208,51 @@ def read_checkpoint(file: InputFile) -> tuple[Header, _container.Container | Non
     Raises:
         FileError: it cannot be understood; the message names the tensor or the field
     """
-    header, data_start = read_header(file)
-    container = None
-    if _container.is_compressed(header):
+    with _uncollected():
+        header, data_start = read_header(file)
+        if not _container.is_compressed(header):
+            plain = [
+                StoredTensor(
+                    entry.name, file, data_start + entry.start, entry.size, False, entry.dtype, entry.shape, None
+                )
+                for entry in header.tensors
+            ]
+            return header, None, plain
         container = _container.read_container(header, data_start, file.path)
         _check_kept(header, data_start, container, file)
-    entries = {tensor.name: tensor for tensor in header.tensors}
-    tensors = []
-    for name in entries:
-        copy_of = container.copies.get(name) if container is not None else None
-        tensor = entries[copy_of or name]
-        tensors.append(
-            StoredTensor(
-                name,
-                file,
-                data_start + tensor.start,
-                tensor.size,
-                container is not None and tensor.name in container.streams,
-                tensor.dtype,
-                tensor.shape,
-                container.original.get(name) if container is not None else None,
-                copy_of,
-                container is not None and container.base is not None,
+        entries = {tensor.name: tensor for tensor in header.tensors}
+        tensors = []
+        for name in entries:
+            copy_of = container.copies.get(name)
+            tensor = entries[copy_of or name]
+            tensors.append(
+                StoredTensor(
+                    name,
+                    file,
+                    data_start + tensor.start,
+                    tensor.size,
+                    tensor.name in container.streams,
+                    tensor.dtype,
+                    tensor.shape,
+                    container.original.get(name),
+                    copy_of,
+                    container.base is not None,
+                    checks=None if container.checks is None else container.checks.get(tensor.name),
+                )
             )
-        )
-    return header, container, tensors
+        return header, container, tensors
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Where very many objects are made that all stay, looking for garbage among them takes most of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _check_kept(header: Header, data_start: int, container: _container.Container, file: InputFile) -> None:

@@ -109,6 +109,11 @@ def format_verified(report: VerifyReport) -> str:
     streams = _count(report.tensors_compressed, "stream")
     if not report.problems:
         lines.append(f"{printable(report.input)}: good; {streams} decoded, every check and {what} compared")
+    unchecked = sum(not file.checked for file in files)
+    if unchecked:
+        # Who reads single tensors of such a file does not notice damage of what is not a stream.
+        which = "it is" if len(files) == 1 else f"{unchecked} of them are"
+        lines.append(f"{which} of before there were checks of headers and kept tensors; compress again to have them")
     return "\n".join([*lines, _time(report)])
 
 

@@ -57,7 +57,7 @@ def load_file(
         device: where the tensors shall be: "cpu", "cuda", "cuda:1", 1, ...
         backend: as in `safe_open`
         max_bytes: as there, of all tensors
-        base: as in `safe_open`; what was coded against it is decoded on the host, whatever the device
+        base: as in `safe_open`; it is loaded on the device, and what was coded against it is decoded over it
 
     Returns:
         name to tensor, in the order of the original's data: dtypes, shapes and bits of the original

@@ -11,6 +11,7 @@ import type { InputFile } from '../files/input.ts';
 import {
   batchError,
   type Compressed,
+  checkBytes,
   damageError,
   type Restorable,
   readCompressed,
@@ -67,7 +68,8 @@ export class Bases {
     const tensors = header.tensors.map((entry) => {
       const position = dataStart + entry.start;
       const storedBytes = entry.end - entry.start;
-      return { ...entry, isStream: false, againstBase: false, copyOf: undefined, position, storedBytes };
+      const plain = { isStream: false, againstBase: false, copyOf: undefined, checks: undefined };
+      return { ...entry, ...plain, position, storedBytes };
     });
     return { file, tensors: byName(tensors), base: undefined };
   }
@@ -104,6 +106,7 @@ export class Bases {
           throw batchError(file.path, [tensor], error, damageError);
         })
       : await file.read(position, storedBytes);
+    if (!isStream) checkBytes(file.path, tensor, 0, bytes);
     await file.checkUnchanged();
     return bytes;
   }
@@ -112,9 +115,9 @@ export class Bases {
   async sha256Of(path: string): Promise<string> {
     const known = this.hashes.get(path);
     if (known !== undefined) return known;
-    const { file, header, dataStart } = await openSafetensors(path);
+    const { file, header, headerText, dataStart } = await openSafetensors(path);
     try {
-      const sha256 = isCompressed(header) ? readContainer(header, dataStart).sha256 : await hashOf(file);
+      const sha256 = isCompressed(header) ? readContainer(header, headerText, dataStart).sha256 : await hashOf(file);
       this.hashes.set(path, sha256);
       return sha256;
     } catch (error) {

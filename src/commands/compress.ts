@@ -2,15 +2,18 @@
 // is left free; the header, which needs their sizes, comes last.
 
 import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import {
   byPlace,
   bytesToLookAt,
+  CHECKED_BYTES,
   DTYPES,
   type EncodeOptions,
   FIXED_BYTES,
   HeaderSpace,
   isItselfStream,
   keptOrder,
+  type Outcome,
   type Placed,
   quoted,
   type Relations,
@@ -54,16 +57,17 @@ export async function compressFile(
     const out = await OutputFile.create(output, placing, file.mode, input);
     try {
       const compression = new Compression(original, copies, base, out, options, work);
-      const { stored, end, sha256 } = await compression.writeTensors(space.dataStart);
-      await out.write(0, [space.fill(stored, sha256, compression.usesBase)]);
+      const { stored, end, outcome } = await compression.writeTensors(space.dataStart);
+      await out.write(0, [space.fill(stored, outcome)]);
       await file.checkUnchanged();
-      await out.commit(end, sha256);
+      await out.commit(end, outcome.sha256);
       return {
         input,
         output,
         bytesBefore: file.size,
         bytesAfter: end,
-        sha256,
+        sha256: outcome.sha256,
+        checked: true,
         tensors: reports(original, stored, copies),
       };
     } catch (error) {
@@ -118,8 +122,7 @@ type Finish = (position: number) => Promise<readonly number[]>;
 
 /** Tensors are worked on ahead, but hashed and written one after the other. */
 class Compression {
-  /** Whether a stream is coded against the base. */
-  usesBase = false;
+  private usesBase = false;
   private readonly hash = createHash('sha256');
   private readonly copied: ReadonlySet<TensorEntry>;
 
@@ -135,10 +138,9 @@ class Compression {
   }
 
   /**
-   * @returns where each tensor is now, in the order of the header's keys, the end of the file, and the original's
-   * SHA-256
+   * @returns where each tensor is now, in the order of the header's keys, the end of the file, and what the header needs
    */
-  async writeTensors(dataStart: number): Promise<{ stored: Placed[]; end: number; sha256: string }> {
+  async writeTensors(dataStart: number): Promise<{ stored: Placed[]; end: number; outcome: Outcome }> {
     const { file, header } = this.original;
     const stored = new Map<string, Placed>();
     let end = dataStart;
@@ -165,10 +167,12 @@ class Compression {
       });
     }
 
+    const checks: number[] = [];
     for (const tensor of keptOrder(kept)) {
       let at = end;
       const position = this.positionOf(tensor);
-      for await (const piece of file.pieces(position, position + tensorBytes(tensor))) {
+      for await (const piece of file.pieces(position, position + tensorBytes(tensor), CHECKED_BYTES)) {
+        checks.push(crc32(piece));
         await this.out.write(at, [piece]);
         await this.out.flush();
         at += piece.length;
@@ -179,7 +183,7 @@ class Compression {
     return {
       stored: header.tensors.map(({ name }) => stored.get(name) as Placed),
       end,
-      sha256: this.hash.digest('hex'),
+      outcome: { sha256: this.hash.digest('hex'), usesBase: this.usesBase, checks },
     };
   }
 

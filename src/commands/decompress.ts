@@ -11,6 +11,7 @@ import { OutputFile, type Placing } from '../files/output.ts';
 import {
   batchError,
   type Compressed,
+  checkBytes,
   damageError,
   type Restorable,
   readCompressed,
@@ -60,9 +61,12 @@ export async function verifyFile(input: string, work: Work): Promise<FileReport>
 }
 
 /** What is wrong with the streams of a file of which not even all fronts can be read. */
-async function damagedStreams({ file, header, dataStart }: Safetensors, { engine }: Work): Promise<FileError[]> {
+async function damagedStreams(
+  { file, header, headerText, dataStart }: Safetensors,
+  { engine }: Work,
+): Promise<FileError[]> {
   const problems: FileError[] = [];
-  for (const { name, start, end, isStream, copyOf } of readContainer(header, dataStart).tensors) {
+  for (const { name, start, end, isStream, copyOf } of readContainer(header, headerText, dataStart).tensors) {
     if (!isStream || copyOf !== undefined) continue;
     const range = { fd: file.fd, position: dataStart + start, length: end - start };
     try {
@@ -90,13 +94,17 @@ async function withCheckpoint<T>(input: string, work: Work, use: (opened: Safete
   }
 }
 
-function report({ file, originalBytes, sha256, tensors }: Compressed, output: string | undefined): FileReport {
+function report(
+  { file, originalBytes, sha256, isChecked, tensors }: Compressed,
+  output: string | undefined,
+): FileReport {
   return {
     input: file.path,
     output,
     bytesBefore: originalBytes,
     bytesAfter: file.size,
     sha256,
+    checked: isChecked,
     tensors: tensors.map(reportOf),
   };
 }
@@ -189,14 +197,16 @@ async function* piecesOf(
   }
 }
 
-function* keptPieces(
-  { file }: Compressed,
-  engine: Engine,
-  { name, position, storedBytes }: Restorable,
-): Generator<Piece> {
+function* keptPieces({ file }: Compressed, engine: Engine, tensor: Restorable): Generator<Piece> {
+  const { name, position, storedBytes } = tensor;
   for (let at = 0; at < storedBytes; at += SLICE_BYTES) {
     const bytes = Math.min(SLICE_BYTES, storedBytes - at);
-    yield { of: name, bytes, storedBytes: bytes, restore: () => file.fill(engine.take(bytes), position + at) };
+    const restore = async (): Promise<Uint8Array> => {
+      const read = await file.fill(engine.take(bytes), position + at);
+      checkBytes(file.path, tensor, at, read);
+      return read;
+    };
+    yield { of: name, bytes, storedBytes: bytes, restore };
   }
 }
 
@@ -217,7 +227,12 @@ function wholePiece(
     storedBytes,
     of: batch.length === 1 ? name : batch.map((tensor) => wholePiece(compressed, base, work, [tensor])),
     restore: async () => {
-      if (!isStream) return file.fill(engine.take(storedBytes), position);
+      if (!isStream) {
+        const read = await file.fill(engine.take(storedBytes), position);
+        for (const tensor of batch)
+          checkBytes(file.path, tensor, 0, read.subarray(tensor.position - position).subarray(0, tensor.storedBytes));
+        return read;
+      }
       const streams: WholeStream[] = [];
       for (const tensor of batch)
         streams.push({

@@ -36,10 +36,10 @@ export interface Room {
  * @throws FileError where it is not a CodecLLM file
  */
 export async function declaredIn(path: string): Promise<Declared[]> {
-  const { file, header, dataStart } = await openSafetensors(path);
+  const { file, header, headerText, dataStart } = await openSafetensors(path);
   try {
     const declared: Declared[] = [];
-    const { tensors } = isCompressed(header) ? readContainer(header, dataStart) : { tensors: [] };
+    const { tensors } = isCompressed(header) ? readContainer(header, headerText, dataStart) : { tensors: [] };
     for (const { name, start, end, isStream, copyOf } of tensors) {
       const fixed = isStream ? await file.read(dataStart + start, Math.min(FIXED_BYTES, end - start)) : undefined;
       const declares = fixed === undefined ? { bytes: end - start, againstBase: false } : lengthsOf(fixed);

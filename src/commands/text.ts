@@ -2,7 +2,7 @@
 
 import type { Capability } from './doctor.ts';
 import type { InspectedFile, InspectedTensor } from './inspect.ts';
-import type { DirectoryReport, Estimate, Report, VerifyReport } from './report.ts';
+import type { DirectoryReport, Estimate, FileReport, Report, VerifyReport } from './report.ts';
 
 /** Three significant digits or more, in powers of 1000. */
 export function formatBytes(bytes: number): string {
@@ -86,7 +86,7 @@ export function formatVerified(report: VerifyReport): string {
   const streams = count(tensorsCompressed, 'stream');
   if (problems.length === 0)
     lines.push(`${printable(input)}: good; ${streams} decoded, every check and ${what} compared`);
-  return [...lines, formatTime(report)].join('\n');
+  return [...lines, ...formatUnchecked(files), formatTime(report)].join('\n');
 }
 
 export function formatEstimate({ input, bytesBefore, bytesAfter, bytesSampled, directory }: Estimate): string {
@@ -95,6 +95,14 @@ export function formatEstimate({ input, bytesBefore, bytesAfter, bytesSampled, d
     `about ${formatBytes(bytesBefore)} -> ${formatBytes(bytesAfter)}, ${formatRatio(bytesBefore, bytesAfter)} of the original, estimated from ${formatBytes(bytesSampled)} of samples`,
     ...formatDirectory(directory).map((line) => `about ${line}`),
   ].join('\n');
+}
+
+/** Who reads single tensors of such a file does not notice damage of what is not a stream. */
+function formatUnchecked(files: readonly FileReport[]): string[] {
+  const unchecked = files.filter(({ checked }) => !checked);
+  if (unchecked.length === 0) return [];
+  const which = files.length === 1 ? 'it is' : `${unchecked.length} of them are`;
+  return [`${which} of before there were checks of headers and kept tensors; compress again to have them`];
 }
 
 export function formatDoctor(found: readonly Capability[]): string {

@@ -1,9 +1,12 @@
 // Reading a compressed checkpoint as far as it can be known without decoding: what its header says, and the fronts of
 // its streams. spec/container.ts says what is refused.
 
+import { crc32 } from 'node:zlib';
 import {
+  CHECKED_BYTES,
   ContainerError,
   checkKept,
+  checkPiece,
   checkStream,
   type DescribedStream,
   inspectFront,
@@ -35,6 +38,8 @@ export interface Compressed {
   readonly base: string | undefined;
   /** The original's size in bytes. */
   readonly originalBytes: number;
+  /** Whether it has checks of its header and of kept tensors. */
+  readonly isChecked: boolean;
   /** In the order of the original's keys. */
   readonly tensors: readonly Restorable[];
 }
@@ -58,11 +63,11 @@ export const referenceFronts: Fronts = {
 
 /** @throws FileError where it is not a CodecLLM file, or what it says cannot be true */
 export async function readCompressed(
-  { file, header, dataStart }: Safetensors,
+  { file, header, headerText, dataStart }: Safetensors,
   fronts: Fronts = referenceFronts,
 ): Promise<Compressed> {
   try {
-    const container = readContainer(header, dataStart);
+    const container = readContainer(header, headerText, dataStart);
     const described = new Map<string, DescribedStream>();
     for (const tensor of container.tensors) {
       const { name, start, end, isStream, look } = tensor;
@@ -77,6 +82,7 @@ export async function readCompressed(
       sha256: container.sha256,
       base: container.base,
       originalBytes: original.bytes,
+      isChecked: container.isChecked,
       tensors: original.tensors.map(({ stored: { start, end }, ...tensor }) => ({
         ...tensor,
         position: dataStart + start,
@@ -117,6 +123,28 @@ export async function withFront<T>(
     return use(front <= begin.length ? begin.subarray(0, front) : await file.read(position, front));
   } catch (error) {
     throw damageError(file.path, name, error);
+  }
+}
+
+/**
+ * Checks bytes of a kept tensor.
+ *
+ * @param at where they begin in it: at a multiple of `CHECKED_BYTES`, as they end, or with the tensor
+ * @throws FileError that names the tensor
+ */
+export function checkBytes(
+  path: string,
+  tensor: Pick<Restorable, 'name' | 'checks'>,
+  at: number,
+  bytes: Uint8Array,
+): void {
+  if (tensor.checks === undefined) return;
+  try {
+    for (let done = 0; done < bytes.length; done += CHECKED_BYTES)
+      checkPiece(tensor, (at + done) / CHECKED_BYTES, crc32(bytes.subarray(done, done + CHECKED_BYTES)));
+  } catch (error) {
+    // It names the tensor.
+    throw new FileError(path, `damaged at tensor ${problemOf(error)}`);
   }
 }
 
