@@ -128,7 +128,7 @@ def checkpoints_under(path: str) -> list[str]:
     """A file, or the checkpoints of a directory and of those in it. @raises what `list_directory` raises"""
     if not os.path.isdir(path):
         return [path]
-    return [entry.path for entry in list_directory(path) if entry.kind == "checkpoint"]
+    return [entry.path for entry in list_directory(path, True).entries if entry.kind == "checkpoint"]
 
 
 def _compressed_beside(path: str) -> list[str]:
@@ -149,6 +149,11 @@ def _compressed_beside(path: str) -> list[str]:
 def _sha256_of(file: InputFile, header: Header, data_start: int) -> str:
     if _container.is_compressed(header):
         return _container.read_container(header, data_start, file.path).sha256
+    return hash_of(file)
+
+
+def hash_of(file: InputFile) -> str:
+    """The SHA-256 of a file, in hexadecimal. @raises FileError, OSError"""
     sha256 = hashlib.sha256()
     for at in range(0, file.size, _HASHED_BYTES):
         sha256.update(file.read(at, min(_HASHED_BYTES, file.size - at)).data)

@@ -13,6 +13,7 @@ import {
   batchError,
   type Compressed,
   checkBytes,
+  damageError,
   type Restorable,
   readCompressed,
   tensorError,
@@ -126,7 +127,7 @@ export class Bases {
     const stream = { start: 0, length: storedBytes, tensorBytes: end - start, base };
     const bytes = isStream
       ? await this.engine.decodeBatch({ fd: file.fd, position, length: storedBytes }, [stream]).catch((error) => {
-          throw batchError(file.path, [tensor], error);
+          throw batchError(file.path, [tensor], error, damageError);
         })
       : await file.read(position, storedBytes);
     if (!isStream) checkBytes(file.path, tensor, 0, bytes);
@@ -201,7 +202,8 @@ export async function checkpointsUnder(path: string): Promise<string[]> {
     throw fileErrorOf(path, error);
   });
   if (!stats.isDirectory()) return [path];
-  return (await listDirectory(path)).filter(({ kind }) => kind === 'checkpoint').map((entry) => entry.path);
+  const { entries } = await listDirectory(path, true);
+  return entries.filter(({ kind }) => kind === 'checkpoint').map((entry) => entry.path);
 }
 
 /** The compressed files in the folder of a checkpoint, which say themselves whose originals they are. */
@@ -222,7 +224,8 @@ function byName<Named extends { readonly name: string }>(tensors: readonly Named
   return new Map(tensors.map((tensor) => [tensor.name, tensor]));
 }
 
-async function hashOf(file: InputFile): Promise<string> {
+/** The SHA-256 of a file, in hexadecimal. @throws FileError */
+export async function hashOf(file: InputFile): Promise<string> {
   const hash = createHash('sha256');
   for await (const piece of file.pieces(0, file.size)) hash.update(piece);
   await file.checkUnchanged();

@@ -23,7 +23,7 @@ import type { Slicing, TensorEncoder, WholeTensor } from '../engine/engine.ts';
 import { inOrder } from '../engine/ordered.ts';
 import { SLICE_BYTES, sliceBytes } from '../engine/slices.ts';
 import { FileError, fileErrorOf } from '../files/errors.ts';
-import { OutputFile } from '../files/output.ts';
+import { OutputFile, type Placing } from '../files/output.ts';
 import { batchError, tensorError } from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
 import { batchesOf } from './batches.ts';
@@ -42,7 +42,7 @@ import type { Work } from './work.ts';
 export async function compressFile(
   input: string,
   output: string,
-  force: boolean,
+  placing: Placing,
   options: EncodeOptions,
   bases: readonly string[],
   folder: Folder,
@@ -59,14 +59,14 @@ export async function compressFile(
     for (const path of matches.paths) hashes.push(await work.bases.sha256Of(path));
     const space = spaceFor(original, { copies, bases: hashes, against: matches.numbers });
     await refuseStreams(original);
-    const out = await OutputFile.create(output, force, file.mode, input);
+    const out = await OutputFile.create(output, placing, file.mode, input);
     try {
       const compression = new Compression(original, copied, matches, mayBecomeStream, out, options, work);
       const { stored, end, outcome } = await compression.writeTensors(space.dataStart);
       await out.write(0, [space.fill(stored, outcome)]);
       await file.checkUnchanged();
+      await out.commit(end, outcome.sha256);
       work.bases.remember(input, outcome.sha256);
-      await out.commit(end);
       return {
         input,
         output,
