@@ -189,6 +189,10 @@ describe.each(engines)('engine %s', (engine) => {
       // A file that nobody can read is no base, and no matter.
       writeFileSync(name('out', '0.safetensors'), 'damaged');
       await product.verify(name('out', '3.safetensors'), { engine });
+      // Where files are replaced one by one, none is coded against another.
+      await product.compress(name('in'), name('in'), { engine, inPlace: true });
+      expect(statSync(name('in', '2.safetensors')).size).toBeGreaterThan(size('1.safetensors') / 2);
+      await product.verify(name('in'), { engine });
       unlinkSync(name('out', '1.safetensors'));
       await expect(product.verify(name('out', '3.safetensors'), { engine })).rejects.toThrow(
         /3\.safetensors: is coded against a base, the file whose SHA-256 is [0-9a-f]{64}; none of the compressed files in/,

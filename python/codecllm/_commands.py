@@ -398,7 +398,7 @@ class _Compression(Method):
         pass
 
     def transform(self, path: str, make_output: MakeOutput) -> FileReport:
-        # A folder stays whole: files are coded against those beside them, and nowhere else; and not against what is replaced.
+        # A folder stays whole: files are coded against those beside them alone, and not against what is replaced.
         folder = Folder()
         if self._shares:
             folder = self._folders.setdefault(os.path.dirname(path), folder)
