@@ -20,8 +20,8 @@ export interface InspectedFile {
   readonly bytesAfter: number;
   /** Of the original; undefined where the file is not compressed. */
   readonly sha256: string | undefined;
-  /** Of the original of what tensors are coded against; undefined where there is none. */
-  readonly base: string | undefined;
+  /** Of the originals of what tensors are coded against. */
+  readonly bases: readonly string[];
   /** In the order of the header's keys. */
   readonly tensors: readonly InspectedTensor[];
 }
@@ -42,7 +42,7 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
         bytesBefore: file.size,
         bytesAfter: file.size,
         sha256: undefined,
-        base: undefined,
+        bases: [],
         tensors,
       };
     }
@@ -54,8 +54,8 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
     const tensors = compressed.tensors.map((tensor): InspectedTensor => {
       return { ...reportOf(tensor), stream: inspectionOf.get(tensor.copyOf ?? tensor.name) };
     });
-    const { originalBytes, sha256, base } = compressed;
-    return { input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, base, tensors };
+    const { originalBytes, sha256, bases } = compressed;
+    return { input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, bases, tensors };
   } finally {
     await file.close();
   }
