@@ -95,11 +95,16 @@ describe.runIf(isBuilt)('the GPU codec, emulated', { timeout: 300_000 }, () => {
     const decompress = async (): Promise<void> => {
       const engine = new GpuEngine(2, codec);
       try {
-        await decompressFile(compressed, restored, true, {
-          engine,
-          bases: new Bases([], engine),
-          onProgress: () => {},
-        });
+        await decompressFile(
+          compressed,
+          restored,
+          { force: true },
+          {
+            engine,
+            bases: new Bases([], engine),
+            onProgress: () => {},
+          },
+        );
       } finally {
         await engine.close();
       }

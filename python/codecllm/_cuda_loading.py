@@ -144,7 +144,7 @@ class _Batch(NamedTuple):
         try:
             yield
         except InvalidStreamError as error:
-            raise self.tensors[error.stream or 0].error(error.problem) from None
+            raise self.tensors[error.stream or 0].damage(error.problem) from None
 
 
 def _batches(tensors: list[StoredTensor]) -> Iterator[_Batch]:

@@ -22,6 +22,8 @@ MAX_HEADER_BYTES = 100_000_000
 STYLES = ("compact", "python")
 """How the two common writers format a header: that of safetensors itself, and `json.dumps`."""
 
+_POINTER = b"version https://git-lfs.github.com/"
+"""What stands in the place of a large file that Git has not downloaded."""
 _METADATA_KEY = "__metadata__"
 _FIELDS = ("dtype", "shape", "data_offsets")
 
@@ -59,6 +61,8 @@ def read_header(file: InputFile) -> tuple[Header, int]:
         FileError: not a safetensors file; the message says why, and names the tensor and the field
     """
     refuse = _refusal(file.path, "")
+    if file.read(0, min(len(_POINTER), file.size)).tobytes() == _POINTER:
+        refuse("it is a pointer of Git LFS, which has not downloaded the file")
     if file.size < LENGTH_BYTES:
         refuse(f"it has {file.size} bytes")
     size = int.from_bytes(file.read(0, LENGTH_BYTES).tobytes(), "little")
@@ -72,7 +76,7 @@ def read_header(file: InputFile) -> tuple[Header, int]:
     except UnicodeDecodeError:
         refuse("its header is not UTF-8")
     header = parse_header(text, file.path)
-    _check_size(header.tensors, file.size - data_start, refuse)
+    _check_size(file.path, header.tensors, file.size - data_start, refuse)
     return header, data_start
 
 
@@ -195,11 +199,15 @@ def _check_places(tensors: list[TensorEntry], refuse: Callable[[str], NoReturn])
         at = tensor.end
 
 
-def _check_size(tensors: list[TensorEntry], data_bytes: int, refuse: Callable[[str], NoReturn]) -> None:
-    for tensor in tensors:
-        if tensor.end > data_bytes:
-            refuse(f'{quoted(tensor.name)}, "data_offsets": ends at {tensor.end}, and the data have {data_bytes} bytes')
+def _check_size(path: str, tensors: list[TensorEntry], data_bytes: int, refuse: Callable[[str], NoReturn]) -> None:
     end = max((tensor.end for tensor in tensors), default=0)
+    for tensor in by_place(tensors):
+        if tensor.end > data_bytes:
+            raise FileError(
+                path,
+                f"incomplete: {end - data_bytes} bytes missing; "
+                f'{quoted(tensor.name)}, "data_offsets": ends at {tensor.end}, and the data have {data_bytes} bytes',
+            )
     if end < data_bytes:
         refuse(f"{data_bytes - end} bytes follow the last tensor")
 

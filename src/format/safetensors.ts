@@ -1,7 +1,7 @@
 // Opening a safetensors file, compressed or not.
 
 import { type Header, headerLength, headerText, LENGTH_BYTES, parseHeader } from '../../spec/index.ts';
-import { fileErrorOf } from '../files/errors.ts';
+import { FileError, fileErrorOf, problemOf } from '../files/errors.ts';
 import { InputFile } from '../files/input.ts';
 
 export interface Safetensors {
@@ -28,10 +28,33 @@ export async function openSafetensors(path: string): Promise<Safetensors> {
   }
 }
 
+/** What stands in the place of a large file that Git has not downloaded. */
+const POINTER = 'version https://git-lfs.github.com/';
+
 async function readSafetensors(file: InputFile): Promise<Safetensors> {
   const { size } = file;
-  const length = headerLength(await file.read(0, Math.min(LENGTH_BYTES, size)), size);
+  const begin = await file.read(0, Math.min(POINTER.length, size));
+  if (new TextDecoder().decode(begin) === POINTER)
+    throw new FileError(
+      file.path,
+      'not a safetensors file: it is a pointer of Git LFS, which has not downloaded the file',
+    );
+  const length = headerLength(begin.subarray(0, LENGTH_BYTES), size);
   const text = headerText(await file.read(LENGTH_BYTES, length));
   const dataStart = LENGTH_BYTES + length;
-  return { file, header: parseHeader(text, size - dataStart), headerText: text, dataStart };
+  try {
+    return { file, header: parseHeader(text, size - dataStart), headerText: text, dataStart };
+  } catch (error) {
+    const missing = filledBy(text) - (size - dataStart);
+    throw missing > 0 ? new FileError(file.path, `incomplete: ${missing} bytes missing; ${detailOf(error)}`) : error;
+  }
+}
+
+/** The bytes that a header's tensors fill. @throws ContainerError */
+function filledBy(text: string): number {
+  return parseHeader(text).tensors.reduce((most, { end }) => Math.max(most, end), 0);
+}
+
+function detailOf(error: unknown): string {
+  return problemOf(error).replace(/^not a safetensors file: /, '');
 }
