@@ -164,7 +164,7 @@ def _naming_tensors(entries: Sequence[TensorEntry]) -> Iterator[None]:
         raise InvalidStreamError(f"{quoted(entries[error.stream or 0].name)}: {error.problem}") from None
 
 
-def _require_host(weights: Mapping[object, torch.Tensor]) -> None:
+def _require_host(weights: Mapping[str, torch.Tensor]) -> None:
     for name, tensor in weights.items():
         if tensor.device.type != "cpu":
             raise UnavailableError(

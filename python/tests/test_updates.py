@@ -86,5 +86,8 @@ def test_what_cannot_be_an_update() -> None:
     elsewhere = {"w": torch.empty(2, device="meta")}
     with pytest.raises(UnavailableError, match="w: lies on meta; updates are made in host memory"):
         encode_update(elsewhere, elsewhere)
-    with pytest.raises(UnavailableError, match="lies on meta"):
-        apply_update_({**copied(old), "w": torch.empty(300, 256, device="meta")}, encode_update(old, new))
+    update = encode_update(old, new)
+    with pytest.raises(UnavailableError, match="w: lies on meta"):
+        apply_update_({name: tensor.to("meta") for name, tensor in old.items()}, update)
+    with pytest.raises(ValueError, match='"t" lies on cpu, and others on meta'):
+        apply_update_({**copied(old), "w": torch.empty(300, 256, device="meta")}, update)
