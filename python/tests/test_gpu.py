@@ -81,7 +81,7 @@ def test_checkpoints_whose_fronts_are_wrong(vector: dict) -> None:
     path = GOLDEN / "checkpoint" / vector["file"]
     with pytest.raises(FileError) as raised:
         load_file(path, "cuda")
-    assert str(raised.value).startswith(f'{path}: "{vector["error"]["place"]}"')
+    assert str(raised.value).startswith(f'{path}: damaged at tensor "{vector["error"]["place"]}"')
 
 
 def test_data_in_host_memory_and_memory_of_the_caller() -> None:
@@ -365,7 +365,7 @@ def test_files_that_are_damaged(tmp_path: Path) -> None:
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
         with pytest.raises(FileError) as raised:
             load_file(path, "cuda")
-        assert str(raised.value).startswith(f'{path}: "{name}": ')
+        assert str(raised.value).startswith(f'{path}: damaged at tensor "{name}": ')
     # And nothing is left that would disturb the next one.
     path.write_bytes(whole)
     load_file(path, "cuda")

@@ -155,10 +155,9 @@ function goldenBaseEntries(): Entry[] {
         ...{ name: `golden/${id}`, kind: 0, stream, bytes, options, base },
       }),
     ),
-    ...invalidBaseVectors(valid).flatMap(({ id, stream, base, baseOf }): Entry[] => {
-      const size = valid.find((vector) => vector.id === baseOf)?.base.length ?? base?.length;
+    ...invalidBaseVectors(valid).flatMap(({ id, stream, base }): Entry[] => {
       // That a base is missing or needless, or has another size, is the caller's error there.
-      if (base === undefined || base.length !== size || id === 'base-not-needed' || id === 'base-short') return [];
+      if (base === undefined || ['base-not-needed', 'base-short', 'base-zeros-short'].includes(id)) return [];
       return [judged(`golden/${id}`, stream, base)];
     }),
   ];
