@@ -216,7 +216,7 @@ def test_damaged_tensors_are_named(tmp_path: Path, make: Callable[[], nn.Module]
         path = damage(directory, name)
         with pytest.raises(FileError) as raised:
             load(directory)
-        assert str(raised.value).startswith(f'{path}: "{name}": tile.')
+        assert str(raised.value).startswith(f'{path}: damaged at tensor "{name}": tile.')
         damage(directory, name)
     load(directory)
 
@@ -227,7 +227,7 @@ def test_a_damaged_front_is_named(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[8 + int.from_bytes(data[:8], "little") + 8] ^= 255
     path.write_bytes(data)
-    with pytest.raises(FileError, match=r'model\.safetensors: "lm_head\.weight": '):
+    with pytest.raises(FileError, match=r'model\.safetensors: damaged at tensor "lm_head\.weight": '):
         load(directory)
 
 
@@ -311,7 +311,7 @@ def test_damaged_tensors_are_named_on_a_gpu(tmp_path: Path, gpu: None, profile: 
         path = damage(directory, name)
         with pytest.raises(FileError) as raised:
             load(directory, device_map="cuda")
-        assert str(raised.value).startswith(f'{path}: "{name}": tile.')
+        assert str(raised.value).startswith(f'{path}: damaged at tensor "{name}": tile.')
         damage(directory, name)
     load(directory, device_map="cuda")
 
