@@ -7,6 +7,7 @@
 
 import { FIXED_BYTES, MAGIC } from './decoder/1-front.ts';
 import { DTYPES } from './decoder/3-planes.ts';
+import { type Layer, layerBytes, layerStarts, layersFrom } from './layers.ts';
 import {
   byPlace,
   ContainerError,
@@ -31,6 +32,7 @@ const KEYS = {
   header: `${PREFIX}header`,
   copies: `${PREFIX}copies`,
   base: `${PREFIX}base`,
+  layers: `${PREFIX}layers`,
 } as const;
 const VERSION = '1';
 
@@ -91,14 +93,24 @@ export interface Stored extends TensorEntry {
   readonly look: number;
 }
 
+/** A tensor of a compressed file that holds a layer of another. */
+export interface StoredLayer extends TensorEntry {
+  /** The number among `tensors` of what it is a layer of. */
+  readonly of: number;
+  /** The first bit that it has of a word. */
+  readonly first: number;
+}
+
 /** What the header of a compressed file says. */
 export interface Container {
   /** Of the original, in hexadecimal. */
   readonly sha256: string;
   /** Of the base's original, where there is a base. */
   readonly base: string | undefined;
-  /** In the order of the header's keys. */
+  /** In the order of the header's keys, without those that hold layers. */
   readonly tensors: readonly Stored[];
+  /** In the order of the header's keys, and of the data. */
+  readonly layers: readonly StoredLayer[];
   /** The original's header and its text, where the file has them; else how it was written. */
   readonly original: { readonly header: Header; readonly text: string } | HeaderStyle;
   /** The original's entries. */
@@ -136,8 +148,15 @@ export function readContainer(header: Header, dataStart: number): Container {
   const streams = Number(entry(KEYS.streams, /^(0|[1-9][0-9]{0,8})$/));
   const description = entry(KEYS.header, /^(compact$|python$|\{)/);
   const base = optional(KEYS.base, /^[0-9a-f]{64}$/);
-  const copies = readCopies(header.tensors, optional(KEYS.copies, COPIES));
-  if (streams > header.tensors.length - copies.size)
+  const layerCount = Number(optional(KEYS.layers, /^[1-9][0-9]{0,8}$/) ?? 0);
+  if (layerCount > 0 && base !== undefined)
+    throw new ContainerError(
+      place(KEYS.layers),
+      `its "__metadata__" has ${quoted(KEYS.layers)} and ${quoted(KEYS.base)}`,
+    );
+  const own = header.tensors.slice(0, Math.max(0, header.tensors.length - layerCount));
+  const copies = readCopies(own, optional(KEYS.copies, COPIES));
+  if (streams > own.length - copies.size)
     throw new ContainerError(
       place(KEYS.streams),
       `${quoted(KEYS.streams)} in its "__metadata__" is more than it has tensors`,
@@ -146,23 +165,50 @@ export function readContainer(header: Header, dataStart: number): Container {
     throw new ContainerError('length', `its data begin at byte ${dataStart}, not at a multiple of ${DATA_ALIGNMENT}`);
 
   const isStream = new Set(
-    byPlace(header.tensors)
+    byPlace(own)
       .slice(0, streams)
       .map(({ name }) => name),
   );
-  const tensors = header.tensors.map((tensor, index): Stored => {
+  const tensors = own.map((tensor, index): Stored => {
     const copyOf = copies.get(index);
     if (!isStream.has(tensor.name)) return { ...tensor, isStream: false, copyOf, look: bytesToLookAt(tensor) };
-    if (tensor.dtype !== 'U8' || tensor.shape.length !== 1)
-      throw new ContainerError(tensor.name, `${quoted(tensor.name)} should hold a stream, and is not a vector of U8`);
+    checkHoldsStream(tensor);
     return { ...tensor, isStream: true, copyOf, look: Math.min(FIXED_BYTES, tensor.end - tensor.start) };
   });
   const metadata = new Map([...(header.metadata ?? [])].filter(([key]) => !key.startsWith(PREFIX)));
   const style = STYLES.find((candidate) => candidate === description);
   const original = style ?? { header: readOriginal(description), text: description };
-  const container = { sha256, base, tensors, original, metadata };
+  const layers = readLayers(header.tensors.slice(own.length), layerCount, tensors);
+  const container = { sha256, base, tensors, layers, original, metadata };
   checkOrder(container);
   return container;
+}
+
+function checkHoldsStream({ name, dtype, shape }: TensorEntry): void {
+  if (dtype !== 'U8' || shape.length !== 1)
+    throw new ContainerError(name, `${quoted(name)} should hold a stream, and is not a vector of U8`);
+}
+
+/** The name of a layer: its first bit, and the name of its tensor. */
+const layerName = (first: number, name: string): string => `${first}:${name}`;
+const LAYER_NAME = /^([1-9][0-9]?):(.*)$/s;
+
+/** The last tensors of a header, so many of which are layers. */
+function readLayers(last: readonly TensorEntry[], count: number, tensors: readonly Stored[]): StoredLayer[] {
+  if (last.length < count)
+    throw new ContainerError(
+      `__metadata__.${KEYS.layers}`,
+      `${quoted(KEYS.layers)} in its "__metadata__" is more than it has tensors`,
+    );
+  const numbers = new Map(tensors.map(({ name, isStream }, number) => [name, isStream ? number : undefined]));
+  return last.map((tensor) => {
+    const { name } = tensor;
+    checkHoldsStream(tensor);
+    const [, first, layered = ''] = LAYER_NAME.exec(name) ?? [];
+    const of = numbers.get(layered);
+    if (of === undefined) throw new ContainerError(name, `${quoted(name)} should be a layer, and is none of a stream`);
+    return { ...tensor, of, first: Number(first) };
+  });
 }
 
 /** The value of `codecllm.copies`. */
@@ -196,7 +242,7 @@ function readOriginal(text: string): Header {
 }
 
 /** Checks that keys and data are in the order that the original gives them. */
-function checkOrder({ tensors, original, metadata }: Container): void {
+function checkOrder({ tensors, layers, original, metadata }: Container): void {
   let ordered = tensors;
   if (typeof original !== 'string') {
     const place = `__metadata__.${KEYS.header}`;
@@ -224,8 +270,11 @@ function checkOrder({ tensors, original, metadata }: Container): void {
   const streams = ordered.filter(({ isStream }) => isStream);
   const kept = ordered.filter(({ isStream, copyOf }) => !isStream && copyOf === undefined);
   const copies = ordered.filter(({ copyOf }) => copyOf !== undefined);
+  const places = new Map(streams.map(({ name }, place) => [name, place]));
+  const placeOf = ({ of }: StoredLayer): number => places.get(tensors[of].name) as number;
+  const inLayers = [...layers].sort((a, b) => a.first - b.first || placeOf(a) - placeOf(b));
   let at = 0;
-  for (const { name, start, end } of [...streams, ...keptOrder(kept), ...copies]) {
+  for (const { name, start, end } of [...streams, ...keptOrder(kept), ...copies, ...inLayers]) {
     if (start !== at)
       throw new ContainerError(`${name}.data_offsets`, `${quoted(name)}: its data are not in the order of the format`);
     at = end;
@@ -263,7 +312,22 @@ export interface Restorable extends TensorEntry {
   readonly againstBase: boolean;
   /** The tensor that it is a copy of, which is what is `stored`; undefined where it is none. */
   readonly copyOf: string | undefined;
-  readonly stored: { readonly start: number; readonly end: number };
+  readonly stored: Extent;
+  /** Of those behind the first one, which is what is `stored`, the layers that are wanted, in order. */
+  readonly layers: readonly RestorableLayer[];
+}
+
+export interface RestorableLayer extends Layer {
+  readonly name: string;
+  readonly stored: Extent;
+  /** Of its bit string. */
+  readonly bytes: number;
+}
+
+/** Bytes in the data of a file. */
+export interface Extent {
+  readonly start: number;
+  readonly end: number;
 }
 
 /** An original file. */
@@ -280,9 +344,14 @@ export interface Original {
  * The original's header.
  *
  * @param describe what a stream's front says of its tensor
+ * @param bits how many of each word are wanted, at least: layers that begin later are not looked at
  * @throws ContainerError where they contradict what the file says
  */
-export function restoreHeader(container: Container, describe: (tensor: Stored) => DescribedStream): Original {
+export function restoreHeader(
+  container: Container,
+  describe: (tensor: TensorEntry) => DescribedStream,
+  bits = Number.POSITIVE_INFINITY,
+): Original {
   const { tensors, original, metadata } = container;
   const stored = tensors.map((tensor): DescribedStream => {
     const { name } = tensor;
@@ -295,6 +364,7 @@ export function restoreHeader(container: Container, describe: (tensor: Stored) =
       throw new ContainerError(name, `${quoted(name)} is coded against a base, and ${quoted(KEYS.base)} names none`);
     return as;
   });
+  const layers = describeLayers(container, stored, describe, bits);
   const described = tensors.map(({ name, copyOf }, index) => ({ ...stored[copyOf ?? index], name }));
   const dataBytes = described.reduce((sum, { bytes }) => sum + bytes, 0);
   let entries: readonly TensorEntry[];
@@ -314,9 +384,48 @@ export function restoreHeader(container: Container, describe: (tensor: Stored) =
       const { copyOf } = tensors[index];
       const { isStream, start, end } = tensors[copyOf ?? index];
       const { againstBase } = described[index];
-      return { ...entry, isStream, againstBase, copyOf: tensors[copyOf ?? -1]?.name, stored: { start, end } };
+      return {
+        ...{ ...entry, isStream, againstBase, copyOf: tensors[copyOf ?? -1]?.name },
+        ...{ stored: { start, end }, layers: layers.get(copyOf ?? index) ?? [] },
+      };
     }),
   };
+}
+
+/** By the number of a tensor, those of its layers that are wanted. @param stored what the first ones say */
+function describeLayers(
+  { tensors, layers }: Container,
+  stored: readonly Described[],
+  describe: (tensor: TensorEntry) => DescribedStream,
+  wanted: number,
+): Map<number, RestorableLayer[]> {
+  const byTensor = new Map<number, StoredLayer[]>();
+  for (const layer of layers) byTensor.set(layer.of, [...(byTensor.get(layer.of) ?? []), layer]);
+  const found = new Map<number, RestorableLayer[]>();
+  for (const [of, own] of byTensor) {
+    const { name } = tensors[of];
+    const { dtype, bytes } = stored[of];
+    own.sort((a, b) => a.first - b.first);
+    const starts = own.map(({ first }) => first);
+    const cut = layersFrom(dtype, starts);
+    if (cut === undefined)
+      throw new ContainerError(name, `${quoted(name)}: ${dtype} has no layers from bits ${starts.join(', ')} on`);
+    const its = own
+      .filter(({ first }) => first < wanted)
+      .map((layer, index) => {
+        const expected = layerBytes(dtype, bytes, cut[index]);
+        const as = describe(layer);
+        if (as.dtype !== 'U8' || as.shape.join() !== `${expected}` || as.againstBase)
+          throw new ContainerError(
+            layer.name,
+            `${quoted(layer.name)} is ${as.dtype} [${as.shape}], and as a layer of ${quoted(name)} U8 [${expected}]`,
+          );
+        const { start, end } = layer;
+        return { ...cut[index], name: layer.name, stored: { start, end }, bytes: expected };
+      });
+    found.set(of, its);
+  }
+  return found;
 }
 
 /**
@@ -382,6 +491,19 @@ export interface Relations {
   readonly copies?: ReadonlyMap<number, number>;
   /** Of the base's original, in hexadecimal. */
   readonly base?: string;
+  /** Whether tensors are put into layers. */
+  readonly inLayers?: boolean;
+}
+
+/** A layer of a tensor that a compressor makes, and its name. */
+export interface PlannedLayer extends Layer {
+  readonly name: string;
+}
+
+/** The layers that a compressor makes of a tensor behind the first one; none of most. */
+export function planLayers({ name, dtype, start, end }: TensorEntry): PlannedLayer[] {
+  const layers = layersFrom(dtype, layerStarts(dtype, end - start)) ?? [];
+  return layers.map((layer) => ({ ...layer, name: layerName(layer.first, name) }));
 }
 
 /** Room for the header of a compressed file, kept before it is known which tensors become streams. */
@@ -400,6 +522,9 @@ export class HeaderSpace {
     private readonly relations: Relations = {},
   ) {
     if (isCompressed(original)) throw new ContainerError('__metadata__', 'is compressed already');
+    const names = new Set(original.tensors.map(({ name }) => name));
+    for (const { name } of original.tensors.flatMap((tensor) => (relations.inLayers ? planLayers(tensor) : [])))
+      if (names.has(name)) throw new ContainerError(name, `${quoted(name)} has the name of a layer of another tensor`);
     this.description = describeHeader(original, text);
     const dataBytes = original.tensors.reduce((most, { end }) => Math.max(most, end), 0);
     // Nothing becomes longer, so no offset has more digits than this.
@@ -408,8 +533,19 @@ export class HeaderSpace {
       const stream = { ...streamEntry(tensor), start: dataBytes, end: dataBytes };
       return { ...(entryBytes(kept) > entryBytes(stream) ? kept : stream), isStream: false };
     });
+    // They may even take more than the tensor.
+    const layers = original.tensors.flatMap((tensor, index) =>
+      relations.inLayers && !relations.copies?.has(index)
+        ? planLayers(tensor).map(({ name }) => ({
+            ...streamEntry(tensor),
+            name,
+            start: 2 * dataBytes,
+            end: 2 * dataBytes,
+          }))
+        : [],
+    );
     // As many streams as digits may be needed for.
-    const longest = this.text(widest, '0'.repeat(64), true) + String(original.tensors.length);
+    const longest = this.text(widest, '0'.repeat(64), true, layers) + String(original.tensors.length);
     this.dataStart = Math.ceil((LENGTH_BYTES + byteLength(longest)) / DATA_ALIGNMENT) * DATA_ALIGNMENT;
     if (this.dataStart - LENGTH_BYTES > MAX_HEADER_BYTES)
       throw new ContainerError(
@@ -424,16 +560,17 @@ export class HeaderSpace {
    * @param tensors in the order of the original's keys
    * @param sha256 of the original file, in hexadecimal
    * @param usesBase whether a stream is coded against the base
+   * @param layers streams behind the first layers, in the order of the data
    */
-  fill(tensors: readonly Placed[], sha256: string, usesBase = false): Uint8Array {
+  fill(tensors: readonly Placed[], sha256: string, usesBase = false, layers: readonly TensorEntry[] = []): Uint8Array {
     const bytes = new Uint8Array(this.dataStart).fill(0x20);
     new DataView(bytes.buffer).setBigUint64(0, BigInt(this.dataStart - LENGTH_BYTES), true);
     // Throws where it does not fit.
-    bytes.set(new TextEncoder().encode(this.text(tensors, sha256, usesBase)), LENGTH_BYTES);
+    bytes.set(new TextEncoder().encode(this.text(tensors, sha256, usesBase, layers.map(streamEntry))), LENGTH_BYTES);
     return bytes;
   }
 
-  private text(tensors: readonly Placed[], sha256: string, usesBase: boolean): string {
+  private text(tensors: readonly Placed[], sha256: string, usesBase: boolean, layers: readonly TensorEntry[]): string {
     const { copies = new Map(), base } = this.relations;
     const metadata = new Map(this.original.metadata);
     metadata.set(KEYS.version, VERSION);
@@ -442,10 +579,11 @@ export class HeaderSpace {
     metadata.set(KEYS.header, this.description);
     if (copies.size > 0) metadata.set(KEYS.copies, [...copies].map(([copy, of]) => `${copy}=${of}`).join(' '));
     if (base !== undefined && usesBase) metadata.set(KEYS.base, base);
+    if (layers.length > 0) metadata.set(KEYS.layers, String(layers.length));
     const entries = tensors.map((tensor, index) =>
       tensor.isStream || copies.has(index) ? streamEntry(tensor) : tensor,
     );
-    return formatHeader({ metadata, tensors: entries }, 'compact');
+    return formatHeader({ metadata, tensors: [...entries, ...layers] }, 'compact');
   }
 }
 

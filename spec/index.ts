@@ -9,14 +9,18 @@ export {
   checkStream,
   type Described,
   type DescribedStream,
+  type Extent,
   HeaderSpace,
   isCompressed,
   isItselfStream,
   keptOrder,
   type Original,
   type Placed,
+  type PlannedLayer,
+  planLayers,
   type Relations,
   type Restorable,
+  type RestorableLayer,
   readContainer,
   restoreHeader,
   type Stored,
@@ -36,6 +40,7 @@ export {
 export { encodeTensor } from './encoder/encode.ts';
 export type { ClassChoice, EncodeOptions, ModeChoice, Profile } from './encoder/options.ts';
 export { FormatError } from './errors.ts';
+export { COARSE_TILE_ROWS, coarse, type Layer, layerOf, refine } from './layers.ts';
 export {
   byPlace,
   ContainerError,

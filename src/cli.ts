@@ -63,6 +63,12 @@ function parseThreads(value: string): number {
   return threads;
 }
 
+function parseBits(value: string): number {
+  const bits = Number(value);
+  if (!/^[0-9]+$/.test(value) || bits < 1 || bits > 32) throw new InvalidArgumentError('expected 1 to 32.');
+  return bits;
+}
+
 /** As programs that limit memory or files take it: 500000, 500K, 20G, in powers of 1000. */
 function parseBytes(value: string): number {
   const [, digits, unit] = /^([0-9]{1,15})([KMGT]?)B?$/i.exec(value) ?? [];
@@ -145,6 +151,7 @@ withBases(
       TILE_ROWS.map(String),
     ),
   )
+  .option('--progressive', 'put weights into layers of bits: the first part of the output is a coarse checkpoint')
   .addOption(
     new Option(
       '--for <name>',
@@ -156,13 +163,14 @@ withBases(
     async (
       input: string,
       out: string | undefined,
-      options: Common & Pick<CompressOptions, 'profile' | 'for'> & { tileRows?: string },
+      options: Common & Pick<CompressOptions, 'profile' | 'progressive' | 'for'> & { tileRows?: string },
     ) => {
+      const { profile, progressive } = options;
       const tileRows = TILE_ROWS.find((rows) => String(rows) === options.tileRows);
       await perform(options, formatCompressed, async (work) => {
         const output = out ?? nameFor(input, compressedName(input, await isDirectory(input)), 'compress');
         await nameLeftovers(output, options);
-        return compress(input, output, { ...work, profile: options.profile, tileRows, for: options.for });
+        return compress(input, output, { ...work, profile, progressive, tileRows, for: options.for });
       });
     },
   );
@@ -174,12 +182,18 @@ withBases(
   .argument('<in>', 'file or directory')
   .argument('[out]', 'default: X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm')
   .option('--force', 'replace an output that exists')
+  .addOption(
+    new Option(
+      '--bits <n>',
+      'enough bits of a weight: a coarse checkpoint, also of an <in> that is still growing',
+    ).argParser(parseBits),
+  )
   .addOption(maxBytesOption('what is free on the disk, and 100 times what the tensors take now, or 1 GB'))
-  .action(async (input: string, out: string | undefined, options: Common) => {
+  .action(async (input: string, out: string | undefined, options: Common & { bits?: number }) => {
     await perform(options, formatDecompressed, async (work) => {
       const output = out ?? nameFor(input, restoredName(input, await isDirectory(input)), 'decompress');
       await nameLeftovers(output, options);
-      return decompress(input, output, work);
+      return decompress(input, output, { ...work, bits: options.bits });
     });
   });
 

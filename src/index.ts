@@ -4,6 +4,7 @@ export {
   type CompressOptions,
   compress,
   type DecodeOptions,
+  type DecompressOptions,
   decompress,
   inspect,
   isDirectory,

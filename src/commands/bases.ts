@@ -10,6 +10,7 @@ import { FileError, fileErrorOf } from '../files/errors.ts';
 import type { InputFile } from '../files/input.ts';
 import { batchError, type Compressed, type Restorable, readCompressed, tensorError } from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
+import { addLayers } from './layers.ts';
 
 /** A checkpoint that is open, compressed or not. */
 export interface OpenCheckpoint {
@@ -60,7 +61,7 @@ export class Bases {
     const tensors = header.tensors.map((entry) => {
       const position = dataStart + entry.start;
       const storedBytes = entry.end - entry.start;
-      return { ...entry, isStream: false, againstBase: false, copyOf: undefined, position, storedBytes };
+      return { ...entry, isStream: false, againstBase: false, copyOf: undefined, position, storedBytes, layers: [] };
     });
     return { file, tensors: byName(tensors), base: undefined };
   }
@@ -97,6 +98,7 @@ export class Bases {
           throw batchError(file.path, [tensor], error);
         })
       : await file.read(position, storedBytes);
+    await addLayers(this.engine, file, tensor, bytes);
     await file.checkUnchanged();
     return bytes;
   }

@@ -40,12 +40,22 @@ export interface DecodeOptions extends WorkOptions {
   readonly maxBytes?: number;
 }
 
+export interface DecompressOptions extends OutputOptions, DecodeOptions {
+  /**
+   * Give a coarse checkpoint: of tensors in layers, so many bits of each word, or up to where the next layer begins. The
+   * file may still be growing, if these layers are there. Its SHA-256 is not compared.
+   */
+  readonly bits?: number;
+}
+
 export interface OutputOptions extends WorkOptions {
   /** Replace an output that exists. */
   readonly force?: boolean;
 }
 
 export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'profile' | 'tileRows'> {
+  /** Put tensors of floats into layers of bits, so that the first part of the file is a coarse checkpoint. */
+  readonly progressive?: boolean;
   /** Make the output of a model's directory one that transformers loads, with the Python package of CodecLLM. */
   readonly for?: 'transformers';
 }
@@ -57,10 +67,15 @@ export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'pro
  * @throws FileError; then the output is as it was before
  */
 export async function compress(input: string, output: string, options: CompressOptions = {}): Promise<Report> {
-  const { profile, tileRows, force = false } = options;
+  const { profile, tileRows, force = false, progressive = false } = options;
   const forTransformers = options.for === 'transformers';
   if (forTransformers && options.bases !== undefined && options.bases.length > 0)
     throw new FileError(input, 'transformers loads nothing that is coded against a base');
+  if (progressive && options.bases !== undefined && options.bases.length > 0)
+    throw new FileError(input, 'what is coded against a base is not put into layers');
+  if (progressive && forTransformers) throw new FileError(input, 'transformers loads nothing that is in layers');
+  if (progressive && profile === 'direct')
+    throw new FileError(input, 'profile direct stores all bits of a weight together: nothing of it is put into layers');
   if (forTransformers && !(await isDirectory(input)))
     throw new FileError(input, 'is a file; transformers needs a directory, with a config.json');
   return transform(
@@ -71,30 +86,26 @@ export async function compress(input: string, output: string, options: CompressO
     async () => {},
     async () => true,
     async (from, to, work) =>
-      compressFile(from, to, force, { profile, tileRows }, await baseFor(input, from, options), work),
+      compressFile(from, to, force, { profile, tileRows }, await baseFor(input, from, options), work, progressive),
     async (entries) => (forTransformers ? arrangeForTransformers(input, entries, profile) : AS_IT_IS),
   );
 }
 
 /**
- * Gives back the original checkpoint, or directory of checkpoints.
+ * Gives back the original checkpoint, or directory of checkpoints; with `bits`, a coarse one.
  *
  * @throws FileError; then the output is as it was before
  */
-export async function decompress(
-  input: string,
-  output: string,
-  options: OutputOptions & DecodeOptions = {},
-): Promise<Report> {
-  const { force = false, maxBytes } = options;
+export async function decompress(input: string, output: string, options: DecompressOptions = {}): Promise<Report> {
+  const { force = false, maxBytes, bits } = options;
   return transform(
     input,
     output,
     force,
     options,
-    async (paths) => checkDeclared(await declaredInAll(paths), maxBytes, await freeSpace(output)),
-    isCodecllmFile,
-    (from, to, work) => decompressFile(from, to, force, work),
+    async (paths) => checkDeclared(await declaredInAll(paths, bits !== undefined), maxBytes, await freeSpace(output)),
+    (path) => isCodecllmFile(path, bits !== undefined),
+    (from, to, work) => decompressFile(from, to, force, work, bits),
     (entries) => arrangeOriginal(input, entries),
   );
 }
@@ -106,7 +117,7 @@ export async function decompress(
  */
 export async function verify(input: string, options: DecodeOptions = {}): Promise<Report> {
   const entries = (await isDirectory(input))
-    ? await checkpointsOf(input, await listDirectory(input), isCodecllmFile)
+    ? await checkpointsOf(input, await listDirectory(input), (path) => isCodecllmFile(path))
     : undefined;
   const total = entries === undefined ? await sizeOf(input) : sizes(entries);
   const paths = entries?.map(({ path }) => path) ?? [input];
@@ -160,14 +171,14 @@ function sizes(entries: readonly Entry[]): number {
   return entries.reduce((sum, { size }) => sum + size, 0);
 }
 
-async function declaredInAll(paths: readonly string[]): Promise<Declared[]> {
+async function declaredInAll(paths: readonly string[], areGrowing = false): Promise<Declared[]> {
   const declared: Declared[] = [];
-  for (const path of paths) declared.push(...(await declaredIn(path)));
+  for (const path of paths) declared.push(...(await declaredIn(path, areGrowing)));
   return declared;
 }
 
-async function isCodecllmFile(path: string): Promise<boolean> {
-  const { file, header } = await openSafetensors(path);
+async function isCodecllmFile(path: string, isGrowing = false): Promise<boolean> {
+  const { file, header } = await openSafetensors(path, isGrowing);
   await file.close();
   return isCompressed(header);
 }

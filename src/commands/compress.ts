@@ -5,13 +5,17 @@ import { createHash } from 'node:crypto';
 import {
   byPlace,
   bytesToLookAt,
+  COARSE_TILE_ROWS,
+  coarse,
   DTYPES,
   type EncodeOptions,
   FIXED_BYTES,
   HeaderSpace,
   isItselfStream,
   keptOrder,
+  layerOf,
   type Placed,
+  planLayers,
   quoted,
   type Relations,
   type TensorEntry,
@@ -33,6 +37,7 @@ import type { Work } from './work.ts';
  * Compresses one checkpoint.
  *
  * @param basePath of what it may be coded against
+ * @param inLayers whether tensors are put into layers, then without a base
  * @throws FileError; then nothing has been written, and `work.engine` is closed
  */
 export async function compressFile(
@@ -42,6 +47,7 @@ export async function compressFile(
   options: EncodeOptions,
   basePath: string | undefined,
   work: Work,
+  inLayers = false,
 ): Promise<FileReport> {
   const original = await openSafetensors(input);
   const { file } = original;
@@ -49,13 +55,13 @@ export async function compressFile(
     const copies = await findCopies(original);
     const sha256OfBase = basePath === undefined ? undefined : await work.bases.sha256Of(basePath);
     const base = basePath === undefined ? undefined : await work.bases.open(basePath);
-    const space = spaceFor(original, { copies, base: sha256OfBase });
+    const space = spaceFor(original, { copies, base: sha256OfBase, inLayers });
     await refuseStreams(original);
     const out = await OutputFile.create(output, force, file.mode, input);
     try {
-      const compression = new Compression(original, copies, base, out, options, work);
-      const { stored, end, sha256 } = await compression.writeTensors(space.dataStart);
-      await out.write(0, [space.fill(stored, sha256, compression.usesBase)]);
+      const compression = new Compression(original, copies, base, inLayers, out, options, work);
+      const { stored, layers, end, sha256 } = await compression.writeTensors(space.dataStart);
+      await out.write(0, [space.fill(stored, sha256, compression.usesBase, layers)]);
       await file.checkUnchanged();
       await out.commit(end);
       return {
@@ -64,7 +70,7 @@ export async function compressFile(
         bytesBefore: file.size,
         bytesAfter: end,
         sha256,
-        tensors: reports(original, stored, copies),
+        tensors: reports(original, stored, layers, copies),
       };
     } catch (error) {
       // No thread may read a file that is about to be closed.
@@ -97,18 +103,24 @@ async function refuseStreams({ file, header, dataStart }: Safetensors): Promise<
 function reports(
   { header }: Safetensors,
   stored: readonly Placed[],
+  layers: readonly PlacedLayer[],
   copies: ReadonlyMap<number, number>,
 ): FileReport['tensors'] {
-  return header.tensors.map(({ name, dtype, shape, start, end }, index) => ({
-    name,
-    dtype,
-    shape,
-    bytesBefore: end - start,
-    bytesAfter: stored[index].end - stored[index].start,
+  const behind = new Map<TensorEntry, number>();
+  for (const { of, start, end } of layers) behind.set(of, (behind.get(of) ?? 0) + end - start);
+  return header.tensors.map((tensor, index) => ({
+    name: tensor.name,
+    dtype: tensor.dtype,
+    shape: tensor.shape,
+    bytesBefore: tensorBytes(tensor),
+    bytesAfter: tensorBytes(stored[index]) + (behind.get(tensor) ?? 0),
     compressed: stored[index].isStream,
     copyOf: header.tensors[copies.get(index) ?? -1]?.name,
   }));
 }
+
+/** A layer behind the first one, and the tensor of the original that it is of. */
+type PlacedLayer = TensorEntry & { readonly of: TensorEntry };
 
 /**
  * What is left to do with tensors in their turn: to hash them, and to write at `position`.
@@ -127,6 +139,7 @@ class Compression {
     private readonly original: Safetensors,
     copies: ReadonlyMap<number, number>,
     private readonly base: OpenCheckpoint | undefined,
+    private readonly inLayers: boolean,
     private readonly out: OutputFile,
     private readonly options: EncodeOptions,
     private readonly work: Work,
@@ -135,10 +148,12 @@ class Compression {
   }
 
   /**
-   * @returns where each tensor is now, in the order of the header's keys, the end of the file, and the original's
-   * SHA-256
+   * @returns where each tensor is now, in the order of the header's keys, the layers behind the first ones, the end of the
+   * file, and the original's SHA-256
    */
-  async writeTensors(dataStart: number): Promise<{ stored: Placed[]; end: number; sha256: string }> {
+  async writeTensors(
+    dataStart: number,
+  ): Promise<{ stored: Placed[]; layers: PlacedLayer[]; end: number; sha256: string }> {
     const { file, header } = this.original;
     const stored = new Map<string, Placed>();
     let end = dataStart;
@@ -151,10 +166,15 @@ class Compression {
     const kept: TensorEntry[] = [];
     const { limits, slicing } = this.work.engine;
     const prepared = inOrder(
-      batchesOf(byPlace(header.tensors), tensorBytes),
+      batchesOf(byPlace(header.tensors), tensorBytes, (before, tensor) =>
+        [before, tensor].every((each) => this.layersOf(each).length === 0),
+      ),
       limits,
       // Of a large one, slices are held, not all of it, unless it has a base.
-      (batch) => (slicing === undefined ? batchBytes(batch) : Math.min(limits.bytes / 2, batchBytes(batch))),
+      (batch) =>
+        slicing === undefined || this.layersOf(batch[0]).length > 0
+          ? batchBytes(batch)
+          : Math.min(limits.bytes / 2, batchBytes(batch)),
       async (batch) => ({ batch, finish: await this.prepare(batch) }),
     );
     for await (const { batch, finish } of prepared) {
@@ -176,8 +196,15 @@ class Compression {
       place(tensor, tensorBytes(tensor), false);
     }
     for (const tensor of byPlace(header.tensors)) if (this.copied.has(tensor)) place(tensor, 0, false);
+    const layers: PlacedLayer[] = [];
+    for await (const { tensor, name, stream } of this.layerStreams((tensor) => stored.get(tensor.name)?.isStream)) {
+      await this.out.write(end, [stream], () => this.work.engine.release(stream));
+      layers.push({ ...tensor, name, of: tensor, start: end - dataStart, end: end - dataStart + stream.length });
+      end += stream.length;
+    }
     return {
       stored: header.tensors.map(({ name }) => stored.get(name) as Placed),
+      layers,
       end,
       sha256: this.hash.digest('hex'),
     };
@@ -188,6 +215,11 @@ class Compression {
     const { dtype, shape, start, end } = tensor;
     if (this.copied.has(tensor)) return false;
     return end - start > FIXED_BYTES && shape.length <= 255 && DTYPES.some(({ name }) => name === dtype);
+  }
+
+  /** The layers that a tensor gets behind its first one, if there is a stream of that. */
+  private layersOf(tensor: TensorEntry): ReturnType<typeof planLayers> {
+    return this.inLayers && this.mayBecomeStream(tensor) ? planLayers(tensor) : [];
   }
 
   /** Whether the base has a tensor of this name, dtype and shape. */
@@ -208,6 +240,7 @@ class Compression {
   private async prepare(batch: readonly TensorEntry[]): Promise<Finish> {
     const [tensor] = batch;
     const { slicing } = this.work.engine;
+    if (this.layersOf(tensor).length > 0) return this.prepareCoarse(tensor);
     if (batchBytes(batch) <= SLICE_BYTES) return this.prepareWhole(batch);
     if (this.mayBecomeStream(tensor))
       return slicing && !this.hasBase(tensor) ? this.prepareLarge(tensor, slicing) : this.prepareWhole(batch);
@@ -216,6 +249,53 @@ class Compression {
       this.work.onProgress(tensorBytes(tensor));
       return [0];
     };
+  }
+
+  /** Of a tensor in layers, the first one. */
+  private async prepareCoarse(tensor: TensorEntry): Promise<Finish> {
+    const { engine, onProgress } = this.work;
+    const { dtype, shape } = tensor;
+    const [{ first }] = this.layersOf(tensor);
+    const original = await this.readTensor(tensor);
+    const options = { ...this.options, tileRows: this.options.tileRows ?? COARSE_TILE_ROWS };
+    const stream = await this.namingErrors(tensor, () =>
+      engine.encode(coarse(original, dtype, first), dtype, shape, options),
+    );
+    return async (end) => {
+      this.hash.update(original);
+      onProgress(original.length);
+      engine.release(original);
+      if (stream.length >= tensorBytes(tensor)) return [0];
+      await this.out.write(end, [stream], () => engine.release(stream));
+      return [stream.length];
+    };
+  }
+
+  /** The streams of the layers behind the first ones, in the order of the data. @param isInLayers of which there are some */
+  private async *layerStreams(
+    isInLayers: (tensor: TensorEntry) => boolean | undefined,
+  ): AsyncGenerator<{ tensor: TensorEntry; name: string; stream: Uint8Array }, void, void> {
+    const { engine } = this.work;
+    const layers = byPlace(this.original.header.tensors)
+      .filter(isInLayers)
+      .flatMap((tensor) => this.layersOf(tensor).map((layer) => ({ tensor, layer })))
+      .sort((a, b) => a.layer.first - b.layer.first);
+    yield* inOrder(
+      layers,
+      engine.limits,
+      ({ tensor }) => tensorBytes(tensor),
+      async ({ tensor, layer }) => {
+        const original = await this.readTensor(tensor);
+        const bits = layerOf(original, tensor.dtype, layer);
+        engine.release(original);
+        const stream = await this.namingErrors(tensor, () => engine.encode(bits, 'U8', [bits.length], this.options));
+        return { tensor, name: layer.name, stream };
+      },
+    );
+  }
+
+  private async readTensor(tensor: TensorEntry): Promise<Uint8Array> {
+    return this.original.file.fill(this.work.engine.take(tensorBytes(tensor)), this.positionOf(tensor));
   }
 
   private async prepareWhole(batch: readonly TensorEntry[]): Promise<Finish> {

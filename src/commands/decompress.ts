@@ -19,19 +19,28 @@ import {
 import { openSafetensors } from '../format/safetensors.ts';
 import type { OpenCheckpoint } from './bases.ts';
 import { batchesOf } from './batches.ts';
+import { addLayers } from './layers.ts';
 import type { FileReport, TensorReport } from './report.ts';
 import type { Work } from './work.ts';
 
 /**
  * Restores one checkpoint.
  *
+ * @param bits how many of each word of a tensor in layers are enough; then the file may still be growing, and what is
+ * restored is coarse, of which there is no SHA-256
  * @throws FileError; then nothing has been written, and `work.engine` is closed
  */
-export async function decompressFile(input: string, output: string, force: boolean, work: Work): Promise<FileReport> {
-  return withCompressed(input, work, async (compressed) => {
+export async function decompressFile(
+  input: string,
+  output: string,
+  force: boolean,
+  work: Work,
+  bits?: number,
+): Promise<FileReport> {
+  return withCompressed(input, work, bits, async (compressed) => {
     const out = await OutputFile.create(output, force, compressed.file.mode, input);
     try {
-      await restore(compressed, out, work);
+      await restore(compressed, out, bits !== undefined, work);
       await out.commit(compressed.originalBytes);
       return report(compressed, output);
     } catch (error) {
@@ -47,16 +56,21 @@ export async function decompressFile(input: string, output: string, force: boole
  * @throws FileError; then `work.engine` is closed
  */
 export async function verifyFile(input: string, work: Work): Promise<FileReport> {
-  return withCompressed(input, work, async (compressed) => {
-    await restore(compressed, undefined, work);
+  return withCompressed(input, work, undefined, async (compressed) => {
+    await restore(compressed, undefined, false, work);
     return report(compressed, undefined);
   });
 }
 
-async function withCompressed<T>(input: string, work: Work, use: (compressed: Compressed) => Promise<T>): Promise<T> {
-  const opened = await openSafetensors(input);
+async function withCompressed<T>(
+  input: string,
+  work: Work,
+  bits: number | undefined,
+  use: (compressed: Compressed) => Promise<T>,
+): Promise<T> {
+  const opened = await openSafetensors(input, bits !== undefined);
   try {
-    return await use(await readCompressed(opened, work.engine.fronts));
+    return await use(await readCompressed(opened, work.engine.fronts, bits));
   } catch (error) {
     // No thread may read a file that is about to be closed.
     await work.engine.close();
@@ -78,9 +92,14 @@ function report({ file, originalBytes, sha256, tensors }: Compressed, output: st
 }
 
 /** What is said of a tensor of a compressed checkpoint. */
-export function reportOf({ name, dtype, shape, start, end, storedBytes, isStream, copyOf }: Restorable): TensorReport {
-  const bytesAfter = copyOf === undefined ? storedBytes : 0;
+export function reportOf(tensor: Restorable): TensorReport {
+  const { name, dtype, shape, start, end, isStream, copyOf } = tensor;
+  const bytesAfter = copyOf === undefined ? bytesWithLayers(tensor) : 0;
   return { name, dtype, shape, bytesBefore: end - start, bytesAfter, compressed: isStream, copyOf };
+}
+
+function bytesWithLayers({ storedBytes, layers }: Restorable): number {
+  return layers.reduce((sum, layer) => sum + layer.storedBytes, storedBytes);
 }
 
 /** Consecutive bytes of the original. */
@@ -93,8 +112,18 @@ interface Piece {
   readonly finish?: () => void;
 }
 
-/** Decodes everything in the order of the original. @throws FileError where anything is not as it should be */
-async function restore(compressed: Compressed, out: OutputFile | undefined, work: Work): Promise<void> {
+/**
+ * Decodes everything in the order of the original.
+ *
+ * @param isCoarse whether the file may be growing, and not all of its layers be there
+ * @throws FileError where anything is not as it should be
+ */
+async function restore(
+  compressed: Compressed,
+  out: OutputFile | undefined,
+  isCoarse: boolean,
+  work: Work,
+): Promise<void> {
   const { engine, bases, onProgress } = work;
   const base = await bases.baseOf(compressed);
   const { file, headerText, sha256, originalBytes } = compressed;
@@ -122,6 +151,7 @@ async function restore(compressed: Compressed, out: OutputFile | undefined, work
     piece.finish?.();
     onProgress(piece.storedBytes);
   }
+  if (isCoarse) return;
   await file.checkUnchanged();
   if (at !== originalBytes || hash.digest('hex') !== sha256)
     throw new FileError(file.path, 'what it decodes to does not have the SHA-256 of the original');
@@ -136,12 +166,15 @@ async function* piecesOf(
   const batches = batchesOf(
     byPlace(compressed.tensors),
     ({ start, end }) => end - start,
-    (before, tensor) => before.isStream === tensor.isStream && before.position + before.storedBytes === tensor.position,
+    (before, tensor) =>
+      before.isStream === tensor.isStream &&
+      before.position + before.storedBytes === tensor.position &&
+      [before, tensor].every(({ layers }) => layers.length === 0),
   );
   for (const batch of batches) {
-    const [{ isStream, againstBase, start }] = batch;
+    const [{ isStream, againstBase, start, layers }] = batch;
     const bytes = batch[batch.length - 1].end - start;
-    if (bytes <= SLICE_BYTES) yield wholePiece(compressed, base, work, batch);
+    if (bytes <= SLICE_BYTES || layers.length > 0) yield wholePiece(compressed, base, work, batch);
     else if (!isStream) yield* keptPieces(compressed, engine, batch[0]);
     else if (engine.slicing === undefined || againstBase) yield wholePiece(compressed, base, work, batch);
     else yield* streamPieces(compressed, engine, engine.slicing, batch[0]);
@@ -167,7 +200,7 @@ function wholePiece(
   const storedBytes = batch.reduce((sum, tensor) => sum + tensor.storedBytes, 0);
   return {
     bytes,
-    storedBytes,
+    storedBytes: batch.reduce((sum, tensor) => sum + bytesWithLayers(tensor), 0),
     restore: async () => {
       if (!isStream) return file.fill(engine.take(storedBytes), position);
       const streams: WholeStream[] = [];
@@ -178,9 +211,14 @@ function wholePiece(
           tensorBytes: tensor.end - tensor.start,
           base: base && tensor.againstBase ? await bases.read(base, tensor.copyOf ?? tensor.name) : undefined,
         });
-      return engine.decodeBatch({ fd: file.fd, position, length: storedBytes }, streams).catch((error) => {
-        throw batchError(file.path, batch, error);
-      });
+      const tensors = await engine
+        .decodeBatch({ fd: file.fd, position, length: storedBytes }, streams)
+        .catch((error) => {
+          throw batchError(file.path, batch, error);
+        });
+      // A tensor in layers is alone.
+      await addLayers(engine, file, batch[0], tensors);
+      return tensors;
     },
   };
 }
