@@ -51,23 +51,25 @@ export function layerBytes(dtype: string, bytes: number, { first, end }: Layer):
   return Math.ceil((bytes / FLOATS[dtype].bits) * (end - first));
 }
 
-/** Gives the coarse word of the first `known` bits of a word. */
-function coarseWord({ bits, exponentBits }: Float, known: number): (word: number) => number {
-  const exponent = (2 ** exponentBits - 1) * 2 ** (bits - 1 - exponentBits);
-  const cut = 2 ** (bits - known);
-  const top = ~(cut - 1);
-  return (word) => {
-    const of = word & exponent;
-    // An infinity, or a number that is none.
-    if (of === exponent) return word;
-    return ((word & top) | (of === 0 ? 0 : cut >>> 1)) >>> 0;
-  };
+/** What makes coarse words of so many bits: masks of the exponent and of these bits, and the one behind them. */
+function cutAt({ bits, exponentBits }: Float, known: number): { exponent: number; top: number; half: number } {
+  const unknown = 2 ** (bits - known);
+  return { exponent: (2 ** exponentBits - 1) << (bits - 1 - exponentBits), top: ~(unknown - 1), half: unknown >>> 1 };
+}
+
+/** The coarse word of a word, both as 32 signed bits. */
+function coarseWord(word: number, exponent: number, top: number, half: number): number {
+  const of = word & exponent;
+  // An infinity, or what is no number.
+  if (of === exponent) return word;
+  return of === 0 ? word & top : (word & top) | half;
 }
 
 /** The words of the first layer. @returns bytes of the tensor */
 export function coarse(bytes: Uint8Array, dtype: string, known: number): Uint8Array {
   const float = FLOATS[dtype];
-  const words = wordsOf(bytes, float.bits).map(coarseWord(float, known));
+  const { exponent, top, half } = cutAt(float, known);
+  const words = wordsOf(bytes, float.bits).map((word) => coarseWord(word, exponent, top, half));
   return new Uint8Array(words.buffer, words.byteOffset, words.byteLength);
 }
 
@@ -97,15 +99,16 @@ export function refine(bytes: Uint8Array, dtype: string, layer: Layer, packed: U
   const mask = 2 ** width - 1;
   const up = bits - layer.end;
   const others = ~(mask << up);
-  const before = coarseWord(float, layer.first);
-  const after = coarseWord(float, layer.end);
-  let isCoarse = true;
+  const before = cutAt(float, layer.first);
+  const after = cutAt(float, layer.end);
+  const { exponent } = before;
+  let wrong = 0;
   for (let i = 0; i < words.length; i++) {
     const piece = (packed[(i * width) >>> 3] >>> ((i * width) & 7)) & mask;
     const whole = (words[i] & others) | (piece << up);
-    isCoarse &&= before(whole >>> 0) === words[i];
-    words[i] = after(whole);
+    wrong |= coarseWord(whole, exponent, before.top, before.half) ^ words[i];
+    words[i] = coarseWord(whole, exponent, after.top, after.half);
   }
   const filled = 8 * packed.length - width * words.length;
-  return isCoarse && packed[packed.length - 1] >>> (8 - filled) === 0;
+  return wrong === 0 && packed[packed.length - 1] >>> (8 - filled) === 0;
 }

@@ -31,6 +31,7 @@ import {
   isDirectory,
   leftovers,
   type OutputOptions,
+  type Report,
   removeTemporaries,
   restoredName,
   verify,
@@ -190,10 +191,12 @@ withBases(
   )
   .addOption(maxBytesOption('what is free on the disk, and 100 times what the tensors take now, or 1 GB'))
   .action(async (input: string, out: string | undefined, options: Common & { bits?: number }) => {
-    await perform(options, formatDecompressed, async (work) => {
+    const { bits } = options;
+    const format = (report: Report): string => formatDecompressed(report, bits);
+    await perform(options, format, async (work) => {
       const output = out ?? nameFor(input, restoredName(input, await isDirectory(input)), 'decompress');
       await nameLeftovers(output, options);
-      return decompress(input, output, { ...work, bits: options.bits });
+      return decompress(input, output, { ...work, bits });
     });
   });
 

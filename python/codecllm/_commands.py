@@ -48,6 +48,7 @@ def compress(
     profile: Profile = "small",
     tile_rows: int | None = None,
     base: Paths | None = None,
+    progressive: bool = False,
     for_transformers: bool = False,
     force: bool = False,
     threads: int | None = None,
@@ -67,6 +68,8 @@ def compress(
         base: what it is a changed copy of: a file, or a directory with files of the same names, compressed or not.
             Where that is smaller, only what has changed is coded. If it was coded against another one, several: itself
             first, then files or directories to find the others in
+        progressive: put tensors of floats into layers of bits, so that the first part of the file is a coarse
+            checkpoint
         for_transformers: make the output of a model's directory one that `from_pretrained` loads compressed, after
             `import codecllm.transformers`
         force: replace an output that exists
@@ -86,12 +89,18 @@ def compress(
     output = compressed_name(path) if output is None else os.fsdecode(output)
     if for_transformers and bases.paths:
         raise FileError(path, "transformers loads nothing that is coded against a base")
+    if progressive and bases.paths:
+        raise FileError(path, "what is coded against a base is not put into layers")
+    if progressive and for_transformers:
+        raise FileError(path, "transformers loads nothing that is in layers")
+    if progressive and profile == "direct":
+        raise FileError(path, "profile direct stores all bits of a weight together: nothing of it is put into layers")
     if for_transformers and not _is_directory(path):
         raise FileError(path, "is a file; transformers needs a directory, with a config.json")
     job = _Job(path, threads, progress)
     arrange = partial(arrange_for_transformers, profile=profile) if for_transformers else _as_it_is
     with bases:
-        compress_file = partial(_compress_file, options=options, bases=bases)
+        compress_file = partial(_compress_file, options=options, bases=bases, in_layers=progressive)
         return _transform(job, output, force, _is_any, compress_file, arrange)
 
 
@@ -100,6 +109,7 @@ def decompress(
     output: str | os.PathLike[str] | None = None,
     *,
     base: Paths | None = None,
+    bits: int | None = None,
     force: bool = False,
     max_bytes: int | None = None,
     threads: int | None = None,
@@ -115,6 +125,8 @@ def decompress(
         max_bytes: all tensors together may have so many bytes decompressed; by default what is free on the disk, and no
             more than 100 times what they take now, or 1 GB
         base: what it was coded against, if it was: files, and directories that hold them
+        bits: give a coarse checkpoint: of tensors in layers, so many bits of each word, or up to where the next layer
+            begins. The file may still be growing, if these layers are there. Its SHA-256 is not compared
         force, threads, progress: as in `compress`
 
     Raises:
@@ -129,11 +141,19 @@ def decompress(
     job = _Job(path, threads, progress)
 
     def check(paths: list[str]) -> None:
-        _check_declared(paths, max_bytes, free_space(output))
+        _check_declared(paths, max_bytes, free_space(output), bits)
 
     with Bases(base) as bases:
-        decompress_file = partial(_decompress_file, bases=bases)
-        return _transform(job, output, force, _is_compressed, decompress_file, arrange_original, check)
+        decompress_file = partial(_decompress_file, bases=bases, bits=bits)
+        return _transform(
+            job,
+            output,
+            force,
+            partial(_is_compressed, is_growing=bits is not None),
+            decompress_file,
+            arrange_original,
+            check,
+        )
 
 
 def verify(
@@ -250,7 +270,7 @@ class _FileBytes:
 
 
 def _compress_file(
-    path: str, make_output: _MakeOutput, job: _Job, options: _library.EncodeOptions, bases: Bases
+    path: str, make_output: _MakeOutput, job: _Job, options: _library.EncodeOptions, bases: Bases, in_layers: bool
 ) -> FileReport:
     with closing(InputFile(path)) as file:
         header, data_start = read_header(file)
@@ -261,10 +281,10 @@ def _compress_file(
         description = _container.describe_header(header, text)
         original = Original(path, text, header.metadata or {}, header.tensors, data, description)
         base = _base_for(job.path, path, bases)
-        space = HeaderSpace(original, base)
+        space = HeaderSpace(original, base, in_layers)
         check_original(original)
         with make_output(file.mode) as output, job.work() as work:
-            stored, size, sha256, copies = write_container(output, original, space, options, base, work)
+            stored, size, sha256, copies, behind = write_container(output, original, space, options, base, work)
             file.check_unchanged()
         tensors = [
             TensorReport(
@@ -272,7 +292,7 @@ def _compress_file(
                 tensor.dtype,
                 tensor.shape,
                 tensor.size,
-                entry.size,
+                entry.size + behind.get(tensor.name, 0),
                 is_stream,
                 copies.get(tensor.name),
             )
@@ -290,11 +310,11 @@ def _base_for(top: str, path: str, bases: Bases) -> Base | None:
     return None if base is None else Base(bases.open(base), bases.sha256_of(base))
 
 
-def _decompress_file(path: str, make_output: _MakeOutput, job: _Job, bases: Bases) -> FileReport:
+def _decompress_file(path: str, make_output: _MakeOutput, job: _Job, bases: Bases, bits: int | None) -> FileReport:
     with closing(InputFile(path)) as file:
-        compressed = read_compressed(file)
+        compressed = read_compressed(file, bits)
         with make_output(file.mode) as output, job.work() as work:
-            restore(compressed, output, bases, work)
+            restore(compressed, output, bases, work, is_coarse=bits is not None)
         return _restored(compressed, output.path)
 
 
@@ -318,7 +338,7 @@ def _restored(compressed: Compressed, output: str | None) -> FileReport:
 
 
 def _size_of(stored: StoredTensor) -> int:
-    return stored.size if stored.copy_of is None else 0
+    return stored.size_with_layers if stored.copy_of is None else 0
 
 
 def _inspect_file(path: str) -> InspectedFile:
@@ -412,10 +432,10 @@ def _checkpoints_of(path: str, entries: list[Entry], concerns: Callable[[str], b
     return found
 
 
-def _check_declared(paths: list[str], max_bytes: int | None, room: Room | None) -> None:
+def _check_declared(paths: list[str], max_bytes: int | None, room: Room | None, bits: int | None = None) -> None:
     with ExitStack() as opened:
         files = [opened.enter_context(closing(InputFile(path))) for path in paths]
-        check_declared([tensor for file in files for tensor in read_checkpoint(file)[2]], max_bytes, room)
+        check_declared([tensor for file in files for tensor in read_checkpoint(file, bits)[2]], max_bytes, room)
 
 
 def _as_it_is(_path: str, _entries: list[Entry]) -> Arrangement:
@@ -426,9 +446,9 @@ def _is_any(_: str) -> bool:
     return True
 
 
-def _is_compressed(path: str) -> bool:
+def _is_compressed(path: str, is_growing: bool = False) -> bool:
     with closing(InputFile(path)) as file:
-        return _container.is_compressed(read_header(file)[0])
+        return _container.is_compressed(read_header(file, is_growing)[0])
 
 
 def _is_directory(path: str) -> bool:

@@ -7,12 +7,13 @@ Nothing here reads or writes a file. What of a tensor's bytes has to be looked a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import NamedTuple
 
 from ._dtypes import DTYPES
 from ._errors import FileError, quoted
+from ._layers import Layer, layer_starts, layers_from
 from ._safetensors import STYLES, Header, TensorEntry, by_place, format_header, parse_header
 
 PREFIX = "codecllm."
@@ -23,7 +24,8 @@ SHA256_KEY = f"{PREFIX}sha256"
 HEADER_KEY = f"{PREFIX}header"
 COPIES_KEY = f"{PREFIX}copies"
 BASE_KEY = f"{PREFIX}base"
-_KEYS = (VERSION_KEY, STREAMS_KEY, SHA256_KEY, HEADER_KEY, COPIES_KEY, BASE_KEY)
+LAYERS_KEY = f"{PREFIX}layers"
+_KEYS = (VERSION_KEY, STREAMS_KEY, SHA256_KEY, HEADER_KEY, COPIES_KEY, BASE_KEY, LAYERS_KEY)
 _NUMBER = "(0|[1-9][0-9]{0,8})"
 VERSION = "1"
 
@@ -31,6 +33,16 @@ DATA_ALIGNMENT = 64
 """Data begin at a multiple of this."""
 STREAM_START = b"CLLM\x01"
 """The magic and the version with which every stream begins."""
+
+
+class LayerEntry(NamedTuple):
+    """A tensor of a compressed file that holds a layer of another."""
+
+    entry: TensorEntry
+    of: str
+    """The name of that."""
+    first: int
+    """The first bit that it has of a word."""
 
 
 class Container(NamedTuple):
@@ -48,6 +60,8 @@ class Container(NamedTuple):
     """Of the original's header: a style of `format_header` in which it can be rebuilt, or its text."""
     original: dict[str, TensorEntry]
     """The tensors as the original's header has them; empty where it is to be rebuilt from this file's."""
+    layers: list[LayerEntry]
+    """Behind the first ones, in the order of the data."""
 
 
 def is_compressed(header: Header) -> bool:
@@ -94,6 +108,12 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     count = int(entry(STREAMS_KEY, rf"{_NUMBER}\Z"))
     description = entry(HEADER_KEY, r"(compact\Z|python\Z|\{)")
     base = optional(BASE_KEY, r"[0-9a-f]{64}\Z")
+    layer_count = int(optional(LAYERS_KEY, r"[1-9][0-9]{0,8}\Z") or 0)
+    if layer_count > 0 and base is not None:
+        raise FileError(path, f'its "__metadata__" has {quoted(LAYERS_KEY)} and {quoted(BASE_KEY)}')
+    own = max(0, len(header.tensors) - layer_count)
+    last = header.tensors[own:]
+    header = Header(header.metadata, header.tensors[:own])
     pairs = optional(COPIES_KEY, rf"{_NUMBER}={_NUMBER}( {_NUMBER}={_NUMBER})*\Z")
     copies = _read_copies(header.tensors, pairs, path)
     if count > len(header.tensors) - len(copies):
@@ -103,8 +123,8 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
 
     streams = by_place(header.tensors)[:count]
     for tensor in streams:
-        if not is_vector_of_bytes(tensor):
-            raise FileError(path, f"{quoted(tensor.name)} should hold a stream, and is not a vector of U8")
+        _check_holds_stream(tensor, path)
+    layers = _read_layers(last, layer_count, {tensor.name for tensor in streams}, path)
     names = frozenset(tensor.name for tensor in streams)
     original = None
     if description.startswith("{"):
@@ -115,9 +135,34 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
             kept = stored[copies.get(tensor.name, tensor.name)]
             if tensor.name in copies and kept.name not in names:
                 check_same(tensor, kept.dtype, kept.shape, kept.size, path)
-    _check_order(header, names, copies, original, path)
+    _check_order(header, names, copies, layers, original, path)
     entries = {tensor.name: tensor for tensor in original.tensors} if original else {}
-    return Container(names, copies, sha256, base, description, entries)
+    return Container(names, copies, sha256, base, description, entries, layers)
+
+
+def _check_holds_stream(tensor: TensorEntry, path: str) -> None:
+    if not is_vector_of_bytes(tensor):
+        raise FileError(path, f"{quoted(tensor.name)} should hold a stream, and is not a vector of U8")
+
+
+def plan_layers(tensor: TensorEntry) -> list[tuple[str, Layer]]:
+    """The layers that a compressor makes of a tensor behind the first one, each with its name; none of most."""
+    layers = layers_from(tensor.dtype, layer_starts(tensor.dtype, tensor.size)) or []
+    return [(f"{layer.first}:{tensor.name}", layer) for layer in layers]
+
+
+def _read_layers(last: list[TensorEntry], count: int, streams: set[str], path: str) -> list[LayerEntry]:
+    """The last tensors of a header, so many of which are layers."""
+    if len(last) < count:
+        raise FileError(path, f'{quoted(LAYERS_KEY)} in its "__metadata__" is more than it has tensors')
+    layers = []
+    for tensor in last:
+        _check_holds_stream(tensor, path)
+        found = re.match(r"([1-9][0-9]?):(.*)\Z", tensor.name, re.DOTALL)
+        if found is None or found[2] not in streams:
+            raise FileError(path, f"{quoted(tensor.name)} should be a layer, and is none of a stream")
+        layers.append(LayerEntry(tensor, found[2], int(found[1])))
+    return sorted(layers, key=lambda layer: (layer.entry.start, layer.entry.end))
 
 
 def _read_copies(tensors: list[TensorEntry], pairs: str | None, path: str) -> dict[str, str]:
@@ -168,9 +213,14 @@ def check_same(original: TensorEntry, dtype: str, shape: tuple[int, ...], size: 
 
 
 def _check_order(
-    header: Header, streams: frozenset[str], copies: Mapping[str, str], original: Header | None, path: str
+    header: Header,
+    streams: frozenset[str],
+    copies: Mapping[str, str],
+    layers: list[LayerEntry],
+    original: Header | None,
+    path: str,
 ) -> None:
-    """Checks that streams come first, in the order of the original's data, then kept tensors in theirs, then copies."""
+    """Checks that streams come first, in the order of the original's data, then kept tensors, copies and layers."""
     tensors = header.tensors
     if original is not None:
         stored = {tensor.name: tensor for tensor in tensors}
@@ -178,8 +228,10 @@ def _check_order(
     first = [tensor for tensor in tensors if tensor.name in streams]
     kept = [tensor for tensor in tensors if tensor.name not in streams and tensor.name not in copies]
     last = [tensor for tensor in tensors if tensor.name in copies]
+    places = {tensor.name: place for place, tensor in enumerate(first)}
+    in_layers = sorted(layers, key=lambda layer: (layer.first, places[layer.of]))
     at = 0
-    for tensor in (*first, *kept_order(kept), *last):
+    for tensor in (*first, *kept_order(kept), *last, *(layer.entry for layer in in_layers)):
         if tensor.start != at:
             raise FileError(path, f"{quoted(tensor.name)}: its data are not in order")
         at = tensor.end
@@ -247,6 +299,7 @@ def header_text(
     description: str,
     sha256: str,
     base: str | None,
+    layers: Sequence[TensorEntry] = (),
 ) -> bytes:
     """The header of a compressed file, without the spaces that fill it up.
 
@@ -257,6 +310,7 @@ def header_text(
         copies: by the name of each, that of the tensor that it is a copy of
         sha256: of the original file, in hexadecimal
         base: of the base's
+        layers: behind the first ones, as vectors of bytes, in the order of the data
     """
     ours = {
         VERSION_KEY: VERSION,
@@ -270,8 +324,10 @@ def header_text(
         ours[COPIES_KEY] = " ".join(pairs)
     if base is not None:
         ours[BASE_KEY] = base
+    if layers:
+        ours[LAYERS_KEY] = str(len(layers))
     tensors = [as_stream(entry) if is_stream or entry.name in copies else entry for entry, is_stream in stored]
-    return format_header(metadata | ours, tensors)
+    return format_header(metadata | ours, [*tensors, *layers])
 
 
 def as_stream(tensor: TensorEntry) -> TensorEntry:

@@ -147,8 +147,8 @@ class Torch(Framework["torch.Tensor"]):
         if self._device.type == "cuda":
             from ._cuda_loading import load_cuda
 
-            # The GPU decodes nothing against a base.
-            on_host = [tensor for tensor in tensors if tensor.is_against_base()]
+            # The GPU decodes nothing against a base, and adds no layers.
+            on_host = [tensor for tensor in tensors if tensor.layers or tensor.is_against_base()]
             names = {tensor.name for tensor in on_host}
             loaded = load_cuda([tensor for tensor in tensors if tensor.name not in names], self._device)
             loaded |= self._load_through_host(on_host)

@@ -50,6 +50,11 @@ class InputFile:
         self.read_into(output, position)
         return output
 
+    def check_arrived(self, needed: int) -> None:
+        """@raises FileError where a file that is growing did not have so many bytes when it was opened"""
+        if self.size < needed:
+            raise FileError(self.path, f"incomplete: {needed - self.size} bytes missing")
+
     def check_unchanged(self) -> None:
         """@raises FileError where somebody wrote to the file since it was opened"""
         status = os.fstat(self._file.fileno())

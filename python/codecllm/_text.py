@@ -66,14 +66,15 @@ def _copied(number: int) -> str:
     return "" if number == 0 else f", {number} stored once with another"
 
 
-def format_decompressed(report: Report) -> str:
-    """What `decompress` did."""
+def format_decompressed(report: Report, bits: int | None = None) -> str:
+    """What `decompress` did. `bits` were enough of each weight, if not all were asked for."""
+    what = "byte for byte the original: its SHA-256 is the same" if bits is None else f"coarse, of {bits} bits"
     sizes = f"{format_bytes(report.bytes_after)} -> {format_bytes(report.bytes_before)}"
     return "\n".join(
         [
             f"{printable(report.input)} -> {printable(str(report.output))}",
             *_files(report),
-            f"{sizes}, byte for byte the original: its SHA-256 is the same",
+            f"{sizes}, {what}",
             _time(report),
         ]
     )

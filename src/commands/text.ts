@@ -49,12 +49,14 @@ function formatCopied(number: number): string {
   return number === 0 ? '' : `, ${number} stored once with another`;
 }
 
-export function formatDecompressed(report: Report): string {
+/** @param bits that were enough of each weight, if not all were asked for */
+export function formatDecompressed(report: Report, bits?: number): string {
   const { input, output, bytesBefore, bytesAfter } = report;
+  const what = bits === undefined ? 'byte for byte the original: its SHA-256 is the same' : `coarse, of ${bits} bits`;
   return [
     `${printable(input)} -> ${printable(`${output}`)}`,
     ...formatFiles(report),
-    `${formatBytes(bytesAfter)} -> ${formatBytes(bytesBefore)}, byte for byte the original: its SHA-256 is the same`,
+    `${formatBytes(bytesAfter)} -> ${formatBytes(bytesBefore)}, ${what}`,
     formatTime(report),
   ].join('\n');
 }
