@@ -491,8 +491,8 @@ export interface Relations {
   readonly copies?: ReadonlyMap<number, number>;
   /** Of the base's original, in hexadecimal. */
   readonly base?: string;
-  /** Whether tensors are put into layers. */
-  readonly inLayers?: boolean;
+  /** The layers that a tensor gets behind its first one, if there is a stream of that; none without it. */
+  readonly layersOf?: typeof planLayers;
 }
 
 /** A layer of a tensor that a compressor makes, and its name. */
@@ -523,7 +523,8 @@ export class HeaderSpace {
   ) {
     if (isCompressed(original)) throw new ContainerError('__metadata__', 'is compressed already');
     const names = new Set(original.tensors.map(({ name }) => name));
-    for (const { name } of original.tensors.flatMap((tensor) => (relations.inLayers ? planLayers(tensor) : [])))
+    const { copies, layersOf = () => [] } = relations;
+    for (const { name } of original.tensors.flatMap(layersOf))
       if (names.has(name)) throw new ContainerError(name, `${quoted(name)} has the name of a layer of another tensor`);
     this.description = describeHeader(original, text);
     const dataBytes = original.tensors.reduce((most, { end }) => Math.max(most, end), 0);
@@ -535,14 +536,14 @@ export class HeaderSpace {
     });
     // They may even take more than the tensor.
     const layers = original.tensors.flatMap((tensor, index) =>
-      relations.inLayers && !relations.copies?.has(index)
-        ? planLayers(tensor).map(({ name }) => ({
+      copies?.has(index)
+        ? []
+        : layersOf(tensor).map(({ name }) => ({
             ...streamEntry(tensor),
             name,
             start: 2 * dataBytes,
             end: 2 * dataBytes,
-          }))
-        : [],
+          })),
     );
     // As many streams as digits may be needed for.
     const longest = this.text(widest, '0'.repeat(64), true, layers) + String(original.tensors.length);

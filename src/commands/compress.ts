@@ -55,7 +55,7 @@ export async function compressFile(
     const copies = await findCopies(original);
     const sha256OfBase = basePath === undefined ? undefined : await work.bases.sha256Of(basePath);
     const base = basePath === undefined ? undefined : await work.bases.open(basePath);
-    const space = spaceFor(original, { copies, base: sha256OfBase, inLayers });
+    const space = spaceFor(original, { copies, base: sha256OfBase, layersOf: inLayers ? planLayers : undefined });
     await refuseStreams(original);
     const out = await OutputFile.create(output, force, file.mode, input);
     try {
