@@ -1192,8 +1192,8 @@ const INVALID: Readonly<Record<string, Damage>> = {
     comment: 'layers of a dtype that has none',
     place: 'i',
     step: 'front',
-    edit: replace('"10:w"', '"10:i"'),
-    of: LAYERS,
+    edit: replace('"14:w"', '"14:i"'),
+    of: compress(checkpoint([floats('w', 'BF16', 1203), byteStream('i', 400)]), {}, undefined, cutAt({ w: [14] })),
   },
   'layer-stream': {
     comment: 'a layer whose stream is not of U8',
@@ -1259,7 +1259,7 @@ const INVALID: Readonly<Record<string, Damage>> = {
   },
   'layer-nan': {
     comment: 'a first layer without all bits of what is no number',
-    place: '10:w',
+    place: '12:w',
     step: 'data',
     edit: withBytes(
       'w',

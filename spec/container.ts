@@ -154,7 +154,12 @@ export function readContainer(header: Header, dataStart: number): Container {
       place(KEYS.layers),
       `its "__metadata__" has ${quoted(KEYS.layers)} and ${quoted(KEYS.base)}`,
     );
-  const own = header.tensors.slice(0, Math.max(0, header.tensors.length - layerCount));
+  if (layerCount > header.tensors.length)
+    throw new ContainerError(
+      place(KEYS.layers),
+      `${quoted(KEYS.layers)} in its "__metadata__" is more than it has tensors`,
+    );
+  const own = header.tensors.slice(0, header.tensors.length - layerCount);
   const copies = readCopies(own, optional(KEYS.copies, COPIES));
   if (streams > own.length - copies.size)
     throw new ContainerError(
@@ -178,7 +183,7 @@ export function readContainer(header: Header, dataStart: number): Container {
   const metadata = new Map([...(header.metadata ?? [])].filter(([key]) => !key.startsWith(PREFIX)));
   const style = STYLES.find((candidate) => candidate === description);
   const original = style ?? { header: readOriginal(description), text: description };
-  const layers = readLayers(header.tensors.slice(own.length), layerCount, tensors);
+  const layers = readLayers(header.tensors.slice(own.length), tensors);
   const container = { sha256, base, tensors, layers, original, metadata };
   checkOrder(container);
   return container;
@@ -193,13 +198,8 @@ function checkHoldsStream({ name, dtype, shape }: TensorEntry): void {
 const layerName = (first: number, name: string): string => `${first}:${name}`;
 const LAYER_NAME = /^([1-9][0-9]?):(.*)$/s;
 
-/** The last tensors of a header, so many of which are layers. */
-function readLayers(last: readonly TensorEntry[], count: number, tensors: readonly Stored[]): StoredLayer[] {
-  if (last.length < count)
-    throw new ContainerError(
-      `__metadata__.${KEYS.layers}`,
-      `${quoted(KEYS.layers)} in its "__metadata__" is more than it has tensors`,
-    );
+/** Those tensors of a header that are layers. */
+function readLayers(last: readonly TensorEntry[], tensors: readonly Stored[]): StoredLayer[] {
   const numbers = new Map(tensors.map(({ name, isStream }, number) => [name, isStream ? number : undefined]));
   return last.map((tensor) => {
     const { name } = tensor;

@@ -13,7 +13,7 @@ export {
   type WorkOptions,
 } from './commands/checkpoints.ts';
 export { type Capability, doctor } from './commands/doctor.ts';
-export type { InspectedFile, InspectedTensor } from './commands/inspect.ts';
+export type { InspectedFile, InspectedTensor, Prefix } from './commands/inspect.ts';
 export { type Checkpoint, openCheckpoint, type TensorDescription } from './commands/reader.ts';
 export type { FileReport, Report, TensorReport } from './commands/report.ts';
 export { EngineError } from './engine/engine.ts';

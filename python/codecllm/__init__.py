@@ -19,7 +19,7 @@ from ._gpu_decoder import GPUDecoder
 from ._gpu_encoder import GPUEncoder, GPUStream
 from ._inspection import Inspection
 from ._opening import safe_open
-from ._report import FileReport, InspectedFile, InspectedTensor, Report, TensorReport
+from ._report import FileReport, InspectedFile, InspectedTensor, Prefix, Report, TensorReport
 from ._stream import StreamInfo
 from ._tables import VERSION
 
@@ -37,6 +37,7 @@ __all__ = [
     "InspectedTensor",
     "Inspection",
     "InvalidStreamError",
+    "Prefix",
     "Report",
     "SafetensorError",
     "StreamInfo",

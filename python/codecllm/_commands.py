@@ -22,7 +22,7 @@ from ._inspection import Inspection, inspect_front
 from ._limits import Room, check_declared, free_space
 from ._model_directory import AS_IT_IS, Arrangement, arrange_for_transformers, arrange_original
 from ._output import OutputFile, new_directory, new_file
-from ._report import FileReport, InspectedFile, InspectedTensor, Report, TensorReport, summarise
+from ._report import FileReport, InspectedFile, InspectedTensor, Prefix, Report, TensorReport, summarise
 from ._restoring import Compressed, read_compressed, restore
 from ._safetensors import LENGTH_BYTES, read_header
 from ._stored import StoredTensor, read_checkpoint
@@ -349,7 +349,7 @@ def _inspect_file(path: str) -> InspectedFile:
                 InspectedTensor(tensor.name, tensor.dtype, tensor.shape, tensor.size, tensor.size, False, None, None)
                 for tensor in header.tensors
             ]
-            return InspectedFile(path, False, file.size, file.size, None, None, plain)
+            return InspectedFile(path, False, file.size, file.size, None, None, [], plain)
         compressed = read_compressed(file)
         tensors = [
             InspectedTensor(
@@ -365,8 +365,24 @@ def _inspect_file(path: str) -> InspectedFile:
             for entry, stored in compressed.tensors
         ]
         return InspectedFile(
-            path, True, compressed.original_bytes, file.size, container.sha256, container.base, tensors
+            path,
+            True,
+            compressed.original_bytes,
+            file.size,
+            container.sha256,
+            container.base,
+            _prefixes_of(compressed),
+            tensors,
         )
+
+
+def _prefixes_of(compressed: Compressed) -> list[Prefix]:
+    """Layers of one first bit follow one another: where they begin, those before them end."""
+    prefixes: dict[int, int] = {}
+    for _, stored in compressed.tensors:
+        for layer, first, _ in stored.layers:
+            prefixes[first] = min(layer.position, prefixes.get(first, layer.position))
+    return [Prefix(bits, size) for bits, size in sorted(prefixes.items())]
 
 
 def _inspect_tensor(tensor: StoredTensor) -> Inspection | None:

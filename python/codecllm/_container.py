@@ -111,7 +111,9 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     layer_count = int(optional(LAYERS_KEY, r"[1-9][0-9]{0,8}\Z") or 0)
     if layer_count > 0 and base is not None:
         raise FileError(path, f'its "__metadata__" has {quoted(LAYERS_KEY)} and {quoted(BASE_KEY)}')
-    own = max(0, len(header.tensors) - layer_count)
+    if layer_count > len(header.tensors):
+        raise FileError(path, f'{quoted(LAYERS_KEY)} in its "__metadata__" is more than it has tensors')
+    own = len(header.tensors) - layer_count
     last = header.tensors[own:]
     header = Header(header.metadata, header.tensors[:own])
     pairs = optional(COPIES_KEY, rf"{_NUMBER}={_NUMBER}( {_NUMBER}={_NUMBER})*\Z")
@@ -124,7 +126,7 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     streams = by_place(header.tensors)[:count]
     for tensor in streams:
         _check_holds_stream(tensor, path)
-    layers = _read_layers(last, layer_count, {tensor.name for tensor in streams}, path)
+    layers = _read_layers(last, {tensor.name for tensor in streams}, path)
     names = frozenset(tensor.name for tensor in streams)
     original = None
     if description.startswith("{"):
@@ -151,10 +153,8 @@ def plan_layers(tensor: TensorEntry) -> list[tuple[str, Layer]]:
     return [(f"{layer.first}:{tensor.name}", layer) for layer in layers]
 
 
-def _read_layers(last: list[TensorEntry], count: int, streams: set[str], path: str) -> list[LayerEntry]:
-    """The last tensors of a header, so many of which are layers."""
-    if len(last) < count:
-        raise FileError(path, f'{quoted(LAYERS_KEY)} in its "__metadata__" is more than it has tensors')
+def _read_layers(last: list[TensorEntry], streams: set[str], path: str) -> list[LayerEntry]:
+    """Those tensors of a header that are layers."""
     layers = []
     for tensor in last:
         _check_holds_stream(tensor, path)

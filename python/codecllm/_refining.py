@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def refine_(tensors: Mapping[str, Any], filename: str | os.PathLike[str], known: int, bits: int | None = None) -> None:
-    """Adds bits to what `load_file(filename, bits=known)` gave, until it is what `load_file(filename, bits=bits)` gives.
+    """Makes what `load_file(filename, bits=known)` gave what `load_file(filename, bits=bits)` gives, in place.
 
     Args:
-        tensors: those, or others that have their values, as `dict(model.named_parameters())`; changed in place. Those
-            that the file does not have in layers stay as they are
+        tensors: those, or others that have their values, as `dict(model.named_parameters())`. What the file does not
+            have in layers stays as it is
         filename: a file, or a directory, as in `load_file`
         known: the `bits` with which they were loaded
         bits: how many of each word are enough now; all, if it is left out

@@ -122,6 +122,9 @@ def _format_file(file: InspectedFile) -> str:
         copies = _copied(len(file.tensors) - len(stored))
         kept = f": {streams} compressed, {len(stored) - streams} kept{copies}"
     against = [] if file.base is None else [f"against the file whose SHA-256 is {file.base}"]
+    layers = [f"{prefix.bits} bits in the first {format_bytes(prefix.bytes)}" for prefix in file.prefixes]
+    if layers:
+        against.append(f"in layers: {', '.join(layers)}")
     return "\n".join(
         [printable(file.input), *against, *_table(rows), f"{_count(len(file.tensors), 'tensor')}{kept}; {total}"]
     )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import REPOSITORY, by_id
 
-from codecllm import FileError, _library, compress
+from codecllm import FileError, _library
 from codecllm._checkpoint import Checkpoint
 from codecllm._input import InputFile
 from codecllm._loading import load
@@ -118,14 +118,5 @@ def test_refused(vector: dict[str, Any], tmp_path: Path) -> None:
     finally:
         file.close()
     assert str(raised.value).startswith(f"{path}: ")
-    assert_names(str(raised.value).removeprefix(f"{path}: "), vector["error"]["place"])
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("vector", by_id([each for each in MANIFEST["refused"] if "options" in each]))
-def test_refused_with_options(vector: dict[str, Any], tmp_path: Path) -> None:
-    path = CHECKPOINTS / vector["file"]
-    with pytest.raises(FileError) as raised:
-        compress(path, tmp_path / "out.safetensors", **vector["options"])
     assert_names(str(raised.value).removeprefix(f"{path}: "), vector["error"]["place"])
     assert os.listdir(tmp_path) == []

@@ -103,7 +103,7 @@ export function formatInspected(files: readonly InspectedFile[]): string {
   return texts.join('\n\n');
 }
 
-function formatFile({ input, compressed, base, bytesBefore, bytesAfter, tensors }: InspectedFile): string {
+function formatFile({ input, compressed, base, bytesBefore, bytesAfter, prefixes, tensors }: InspectedFile): string {
   const rows = tensors.map((tensor) => {
     const { name, dtype, shape, bytesBefore: before, bytesAfter: after } = tensor;
     const modes = compressed ? formatModes(tensor) : '-';
@@ -126,9 +126,19 @@ function formatFile({ input, compressed, base, bytesBefore, bytesAfter, tensors 
     ? `: ${streams} compressed, ${tensors.length - streams - copies} kept${formatCopied(copies)}`
     : '';
   const against = base === undefined ? [] : [`against the file whose SHA-256 is ${base}`];
-  return [printable(input), ...against, formatTable(rows), `${count(tensors.length, 'tensor')}${kept}; ${total}`].join(
-    '\n',
-  );
+  const layers =
+    prefixes.length === 0
+      ? []
+      : [
+          `in layers: ${prefixes.map(({ bits, bytes }) => `${bits} bits in the first ${formatBytes(bytes)}`).join(', ')}`,
+        ];
+  return [
+    printable(input),
+    ...against,
+    ...layers,
+    formatTable(rows),
+    `${count(tensors.length, 'tensor')}${kept}; ${total}`,
+  ].join('\n');
 }
 
 const COLUMNS = ['tensor', 'dtype', 'shape', 'bytes before', 'bytes after', 'ratio', 'modes'];
