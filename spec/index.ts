@@ -1,5 +1,5 @@
 // The reference codec, and the only door into this folder. FORMAT.md says what it does: decoder/ executes its sections
-// and encoder/ its annex A, one file each, in order; safetensors and container execute section 11. Pure functions of whole tensors; nothing here reads, waits or keeps.
+// and encoder/ its annex A, one file each, in order; safetensors, container and layers execute section 11. Pure functions of whole tensors; nothing here reads, waits or keeps.
 
 export {
   bytesToLookAt,

@@ -14,7 +14,15 @@ from . import _library
 from ._codec import decode, encode
 from ._commands import compress, decompress, inspect, verify
 from ._encoder import Encoder
-from ._errors import CodecError, CudaError, FileError, InvalidStreamError, SafetensorError, UnavailableError
+from ._errors import (
+    CodecError,
+    CudaError,
+    FileError,
+    IncompleteError,
+    InvalidStreamError,
+    SafetensorError,
+    UnavailableError,
+)
 from ._gpu_decoder import GPUDecoder
 from ._gpu_encoder import GPUEncoder, GPUStream
 from ._inspection import Inspection
@@ -33,6 +41,7 @@ __all__ = [
     "GPUDecoder",
     "GPUEncoder",
     "GPUStream",
+    "IncompleteError",
     "InspectedFile",
     "InspectedTensor",
     "Inspection",

@@ -7,7 +7,7 @@ import stat
 
 import numpy as np
 
-from ._errors import FileError
+from ._errors import FileError, IncompleteError
 
 
 class InputFile:
@@ -51,9 +51,9 @@ class InputFile:
         return output
 
     def check_arrived(self, needed: int) -> None:
-        """@raises FileError where a file that is growing did not have so many bytes when it was opened"""
+        """@raises IncompleteError where a file that is growing did not have so many bytes when it was opened"""
         if self.size < needed:
-            raise FileError(self.path, f"incomplete: {needed - self.size} bytes missing")
+            raise IncompleteError(self.path, needed - self.size)
 
     def check_unchanged(self) -> None:
         """@raises FileError where somebody wrote to the file since it was opened"""

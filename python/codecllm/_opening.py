@@ -55,8 +55,9 @@ class safe_open(Generic[Kind]):  # noqa: N801
             layer begins: a coarse checkpoint. The file may still be growing, if these layers are there
 
     Raises:
-        FileError: the file is damaged, incomplete, or no checkpoint; what it was coded against is not given; or there
-            is no such framework, device or backend
+        IncompleteError: with `bits`, they have not come yet
+        FileError: the file is damaged, or no checkpoint; what it was coded against is not given; or there is no such
+            framework, device or backend
         OSError: it cannot be read
         ModuleNotFoundError: there is no PyTorch, and its tensors are asked for
     """

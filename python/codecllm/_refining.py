@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ._arrays import Array
 
 
+_ALL_BITS = 32
+"""No word has more; a file of which all are wanted may be growing as well."""
+
+
 def refine_(tensors: Mapping[str, Any], filename: str | os.PathLike[str], known: int, bits: int | None = None) -> None:
     """Makes what `load_file(filename, bits=known)` gave what `load_file(filename, bits=bits)` gives, in place.
 
@@ -28,12 +32,13 @@ def refine_(tensors: Mapping[str, Any], filename: str | os.PathLike[str], known:
         bits: how many of each word are enough now; all, if it is left out
 
     Raises:
-        FileError: the file is incomplete; then nothing has been changed. Or it is damaged, or a tensor does not have
-            the values of `known` bits: it is named, and as it was; others may be finer already
+        IncompleteError: these bits have not come yet; nothing has been changed
+        FileError: the file is damaged, or a tensor does not have the values of `known` bits: it is named, and as it
+            was; others may be finer already
         ValueError: a tensor is missing, or has another dtype or shape; then nothing has been changed
         OSError: the file cannot be read
     """
-    checkpoint = Checkpoint(filename, bits=bits)
+    checkpoint = Checkpoint(filename, bits=_ALL_BITS if bits is None else bits)
     try:
         work: dict[Any, tuple[StoredTensor, Array]] = {}
         for stored in checkpoint.tensors.values():

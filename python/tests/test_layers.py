@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import codecllm
-from codecllm import FileError, safe_open
+from codecllm import FileError, IncompleteError, safe_open
 from codecllm import numpy as codecllm_numpy
 
 torch = pytest.importorskip("torch")
@@ -68,8 +68,9 @@ def test_what_has_come_is_a_coarse_checkpoint_and_becomes_finer_in_place(path: P
     known = 0
     for bits, size in prefixes.items():
         growing.write_bytes(whole[: size - 1])
-        with pytest.raises(FileError, match="incomplete: 1 bytes missing"):
+        with pytest.raises(IncompleteError, match="incomplete: 1 bytes missing") as raised:
             codecllm_torch.load_file(growing, bits=bits)
+        assert raised.value.missing == 1
         growing.write_bytes(whole[:size])
         loaded = codecllm_torch.load_file(growing, bits=bits)
         for name, tensor in loaded.items():
@@ -78,8 +79,7 @@ def test_what_has_come_is_a_coarse_checkpoint_and_becomes_finer_in_place(path: P
             assert error.max() <= 2.0 ** ((5 if name == "f16" else 8) - bits)
             assert torch.equal(tensor.float()[~exact.isfinite()].isnan(), exact[~exact.isfinite()].isnan())
         if bits == STARTS[0]:
-            arrays = {name: tensor.numpy() for name, tensor in loaded.items() if name != "bf16"}
-            refined = {"bf16": loaded["bf16"], **arrays}
+            refined: dict[str, Any] = {**loaded, "f32": loaded["f32"].numpy(), "f16": loaded["f16"].numpy()}
         else:
             codecllm_torch.refine_(refined, growing, known, bits)
             assert bytes_of(refined) == bytes_of(loaded)
