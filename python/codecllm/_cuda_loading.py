@@ -27,9 +27,9 @@ from ._library import has_cuda
 from ._stored import StoredTensor
 from ._work import batches_of
 
-_BATCH_BYTES = 64 * 2**20
-"""A batch has about so many bytes, and at least one tensor."""
-_BATCHES_AHEAD = 4
+_BATCH_BYTES = 256 * 2**20
+"""A batch has about so many bytes, and at least one tensor. Python's part is the same for each, however small it is."""
+_BATCHES_AHEAD = 3
 """So many batches are read before the first of them is decoded: they all take staging memory."""
 
 

@@ -64,7 +64,7 @@ class StreamEncoder(Closing):
         self._encoders: dict[int, GPUEncoder] = {}
 
     def encode(self, tensors: Sequence[torch.Tensor]) -> list[GPUStream | None]:
-        """The streams of tensors of one device; None where there is none that is smaller.
+        """The streams of tensors of one device, whole, for any CUDA stream; None where there is none that is smaller.
 
         Raises:
             UnavailableError: the device is one that cannot encode
@@ -76,9 +76,12 @@ class StreamEncoder(Closing):
         if number not in self._encoders:
             self._encoders[number] = GPUEncoder(number)
         try:
-            return self._encoders[number].encode(tensors, self._profile)
+            streams = self._encoders[number].encode(tensors, self._profile)
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from None
+        # Their Data were last written on this thread's CUDA stream, and are fetched on others.
+        wait_for(tensors[0])
+        return streams
 
     def close(self) -> None:
         """Lets go of the encoders' memory. Nothing may be called then."""

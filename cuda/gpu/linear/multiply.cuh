@@ -19,7 +19,9 @@ constexpr uint32_t kPatchBytes = 512;
 
 /** Of a block. */
 template <uint32_t kTokenTiles>
-constexpr uint32_t kMostWarps = kTokenTiles == 1 ? 32 : 16;
+constexpr uint32_t kMostWarps = kTokenTiles == 1   ? 32
+                                : kTokenTiles == 2 ? 28
+                                                   : 16;
 
 /** Shared memory of a block. @param block_runs runs of a strip that the block has @param chunk_bytes of X, of a run */
 template <uint32_t kTokenTiles>

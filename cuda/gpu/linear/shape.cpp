@@ -9,18 +9,19 @@ namespace {
 constexpr uint32_t kChunkTiles[] = {4, 2, 1};
 
 /**
- * About how long a product takes, in strips of tiles of the multiprocessor that has most: longer with fewer than 16
- * warps, which do not keep memory busy; with blocks that have to wait for others to end; and with X read again and
- * again for a few strips. Splitting K costs what slots take on their way through memory. (bench/NOTES.md has the
- * measurements that this fits.)
+ * About how long a product takes, in strips of tiles of the multiprocessor that has most: longer with few warps, which
+ * do not keep memory busy, where more than 16 help only one tile of tokens; with blocks that have to wait for others to
+ * end; and with X read again and again for a few strips. Splitting K costs what slots take on their way through memory.
+ * (bench/NOTES.md has the measurements that this fits.)
  */
 double time_of(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t tiles_across, const ProductShape& shape,
                uint32_t chunk_tiles, uint32_t at_once) {
-  constexpr double kSplitTime = 100;
+  constexpr double kSplitTime = 45;
   const uint32_t group_strips = shape.group_strips;
   const uint32_t blocks_each = (shape.blocks + gpu.multiprocessors - 1) / gpu.multiprocessors;
   const uint32_t rounds = (blocks_each + at_once - 1) / at_once;
-  const double warps = std::min(32u, std::min(at_once, blocks_each) * shape.threads / 32);
+  const uint32_t helping = kernel.most_tokens > 8 ? 16 : 32;
+  const double warps = std::min(helping, std::min(at_once, blocks_each) * shape.threads / 32);
   double time = double(blocks_each) * group_strips * tiles_across / shape.splits;
   time *= (16 + warps) / (2 * warps);
   time *= 1 + 0.25 * (rounds - 1);
