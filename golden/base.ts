@@ -1,9 +1,10 @@
 // What the vectors of streams against a base are (FORMAT.md, 3.2): pairs of tensors, as training and chance change them.
 
 import { readFront } from '../spec/decoder/1-front.ts';
+import { wordAfter } from '../spec/decoder/3.2-base.ts';
 import { seal } from '../spec/encoder/front.ts';
 import { DTYPES, decodeTensor, type EncodeOptions, encodeTensor, FormatError } from '../spec/index.ts';
-import { bytes, type Damage, flip } from './damage.ts';
+import { bytes, type Damage, flip, metadata } from './damage.ts';
 import { rebuilt, unused } from './deciding.ts';
 import { generator, makeTensor, type Pattern } from './patterns.ts';
 
@@ -171,6 +172,37 @@ const CASES: readonly Case[] = [
     pattern: 'zeros',
     change: (base) => base.slice(),
   },
+  {
+    id: 'base-last-row',
+    comment: 'The last row has changed alone',
+    dtype: 'BF16',
+    shape: [20, 128],
+    change: (base, wordBytes, seed) =>
+      Uint8Array.from([...base.subarray(0, -256), ...changed(base.subarray(-256), wordBytes, 1, 9, seed)]),
+  },
+  {
+    id: 'base-levels-U8',
+    comment: 'U8: bytes from 128 on move by much, the others by little',
+    dtype: 'U8',
+    shape: [64, 128],
+    change: (base, wordBytes, seed) => {
+      const [much, little] = [changed(base, wordBytes, 1, 40, seed), changed(base, wordBytes, 4, 1, seed)];
+      return base.map((byte, at) => (byte < 128 ? little : much)[at]);
+    },
+  },
+  {
+    id: 'base-coded-raw',
+    comment: 'Plane 0 of differences is coded, and plane 1 RAW: final states carry nothing',
+    dtype: 'F16',
+    shape: [64, 128],
+    change: (base, _, seed) => {
+      const random = generator(seed);
+      const dtype = DTYPES.find(({ name }) => name === 'F16') as (typeof DTYPES)[number];
+      const words = new Uint16Array(base.slice().buffer);
+      const after = words.map((word) => wordAfter(dtype, word, 256 * (random() % 256) + (random() % 4)));
+      return new Uint8Array(after.buffer);
+    },
+  },
 ];
 
 export function baseVectors(): BaseVector[] {
@@ -263,6 +295,46 @@ const ROWS: readonly [
     })),
     undefined,
     'base.firstLevels',
+  ],
+  [
+    'base-level-zero-unused',
+    'A class that begins at level 0, of tables that no tile uses',
+    'base-same',
+    rebuilt(({ selectors, base }) => ({
+      tables: [unused(2, 8), undefined],
+      selectors: { ...selectors, classes: 2 },
+      base: base && { ...base, firstLevels: [0] },
+    })),
+    undefined,
+    'base.firstLevels',
+  ],
+  [
+    'base-classes-3',
+    'Three classes beside a base',
+    'base-same',
+    rebuilt(({ selectors, base }) => ({
+      tables: [unused(3, 8), undefined],
+      selectors: { ...selectors, classes: 3 },
+      base: base && { ...base, firstLevels: [7, 9] },
+    })),
+    undefined,
+    'header.classes',
+  ],
+  [
+    'base-zeros-short',
+    'A base that lacks zeros at its end, and so has the same CRC',
+    'base-zeros',
+    undefined,
+    (base) => base.subarray(0, -256),
+    'base.crc',
+  ],
+  [
+    'base-predicted',
+    'A plane that TOP predicts beside a base, and as it would be without prediction',
+    'base-last-row',
+    metadata(0, 8, (old) => old | (2 << 20)),
+    undefined,
+    'tile[0].plane[0].predictor',
   ],
 ];
 

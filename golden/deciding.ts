@@ -6,9 +6,9 @@ import { joinPlanes } from '../spec/decoder/3-planes.ts';
 import { align, Mode, sectionsOf } from '../spec/decoder/4-metadata.ts';
 import { type TableSet, tableOf } from '../spec/decoder/6.1-tables.ts';
 import { crc32, tileCheck } from '../spec/decoder/8-checks.ts';
-import { BitWriter, seal, writeFront } from '../spec/encoder/front.ts';
+import { BitWriter, seal, writeFrequencies, writeFront } from '../spec/encoder/front.ts';
 import { decodeTile } from '../spec/index.ts';
-import { bytes, type Damage, metadata, metadataStart, type Row, u32, u64 } from './damage.ts';
+import { bytes, type Damage, flipIn, metadata, metadataStart, outliers, type Row, u32, u64 } from './damage.ts';
 
 /** A stream whose front is another, and whose Data may be. */
 export const rebuilt =
@@ -87,6 +87,19 @@ const pairsBehind: Damage = (stream, view) =>
     const check = tileCheck(words, tile, dtype.wordBits, new Uint32Array(0));
     const constant = { mode: Mode.CONST, predictor: 0, value: 0, outliers: 0 };
     return { data, tiles: [{ offset: 0, check, planes: [constant, planes[0]] }] };
+  })(stream, view);
+
+/** The first element is an outlier, too, that changes nothing. */
+const listsFirst: Damage = (stream, view) =>
+  rebuilt(({ dtype, tiles: [tile], frontBytes }) => {
+    const decoded = decodeTile(stream, 0);
+    const entries = Uint32Array.of(decoded.words[0] << 16);
+    const check = tileCheck(decoded.words, decoded, dtype.wordBits, entries);
+    const [first, ...others] = tile.planes;
+    return {
+      data: Buffer.concat([stream.subarray(frontBytes), new Uint8Array(entries.buffer), new Uint8Array(12)]),
+      tiles: [{ ...tile, check, planes: [{ ...first, outliers: 1 }, ...others] }],
+    };
   })(stream, view);
 
 const I8 = 'mode-I8-none';
@@ -272,4 +285,171 @@ export const DECIDING: readonly Row[] = [
     false,
   ],
   ['state-final-2', 'A state that ends as 2^17', 'one-element', oneElement(2 ** 18, []), 'tile.plane[0].states', false],
+  ...(['first', 'last'] as const).map(
+    (which): Row => [
+      `table-${which}-listed`,
+      `A table whose ${which} symbol has no frequency`,
+      I8_RAW,
+      tableBits(8, (writer) => {
+        writer.write(0, 8);
+        writer.write(2, 8);
+        if (which === 'first') writeNext(writer, -1, 0);
+        writeNext(writer, which === 'first' ? 8 : 7, 7);
+        writeNext(writer, 0, 7);
+        if (which === 'last') writeNext(writer, -8, 0);
+      }),
+      'tables.plane[0][0]',
+      false,
+    ],
+  ),
+  ...[7, 13].map(
+    (N): Row => [
+      `probability-bits-${N}-unused`,
+      `A table with N = ${N}, which no tile uses`,
+      I8_RAW,
+      rebuilt(() => ({ tables: [unused(1, N)] })),
+      'header.plane[0].probabilityBits',
+      false,
+    ],
+  ),
+  [
+    'classes-eight',
+    'Eight classes without a base',
+    I8_RAW,
+    rebuilt((front) => ({ tables: [unused(8, 8)], selectors: firstClass(front, 8) })),
+    'header.classes',
+    false,
+  ],
+  [
+    'column-offset-first',
+    'A window of the first column that begins at 241, which no tile uses',
+    BF16_RAW,
+    rebuilt(({ matrix, selectors }) => ({
+      pairs: unused(1, 8),
+      selectors: { ...selectors, columnsEach: 2 },
+      windows: { base: 240, offsets: new Uint8Array(matrix.columns).fill(1, 0, 1) },
+    })),
+    'columnOffsets',
+    false,
+  ],
+  [
+    'values-of-8-8',
+    'Column values in 8 + 8 of BF16, all of them 0',
+    BF16_RAW,
+    rebuilt(({ matrix }) => ({ columnValues: new Uint8Array(matrix.columns) })),
+    'header.flags',
+    false,
+  ],
+  [
+    'rans-no-table',
+    'RANS without a table',
+    I8,
+    rebuilt(() => ({ tables: [undefined] })),
+    'tile[0].plane[0].mode',
+    false,
+  ],
+  [
+    'pairs-no-table',
+    'PAIRS without a table',
+    'mode-I8-4-4-pairs',
+    rebuilt(() => ({ pairs: undefined })),
+    'tile[0].plane[0].mode',
+    false,
+  ],
+  ...['raw', 'const', 'left'].map(
+    (mode): Row => [
+      `outliers-${mode}-there`,
+      `An outlier that changes nothing, in a plane in mode ${mode.toUpperCase()}`,
+      `mode-I8-${mode}`,
+      listsFirst,
+      'tile[0].plane[0].outliers',
+      false,
+    ],
+  ),
+  [
+    'outlier-column-100',
+    'An outlier in the first column that the tile does not have',
+    'pairs-outliers-narrow',
+    outliers((e) => e.set([((e[0] & ~0xffff) | 100) >>> 0])),
+    'tile.outliers',
+    true,
+  ],
+  [
+    'outlier-word-256',
+    'The least word of nine bits',
+    'outliers-i8',
+    outliers((e) => e.set([(e[0] & 0xffff) | (2 ** 24)])),
+    'tile.outliers',
+    true,
+  ],
+  [
+    'raw-unused-byte',
+    'A byte of a u16 that no bits are in',
+    'rans-then-raw-one-row',
+    flipIn('raw', 1, 1, 1),
+    'tile.plane[1].raw',
+    true,
+  ],
+  [
+    'tables-byte-more',
+    'A byte behind a table that ends with a byte',
+    I8_RAW,
+    tableBits(12, (writer) => {
+      writer.write(0, 8);
+      writer.write(1, 8);
+      writeNext(writer, 11, 11);
+      writeNext(writer, 0, 11);
+      writer.write(0, 8);
+    }),
+    'header.tablesBytes',
+    false,
+  ],
+  [
+    'state-final-2-fed',
+    'A state with a payload that ends as 2^17',
+    'one-element',
+    (stream, view) => {
+      const ended = oneElement(2 ** 18, [])(stream, view) as Uint8Array;
+      return rebuilt(({ tiles: [tile], frontBytes }) => {
+        const [coded, { value }] = tile.planes;
+        const raw = { mode: Mode.RAW, predictor: 0, value: 0, outliers: 0 };
+        const data = Buffer.concat([Uint8Array.of(value), new Uint8Array(15), ended.subarray(frontBytes)]);
+        return { data, tiles: [{ ...tile, planes: [coded, raw] }] };
+      })(ended, view);
+    },
+    'tile.plane[0].states',
+    false,
+  ],
+  [
+    'state-final-not-fed',
+    'A state that ends as 2^16 + 1, and the next plane is not RAW',
+    'one-element',
+    oneElement(2 ** 17 + 1, []),
+    'tile.plane[0].states',
+    false,
+  ],
+  [
+    'const-symbol-256-alone',
+    'CONST with the symbol 256 in the one plane of a tensor of zeros',
+    'mode-U8-const',
+    rebuilt(({ tiles: [tile] }) => ({ tiles: [{ ...tile, check: 0, planes: [{ ...tile.planes[0], value: 256 }] }] })),
+    'tile[0].plane[0].value',
+    false,
+  ],
+  [
+    'table-bit',
+    'A table of which the last bit, a zero, is not there',
+    I8_RAW,
+    tableBits(8, (writer) => writeFrequencies(writer, 8, Uint16Array.of(16, 193, 47)), 1),
+    'tables.plane[0][0]',
+    false,
+  ],
+  [
+    'predicted-4-bits',
+    'TOP in a plane of four bits, whose one row it does not change',
+    'nibbles-one-row-rans',
+    metadata(0, 8, (old) => old | (2 << 20)),
+    'tile[0].plane[0].predictor',
+    true,
+  ],
 ];

@@ -58,7 +58,11 @@ export type Pattern =
   | 'interleaved'
   | 'coarse-rows'
   | 'coarse-columns'
-  | `layered-${number}`;
+  | `layered-${number}`
+  | `wide-${number}`
+  | `low-${number}`
+  | `astray-${number}`
+  | `each-${number}`;
 
 /** The value at row i, column j, as a multiple of about 1. */
 function valueAt(pattern: Pattern, i: number, j: number, random: () => number): number {
@@ -117,6 +121,7 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
     case 'outliers':
       return gaussian(random) * (random() % 997 === 0 ? 2 ** ((random() % 60) - 20) : 1);
     default:
+      if (pattern.startsWith('wide')) return (gaussian(random) * Number(pattern.slice(5))) / 16;
       if (pattern.startsWith('layered') && i < 32)
         return (((37 * j) % 128) - 64 + (random() % Number(pattern.slice(8)))) / 16;
       return gaussian(random);
@@ -174,7 +179,9 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
  * 'strays' has three values, but 252, 253, 254, 255 and 256 of the words in its fifths are far from them, the first and
  * the last of each fifth among them. 'last' ends with infinity. In 'leaning' all columns lean a little, in 'leaning-3' three
  * of sixteen much; in 'balanced' one of four has only one sign, and the others have both equally often; in 'interleaved' odd
- * rows are unlike even ones. Every second row of 'coarse-rows', or two of four columns, has no mantissa. In 'layered-N' each of the first 32 rows is like the one above it, but for one of N steps.
+ * rows are unlike even ones. Every second row of 'coarse-rows', or two of four columns, has no mantissa. In 'layered-N' each of the first 32 rows is like the one above it, but for one of N steps. 'wide-N' is N / 16 times as wide
+ * as 'gaussian'; the low byte of a word of 'low-N' is one of N, all equally often. In 'astray-N' words have three values, but the
+ * first N are far from these; in 'each-N' the first N are 0 to N - 1, and the rest 0.
  */
 export function makeTensor(dtype: string, words: number, columns: number, pattern: Pattern, seed: number): Uint8Array {
   const known = DTYPES.find(({ name }) => name === dtype);
@@ -201,7 +208,12 @@ export function makeTensor(dtype: string, words: number, columns: number, patter
       const other = w % 4 === 0 && w < 4 * 36 * 7 ? (w / 4) % 36 : -1;
       const value = wordBits === 8 ? 4.5 + other / 16 : 2 ** (other - 60);
       values[w] = encodeWord(dtype, other < 0 ? 2 ** ((w % 3) - 1) : value);
-    } else if (pattern === 'extremes' && random() % 3 === 0) values[w] = extremes[random() % extremes.length];
+    } else if (pattern.startsWith('low'))
+      values[w] = (encodeWord(dtype, gaussian(random)) & -256) | (random() % Number(pattern.slice(4)));
+    else if (pattern.startsWith('astray'))
+      values[w] = encodeWord(dtype, w < Number(pattern.slice(7)) ? 2 ** 60 : 2 ** ((random() % 3) - 1));
+    else if (pattern.startsWith('each')) values[w] = w < Number(pattern.slice(5)) ? w : 0;
+    else if (pattern === 'extremes' && random() % 3 === 0) values[w] = extremes[random() % extremes.length];
     else if (pattern === 'smooth') {
       walk += ((random() >>> 8) % 5) - 2;
       values[w] = (encodeWord(dtype, 0.5) + walk + 3 * i) & (2 ** wordBits - 1);

@@ -27,6 +27,8 @@ interface Case {
   readonly shape: readonly number[];
   readonly options?: EncodeOptions;
   readonly pattern: Pattern;
+  /** Of the input, where a threshold depends on it; else that of the case's place in the list. */
+  readonly seed?: number;
 }
 
 const PREDICTED: readonly [ModeChoice, Pattern][] = [
@@ -1102,6 +1104,117 @@ const CLASS_CASES: readonly Case[] = [
   },
 ];
 
+/** Two inputs each, next to one another, of which Annex A decides differently: by the least that tells them apart. */
+const EDGE_CASES: readonly Case[] = (
+  [
+    ['split-I8-small', 'I8', [64, 128], { columnValues: false }, ['wide-17', 'wide-18'], '8, and 4 + 4'],
+    ['split-I8-fast', 'I8', [64, 128], { profile: 'fast', columnValues: false }, ['wide-9', 'wide-10'], '8, and 4 + 4'],
+    ['split-BF16', 'BF16', [64, 128], {}, ['layered-8', 'layered-9'], '8 + 8, predicted, and 10 + 6'],
+    ['later-small', 'F16', [128, 128], {}, ['low-117', 'low-118'], 'plane 1 is coded, and RAW'],
+    ['later-fast', 'F16', [128, 128], { profile: 'fast' }, ['low-91', 'low-92'], 'plane 1 is coded, and RAW'],
+    ['predictor', 'I8', [32, 128], { split: [8], columnValues: false }, ['layered-85', 'layered-86'], 'TOP, and NONE'],
+    ['pairs-4', 'BF16', [15, 128], { profile: 'fast' }, ['astray-4', 'astray-5'], 'PAIRS with outliers, and RANS'],
+    ['pairs-8', 'BF16', [32, 128], { profile: 'fast' }, ['astray-8', 'astray-9'], 'PAIRS with outliers, and RANS'],
+  ] as const
+).flatMap(([id, dtype, shape, options, patterns, what]) =>
+  patterns.map(
+    (pattern): Case => ({
+      id: `edge-${id}-${pattern}`,
+      comment: `Both sides of a threshold: ${what}`,
+      flags: ['auto'],
+      ...{ dtype, shape, options, pattern, seed: 1 },
+    }),
+  ),
+);
+
+/** The same, by the rows of a tensor. */
+const ROWS_CASES: readonly Case[] = (
+  [
+    ['rare', 'U8', [32, 33], { modes: ['none'], probabilityBits: 8 }, 'astray-1', 'a symbol has a slot, and is rare'],
+    ['classes', 'BF16', [127, 128], {}, 'rows', 'one class, since it is small, and four'],
+    ['offsets', 'BF16', [16, 17], { profile: 'fast', columns: 64 }, 'columns', 'no column offsets, and offsets'],
+  ] as const
+).flatMap(([id, dtype, rows, options, pattern, what]) =>
+  rows.map(
+    (height): Case => ({
+      id: `edge-${id}-${height}`,
+      comment: `Both sides of a threshold: ${what}`,
+      flags: ['auto'],
+      ...{ dtype, shape: [height, id === 'offsets' ? 64 : 128], options, pattern, seed: 1 },
+    }),
+  ),
+);
+
+const ANNEX_CASES: readonly Case[] = [
+  ...EDGE_CASES,
+  ...ROWS_CASES,
+  ...(
+    [
+      [[127, 130], 'too few rows for columns of 130: there are 128'],
+      [[128, 130], 'just enough rows for columns of 130'],
+      [[128, 2, 64], 'the shortest run of dimensions of at least 128'],
+      [[9, 14], 'fewer than 128 words: as many columns'],
+    ] as const
+  ).map(
+    ([shape, comment]): Case => ({
+      id: `columns-of-${shape.join('-')}`,
+      comment: `The matrix view: ${comment}`,
+      flags: ['auto', 'edge'],
+      ...{ dtype: 'U8', shape, pattern: 'bytes', seed: 1 },
+    }),
+  ),
+  ...(
+    [
+      ['each-200', [32, 128], 'more symbols have one slot than their counts are worth: slots are taken back'],
+      ['each-256', [2, 128], 'all symbols have one slot'],
+      ['astray-0', [16, 128], 'three symbols share the slots'],
+    ] as const
+  ).map(
+    ([pattern, shape, comment]): Case => ({
+      id: `slots-${pattern}`,
+      comment: `Frequencies with N = 8: ${comment}`,
+      flags: ['tables'],
+      ...{ dtype: 'U8', shape, options: { columns: 128, modes: ['none'], probabilityBits: 8 }, pattern, seed: 1 },
+    }),
+  ),
+  {
+    id: 'empty-long',
+    comment: 'No elements, and a dimension of 2^50',
+    flags: ['edge'],
+    ...{ dtype: 'U8', shape: [2 ** 50, 0, 1], pattern: 'zeros', seed: 1 },
+  },
+  {
+    id: 'columns-most',
+    comment: '2^18 columns, of one element',
+    flags: ['edge'],
+    ...{ dtype: 'U8', shape: [1], options: { columns: 2 ** 18 }, pattern: 'constant', seed: 1 },
+  },
+  {
+    id: 'slots-most',
+    comment: '20,480 slots: five tables with N = 12',
+    flags: ['tables', 'classes'],
+    dtype: 'F32',
+    shape: [45, 66],
+    options: { columns: 66, classes: 'rows4', modes: ['none', 'none', 'raw', 'raw'], probabilityBits: 12 },
+    ...{ pattern: 'rows', seed: 1 },
+  },
+  {
+    id: 'nibbles-one-row-rans',
+    comment: 'U8 as 4 + 4 with one row, plane 0 as RANS',
+    flags: ['edge'],
+    ...{ dtype: 'U8', shape: [31], options: { split: [4, 4], modes: ['none', 'raw'] }, pattern: 'gaussian', seed: 1 },
+  },
+  {
+    id: 'prediction-layered-20-bytes',
+    comment: 'One tile of eight is predicted well, and saves less than half of that: no tile is. As one plane',
+    flags: ['auto'],
+    dtype: 'I8',
+    shape: [256, 128],
+    options: { tileRows: 32, columnValues: false, split: [8] },
+    ...{ pattern: 'layered-20', seed: 1 },
+  },
+];
+
 /** In order: inputs are seeded by number, so that what is added comes last. */
 const CASES: readonly Case[] = [
   ...modeCases((split) => !isNibbles(split)),
@@ -1114,13 +1227,14 @@ const CASES: readonly Case[] = [
   ...VALUE_CASES,
   ...PREDICTION_CASES,
   ...CLASS_CASES,
+  ...ANNEX_CASES,
 ];
 
-function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern }: Case, index: number): Vector {
+function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern, seed }: Case, index: number): Vector {
   const known = DTYPES.find(({ name }) => name === dtype);
   if (known === undefined) throw new Error(id);
   const words = (shape.reduce((product, dimension) => product * dimension, 1) * known.bits) / known.wordBits;
-  const input = makeTensor(dtype, words, options.columns ?? Number(shape.at(-1) ?? 1), pattern, 1000 + index);
+  const input = makeTensor(dtype, words, options.columns ?? Number(shape.at(-1) ?? 1), pattern, seed ?? 1000 + index);
   return { id, comment, flags, dtype, shape, options, input, stream: encodeTensor(input, dtype, shape, options) };
 }
 

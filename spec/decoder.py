@@ -572,6 +572,8 @@ def read_table(bits: BitString, symbol_bits: int, probability_bits: int) -> Tabl
             frequency[symbol] = 1 << (length - 1) | bits.read(length - 1)
     if sum(frequency) != 2**probability_bits:
         refuse("tables", bits.start, f"frequencies that add up to {sum(frequency)}")
+    if frequency[first] == 0 or frequency[last] == 0:
+        refuse("tables", bits.start, "a first or last symbol without a frequency")
     cumulative: list[int] = []
     symbol_of_slot: list[int] = []
     for symbol, each in enumerate(frequency):

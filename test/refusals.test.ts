@@ -54,6 +54,8 @@ const RULES: Readonly<Record<string, readonly [file: string, condition: string]>
   'frequency-bits': ['6.1-tables', 'length > probabilityBits'],
   'tables-there': ['6.1-tables', 'reader.exhausted'],
   sum: ['6.1-tables', 'sum !== 2 ** probabilityBits'],
+  'first-listed': ['6.1-tables', 'frequency[first] === 0'],
+  'last-listed': ['6.1-tables', 'frequency[last] === 0'],
 
   mode: ['4-metadata', 'mode > (hasDirect ? Mode.DIRECT : Mode.PAIRS)'],
   'const-value': ['4-metadata', 'mode === Mode.CONST && value >= 2 ** bits'],

@@ -113,6 +113,18 @@ describe('round trip', () => {
   });
 });
 
+// Of these patterns: profiles are compared by estimates, so that other tensors may be exceptions.
+test.each(['BF16', 'I8', 'F8_E4M3', 'F16', 'F32'])('%s: small is larger than no other profile', (dtype) => {
+  const wide = [12, 20, 36].map((width) => `wide-${width}` as const);
+  for (const pattern of [...PATTERNS.filter((name) => name !== 'bytes'), ...wide]) {
+    const data = makeTensor(dtype, 256 * 128, 128, pattern, 7);
+    const [small, ...others] = (['small', 'fast', 'direct'] as const).map(
+      (profile) => encodeTensor(data, dtype, [256, 128], { profile }).length,
+    );
+    expect(small, pattern).toBeLessThanOrEqual(Math.min(...others));
+  }
+});
+
 describe('profile fast', () => {
   /** Split and modes of a tensor of 256 x 128 words, and its bytes in the profiles fast and small. */
   const coded = (dtype: string, pattern: Pattern): { split: string; modes: string; fast: number; small: number } => {

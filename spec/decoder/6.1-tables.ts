@@ -94,6 +94,7 @@ export function readFrequencies(reader: BitReader, symbolBits: number, probabili
   }
   if (reader.exhausted) return 'the section ends inside a table';
   if (sum !== 2 ** probabilityBits) return `frequencies add up to ${sum}, not to ${2 ** probabilityBits}`;
+  if (frequency[first] === 0 || frequency[last] === 0) return 'the first or last symbol has no frequency';
   return frequency;
 }
 

@@ -61,8 +61,8 @@ export function unpackRaw(
     for (let i = 0, position = 0; i < height; i++)
       for (let k = 0, j = lane * LANE_COLUMNS; k < LANE_COLUMNS; k++, j++, position += bits) {
         const at = position >> 3;
-        const three = sequence[at] | (sequence[at + 1] << 8) | (sequence[at + 2] << 16);
-        const symbol = (three >> (position & 7)) & mask;
+        const two = sequence[at] | (sequence[at + 1] << 8);
+        const symbol = (two >> (position & 7)) & mask;
         if (j < width) symbols[i * width + j] = symbol;
         else unused |= symbol;
       }

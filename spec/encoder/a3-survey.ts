@@ -19,8 +19,18 @@ export interface Survey {
   readonly cost: number;
 }
 
-/** A later plane is coded only if that saves so many 256ths of it: fast decoders would rather copy bits. */
-const MINIMUM_SAVING: Record<Profile, number> = { small: 1, fast: 16, direct: 16 };
+/**
+ * A later plane is coded only if that saves so many 256ths of it: what its states and the payload of the plane before it
+ * take, and what an estimate may be wrong by; fast decoders would rather copy bits.
+ */
+const MINIMUM_SAVING: Record<Profile, number> = { small: 4, fast: 16, direct: 16 };
+
+/**
+ * The second split has to win by one part of so many: estimates are that good, and 4 + 4, which halves a decoder's steps,
+ * may cost it. In small, 8 bits have to make up for final states that carry nothing, and for estimates of 256 symbols.
+ */
+const PARTS = 32;
+const PARTS_OF_BYTES_IN_SMALL = 96;
 
 /** So many rows of a tile are sampled, or all. */
 const SAMPLED_ROWS = 8;
@@ -37,9 +47,9 @@ export function survey(source: Source, splits: readonly Split[], options: Encode
   const { modes } = options;
   const profile = profileFor(source.dtype, options);
   const [first, second] = splits.map((split) => surveyAs(source, split, profile));
-  // The second split has to win by 1/32: estimates are that good, and 4 + 4, which halves a decoder's steps, may cost it.
+  const parts = profile === 'small' && source.dtype.wordBits === 8 ? PARTS_OF_BYTES_IN_SMALL : PARTS;
   const { split, choices, cost } =
-    second !== undefined && second.cost + Math.floor(second.cost / 32) < first.cost ? second : first;
+    second !== undefined && second.cost + Math.floor(second.cost / parts) < first.cost ? second : first;
   const forced = modes?.map((mode) => (mode === 'raw' ? RAW : predictorOf(mode)));
   return { split, choices: forced === undefined ? choices : choices.map(() => forced), cost };
 }

@@ -31,7 +31,7 @@ export interface WindowsOfMode extends Windows {
 /** Of PAIRS and DIRECT the one that is forced, or that the profile prefers, if the split has it. */
 function modeOfWindows(dtype: Dtype, split: Split, options: EncodeOptions): WindowMode | undefined {
   const profile = profileFor(dtype, options);
-  const wanted = options.modes?.[0] ?? (profile === 'fast' ? 'pairs' : profile);
+  const wanted = options.modes?.[0] ?? (profile === 'fast' || isNibbles(split) ? 'pairs' : profile);
   if (wanted === 'pairs' && allowsPairs(dtype, split)) return Mode.PAIRS;
   if (wanted === 'direct' && allowsDirect(dtype, split)) return Mode.DIRECT;
   return undefined;

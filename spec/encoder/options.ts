@@ -68,13 +68,13 @@ function allows(dtype: Dtype, split: Split, modes: readonly ModeChoice[]): boole
 /** The splits that the options leave to choose from, in the order in which they are tried. */
 export function splitsFor(dtype: Dtype, { profile = 'small', split, modes }: EncodeOptions): readonly Split[] {
   const named = dtype.splits.filter((candidate) => split === undefined || candidate.join() === split.join());
-  const isSmall = profile === 'small';
-  const preferred = isSmall ? named : named.toReversed();
+  // 10 + 6 comes before 8 + 8 in small; 4 + 4 before 8 in every profile.
+  const isInOrder = profile === 'small' && dtype.wordBits > 8;
+  const preferred = isInOrder ? named : named.toReversed();
   // With forced modes there is nothing to compare: the first split that has them.
   if (modes !== undefined) return preferred.filter((candidate) => allows(dtype, candidate, modes)).slice(0, 1);
-  // What cannot win is not tried: 4 + 4 in small, 10 + 6 in the others.
-  const comparesAll = (dtype.wordBits === 8) !== isSmall;
-  return comparesAll ? preferred : preferred.slice(0, 1);
+  // What cannot win is not tried: 10 + 6 in fast and direct.
+  return isInOrder || dtype.wordBits === 8 ? preferred : preferred.slice(0, 1);
 }
 
 /** The splits that are tried with column values: BF16 has them as in small, or not at all in direct. */

@@ -16,11 +16,14 @@ uint64_t cost_of(const PlaneSurveys& planes) {
 
 /**
  * Which of two splits, or one, to take: the second has to win by 1/32. Estimates are that good, and 4 + 4, which halves
- * a decoder's steps, may cost it.
+ * a decoder's steps, may cost it. In small, 8 bits have to make up for final states that carry nothing, and for
+ * estimates of 256 symbols.
  */
-size_t choose_split(const std::vector<PlaneSurveys>& found) {
-  const uint64_t second = found.size() > 1 ? cost_of(found[1]) : 0;
-  return found.size() > 1 && second + second / 32 < cost_of(found[0]) ? 1 : 0;
+size_t choose_split(const std::vector<PlaneSurveys>& found, const Layout& layout, const EncodeOptions& options) {
+  if (found.size() < 2) return 0;
+  const uint64_t parts = options.profile == CODECLLM_SMALL && layout.dtype->word_bits == 8 ? 96 : 32;
+  const uint64_t second = cost_of(found[1]);
+  return second + second / parts < cost_of(found[0]) ? 1 : 0;
 }
 
 }  // namespace
@@ -33,7 +36,7 @@ Decisions::Decisions(const Layout& layout, const EncodeOptions& options)
 
 void Decisions::take_survey(const std::vector<PlaneSurveys>& found, std::vector<uint16_t> row_levels,
                             std::vector<uint16_t> column_levels) {
-  chosen_ = choose_split(found);
+  chosen_ = choose_split(found, layout_, options_);
   surveyed_ = found[chosen_];
   split_ = splits_[chosen_];
   row_levels_ = std::move(row_levels);
@@ -48,7 +51,7 @@ bool Decisions::propose_column_values(const std::vector<int64_t>& leans) {
 
 bool Decisions::take_coded_survey(const std::vector<PlaneSurveys>& found, std::vector<uint16_t> row_levels,
                                   std::vector<uint16_t> column_levels) {
-  const size_t chosen = choose_split(found);
+  const size_t chosen = choose_split(found, layout_, options_);
   if (!takes_values(layout_, options_, cost_of(surveyed_), cost_of(found[chosen]))) {
     column_values_.clear();
     return false;

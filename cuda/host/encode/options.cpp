@@ -46,15 +46,16 @@ std::vector<Split> splits_for(const Dtype& dtype, const EncodeOptions& options) 
   std::vector<Split> splits;
   for (unsigned s = 0; s < dtype.split_count; s++)
     if (options.split.planes == 0 || options.split == dtype.splits[s]) splits.push_back(dtype.splits[s]);
-  const bool is_small = options.profile == CODECLLM_SMALL;
-  if (!is_small) std::reverse(splits.begin(), splits.end());
+  // 10 + 6 comes before 8 + 8 in small; 4 + 4 before 8 in every profile.
+  const bool is_in_order = options.profile == CODECLLM_SMALL && dtype.word_bits > 8;
+  if (!is_in_order) std::reverse(splits.begin(), splits.end());
   // With forced modes there is nothing to compare: the first split that has them.
   if (options.has_modes)
     splits.erase(std::remove_if(splits.begin(), splits.end(),
                                 [&](const Split& split) { return !allows(dtype, split, options); }),
                  splits.end());
-  // What cannot win is not tried: 4 + 4 in small, 10 + 6 in fast and direct.
-  const bool compares_all = !options.has_modes && (dtype.word_bits == 8) != is_small;
+  // What cannot win is not tried: 10 + 6 in fast and direct.
+  const bool compares_all = !options.has_modes && (is_in_order || dtype.word_bits == 8);
   if (!compares_all && splits.size() > 1) splits.resize(1);
   return splits;
 }
@@ -72,11 +73,13 @@ std::vector<Split> splits_with_values(const Dtype& dtype, const EncodeOptions& o
 
 Mode preferred_mode(const Layout& layout, const Split& split, const EncodeOptions& options) {
   if (layout.words == 0) return kRans;
-  const auto wants = [&options](codecllm_profile profile, codecllm_mode mode) {
-    return options.has_modes ? options.modes[0] == mode : options.profile == profile;
+  const auto wants = [&options](bool preferred, codecllm_mode mode) {
+    return options.has_modes ? options.modes[0] == mode : preferred;
   };
-  if (wants(CODECLLM_FAST, CODECLLM_MODE_PAIRS) && allows_pairs(*layout.dtype, split)) return kPairs;
-  if (wants(CODECLLM_DIRECT, CODECLLM_MODE_DIRECT) && allows_direct(*layout.dtype, split)) return kDirect;
+  const bool prefers_pairs = options.profile == CODECLLM_FAST || is_nibbles(split);
+  if (wants(prefers_pairs, CODECLLM_MODE_PAIRS) && allows_pairs(*layout.dtype, split)) return kPairs;
+  const bool prefers_direct = options.profile == CODECLLM_DIRECT;
+  if (wants(prefers_direct, CODECLLM_MODE_DIRECT) && allows_direct(*layout.dtype, split)) return kDirect;
   return kRans;
 }
 
@@ -116,7 +119,7 @@ Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const
   return lay_out(dtype, shape, columns, options.tile_rows);
 }
 
-uint32_t minimum_saving(const EncodeOptions& options) { return options.profile == CODECLLM_SMALL ? 1 : 16; }
+uint32_t minimum_saving(const EncodeOptions& options) { return options.profile == CODECLLM_SMALL ? 4 : 16; }
 
 bool may_predict(const EncodeOptions& options) { return options.profile != CODECLLM_DIRECT; }
 

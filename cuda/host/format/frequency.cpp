@@ -29,6 +29,7 @@ const char* read_table(BitReader& reader, uint32_t symbol_bits, uint32_t probabi
   }
   if (reader.exhausted()) return "the section ends inside a table";
   if (sum != 1u << probability_bits) return "frequencies that do not add up to 2^N";
+  if (frequencies[first] == 0 || frequencies[last] == 0) return "a first or last symbol without a frequency";
   return nullptr;
 }
 
