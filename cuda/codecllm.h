@@ -602,6 +602,9 @@ CODECLLM_API codecllm_status codecllm_gpu_reader_open(codecllm_gpu* gpu, codecll
 /** Frees a reader, when all copies have ended; does nothing with null. */
 CODECLLM_API void codecllm_gpu_reader_close(codecllm_gpu_reader* reader);
 
+/** A kept tensor has a check for each so many bytes, and for what is left. */
+#define CODECLLM_CHECKED_BYTES ((size_t)1 << 20)
+
 /**
  * Reads bytes that follow each other in a file to one or more places of device memory. Returns when all have been read
  * and their copies been handed over to `cuda_stream`. Where the file cannot be read, or ends before, the message says
@@ -611,11 +614,13 @@ CODECLLM_API void codecllm_gpu_reader_close(codecllm_gpu_reader* reader);
  * @param position of the first byte
  * @param targets device memory, `count` of them: filled one after the other
  * @param sizes of the targets
+ * @param checks null, or receives of each target, one after the other, the CRC-32 of each CODECLLM_CHECKED_BYTES of it,
+ * and of what is left (FORMAT.md, section 11)
  * @param cuda_stream a cudaStream_t
  */
 CODECLLM_API codecllm_status codecllm_gpu_read(codecllm_gpu_reader* reader, int file, uint64_t position,
                                                void* const* targets, const uint64_t* sizes, size_t count,
-                                               void* cuda_stream);
+                                               uint32_t* checks, void* cuda_stream);
 
 #ifdef __cplusplus
 }

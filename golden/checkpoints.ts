@@ -2,7 +2,15 @@
 // originals that a compressor refuses. Each of those is good but for one thing, which decides.
 
 import { createHash } from 'node:crypto';
-import { HeaderSpace, keptOrder, type Placed, type PlannedLayer, planLayers } from '../spec/container.ts';
+import {
+  CHECKED_BYTES,
+  HeaderSpace,
+  keptOrder,
+  type Placed,
+  type PlannedLayer,
+  planLayers,
+} from '../spec/container.ts';
+import { crc32 } from '../spec/decoder/8-checks.ts';
 import { decodeTensor, type EncodeOptions, encodeTensor } from '../spec/index.ts';
 import { COARSE_TILE_ROWS, coarse, layerOf, layersFrom } from '../spec/layers.ts';
 import { byPlace, headerLength, headerText, LENGTH_BYTES, parseHeader, type TensorEntry } from '../spec/safetensors.ts';
@@ -106,7 +114,7 @@ function checkpoint(
 const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /**
- * What the reference compressor makes of a checkpoint.
+ * What the reference compressor made before there were checks.
  *
  * @param base the original of what it is coded against
  * @param layersOf the layers that a tensor gets behind its first one
@@ -114,7 +122,8 @@ const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(byte
 function compress(
   original: Uint8Array,
   options: EncodeOptions = {},
-  base?: Uint8Array,
+  base: Uint8Array | undefined = undefined,
+  isChecked = false,
   layersOf: (tensor: TensorEntry) => PlannedLayer[] = () => [],
 ): Uint8Array {
   const { text, data } = partsOf(original);
@@ -123,7 +132,7 @@ function compress(
   const copies = copiesIn(header.tensors, bytesOf);
   const inBase = base && partsOf(base);
   const baseTensors = inBase ? parseHeader(inBase.text).tensors : [];
-  const space = new HeaderSpace(header, text, { copies, base: base && sha256Of(base), layersOf });
+  const space = new HeaderSpace(header, text, { copies, base: base && sha256Of(base), layersOf }, isChecked);
   let usesBase = false;
   const chunks: Uint8Array[] = [];
   const placed = new Map<string, Placed>();
@@ -155,7 +164,13 @@ function compress(
     else if (stream.length < bytes.length) place(tensor, stream, true);
     else kept.push(tensor);
   }
-  for (const tensor of keptOrder(kept)) place(tensor, bytesOf(tensor), false);
+  const checks: number[] = [];
+  for (const tensor of keptOrder(kept)) {
+    const bytes = bytesOf(tensor);
+    place(tensor, bytes, false);
+    for (let begin = 0; begin < bytes.length; begin += CHECKED_BYTES)
+      checks.push(crc32(bytes.subarray(begin, begin + CHECKED_BYTES)));
+  }
   for (const tensor of copied) place(tensor, new Uint8Array(), false);
   const tensors = header.tensors.map(({ name }) => placed.get(name) as Placed);
   const layers: TensorEntry[] = [];
@@ -165,12 +180,13 @@ function compress(
   for (const { tensor, layer } of planned.sort((a, b) => a.layer.first - b.layer.first)) {
     const bits = layerOf(bytesOf(tensor), tensor.dtype, layer);
     const stream = encodeTensor(bits, 'U8', [bits.length], options);
-    layers.push({ ...tensor, name: layer.name, start: at, end: at + stream.length });
+    layers.push({ name: layer.name, dtype: 'U8', shape: [stream.length], start: at, end: at + stream.length });
     chunks.push(stream);
     at += stream.length;
   }
   // Not a Buffer: a slice of that is no copy.
-  return new Uint8Array(Buffer.concat([space.fill(tensors, sha256Of(original), usesBase, layers), ...chunks]));
+  const outcome = { sha256: sha256Of(original), usesBase, checks: isChecked ? checks : undefined, layers };
+  return new Uint8Array(Buffer.concat([space.fill(tensors, outcome), ...chunks]));
 }
 
 /** Of tensors of more than 64 bytes: the first in the data that has the same dtype, shape and bytes. */
@@ -253,6 +269,8 @@ interface Example {
   readonly base?: string;
   /** Another form of what the compressor writes. */
   readonly rewrite?: (compressed: Uint8Array) => Uint8Array;
+  /** Whether the file is to have checks, and so is what the compressor writes. */
+  readonly isChecked?: boolean;
 }
 
 const MIXED: readonly Tensor[] = [
@@ -290,7 +308,7 @@ const RUN_LAST: readonly Tensor[] = [
 
 const START = [0x43, 0x4c, 0x4c, 0x4d];
 
-const VALID: Readonly<Record<string, Example>> = {
+const VALID_UNCHECKED: Readonly<Record<string, Example>> = {
   compact: {
     comment: 'the header of serde_json; kept tensors by falling size of their elements; metadata',
     original: checkpoint(MIXED, { format: 'pt' }),
@@ -450,22 +468,58 @@ function cutAt(starts: Readonly<Record<string, readonly number[]>>): (tensor: Te
     (layersFrom(dtype, starts[name] ?? []) ?? []).map((layer) => ({ ...layer, name: `${layer.first}:${name}` }));
 }
 
+/** A kept tensor of more than one piece; the bytes repeat, so that they take little space in an archive. */
+const LONG: Tensor = {
+  name: 'long',
+  dtype: 'X8',
+  shape: [CHECKED_BYTES + 3],
+  data: Uint8Array.from({ length: CHECKED_BYTES + 3 }, (_, i) => (i % 251) ^ (i >> 18)),
+};
+
+/** What files had before there were checks, and the same with checks; and what only these have. */
+const CHECKED: Readonly<Record<string, Example>> = Object.fromEntries(
+  Object.entries<Example>({
+    ...VALID_UNCHECKED,
+    pieces: { comment: 'a kept tensor of several pieces, each with a check', original: checkpoint([LONG]) },
+    'pieces-foreign': {
+      comment: 'checks in a header with more spaces than the reference compressor adds',
+      original: checkpoint([ones('w', 16, 16), small('b', 'F32', [1], 4)]),
+      rewrite: (compressed) => {
+        const { text, data } = partsOf(compressed);
+        return sealed((header, bytes) => rawFile(header + SPACES, bytes))(text, data);
+      },
+    },
+  })
+    .filter(([id]) => !id.startsWith('foreign'))
+    .map(([id, { base, ...example }]) => [
+      `checked-${id}`,
+      { ...example, base: base && `checked-${base}`, comment: `with checks: ${example.comment}`, isChecked: true },
+    ]),
+);
+
+const VALID: Readonly<Record<string, Example>> = { ...VALID_UNCHECKED, ...CHECKED };
+
 /** What a valid checkpoint needs: of its base, the original where that is the end of the chain, else what it becomes. */
 function basesOf(id: string): string[] {
   const { base } = VALID[id];
   if (base === undefined) return [];
   const above = basesOf(base);
-  return [above.length > 0 ? `compressed/${base}` : `original/${base}`, ...above];
+  return [above.length > 0 ? `compressed/${base}` : `original/${originalOf(base)}`, ...above];
 }
 
+/** The name of its original, which is the same with checks. */
+const originalOf = (id: string): string => id.replace(/^checked-/, '');
+
 function validCheckpoints(): ValidCheckpoint[] {
-  return Object.entries(VALID).map(([id, { comment, original, options = {}, starts, base, rewrite }]) => {
+  return Object.entries(VALID).map(([id, { comment, original, options = {}, starts, base, rewrite, isChecked }]) => {
+    const above = base === undefined ? undefined : VALID[base].original;
     const { progressive, ...encoding } = options;
     const layersOf = progressive ? planLayers : starts && cutAt(starts);
-    const compressed = compress(original, encoding, base === undefined ? undefined : VALID[base].original, layersOf);
+    const compressed = compress(original, encoding, above, isChecked, layersOf);
     const bases = basesOf(id).map(nameOf);
-    if (rewrite === undefined) return { id, comment, flags: [], options, original, compressed, bases };
-    return { id, comment, flags: ['foreign'], options: undefined, original, compressed: rewrite(compressed), bases };
+    const flags = [...(isChecked ? [] : ['unchecked']), ...(rewrite ? ['foreign'] : [])];
+    if (flags.length === 0) return { id, comment, flags, options, original, compressed, bases };
+    return { id, comment, flags, options: undefined, original, compressed: rewrite?.(compressed) ?? compressed, bases };
   });
 }
 
@@ -510,11 +564,22 @@ const LAYERS = compress(
   checkpoint([floats('w', 'BF16', 1203), floats('v', 'F16', 1203), byteStream('i', 400), small('b', 'F32', [1], 4)]),
   {},
   undefined,
+  false,
   cutAt({ w: [10, 12], v: [10, 12] }),
 );
 
+/** The first of them with checks. */
+const CHECKS = compress(
+  checkpoint([ones('w', 16, 16), weights('v', 24, 40), small('c', 'F32', [1], 4), small('k', 'U8', [80], 80)], {
+    format: 'pt',
+  }),
+  {},
+  undefined,
+  true,
+);
+
 /** Coded against `run`. */
-const NEXT = compress(VALID['run-next'].original, {}, VALID.run.original);
+const NEXT = compress(VALID_UNCHECKED['run-next'].original, {}, VALID_UNCHECKED.run.original);
 
 type Edit = (text: string, data: Uint8Array) => Uint8Array;
 
@@ -533,6 +598,20 @@ const replace =
     if (replaced === trimmed) throw new Error(`${from} is not in ${trimmed}`);
     return aligned(replaced, data);
   };
+
+const CHECK_START = '{"__metadata__":{"codecllm.check":"';
+
+/** The same, with the check that its header then has to have. */
+function sealed(edit: Edit): Edit {
+  return (text, data) => {
+    const file = Buffer.from(edit(text, data));
+    const rest = LENGTH_BYTES + CHECK_START.length + 8;
+    const end = LENGTH_BYTES + headerLength(file.subarray(0, LENGTH_BYTES), file.length);
+    const check = crc32(file.subarray(rest, end)).toString(16).padStart(8, '0');
+    file.write(check, rest - 8);
+    return new Uint8Array(file);
+  };
+}
 
 type Json = Record<string, { dtype: string; shape: number[]; data_offsets: [number, number] }>;
 
@@ -1179,21 +1258,27 @@ const INVALID: Readonly<Record<string, Damage>> = {
     place: 'v',
     step: 'front',
     edit: replace('"10:v"', '"9:v"'),
-    of: compress(checkpoint([floats('v', 'F16', 1203)]), {}, undefined, cutAt({ v: [10, 12] })),
+    of: compress(checkpoint([floats('v', 'F16', 1203)]), {}, undefined, false, cutAt({ v: [10, 12] })),
   },
   'layer-last': {
     comment: 'a layer that begins behind the last bit',
     place: 'w',
     step: 'front',
     edit: replace('"12:w"', '"16:w"'),
-    of: compress(checkpoint([floats('w', 'BF16', 1203)]), {}, undefined, cutAt({ w: [12] })),
+    of: compress(checkpoint([floats('w', 'BF16', 1203)]), {}, undefined, false, cutAt({ w: [12] })),
   },
   'layer-dtype': {
     comment: 'layers of a dtype that has none',
     place: 'i',
     step: 'front',
     edit: replace('"14:w"', '"14:i"'),
-    of: compress(checkpoint([floats('w', 'BF16', 1203), byteStream('i', 400)]), {}, undefined, cutAt({ w: [14] })),
+    of: compress(
+      checkpoint([floats('w', 'BF16', 1203), byteStream('i', 400)]),
+      {},
+      undefined,
+      false,
+      cutAt({ w: [14] }),
+    ),
   },
   'layer-stream': {
     comment: 'a layer whose stream is not of U8',
@@ -1353,6 +1438,104 @@ const INVALID: Readonly<Record<string, Damage>> = {
     step: 'data',
     edit: replace('"codecllm.header":"compact"', '"codecllm.header":"python"'),
   },
+
+  // Checks.
+  'check-name': {
+    comment: 'one bit of a name is other',
+    place: `${META}check`,
+    edit: replace('"k":', '"j":'),
+    of: CHECKS,
+  },
+  'check-style': {
+    comment: 'another writer of the original, which only the check of the header tells before the SHA-256 does',
+    place: `${META}check`,
+    edit: replace('"codecllm.header":"compact"', '"codecllm.header":"python"'),
+    of: CHECKS,
+  },
+  'check-spaces': {
+    comment: 'more spaces than the check of the header is made of',
+    place: `${META}check`,
+    edit: (text, data) => rawFile(text + SPACES, data),
+    of: CHECKS,
+  },
+  'check-upper': {
+    comment: 'the check of the header in upper case',
+    place: `${META}check`,
+    edit: (text, data) =>
+      rawFile(
+        text.replace(/("codecllm.check":")([^"]*)/, (_, key, digits) => key + digits.toUpperCase()),
+        data,
+      ),
+    of: CHECKS,
+  },
+  'check-later': {
+    comment: 'a check of the header that is not the first that the header has',
+    place: `${META}check`,
+    edit: replace(/("codecllm.check":"[^"]*"),("format":"pt")/, '$2,$1'),
+    of: CHECKS,
+  },
+  'check-missing': {
+    comment: 'checks of kept tensors, and none of the header',
+    place: `${META}check`,
+    edit: replace(/"codecllm.check":"[^"]*",/, ''),
+    of: CHECKS,
+  },
+  'kept-missing': {
+    comment: 'a check of the header, and none of kept tensors',
+    place: `${META}check`,
+    edit: sealed(replace(/,"codecllm.kept":"[^"]*"/, '')),
+    of: CHECKS,
+  },
+  'kept-upper': {
+    comment: 'checks of kept tensors in upper case',
+    place: `${META}kept`,
+    edit: sealed((text, data) =>
+      rawFile(
+        text.replace(/("codecllm.kept":")([^"]*)/, (_, key, digits) => key + digits.toUpperCase()),
+        data,
+      ),
+    ),
+    of: CHECKS,
+  },
+  'kept-short': {
+    comment: 'a check of seven digits',
+    place: `${META}kept`,
+    edit: sealed(replace(/("codecllm.kept":")./, '$1')),
+    of: CHECKS,
+  },
+  'kept-few': {
+    comment: 'one check fewer than there are kept tensors',
+    place: `${META}kept`,
+    edit: sealed(replace(/("codecllm.kept":").{8}/, '$1')),
+    of: CHECKS,
+  },
+  'kept-many': {
+    comment: 'one check more than there are kept tensors',
+    place: `${META}kept`,
+    edit: sealed(replace(/("codecllm.kept":")/, '$100000000')),
+    of: CHECKS,
+  },
+  'kept-order': {
+    comment: 'the checks of two kept tensors in another order',
+    place: 'c',
+    step: 'data',
+    edit: sealed(replace(/("codecllm.kept":")(.{8})(.{8})/, '$1$3$2')),
+    of: CHECKS,
+  },
+  'kept-other': {
+    comment: 'a kept tensor whose check differs, in a file that is good otherwise',
+    place: 'k',
+    step: 'data',
+    edit: sealed(replace(/("codecllm.kept":".{8}).{8}/, '$100000000')),
+    of: CHECKS,
+  },
+  'kept-piece': {
+    comment: 'a kept tensor of which the check of the second piece differs',
+    place: 'long',
+    step: 'data',
+    edit: sealed(replace(/("codecllm.kept":".{8}).{8}/, '$100000000')),
+    of: compress(checkpoint([LONG]), {}, undefined, true),
+  },
 };
 
 /** A checkpoint of one tensor that is a stream all the same. */
@@ -1362,8 +1545,9 @@ function notSmaller(): Uint8Array {
   const original = checkpoint([tensor]);
   const { text } = partsOf(original);
   const placed = [{ ...parseHeader(text).tensors[0], start: 0, end: stream.length, isStream: true }];
-  const space = new HeaderSpace(parseHeader(text), text);
-  return Buffer.concat([space.fill(placed, sha256Of(original)), stream]);
+  const space = new HeaderSpace(parseHeader(text), text, {}, false);
+  const outcome = { sha256: sha256Of(original), usesBase: false, checks: undefined };
+  return Buffer.concat([space.fill(placed, outcome), stream]);
 }
 
 function invalidCheckpoints(): InvalidCheckpoint[] {
@@ -1456,7 +1640,7 @@ export function checkpointFiles(): Map<string, Uint8Array> {
       comment,
       flags,
       options,
-      original: named('original', id, original),
+      original: named('original', originalOf(id), original),
       compressed: named('compressed', id, compressed),
       ...listed(bases),
     })),

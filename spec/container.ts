@@ -2,11 +2,12 @@
 // says how to get the original back. Nothing is read or written here: a reader takes three steps.
 //
 //   readContainer   checks the file's header; says which tensors are streams, and which bytes have to be looked at
-//   checkKept, checkStream   check what those bytes are
+//   checkKept, checkStream, checkPiece   check what those bytes are
 //   restoreHeader   gives the original's header, and the place of its tensors in both files
 
 import { FIXED_BYTES, MAGIC } from './decoder/1-front.ts';
 import { DTYPES } from './decoder/3-planes.ts';
+import { crc32 } from './decoder/8-checks.ts';
 import { type Layer, layerBytes, layerStarts, layersFrom } from './layers.ts';
 import {
   byPlace,
@@ -33,8 +34,17 @@ const KEYS = {
   copies: `${PREFIX}copies`,
   base: `${PREFIX}base`,
   layers: `${PREFIX}layers`,
+  check: `${PREFIX}check`,
+  kept: `${PREFIX}kept`,
 } as const;
 const VERSION = '1';
+
+/** A header that has a check begins with this, and then the check in digits. */
+const CHECK_START = `{"__metadata__":{"${KEYS.check}":"`;
+const CHECK_DIGITS = 8;
+
+/** Of a kept tensor there is a check for each so many bytes, and for what is left. */
+export const CHECKED_BYTES = 2 ** 20;
 
 /** Data begin at a multiple of this. */
 export const DATA_ALIGNMENT = 64;
@@ -91,6 +101,8 @@ export interface Stored extends TensorEntry {
   readonly copyOf: number | undefined;
   /** How many of its bytes have to be looked at, from its first: of a stream, those that tell the length of its front. */
   readonly look: number;
+  /** Where it is kept, the CRC-32 of each of its pieces, unless the file has no checks. */
+  readonly checks: readonly number[] | undefined;
 }
 
 /** A tensor of a compressed file that holds a layer of another. */
@@ -115,15 +127,18 @@ export interface Container {
   readonly original: { readonly header: Header; readonly text: string } | HeaderStyle;
   /** The original's entries. */
   readonly metadata: ReadonlyMap<string, string>;
+  /** Whether it has checks of its header and of kept tensors. */
+  readonly isChecked: boolean;
 }
 
 /**
  * Reads what the header of a compressed file says, and checks all of it that can be checked without its data.
  *
+ * @param text of the header, with the spaces that fill it up
  * @param dataStart where the data begin in the file
  * @throws ContainerError
  */
-export function readContainer(header: Header, dataStart: number): Container {
+export function readContainer(header: Header, text: string, dataStart: number): Container {
   const place = (key: string): string => `__metadata__.${key}`;
   const optional = (key: string, pattern: RegExp): string | undefined => {
     const value = header.metadata?.get(key);
@@ -141,6 +156,7 @@ export function readContainer(header: Header, dataStart: number): Container {
   const version = entry(KEYS.version, /^/);
   if (version !== VERSION)
     throw new ContainerError(place(KEYS.version), `its version is ${quoted(version)}; this program reads ${VERSION}`);
+  checkHeader(header, text);
   const unknown = reserved.find((key) => !Object.values<string>(KEYS).includes(key));
   if (unknown !== undefined)
     throw new ContainerError(place(unknown), `${quoted(unknown)} in its "__metadata__" is not known`);
@@ -160,6 +176,7 @@ export function readContainer(header: Header, dataStart: number): Container {
       `${quoted(KEYS.layers)} in its "__metadata__" is more than it has tensors`,
     );
   const own = header.tensors.slice(0, header.tensors.length - layerCount);
+  const digits = optional(KEYS.kept, /^([0-9a-f]{8})*$/);
   const copies = readCopies(own, optional(KEYS.copies, COPIES));
   if (streams > own.length - copies.size)
     throw new ContainerError(
@@ -174,17 +191,20 @@ export function readContainer(header: Header, dataStart: number): Container {
       .slice(0, streams)
       .map(({ name }) => name),
   );
+  const checks = digits === undefined ? undefined : readChecks(byPlace(own).slice(streams), digits);
   const tensors = own.map((tensor, index): Stored => {
     const copyOf = copies.get(index);
-    if (!isStream.has(tensor.name)) return { ...tensor, isStream: false, copyOf, look: bytesToLookAt(tensor) };
+    if (!isStream.has(tensor.name))
+      return { ...tensor, isStream: false, copyOf, look: bytesToLookAt(tensor), checks: checks?.get(tensor.name) };
     checkHoldsStream(tensor);
-    return { ...tensor, isStream: true, copyOf, look: Math.min(FIXED_BYTES, tensor.end - tensor.start) };
+    const look = Math.min(FIXED_BYTES, tensor.end - tensor.start);
+    return { ...tensor, isStream: true, copyOf, look, checks: undefined };
   });
   const metadata = new Map([...(header.metadata ?? [])].filter(([key]) => !key.startsWith(PREFIX)));
   const style = STYLES.find((candidate) => candidate === description);
   const original = style ?? { header: readOriginal(description), text: description };
   const layers = readLayers(header.tensors.slice(own.length), tensors);
-  const container = { sha256, base, tensors, layers, original, metadata };
+  const container = { sha256, base, tensors, layers, original, metadata, isChecked: digits !== undefined };
   checkOrder(container);
   return container;
 }
@@ -209,6 +229,60 @@ function readLayers(last: readonly TensorEntry[], tensors: readonly Stored[]): S
     if (of === undefined) throw new ContainerError(name, `${quoted(name)} should be a layer, and is none of a stream`);
     return { ...tensor, of, first: Number(first) };
   });
+}
+
+/** Checks a header against `codecllm.check`, if it has one. @param text of the header, with the spaces that fill it up */
+function checkHeader({ metadata }: Header, text: string): void {
+  const place = `__metadata__.${KEYS.check}`;
+  const check = metadata?.get(KEYS.check);
+  if ((check === undefined) !== (metadata?.get(KEYS.kept) === undefined))
+    throw new ContainerError(
+      place,
+      `of ${quoted(KEYS.check)} and ${quoted(KEYS.kept)} in its "__metadata__" one is missing`,
+    );
+  if (check === undefined) return;
+  if (text !== withCheck(text))
+    throw new ContainerError(
+      place,
+      `its header is damaged: it does not have the check that ${quoted(KEYS.check)} says`,
+    );
+}
+
+/** A header that begins as one with a check does, with the check that it has to have: the CRC-32 of what is behind it. */
+function withCheck(text: string): string {
+  const rest = text.slice(CHECK_START.length + CHECK_DIGITS);
+  return CHECK_START + hexadecimal(crc32(new TextEncoder().encode(rest))) + rest;
+}
+
+function hexadecimal(crc: number): string {
+  return crc.toString(16).padStart(CHECK_DIGITS, '0');
+}
+
+/**
+ * The value of `codecllm.kept`.
+ *
+ * @param tensors those that are no streams, in the order of their data
+ * @returns by name, the CRC-32 of each piece
+ */
+function readChecks(tensors: readonly TensorEntry[], digits: string): ReadonlyMap<string, readonly number[]> {
+  const all = (digits.match(/.{8}/g) ?? []).map((check) => Number.parseInt(check, 16));
+  let at = 0;
+  const checks = tensors.map((tensor): [string, number[]] => {
+    const begin = at;
+    at += pieceCount(tensor);
+    return [tensor.name, all.slice(begin, at)];
+  });
+  if (at !== all.length)
+    throw new ContainerError(
+      `__metadata__.${KEYS.kept}`,
+      `${quoted(KEYS.kept)} in its "__metadata__" has ${all.length} checks where there are ${at}`,
+    );
+  return new Map(checks);
+}
+
+/** Of how many bytes there are checks. */
+function pieceCount({ start, end }: TensorEntry): number {
+  return Math.ceil((end - start) / CHECKED_BYTES);
 }
 
 /** The value of `codecllm.copies`. */
@@ -293,6 +367,18 @@ export function checkKept({ name }: Stored, begin: Uint8Array): void {
 }
 
 /**
+ * Checks a piece of a kept tensor, which is `CHECKED_BYTES` long, or what is left.
+ *
+ * @param number of the piece, from 0
+ * @param crc its CRC-32 (section 8)
+ * @throws ContainerError where there is a check, and it differs
+ */
+export function checkPiece({ name, checks }: Pick<Stored, 'name' | 'checks'>, number: number, crc: number): void {
+  if (checks !== undefined && checks[number] !== crc)
+    throw new ContainerError(name, `${quoted(name)}: its check differs from byte ${number * CHECKED_BYTES} on`);
+}
+
+/**
  * Checks that a stream is as long as the tensor that holds it.
  *
  * @param lengths what the stream's first 64 bytes say
@@ -313,6 +399,8 @@ export interface Restorable extends TensorEntry {
   /** The tensor that it is a copy of, which is what is `stored`; undefined where it is none. */
   readonly copyOf: string | undefined;
   readonly stored: Extent;
+  /** As those of `Stored`, of what is stored. */
+  readonly checks: readonly number[] | undefined;
   /** Of those behind the first one, which is what is `stored`, the layers that are wanted, in order. */
   readonly layers: readonly RestorableLayer[];
 }
@@ -382,11 +470,11 @@ export function restoreHeader(
     bytes: LENGTH_BYTES + byteLength(headerText) + dataBytes,
     tensors: entries.map((entry, index) => {
       const { copyOf } = tensors[index];
-      const { isStream, start, end } = tensors[copyOf ?? index];
+      const { isStream, start, end, checks } = tensors[copyOf ?? index];
       const { againstBase } = described[index];
       return {
         ...{ ...entry, isStream, againstBase, copyOf: tensors[copyOf ?? -1]?.name },
-        ...{ stored: { start, end }, layers: layers.get(copyOf ?? index) ?? [] },
+        ...{ stored: { start, end }, checks, layers: layers.get(copyOf ?? index) ?? [] },
       };
     }),
   };
@@ -506,6 +594,18 @@ export function planLayers({ name, dtype, start, end }: TensorEntry): PlannedLay
   return layers.map((layer) => ({ ...layer, name: layerName(layer.first, name) }));
 }
 
+/** What a compressor knows in the end. */
+export interface Outcome {
+  /** Of the original file, in hexadecimal. */
+  readonly sha256: string;
+  /** Whether a stream is coded against the base. */
+  readonly usesBase: boolean;
+  /** The CRC-32 of each piece of each kept tensor, in the order of the data; undefined for a file without checks. */
+  readonly checks: readonly number[] | undefined;
+  /** Those behind the first ones, as vectors of bytes, in the order of the data. */
+  readonly layers?: readonly TensorEntry[];
+}
+
 /** Room for the header of a compressed file, kept before it is known which tensors become streams. */
 export class HeaderSpace {
   /** Where the data begin in the file. */
@@ -514,12 +614,14 @@ export class HeaderSpace {
 
   /**
    * @param text of the original's header, with the spaces that fill it up
+   * @param isChecked whether the file is to have checks, as it should
    * @throws ContainerError where the original has keys of the format's, or the header would be longer than readers accept
    */
   constructor(
     private readonly original: Header,
     text: string,
     private readonly relations: Relations = {},
+    isChecked = true,
   ) {
     if (isCompressed(original)) throw new ContainerError('__metadata__', 'is compressed already');
     const names = new Set(original.tensors.map(({ name }) => name));
@@ -546,7 +648,10 @@ export class HeaderSpace {
           })),
     );
     // As many streams as digits may be needed for.
-    const longest = this.text(widest, '0'.repeat(64), true, layers) + String(original.tensors.length);
+    const pieces = original.tensors.map((tensor, index) => (relations.copies?.has(index) ? 0 : pieceCount(tensor)));
+    const checks = isChecked ? new Array(pieces.reduce((sum, count) => sum + count, 0)).fill(0) : undefined;
+    const outcome = { sha256: '0'.repeat(64), usesBase: true, checks, layers };
+    const longest = this.text(widest, outcome) + String(original.tensors.length);
     this.dataStart = Math.ceil((LENGTH_BYTES + byteLength(longest)) / DATA_ALIGNMENT) * DATA_ALIGNMENT;
     if (this.dataStart - LENGTH_BYTES > MAX_HEADER_BYTES)
       throw new ContainerError(
@@ -555,25 +660,22 @@ export class HeaderSpace {
       );
   }
 
-  /**
-   * What stands before the data.
-   *
-   * @param tensors in the order of the original's keys
-   * @param sha256 of the original file, in hexadecimal
-   * @param usesBase whether a stream is coded against the base
-   * @param layers streams behind the first layers, in the order of the data
-   */
-  fill(tensors: readonly Placed[], sha256: string, usesBase = false, layers: readonly TensorEntry[] = []): Uint8Array {
+  /** What stands before the data. @param tensors in the order of the original's keys */
+  fill(tensors: readonly Placed[], outcome: Outcome): Uint8Array {
     const bytes = new Uint8Array(this.dataStart).fill(0x20);
     new DataView(bytes.buffer).setBigUint64(0, BigInt(this.dataStart - LENGTH_BYTES), true);
+    const text = this.text(tensors, outcome);
+    const filledUp = text + ' '.repeat(Math.max(0, this.dataStart - LENGTH_BYTES - byteLength(text)));
     // Throws where it does not fit.
-    bytes.set(new TextEncoder().encode(this.text(tensors, sha256, usesBase, layers.map(streamEntry))), LENGTH_BYTES);
+    bytes.set(new TextEncoder().encode(outcome.checks === undefined ? filledUp : withCheck(filledUp)), LENGTH_BYTES);
     return bytes;
   }
 
-  private text(tensors: readonly Placed[], sha256: string, usesBase: boolean, layers: readonly TensorEntry[]): string {
+  private text(tensors: readonly Placed[], { sha256, usesBase, checks, layers = [] }: Outcome): string {
     const { copies = new Map(), base } = this.relations;
-    const metadata = new Map(this.original.metadata);
+    const metadata = new Map<string, string>();
+    if (checks !== undefined) metadata.set(KEYS.check, hexadecimal(0));
+    for (const [key, value] of this.original.metadata ?? []) metadata.set(key, value);
     metadata.set(KEYS.version, VERSION);
     metadata.set(KEYS.streams, String(tensors.filter(({ isStream }) => isStream).length));
     metadata.set(KEYS.sha256, sha256);
@@ -581,6 +683,7 @@ export class HeaderSpace {
     if (copies.size > 0) metadata.set(KEYS.copies, [...copies].map(([copy, of]) => `${copy}=${of}`).join(' '));
     if (base !== undefined && usesBase) metadata.set(KEYS.base, base);
     if (layers.length > 0) metadata.set(KEYS.layers, String(layers.length));
+    if (checks !== undefined) metadata.set(KEYS.kept, checks.map(hexadecimal).join(''));
     const entries = tensors.map((tensor, index) =>
       tensor.isStream || copies.has(index) ? streamEntry(tensor) : tensor,
     );

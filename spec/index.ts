@@ -3,9 +3,11 @@
 
 export {
   bytesToLookAt,
+  CHECKED_BYTES,
   type Container,
   checkBaseTensor,
   checkKept,
+  checkPiece,
   checkStream,
   type Described,
   type DescribedStream,
@@ -15,6 +17,7 @@ export {
   isItselfStream,
   keptOrder,
   type Original,
+  type Outcome,
   type Placed,
   type PlannedLayer,
   planLayers,

@@ -251,7 +251,7 @@ function readNumbers(scanner: Scanner, place: string, where: string): number[] {
     if (found === '{' || found === '[') refuse(place, `${where}: ${KINDS[found]} is not expected here`);
     const digits = scanner.scalar();
     if (!/^(0|[1-9][0-9]*)$/.test(digits) || !Number.isSafeInteger(Number(digits)))
-      refuse(place, `${where}: ${digits} is not a whole number below 2^53`);
+      refuse(place, `${where}: ${digits.slice(0, 40)} is not a whole number below 2^53`);
     numbers.push(Number(digits));
   });
   return numbers;

@@ -4,13 +4,16 @@ import { createHash } from 'node:crypto';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { crc32 } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { committedFiles } from '../golden/generate.ts';
 import {
   bytesToLookAt,
+  CHECKED_BYTES,
   type Container,
   checkBaseTensor,
   checkKept,
+  checkPiece,
   checkStream,
   HeaderSpace,
   isCompressed,
@@ -92,8 +95,8 @@ function restore(file: Uint8Array, given: readonly Uint8Array[] = [], above: rea
   const { dataStart, container } = at('header', '', () => {
     const length = headerLength(file.subarray(0, LENGTH_BYTES), file.length);
     const start = LENGTH_BYTES + length;
-    const header = parseHeader(headerText(file.subarray(LENGTH_BYTES, start)), file.length - start);
-    return { dataStart: start, container: readContainer(header, start) };
+    const text = headerText(file.subarray(LENGTH_BYTES, start));
+    return { dataStart: start, container: readContainer(parseHeader(text, file.length - start), text, start) };
   });
   const bytesOf = ({ start, end }: { start: number; end: number }): Uint8Array =>
     file.subarray(dataStart + start, dataStart + end);
@@ -122,19 +125,25 @@ function restore(file: Uint8Array, given: readonly Uint8Array[] = [], above: rea
   const restored = new Uint8Array(original.bytes);
   new DataView(restored.buffer).setBigUint64(0, BigInt(header.length), true);
   restored.set(header, LENGTH_BYTES);
-  for (const { name, dtype, start, isStream, againstBase, copyOf = name, stored, layers } of original.tensors) {
+  for (const tensor of original.tensors) {
+    const { name, dtype, start, isStream, againstBase, copyOf = name, stored, layers } = tensor;
     const bytes = bytesOf(stored);
+    if (!isStream)
+      for (let begin = 0; begin < bytes.length; begin += CHECKED_BYTES) {
+        const piece = bytes.subarray(begin, begin + CHECKED_BYTES);
+        at('data', name, () => checkPiece(tensor, begin / CHECKED_BYTES, crc32(piece)));
+      }
     const before = base.tensors.get(copyOf);
     const options =
       againstBase && before
         ? { base: base.bytes.subarray(base.dataStart + before.start, base.dataStart + before.end) }
         : {};
-    const tensor = isStream ? at('data', name, () => decodeTensor(bytes, options).data) : bytes;
+    const decoded = isStream ? at('data', name, () => decodeTensor(bytes, options).data) : bytes;
     for (const layer of layers)
       at('data', layer.name, () => {
-        if (!refine(tensor, dtype, layer, decodeTensor(bytesOf(layer.stored)).data)) throw new Error('does not follow');
+        if (!refine(decoded, dtype, layer, decodeTensor(bytesOf(layer.stored)).data)) throw new Error('no layer');
       });
-    restored.set(tensor, 8 + header.length + start);
+    restored.set(decoded, 8 + header.length + start);
   }
   if (createHash('sha256').update(restored).digest('hex') !== container.sha256)
     throw new Refused('data', '__metadata__.codecllm.sha256');
@@ -144,17 +153,17 @@ function restore(file: Uint8Array, given: readonly Uint8Array[] = [], above: rea
 /** What stands in a safetensors file. */
 function partsOf(file: Uint8Array) {
   const dataStart = LENGTH_BYTES + headerLength(file.subarray(0, LENGTH_BYTES), file.length);
-  const header = parseHeader(headerText(file.subarray(LENGTH_BYTES, dataStart)), file.length - dataStart);
-  return { dataStart, header };
+  const text = headerText(file.subarray(LENGTH_BYTES, dataStart));
+  return { dataStart, text, header: parseHeader(text, file.length - dataStart) };
 }
 
 /** The original of a base, by its SHA-256. */
 function baseOf({ base, sha256 }: Container, given: readonly Uint8Array[], above: readonly string[]) {
   const trail = [...above, sha256];
   const found = given.find((file) => {
-    const { header, dataStart } = partsOf(file);
+    const { header, text, dataStart } = partsOf(file);
     const hash = createHash('sha256').update(file).digest('hex');
-    return (isCompressed(header) ? readContainer(header, dataStart).sha256 : hash) === base;
+    return (isCompressed(header) ? readContainer(header, text, dataStart).sha256 : hash) === base;
   });
   if (found === undefined || trail.includes(base ?? '')) throw new Refused('base', '__metadata__.codecllm.base');
   const bytes = isCompressed(partsOf(found).header) ? restore(found, given, trail) : found;

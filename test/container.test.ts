@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { describeHeader } from '../spec/container.ts';
@@ -193,6 +194,14 @@ describe('what a compressed file is', () => {
       'codecllm.streams': '2',
       'codecllm.sha256': createHash('sha256').update(original).digest('hex'),
       'codecllm.header': 'compact',
+      'codecllm.check': crc32(file.subarray(8 + '{"__metadata__":{"codecllm.check":"12345678'.length, dataStart))
+        .toString(16)
+        .padStart(8, '0'),
+      'codecllm.kept': ['long', 'scale', 'half', 'bytes']
+        .map((name) => tensors.find((tensor) => tensor.name === name) as (typeof tensors)[0])
+        .map(({ start, end }) => crc32(file.subarray(dataStart + start, dataStart + end)))
+        .map((crc) => crc.toString(16).padStart(8, '0'))
+        .join(''),
     });
     expect(tensors.map(({ name }) => name)).toEqual(['w1', 'w2', 'long', 'empty', 'scale', 'half', 'bytes']);
     for (const { dtype, shape, start, end } of tensors.slice(0, 2)) {
@@ -415,9 +424,10 @@ describe('compressed files that are not as they were', () => {
     });
   }
 
+  /** With another header, without checks, which would find any edit. */
   const withHeader = (header: string, file: Uint8Array): Uint8Array => {
     const length = Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
-    const text = header.trimEnd();
+    const text = header.replace(/"codecllm.check":"[^"]*",|,"codecllm.kept":"[^"]*"/g, '').trimEnd();
     return rawFile(text + ' '.repeat(-(8 + Buffer.byteLength(text)) & 63), file.subarray(8 + length));
   };
 

@@ -97,6 +97,7 @@ codecllm_status codecllm_gpu_reader_open(codecllm_gpu*, codecllm_gpu_reader**) {
 
 void codecllm_gpu_reader_close(codecllm_gpu_reader*) {}
 
-codecllm_status codecllm_gpu_read(codecllm_gpu_reader*, int, uint64_t, void* const*, const uint64_t*, size_t, void*) {
+codecllm_status codecllm_gpu_read(codecllm_gpu_reader*, int, uint64_t, void* const*, const uint64_t*, size_t, uint32_t*,
+                                  void*) {
   return unavailable();
 }

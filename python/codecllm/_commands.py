@@ -298,7 +298,7 @@ def _compress_file(
             )
             for tensor, (entry, is_stream) in zip(header.tensors, stored, strict=True)
         ]
-        return FileReport(path, output.path, file.size, size, sha256, tensors)
+        return FileReport(path, output.path, file.size, size, sha256, True, tensors)
 
 
 def _base_for(top: str, path: str, bases: Bases) -> Base | None:
@@ -333,8 +333,16 @@ def _restored(compressed: Compressed, output: str | None) -> FileReport:
         )
         for entry, stored in compressed.tensors
     ]
-    file, sha256 = compressed.file, compressed.container.sha256
-    return FileReport(file.path, output, compressed.original_bytes, file.size, sha256, tensors)
+    file, container = compressed.file, compressed.container
+    return FileReport(
+        file.path,
+        output,
+        compressed.original_bytes,
+        file.size,
+        container.sha256,
+        container.checks is not None,
+        tensors,
+    )
 
 
 def _size_of(stored: StoredTensor) -> int:

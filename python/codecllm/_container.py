@@ -9,12 +9,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from math import prod
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
 from ._dtypes import DTYPES
 from ._errors import FileError, quoted
 from ._layers import Layer, layer_starts, layers_from
 from ._safetensors import STYLES, Header, TensorEntry, by_place, format_header, parse_header
+
+if TYPE_CHECKING:
+    import numpy as np
 
 PREFIX = "codecllm."
 """All keys of `__metadata__` that begin with this are the format's own; the others are the original's."""
@@ -25,7 +29,9 @@ HEADER_KEY = f"{PREFIX}header"
 COPIES_KEY = f"{PREFIX}copies"
 BASE_KEY = f"{PREFIX}base"
 LAYERS_KEY = f"{PREFIX}layers"
-_KEYS = (VERSION_KEY, STREAMS_KEY, SHA256_KEY, HEADER_KEY, COPIES_KEY, BASE_KEY, LAYERS_KEY)
+CHECK_KEY = f"{PREFIX}check"
+KEPT_KEY = f"{PREFIX}kept"
+_KEYS = (VERSION_KEY, STREAMS_KEY, SHA256_KEY, HEADER_KEY, COPIES_KEY, BASE_KEY, LAYERS_KEY, CHECK_KEY, KEPT_KEY)
 _NUMBER = "(0|[1-9][0-9]{0,8})"
 VERSION = "1"
 
@@ -33,6 +39,12 @@ DATA_ALIGNMENT = 64
 """Data begin at a multiple of this."""
 STREAM_START = b"CLLM\x01"
 """The magic and the version with which every stream begins."""
+
+CHECKED_BYTES = 2**20
+"""Of a kept tensor there is a check for each so many bytes, and for what is left."""
+_CHECK_START = f'{{"__metadata__":{{"{CHECK_KEY}":"'.encode()
+"""A header that has a check begins with this, and then the check in digits."""
+_CHECK_DIGITS = 8
 
 
 class LayerEntry(NamedTuple):
@@ -62,6 +74,8 @@ class Container(NamedTuple):
     """The tensors as the original's header has them; empty where it is to be rebuilt from this file's."""
     layers: list[LayerEntry]
     """Behind the first ones, in the order of the data."""
+    checks: dict[str, list[int]] | None
+    """Of each kept tensor, the CRC-32 of its pieces; None where the file has no checks."""
 
 
 def is_compressed(header: Header) -> bool:
@@ -101,6 +115,7 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     version = entry(VERSION_KEY, "")
     if version != VERSION:
         raise FileError(path, f"its version is {quoted(version)}; this program reads {VERSION}")
+    _check_header(header, path)
     for key in metadata:
         if key.startswith(PREFIX) and key not in _KEYS:
             raise FileError(path, f'{quoted(key)} in its "__metadata__" is not known')
@@ -115,7 +130,8 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
         raise FileError(path, f'{quoted(LAYERS_KEY)} in its "__metadata__" is more than it has tensors')
     own = len(header.tensors) - layer_count
     last = header.tensors[own:]
-    header = Header(header.metadata, header.tensors[:own])
+    header = header._replace(tensors=header.tensors[:own])
+    digits = optional(KEPT_KEY, r"([0-9a-f]{8})*\Z")
     pairs = optional(COPIES_KEY, rf"{_NUMBER}={_NUMBER}( {_NUMBER}={_NUMBER})*\Z")
     copies = _read_copies(header.tensors, pairs, path)
     if count > len(header.tensors) - len(copies):
@@ -123,7 +139,8 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     if data_start % DATA_ALIGNMENT:
         raise FileError(path, f"its data begin at byte {data_start}, not at a multiple of {DATA_ALIGNMENT}")
 
-    streams = by_place(header.tensors)[:count]
+    placed = by_place(header.tensors)
+    streams = placed[:count]
     for tensor in streams:
         _check_holds_stream(tensor, path)
     layers = _read_layers(last, {tensor.name for tensor in streams}, path)
@@ -139,7 +156,8 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
                 check_same(tensor, kept.dtype, kept.shape, kept.size, path)
     _check_order(header, names, copies, layers, original, path)
     entries = {tensor.name: tensor for tensor in original.tensors} if original else {}
-    return Container(names, copies, sha256, base, description, entries, layers)
+    checks = None if digits is None else _read_checks(placed[count:], digits, path)
+    return Container(names, copies, sha256, base, description, entries, layers, checks)
 
 
 def _check_holds_stream(tensor: TensorEntry, path: str) -> None:
@@ -163,6 +181,59 @@ def _read_layers(last: list[TensorEntry], streams: set[str], path: str) -> list[
             raise FileError(path, f"{quoted(tensor.name)} should be a layer, and is none of a stream")
         layers.append(LayerEntry(tensor, found[2], int(found[1])))
     return sorted(layers, key=lambda layer: (layer.entry.start, layer.entry.end))
+
+
+def _check_header(header: Header, path: str) -> None:
+    """Checks a header against `codecllm.check`, if it has one."""
+    metadata = header.metadata or {}
+    if (CHECK_KEY in metadata) != (KEPT_KEY in metadata):
+        raise FileError(path, f'of {quoted(CHECK_KEY)} and {quoted(KEPT_KEY)} in its "__metadata__" one is missing')
+    if CHECK_KEY in metadata and (text := header.text.encode()) != with_check(text):
+        raise FileError(path, f"its header is damaged: it does not have the check that {quoted(CHECK_KEY)} says")
+
+
+def with_check(text: bytes) -> bytes:
+    """A header that begins as one with a check does, with the check that it has to have."""
+    rest = text[len(_CHECK_START) + _CHECK_DIGITS :]
+    return _CHECK_START + b"%08x" % crc32(rest) + rest
+
+
+def _read_checks(tensors: list[TensorEntry], digits: str, path: str) -> dict[str, list[int]]:
+    """The value of `codecllm.kept`. `tensors` are those that are no streams, in the order of their data."""
+    values = [int(digits[at : at + _CHECK_DIGITS], 16) for at in range(0, len(digits), _CHECK_DIGITS)]
+    at = 0
+    checks = {}
+    for tensor in tensors:
+        end = at + piece_count(tensor)
+        checks[tensor.name] = values[at:end]
+        at = end
+    if at != len(values):
+        raise FileError(path, f'{quoted(KEPT_KEY)} in its "__metadata__" has {len(values)} checks where there are {at}')
+    return checks
+
+
+def piece_count(tensor: TensorEntry) -> int:
+    """Of how many pieces there are checks, if it is kept."""
+    return -(-tensor.size // CHECKED_BYTES)
+
+
+def checks_of(data: memoryview | np.ndarray) -> list[int]:
+    """The checks of bytes of a kept tensor, which begin where a piece does."""
+    checks: list[int] = []
+    add_checks(checks, data, 0)
+    return checks
+
+
+def add_checks(checks: list[int], data: memoryview | np.ndarray, before: int) -> None:
+    """Adds to checks those of the next bytes of a kept tensor. `before` is how many of it there were already."""
+    while len(data) > 0:
+        in_piece = before % CHECKED_BYTES
+        part = data[: CHECKED_BYTES - in_piece]
+        if in_piece == 0:
+            checks.append(0)
+        checks[-1] = crc32(part, checks[-1])
+        before += len(part)
+        data = data[len(part) :]
 
 
 def _read_copies(tensors: list[TensorEntry], pairs: str | None, path: str) -> dict[str, str]:
@@ -299,9 +370,10 @@ def header_text(
     description: str,
     sha256: str,
     base: str | None,
+    checks: Iterable[int],
     layers: Sequence[TensorEntry] = (),
 ) -> bytes:
-    """The header of a compressed file, without the spaces that fill it up.
+    """The header of a compressed file, without the spaces that fill it up, and with zeros for its check.
 
     Args:
         metadata: the original's
@@ -310,6 +382,7 @@ def header_text(
         copies: by the name of each, that of the tensor that it is a copy of
         sha256: of the original file, in hexadecimal
         base: of the base's
+        checks: of kept tensors, in the order of their data
         layers: behind the first ones, as vectors of bytes, in the order of the data
     """
     ours = {
@@ -326,8 +399,9 @@ def header_text(
         ours[BASE_KEY] = base
     if layers:
         ours[LAYERS_KEY] = str(len(layers))
+    ours[KEPT_KEY] = "".join(f"{check:08x}" for check in checks)
     tensors = [as_stream(entry) if is_stream or entry.name in copies else entry for entry, is_stream in stored]
-    return format_header(metadata | ours, [*tensors, *layers])
+    return format_header({CHECK_KEY: "0" * _CHECK_DIGITS} | metadata | ours, [*tensors, *layers])
 
 
 def as_stream(tensor: TensorEntry) -> TensorEntry:

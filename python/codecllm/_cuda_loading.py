@@ -14,11 +14,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
+from itertools import islice
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from . import _library
+from ._container import CHECKED_BYTES
 from ._errors import FileError, InvalidStreamError, UnavailableError
 from ._gpu import gpu_of
 from ._gpu_decoder import GPUDecoder
@@ -61,8 +64,9 @@ def load_cuda(tensors: list[StoredTensor], device: torch.device) -> dict[str, to
 
 
 def _load_kept(tensor: StoredTensor) -> torch.Tensor:
-    data = torch.from_numpy(tensor.file.read(tensor.position, tensor.size))
-    return tensor.as_torch(data, tensor.dtype, tensor.shape).cuda()
+    data = np.empty(tensor.size, np.uint8)
+    tensor.read_into(data)
+    return tensor.as_torch(torch.from_numpy(data), tensor.dtype, tensor.shape).cuda()
 
 
 def _load(tensors: list[StoredTensor], copier: _Copier) -> dict[str, torch.Tensor]:
@@ -87,7 +91,7 @@ def _load(tensors: list[StoredTensor], copier: _Copier) -> dict[str, torch.Tenso
             outputs = [torch.empty(tensor.size, dtype=torch.uint8, device="cuda") for tensor in batch.tensors]
             # New memory may be such that the current CUDA stream still works with.
             copier.cuda_stream.wait_stream(torch.cuda.current_stream())
-            kept.append(copier.copy(batch.file, batch.position, outputs))
+            kept.append(copier.copy(batch, outputs))
             for tensor, output in zip(batch.tensors, outputs, strict=True):
                 loaded[tensor.name] = tensor.as_torch(output, tensor.dtype, tensor.shape)
     while ahead:
@@ -156,7 +160,7 @@ class _Decoding:
         # knows, because it is recorded below.
         with torch.cuda.stream(copier.cuda_stream):
             self._staging = torch.empty(batch.size, dtype=torch.uint8, device="cuda")
-        self._copied = copier.copy(batch.file, batch.position, [self._staging])
+        self._copied = copier.copy(batch, [self._staging])
 
     def launch(self, copier: _Copier) -> dict[str, torch.Tensor]:
         """Decodes on the current CUDA stream, as soon as everything has been handed over to the copier's.
@@ -213,24 +217,30 @@ class _Copier:
     def prepare(self, open_decoder: Callable[[int], GPUDecoder]) -> Future[GPUDecoder]:
         return self._preparing.submit(open_decoder, self._device)
 
-    def copy(self, file: InputFile, position: int, outputs: list[torch.Tensor]) -> Future[None]:
-        """Fills outputs (uint8 on the device, one dimension), one after the other, with the bytes from `position` on.
+    def copy(self, batch: _Batch, outputs: list[torch.Tensor]) -> Future[None]:
+        """Fills outputs (uint8 on the device, one dimension), one after the other, with the bytes of a batch.
 
         Returns:
-            what is done when the copies have been handed over to `cuda_stream`
+            what is done when the copies have been handed over to `cuda_stream`; a FileError where the check of a kept
+            tensor differs, whose outputs there is one each of
         """
-        return self._waiting.submit(self._copy, file, position, outputs)
+        return self._waiting.submit(self._copy, batch, outputs)
 
-    def _copy(self, file: InputFile, position: int, outputs: list[torch.Tensor]) -> None:
+    def _copy(self, batch: _Batch, outputs: list[torch.Tensor]) -> None:
         count = len(outputs)
         targets = (ctypes.c_void_p * count)(*(output.data_ptr() for output in outputs))
         sizes = (ctypes.c_uint64 * count)(*(output.numel() for output in outputs))
+        pieces = [-(-output.numel() // CHECKED_BYTES) for output in outputs]
+        checks = None if batch.is_stream else (ctypes.c_uint32 * sum(pieces))()
+        file, cuda_stream = batch.file.fileno(), self.cuda_stream.cuda_stream
         try:
-            _library.call(
-                "gpu_read", self._reader, file.fileno(), position, targets, sizes, count, self.cuda_stream.cuda_stream
-            )
+            _library.call("gpu_read", self._reader, file, batch.position, targets, sizes, count, checks, cuda_stream)
         except ValueError as error:
-            raise FileError(file.path, str(error)) from None
+            raise FileError(batch.file.path, str(error)) from None
+        if checks is not None:
+            found = iter(checks)
+            for tensor, piece_count in zip(batch.tensors, pieces, strict=True):
+                tensor.compare_checks(list(islice(found, piece_count)))
 
     def close(self) -> None:
         """Waits for what is under way; what has not begun is left undone."""

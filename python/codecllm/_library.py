@@ -177,7 +177,16 @@ _CHECKED: dict[str, list[object]] = {
     "gpu_linear": [c_void_p, POINTER(c_void_p), POINTER(GpuLinearOptions), c_void_p],
     "gpu_rows": [c_void_p, c_size_t, c_void_p, c_void_p, c_size_t, c_void_p, c_void_p],
     "gpu_reader_open": [c_void_p, POINTER(c_void_p)],
-    "gpu_read": [c_void_p, c_int, c_uint64, POINTER(c_void_p), POINTER(c_uint64), c_size_t, c_void_p],
+    "gpu_read": [
+        c_void_p,
+        c_int,
+        c_uint64,
+        POINTER(c_void_p),
+        POINTER(c_uint64),
+        c_size_t,
+        POINTER(c_uint32),
+        c_void_p,
+    ],
     "gpu_transcode": [c_void_p, POINTER(GpuTranscoding), c_size_t, c_void_p, POINTER(c_size_t), _PLACE],
 }
 

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +21,8 @@ _MOST_TIMES = 100
 """Without a limit of the caller's, tensors may become so many times as large, which weights do not,"""
 _HARMLESS_BYTES = 10**9
 """or this, which does no harm."""
+_ASKED_EVERY_SECONDS = 0.1
+"""Asking the system takes longer than decoding a small tensor."""
 _OTHER = "max_bytes (--max-bytes) sets another limit"
 
 
@@ -39,7 +43,12 @@ def free_space(output: str) -> Room:
 
 
 def free_memory() -> Room | None:
-    """Memory that this process can get, where the system tells; None elsewhere."""
+    """Memory that this process can get, as of some moments ago, where the system tells; None elsewhere."""
+    return _free_memory_at(time.monotonic() // _ASKED_EVERY_SECONDS)
+
+
+@lru_cache(1)
+def _free_memory_at(_moment: float) -> Room | None:
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

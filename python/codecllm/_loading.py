@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._container import CHECKED_BYTES
 from ._errors import InvalidStreamError
 from ._processors import processors
 from ._stored import StoredTensor
@@ -19,7 +20,7 @@ _PIECE_BYTES = 4 * 2**20
 _LEAST_PIECE_BYTES = 512 * 2**10
 """or on fewer, if that is all there is to do; but for less than this no thread is worth starting."""
 _KEPT_BAND_BYTES = 64 * 2**10
-"""What is not compressed has no bands of its own: it is read in these."""
+"""What is not compressed has no bands of its own: it is read in these, or in the pieces that have checks."""
 
 
 class Loaded(NamedTuple):
@@ -75,7 +76,7 @@ class Bands:
         self._tensor = tensor
         self._stream: Stream | None = None
         self.dtype, self.shape, self._size = tensor.dtype, tensor.shape, tensor.size
-        self._band_bytes = _KEPT_BAND_BYTES
+        self._band_bytes = _KEPT_BAND_BYTES if tensor.checks is None else CHECKED_BYTES
         self._is_whole = False
         if tensor.is_stream:
             self._stream = tensor.open_stream()
@@ -131,7 +132,7 @@ class Bands:
     def _read(self, first: int, count: int, output: np.ndarray) -> None:
         tensor = self._tensor
         if self._stream is None:
-            tensor.file.read_into(output, tensor.position + first * self._band_bytes)
+            tensor.read_kept(output, first * self._band_bytes)
             return
         if self._is_whole:
             tensor.read_into(output)

@@ -38,6 +38,8 @@ class FileReport:
     """Of the compressed file."""
     sha256: str
     """Of the original file, in hexadecimal."""
+    checked: bool
+    """Whether the compressed file has checks of its header and of kept tensors (FORMAT.md, section 11)."""
     tensors: list[TensorReport]
     """In the order of the header's keys."""
 

@@ -170,7 +170,7 @@ def _small_piece(batch: list[tuple[TensorEntry, StoredTensor]]) -> _Piece:
 def _kept_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
     for at in range(0, tensor.size, SLICE_BYTES):
         size = min(SLICE_BYTES, tensor.size - at)
-        yield _Piece(size, size, partial(tensor.file.read_into, position=tensor.position + at))
+        yield _Piece(size, size, partial(tensor.read_kept, start=at))
 
 
 def _stream_pieces(tensor: StoredTensor, size: int) -> Iterator[_Piece]:

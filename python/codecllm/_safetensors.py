@@ -6,8 +6,8 @@ It is read strictly and with the order of its keys; what cannot be understood co
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import NamedTuple, NoReturn
 
 from ._dtypes import DTYPES, bytes_in
@@ -23,7 +23,7 @@ STYLES = ("compact", "python")
 """How the two common writers format a header: that of safetensors itself, and `json.dumps`."""
 
 _METADATA_KEY = "__metadata__"
-_WHOLE = re.compile(r"(0|[1-9][0-9]{0,15})\Z")
+_FIELDS = ("dtype", "shape", "data_offsets")
 
 
 class TensorEntry(NamedTuple):
@@ -48,6 +48,8 @@ class Header(NamedTuple):
     """The entries of `__metadata__`; None where there is none."""
     tensors: list[TensorEntry]
     """In the order of their keys."""
+    text: str
+    """What it was read from, with the spaces that fill it up."""
 
 
 def read_header(file: InputFile, is_growing: bool = False) -> tuple[Header, int]:
@@ -89,12 +91,19 @@ def _refusal(path: str, where: str) -> Callable[[str], NoReturn]:
     return refuse
 
 
-class _Object(list):
-    """The pairs of a JSON object, in order; a plain list is a JSON array."""
+_Object = tuple
+"""What a JSON object becomes: its pairs, in order. A JSON array becomes a list."""
 
 
 class _Number(str):
-    """A JSON number as it is written, or what JSON should not have: NaN and infinities."""
+    """A JSON number that is not whole, not below 10^16 or has a sign; or what JSON should not have, as NaN."""
+
+
+_NUMBERS = frozenset((int, _Number))
+
+
+def _whole(digits: str) -> int | _Number:
+    return int(digits) if len(digits) <= 16 and digits[0] != "-" else _Number(digits)
 
 
 def parse_header(text: str, path: str, where: str = "") -> Header:
@@ -114,10 +123,11 @@ def parse_header(text: str, path: str, where: str = "") -> Header:
 
     try:
         parsed = json.loads(
-            text, object_pairs_hook=_Object, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+            text, object_pairs_hook=_Object, parse_int=_whole, parse_float=_Number, parse_constant=_Number
         )
         # Half of a surrogate pair is no character: UTF-8 cannot hold it.
-        json.dumps(parsed, ensure_ascii=False).encode()
+        if "\\u" in text:
+            json.dumps(parsed, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         refuse("its header is not valid Unicode")
     except RecursionError:
@@ -126,10 +136,10 @@ def parse_header(text: str, path: str, where: str = "") -> Header:
         refuse(f"its header is not valid JSON at character {error.pos}")
     metadata: dict[str, str] | None = None
     tensors = []
-    for name, fields in _unique(parsed, "", refuse).items():
-        if not isinstance(fields, _Object):
+    for name, fields in _unique(parsed, None, refuse).items():
+        if type(fields) is not _Object:
             refuse(f"{quoted(name)} is not an object")
-        values = _unique(fields, f"{quoted(name)}, ", refuse)
+        values = _unique(fields, name, refuse)
         if name == _METADATA_KEY:
             for key, value in values.items():
                 if type(value) is not str:
@@ -138,38 +148,37 @@ def parse_header(text: str, path: str, where: str = "") -> Header:
         else:
             tensors.append(_tensor_entry(name, values, refuse))
     _check_places(tensors, refuse)
-    return Header(metadata, tensors)
+    return Header(metadata, tensors, text)
 
 
-def _unique(pairs: _Object, where: str, refuse: Callable[[str], NoReturn]) -> dict:
-    values = {}
-    for name, value in pairs:
-        if name in values:
-            refuse(f"{where}{quoted(name)} occurs twice")
-        values[name] = value
+def _unique(pairs: _Object, of: str | None, refuse: Callable[[str], NoReturn]) -> dict:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        refuse(f"{'' if of is None else quoted(of) + ', '}{quoted(twice)} occurs twice")
     return values
 
 
 def _tensor_entry(name: str, fields: dict, refuse: Callable[[str], NoReturn]) -> TensorEntry:
-    expected = ("dtype", "shape", "data_offsets")
-    for key in expected:
+    for key in _FIELDS:
         if key not in fields:
             refuse(f"{quoted(name)} has no {quoted(key)}")
-    for key in fields:
-        if key not in expected:
-            refuse(f"{quoted(name)}, {quoted(key)} is not a field that a tensor has")
-    dtype, shape, offsets = (fields[key] for key in expected)
+    if len(fields) > len(_FIELDS):
+        key = next(key for key in fields if key not in _FIELDS)
+        refuse(f"{quoted(name)}, {quoted(key)} is not a field that a tensor has")
+    dtype, shape, offsets = fields["dtype"], fields["shape"], fields["data_offsets"]
     if type(dtype) is not str:
         refuse(f'{quoted(name)}, "dtype" is not a string')
     for key, values in (("shape", shape), ("data_offsets", offsets)):
-        if type(values) is not list or any(type(value) is not _Number for value in values):
+        if type(values) is not list or not _NUMBERS.issuperset(map(type, values)):
             refuse(f"{quoted(name)}, {quoted(key)} is not an array of numbers")
-        for digits in values:
-            if not _WHOLE.match(digits) or int(digits) >= 2**53:
-                refuse(f"{quoted(name)}, {quoted(key)}: {digits[:40]} is not a whole number below 2^53")
+        for value in values:
+            if type(value) is _Number or value >= 2**53:
+                refuse(f"{quoted(name)}, {quoted(key)}: {str(value)[:40]} is not a whole number below 2^53")
     if len(offsets) != 2:
         refuse(f'{quoted(name)}, "data_offsets" is not a pair of numbers')
-    entry = TensorEntry(name, dtype, tuple(map(int, shape)), *map(int, offsets))
+    entry = TensorEntry(name, dtype, tuple(shape), *offsets)
     if entry.end < entry.start:
         refuse(f'{quoted(name)}, "data_offsets": {entry.end} is less than {entry.start}')
     size = bytes_in(dtype, entry.shape) if dtype in DTYPES else entry.size
@@ -180,17 +189,17 @@ def _tensor_entry(name: str, fields: dict, refuse: Callable[[str], NoReturn]) ->
 
 def by_place(tensors: Iterable[TensorEntry]) -> list[TensorEntry]:
     """Tensors in the order of their data; those without bytes stand before the one that begins where they do."""
-    return sorted(tensors, key=lambda tensor: (tensor.start, tensor.end))
+    return sorted(tensors, key=attrgetter("start", "end"))
 
 
 def _check_places(tensors: list[TensorEntry], refuse: Callable[[str], NoReturn]) -> None:
     at = 0
     for tensor in by_place(tensors):
-        where = f'{quoted(tensor.name)}, "data_offsets"'
-        if tensor.start < at:
-            refuse(f"{where}: begins at {tensor.start}, where another tensor ends at {at}")
-        if tensor.start > at:
-            refuse(f"{where}: begins at {tensor.start}, and nothing fills the data from {at} on")
+        if tensor.start != at:
+            where = f'{quoted(tensor.name)}, "data_offsets": begins at {tensor.start}'
+            if tensor.start < at:
+                refuse(f"{where}, where another tensor ends at {at}")
+            refuse(f"{where}, and nothing fills the data from {at} on")
         at = tensor.end
 
 

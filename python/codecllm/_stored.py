@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from . import _container, _library
-from . import _layers as layers
+from . import _container, _layers, _library
 from ._arrays import numpy_array, torch_tensor
 from ._errors import FileError, InvalidStreamError, quoted
 from ._input import InputFile
@@ -59,6 +60,8 @@ class StoredTensor(NamedTuple):
     """Whether its file names a base."""
     base: Mapping[str, StoredTensor] | None = None
     """The tensors of its file's base, once that is open."""
+    checks: list[int] | None = None
+    """Where it is kept, the CRC-32 of its pieces; None where there are none."""
     layers: tuple[StoredLayer, ...] = ()
     """Behind the first one, in order; none where it is not in layers."""
 
@@ -121,7 +124,7 @@ class StoredTensor(NamedTuple):
             FileError: it is damaged, or coded against another base
         """
         if not self.is_stream:
-            self.file.read_into(output, self.position)
+            self.read_kept(output)
             return
         stream = self.file.read(self.position, self.size)
         address = output.ctypes.data
@@ -153,14 +156,14 @@ class StoredTensor(NamedTuple):
             return
         for (stored, first, is_wanted), layer in zip(self.layers, self._cut(dtype), strict=True):
             if is_wanted and first >= known:
-                packed = stored.read_layer(self, layers.layer_bytes(dtype, output.size, layer))
-                if not layers.refine(output, dtype, layer, packed):
+                packed = stored.read_layer(self, _layers.layer_bytes(dtype, output.size, layer))
+                if not _layers.refine(output, dtype, layer, packed):
                     raise stored.error("not a layer of what precedes it")
 
-    def _cut(self, dtype: str) -> list[layers.Layer]:
+    def _cut(self, dtype: str) -> list[_layers.Layer]:
         """Its layers. @raises FileError where a tensor of this dtype cannot have them"""
         starts = [layer.first for layer in self.layers]
-        cut = layers.layers_from(dtype, starts)
+        cut = _layers.layers_from(dtype, starts)
         if cut is None:
             raise self.error(f"{dtype} has no layers from bits {', '.join(map(str, starts))} on")
         return cut
@@ -191,7 +194,27 @@ class StoredTensor(NamedTuple):
         info = self.open_stream().info
         for (stored, _, is_wanted), layer in zip(self.layers, self._cut(info.dtype), strict=True):
             if is_wanted:
-                stored._check_layer(self, layers.layer_bytes(info.dtype, info.tensor_bytes, layer))
+                stored._check_layer(self, _layers.layer_bytes(info.dtype, info.tensor_bytes, layer))
+
+    def read_kept(self, output: np.ndarray, start: int = 0) -> None:
+        """Reads bytes of it where it is kept, from one piece on up to the end of another.
+
+        Args:
+            output: for the bytes (uint8)
+            start: the first of them, a multiple of CHECKED_BYTES
+
+        Raises:
+            FileError: a check differs, or the file ends before
+        """
+        self.file.read_into(output, self.position + start)
+        if self.checks is not None:
+            self.compare_checks(_container.checks_of(output.data), start // _container.CHECKED_BYTES)
+
+    def compare_checks(self, found: list[int], first: int = 0) -> None:
+        """Compares checks of pieces, from number `first` on, if there are any. @raises FileError where one differs"""
+        for number, check in enumerate(found, first):
+            if self.checks is not None and check != self.checks[number]:
+                raise self.error(f"its check differs from byte {number * _container.CHECKED_BYTES} on")
 
     def is_against_base(self) -> bool:
         """Whether it is coded against a base. @raises FileError where it is damaged"""
@@ -262,12 +285,20 @@ def read_checkpoint(
             not come yet
     """
     is_growing = bits is not None
-    header, data_start = read_header(file, is_growing)
-    entries = {tensor.name: tensor for tensor in header.tensors}
-    container = None
-    behind: dict[str, tuple[StoredLayer, ...]] = {}
-    if _container.is_compressed(header):
+    with _uncollected():
+        header, data_start = read_header(file, is_growing)
+        if not _container.is_compressed(header):
+            file.check_arrived(max((data_start + entry.end for entry in header.tensors), default=data_start))
+            plain = [
+                StoredTensor(
+                    entry.name, file, data_start + entry.start, entry.size, False, entry.dtype, entry.shape, None
+                )
+                for entry in header.tensors
+            ]
+            return header, None, plain
         container = _container.read_container(header, data_start, file.path)
+        entries = {tensor.name: tensor for tensor in header.tensors}
+        behind: dict[str, tuple[StoredLayer, ...]] = {}
         for entry, of, first in container.layers:
             del entries[entry.name]
             stored = StoredTensor(
@@ -275,31 +306,43 @@ def read_checkpoint(
             )
             layer = StoredLayer(stored, first, bits is None or first < bits)
             behind[of] = (*behind.get(of, ()), layer)
-    wanted = [layer.tensor for its in behind.values() for layer in its if layer.is_wanted]
-    ends = [data_start, *(data_start + entry.end for entry in entries.values())]
-    file.check_arrived(max(ends + [tensor.position + tensor.size for tensor in wanted]))
-    if container is not None:
+        wanted = [layer.tensor for its in behind.values() for layer in its if layer.is_wanted]
+        ends = [data_start, *(data_start + entry.end for entry in entries.values())]
+        file.check_arrived(max(ends + [tensor.position + tensor.size for tensor in wanted]))
         _check_kept(entries.values(), data_start, container, file)
-    tensors = []
-    for name in entries:
-        copy_of = container.copies.get(name) if container is not None else None
-        tensor = entries[copy_of or name]
-        tensors.append(
-            StoredTensor(
-                name,
-                file,
-                data_start + tensor.start,
-                tensor.size,
-                container is not None and tensor.name in container.streams,
-                tensor.dtype,
-                tensor.shape,
-                container.original.get(name) if container is not None else None,
-                copy_of,
-                container is not None and container.base is not None,
-                layers=behind.get(tensor.name, ()),
+        tensors = []
+        for name in entries:
+            copy_of = container.copies.get(name)
+            tensor = entries[copy_of or name]
+            tensors.append(
+                StoredTensor(
+                    name,
+                    file,
+                    data_start + tensor.start,
+                    tensor.size,
+                    tensor.name in container.streams,
+                    tensor.dtype,
+                    tensor.shape,
+                    container.original.get(name),
+                    copy_of,
+                    container.base is not None,
+                    checks=None if container.checks is None else container.checks.get(tensor.name),
+                    layers=behind.get(tensor.name, ()),
+                )
             )
-        )
-    return header, container, tensors
+        return header, container, tensors
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Where very many objects are made that all stay, looking for garbage among them takes most of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _check_kept(

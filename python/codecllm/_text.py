@@ -85,7 +85,13 @@ def format_verified(report: Report) -> str:
     files = len(report.files)
     what = "the SHA-256" if files == 1 else f"the SHA-256 of {files} checkpoints"
     streams = _count(report.tensors_compressed, "stream")
-    return f"{printable(report.input)}: good; {streams} decoded, every check and {what} compared\n{_time(report)}"
+    lines = [f"{printable(report.input)}: good; {streams} decoded, every check and {what} compared"]
+    unchecked = sum(not file.checked for file in report.files)
+    if unchecked:
+        # Who reads single tensors of such a file does not notice damage of what is not a stream.
+        which = "it is" if files == 1 else f"{unchecked} of them are"
+        lines.append(f"{which} of before there were checks of headers and kept tensors; compress again to have them")
+    return "\n".join([*lines, _time(report)])
 
 
 def format_inspected(files: list[InspectedFile]) -> str:

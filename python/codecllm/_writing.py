@@ -162,8 +162,9 @@ class _Compression:
                     place(entry, size, True)
                 elif entry.name not in self._space.copies:
                     kept.append(entry)
+        checks: list[int] = []
         for entry in _container.kept_order(kept):
-            self._write(self._end, partial(self._hand_over, entry))
+            self._write(self._end, partial(self._hand_over, entry), checks)
             place(entry, entry.size, False)
         for entry in by_place(self._original.tensors):
             if entry.name in self._space.copies:
@@ -173,7 +174,7 @@ class _Compression:
 
         in_order = [stored[entry.name] for entry in self._original.tensors]
         sha256 = self._sha256.hexdigest()
-        self._output.write(0, memoryview(self._space.fill(in_order, sha256, self._uses_base, layers)))
+        self._output.write(0, memoryview(self._space.fill(in_order, sha256, self._uses_base, checks, layers)))
         # Also where there are no data after the header.
         self._output.finish(self._end)
         return Written(in_order, self._end, sha256, self._space.copies, behind)
@@ -210,12 +211,16 @@ class _Compression:
     def _data(self, entry: TensorEntry) -> Bytes:
         return self._original.data[entry.name]()
 
-    def _write(self, at: int, hand_over: Callable[[_Use], None]) -> int:
-        """Writes bytes that are handed over piece by piece. @returns their end"""
+    def _write(self, at: int, hand_over: Callable[[_Use], None], checks: list[int] | None = None) -> int:
+        """Writes bytes that are handed over piece by piece, and adds to their checks. @returns their end"""
+
+        start = at
 
         def write(piece: np.ndarray) -> None:
             nonlocal at
             self._output.write(at, piece.data)
+            if checks is not None:
+                _container.add_checks(checks, piece.data, at - start)
             at += piece.size
 
         hand_over(write)
@@ -472,24 +477,44 @@ class HeaderSpace:
             for tensor, name in planned
             if tensor.name not in self.copies
         ]
+        pieces = sum(_container.piece_count(tensor) for tensor in original.tensors if tensor.name not in self.copies)
         # As many streams as digits may be needed for.
-        size = LENGTH_BYTES + len(self._text(widest, "0" * 64, True, layers)) + len(str(len(original.tensors)))
+        longest = self._text(widest, "0" * 64, True, [0] * pieces, layers)
+        size = LENGTH_BYTES + len(longest) + len(str(len(original.tensors)))
         self.data_start = -(-size // _container.DATA_ALIGNMENT) * _container.DATA_ALIGNMENT
         if self.data_start - LENGTH_BYTES > MAX_HEADER_BYTES:
             raise FileError(
                 original.path, f"its header would be longer than the {MAX_HEADER_BYTES} bytes that readers accept"
             )
 
-    def _text(self, stored: list[_container.Stored], sha256: str, uses_base: bool, layers: list[TensorEntry]) -> bytes:
+    def _text(
+        self,
+        stored: list[_container.Stored],
+        sha256: str,
+        uses_base: bool,
+        checks: list[int],
+        layers: list[TensorEntry],
+    ) -> bytes:
         base = self._base if uses_base else None
-        return _container.header_text(self._metadata, stored, self.copies, self._description, sha256, base, layers)
+        return _container.header_text(
+            self._metadata, stored, self.copies, self._description, sha256, base, checks, layers
+        )
 
-    def fill(self, stored: list[_container.Stored], sha256: str, uses_base: bool, layers: list[TensorEntry]) -> bytes:
+    def fill(
+        self,
+        stored: list[_container.Stored],
+        sha256: str,
+        uses_base: bool,
+        checks: list[int],
+        layers: list[TensorEntry],
+    ) -> bytes:
         """What stands before the data.
 
         Args:
             stored: in the order of the original's keys
+            checks: of kept tensors, in the order of their data
             layers: behind the first ones, in the order of the data
         """
-        length = (self.data_start - LENGTH_BYTES).to_bytes(LENGTH_BYTES, "little")
-        return (length + self._text(stored, sha256, uses_base, layers)).ljust(self.data_start, b" ")
+        size = self.data_start - LENGTH_BYTES
+        text = self._text(stored, sha256, uses_base, checks, layers).ljust(size, b" ")
+        return size.to_bytes(LENGTH_BYTES, "little") + _container.with_check(text)

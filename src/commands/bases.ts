@@ -8,7 +8,14 @@ import type { Engine } from '../engine/engine.ts';
 import { listDirectory } from '../files/directory.ts';
 import { FileError, fileErrorOf } from '../files/errors.ts';
 import type { InputFile } from '../files/input.ts';
-import { batchError, type Compressed, type Restorable, readCompressed, tensorError } from '../format/compressed.ts';
+import {
+  batchError,
+  type Compressed,
+  checkBytes,
+  type Restorable,
+  readCompressed,
+  tensorError,
+} from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
 import { addLayers } from './layers.ts';
 
@@ -61,7 +68,8 @@ export class Bases {
     const tensors = header.tensors.map((entry) => {
       const position = dataStart + entry.start;
       const storedBytes = entry.end - entry.start;
-      return { ...entry, isStream: false, againstBase: false, copyOf: undefined, position, storedBytes, layers: [] };
+      const plain = { isStream: false, againstBase: false, copyOf: undefined, checks: undefined, layers: [] };
+      return { ...entry, ...plain, position, storedBytes };
     });
     return { file, tensors: byName(tensors), base: undefined };
   }
@@ -98,6 +106,7 @@ export class Bases {
           throw batchError(file.path, [tensor], error);
         })
       : await file.read(position, storedBytes);
+    if (!isStream) checkBytes(file.path, tensor, 0, bytes);
     await addLayers(this.engine, file, tensor, bytes);
     await file.checkUnchanged();
     return bytes;
@@ -107,9 +116,9 @@ export class Bases {
   async sha256Of(path: string): Promise<string> {
     const known = this.hashes.get(path);
     if (known !== undefined) return known;
-    const { file, header, dataStart } = await openSafetensors(path);
+    const { file, header, headerText, dataStart } = await openSafetensors(path);
     try {
-      const sha256 = isCompressed(header) ? readContainer(header, dataStart).sha256 : await hashOf(file);
+      const sha256 = isCompressed(header) ? readContainer(header, headerText, dataStart).sha256 : await hashOf(file);
       this.hashes.set(path, sha256);
       return sha256;
     } catch (error) {

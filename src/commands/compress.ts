@@ -2,9 +2,11 @@
 // is left free; the header, which needs their sizes, comes last.
 
 import { createHash } from 'node:crypto';
+import { crc32 } from 'node:zlib';
 import {
   byPlace,
   bytesToLookAt,
+  CHECKED_BYTES,
   COARSE_TILE_ROWS,
   coarse,
   DTYPES,
@@ -14,6 +16,7 @@ import {
   isItselfStream,
   keptOrder,
   layerOf,
+  type Outcome,
   type Placed,
   planLayers,
   quoted,
@@ -60,8 +63,8 @@ export async function compressFile(
     const out = await OutputFile.create(output, force, file.mode, input);
     try {
       const compression = new Compression(original, copies, base, inLayers, out, options, work);
-      const { stored, layers, end, sha256 } = await compression.writeTensors(space.dataStart);
-      await out.write(0, [space.fill(stored, sha256, compression.usesBase, layers)]);
+      const { stored, layers, end, outcome } = await compression.writeTensors(space.dataStart);
+      await out.write(0, [space.fill(stored, outcome)]);
       await file.checkUnchanged();
       await out.commit(end);
       return {
@@ -69,7 +72,8 @@ export async function compressFile(
         output,
         bytesBefore: file.size,
         bytesAfter: end,
-        sha256,
+        sha256: outcome.sha256,
+        checked: true,
         tensors: reports(original, stored, layers, copies),
       };
     } catch (error) {
@@ -130,8 +134,7 @@ type Finish = (position: number) => Promise<readonly number[]>;
 
 /** Tensors are worked on ahead, but hashed and written one after the other. */
 class Compression {
-  /** Whether a stream is coded against the base. */
-  usesBase = false;
+  private usesBase = false;
   private readonly hash = createHash('sha256');
   private readonly copied: ReadonlySet<TensorEntry>;
 
@@ -149,11 +152,11 @@ class Compression {
 
   /**
    * @returns where each tensor is now, in the order of the header's keys, the layers behind the first ones, the end of the
-   * file, and the original's SHA-256
+   * file, and what the header needs
    */
   async writeTensors(
     dataStart: number,
-  ): Promise<{ stored: Placed[]; layers: PlacedLayer[]; end: number; sha256: string }> {
+  ): Promise<{ stored: Placed[]; layers: PlacedLayer[]; end: number; outcome: Outcome }> {
     const { file, header } = this.original;
     const stored = new Map<string, Placed>();
     let end = dataStart;
@@ -185,10 +188,12 @@ class Compression {
       });
     }
 
+    const checks: number[] = [];
     for (const tensor of keptOrder(kept)) {
       let at = end;
       const position = this.positionOf(tensor);
-      for await (const piece of file.pieces(position, position + tensorBytes(tensor))) {
+      for await (const piece of file.pieces(position, position + tensorBytes(tensor), CHECKED_BYTES)) {
+        checks.push(crc32(piece));
         await this.out.write(at, [piece]);
         await this.out.flush();
         at += piece.length;
@@ -199,14 +204,15 @@ class Compression {
     const layers: PlacedLayer[] = [];
     for await (const { tensor, name, stream } of this.layerStreams((tensor) => stored.get(tensor.name)?.isStream)) {
       await this.out.write(end, [stream], () => this.work.engine.release(stream));
-      layers.push({ ...tensor, name, of: tensor, start: end - dataStart, end: end - dataStart + stream.length });
+      const [start, shape] = [end - dataStart, [stream.length]];
+      layers.push({ name, dtype: 'U8', shape, of: tensor, start, end: start + stream.length });
       end += stream.length;
     }
     return {
       stored: header.tensors.map(({ name }) => stored.get(name) as Placed),
       layers,
       end,
-      sha256: this.hash.digest('hex'),
+      outcome: { sha256: this.hash.digest('hex'), usesBase: this.usesBase, checks, layers },
     };
   }
 

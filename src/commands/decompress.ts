@@ -11,6 +11,7 @@ import { OutputFile } from '../files/output.ts';
 import {
   batchError,
   type Compressed,
+  checkBytes,
   type Restorable,
   readCompressed,
   tensorError,
@@ -80,13 +81,17 @@ async function withCompressed<T>(
   }
 }
 
-function report({ file, originalBytes, sha256, tensors }: Compressed, output: string | undefined): FileReport {
+function report(
+  { file, originalBytes, sha256, isChecked, tensors }: Compressed,
+  output: string | undefined,
+): FileReport {
   return {
     input: file.path,
     output,
     bytesBefore: originalBytes,
     bytesAfter: file.size,
     sha256,
+    checked: isChecked,
     tensors: tensors.map(reportOf),
   };
 }
@@ -181,10 +186,16 @@ async function* piecesOf(
   }
 }
 
-function* keptPieces({ file }: Compressed, engine: Engine, { position, storedBytes }: Restorable): Generator<Piece> {
+function* keptPieces({ file }: Compressed, engine: Engine, tensor: Restorable): Generator<Piece> {
+  const { position, storedBytes } = tensor;
   for (let at = 0; at < storedBytes; at += SLICE_BYTES) {
     const bytes = Math.min(SLICE_BYTES, storedBytes - at);
-    yield { bytes, storedBytes: bytes, restore: () => file.fill(engine.take(bytes), position + at) };
+    const restore = async (): Promise<Uint8Array> => {
+      const read = await file.fill(engine.take(bytes), position + at);
+      checkBytes(file.path, tensor, at, read);
+      return read;
+    };
+    yield { bytes, storedBytes: bytes, restore };
   }
 }
 
@@ -202,7 +213,12 @@ function wholePiece(
     bytes,
     storedBytes: batch.reduce((sum, tensor) => sum + bytesWithLayers(tensor), 0),
     restore: async () => {
-      if (!isStream) return file.fill(engine.take(storedBytes), position);
+      if (!isStream) {
+        const read = await file.fill(engine.take(storedBytes), position);
+        for (const tensor of batch)
+          checkBytes(file.path, tensor, 0, read.subarray(tensor.position - position).subarray(0, tensor.storedBytes));
+        return read;
+      }
       const streams: WholeStream[] = [];
       for (const tensor of batch)
         streams.push({

@@ -1,7 +1,7 @@
 // What a checkpoint says of itself, compressed or not. Nothing is decoded.
 
 import { type Inspection, inspectFront, isCompressed } from '../../spec/index.ts';
-import { type Compressed, readCompressed, referenceFronts, withFront } from '../format/compressed.ts';
+import { type Compressed, type Fronts, readCompressed, referenceFronts } from '../format/compressed.ts';
 import { openSafetensors } from '../format/safetensors.ts';
 import { reportOf } from './decompress.ts';
 import type { TensorReport } from './report.ts';
@@ -56,15 +56,14 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
         tensors,
       };
     }
-    const compressed = await readCompressed(opened);
-    const tensors: InspectedTensor[] = [];
-    for (const tensor of compressed.tensors) {
-      const { name, isStream, position, storedBytes } = tensor;
-      const stream = isStream
-        ? await withFront(file, referenceFronts, name, position, storedBytes, inspectFront)
-        : undefined;
-      tensors.push({ ...reportOf(tensor), stream });
-    }
+    const inspections: Inspection[] = [];
+    const compressed = await readCompressed(opened, inspecting(inspections));
+    // Fronts are read in the order of the header's keys, each once.
+    const streams = compressed.tensors.filter(({ isStream, copyOf }) => isStream && copyOf === undefined);
+    const inspectionOf = new Map(streams.map(({ name }, index) => [name, inspections[index]]));
+    const tensors = compressed.tensors.map((tensor): InspectedTensor => {
+      return { ...reportOf(tensor), stream: inspectionOf.get(tensor.copyOf ?? tensor.name) };
+    });
     const { originalBytes, sha256, base } = compressed;
     return {
       ...{ input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, base },
@@ -81,4 +80,17 @@ function prefixesOf({ tensors }: Compressed): Prefix[] {
   for (const { first, position } of tensors.flatMap(({ layers }) => layers))
     prefixes.set(first, Math.min(position, prefixes.get(first) ?? position));
   return [...prefixes].map(([bits, bytes]) => ({ bits, bytes })).sort((a, b) => a.bits - b.bits);
+}
+
+/** Keeps all that fronts say, in the order in which they are read. */
+function inspecting(inspections: Inspection[]): Fronts {
+  return {
+    ...referenceFronts,
+    describe: (front) => {
+      const inspection = inspectFront(front);
+      inspections.push(inspection);
+      const { dtype, shape, tensorBytes, againstBase } = inspection;
+      return { dtype, shape, bytes: tensorBytes, againstBase };
+    },
+  };
 }

@@ -38,10 +38,10 @@ export interface Room {
  * @throws FileError where it is not a CodecLLM file
  */
 export async function declaredIn(path: string, isGrowing = false): Promise<Declared[]> {
-  const { file, header, dataStart } = await openSafetensors(path, isGrowing);
+  const { file, header, headerText, dataStart } = await openSafetensors(path, isGrowing);
   try {
     const declared: Declared[] = [];
-    const { tensors } = isCompressed(header) ? readContainer(header, dataStart) : { tensors: [] };
+    const { tensors } = isCompressed(header) ? readContainer(header, headerText, dataStart) : { tensors: [] };
     for (const { name, start, end, isStream, copyOf } of tensors) {
       checkArrived(file, dataStart + end);
       const fixed = isStream ? await file.read(dataStart + start, Math.min(FIXED_BYTES, end - start)) : undefined;

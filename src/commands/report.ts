@@ -24,6 +24,8 @@ export interface FileReport {
   readonly bytesAfter: number;
   /** Of the original file, in hexadecimal. */
   readonly sha256: string;
+  /** Whether the compressed file has checks of its header and of kept tensors (FORMAT.md, section 11). */
+  readonly checked: boolean;
   /** In the order of the header's keys. */
   readonly tensors: readonly TensorReport[];
 }

@@ -2,7 +2,7 @@
 
 import type { Capability } from './doctor.ts';
 import type { InspectedFile, InspectedTensor } from './inspect.ts';
-import type { Report } from './report.ts';
+import type { FileReport, Report } from './report.ts';
 
 /** Three significant digits or more, in powers of 1000. */
 export function formatBytes(bytes: number): string {
@@ -64,7 +64,19 @@ export function formatDecompressed(report: Report, bits?: number): string {
 export function formatVerified(report: Report): string {
   const { input, files, tensorsCompressed } = report;
   const what = files.length === 1 ? 'the SHA-256' : `the SHA-256 of ${files.length} checkpoints`;
-  return `${printable(input)}: good; ${count(tensorsCompressed, 'stream')} decoded, every check and ${what} compared\n${formatTime(report)}`;
+  return [
+    `${printable(input)}: good; ${count(tensorsCompressed, 'stream')} decoded, every check and ${what} compared`,
+    ...formatUnchecked(files),
+    formatTime(report),
+  ].join('\n');
+}
+
+/** Who reads single tensors of such a file does not notice damage of what is not a stream. */
+function formatUnchecked(files: readonly FileReport[]): string[] {
+  const unchecked = files.filter(({ checked }) => !checked);
+  if (unchecked.length === 0) return [];
+  const which = files.length === 1 ? 'it is' : `${unchecked.length} of them are`;
+  return [`${which} of before there were checks of headers and kept tensors; compress again to have them`];
 }
 
 export function formatDoctor(found: readonly Capability[]): string {

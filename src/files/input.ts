@@ -92,11 +92,10 @@ export class InputFile {
     return bytes;
   }
 
-  /** The bytes from `start` to before `end`, in pieces, each valid until the next. @throws FileError */
-  async *pieces(start: number, end: number): AsyncGenerator<Uint8Array, void, void> {
-    const buffer = new Uint8Array(Math.min(PIECE_BYTES, end - start));
-    for (let at = start; at < end; at += PIECE_BYTES)
-      yield this.fill(buffer.subarray(0, Math.min(PIECE_BYTES, end - at)), at);
+  /** The bytes from `start` to before `end`, in pieces of so many bytes, each valid until the next. @throws FileError */
+  async *pieces(start: number, end: number, bytes = PIECE_BYTES): AsyncGenerator<Uint8Array, void, void> {
+    const buffer = new Uint8Array(Math.min(bytes, end - start));
+    for (let at = start; at < end; at += bytes) yield this.fill(buffer.subarray(0, Math.min(bytes, end - at)), at);
   }
 
   /** @throws FileError where somebody wrote to the file since it was opened */

@@ -1,9 +1,12 @@
 // Reading a compressed checkpoint as far as it can be known without decoding: what its header says, and the fronts of
 // its streams. spec/container.ts says what is refused.
 
+import { crc32 } from 'node:zlib';
 import {
+  CHECKED_BYTES,
   ContainerError,
   checkKept,
+  checkPiece,
   checkStream,
   type DescribedStream,
   type Extent,
@@ -43,6 +46,8 @@ export interface Compressed {
   readonly base: string | undefined;
   /** The original's size in bytes. */
   readonly originalBytes: number;
+  /** Whether it has checks of its header and of kept tensors. */
+  readonly isChecked: boolean;
   /** In the order of the original's keys. */
   readonly tensors: readonly Restorable[];
 }
@@ -70,12 +75,12 @@ export const referenceFronts: Fronts = {
  * there yet
  */
 export async function readCompressed(
-  { file, header, dataStart }: Safetensors,
+  { file, header, headerText, dataStart }: Safetensors,
   fronts: Fronts = referenceFronts,
   bits?: number,
 ): Promise<Compressed> {
   try {
-    const container = readContainer(header, dataStart);
+    const container = readContainer(header, headerText, dataStart);
     const wanted = container.layers.filter(({ first }) => first < (bits ?? Number.POSITIVE_INFINITY));
     const needed = [...container.tensors, ...wanted].reduce((most, { end }) => Math.max(most, end), 0);
     checkArrived(file, dataStart + needed);
@@ -96,6 +101,7 @@ export async function readCompressed(
       sha256: container.sha256,
       base: container.base,
       originalBytes: original.bytes,
+      isChecked: container.isChecked,
       tensors: original.tensors.map(({ stored, layers, ...tensor }) => ({
         ...tensor,
         ...placed(stored),
@@ -136,6 +142,27 @@ export async function withFront<T>(
     return use(front <= begin.length ? begin.subarray(0, front) : await file.read(position, front));
   } catch (error) {
     throw tensorError(file.path, name, error);
+  }
+}
+
+/**
+ * Checks bytes of a kept tensor.
+ *
+ * @param at where they begin in it: at a multiple of `CHECKED_BYTES`, as they end, or with the tensor
+ * @throws FileError that names the tensor
+ */
+export function checkBytes(
+  path: string,
+  tensor: Pick<Restorable, 'name' | 'checks'>,
+  at: number,
+  bytes: Uint8Array,
+): void {
+  if (tensor.checks === undefined) return;
+  try {
+    for (let done = 0; done < bytes.length; done += CHECKED_BYTES)
+      checkPiece(tensor, (at + done) / CHECKED_BYTES, crc32(bytes.subarray(done, done + CHECKED_BYTES)));
+  } catch (error) {
+    throw tensorError(path, tensor.name, error);
   }
 }
 

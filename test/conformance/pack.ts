@@ -91,13 +91,14 @@ function goldenEntries(): Entry[] {
 /** 0 is the encoder's choice, but for the profile, which has a first one. */
 function numbersOf(options: EncodeOptions): number[] {
   const { profile = 'small', tileRows = 0, columns = 0, split = [], modes = [], probabilityBits = 0 } = options;
-  const { classes = 'auto', columnOffsets } = options;
+  const { classes = 'auto', columnOffsets, columnValues } = options;
+  const choice = (value: boolean | undefined): number => (value === undefined ? 0 : value ? 1 : -1);
   const four = (values: readonly number[]): number[] => [0, 1, 2, 3].map((p) => values[p] ?? 0);
   return [
     ...[tables.profiles.indexOf(profile), tileRows, columns],
     ...four(split),
     ...four(modes.map((mode) => MODES.indexOf(mode))),
-    ...[probabilityBits, CLASSES.indexOf(classes), columnOffsets === undefined ? 0 : columnOffsets ? 1 : -1],
+    ...[probabilityBits, CLASSES.indexOf(classes), choice(columnOffsets), choice(columnValues)],
   ];
 }
 
@@ -107,7 +108,7 @@ export function packOf(entries: readonly Entry[], about: object): Buffer {
   const said = Buffer.from(JSON.stringify(about));
   return Buffer.concat([
     Buffer.from('CLLMPACK'),
-    u32(2, entries.length, said.length),
+    u32(3, entries.length, said.length),
     said,
     ...entries.flatMap(({ name, kind, stream, bytes, options }) => [
       u32(kind, ...numbersOf(options), Buffer.byteLength(name), stream.length, bytes.length),

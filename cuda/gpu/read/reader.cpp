@@ -16,6 +16,7 @@
 #include "codecllm.h"
 #include "gpu/common/device.hpp"
 #include "gpu/common/workers.hpp"
+#include "host/format/checksums.hpp"
 
 using namespace codecllm;
 
@@ -70,6 +71,8 @@ class Buffer {
         throw ArgumentError(text("cannot be read at byte ", position + done, ": ", std::strerror(errno)));
     }
   }
+
+  uint32_t crc_of(size_t from, size_t size) const { return crc32(bytes_ + from, size); }
 
   void copy(void* to, size_t from, size_t size, cudaStream_t cuda_stream) {
     check(cudaMemcpyAsync(to, bytes_ + from, size, cudaMemcpyHostToDevice, cuda_stream), "copying what was read");
@@ -133,12 +136,28 @@ struct codecllm_gpu_reader {
 
 namespace {
 
-/** Where bytes go that follow each other in a file. */
+/** Where bytes go that follow each other in a file, and their checks, if they are wanted. */
 struct Target {
   uint64_t begin;
   uint64_t end;
   uint8_t* bytes;
+  uint32_t* checks;
 };
+
+/** Those that a piece from `begin` on has bytes of, and those after them. */
+std::vector<Target>::const_iterator first_target(const std::vector<Target>& targets, uint64_t begin) {
+  return std::upper_bound(targets.begin(), targets.end(), begin,
+                          [](uint64_t at, const Target& each) { return at < each.end; });
+}
+
+/** Where a piece from `begin` on ends: with a target, or with what of it has one check. */
+uint64_t piece_end(const std::vector<Target>& targets, uint64_t begin) {
+  const uint64_t most = begin + kPieceBytes;
+  const auto target = first_target(targets, most - 1);
+  if (target == targets.end()) return targets.back().end;
+  if (most == target->end) return most;
+  return target->begin + (most - target->begin) / CODECLLM_CHECKED_BYTES * CODECLLM_CHECKED_BYTES;
+}
 
 void read_piece(codecllm_gpu_reader& reader, int file, uint64_t position, const std::vector<Target>& targets,
                 uint64_t begin, uint64_t end, cudaStream_t cuda_stream) {
@@ -147,11 +166,14 @@ void read_piece(codecllm_gpu_reader& reader, int file, uint64_t position, const 
   std::exception_ptr failure;
   try {
     buffer->read(file, position + begin, end - begin);
-    auto target = std::upper_bound(targets.begin(), targets.end(), begin,
-                                   [](uint64_t at, const Target& each) { return at < each.end; });
+    auto target = first_target(targets, begin);
     for (uint64_t at = begin; at < end; at = target++->end) {
       const uint64_t to = std::min(end, target->end);
-      if (to > at) buffer->copy(target->bytes + (at - target->begin), at - begin, to - at, cuda_stream);
+      if (target->checks != nullptr)
+        for (uint64_t from = at; from < to; from += CODECLLM_CHECKED_BYTES)
+          target->checks[(from - target->begin) / CODECLLM_CHECKED_BYTES] =
+              buffer->crc_of(from - begin, std::min<uint64_t>(CODECLLM_CHECKED_BYTES, to - from));
+      buffer->copy(target->bytes + (at - target->begin), at - begin, to - at, cuda_stream);
     }
     buffer->copies_end(cuda_stream);
   } catch (...) {
@@ -174,7 +196,7 @@ codecllm_status codecllm_gpu_reader_open(codecllm_gpu* gpu, codecllm_gpu_reader*
 void codecllm_gpu_reader_close(codecllm_gpu_reader* reader) { delete reader; }
 
 codecllm_status codecllm_gpu_read(codecllm_gpu_reader* reader, int file, uint64_t position, void* const* targets,
-                                  const uint64_t* sizes, size_t count, void* cuda_stream) {
+                                  const uint64_t* sizes, size_t count, uint32_t* checks, void* cuda_stream) {
   return guarded([&] {
     require(reader, "reader");
     if (count > 0) {
@@ -186,13 +208,14 @@ codecllm_status codecllm_gpu_read(codecllm_gpu_reader* reader, int file, uint64_
     for (size_t i = 0; i < count; i++) {
       if (sizes[i] == 0) continue;
       require(targets[i], "target");
-      places.push_back({size, size + sizes[i], static_cast<uint8_t*>(targets[i])});
+      places.push_back({size, size + sizes[i], static_cast<uint8_t*>(targets[i]), checks});
       size += sizes[i];
+      if (checks != nullptr) checks += (sizes[i] + CODECLLM_CHECKED_BYTES - 1) / CODECLLM_CHECKED_BYTES;
     }
-    reader->workers.run((size + kPieceBytes - 1) / kPieceBytes, [&](size_t piece) {
-      const uint64_t begin = piece * kPieceBytes;
-      read_piece(*reader, file, position, places, begin, std::min(size, begin + kPieceBytes),
-                 static_cast<cudaStream_t>(cuda_stream));
+    std::vector<uint64_t> ends = {0};
+    while (ends.back() < size) ends.push_back(piece_end(places, ends.back()));
+    reader->workers.run(ends.size() - 1, [&](size_t piece) {
+      read_piece(*reader, file, position, places, ends[piece], ends[piece + 1], static_cast<cudaStream_t>(cuda_stream));
     });
   });
 }

@@ -19,7 +19,7 @@ Pack read_pack(const std::string& path) {
   };
   std::string magic;
   take(magic, 8);
-  if (magic != "CLLMPACK" || number() != 2) throw std::runtime_error(path + " is not a pack of this version");
+  if (magic != "CLLMPACK" || number() != 3) throw std::runtime_error(path + " is not a pack of this version");
   Pack pack;
   pack.entries.resize(number());
   take(pack.about, number());
@@ -33,6 +33,7 @@ Pack read_pack(const std::string& path) {
     entry.options.probability_bits = number();
     entry.options.classes = static_cast<codecllm_classes>(number());
     entry.options.column_offsets = static_cast<int32_t>(number());
+    entry.options.column_values = static_cast<int32_t>(number());
     const uint32_t name = number();
     const uint32_t stream = number();
     const uint32_t expected = number();

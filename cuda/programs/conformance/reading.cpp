@@ -1,8 +1,10 @@
 // Files that are read to the device.
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 #include <thread>
 
+#include "host/format/checksums.hpp"
 #include "parts.hpp"
 
 namespace conformance {
@@ -21,19 +23,26 @@ void read_once(Decoder& decoder, codecllm_gpu_reader* reader, int file, const By
     size += each + kGuard;
   }
   check(cudaMemset(memory, kGuardByte, size), "cudaMemset");
-  const codecllm_status status =
-      codecllm_gpu_read(reader, file, position, targets.data(), sizes.data(), sizes.size(), decoder.cuda_stream());
+  std::vector<uint32_t> checks;
+  for (const uint64_t each : sizes)
+    checks.resize(checks.size() + (each + CODECLLM_CHECKED_BYTES - 1) / CODECLLM_CHECKED_BYTES);
+  const codecllm_status status = codecllm_gpu_read(reader, file, position, targets.data(), sizes.data(), sizes.size(),
+                                                   checks.data(), decoder.cuda_stream());
   check(cudaStreamSynchronize(decoder.cuda_stream()), "cudaStreamSynchronize");
   Bytes found(size);
   check(cudaMemcpy(found.data(), memory, size, cudaMemcpyDeviceToHost), "cudaMemcpy");
   Bytes wanted(size, kGuardByte);
+  std::vector<uint32_t> wanted_checks;
   size_t at = kGuard;
   for (const uint64_t each : sizes) {
     std::memcpy(wanted.data() + at, expected.data() + position, each);
+    for (uint64_t from = 0; from < each; from += CODECLLM_CHECKED_BYTES)
+      wanted_checks.push_back(
+          codecllm::crc32(expected.data() + position + from, std::min<uint64_t>(CODECLLM_CHECKED_BYTES, each - from)));
     position += each;
     at += each + kGuard;
   }
-  report.expect(status == CODECLLM_OK && found == wanted,
+  report.expect(status == CODECLLM_OK && found == wanted && checks == wanted_checks,
                 "read: " + std::to_string(sizes.size()) + " targets, the last up to byte " + std::to_string(position));
 }
 
@@ -72,12 +81,13 @@ void read_files(Decoder& decoder, uint32_t seed, Report& report) {
 
   void* const target = decoder.arena().take(0);
   const uint64_t size = 5 << 20;
-  report.expect(codecllm_gpu_read(reader, fileno(file), bytes.size() - size + 1, &target, &size, 1,
+  report.expect(codecllm_gpu_read(reader, fileno(file), bytes.size() - size + 1, &target, &size, 1, nullptr,
                                   decoder.cuda_stream()) == CODECLLM_INVALID_ARGUMENT &&
                     std::strstr(codecllm_error_message(), "ends at byte ") != nullptr,
                 "read: a file that ends before");
-  report.expect(codecllm_gpu_read(reader, -1, 0, &target, &size, 1, decoder.cuda_stream()) == CODECLLM_INVALID_ARGUMENT,
-                "read: a file that is not open");
+  report.expect(
+      codecllm_gpu_read(reader, -1, 0, &target, &size, 1, nullptr, decoder.cuda_stream()) == CODECLLM_INVALID_ARGUMENT,
+      "read: a file that is not open");
   codecllm_gpu_reader_close(reader);
   std::fclose(file);
 }
