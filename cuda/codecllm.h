@@ -312,6 +312,9 @@ typedef struct codecllm_gpu codecllm_gpu;
  */
 typedef struct codecllm_gpu_plan codecllm_gpu_plan;
 
+/** The number of no tile. */
+#define CODECLLM_NO_TILE UINT64_MAX
+
 /** 1 if this build has the GPU codec, else 0. */
 CODECLLM_API int codecllm_has_cuda(void);
 
@@ -335,8 +338,7 @@ typedef struct codecllm_gpu_tensor {
 
 /**
  * Reads and checks fronts and makes a plan. Synchronous. CODECLLM_INVALID_STREAM names the tensor, by its number, the
- * field and its byte; CODECLLM_UNAVAILABLE says that a block of the device has too little shared memory for the tables,
- * or that a tensor is coded against a base, which the GPU cannot decode yet.
+ * field and its byte; CODECLLM_UNAVAILABLE says that a block of the device has too little shared memory for the tables.
  * Refuses memory that is not aligned.
  *
  * @param plan_memory device memory of `codecllm_gpu_plan_size` bytes, aligned to 256, alive as long as the plan; null
@@ -362,13 +364,23 @@ typedef struct codecllm_gpu_decode_options {
   int verify;
   /** Device memory of `codecllm_gpu_scratch_size` bytes, aligned to 256; null to allocate on the CUDA stream. */
   void* scratch;
+  /**
+   * One device pointer a tensor, aligned to 16: its base, or null if it is coded without; may be null if all are. A
+   * base may be the tensor's own output, and is written over then; otherwise they must not overlap.
+   */
+  const void* const* bases;
 } codecllm_gpu_decode_options;
 
 /**
  * Decodes all tensors of a plan in one batch, asynchronously on `cuda_stream`: one launch for each kernel that has
  * tiles, mostly one in all, after one for every 224 tensors if there are more than that. Can be captured into a CUDA
- * graph if all memory is the caller's. Refuses pointers that are not aligned. That data are damaged is for
- * codecllm_gpu_result to say. The arrays are not needed after the call.
+ * graph if all memory is the caller's. Refuses pointers that are not aligned, a base that is missing, and one too many.
+ * That data are damaged is for codecllm_gpu_result to say, and that a base is another one. The arrays are not needed
+ * after the call.
+ *
+ * Bases are compared with what the streams say of them (FORMAT.md, 3.2), in a launch more. If one of them is written
+ * over, all are read before anything is decoded, for which there are two launches more, and where one is another one no
+ * tensor is written that has a base; what does not change is not written either. Otherwise each byte is read once.
  *
  * @param data one pointer a tensor: the Data of its stream, all in device or all in host memory, which must not change
  *             until they are decoded
@@ -381,11 +393,12 @@ CODECLLM_API codecllm_status codecllm_gpu_decode(codecllm_gpu_plan* plan, const 
 /**
  * Waits for the plan's last decode (once one was captured, for the whole device) and says whether all tiles were valid
  * in all decodes since the last result; if not, CODECLLM_INVALID_STREAM, and which tensor and tile was the first that
- * was not. Decodes that do not verify find only what shows without the checks. What was decoded of an invalid stream
- * has no meaning, but nothing was read or written outside its buffers.
+ * was not. A base that was another one comes before all tiles. Decodes that do not verify find only what shows without
+ * the checks. What was decoded of an invalid stream has no meaning, but nothing was read or written outside its
+ * buffers.
  *
  * @param tensor receives its number; may be null
- * @param tile receives its number; may be null
+ * @param tile receives its number, or CODECLLM_NO_TILE if it is the tensor's base that was another one; may be null
  */
 CODECLLM_API codecllm_status codecllm_gpu_result(codecllm_gpu_plan* plan, size_t* tensor, uint64_t* tile);
 

@@ -2,6 +2,8 @@
 // The command line. It reads arguments and prints reports; index.ts does the work.
 
 import { readFileSync } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { TILE_ROWS } from '../spec/index.ts';
 import type { ProgressBar } from './commands/progress.ts';
@@ -9,14 +11,17 @@ import {
   formatCompressed,
   formatDecompressed,
   formatDoctor,
+  formatEstimate,
   formatInspected,
   formatVerified,
   printable,
 } from './commands/text.ts';
 import { whyNotNative } from './engine/native.ts';
 import { fromRoot } from './files/root.ts';
+import { StandardStreams } from './files/streams.ts';
 import {
   type CompressOptions,
+  clean,
   compress,
   compressedName,
   type DecodeOptions,
@@ -26,25 +31,31 @@ import {
   ENGINES,
   EngineError,
   type EngineName,
+  estimate,
   FileError,
+  FilesError,
+  type InspectedFile,
   inspect,
   isDirectory,
-  leftovers,
   type OutputOptions,
+  REPORT_VERSION,
   type Report,
   removeTemporaries,
   restoredName,
+  UncheckedError,
   verify,
 } from './index.ts';
 
-const EXIT = { failure: 1, usage: 2 } as const;
+const EXIT = { failure: 1, usage: 2, unchecked: 3 } as const;
 
 const EXIT_CODES = `
 Exit codes:
-  0  done
-  1  failed: a file cannot be read, written or understood, or does not verify
+  0  done, and all is good
+  1  failed: a file cannot be read, written or understood, or is damaged
   2  the command line is not understood
-  129, 130, 143  interrupted (SIGHUP, SIGINT, SIGTERM); nothing is left behind
+  3  nothing is known to be wrong, but not all could be looked at: files are missing or not compressed, or links
+     lead out of the directory
+  129, 130, 143  interrupted (SIGHUP, SIGINT, SIGTERM); finished files of a directory are kept for the same command
 `;
 
 /** Options that commands share, as commander parses them. */
@@ -56,6 +67,8 @@ interface Common {
   readonly base?: readonly string[];
   readonly force?: boolean;
   readonly maxBytes?: number;
+  readonly inPlace?: boolean;
+  readonly followLinks?: boolean;
 }
 
 function parseThreads(value: string): number {
@@ -86,8 +99,10 @@ function maxBytesOption(otherwise: string): Option {
 }
 const WHERE_BASES_ARE = 'file, or directory with files, that <in> was coded against';
 
-/** Whether the command that runs has --json, and its progress bar, if there is one. */
+/** The command that runs, whether it has --json, its standard streams as files, and its progress bar, if there is one. */
+let running = '';
 let wantsJson = false;
+let streams: StandardStreams | undefined;
 let bar: ProgressBar | undefined;
 
 const program = new Command('codecllm')
@@ -95,6 +110,7 @@ const program = new Command('codecllm')
   .version(packageVersion())
   .addHelpText('after', EXIT_CODES)
   .hook('preAction', (_, action) => {
+    running = action.name();
     wantsJson = action.opts<Common>().json === true;
   })
   .exitOverride();
@@ -108,7 +124,7 @@ function command(name: string, description: string): Command {
     .command(name)
     .description(description)
     .addHelpText('after', EXIT_CODES)
-    .option('--json', 'print one JSON object, and nothing else, on standard output');
+    .option('--json', 'print one JSON object for each <in>, a line each, and nothing else on standard output');
 }
 
 /** A command that uses threads, and writes an output unless it only verifies. */
@@ -120,7 +136,23 @@ function workCommand(name: string, description: string, engines: readonly Engine
       parseThreads,
     )
     .addOption(new Option('--engine <name>', 'codec (default: native if it is built, else ts)').choices(engines))
+    .option('--follow-links', 'take what links lead to that lead out of a directory for what is in it')
     .option('--quiet', 'no progress bar and no summary');
+}
+
+/** One that writes. */
+function outputCommand(name: string, description: string, engines: readonly EngineName[], suggestion: string): Command {
+  return workCommand(name, description, engines)
+    .usage('[options] <in>... [out]')
+    .argument(
+      '<path...>',
+      `<in>: file, directory, or - for standard input. [out]: ${suggestion} by default; a folder that exists, for a file or several <in>; - for standard output`,
+    )
+    .option('--force', 'replace an output that exists')
+    .option(
+      '--in-place',
+      'replace every file by what it becomes, one by one, each when that is verified; there is no <out>',
+    );
 }
 
 /** A command that takes bases. */
@@ -130,15 +162,14 @@ function withBases(command: Command, description: string): Command {
 }
 
 withBases(
-  workCommand(
+  outputCommand(
     'compress',
     'Compress a .safetensors file, or every one in a directory, whose other files are copied.',
     ENCODING_ENGINES,
+    'X.codecllm.safetensors for X.safetensors, D.codecllm for a directory D',
   ),
   'file or directory that <in> is a changed copy of: what has changed is coded, where that is smaller',
 )
-  .argument('<in>', 'file or directory')
-  .argument('[out]', 'default: X.codecllm.safetensors for X.safetensors, D.codecllm for a directory D')
   .addOption(
     new Option(
       '--profile <name>',
@@ -152,52 +183,54 @@ withBases(
       TILE_ROWS.map(String),
     ),
   )
-  .option('--progressive', 'put weights into layers of bits: the first part of the output is a coarse checkpoint')
   .addOption(
     new Option(
       '--for <name>',
       "let this load a model's directory as it is, compressed; a README in the output says how",
     ).choices(['transformers']),
   )
-  .option('--force', 'replace an output that exists')
+  .option('--progressive', 'put weights into layers of bits: the first part of the output is a coarse checkpoint')
+  .option('--dry-run', 'write nothing, and estimate from samples what the output would take')
   .action(
     async (
-      input: string,
-      out: string | undefined,
-      options: Common & Pick<CompressOptions, 'profile' | 'progressive' | 'for'> & { tileRows?: string },
+      paths: string[],
+      options: Common &
+        Pick<CompressOptions, 'profile' | 'progressive' | 'for'> & { tileRows?: string; dryRun?: boolean },
     ) => {
-      const { profile, progressive } = options;
       const tileRows = TILE_ROWS.find((rows) => String(rows) === options.tileRows);
-      await perform(options, formatCompressed, async (work) => {
-        const output = out ?? nameFor(input, compressedName(input, await isDirectory(input)), 'compress');
-        await nameLeftovers(output, options);
-        return compress(input, output, { ...work, profile, progressive, tileRows, for: options.for });
-      });
+      const { profile, progressive } = options;
+      const how = { profile, progressive, tileRows, for: options.for };
+      if (options.dryRun)
+        await each(paths, options, formatEstimate, (input, work) => estimate(input, { ...work, ...how }));
+      else
+        await transform(paths, options, compressedName, formatCompressed, (input, output, work) =>
+          compress(input, output, { ...work, ...how }),
+        );
     },
   );
 
 withBases(
-  workCommand('decompress', 'Give back the original of a compressed file or directory, byte for byte.'),
+  outputCommand(
+    'decompress',
+    'Give back the original of a compressed file or directory, byte for byte.',
+    ENGINES,
+    'X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm',
+  ),
   WHERE_BASES_ARE,
 )
-  .argument('<in>', 'file or directory')
-  .argument('[out]', 'default: X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm')
-  .option('--force', 'replace an output that exists')
+  .addOption(maxBytesOption('what is free on the disk, and 100 times what the tensors take now, or 1 GB'))
   .addOption(
     new Option(
       '--bits <n>',
       'enough bits of a weight: a coarse checkpoint, also of an <in> that is still growing',
     ).argParser(parseBits),
   )
-  .addOption(maxBytesOption('what is free on the disk, and 100 times what the tensors take now, or 1 GB'))
-  .action(async (input: string, out: string | undefined, options: Common & { bits?: number }) => {
+  .action((paths: string[], options: Common & { bits?: number }) => {
     const { bits } = options;
     const format = (report: Report): string => formatDecompressed(report, bits);
-    await perform(options, format, async (work) => {
-      const output = out ?? nameFor(input, restoredName(input, await isDirectory(input)), 'decompress');
-      await nameLeftovers(output, options);
-      return decompress(input, output, { ...work, bits });
-    });
+    return transform(paths, options, restoredName, format, (input, output, work) =>
+      decompress(input, output, { ...work, bits }),
+    );
   });
 
 withBases(
@@ -207,65 +240,171 @@ withBases(
   ),
   WHERE_BASES_ARE,
 )
-  .argument('<in>', 'file or directory')
+  .argument('<in...>', 'file, directory, or - for standard input')
   .addOption(maxBytesOption('any, as nothing is kept'))
-  .action(async (input: string, options: Common) => {
-    await perform(options, formatVerified, (work) => verify(input, work));
-  });
+  .action((paths: string[], options: Common) => each(paths, options, formatVerified, verify));
 
 command('inspect', 'Show the tensors of a file or directory, compressed or not, and how they are coded.')
-  .argument('<in>', 'file or directory')
-  .action(async (input: string) => {
-    const files = await inspect(input);
-    print(wantsJson ? JSON.stringify({ input, files }, undefined, 2) : formatInspected(files));
+  .argument('<in...>', 'file, directory, or - for standard input')
+  .option('--follow-links', 'show what links lead to that lead out of a directory, too')
+  .action((paths: string[], options: Common) =>
+    each(
+      paths,
+      options,
+      ({ files }: { readonly files: readonly InspectedFile[] }) => formatInspected(files),
+      async (input) => ({ input, files: await inspect(input, options.followLinks) }),
+    ),
+  );
+
+program
+  .command('clean')
+  .description('Remove what runs that were killed left beside an output, and what was kept for running them again.')
+  .argument('<out...>', 'output of a command')
+  .action(async (paths: string[]) => {
+    for (const path of paths) for (const removed of await clean(path)) print(`${printable(removed)}: removed`);
   });
 
 command('doctor', 'Say which codecs can be used here, and why not the others.').action(() => {
   const found = doctor();
-  print(wantsJson ? JSON.stringify(found, undefined, 2) : formatDoctor(found));
+  if (wantsJson) printJson({ engines: found });
+  else print(formatDoctor(found));
 });
 
-/** Runs a command with a progress bar if a person watches, and prints its report. */
-async function perform<Report>(
+/** What the work has to do with each input; it returns what is reported. */
+type Job<Report> = (input: string, work: OutputOptions & DecodeOptions) => Promise<Report>;
+
+/** A command that makes outputs of inputs: finds out their names first. */
+async function transform<Report extends object>(
+  paths: readonly string[],
+  options: Common,
+  nameOf: (input: string, isDirectory: boolean) => string | undefined,
+  format: (report: Report) => string,
+  run: (input: string, output: string, work: OutputOptions & DecodeOptions) => Promise<Report>,
+): Promise<void> {
+  if (options.inPlace) {
+    if (paths.includes('-') || options.followLinks)
+      refuseUsage('--in-place takes files and directories, and follows no links');
+    return each(paths, options, format, (input, work) => run(input, input, { ...work, inPlace: true }));
+  }
+  const last = paths.length > 1 ? paths[paths.length - 1] : undefined;
+  const inputs = last === undefined ? paths : paths.slice(0, -1);
+  const intoFolder = last !== undefined && (await goesInto(last, inputs));
+  if (inputs.length > 1 && !intoFolder)
+    refuseUsage(`${last}: several inputs need a folder that exists for their outputs`);
+  if (last === '-' && options.json) refuseUsage('--json and the output would be mixed');
+  await each(inputs, last === '-' ? { ...options, quiet: true } : options, format, async (input, work) => {
+    if (last === '-') {
+      const out = openStreams();
+      const report = await run(input, out.output, { ...work, force: true });
+      await out.write();
+      return report;
+    }
+    const isFolder = await isDirectory(input);
+    if (last !== undefined && !intoFolder) return run(input, last, work);
+    const name =
+      nameOf(input, isFolder) ?? refuseUsage(`${input}: nothing to name the output of ${running} after; give [out]`);
+    return run(input, last === undefined ? name : join(last, basename(name)), work);
+  });
+}
+
+/** Whether outputs go into a folder that exists, as cp has it; of a directory, only where the path ends in a slash: it may be the one to replace. */
+async function goesInto(path: string, inputs: readonly string[]): Promise<boolean> {
+  const isFolder = await stat(path).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+  if (!isFolder || inputs.length > 1 || path.endsWith('/')) return isFolder;
+  return !(await isDirectory(inputs[0]).catch(() => false));
+}
+
+function openStreams(): StandardStreams {
+  streams ??= new StandardStreams();
+  return streams;
+}
+
+/** Runs a command with every input, one after the other, with a progress bar if a person watches, and prints its reports. */
+async function each<Report extends object>(
+  paths: readonly string[],
   options: Common,
   format: (report: Report) => string,
-  run: (work: OutputOptions & DecodeOptions) => Promise<Report>,
+  run: Job<Report>,
 ): Promise<void> {
   const watched = process.stderr.isTTY === true && !wantsJson && !options.quiet;
-  // Loaded only where it is shown: that takes a while.
-  if (watched) bar = (await import('./commands/progress.ts')).progressBar();
-  const report = await run({
-    threads: options.threads,
-    engine: options.engine,
-    bases: options.base,
-    force: options.force,
-    maxBytes: options.maxBytes,
-    onProgress: bar?.update,
-  });
-  bar?.stop();
-  if (wantsJson) print(JSON.stringify(report, undefined, 2));
-  else if (!options.quiet) {
-    const why = options.engine === undefined ? whyNotNative() : undefined;
-    if (why !== undefined) print(`The TypeScript codec did this, slowly. There is no native codec: ${why}`);
-    print(format(report));
+  for (const path of paths)
+    try {
+      if (path === '-') await openStreams().read();
+      // Loaded only where it is shown: that takes a while.
+      if (watched) bar = (await import('./commands/progress.ts')).progressBar();
+      const report = await run(path === '-' ? openStreams().input : path, {
+        threads: options.threads,
+        engine: options.engine,
+        bases: options.base,
+        force: options.force,
+        maxBytes: options.maxBytes,
+        followLinks: options.followLinks,
+        onProgress: bar?.update,
+        onNotice: (named, what) => options.quiet || say(`${named}: ${what}`),
+      });
+      bar?.stop();
+      show(report, options, format);
+    } catch (error) {
+      bar?.stop();
+      fail(error, path, options, format);
+    }
+}
+
+function show<Report extends object>(report: Report, options: Common, format: (report: Report) => string): void {
+  if (wantsJson) printJson(report);
+  if (wantsJson || options.quiet) return;
+  const why = 'threads' in report && options.engine === undefined ? whyNotNative() : undefined;
+  if (why !== undefined) print(`The TypeScript codec did this, slowly. There is no native codec: ${why}`);
+  print(format(report));
+}
+
+/** Says what is wrong, and what is not, with one of the inputs; the others have their turn. */
+function fail<Report extends object>(
+  error: unknown,
+  input: string,
+  options: Common,
+  format: (report: Report) => string,
+): void {
+  if (!(error instanceof FileError)) throw error;
+  const problems = error instanceof FilesError ? error.problems : [error];
+  const report = error instanceof FilesError ? (error.report as Report | undefined) : undefined;
+  if (report !== undefined && !wantsJson) show(report, options, format);
+  for (const { message } of problems) say(message);
+  if (wantsJson) {
+    const found = problems.map((each) => ({
+      path: each.path,
+      problem: each.problem,
+      checked: !(each instanceof UncheckedError),
+    }));
+    printJson({ input, ...report, problems: found, error: shown(problems[0].message) });
   }
+  const isUnchecked = report !== undefined && problems.every((problem) => problem instanceof UncheckedError);
+  const status = isUnchecked ? EXIT.unchecked : EXIT.failure;
+  process.exitCode = process.exitCode === EXIT.failure ? EXIT.failure : status;
 }
 
-/** Of runs that were killed. Nobody but the user knows that none of them goes on. */
-async function nameLeftovers(output: string, { quiet }: Common): Promise<void> {
-  if (quiet) return;
-  for (const path of await leftovers(output))
-    process.stderr.write(
-      `codecllm: ${printable(path)}: left by a run that was killed, unless another one is writing it now\n`,
-    );
+function refuseUsage(message: string): never {
+  return program.error(`codecllm: ${printable(message)}`);
 }
 
-function nameFor(input: string, name: string | undefined, what: string): string {
-  return name ?? program.error(`codecllm: ${input}: nothing to name the output of ${what} after; give [out]`);
+/** On one line, and with the names that people know. */
+function shown(text: string): string {
+  return printable(streams?.named(text) ?? text);
+}
+
+function say(text: string): void {
+  process.stderr.write(`codecllm: ${shown(text)}\n`);
 }
 
 function print(text: string): void {
-  process.stdout.write(`${text.split('\n').map(printable).join('\n')}\n`);
+  process.stdout.write(`${text.split('\n').map(shown).join('\n')}\n`);
+}
+
+function printJson(report: object): void {
+  print(JSON.stringify({ reportVersion: REPORT_VERSION, command: running, ...report }));
 }
 
 async function main(): Promise<number> {
@@ -276,21 +415,23 @@ async function main(): Promise<number> {
   ] as const)
     process.on(signal, () => {
       bar?.stop();
-      removeTemporaries();
+      for (const kept of removeTemporaries()) say(kept);
       process.exit(code);
     });
   try {
     await program.parseAsync();
-    return 0;
+    return Number(process.exitCode ?? 0);
   } catch (error) {
     bar?.stop();
     if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage;
     // Anything else is a mistake of this program.
     const isExpected = error instanceof FileError || error instanceof EngineError;
-    const message = isExpected ? printable(error.message) : String((error as Error).stack ?? error);
-    process.stderr.write(`codecllm: ${message}\n`);
-    if (wantsJson) print(JSON.stringify({ error: message }, undefined, 2));
+    const message = isExpected ? error.message : String((error as Error).stack ?? error);
+    process.stderr.write(`codecllm: ${isExpected ? shown(message) : message}\n`);
+    if (wantsJson) printJson({ error: shown(message) });
     return EXIT.failure;
+  } finally {
+    streams?.remove();
   }
 }
 

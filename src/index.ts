@@ -6,6 +6,7 @@ export {
   type DecodeOptions,
   type DecompressOptions,
   decompress,
+  estimate,
   inspect,
   isDirectory,
   type OutputOptions,
@@ -15,9 +16,18 @@ export {
 export { type Capability, doctor } from './commands/doctor.ts';
 export type { InspectedFile, InspectedTensor, Prefix } from './commands/inspect.ts';
 export { type Checkpoint, openCheckpoint, type TensorDescription } from './commands/reader.ts';
-export type { FileReport, Report, TensorReport } from './commands/report.ts';
+export type {
+  DirectoryReport,
+  Estimate,
+  FileReport,
+  Problem,
+  Report,
+  TensorReport,
+  VerifyReport,
+} from './commands/report.ts';
+export { REPORT_VERSION } from './commands/report.ts';
 export { EngineError } from './engine/engine.ts';
 export { ENCODING_ENGINES, ENGINES, type EngineName } from './engine/engines.ts';
-export { FileError } from './files/errors.ts';
+export { FileError, FilesError, UncheckedError } from './files/errors.ts';
 export { compressedName, restoredName } from './files/names.ts';
-export { leftovers, removeTemporaries } from './files/output.ts';
+export { clean, removeTemporaries } from './files/temporary.ts';

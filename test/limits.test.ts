@@ -78,7 +78,7 @@ describe('whole tensors', () => {
         [7 * MEBIBYTE, 6 * MEBIBYTE],
       ]) {
         const encoding = countingEngine(limit);
-        await compressFile(input, output, true, {}, undefined, workOf(encoding.engine));
+        await compressFile(input, output, { force: true }, {}, undefined, workOf(encoding.engine));
         expect(encoding.most()).toBe(expected);
         const decoding = countingEngine(limit);
         await verifyFile(output, workOf(decoding.engine));

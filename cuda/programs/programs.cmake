@@ -3,7 +3,7 @@ find_package(Threads REQUIRED)
 
 # The program that proves the GPU codec, on a GPU and in emulation.
 set(conformance
-  programs/conformance/conformance.cpp programs/conformance/decoding.cpp programs/conformance/encoding.cpp
+  programs/conformance/basing.cpp programs/conformance/conformance.cpp programs/conformance/decoding.cpp programs/conformance/encoding.cpp
   programs/conformance/harness.cpp programs/conformance/large.cpp programs/conformance/pack.cpp
   programs/conformance/products.cpp programs/conformance/reading.cpp)
 

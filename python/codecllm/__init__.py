@@ -12,32 +12,51 @@ from typing import NamedTuple
 
 from . import _library
 from ._codec import decode, encode
-from ._commands import compress, decompress, inspect, verify
+from ._commands import compress, decompress, estimate, inspect, verify
 from ._encoder import Encoder
 from ._errors import (
     CodecError,
     CudaError,
     FileError,
+    FilesError,
     IncompleteError,
     InvalidStreamError,
     SafetensorError,
     UnavailableError,
+    UncheckedError,
 )
 from ._gpu_decoder import GPUDecoder
 from ._gpu_encoder import GPUEncoder, GPUStream
 from ._inspection import Inspection
 from ._opening import safe_open
-from ._report import FileReport, InspectedFile, InspectedTensor, Prefix, Report, TensorReport
+from ._report import (
+    DirectoryReport,
+    Estimate,
+    FileEstimate,
+    FileReport,
+    InspectedFile,
+    InspectedTensor,
+    Prefix,
+    Problem,
+    Report,
+    TensorReport,
+    VerifyReport,
+)
 from ._stream import StreamInfo
 from ._tables import VERSION
+from ._temporary import clean
 
 __all__ = [
     "CodecError",
     "CudaError",
+    "DirectoryReport",
     "Encoder",
+    "Estimate",
     "Features",
     "FileError",
+    "FileEstimate",
     "FileReport",
+    "FilesError",
     "GPUDecoder",
     "GPUEncoder",
     "GPUStream",
@@ -47,16 +66,21 @@ __all__ = [
     "Inspection",
     "InvalidStreamError",
     "Prefix",
+    "Problem",
     "Report",
     "SafetensorError",
     "StreamInfo",
     "TensorReport",
     "UnavailableError",
+    "UncheckedError",
+    "VerifyReport",
     "__version__",
+    "clean",
     "compress",
     "decode",
     "decompress",
     "encode",
+    "estimate",
     "features",
     "inspect",
     "safe_open",

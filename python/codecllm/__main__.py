@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import stat
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -19,26 +20,38 @@ from types import FrameType
 from typing import Any
 
 from . import __version__, features
-from ._commands import Progress, compress, compressed_name, decompress, inspect, restored_name, verify
-from ._errors import CodecError
-from ._output import leftovers, remove_temporaries
-from ._report import Report, as_json
+from ._commands import Progress, compress, decompress, estimate, inspect, problem_of, verify
+from ._errors import CodecError, FileError, FilesError, UncheckedError
+from ._names import compressed_name, restored_name
+from ._report import REPORT_VERSION, as_json
 from ._selftest import selftest
+from ._streams import StandardStreams
 from ._tables import PROFILES, TILE_ROWS
-from ._text import format_compressed, format_decompressed, format_inspected, format_verified, printable
+from ._temporary import clean, remove_temporaries
+from ._text import (
+    format_compressed,
+    format_decompressed,
+    format_estimate,
+    format_inspected,
+    format_verified,
+    printable,
+)
 
 FAILURE = 1
 USAGE = 2
+UNCHECKED = 3
 
 _DELAY_SECONDS = 0.5
 """Shorter work needs no bar."""
 
 EXIT_CODES = """\
 exit codes:
-  0  done
-  1  failed: a file cannot be read, written or understood, or does not verify
+  0  done, and all is good
+  1  failed: a file cannot be read, written or understood, or is damaged
   2  the command line is not understood
-  129, 130, 143  interrupted (SIGHUP, SIGINT, SIGTERM); nothing is left behind
+  3  nothing is known to be wrong, but not all could be looked at: files are missing or not compressed, or links
+     lead out of the directory
+  129, 130, 143  interrupted (SIGHUP, SIGINT, SIGTERM); finished files of a directory are kept for the same command
 """
 
 
@@ -67,8 +80,11 @@ def main() -> int:
         message = printable(_message(error))
         print(f"codecllm: {message}", file=sys.stderr)
         if wants_json:
-            _print_json({"error": message})
+            _print_json(arguments, {"error": message})
         return FAILURE
+    finally:
+        if _streams is not None:
+            _streams.remove()
 
 
 # ---------------------------------------------------------------------------------------------------- arguments
@@ -96,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        added.set_defaults(run=run)
+        added.set_defaults(run=run, command=name)
         return added
 
     added = command(
@@ -104,7 +120,6 @@ def _parser() -> argparse.ArgumentParser:
         "Compress a .safetensors file, or every one in a directory, whose other files are copied.",
         _run_compress,
     )
-    _add_input(added)
     _add_output(added, "X.codecllm.safetensors for X.safetensors, D.codecllm for a directory D")
     added.add_argument(
         "--profile",
@@ -127,12 +142,14 @@ def _parser() -> argparse.ArgumentParser:
         choices=["transformers"],
         help="let this load a model's directory as it is, compressed; a README in the output says how",
     )
+    added.add_argument(
+        "--dry-run", action="store_true", help="write nothing, and estimate from samples what the output would take"
+    )
     _add_work(added)
 
     added = command(
         "decompress", "Give back the original of a compressed file or directory, byte for byte.", _run_decompress
     )
-    _add_input(added)
     _add_output(added, "X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm")
     added.add_argument(
         "--bits",
@@ -158,19 +175,48 @@ def _parser() -> argparse.ArgumentParser:
         "inspect", "Show the tensors of a file or directory, compressed or not, and how they are coded.", _run_inspect
     )
     _add_input(added)
+    _add_follow_links(added)
     _add_json(added)
+
+    added = command(
+        "clean",
+        "Remove what runs that were killed left beside an output, and what was kept for running them again.",
+        _run_clean,
+    )
+    added.add_argument("paths", metavar="OUT", nargs="+", help="output of a command")
+    added.set_defaults(quiet=False)
 
     command("selftest", "Compress and decode four arrays, and compare.", lambda _: 0 if selftest() else FAILURE)
     return parser
 
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("input", metavar="IN", help="file or directory")
+    parser.add_argument("paths", metavar="IN", nargs="+", help="file, directory, or - for standard input")
 
 
 def _add_output(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument("output", metavar="OUT", nargs="?", help=f"default: {default}")
+    parser.usage = f"{parser.prog} [options] IN... [OUT]"
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help=f"IN: file, directory, or - for standard input. OUT: {default} by default; a folder that exists, for a "
+        "file or several IN; - for standard output",
+    )
     parser.add_argument("--force", action="store_true", help="replace an output that exists")
+    parser.add_argument(
+        "--in-place",
+        action="store_true",
+        help="replace every file by what it becomes, one by one, each when that is verified; there is no OUT",
+    )
+
+
+def _add_follow_links(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="take what links lead to that lead out of a directory for what is in it",
+    )
 
 
 def _add_max_bytes(parser: argparse.ArgumentParser, otherwise: str) -> None:
@@ -196,13 +242,16 @@ def _add_work(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="default: as many as there are processors for this process; at most 16",
     )
+    _add_follow_links(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar and no summary")
     _add_json(parser)
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--json", action="store_true", help="print one JSON object, and nothing else, on standard output"
+        "--json",
+        action="store_true",
+        help="print one JSON object for each IN, a line each, and nothing else on standard output",
     )
 
 
@@ -236,98 +285,194 @@ def _run_nothing(_: argparse.Namespace) -> int:
 
 
 def _run_compress(arguments: argparse.Namespace) -> int:
-    output = _output_of(arguments, compressed_name)
-    _name_leftovers(output, arguments)
     choices = {
         "profile": arguments.profile,
         "tile_rows": arguments.tile_rows,
         "base": arguments.base,
         "progressive": arguments.progressive,
         "for_transformers": arguments.loader == "transformers",
+        "follow_links": arguments.follow_links,
     }
-    return _work(
-        arguments,
-        format_compressed,
-        lambda **work: compress(arguments.input, output, force=arguments.force, **choices, **work),
-    )
+    if arguments.dry_run:
+        return _each(
+            arguments, arguments.paths, format_estimate, lambda path, work, _: estimate(path, **choices, **work)
+        )
+    return _transform(arguments, compressed_name, format_compressed, partial(compress, **choices))
 
 
 def _run_decompress(arguments: argparse.Namespace) -> int:
-    output = _output_of(arguments, restored_name)
-    _name_leftovers(output, arguments)
-    return _work(
-        arguments,
-        partial(format_decompressed, bits=arguments.bits),
-        lambda **work: decompress(
-            arguments.input,
-            output,
-            base=arguments.base,
-            bits=arguments.bits,
-            force=arguments.force,
-            max_bytes=arguments.max_bytes,
-            **work,
-        ),
-    )
+    choices = {
+        "base": arguments.base,
+        "bits": arguments.bits,
+        "max_bytes": arguments.max_bytes,
+        "follow_links": arguments.follow_links,
+    }
+    describe = partial(format_decompressed, bits=arguments.bits)
+    return _transform(arguments, restored_name, describe, partial(decompress, **choices))
 
 
 def _run_verify(arguments: argparse.Namespace) -> int:
-    return _work(
-        arguments,
-        format_verified,
-        lambda **work: verify(arguments.input, base=arguments.base, max_bytes=arguments.max_bytes, **work),
-    )
+    choices = {"base": arguments.base, "max_bytes": arguments.max_bytes, "follow_links": arguments.follow_links}
+    return _each(arguments, arguments.paths, format_verified, lambda path, work, _: verify(path, **choices, **work))
 
 
 def _run_inspect(arguments: argparse.Namespace) -> int:
-    files = inspect(arguments.input)
-    if arguments.json:
-        _print_json({"input": arguments.input, "files": [as_json(file) for file in files]})
-    else:
-        _print(format_inspected(files))
+    arguments.quiet, arguments.threads = False, None
+    return _each(
+        arguments,
+        arguments.paths,
+        format_inspected,
+        lambda path, _work, _: inspect(path, follow_links=arguments.follow_links),
+    )
+
+
+def _run_clean(arguments: argparse.Namespace) -> int:
+    for path in arguments.paths:
+        for removed in clean(path):
+            _print(f"{printable(removed)}: removed")
     return 0
 
 
-def _output_of(arguments: argparse.Namespace, name_of: Callable[[str], str]) -> str:
-    if arguments.output is not None:
-        return arguments.output
-    try:
-        return name_of(arguments.input)
-    except ValueError as error:
-        raise _UsageError(f"{error}; give OUT") from None
+_streams: StandardStreams | None = None
+"""Standard input and output as files, where they are used."""
 
 
-def _name_leftovers(output: str, arguments: argparse.Namespace) -> None:
-    """Of runs that were killed. Nobody but the user knows that none of them goes on."""
-    for path in [] if arguments.quiet else leftovers(output):
-        print(
-            f"codecllm: {printable(path)}: left by a run that was killed, unless another one is writing it now",
-            file=sys.stderr,
+def _open_streams() -> StandardStreams:
+    global _streams
+    if _streams is None:
+        _streams = StandardStreams()
+    return _streams
+
+
+_Job = Callable[[str, dict[str, Any], Callable[[str, str], None]], Any]
+"""Does the work with an input, and reports; of what is no failure it tells."""
+
+
+def _transform(
+    arguments: argparse.Namespace,
+    name_of: Callable[[str, bool], str | None],
+    describe: Callable[[Any], str],
+    run: Callable[..., Any],
+) -> int:
+    """A command that makes outputs of inputs: finds out their names first."""
+    paths = arguments.paths
+    if arguments.in_place:
+        if "-" in paths or arguments.follow_links:
+            raise _UsageError("--in-place takes files and directories, and follows no links")
+        return _each(
+            arguments, paths, describe, lambda path, work, notice: run(path, in_place=True, notice=notice, **work)
         )
+    last = paths[-1] if len(paths) > 1 else None
+    inputs = paths if last is None else paths[:-1]
+    into = last is not None and _goes_into(last, inputs)
+    if len(inputs) > 1 and not into:
+        raise _UsageError(f"{last}: several inputs need a folder that exists for their outputs")
+    if last == "-" and arguments.json:
+        raise _UsageError("--json and the output would be mixed")
+    arguments.quiet = arguments.quiet or last == "-"
+
+    def work_on(path: str, work: dict[str, Any], notice: Callable[[str, str], None]) -> Any:  # noqa: ANN401
+        if last == "-":
+            streams = _open_streams()
+            report = run(path, streams.output, force=True, notice=notice, **work)
+            streams.write()
+            return report
+        output = last
+        if last is None or into:
+            name = name_of(path, stat.S_ISDIR(os.stat(path).st_mode))
+            if name is None:
+                raise _UsageError(f"{path}: nothing to name the output of {arguments.command} after; give OUT")
+            output = name if last is None else os.path.join(last, os.path.basename(name))
+        return run(path, output, force=arguments.force, notice=notice, **work)
+
+    return _each(arguments, inputs, describe, work_on)
 
 
-def _work(arguments: argparse.Namespace, describe: Callable[[Report], str], run: Callable[..., Report]) -> int:
-    """Runs a command with a progress bar if a person watches, and prints its report."""
-    bar = None
-    if sys.stderr.isatty() and not arguments.json and not arguments.quiet:
-        bar = _progress_bar()
-    try:
-        report = run(threads=arguments.threads, progress=None if bar is None else _update_of(bar))
-    finally:
-        if bar is not None:
-            bar.close()
+def _goes_into(path: str, inputs: list[str]) -> bool:
+    """Whether outputs go into a folder that exists, as cp has it; of a directory, only where the path ends in a slash:
+    it may be the one to replace.
+    """
+    if not os.path.isdir(path):
+        return False
+    return len(inputs) > 1 or path.endswith("/") or not os.path.isdir(inputs[0])
+
+
+def _each(arguments: argparse.Namespace, paths: list[str], describe: Callable[[Any], str], run: _Job) -> int:
+    """Runs a command with every input in turn, with a progress bar if a person watches, and prints reports."""
+    status = 0
+
+    def notice(named: str, what: str) -> None:
+        if not arguments.quiet:
+            _say(f"{named}: {what}")
+
+    for path in paths:
+        bar = None
+        if sys.stderr.isatty() and not arguments.json and not arguments.quiet and arguments.command != "inspect":
+            bar = _progress_bar()
+        try:
+            if path == "-":
+                _open_streams().read()
+            place = _open_streams().input if path == "-" else path
+            work = {"threads": arguments.threads, "progress": None if bar is None else _update_of(bar)}
+            try:
+                report = run(place, work, notice)
+            finally:
+                if bar is not None:
+                    bar.close()
+            _show(arguments, path, report, describe)
+        except (CodecError, OSError) as error:
+            if isinstance(error, BrokenPipeError) or not isinstance(error, FileError | OSError):
+                raise
+            found = _fail(arguments, path, error, describe)
+            status = FAILURE if FAILURE in (status, found) else found
+    return status
+
+
+def _show(arguments: argparse.Namespace, path: str, report: Any, describe: Callable[[Any], str]) -> None:  # noqa: ANN401
     if arguments.json:
-        _print_json(as_json(report))
+        _print_json(arguments, _json_of(path, report))
     elif not arguments.quiet:
         _print(describe(report))
-    return 0
 
 
-def _print_json(value: dict[str, Any]) -> None:
-    _print(json.dumps(value, ensure_ascii=False, indent=2))
+def _json_of(path: str, report: Any) -> dict[str, Any]:  # noqa: ANN401
+    if isinstance(report, list):
+        return {"input": path, "files": [as_json(file) for file in report]}
+    return {"input": path} if report is None else as_json(report)
+
+
+def _fail(arguments: argparse.Namespace, path: str, error: FileError | OSError, describe: Callable[[Any], str]) -> int:
+    """Says what is wrong, and what is not, with one of the inputs; the others have their turn. @returns the code"""
+    problems = error.problems if isinstance(error, FilesError) else [error]
+    report = error.report if isinstance(error, FilesError) else None
+    if report is not None and not arguments.json:
+        _show(arguments, path, report, describe)
+    for problem in problems:
+        _say(_message(problem))
+    if arguments.json:
+        found = [as_json(problem_of(problem)) for problem in problems]
+        value = {**_json_of(path, report), "problems": found, "error": _shown(_message(problems[0]))}
+        _print_json(arguments, value)
+    is_unchecked = report is not None and all(isinstance(problem, UncheckedError) for problem in problems)
+    return UNCHECKED if is_unchecked else FAILURE
+
+
+def _print_json(arguments: argparse.Namespace, value: dict[str, Any]) -> None:
+    value = {"reportVersion": REPORT_VERSION, "command": arguments.command, **value}
+    _print(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _shown(text: str) -> str:
+    """On one line, and with the names that people know."""
+    return printable(text if _streams is None else _streams.named(text))
+
+
+def _say(text: str) -> None:
+    print(f"codecllm: {_shown(text)}", file=sys.stderr)
 
 
 def _print(text: str) -> None:
-    print("\n".join(map(printable, text.split("\n"))))
+    print("\n".join(map(_shown, text.split("\n"))))
 
 
 def _message(error: BaseException) -> str:
@@ -362,10 +507,12 @@ def _update_of(bar: Any) -> Progress:  # noqa: ANN401
 
 def _remove_temporaries_at_signals() -> None:
     def end(number: int, _: FrameType | None) -> None:
-        remove_temporaries()
+        kept = remove_temporaries()
         if sys.stderr.isatty():
             # The bar, if there is one. Nothing of Python's own may be used in between what it interrupts.
             os.write(sys.stderr.fileno(), b"\r\x1b[K")
+        for text in kept:
+            os.write(sys.stderr.fileno(), f"codecllm: {printable(text)}\n".encode(errors="backslashreplace"))
         # Threads may be at work: there is nothing to wait for.
         os._exit(128 + number)
 

@@ -83,7 +83,7 @@ class Bases(Closing):
         candidates = []
         for path in self.paths:
             if os.path.isdir(path):
-                candidates += [entry.path for entry in list_directory(path) if entry.kind == "checkpoint"]
+                candidates += [entry.path for entry in list_directory(path, True).entries if entry.kind == "checkpoint"]
             else:
                 candidates.append(path)
         leads_back = False
@@ -108,6 +108,11 @@ class Bases(Closing):
 def _sha256_of(file: InputFile, header: Header, data_start: int) -> str:
     if _container.is_compressed(header):
         return _container.read_container(header, data_start, file.path).sha256
+    return hash_of(file)
+
+
+def hash_of(file: InputFile) -> str:
+    """The SHA-256 of a file, in hexadecimal. @raises FileError, OSError"""
     sha256 = hashlib.sha256()
     for at in range(0, file.size, _HASHED_BYTES):
         sha256.update(file.read(at, min(_HASHED_BYTES, file.size - at)).data)

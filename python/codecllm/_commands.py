@@ -7,38 +7,61 @@ import stat
 import threading
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack, closing
+from contextlib import ExitStack, closing
 from functools import partial
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from . import _container, _library
-from ._bases import Bases, Paths
-from ._directory import Entry, check_apart, list_directory
-from ._errors import FileError, InvalidStreamError
-from ._input import InputFile
+from ._arrangement import AS_IT_IS, Arrangement, with_original_names
+from ._bases import Bases, Paths, hash_of
+from ._directory import Entry, list_directory
+from ._errors import FileError, FilesError, InvalidStreamError, UncheckedError, raise_problems
+from ._estimate import estimate_file
+from ._input import FileBytes, InputFile
 from ._inspection import Inspection, inspect_front
 from ._limits import Room, check_declared, free_space
-from ._model_directory import AS_IT_IS, Arrangement, arrange_for_transformers, arrange_original
-from ._output import OutputFile, new_directory, new_file
-from ._report import FileReport, InspectedFile, InspectedTensor, Prefix, Report, TensorReport, summarise
-from ._restoring import Compressed, read_compressed, restore
+from ._model_directory import arrange_for_transformers, arrange_original
+from ._names import compressed_name, restored_name
+from ._output import new_file
+from ._report import (
+    Done,
+    Estimate,
+    FileReport,
+    InspectedFile,
+    InspectedTensor,
+    Prefix,
+    Problem,
+    Report,
+    TensorReport,
+    VerifyReport,
+    summarise,
+)
+from ._restoring import Compressed, damaged_streams, read_compressed, restore
 from ._safetensors import LENGTH_BYTES, read_header
 from ._stored import StoredTensor, read_checkpoint
+from ._transform import (
+    MakeOutput,
+    Method,
+    Notice,
+    directory_in_place,
+    directory_report,
+    place_in_place,
+    plan_directory,
+    tidy,
+    transform_directory,
+)
 from ._work import Work, default_threads
 from ._writing import Base, HeaderSpace, Original, check_original, write_container
 
 if TYPE_CHECKING:
     from ._library import Profile
 
-_CHECKPOINT = ".safetensors"
-_COMPRESSED = ".codecllm"
-
 Progress = Callable[[int, int], None]
 """Is told now and then how many bytes of the input are done, and how many there are."""
-_MakeOutput = Callable[[int], AbstractContextManager[OutputFile]]
-"""Makes an output with these permission bits."""
+
+
+def _no_notice(_path: str, _what: str) -> None:
+    pass
 
 
 def compress(
@@ -51,12 +74,16 @@ def compress(
     progressive: bool = False,
     for_transformers: bool = False,
     force: bool = False,
+    in_place: bool = False,
+    follow_links: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
+    notice: Notice = _no_notice,
 ) -> Report:
     """Compresses a checkpoint, or every checkpoint of a directory, whose other files are copied.
 
-    Memory is bounded whatever the checkpoint's size. The output appears under its name when it is complete.
+    Memory is bounded whatever the checkpoint's size. The output appears under its name when it is complete. The same
+    job goes on where it was interrupted: checkpoints of a directory that were finished are kept until then.
 
     Args:
         path: a safetensors file, or a directory of them
@@ -73,9 +100,13 @@ def compress(
         for_transformers: make the output of a model's directory one that `from_pretrained` loads compressed, after
             `import codecllm.transformers`
         force: replace an output that exists
+        in_place: there is no output: the checkpoints of the input are replaced one by one, each when what replaces it
+            is verified. What is replaced before an error stays so
+        follow_links: take what links lead to that lead out of a directory for what is in it. Otherwise they are refused
         threads: by default as many as there are processors for this process, 16 at most
         progress: is told now and then how many bytes of the input are done, and how many there are: on any thread, but
             on one at a time
+        notice: is told, with a path, of what interrupted runs left, and whether this one goes on from there
 
     Raises:
         FileError: something cannot be understood, is compressed already or is in the way; the message says where
@@ -83,25 +114,52 @@ def compress(
         OSError: a file cannot be read or written
         ValueError: an option that there is not, or a path that gives the output no name
     """
-    options = _library.options(profile, tile_rows)
-    bases = Bases(base)
     path = os.fsdecode(path)
-    output = compressed_name(path) if output is None else os.fsdecode(output)
-    if for_transformers and bases.paths:
-        raise FileError(path, "transformers loads nothing that is coded against a base")
-    if progressive and bases.paths:
-        raise FileError(path, "what is coded against a base is not put into layers")
-    if progressive and for_transformers:
-        raise FileError(path, "transformers loads nothing that is in layers")
-    if progressive and profile == "direct":
-        raise FileError(path, "profile direct stores all bits of a weight together: nothing of it is put into layers")
-    if for_transformers and not _is_directory(path):
-        raise FileError(path, "is a file; transformers needs a directory, with a config.json")
-    job = _Job(path, threads, progress)
-    arrange = partial(arrange_for_transformers, profile=profile) if for_transformers else _as_it_is
-    with bases:
-        compress_file = partial(_compress_file, options=options, bases=bases, in_layers=progressive)
-        return _transform(job, output, force, _is_any, compress_file, arrange)
+    job = _Job(path, threads, progress, notice)
+    with Bases(base) as bases:
+        method = _Compression(job, bases, follow_links, profile, tile_rows, for_transformers, progressive)
+        return _transform(method, _output_of(path, output, in_place, compressed_name, "compress"), force, in_place)
+
+
+def estimate(
+    path: str | os.PathLike[str],
+    *,
+    profile: Profile = "small",
+    tile_rows: int | None = None,
+    base: Paths | None = None,
+    progressive: bool = False,
+    for_transformers: bool = False,
+    follow_links: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Estimate:
+    """What `compress` would give, estimated from samples; nothing is written. Arguments and exceptions are its own."""
+    job = _Job(os.fsdecode(path), threads, progress, _no_notice)
+    with Bases(base) as bases:
+        if bases.paths:
+            problem = "what a base saves is not known before all is compressed: it cannot be estimated"
+            raise FileError(job.path, problem)
+        if progressive:
+            problem = "what layers take is not known before all is compressed: it cannot be estimated"
+            raise FileError(job.path, problem)
+        method = _Compression(job, bases, follow_links, profile, tile_rows, for_transformers)
+    plan = plan_directory(job.path, method, follow_links) if _is_directory(job.path) else None
+    checkpoints = [_entry_of(job.path)] if plan is None else plan.checkpoints
+    job.total = _sizes(checkpoints)
+    with job.work() as work:
+        files = [estimate_file(entry.path, method.options, work) for entry in checkpoints]
+    before, after = sum(file.bytes_before for file in files), sum(file.bytes_after for file in files)
+    others = 0 if plan is None else _sizes(plan.entries) - job.total
+    return Estimate(
+        job.path,
+        before,
+        after,
+        after / before,
+        sum(file.bytes_sampled for file in files),
+        None if plan is None else directory_report(plan.entries, after + others),
+        job.seconds(),
+        files,
+    )
 
 
 def decompress(
@@ -111,9 +169,12 @@ def decompress(
     base: Paths | None = None,
     bits: int | None = None,
     force: bool = False,
+    in_place: bool = False,
+    follow_links: bool = False,
     max_bytes: int | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
+    notice: Notice = _no_notice,
 ) -> Report:
     """Gives back the original checkpoint, or directory of checkpoints, byte for byte: its SHA-256 is compared.
 
@@ -127,7 +188,7 @@ def decompress(
         base: what it was coded against, if it was: files, and directories that hold them
         bits: give a coarse checkpoint: of tensors in layers, so many bits of each word, or up to where the next layer
             begins. The file may still be growing, if these layers are there. Its SHA-256 is not compared
-        force, threads, progress: as in `compress`
+        force, in_place, follow_links, threads, progress, notice: as in `compress`
 
     Raises:
         FileError: a file is damaged, or no CodecLLM file, or what it was coded against is not given, or something is in
@@ -137,23 +198,13 @@ def decompress(
         ValueError: a path that gives the output no name
     """
     path = os.fsdecode(path)
-    output = restored_name(path) if output is None else os.fsdecode(output)
-    job = _Job(path, threads, progress)
-
-    def check(paths: list[str]) -> None:
-        _check_declared(paths, max_bytes, free_space(output), bits)
-
+    if bits is not None and in_place:
+        raise FileError(path, "a coarse checkpoint replaces nothing")
+    job = _Job(path, threads, progress, notice)
     with Bases(base) as bases:
-        decompress_file = partial(_decompress_file, bases=bases, bits=bits)
-        return _transform(
-            job,
-            output,
-            force,
-            partial(_is_compressed, is_growing=bits is not None),
-            decompress_file,
-            arrange_original,
-            check,
-        )
+        output_path = _output_of(path, output, in_place, restored_name, "decompress")
+        method = _Decompression(job, bases, follow_links, output_path, max_bytes, in_place, bits)
+        return _transform(method, output_path, force, in_place)
 
 
 def verify(
@@ -161,69 +212,116 @@ def verify(
     *,
     max_bytes: int | None = None,
     base: Paths | None = None,
+    follow_links: bool = False,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> Report:
+) -> VerifyReport:
     """Decodes a checkpoint, or every compressed checkpoint of a directory, and compares all checks and the SHA-256.
 
     Args:
         path: a compressed file, or a directory in which at least one is
         max_bytes: all tensors together may have so many bytes decompressed; by default any, as nothing is kept
         base: as in `decompress`
-        threads, progress: as in `compress`
+        follow_links, threads, progress: as in `compress`
 
     Raises:
-        FileError: at the first thing that is not as it was
+        FilesError: not all of a directory is good; it has a `report`, a VerifyReport
+        FileError: a file is not as it was, or of a directory nothing is compressed
         OSError: a file cannot be read
     """
-    job = _Job(os.fsdecode(path), threads, progress)
-    if os.path.isdir(job.path):
-        checkpoints = _checkpoints_of(job.path, list_directory(job.path), _is_compressed)
-    else:
-        checkpoints = [Entry("", job.path, "checkpoint", os.stat(job.path).st_size)]
+    job = _Job(os.fsdecode(path), threads, progress, _no_notice)
+    problems: list[FileError | OSError] = []
+    not_checked: list[Problem] = []
+    is_directory = _is_directory(job.path)
+    checkpoints = [] if is_directory else [_entry_of(job.path)]
+    if is_directory:
+        entries, found = list_directory(job.path, follow_links)
+        problems += found
+        for entry in entries:
+            if entry.kind == "weights":
+                not_checked.append(Problem(entry.path, "is of another format", False))
+            elif entry.kind == "checkpoint":
+                try:
+                    if _is_compressed(entry.path):
+                        checkpoints.append(entry)
+                    else:
+                        problems.append(UncheckedError(entry.path, "is not compressed"))
+                except (FileError, OSError) as error:
+                    problems.append(error)
+        if not checkpoints and all(isinstance(problem, UncheckedError) for problem in problems):
+            raise FilesError([FileError(job.path, "holds no CodecLLM file"), *found])
     job.total = _sizes(checkpoints)
     if max_bytes is not None:
         _check_declared([entry.path for entry in checkpoints], max_bytes, None)
+    files = []
     with Bases(base) as bases:
-        return job.report(None, [_verify_file(entry.path, job, bases) for entry in checkpoints])
+        for entry in checkpoints:
+            try:
+                files.append(_verify_file(entry.path, job, bases))
+            except FilesError as error:
+                problems += error.problems
+            except (FileError, OSError) as error:
+                problems.append(error)
+    if not is_directory and len(problems) == 1:
+        raise problems[0]
+    report = VerifyReport(
+        **vars(job.report(None, Done(files))),
+        problems=[problem_of(error) for error in problems],
+        not_checked=not_checked,
+    )
+    if problems:
+        raise FilesError(problems, report)
+    return report
 
 
-def inspect(path: str | os.PathLike[str]) -> list[InspectedFile]:
+def problem_of(error: FileError | OSError) -> Problem:
+    """What is said of a file."""
+    if isinstance(error, FileError):
+        path, problem = error.args
+        return Problem(path, problem, not isinstance(error, UncheckedError))
+    problem = error.strerror or ""
+    return Problem(os.fsdecode(error.filename or ""), f"{problem[:1].lower()}{problem[1:]}", True)
+
+
+def inspect(path: str | os.PathLike[str], *, follow_links: bool = False) -> list[InspectedFile]:
     """What a checkpoint, or each checkpoint of a directory, says of itself, compressed or not. Nothing is decoded.
 
     Raises:
+        FilesError: not all of a directory is as it should be; it has a `report`, a list of those that are
         FileError: a file is not safetensors, or not as it should be
         OSError: a file cannot be read
     """
     path = os.fsdecode(path)
     if not os.path.isdir(path):
         return [_inspect_file(path)]
-    return [_inspect_file(entry.path) for entry in list_directory(path) if entry.kind == "checkpoint"]
+    entries, problems = list_directory(path, follow_links)
+    files = []
+    for entry in entries:
+        if entry.kind == "checkpoint":
+            try:
+                files.append(_inspect_file(entry.path))
+            except FilesError as error:
+                problems += error.problems
+            except (FileError, OSError) as error:
+                problems.append(error)
+    if problems:
+        raise FilesError(problems, files)
+    return files
 
 
-def compressed_name(path: str) -> str:
-    """The output of `compress` where nobody names one.
-
-    Raises:
-        ValueError: the path gives none
-        OSError: there is nothing under this path
-    """
-    if _is_directory(path):
-        return os.path.abspath(path) + _COMPRESSED
-    if path.endswith(_CHECKPOINT):
-        return path.removesuffix(_CHECKPOINT) + _COMPRESSED + _CHECKPOINT
-    raise ValueError(f"{path}: nothing to name the output of compress after")
-
-
-def restored_name(path: str) -> str:
-    """The output of `decompress` where nobody names one; raises what `compressed_name` does."""
-    is_directory = _is_directory(path)
-    name = os.path.abspath(path) if is_directory else path
-    end = _COMPRESSED if is_directory else _COMPRESSED + _CHECKPOINT
-    stem = name.removesuffix(end)
-    if stem == name or not os.path.basename(stem):
-        raise ValueError(f"{path}: nothing to name the output of decompress after")
-    return stem if is_directory else stem + _CHECKPOINT
+def _output_of(
+    path: str,
+    output: str | os.PathLike[str] | None,
+    in_place: bool,
+    name_of: Callable[[str, bool], str | None],
+    command: str,
+) -> str:
+    if in_place:
+        return path
+    name = name_of(path, _is_directory(path)) if output is None else os.fsdecode(output)
+    if name is None:
+        raise ValueError(f"{path}: nothing to name the output of {command} after")
+    return name
 
 
 # ---------------------------------------------------------------------------------------------------- files
@@ -232,10 +330,11 @@ def restored_name(path: str) -> str:
 class _Job:
     """What all work of one command shares."""
 
-    def __init__(self, path: str, threads: int | None, progress: Progress | None) -> None:
+    def __init__(self, path: str, threads: int | None, progress: Progress | None, notice: Notice) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads: {threads} is less than 1")
         self.path = path
+        self.notice = notice
         self.threads = default_threads() if threads is None else threads
         self.total = 0
         self._progress = progress
@@ -252,32 +351,133 @@ class _Job:
             if self._progress is not None:
                 self._progress(self._done, self.total)
 
-    def report(self, output: str | None, files: list[FileReport], files_copied: int = 0) -> Report:
-        seconds = time.perf_counter() - self._begin
-        return summarise(self.path, output, files, files_copied, self.threads, seconds)
+    def seconds(self) -> float:
+        return time.perf_counter() - self._begin
+
+    def report(self, output: str | None, done: Done) -> Report:
+        return summarise(self.path, output, done, self.threads, self.seconds())
 
 
-class _FileBytes:
-    """Bytes of a file, which are read when they are asked for."""
+def _description_of(command: str, job: _Job, bases: Bases, follow_links: bool, **encoding: object) -> dict[str, Any]:
+    """Says what job a directory's is: an interrupted one of the same words goes on."""
+    given = {key: value for key, value in encoding.items() if value is not None}
+    return {
+        "journal": 1,
+        "command": command,
+        "input": os.path.realpath(job.path),
+        "bases": [os.path.realpath(path) for path in bases.paths],
+        "followLinks": follow_links,
+        **given,
+    }
 
-    def __init__(self, file: InputFile, position: int) -> None:
-        self._file = file
-        self._position = position
 
-    def __getitem__(self, part: slice) -> np.ndarray:
-        start = part.start or 0
-        return self._file.read(self._position + start, part.stop - start)
+class _Compression(Method):
+    """How `compress` works on files. @raises FileError, ValueError: options contradict the input, or are none"""
+
+    def __init__(
+        self,
+        job: _Job,
+        bases: Bases,
+        follow_links: bool,
+        profile: Profile,
+        tile_rows: int | None,
+        for_transformers: bool,
+        progressive: bool = False,
+    ) -> None:
+        self.options = _library.options(profile, tile_rows)
+        if for_transformers and bases.paths:
+            raise FileError(job.path, "transformers loads nothing that is coded against a base")
+        if progressive and bases.paths:
+            raise FileError(job.path, "what is coded against a base is not put into layers")
+        if progressive and for_transformers:
+            raise FileError(job.path, "transformers loads nothing that is in layers")
+        if progressive and profile == "direct":
+            problem = "profile direct stores all bits of a weight together: nothing of it is put into layers"
+            raise FileError(job.path, problem)
+        if for_transformers and not _is_directory(job.path):
+            raise FileError(job.path, "is a file; transformers needs a directory, with a config.json")
+        loader = "transformers" if for_transformers else None
+        encoding = {"profile": profile, "tileRows": tile_rows, "for": loader, "progressive": progressive or None}
+        self.description = _description_of("compress", job, bases, follow_links, **encoding)
+        self.job = job
+        self.follow_links = follow_links
+        self.nothing = "holds no checkpoint that is not compressed already"
+        self._bases = bases
+        self._profile = profile
+        self._in_layers = progressive
+        self._for_transformers = for_transformers
+
+    def concerns(self, path: str) -> bool:
+        return not _is_compressed(path)
+
+    def check(self, paths: list[str]) -> None:
+        pass
+
+    def transform(self, path: str, make_output: MakeOutput) -> FileReport:
+        return _compress_file(path, make_output, self.job, self.options, self._bases, self._in_layers)
+
+    def check_finished(self, path: str, sha256: str) -> None:
+        _check_sha256(path, sha256, _verify_file(path, self.job, self._bases).sha256)
+
+    def arrange(self, entries: list[Entry]) -> Arrangement:
+        return arrange_for_transformers(self.job.path, entries, self._profile) if self._for_transformers else AS_IT_IS
+
+
+class _Decompression(Method):
+    """How `decompress` works on files."""
+
+    def __init__(
+        self,
+        job: _Job,
+        bases: Bases,
+        follow_links: bool,
+        output: str,
+        max_bytes: int | None,
+        in_place: bool,
+        bits: int | None,
+    ) -> None:
+        self.description = _description_of("decompress", job, bases, follow_links, bits=bits)
+        self.job = job
+        self.follow_links = follow_links
+        self.nothing = "holds no CodecLLM file"
+        self._bases = bases
+        self._output = output
+        self._max_bytes = max_bytes
+        self._in_place = in_place
+        self._bits = bits
+
+    def concerns(self, path: str) -> bool:
+        return _is_compressed(path, self._bits is not None)
+
+    def check(self, paths: list[str]) -> None:
+        _check_declared(paths, self._max_bytes, free_space(self._output), self._bits)
+
+    def transform(self, path: str, make_output: MakeOutput) -> FileReport:
+        return _decompress_file(path, make_output, self.job, self._bases, self._bits)
+
+    def check_finished(self, path: str, sha256: str) -> None:
+        with closing(InputFile(path)) as file:
+            _check_sha256(path, sha256, hash_of(file))
+
+    def arrange(self, entries: list[Entry]) -> Arrangement:
+        arrangement = arrange_original(self.job.path, entries)
+        return arrangement if self._in_place else with_original_names(entries, arrangement)
+
+
+def _check_sha256(path: str, expected: str, found: str) -> None:
+    if found != expected:
+        raise FileError(path, "is not what it was")
 
 
 def _compress_file(
-    path: str, make_output: _MakeOutput, job: _Job, options: _library.EncodeOptions, bases: Bases, in_layers: bool
+    path: str, make_output: MakeOutput, job: _Job, options: _library.EncodeOptions, bases: Bases, in_layers: bool
 ) -> FileReport:
     with closing(InputFile(path)) as file:
         header, data_start = read_header(file)
         if _container.is_compressed(header):
             raise FileError(path, "is compressed already")
         text = file.read(LENGTH_BYTES, data_start - LENGTH_BYTES).tobytes()
-        data = {tensor.name: partial(_FileBytes, file, data_start + tensor.start) for tensor in header.tensors}
+        data = {tensor.name: partial(FileBytes, file, data_start + tensor.start) for tensor in header.tensors}
         description = _container.describe_header(header, text)
         original = Original(path, text, header.metadata or {}, header.tensors, data, description)
         base = _base_for(job.path, path, bases)
@@ -310,7 +510,7 @@ def _base_for(top: str, path: str, bases: Bases) -> Base | None:
     return None if base is None else Base(bases.open(base), bases.sha256_of(base))
 
 
-def _decompress_file(path: str, make_output: _MakeOutput, job: _Job, bases: Bases, bits: int | None) -> FileReport:
+def _decompress_file(path: str, make_output: MakeOutput, job: _Job, bases: Bases, bits: int | None) -> FileReport:
     with closing(InputFile(path)) as file:
         compressed = read_compressed(file, bits)
         with make_output(file.mode) as output, job.work() as work:
@@ -320,7 +520,16 @@ def _decompress_file(path: str, make_output: _MakeOutput, job: _Job, bases: Base
 
 def _verify_file(path: str, job: _Job, bases: Bases) -> FileReport:
     with closing(InputFile(path)) as file:
-        compressed = read_compressed(file)
+        try:
+            compressed = read_compressed(file)
+        except FileError as error:
+            try:
+                problems = damaged_streams(file)
+            except FileError:
+                # Where its header is wrong already, that is all there is to say.
+                problems = [error]
+            raise_problems(problems)
+            raise
         with job.work() as work:
             restore(compressed, None, bases, work)
         return _restored(compressed, None)
@@ -399,75 +608,38 @@ def _inspect_tensor(tensor: StoredTensor) -> Inspection | None:
     try:
         return inspect_front(tensor.front())
     except InvalidStreamError as error:
-        raise tensor.error(error) from None
+        raise tensor.damage(error) from None
 
 
 # ---------------------------------------------------------------------------------------------------- directories
 
 
-def _transform(
-    job: _Job,
-    output: str,
-    force: bool,
-    concerns: Callable[[str], bool],
-    transform_file: Callable[[str, _MakeOutput, _Job], FileReport],
-    arrange: Callable[[str, list[Entry]], Arrangement],
-    check: Callable[[list[str]], None] = lambda _: None,
-) -> Report:
-    """Makes one checkpoint of another, or a directory of another; other files are copied, as they are arranged.
-
-    Args:
-        check: is called with the checkpoints before anything is written
-    """
-    path = job.path
-    if not _is_directory(path):
-        job.total = os.stat(path).st_size
-        check([path])
-        return job.report(output, [transform_file(path, lambda mode: new_file(output, mode, force, path), job)])
-    check_apart(path, output)
-    entries = list_directory(path)
-    checkpoints = _checkpoints_of(path, entries, concerns)
-    job.total = _sizes(checkpoints)
-    check([entry.path for entry in checkpoints])
-    concerned = {entry.name for entry in checkpoints}
-    files = []
-    files_copied = 0
-    name_of, added, text_of = arrange(path, entries)
-    names = {name for entry in entries if (name := name_of(entry.name)) is not None} | set(added)
-    with new_directory(output, force, names) as directory:
-        for entry in entries:
-            if entry.kind == "directory":
-                directory.make_directory(entry.name)
-            elif entry.name in concerned:
-                files.append(transform_file(entry.path, partial(directory.new_file, entry.name), job))
-            elif (name := name_of(entry.name)) is not None:
-                directory.copy(entry.path, name)
-                files_copied += 1
-        for name in added:
-            directory.write(name, text_of(name, files))
-    return job.report(output, files, files_copied)
+def _transform(method: _Compression | _Decompression, output: str, force: bool, in_place: bool) -> Report:
+    """Makes one checkpoint of another, or a directory of another."""
+    job = method.job
+    if not _is_directory(job.path):
+        job.total = os.stat(job.path).st_size
+        method.check([job.path])
+        tidy(output, job.notice)
+        place = place_in_place(job.path, method) if in_place else partial(_new_file, output, force, job.path)
+        return job.report(output, Done([method.transform(job.path, place)]))
+    plan = plan_directory(job.path, method, method.follow_links)
+    if not plan.checkpoints and not in_place:
+        raise FileError(job.path, method.nothing)
+    job.total = _sizes(plan.checkpoints)
+    if in_place:
+        return job.report(output, directory_in_place(plan, method, job.notice))
+    return job.report(output, transform_directory(plan, output, method, force, job.notice))
 
 
-def _checkpoints_of(path: str, entries: list[Entry], concerns: Callable[[str], bool]) -> list[Entry]:
-    """The checkpoints of a directory that are to be worked on. @raises FileError where there are none"""
-    found = [entry for entry in entries if entry.kind == "checkpoint" and concerns(entry.path)]
-    if not found:
-        raise FileError(path, "holds no CodecLLM file")
-    return found
+def _new_file(output: str, force: bool, source: str, mode: int) -> Any:  # noqa: ANN401
+    return new_file(output, mode, force, source)
 
 
 def _check_declared(paths: list[str], max_bytes: int | None, room: Room | None, bits: int | None = None) -> None:
     with ExitStack() as opened:
         files = [opened.enter_context(closing(InputFile(path))) for path in paths]
         check_declared([tensor for file in files for tensor in read_checkpoint(file, bits)[2]], max_bytes, room)
-
-
-def _as_it_is(_path: str, _entries: list[Entry]) -> Arrangement:
-    return AS_IT_IS
-
-
-def _is_any(_: str) -> bool:
-    return True
 
 
 def _is_compressed(path: str, is_growing: bool = False) -> bool:
@@ -482,3 +654,7 @@ def _is_directory(path: str) -> bool:
 
 def _sizes(entries: list[Entry]) -> int:
     return sum(entry.size for entry in entries)
+
+
+def _entry_of(path: str) -> Entry:
+    return Entry("", path, "checkpoint", os.stat(path).st_size, 0, "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
@@ -36,12 +36,18 @@ _BATCHES_AHEAD = 3
 """So many batches are read before the first of them is decoded: they all take staging memory."""
 
 
-def load_cuda(tensors: list[StoredTensor], device: torch.device) -> dict[str, torch.Tensor]:
+def load_cuda(
+    tensors: list[StoredTensor], device: torch.device, bases: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
     """Reads tensors and decodes those that are streams. All is done when it returns.
+
+    Args:
+        bases: on the device, of those that are coded against one; they are written over
 
     Raises:
         UnavailableError: no such device, or a build without CUDA
-        FileError: a stream is damaged, or a file ends too early; the message names file and tensor
+        FileError: a stream is damaged, or coded against another base, or a file ends too early; the message names file
+            and tensor
     """
     if not torch.cuda.is_available():
         raise UnavailableError(f"{device}: PyTorch finds no CUDA device")
@@ -57,7 +63,7 @@ def load_cuda(tensors: list[StoredTensor], device: torch.device) -> dict[str, to
             # What is not compressed can be had without the library, also on GPUs that it does not support.
             return {tensor.name: _load_kept(tensor) for tensor in tensors}
         try:
-            loaded = _load(tensors, copier)
+            loaded = _load(tensors, copier, bases)
         finally:
             copier.close()
     return {tensor.name: loaded[tensor.name] for tensor in tensors}
@@ -69,7 +75,7 @@ def _load_kept(tensor: StoredTensor) -> torch.Tensor:
     return tensor.as_torch(torch.from_numpy(data), tensor.dtype, tensor.shape).cuda()
 
 
-def _load(tensors: list[StoredTensor], copier: _Copier) -> dict[str, torch.Tensor]:
+def _load(tensors: list[StoredTensor], copier: _Copier, bases: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     loaded: dict[str, torch.Tensor] = {}
     ahead: deque[_Decoding] = deque()
     decodings: list[_Decoding] = []
@@ -79,7 +85,7 @@ def _load(tensors: list[StoredTensor], copier: _Copier) -> dict[str, torch.Tenso
 
     def launch() -> None:
         decoding = ahead.popleft()
-        loaded.update(decoding.launch(copier))
+        loaded.update(decoding.launch(copier, bases))
         decodings.append(decoding)
 
     for batch, decoder in zip(batches, decoders, strict=True):
@@ -138,7 +144,7 @@ class _Batch(NamedTuple):
         try:
             yield
         except InvalidStreamError as error:
-            raise self.tensors[error.stream or 0].error(error.problem) from None
+            raise self.tensors[error.stream or 0].damage(error.problem) from None
 
 
 def _batches(tensors: list[StoredTensor]) -> Iterator[_Batch]:
@@ -162,7 +168,7 @@ class _Decoding:
             self._staging = torch.empty(batch.size, dtype=torch.uint8, device="cuda")
         self._copied = copier.copy(batch, [self._staging])
 
-    def launch(self, copier: _Copier) -> dict[str, torch.Tensor]:
+    def launch(self, copier: _Copier, bases: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Decodes on the current CUDA stream, as soon as everything has been handed over to the copier's.
 
         Returns:
@@ -170,7 +176,14 @@ class _Decoding:
         """
         self._decoder = self._opened.result()
         tensors, infos = self._batch.tensors, self._decoder.streams
-        outputs = [torch.empty(info.tensor_bytes, dtype=torch.uint8, device="cuda") for info in infos]
+        before = [
+            bases[tensor.name].reshape(-1).view(torch.uint8) if info.against_base else None
+            for tensor, info in zip(tensors, infos, strict=True)
+        ]
+        outputs = [
+            torch.empty(info.tensor_bytes, dtype=torch.uint8, device="cuda") if base is None else base
+            for info, base in zip(infos, before, strict=True)
+        ]
         data = []
         at = 0
         for tensor, info in zip(tensors, infos, strict=True):
@@ -179,7 +192,7 @@ class _Decoding:
         self._copied.result()
         current = torch.cuda.current_stream()
         current.wait_stream(copier.cuda_stream)
-        self._decoder.decode(data, outputs)
+        self._decoder.decode(data, outputs, bases=before)
         # Its memory goes back to the copier's CUDA stream, which must not write there before this is decoded.
         self._staging.record_stream(current)
         del self._staging
@@ -189,7 +202,7 @@ class _Decoding:
         }
 
     def check(self) -> None:
-        """Waits until all is decoded. @raises FileError where a tile was damaged"""
+        """Waits until all is decoded. @raises FileError where a tile was damaged, or a base another one"""
         with self._batch.naming_errors():
             self._decoder.check()
         self._decoder.close()

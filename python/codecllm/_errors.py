@@ -65,6 +65,34 @@ class IncompleteError(FileError):
         return IncompleteError, (self.args[0], self.missing)
 
 
+class UncheckedError(FileError):
+    """A file that is not there, or was not looked into: nobody knows of anything that is wrong with it."""
+
+
+class FilesError(FileError):
+    """Several files, of which the first one's problem is the message."""
+
+    def __init__(self, problems: list[FileError | OSError], report: object = None) -> None:
+        first = problems[0]
+        path, problem = first.args if isinstance(first, FileError) else (first.filename, first.strerror)
+        super().__init__(path, problem)
+        self.problems = problems
+        """All that is wrong."""
+        self.report = report
+        """What could be done nevertheless, if anything could."""
+
+    def __reduce__(self) -> tuple[type[FilesError], tuple[list[FileError | OSError], object]]:
+        return FilesError, (self.problems, self.report)
+
+
+def raise_problems(problems: list[FileError | OSError], report: object = None) -> None:
+    """@raises FilesError or the one problem itself; none: nothing"""
+    if len(problems) > 1 or (problems and report is not None):
+        raise FilesError(problems, report)
+    if problems:
+        raise problems[0]
+
+
 class UnavailableError(CodecError, RuntimeError):
     """Something is asked for that this build or this machine lacks, mostly a GPU."""
 

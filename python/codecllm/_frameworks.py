@@ -145,18 +145,24 @@ class Torch(Framework["torch.Tensor"]):
 
     def load(self, tensors: list[StoredTensor]) -> dict[str, torch.Tensor]:
         if self._device.type == "cuda":
-            from ._cuda_loading import load_cuda
-
-            # The GPU decodes nothing against a base, and adds no layers.
-            on_host = [tensor for tensor in tensors if tensor.layers or tensor.is_against_base()]
-            names = {tensor.name for tensor in on_host}
-            loaded = load_cuda([tensor for tensor in tensors if tensor.name not in names], self._device)
-            loaded |= self._load_through_host(on_host)
-            return {tensor.name: loaded[tensor.name] for tensor in tensors}
-        return self._load_through_host(tensors)
-
-    def _load_through_host(self, tensors: list[StoredTensor]) -> dict[str, torch.Tensor]:
+            return self._load_cuda(tensors)
         return {name: tensor.to(self._device) for name, tensor in super().load(tensors).items()}
+
+    def _load_cuda(self, tensors: list[StoredTensor]) -> dict[str, torch.Tensor]:
+        from ._cuda_loading import load_cuda
+
+        # Layers are added on the host.
+        in_layers = [tensor for tensor in tensors if tensor.layers]
+        if in_layers:
+            loaded = self._load_cuda([tensor for tensor in tensors if not tensor.layers])
+            loaded |= {name: tensor.to(self._device) for name, tensor in super().load(in_layers).items()}
+            return {tensor.name: loaded[tensor.name] for tensor in tensors}
+        found = [(tensor.name, tensor.found_base()) for tensor in tensors]
+        # Each its own, since it is written over.
+        bases = [
+            base._replace(name=name, copy_of=base.copy_of or base.name) for name, base in found if base is not None
+        ]
+        return load_cuda(tensors, self._device, self._load_cuda(bases) if bases else {})
 
 
 def as_device(device: Device) -> torch.device:

@@ -90,6 +90,7 @@ class GPUDecoder(Closing):
         *,
         verify: bool = True,
         scratch: torch.Tensor | None = None,
+        bases: Sequence[torch.Tensor | None] | None = None,
     ) -> None:
         """Decodes all streams on the current CUDA stream of the device, asynchronously.
 
@@ -101,6 +102,9 @@ class GPUDecoder(Closing):
             verify: check every tile; `check` tells
             scratch: uint8 on the device, of `scratch_bytes` bytes, aligned to 256, for data in host memory; by default
                 it is allocated on the CUDA stream
+            bases: of each stream that is coded against one, its base: as its output, which it may be, and is written
+                over then; None for the others. Where one is written over, all are compared with what the streams say
+                before anything is
 
         Raises:
             ValueError: tensors that are not as said here; the message gives the number of the stream
@@ -121,10 +125,24 @@ class GPUDecoder(Closing):
                 raise TypeError(f"output {index} is {output.dtype}, and its stream {info.dtype}")
             if not output.is_contiguous() or output.nbytes != info.tensor_bytes:
                 raise ValueError(f"output {index} is not {info.tensor_bytes} contiguous bytes")
+        before = [None] * len(data) if bases is None else list(bases)
+        if len(before) != len(data):
+            raise ValueError(f"{len(before)} bases for {len(data)} streams")
+        for index, (info, base) in enumerate(zip(self.streams, before, strict=True)):
+            if base is None:
+                continue
+            check_device(base, self._gpu.device, f"base {index}")
+            if not base.is_contiguous() or base.nbytes != info.tensor_bytes:
+                raise ValueError(f"base {index} is not {info.tensor_bytes} contiguous bytes")
         if scratch is not None:
             check_memory(scratch, self.scratch_bytes if on_host else 0, self._gpu.device, "scratch memory")
-        options = _library.GpuDecodeOptions(on_host, verify, None if scratch is None else scratch.data_ptr())
         pointers = ctypes.c_void_p * len(data)
+        options = _library.GpuDecodeOptions(
+            on_host,
+            verify,
+            None if scratch is None else scratch.data_ptr(),
+            pointers(*(None if base is None else base.data_ptr() for base in before)),
+        )
         with self._gpu.lock:
             _library.call(
                 "gpu_decode",
@@ -140,15 +158,19 @@ class GPUDecoder(Closing):
 
         Raises:
             InvalidStreamError: a tile was damaged; the message gives the numbers of the first such stream and tile. Its
-                output has no meaning, but nothing was read or written outside the tensors
+                output has no meaning, but nothing was read or written outside the tensors. Or a base was another one:
+                then no base was written over
             CudaError: the device failed
         """
         stream, tile = ctypes.c_size_t(), ctypes.c_uint64()
         with self._gpu.lock:
             try:
                 _library.call("gpu_result", self._plan, ctypes.byref(stream), ctypes.byref(tile))
-            except InvalidStreamError:
-                raise InvalidStreamError(f"tile {tile.value} is damaged", stream.value) from None
+            except InvalidStreamError as error:
+                problem = f"tile {tile.value} is damaged"
+                if tile.value == _library.NO_TILE:
+                    problem = error.problem.removeprefix(f"tensor {stream.value}: ")
+                raise InvalidStreamError(problem, stream.value) from None
 
     def close(self) -> None:
         """Lets go of the decoder's memory, when all it was asked for is decoded. Nothing may be called then."""

@@ -82,3 +82,15 @@ class InputBytes(InputFile):
 
     def close(self) -> None:
         pass
+
+
+class FileBytes:
+    """Bytes of a file, which are read when they are asked for."""
+
+    def __init__(self, file: InputFile, position: int) -> None:
+        self._file = file
+        self._position = position
+
+    def __getitem__(self, part: slice) -> np.ndarray:
+        start = part.start or 0
+        return self._file.read(self._position + start, part.stop - start)

@@ -19,6 +19,7 @@ from ._tables import PROFILES, TILE_ROWS, VERSION
 Profile = Literal["small", "fast", "direct"]
 """PROFILES, as types have it."""
 PASS_GATHER = 0
+NO_TILE = 2**64 - 1
 
 _OK = 0
 _UNAVAILABLE = 5
@@ -92,7 +93,7 @@ class GpuSource(ctypes.Structure):
 class GpuDecodeOptions(ctypes.Structure):
     """codecllm_gpu_decode_options."""
 
-    _fields_ = (("data_on_host", c_int), ("verify", c_int), ("scratch", c_void_p))
+    _fields_ = (("data_on_host", c_int), ("verify", c_int), ("scratch", c_void_p), ("bases", POINTER(c_void_p)))
 
 
 class GpuTranscoding(ctypes.Structure):

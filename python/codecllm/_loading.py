@@ -142,4 +142,4 @@ class Bands:
         try:
             self._stream.decode(first, count, data, output)
         except InvalidStreamError as error:
-            raise tensor.error(error) from None
+            raise tensor.damage(error) from None

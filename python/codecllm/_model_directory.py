@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ._arrangement import AS_IT_IS, Arrangement
 from ._directory import Entry
 from ._errors import FileError
 from ._report import FileReport
@@ -42,20 +42,6 @@ Without that import transformers warns of an unknown quantization type, `codecll
 `codecllm decompress` gives back the original directory, byte for byte.
 """
 _DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
-
-
-class Arrangement(NamedTuple):
-    """What becomes of a directory's files that are no checkpoints."""
-
-    name_of: Callable[[str], str | None]
-    """The name that a file is copied to, from the top of the output; None: it is left out."""
-    added: tuple[str, ...]
-    """The names of what is written beside them,"""
-    text_of: Callable[[str, list[FileReport]], str]
-    """and the texts, when all checkpoints are there."""
-
-
-AS_IT_IS = Arrangement(lambda name: name, (), lambda _name, _checkpoints: "")
 
 
 def arrange_for_transformers(path: str, entries: list[Entry], profile: Profile) -> Arrangement:

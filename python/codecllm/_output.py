@@ -8,78 +8,22 @@ import ctypes
 import errno
 import io
 import os
-import re
-import secrets
 import shutil
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
+from pathlib import PurePath
+from typing import Any, NamedTuple
 
 from ._errors import FileError
+from ._journal import Finished, Journal
+from ._temporary import hold_temporary, leftovers, let_go, parent_of, remove, temporary_name
 
 _SYNC_BYTES = 8 * 2**20
 """After so many bytes the system is asked to write them to disk: at the end, nothing else would be left to do."""
-
-_MOST_NAME_BYTES = 200
-"""A name has at most 255 bytes on most systems: so many are left of an output's in its temporary ones."""
-_PURPOSE = re.compile("(tmp|old)-[0-9a-f]{8}")
-
-_temporaries: set[str] = set()
-"""What exists under a temporary name now."""
-_aside: dict[str, str] = {}
-"""The temporary names of what steps aside for something new, and their own."""
-
-
-def remove_temporaries() -> None:
-    """Removes all temporary files and directories at once; for a process that has to end."""
-    for old, path in list(_aside.items()):
-        _put_back(old, path)
-    for path in list(_temporaries):
-        _remove(path)
-
-
-def _remove(path: str) -> None:
-    if os.path.isdir(path):
-        # A thread may write into it meanwhile.
-        for _ in range(10):
-            shutil.rmtree(path, ignore_errors=True)
-            if not os.path.exists(path):
-                break
-    else:
-        Path(path).unlink(missing_ok=True)
-    _temporaries.discard(path)
-
-
-def _temporary_prefix(path: str) -> str:
-    """What temporary names of an output begin with."""
-    name = os.path.basename(path.rstrip("/"))
-    while len(os.fsencode(name)) > _MOST_NAME_BYTES:
-        name = name[:-1]
-    return f".{name}."
-
-
-def _temporary_name(path: str, purpose: str = "tmp") -> str:
-    """A name beside `path` that nothing has."""
-    return os.path.join(_parent(path), f"{_temporary_prefix(path)}{purpose}-{secrets.token_hex(4)}")
-
-
-def leftovers(output: str) -> list[str]:
-    """What lies beside an output under one of its temporary names: of jobs that were killed, or that go on."""
-    prefix = _temporary_prefix(output)
-    try:
-        names = os.listdir(_parent(output))
-    except OSError:
-        return []
-    found = [name for name in names if name.startswith(prefix) and _PURPOSE.fullmatch(name.removeprefix(prefix))]
-    return [path for name in found if (path := os.path.join(_parent(output), name)) not in _temporaries]
-
-
-def _parent(path: str) -> str:
-    return os.path.dirname(path.rstrip("/")) or "."
-
 
 # macOS has only the one that writes all that is known of the file, too.
 _sync_data = getattr(os, "fdatasync", os.fsync)
@@ -158,7 +102,7 @@ class OutputBytes:
         self._bytes.seek(position)
         self._bytes.write(data)
 
-    def finish(self, size: int) -> None:
+    def finish(self, size: int, sha256: str) -> None:
         """Makes it `size` bytes long."""
         # What is not written yet stands before the end, and what would be behind it was given up.
         self._bytes.truncate(size)
@@ -174,10 +118,13 @@ class OutputFile:
         path: its final one, for errors
         place: where it is written
         mode: its permission bits
+        source: what it is made of, whose times it gets
     """
 
-    def __init__(self, path: str, place: str, mode: int) -> None:
+    def __init__(self, path: str, place: str, mode: int, source: str | None = None) -> None:
         self.path = path
+        self.sha256 = ""
+        self._times = None if source is None else _times_of(source)
         with _errors_of(path):
             self._descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         self._writer = ThreadPoolExecutor(1, "codecllm-writer")
@@ -212,13 +159,20 @@ class OutputFile:
             with _errors_of(self.path):
                 self._writing.result()
 
-    def finish(self, size: int) -> None:
-        """Makes it `size` bytes long and writes it to disk. @raises OSError where that, or a write, failed"""
+    def finish(self, size: int, sha256: str) -> None:
+        """Makes it `size` bytes long and writes it to disk. @raises OSError where that, or a write, failed
+
+        Args:
+            sha256: of the original that it is, or holds
+        """
+        self.sha256 = sha256
         self._wait()
         with _errors_of(self.path):
             if self._syncing is not None:
                 self._syncing.result()
             os.ftruncate(self._descriptor, size)
+            if self._times is not None:
+                os.utime(self._descriptor, ns=self._times)
             os.fsync(self._descriptor)
 
     def close(self) -> None:
@@ -227,29 +181,38 @@ class OutputFile:
         os.close(self._descriptor)
 
 
+def _times_of(path: str) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_atime_ns, status.st_mtime_ns
+
+
 @contextmanager
 def _temporary(path: str) -> Iterator[str]:
     """A temporary name for what becomes `path` in the block. What has it is removed if the block does not end well."""
-    temporary = _temporary_name(path)
-    _temporaries.add(temporary)
+    temporary = temporary_name(path)
+    hold_temporary(temporary, partial(remove, temporary))
     try:
         yield temporary
-        _temporaries.discard(temporary)
     except BaseException:
-        _remove(temporary)
+        remove(temporary)
         raise
+    finally:
+        let_go(temporary)
     with _errors_of(path):
-        _sync(_parent(path))
+        _sync(parent_of(path))
 
 
 @contextmanager
-def new_file(path: str, mode: int, force: bool, source: str | None = None) -> Iterator[OutputFile]:
+def new_file(
+    path: str, mode: int, force: bool, source: str | None = None, verify: Callable[[str, str], None] | None = None
+) -> Iterator[OutputFile]:
     """A file that gets its name at the end of the block, which has to `finish` it. An exception leaves no trace.
 
     Args:
         mode: its permission bits
         force: replace what has the name
-        source: a file that is read meanwhile, and so must not be replaced
+        source: a file that is read meanwhile, and so must not be replaced; its times become those of the file
+        verify: then it may be replaced, when this has looked at what replaces it, and the SHA-256 of its original
 
     Raises:
         FileExistsError: the path exists, and `force` is false
@@ -262,7 +225,7 @@ def new_file(path: str, mode: int, force: bool, source: str | None = None) -> It
     except OSError:
         old = None
     if old is not None:
-        if source is not None and os.path.samestat(old, os.stat(source)):
+        if verify is None and source is not None and os.path.samestat(old, os.stat(source)):
             raise FileError(path, "is the input itself")
         if stat.S_ISDIR(old.st_mode):
             raise IsADirectoryError(errno.EISDIR, "is a directory", path)
@@ -271,11 +234,13 @@ def new_file(path: str, mode: int, force: bool, source: str | None = None) -> It
             raise FileError(path, "is not a file")
     _refuse_existing(path, force)
     with _temporary(path) as temporary:
-        output = OutputFile(path, temporary, mode)
+        output = OutputFile(path, temporary, mode, source)
         try:
             yield output
         finally:
             output.close()
+        if verify is not None:
+            verify(temporary, output.sha256)
         with _errors_of(path):
             if force:
                 os.replace(temporary, path)
@@ -284,60 +249,135 @@ def new_file(path: str, mode: int, force: bool, source: str | None = None) -> It
 
 
 class OutputDirectory:
-    """A directory that is being made, in a temporary place. Names are from its top."""
+    """A directory that is being made, in a temporary place, by a journal of what is finished. Names begin there."""
 
-    def __init__(self, path: str, place: str) -> None:
+    def __init__(self, path: str, journal: Journal) -> None:
         self.path = path
-        self._place = place
-        self._directories = [place]
+        self._journal = journal
+        self._times: dict[str, tuple[int, int]] = {}
 
-    def make_directory(self, name: str) -> None:
-        """@raises OSError where that cannot be"""
+    @property
+    def finished(self) -> dict[str, Finished]:
+        """What an interrupted run of the same job has finished, by name; whether it is still so is not known."""
+        return self._journal.finished
+
+    def place_of(self, name: str) -> str:
+        """Where a file is until the directory gets its name."""
+        return os.path.join(_files_in(self._journal.folder), name)
+
+    def make_directory(self, source: str, name: str) -> None:
+        """Makes a directory like one of the input. @raises OSError where that cannot be"""
         with _errors_of(os.path.join(self.path, name)):
-            place = os.path.join(self._place, name)
-            os.mkdir(place)
-            self._directories.append(place)
+            os.makedirs(self.place_of(name), exist_ok=True)
+            self._times[name] = _times_of(source)
 
     def copy(self, source: str, name: str) -> None:
-        """Copies a file, with its permission bits. @raises OSError where that cannot be"""
+        """Copies a file, with its permission bits and times. @raises OSError where that cannot be"""
         with _errors_of(os.path.join(self.path, name)):
-            place = os.path.join(self._place, name)
-            shutil.copy(source, place)
-            _sync(place)
+            shutil.copy(source, self.place_of(name))
+            os.utime(self.place_of(name), ns=_times_of(source))
+            _sync(self.place_of(name))
 
-    def write(self, name: str, text: str) -> None:
-        """Writes a file. @raises OSError where that cannot be"""
+    def link(self, target: str, name: str) -> None:
+        """Makes a link. @raises OSError where that cannot be"""
         with _errors_of(os.path.join(self.path, name)):
-            place = os.path.join(self._place, name)
+            os.symlink(target, self.place_of(name))
+
+    def alias(self, of: str, name: str) -> None:
+        """Gives a file of the output one more name. @raises OSError where that cannot be"""
+        try:
+            os.link(self.place_of(of), self.place_of(name))
+        except OSError:
+            # Not every file system has links.
+            self.copy(self.place_of(of), name)
+
+    def write(self, name: str, text: str) -> int:
+        """Writes a file. @returns its bytes. @raises OSError where that cannot be"""
+        with _errors_of(os.path.join(self.path, name)):
+            place = self.place_of(name)
             with open(place, "xb") as file:
                 file.write(text.encode())
             _sync(place)
+        return len(text.encode())
 
     @contextmanager
-    def new_file(self, name: str, mode: int) -> Iterator[OutputFile]:
+    def new_file(self, name: str, source: str, mode: int) -> Iterator[OutputFile]:
         """A file in it, which the block has to `finish`. @raises OSError where it cannot be written"""
-        output = OutputFile(os.path.join(self.path, name), os.path.join(self._place, name), mode)
+        place = self.place_of(name)
+        remove(place)
+        output = OutputFile(os.path.join(self.path, name), place, mode, source)
         try:
             yield output
         finally:
             output.close()
+        _sync(os.path.dirname(place))
 
-    def sync(self) -> None:
-        for place in self._directories:
-            _sync(place)
+    def note(self, finished: Finished) -> None:
+        """Notes that a file is finished, which is on the disk by now. @raises OSError"""
+        with _errors_of(os.path.join(self.path, finished.name)):
+            self._journal.add(finished)
+
+    def finish(self) -> None:
+        """Gives directories their times, and writes them to disk."""
+        # What is written into a directory changes its time: those above come last.
+        for name, times in reversed(self._times.items()):
+            os.utime(self.place_of(name), ns=times)
+            _sync(self.place_of(name))
+
+    def remove_unfinished(self, names: set[str]) -> None:
+        """Leaves what is finished, and directories, of these names."""
+        top = self.place_of("")
+        above = names | {str(parent) for name in names for parent in PurePath(name).parents}
+        for folder, directories, files in os.walk(top):
+            for child in (*directories, *files):
+                place = os.path.join(folder, child)
+                name = os.path.relpath(place, top)
+                is_folder = os.path.isdir(place) and not os.path.islink(place)
+                if not (name in above if is_folder else name in names and name in self.finished):
+                    remove(place)
+
+    def abandon(self) -> str | None:
+        """To be called where it did not get its name. What is finished stays. @returns what is said of that"""
+        folder = self._journal.folder
+        let_go(folder)
+        count = len(self.finished)
+        if count > 0 and os.path.isdir(_files_in(folder)):
+            self.remove_unfinished(set(self.finished))
+            are, them = ("file is", "it") if count == 1 else ("files are", "them")
+            return (
+                f"{count} finished {are} kept for the same command, which goes on from there; "
+                f"codecllm clean {self.path} removes {them}"
+            )
+        remove(folder)
+        return None
+
+
+def _files_in(temporary: str) -> str:
+    return os.path.join(temporary, "files")
+
+
+class Job(NamedTuple):
+    """What a directory is made by."""
+
+    description: dict[str, Any]
+    """All that its files depend on."""
+    names: set[str]
+    """All that it will hold, from its top."""
+    notice: Callable[[str, str], None]
+    """Is told of a path what is no failure."""
 
 
 @contextmanager
-def new_directory(path: str, force: bool, names: set[str]) -> Iterator[OutputDirectory]:
-    """A directory that gets its name at the end of the block. An exception leaves no trace.
+def new_directory(path: str, force: bool, job: Job) -> Iterator[OutputDirectory]:
+    """A directory that gets its name at the end of the block. After an exception, what it has finished stays for
+    the same job.
 
     Args:
         force: replace one that has the name
-        names: all that it will hold, from its top
 
     Raises:
         FileExistsError: the path exists, and `force` is false
-        FileError: it is no directory, or holds what is not in `names`
+        FileError: it is no directory, or holds what the new one will not
         OSError: it cannot be made
     """
     _refuse_existing(path, force)
@@ -348,19 +388,68 @@ def new_directory(path: str, force: bool, names: set[str]) -> Iterator[OutputDir
         for above, directories, files in os.walk(path):
             for child in (*directories, *files):
                 name = os.path.relpath(os.path.join(above, child), path)
-                if name not in names:
+                if name not in job.names:
                     raise FileError(path, f"holds {name}, which the new directory would not; it is not replaced")
-    with _temporary(path) as temporary:
-        with _errors_of(path):
-            os.mkdir(temporary)
-        directory = OutputDirectory(path, temporary)
+    temporary = temporary_name(path)
+    hold_temporary(temporary, partial(remove, temporary))
+    with _errors_of(path):
+        directory = OutputDirectory(path, _take_over(path, temporary, job) or _begin(temporary, job))
+
+    def end() -> str | None:
+        kept = directory.abandon()
+        return None if kept is None else f"{path}: {kept}"
+
+    hold_temporary(temporary, end)
+    place = _files_in(temporary)
+    try:
+        directory.remove_unfinished(job.names)
         yield directory
         with _errors_of(path):
-            directory.sync()
+            directory.finish()
             if force and os.path.lexists(path):
-                _replace(temporary, path)
+                _replace(place, path)
             else:
-                _rename_directory_to_new(temporary, path)
+                try:
+                    _rename_directory_to_new(place, path)
+                except FileExistsError:
+                    # Another run has made it meanwhile: nobody needs this one.
+                    remove(temporary)
+                    raise
+            remove(temporary)
+            let_go(temporary)
+            _sync(parent_of(path))
+    except BaseException:
+        kept = directory.abandon()
+        if kept is not None:
+            job.notice(path, kept)
+        raise
+
+
+def _begin(temporary: str, job: Job) -> Journal:
+    os.makedirs(_files_in(temporary))
+    return Journal.begin(temporary, job.description)
+
+
+def _take_over(path: str, temporary: str, job: Job) -> Journal | None:
+    """Gives what a run of the same job left, of those the one that got furthest, a new name."""
+    found = []
+    for left in leftovers(path):
+        if left.purpose == "tmp" and left.writer != "alive" and os.path.isdir(_files_in(left.path)):
+            journal = Journal.find(left.path, job.description)
+            if journal is not None:
+                found.append(journal)
+    if not found:
+        return None
+    found.sort(key=lambda journal: -len(journal.finished))
+    try:
+        os.rename(found[0].folder, temporary)
+    except OSError:
+        # Another run of the job was faster.
+        return None
+    for journal in found[1:]:
+        remove(journal.folder)
+    found[0].folder = temporary
+    return found[0]
 
 
 def _replace(temporary: str, path: str) -> None:
@@ -368,10 +457,9 @@ def _replace(temporary: str, path: str) -> None:
     new one cannot take its place.
     """
     if _exchange(temporary, path):
-        shutil.rmtree(temporary, ignore_errors=True)
         return
-    old = _temporary_name(path, "old")
-    _aside[old] = path
+    old = temporary_name(path, "old")
+    hold_temporary(old, partial(_put_back, old, path))
     try:
         os.rename(path, old)
         os.rename(temporary, path)
@@ -384,4 +472,4 @@ def _put_back(old: str, path: str) -> None:
     """Gives what stepped aside its name again, unless that is taken."""
     if not os.path.lexists(path):
         os.rename(old, path)
-    _aside.pop(old, None)
+    let_go(old)

@@ -45,6 +45,39 @@ class FileReport:
 
 
 @dataclass(frozen=True)
+class DirectoryReport:
+    """What a directory takes on the disk, all files of it, each counted once, before and after."""
+
+    bytes_before: int
+    bytes_after: int
+    other_weights: int
+    """Files of formats that are copied as they are: .bin, .pt, .pth and .gguf."""
+    other_weights_bytes: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that is not as it should be, or that was not looked into."""
+
+    path: str
+    problem: str
+    checked: bool
+    """Whether it is known to be wrong: it may be missing only, or not compressed, and so nothing to verify."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was done with the files of a job."""
+
+    files: list[FileReport]
+    files_copied: int = 0
+    """Files of a directory that were copied,"""
+    files_kept: int = 0
+    """and checkpoints among them: they are compressed already, or, when decompressed, not compressed."""
+    directory: DirectoryReport | None = None
+
+
+@dataclass(frozen=True)
 class Report:
     """All that one command did."""
 
@@ -56,7 +89,11 @@ class Report:
     engine: str
     """The codec: "native", the only one here."""
     files_copied: int
-    """Files of a directory that were copied."""
+    """Files of a directory that were copied,"""
+    files_kept: int
+    """and checkpoints among them: they are compressed already, or, when decompressed, not compressed."""
+    directory: DirectoryReport | None
+    """None where the input is a file."""
     files: list[FileReport]
     bytes_before: int
     """Of all checkpoints, originals"""
@@ -69,6 +106,41 @@ class Report:
     tensors_compressed: int
     tensors_kept: int
     tensors_copied: int
+
+
+@dataclass(frozen=True)
+class VerifyReport(Report):
+    """What `verify` found: in `files` are those that are good."""
+
+    problems: list[Problem]
+    not_checked: list[Problem]
+    """Of formats of which nothing can be checked."""
+
+
+@dataclass(frozen=True)
+class FileEstimate:
+    """What a checkpoint would become, about."""
+
+    input: str
+    bytes_before: int
+    bytes_after: int
+    bytes_sampled: int
+    """Of which the estimate is made."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What `compress` would do, about."""
+
+    input: str
+    bytes_before: int
+    bytes_after: int
+    ratio: float
+    bytes_sampled: int
+    """Of all of which the estimate is made."""
+    directory: DirectoryReport | None
+    seconds: float
+    files: list[FileEstimate]
 
 
 @dataclass(frozen=True)
@@ -109,18 +181,11 @@ class InspectedFile:
     """In the order of the header's keys."""
 
 
-def summarise(
-    path: str,
-    output: str | None,
-    files: list[FileReport],
-    files_copied: int,
-    threads: int,
-    seconds: float,
-) -> Report:
+def summarise(path: str, output: str | None, done: Done, threads: int, seconds: float) -> Report:
     """Adds up what was done with each file."""
-    before = sum(file.bytes_before for file in files)
-    after = sum(file.bytes_after for file in files)
-    tensors = [tensor for file in files for tensor in file.tensors]
+    before = sum(file.bytes_before for file in done.files)
+    after = sum(file.bytes_after for file in done.files)
+    tensors = [tensor for file in done.files for tensor in file.tensors]
     stored = [tensor for tensor in tensors if tensor.copy_of is None]
     compressed = sum(tensor.compressed for tensor in stored)
     return Report(
@@ -129,11 +194,13 @@ def summarise(
         seconds=seconds,
         threads=threads,
         engine="native",
-        files_copied=files_copied,
-        files=files,
+        files_copied=done.files_copied,
+        files_kept=done.files_kept,
+        directory=done.directory,
+        files=done.files,
         bytes_before=before,
         bytes_after=after,
-        ratio=after / before,
+        ratio=1 if before == 0 else after / before,
         megabytes_per_second=before / 1e6 / seconds,
         tensors_compressed=compressed,
         tensors_kept=len(stored) - compressed,
@@ -141,7 +208,28 @@ def summarise(
     )
 
 
-def as_json(report: Report | InspectedFile) -> dict[str, Any]:
+def file_report_of(json: dict[str, Any], path: str, output: str) -> FileReport:
+    """What `as_json` made of a report, which is of other paths now."""
+    tensors = [
+        TensorReport(
+            each["name"],
+            each["dtype"],
+            tuple(each["shape"]),
+            each["bytesBefore"],
+            each["bytesAfter"],
+            each["compressed"],
+            each.get("copyOf"),
+        )
+        for each in json["tensors"]
+    ]
+    return FileReport(path, output, json["bytesBefore"], json["bytesAfter"], json["sha256"], json["checked"], tensors)
+
+
+REPORT_VERSION = 1
+"""Is raised when a report lacks what it had, or has it with another meaning: docs/report.schema.json."""
+
+
+def as_json(report: Report | Estimate | FileReport | InspectedFile | Problem) -> dict[str, Any]:
     """A report as JSON has it: keys as the command line of Node writes them, without what is None."""
 
     def entries(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import _container
 from ._bases import Bases
-from ._errors import FileError, InvalidStreamError
+from ._errors import FileError, InvalidStreamError, raise_problems
 from ._input import InputFile
 from ._output import OutputFile
 from ._safetensors import LENGTH_BYTES, TensorEntry, by_place
@@ -102,6 +102,16 @@ def restore(
     tensors = [Restorable(tensor.entry, found) for tensor, found in zip(tensors, stored, strict=True)]
     sha256 = hashlib.sha256()
     at = 0
+    damaged: dict[str, FileError] = {}
+
+    def guard(name: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except FileError as error:
+            # Where nothing is written, one damaged tensor does not keep the others from being checked.
+            if output is not None:
+                raise
+            damaged.setdefault(name, error)
 
     def put(data: memoryview) -> None:
         nonlocal at
@@ -112,16 +122,17 @@ def restore(
 
     put(memoryview(len(header).to_bytes(LENGTH_BYTES, "little") + header))
     for data, stored_bytes in work.in_order(
-        _pieces_of(tensors), lambda piece: piece.size, lambda piece: _start(piece, work)
+        _pieces_of(tensors, guard), lambda piece: piece.size, lambda piece: _start(piece, work)
     ):
         put(data.data)
         work.progress(stored_bytes)
     if not is_coarse:
         file.check_unchanged()
+    raise_problems([damaged[tensor.entry.name] for tensor in tensors if tensor.entry.name in damaged])
     if not is_coarse and (at != original_bytes or sha256.hexdigest() != container.sha256):
         raise FileError(file.path, "what it decodes to does not have the SHA-256 of the original")
     if output is not None:
-        output.finish(original_bytes)
+        output.finish(original_bytes, sha256.hexdigest())
 
 
 class _Piece(NamedTuple):
@@ -143,45 +154,56 @@ def _start(piece: _Piece, work: Work) -> Future[tuple[np.ndarray, int]]:
     return work.submit(run)
 
 
-def _pieces_of(tensors: list[Restorable]) -> Iterator[_Piece]:
+_Guard = Callable[[str, Callable[[], None]], None]
+"""Runs what is done with a tensor, whose name it gets."""
+
+
+def _pieces_of(tensors: list[Restorable], guard: _Guard) -> Iterator[_Piece]:
     stored = {tensor.entry.name: tensor.stored for tensor in tensors}
     ordered = by_place(tensor.entry for tensor in tensors)
     for batch in batches_of(ordered, lambda entry: entry.size):
         first = stored[batch[0].name]
         if batch[0].size <= SLICE_BYTES:
-            yield _small_piece([(entry, stored[entry.name]) for entry in batch])
+            yield _small_piece([(entry, stored[entry.name]) for entry in batch], guard)
         elif first.is_stream:
-            yield from _stream_pieces(first, batch[0].size)
+            yield from _stream_pieces(first, batch[0].size, guard)
         else:
-            yield from _kept_pieces(first)
+            yield from _kept_pieces(first, guard)
 
 
-def _small_piece(batch: list[tuple[TensorEntry, StoredTensor]]) -> _Piece:
+def _small_piece(batch: list[tuple[TensorEntry, StoredTensor]], guard: _Guard) -> _Piece:
     start = batch[0][0].start
 
     def restore(output: np.ndarray) -> None:
         for entry, tensor in batch:
             part = output[entry.start - start : entry.end - start]
-            tensor.read_into(part)
+            guard(entry.name, partial(tensor.read_into, part))
 
     return _Piece(batch[-1][0].end - start, sum(tensor.size_with_layers for _, tensor in batch), restore)
 
 
-def _kept_pieces(tensor: StoredTensor) -> Iterator[_Piece]:
+def _kept_pieces(tensor: StoredTensor, guard: _Guard) -> Iterator[_Piece]:
+    def read(start: int, output: np.ndarray) -> None:
+        guard(tensor.name, partial(tensor.read_kept, output, start))
+
     for at in range(0, tensor.size, SLICE_BYTES):
         size = min(SLICE_BYTES, tensor.size - at)
-        yield _Piece(size, size, partial(tensor.read_kept, start=at))
+        yield _Piece(size, size, partial(read, at))
 
 
-def _stream_pieces(tensor: StoredTensor, size: int) -> Iterator[_Piece]:
+def _stream_pieces(tensor: StoredTensor, size: int, guard: _Guard) -> Iterator[_Piece]:
+    def guarded(restore: Callable[[np.ndarray], None], output: np.ndarray) -> None:
+        guard(tensor.name, partial(restore, output))
+
     stream = tensor.open_stream()
     if stream.info.against_base or tensor.layers:
-        yield _Piece(size, tensor.size_with_layers, tensor.read_into)
+        yield _Piece(size, tensor.size_with_layers, partial(guarded, tensor.read_into))
         return
     data_at = tensor.position + stream.info.front_bytes
     for part in slices_of(stream.info.tensor_bytes, stream.bands, stream.band_bytes):
         start, end = stream.data_range(part.first_band, part.band_count)
-        yield _Piece(part.size, end - start, partial(_decode, tensor, stream, part, data_at + start, end - start))
+        decode = partial(_decode, tensor, stream, part, data_at + start, end - start)
+        yield _Piece(part.size, end - start, partial(guarded, decode))
 
 
 def _decode(tensor: StoredTensor, stream: Stream, part: Slice, position: int, size: int, output: np.ndarray) -> None:
@@ -189,4 +211,19 @@ def _decode(tensor: StoredTensor, stream: Stream, part: Slice, position: int, si
     try:
         stream.decode(part.first_band, part.band_count, data, output)
     except InvalidStreamError as error:
-        raise tensor.error(error) from None
+        raise tensor.damage(error) from None
+
+
+def damaged_streams(file: InputFile) -> list[FileError | OSError]:
+    """What is wrong with the streams of a file of which not even all fronts can be read."""
+    problems: list[FileError | OSError] = []
+    for tensor in read_checkpoint(file)[2]:
+        if not tensor.is_stream or tensor.copy_of is not None:
+            continue
+        try:
+            info = tensor.open_stream().info
+            if not info.against_base:
+                tensor.read_into(np.empty(info.tensor_bytes, np.uint8))
+        except (FileError, OSError) as error:
+            problems.append(error)
+    return problems

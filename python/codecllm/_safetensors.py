@@ -22,6 +22,8 @@ MAX_HEADER_BYTES = 100_000_000
 STYLES = ("compact", "python")
 """How the two common writers format a header: that of safetensors itself, and `json.dumps`."""
 
+_POINTER = b"version https://git-lfs.github.com/"
+"""What stands in the place of a large file that Git has not downloaded."""
 _METADATA_KEY = "__metadata__"
 _FIELDS = ("dtype", "shape", "data_offsets")
 
@@ -62,6 +64,8 @@ def read_header(file: InputFile, is_growing: bool = False) -> tuple[Header, int]
         FileError: not a safetensors file; the message says why, and names the tensor and the field
     """
     refuse = _refusal(file.path, "")
+    if file.read(0, min(len(_POINTER), file.size)).tobytes() == _POINTER:
+        refuse("it is a pointer of Git LFS, which has not downloaded the file")
     if is_growing:
         file.check_arrived(LENGTH_BYTES)
     if file.size < LENGTH_BYTES:
@@ -80,7 +84,7 @@ def read_header(file: InputFile, is_growing: bool = False) -> tuple[Header, int]
         refuse("its header is not UTF-8")
     header = parse_header(text, file.path)
     if not is_growing:
-        _check_size(header.tensors, file.size - data_start, refuse)
+        _check_size(file.path, header.tensors, file.size - data_start, refuse)
     return header, data_start
 
 
@@ -203,11 +207,15 @@ def _check_places(tensors: list[TensorEntry], refuse: Callable[[str], NoReturn])
         at = tensor.end
 
 
-def _check_size(tensors: list[TensorEntry], data_bytes: int, refuse: Callable[[str], NoReturn]) -> None:
-    for tensor in tensors:
-        if tensor.end > data_bytes:
-            refuse(f'{quoted(tensor.name)}, "data_offsets": ends at {tensor.end}, and the data have {data_bytes} bytes')
+def _check_size(path: str, tensors: list[TensorEntry], data_bytes: int, refuse: Callable[[str], NoReturn]) -> None:
     end = max((tensor.end for tensor in tensors), default=0)
+    for tensor in by_place(tensors):
+        if tensor.end > data_bytes:
+            raise FileError(
+                path,
+                f"incomplete: {end - data_bytes} bytes missing; "
+                f'{quoted(tensor.name)}, "data_offsets": ends at {tensor.end}, and the data have {data_bytes} bytes',
+            )
     if end < data_bytes:
         refuse(f"{data_bytes - end} bytes follow the last tensor")
 

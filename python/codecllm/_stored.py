@@ -80,11 +80,11 @@ class StoredTensor(NamedTuple):
         try:
             front, data = lengths(begin)
         except InvalidStreamError as error:
-            raise self.error(error) from None
+            raise self.damage(error) from None
         if front + data != self.size:
             raise self.error(f"a stream of {front + data} bytes in a tensor of {self.size}")
         if front > _MAX_FRONT_BYTES:
-            raise self.error(f"a front of {front} bytes, more than {_MAX_FRONT_BYTES}")
+            raise self.damage(f"a front of {front} bytes, more than {_MAX_FRONT_BYTES}")
         return begin[:front] if front <= begin.size else self.file.read(self.position, front)
 
     def declared_bytes(self) -> tuple[int, int]:
@@ -101,7 +101,7 @@ class StoredTensor(NamedTuple):
         try:
             size = tensor_bytes(fixed)
         except InvalidStreamError as error:
-            raise self.error(error) from None
+            raise self.damage(error) from None
         return size, size if self.names_base and fixed[_FLAGS_AT] & _BASE else own
 
     def open_stream(self) -> Stream:
@@ -110,7 +110,7 @@ class StoredTensor(NamedTuple):
         try:
             stream = Stream(front)
         except InvalidStreamError as error:
-            raise self.error(error) from None
+            raise self.damage(error) from None
         self.check(stream.info)
         return stream
 
@@ -138,7 +138,7 @@ class StoredTensor(NamedTuple):
             else:
                 _library.call("decode_against", stream.ctypes.data, stream.size, address, address, output.size)
         except InvalidStreamError as error:
-            raise self.error(error) from None
+            raise self.damage(error) from None
         self.refine(output, info.dtype)
 
     def refine(self, output: np.ndarray, dtype: str, known: int = 0) -> None:
@@ -176,7 +176,7 @@ class StoredTensor(NamedTuple):
         try:
             _library.call("decode", stream.ctypes.data, stream.size, output.ctypes.data, output.size)
         except InvalidStreamError as error:
-            raise self.error(error) from None
+            raise self.damage(error) from None
         return output
 
     def _check_layer(self, of: StoredTensor, size: int) -> None:
@@ -214,11 +214,11 @@ class StoredTensor(NamedTuple):
         """Compares checks of pieces, from number `first` on, if there are any. @raises FileError where one differs"""
         for number, check in enumerate(found, first):
             if self.checks is not None and check != self.checks[number]:
-                raise self.error(f"its check differs from byte {number * _container.CHECKED_BYTES} on")
+                raise self.damage(f"its check differs from byte {number * _container.CHECKED_BYTES} on")
 
-    def is_against_base(self) -> bool:
-        """Whether it is coded against a base. @raises FileError where it is damaged"""
-        return self.names_base and self.is_stream and self.open_stream().info.against_base
+    def found_base(self) -> StoredTensor | None:
+        """What it is coded against, if it is. @raises FileError where it is damaged, or the base lacks that"""
+        return self._base_of(self.open_stream().info) if self.names_base and self.is_stream else None
 
     def _base_of(self, info: StreamInfo) -> StoredTensor | None:
         """What it is coded against. @raises FileError where the base has no such tensor"""
@@ -266,6 +266,10 @@ class StoredTensor(NamedTuple):
             return numpy_array(data, dtype, shape)
         except TypeError as error:
             raise self.error(error) from None
+
+    def damage(self, problem: object) -> FileError:
+        """An error that says that the tensor is damaged."""
+        return FileError(self.file.path, f"damaged at tensor {quoted(self.name)}: {problem}")
 
     def error(self, problem: object) -> FileError:
         """An error that names the file and the tensor."""

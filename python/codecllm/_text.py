@@ -6,7 +6,7 @@ import re
 from decimal import ROUND_HALF_UP, Decimal
 from math import floor
 
-from ._report import InspectedFile, InspectedTensor, Report
+from ._report import DirectoryReport, Estimate, InspectedFile, InspectedTensor, Report, VerifyReport
 
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 _COLUMNS = ("tensor", "dtype", "shape", "bytes before", "bytes after", "ratio", "modes")
@@ -41,10 +41,28 @@ def _time(report: Report) -> str:
     return f"{rate} with {_count(report.threads, 'thread')} ({report.engine})"
 
 
-def _files(report: Report) -> list[str]:
-    if len(report.files) == 1 and report.files_copied == 0:
+def _files(report: Report, kept: str) -> list[str]:
+    if len(report.files) == 1 and report.files_copied + report.files_kept == 0:
         return []
-    return [f"{_count(len(report.files), 'checkpoint')}, {_count(report.files_copied, 'other file')} copied"]
+    kept_text = "" if report.files_kept == 0 else f", {report.files_kept} {kept}"
+    others = _count(max(0, report.files_copied - report.files_kept), "other file")
+    return [f"{_count(len(report.files), 'checkpoint')}{kept_text}, {others} copied"]
+
+
+def _directory(directory: DirectoryReport | None, decompressed: bool = False) -> list[str]:
+    """The whole of a directory, where it is more than its checkpoints."""
+    if directory is None:
+        return []
+    sizes = directory.bytes_before, directory.bytes_after
+    others = ""
+    if directory.other_weights > 0:
+        share = _ratio(directory.bytes_before, directory.other_weights_bytes)
+        others = (
+            f"; {format_bytes(directory.other_weights_bytes)} of them, {share}, are "
+            f"{_count(directory.other_weights, 'file')} of other formats (.bin, .pt, .pth, .gguf), copied as they are"
+        )
+    ratio = _ratio(*reversed(sizes)) if decompressed else _ratio(*sizes)
+    return [f"the whole directory: {' -> '.join(map(format_bytes, sizes))}, {ratio} of the original{others}"]
 
 
 def format_compressed(report: Report) -> str:
@@ -53,10 +71,11 @@ def format_compressed(report: Report) -> str:
     return "\n".join(
         [
             f"{printable(report.input)} -> {printable(str(report.output))}",
-            *_files(report),
+            *_files(report, "compressed already"),
             f"{format_bytes(before)} -> {format_bytes(after)}, {_ratio(before, after)} of the original",
             f"{_count(report.tensors_compressed, 'tensor')} compressed, {report.tensors_kept} kept"
             + _copied(report.tensors_copied),
+            *_directory(report.directory),
             _time(report),
         ]
     )
@@ -73,25 +92,43 @@ def format_decompressed(report: Report, bits: int | None = None) -> str:
     return "\n".join(
         [
             f"{printable(report.input)} -> {printable(str(report.output))}",
-            *_files(report),
+            *_files(report, "not compressed"),
             f"{sizes}, {what}",
+            *_directory(report.directory, True),
             _time(report),
         ]
     )
 
 
-def format_verified(report: Report) -> str:
-    """What `verify` found."""
-    files = len(report.files)
-    what = "the SHA-256" if files == 1 else f"the SHA-256 of {files} checkpoints"
+def format_verified(report: VerifyReport) -> str:
+    """A line for every file that is good, and for what cannot be checked; problems are told apart."""
+    files = report.files
+    is_file = len(files) == 1 and files[0].input == report.input
+    lines = [] if is_file else [f"{printable(file.input)}: good" for file in files]
+    lines += [f"{printable(each.path)}: not checked: {each.problem}" for each in report.not_checked]
+    what = "the SHA-256" if len(files) == 1 else f"the SHA-256 of {len(files)} checkpoints"
     streams = _count(report.tensors_compressed, "stream")
-    lines = [f"{printable(report.input)}: good; {streams} decoded, every check and {what} compared"]
-    unchecked = sum(not file.checked for file in report.files)
+    if not report.problems:
+        lines.append(f"{printable(report.input)}: good; {streams} decoded, every check and {what} compared")
+    unchecked = sum(not file.checked for file in files)
     if unchecked:
         # Who reads single tensors of such a file does not notice damage of what is not a stream.
-        which = "it is" if files == 1 else f"{unchecked} of them are"
+        which = "it is" if len(files) == 1 else f"{unchecked} of them are"
         lines.append(f"{which} of before there were checks of headers and kept tensors; compress again to have them")
     return "\n".join([*lines, _time(report)])
+
+
+def format_estimate(estimate: Estimate) -> str:
+    """What `compress --dry-run` found."""
+    before, after = estimate.bytes_before, estimate.bytes_after
+    sizes = f"about {format_bytes(before)} -> {format_bytes(after)}, {_ratio(before, after)} of the original"
+    return "\n".join(
+        [
+            f"{printable(estimate.input)}: nothing is written",
+            f"{sizes}, estimated from {format_bytes(estimate.bytes_sampled)} of samples",
+            *[f"about {line}" for line in _directory(estimate.directory)],
+        ]
+    )
 
 
 def format_inspected(files: list[InspectedFile]) -> str:

@@ -6,18 +6,20 @@ compressed checkpoint: nothing names the base, whose CRCs are in the streams.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 
 from . import _library
-from ._arrays import bytes_of, torch_tensor
+from ._arrays import bytes_of, describe_tensor, torch_tensor
 from ._codec import decode_bytes, encode_bytes
 from ._container import PREFIX, in_a_row
 from ._dtypes import DTYPES
 from ._errors import FileError, InvalidStreamError, UnavailableError, quoted
+from ._gpu_decoder import GPUDecoder
 from ._input import InputBytes
 from ._processors import processors
 from ._safetensors import LENGTH_BYTES, TensorEntry, format_header, read_header
@@ -40,7 +42,7 @@ def encode_update(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tenso
     Raises:
         ValueError: names, dtypes or shapes are not the same
         TypeError: a dtype that a stream cannot hold
-        UnavailableError: tensors on a GPU, where nothing is coded against a base yet
+        UnavailableError: tensors on a GPU, where nothing is encoded against a base yet
     """
     if old.keys() != new.keys():
         one = min(old.keys() ^ new.keys())
@@ -68,16 +70,21 @@ def encode_update(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tenso
 
 
 def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
-    """Makes old weights the new ones, bit for bit and in place; all of them, or none where one is refused.
+    """Makes old weights the new ones, bit for bit and in place; all of them, or none where they are other ones.
+
+    On a GPU the update is copied there and decoded over the weights, once all of them have been compared with what it
+    was made from. So damage of the update's own bytes that no front has is found when some weights are new already: the
+    message names the tensor, and the weights have no meaning then. In host memory they stay as they were.
 
     Args:
-        weights: those that the update was made from, in host memory; others beside them stay as they are
+        weights: those that the update was made from, all in host memory or on one GPU; others beside them stay as they
+            are
         update: of `encode_update`
 
     Raises:
         InvalidStreamError: the update is damaged, or none, or was made from other weights; the message names the tensor
-        ValueError: a tensor is missing
-        UnavailableError: tensors on a GPU, where nothing is decoded against a base yet
+        ValueError: a tensor is missing, or on another device than the others
+        UnavailableError: a device that is neither, or a build without CUDA
     """
     source = InputBytes(update)
     try:
@@ -89,8 +96,16 @@ def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
     missing = [entry.name for entry in header.tensors if entry.name not in weights]
     if missing:
         raise ValueError(f"the weights lack {quoted(missing[0])}")
+    if not header.tensors:
+        return
     targets = [weights[entry.name] for entry in header.tensors]
-    _require_host(dict(enumerate(targets)))
+    for entry, target in zip(header.tensors, targets, strict=True):
+        if target.device != targets[0].device:
+            raise ValueError(f"{quoted(entry.name)} lies on {target.device}, and others on {targets[0].device}")
+    if targets[0].device.type == "cuda":
+        _apply_on_gpu(targets, header.tensors, np.frombuffer(update, np.uint8)[data_start:])
+        return
+    _require_host({entry.name: target for entry, target in zip(header.tensors, targets, strict=True)})
 
     def decode(entry: TensorEntry) -> torch.Tensor:
         stream = source.read(data_start + entry.start, entry.size)
@@ -108,9 +123,50 @@ def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
             target.copy_(tensor)
 
 
+def _apply_on_gpu(targets: list[torch.Tensor], entries: Sequence[TensorEntry], data: np.ndarray) -> None:
+    with torch.no_grad(), torch.cuda.device(targets[0].device), _naming_tensors(entries):
+        decoder = GPUDecoder([data[entry.start :][: entry.size] for entry in entries], targets[0].device.index)
+        for index, (info, target) in enumerate(zip(decoder.streams, targets, strict=True)):
+            dtype, shape = describe_tensor(target)
+            if (dtype, shape) != (info.dtype, info.shape):
+                raise InvalidStreamError(
+                    f"base: {dtype} {list(shape)} is given, and the stream is of {info.dtype} {list(info.shape)}", index
+                )
+            if info.front_bytes + info.data_bytes != entries[index].size:
+                raise InvalidStreamError("another length than its front says", index)
+        # Fronts and streams are multiples of 16 bytes.
+        staged = torch.from_numpy(data.copy()).to(targets[0].device)
+        parts = [
+            staged[entry.start + info.front_bytes :][: info.data_bytes]
+            for entry, info in zip(entries, decoder.streams, strict=True)
+        ]
+        outputs = [_decodable(target) for target in targets]
+        decoder.decode(parts, outputs, bases=outputs)
+        decoder.check()
+        for target, output in zip(targets, outputs, strict=True):
+            if output.data_ptr() != target.data_ptr():
+                target.copy_(output)
+
+
+def _decodable(target: torch.Tensor) -> torch.Tensor:
+    """A tensor itself, if it can be decoded over; or a copy that can."""
+    if target.is_contiguous() and target.data_ptr() % _ALIGNMENT == 0:
+        return target.detach()
+    return target.detach().clone(memory_format=torch.contiguous_format)
+
+
+@contextmanager
+def _naming_tensors(entries: Sequence[TensorEntry]) -> Iterator[None]:
+    """Puts names for numbers."""
+    try:
+        yield
+    except InvalidStreamError as error:
+        raise InvalidStreamError(f"{quoted(entries[error.stream or 0].name)}: {error.problem}") from None
+
+
 def _require_host(weights: Mapping[object, torch.Tensor]) -> None:
     for name, tensor in weights.items():
         if tensor.device.type != "cpu":
             raise UnavailableError(
-                f"{name}: lies on {tensor.device}; updates are made and applied in host memory alone so far (cpu())"
+                f"{name}: lies on {tensor.device}; updates are made in host memory, and applied there or on a GPU"
             )

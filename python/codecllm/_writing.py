@@ -176,7 +176,7 @@ class _Compression:
         sha256 = self._sha256.hexdigest()
         self._output.write(0, memoryview(self._space.fill(in_order, sha256, self._uses_base, checks, layers)))
         # Also where there are no data after the header.
-        self._output.finish(self._end)
+        self._output.finish(self._end, sha256)
         return Written(in_order, self._end, sha256, self._space.copies, behind)
 
     def _write_layers(self, tensors: list[TensorEntry]) -> tuple[list[TensorEntry], dict[str, int]]:

@@ -60,7 +60,7 @@ def load_file(
         device: where the tensors shall be: "cpu", "cuda", "cuda:1", 1, ...
         backend: as in `safe_open`
         max_bytes: as there, of all tensors
-        base: as in `safe_open`; what was coded against it is decoded on the host, whatever the device
+        base: as in `safe_open`; it is loaded on the device, and what was coded against it is decoded over it
         bits: as in `safe_open`; `refine_` adds the others. Layers are decoded on the host, whatever the device
 
     Returns:

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import pickle
 import pty
 import re
 import resource
@@ -30,7 +31,7 @@ from test_checkpoint_vectors import CHECKPOINTS, MANIFEST, assert_names, bases_o
 
 import codecllm
 import codecllm.numpy
-from codecllm import FileError, _codec, _library, _output, _work
+from codecllm import FileError, _codec, _library, _output, _temporary, _work
 from codecllm._errors import quoted
 
 Tensors = dict[str, tuple[str, list[int], bytes]]
@@ -326,7 +327,9 @@ def test_a_file_is_not_replaced_without_force_and_never_by_itself() -> None:
     ):
         with pytest.raises(kind, match=problem):
             codecllm.compress("a.safetensors", path, force=True)
-        assert fail("compress", "a.safetensors", path, "--force") == f"codecllm: {path}: {problem}\n"
+        # The command line puts a file into a folder.
+        if kind is FileError:
+            assert fail("compress", "a.safetensors", path, "--force") == f"codecllm: {path}: {problem}\n"
     codecllm.compress("a.safetensors", "b", force=True, tile_rows=32)
     codecllm.verify("b")
     with pytest.raises(FileError, match="b: is the input itself"):
@@ -503,7 +506,7 @@ def test_errors_as_json() -> None:
     done = run("verify", "a.safetensors", "--json")
     assert done.returncode == 1
     assert done.stderr == "codecllm: a.safetensors: not a CodecLLM file\n"
-    assert json.loads(done.stdout) == {"error": "a.safetensors: not a CodecLLM file"}
+    assert json.loads(done.stdout)["error"] == "a.safetensors: not a CodecLLM file"
 
 
 @pytest.mark.parametrize("tensors", [{"w": bf16(200, 130)}, {"w": bf16(1500, 2100)}], ids=["small", "large"])
@@ -514,7 +517,7 @@ def test_a_file_that_was_damaged(tensors: Tensors) -> None:
     damaged[len(damaged) // 2] ^= 1
     Path("b").write_bytes(damaged)
     for work in (lambda: codecllm.verify("b"), lambda: codecllm.decompress("b", "c")):
-        with pytest.raises(FileError, match=r'^b: "w": tile\.'):
+        with pytest.raises(FileError, match=r'^b: damaged at tensor "w": tile\.'):
             work()
     assert sorted(os.listdir()) == ["a.safetensors", "b"]
 
@@ -523,7 +526,8 @@ def test_a_change_of_the_input_meanwhile() -> None:
     Path("a.safetensors").write_bytes(checkpoint(LARGE))
 
     def touch(path: str) -> Callable[[int, int], None]:
-        return lambda *_: os.utime(path, (1, 1))
+        time = len(os.listdir())
+        return lambda *_: os.utime(path, (time, time))
 
     with pytest.raises(FileError, match=r"a\.safetensors: was changed while it was being read"):
         codecllm.compress("a.safetensors", "b", progress=touch("a.safetensors"))
@@ -612,6 +616,7 @@ def _bytes_in(path: Path) -> bool:
 
 # ------------------------------------------------------------------------------------------------- directories
 
+LINKS = "--follow-links"
 SHARDS = {
     "model-00001-of-00002.safetensors": checkpoint({"a": bf16(100, 130)}, python=True),
     "model-00002-of-00002.safetensors": checkpoint({"b": bf16(100, 130, seed=2)}),
@@ -639,7 +644,7 @@ def names_in(path: str | os.PathLike[str]) -> list[str]:
 
 
 def test_a_directory_becomes_one_with_the_same_names_and_comes_back(model: Path, node: Callable[..., Any]) -> None:
-    report = codecllm.compress(f"{model}/")
+    report = codecllm.compress(f"{model}/", follow_links=True)
     made = os.path.abspath("model.codecllm")
     assert report.output == made
     assert (report.tensors_compressed, report.files_copied) == (2, 3)
@@ -648,7 +653,7 @@ def test_a_directory_becomes_one_with_the_same_names_and_comes_back(model: Path,
     assert not any(path.is_symlink() for path in Path(made).rglob("*"))
     assert succeed("inspect", made) == node("inspect", made).stdout
     assert "good; 2 streams decoded" in succeed("verify", made)
-    assert node("compress", model, "theirs").returncode == 0
+    assert node("compress", model, "theirs", LINKS).returncode == 0
     for name in names_in(model):
         if Path("theirs", name).is_file():
             assert Path("theirs", name).read_bytes() == Path(made, name).read_bytes()
@@ -662,20 +667,20 @@ def test_a_directory_becomes_one_with_the_same_names_and_comes_back(model: Path,
         assert Path("back", name).read_bytes() == data
     assert Path("back", "tokenizer", "vocab.txt").read_text() == "a b c"
 
-    assert fail("compress", model) == f"codecllm: {made}: exists already; --force replaces it\n"
-    codecllm.compress(model, force=True)
+    assert fail("compress", model, LINKS) == f"codecllm: {made}: exists already; --force replaces it\n"
+    codecllm.compress(model, force=True, follow_links=True)
     assert "good; 2 streams decoded" in succeed("verify", made)
     Path(made, "tokenizer", "notes.txt").write_text("mine")
     with pytest.raises(FileError, match=r"holds tokenizer/notes\.txt, which the new directory would not"):
-        codecllm.compress(model, force=True)
+        codecllm.compress(model, force=True, follow_links=True)
     assert sorted(os.listdir()) == ["back", "blobs", "model", "model.codecllm", "theirs"]
 
 
 def test_directories_that_are_refused(model: Path, node: Callable[..., Any]) -> None:
     def refuse(problem: str, *arguments: str | os.PathLike[str]) -> None:
-        said = fail(*arguments)
+        said = fail(*arguments, LINKS)
         assert problem in said
-        assert said == node(*arguments).stderr
+        assert said == node(*arguments, LINKS).stderr
 
     refuse("model: holds no CodecLLM file", "decompress", model, "out")
     refuse("model: holds no CodecLLM file", "verify", model)
@@ -688,21 +693,22 @@ def test_directories_that_are_refused(model: Path, node: Callable[..., Any]) -> 
     os.unlink("file")
     Path("blobs", "1").write_text("not a checkpoint")
     refuse("model-00002-of-00002.safetensors: not a safetensors file", "compress", model, "out")
+    Path("blobs", "1").write_bytes(SHARDS["model-00002-of-00002.safetensors"])
     index = model / "model.safetensors.index.json"
     index.write_text('{"weight_map":{"c":"gone.safetensors"}}')
-    refuse("gone.safetensors, which it names, is missing", "compress", model, "out")
+    refuse("gone.safetensors: is missing; model.safetensors.index.json names it", "compress", model, "out")
     index.write_text("{")
     refuse("model.safetensors.index.json: is not valid JSON", "compress", model, "out")
     index.write_text("[]")
     refuse("holds no .safetensors file", "compress", model / "tokenizer", "out")
-    os.symlink("..", model / "tokenizer" / "up")
+    os.symlink("../..", model / "tokenizer" / "up")
     refuse("leads back", "compress", model, "out")
     os.unlink(model / "tokenizer" / "up")
     os.mkfifo(model / "pipe")
     refuse("is neither a file nor a directory", "compress", model, "out")
     os.unlink(model / "pipe")
     os.symlink("nowhere", model / "broken")
-    refuse("no such file or directory", "compress", model, "out")
+    refuse("is a link to nowhere, which is missing", "compress", model, "out")
     assert sorted(os.listdir()) == ["blobs", "model"]
 
 
@@ -714,7 +720,7 @@ def test_an_index_in_a_folder_below_names_files_beside_it(model: Path) -> None:
     codecllm.compress("other", "out")
     assert len(os.listdir("out/text")) == 3
     os.rename("other/text/model-00002-of-00002.safetensors", "other/model-00002-of-00002.safetensors")
-    with pytest.raises(FileError, match="which it names, is missing"):
+    with pytest.raises(FileError, match=r"is missing; model\.safetensors\.index\.json names it"):
         codecllm.compress("other", "out2")
 
 
@@ -725,18 +731,18 @@ def test_errors_in_a_directory_name_the_final_path(model: Path, monkeypatch: pyt
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", full)
         with pytest.raises(OSError, match=r"'out/model-00001-of-00002\.safetensors'"):
-            codecllm.compress(model, "out")
+            codecllm.compress(model, "out", follow_links=True)
     assert sorted(os.listdir()) == ["blobs", "model"]
 
 
 def test_a_directory_that_cannot_be_replaced_stays(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    codecllm.compress(model, "out")
+    codecllm.compress(model, "out", follow_links=True)
     before = {name: Path("out", name).read_bytes() for name in SHARDS}
     rename = os.rename
 
     def fail_once(source: str, target: str) -> None:
         # The old one has stepped aside.
-        if target == "out" and ".tmp-" in source:
+        if target == "out" and ".out.tmp-" in source:
             assert not os.path.exists("out")
             raise OSError(errno.EIO, "broken")
         rename(source, target)
@@ -745,14 +751,16 @@ def test_a_directory_that_cannot_be_replaced_stays(model: Path, monkeypatch: pyt
         patched.setattr(_output, "_exchange", lambda *_: False)
         patched.setattr(os, "rename", fail_once)
         with pytest.raises(OSError, match="broken: 'out'"):
-            codecllm.compress(model, "out", force=True, profile="fast")
+            codecllm.compress(model, "out", force=True, profile="fast", follow_links=True)
     assert {name: Path("out", name).read_bytes() for name in SHARDS} == before
+    # What was finished is kept for the same command.
+    assert len(codecllm.clean("out")) == 1
     assert sorted(os.listdir()) == ["blobs", "model", "out"]
 
     def interrupt(source: str, target: str) -> None:
-        if target == "out" and ".tmp-" in source:
+        if target == "out" and ".out.tmp-" in source:
             # What a signal does that comes now.
-            _output.remove_temporaries()
+            _temporary.remove_temporaries()
             assert names_in("out") == names_in(model)
             raise KeyboardInterrupt
         rename(source, target)
@@ -761,8 +769,10 @@ def test_a_directory_that_cannot_be_replaced_stays(model: Path, monkeypatch: pyt
         patched.setattr(_output, "_exchange", lambda *_: False)
         patched.setattr(os, "rename", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            codecllm.compress(model, "out", force=True, profile="fast")
+            codecllm.compress(model, "out", force=True, profile="fast", follow_links=True)
     assert {name: Path("out", name).read_bytes() for name in SHARDS} == before
+    # What was finished is kept for the same command.
+    assert len(codecllm.clean("out")) == 1
     assert sorted(os.listdir()) == ["blobs", "model", "out"]
 
 
@@ -901,13 +911,24 @@ def test_a_directory_is_exchanged_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     assert sorted(os.listdir()) == ["model", "out"]
 
 
-def test_what_was_killed_left() -> None:
+def test_what_was_killed_left(node: Callable[..., Any]) -> None:
     Path("a").write_bytes(SMALL)
-    Path(".b.tmp-0123abcd").write_bytes(SMALL)
-    done = run("compress", "a", "b")
-    assert done.returncode == 0
-    left = "codecllm: ./.b.tmp-0123abcd: left by a run that was killed, unless another one is writing it now\n"
-    assert done.stderr == left
+    # No process has this number: it is above what Linux gives.
+    left = Path(f".b.tmp-{_temporary._MACHINE}-99999999-0123abcd")
+    elsewhere, old = Path(".b.tmp-00000000-1-0123abcd"), Path(".b.old-00000000-1-0123abcd")
+    said = [
+        f"codecllm: {left}: was left by a run that was killed; it is removed",
+        f"codecllm: {elsewhere}: was left by a run that was killed, or goes on elsewhere; codecllm clean b removes it",
+        f"codecllm: {old}: is what b was before: a run was killed while it replaced it",
+    ]
+    for program in (node, run):
+        for path in (left, elsewhere, old):
+            path.write_bytes(SMALL)
+        done = program("compress", "a", "b", "--force")
+        assert done.returncode == 0
+        assert sorted(done.stderr.splitlines()) == sorted(said)
+        assert program("clean", "b").stdout == f"{elsewhere}: removed\n"
+        assert sorted(os.listdir()) == [str(old), "a", "b"]
     assert run("compress", "a", "b", "--force", "--quiet").stderr == ""
 
 
@@ -915,7 +936,7 @@ def test_no_name_reaches_a_terminal_with_what_would_move_its_cursor_or_turn_the_
     evil = "a\x1b[2J\n\u202egpj\u2066\x9b"
     original, compressed = Path(f"{evil}.safetensors"), Path(f"{evil}.codecllm.safetensors")
     original.write_bytes(checkpoint({evil: BIAS, "w": bf16(200, 130)}))
-    Path(f".{evil}.codecllm.safetensors.tmp-01234567").touch()
+    Path(f".{evil}.codecllm.safetensors.tmp-01234567-1-01234567").touch()
     done = [run("compress", original), run("compress", original)]
     for path in (original, compressed):
         done += [
@@ -932,3 +953,159 @@ def test_no_name_reaches_a_terminal_with_what_would_move_its_cursor_or_turn_the_
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", text)
     assert all("\\u202egpj\\u2066\\u009b" in each.stdout + each.stderr for each in done)
     assert json.loads(done[3].stdout)["files"][0]["tensors"][0]["name"] == evil
+
+
+# ------------------------------------------------------------------------------- directories, as Node has them
+
+
+def publish_shards(count: int = 4) -> Path:
+    """A model of several shards, an index, other files."""
+    os.makedirs("model/tokenizer")
+    names = [f"model-{number}.safetensors" for number in range(count)]
+    for number, name in enumerate(names):
+        Path("model", name).write_bytes(checkpoint({f"t{number}": bf16(600, 1000, seed=number)}))
+        os.utime(f"model/{name}", (1_600_000_000, 1_600_000_000))
+    weight_map = {f"t{number}": name for number, name in enumerate(names)}
+    Path("model/model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    Path("model/pytorch_model.BIN").write_bytes(bytes(100_000))
+    Path("model/tokenizer/vocab.txt").write_text("a b c")
+    return Path("model")
+
+
+def files_in(path: str) -> dict[str, bytes]:
+    return {name: Path(path, name).read_bytes() for name in names_in(path) if Path(path, name).is_file()}
+
+
+def finished() -> list[str]:
+    journals = list(Path().glob(".out.tmp-*/job.jsonl"))
+    return [json.loads(line)["name"] for line in journals[0].read_text().split("\n")[1:]] if journals else []
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("program", ["ours", "theirs"])
+def test_an_interrupted_job_goes_on(program: str, end: signal.Signals, node: Callable[..., Any]) -> None:
+    publish_shards()
+    succeed("compress", "model", "expected")
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "python")}
+    command = [sys.executable, "-m", "codecllm", "compress", "model", "out", "--threads", "1"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        while len(finished()) < 2 and child.poll() is None:
+            time.sleep(0.001)
+        child.send_signal(end)
+    done = finished()
+    assert len(done) >= 2
+    inodes = [os.stat(next(Path().glob(f".out.tmp-*/files/{name}"))).st_ino for name in done]
+    again = (run if program == "ours" else node)("compress", "model", "out")
+    assert again.returncode == 0
+    assert again.stderr == (
+        f"codecllm: out: goes on where a run was interrupted: {len(done)} of 4 checkpoints are finished\n"
+    )
+    assert files_in("out") == files_in("expected")
+    assert [os.stat(f"out/{name}").st_ino for name in done] == inodes
+    assert sorted(os.listdir()) == ["expected", "model", "out"]
+
+
+def test_lines_of_every_file_and_exit_codes_are_those_of_node(node: Callable[..., Any]) -> None:
+    def same(code: int, *arguments: str) -> str:
+        ours, theirs = run(*arguments), node(*arguments)
+        assert (ours.returncode, ours.stderr) == (code, theirs.stderr)
+        timed = re.compile(r"[\d.]+ s, .*")
+        assert timed.sub("", ours.stdout) == timed.sub("", theirs.stdout)
+        assert theirs.returncode == code
+        json_of = [json.loads(each(*arguments, "--json").stdout) for each in (run, node)]
+        for found in json_of:
+            for key in ("seconds", "megabytesPerSecond", "threads"):
+                found.pop(key, None)
+        assert json_of[0] == json_of[1]
+        return ours.stderr
+
+    publish_shards()
+    succeed("compress", "model", "out")
+    same(0, "verify", "out")
+    same(0, "compress", "model", "--dry-run")
+    shutil.copy("model/model-0.safetensors", "out/model-0.safetensors")
+    os.unlink("out/model-1.safetensors")
+    same(3, "verify", "out")
+    same(3, "inspect", "out")
+    damaged = bytearray(Path("out/model-2.safetensors").read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    Path("out/model-2.safetensors").write_bytes(damaged)
+    os.truncate("out/model-3.safetensors", os.path.getsize("out/model-3.safetensors") - 7)
+    said = same(1, "verify", "out")
+    assert 'out/model-2.safetensors: damaged at tensor "t2": ' in said
+    assert "out/model-3.safetensors: incomplete: 7 bytes missing; " in said
+    assert "out/model-1.safetensors: is missing; model.safetensors.index.json names it" in said
+    assert "out/model-0.safetensors: is not compressed" in said
+    same(1, "inspect", "out")
+
+
+def test_every_bad_tensor_is_named() -> None:
+    Path("a").write_bytes(checkpoint({f"t{number}": bf16(300, 300, seed=number) for number in range(5)}))
+    codecllm.compress("a", "b")
+    data = bytearray(Path("b").read_bytes())
+    length = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:length])
+    data[length + header["t1"]["data_offsets"][1] - 100] ^= 1
+    Path("b").write_bytes(data)
+    with pytest.raises(FileError, match='damaged at tensor "t1"'):
+        codecllm.verify("b")
+    data[length + header["t3"]["data_offsets"][0] + 70] ^= 1
+    Path("b").write_bytes(data)
+    with pytest.raises(codecllm.FilesError) as raised:
+        codecllm.verify("b")
+    assert [str(problem)[:26] for problem in raised.value.problems] == [f'b: damaged at tensor "t{k}":' for k in (1, 3)]
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+def test_in_place_and_back() -> None:
+    publish_shards()
+    before = files_in("model")
+    succeed("compress", "model", "expected")
+    succeed("compress", "--in-place", "model")
+    assert files_in("model") == files_in("expected")
+    assert os.stat("model/model-1.safetensors").st_mtime == 1_600_000_000
+    succeed("decompress", "--in-place", "model")
+    assert files_in("model") == before
+    assert sorted(os.listdir()) == ["expected", "model"]
+
+
+def test_links_stay_links(node: Callable[..., Any]) -> None:
+    os.makedirs("cache/blobs")
+    for number, name in enumerate(SHARDS):
+        Path("cache/blobs", str(number)).write_bytes(SHARDS[name])
+        for snapshot in "ab":
+            os.makedirs(f"cache/snapshots/{snapshot}", exist_ok=True)
+            os.symlink(f"../../blobs/{number}", f"cache/snapshots/{snapshot}/{name}")
+    report = codecllm.compress("cache", "out")
+    assert [file.output for file in report.files] == ["out/blobs/0", "out/blobs/1"]
+    assert os.readlink(f"out/snapshots/b/{name}") == "../../blobs/1"
+    assert node("compress", "cache", "theirs").returncode == 0
+    assert files_in("out") == files_in("theirs")
+    snapshot = fail_all("compress", "cache/snapshots/a", "snapshot")
+    assert snapshot == node("compress", "cache/snapshots/a", "snapshot").stderr
+    assert snapshot.count("leads out of the directory, to ../../blobs/") == 2
+    codecllm.decompress("out", "back")
+    assert files_in("back") == files_in("cache")
+
+
+def fail_all(*arguments: str) -> str:
+    done = run(*arguments)
+    assert (done.stdout, done.returncode) == ("", 1)
+    return done.stderr
+
+
+def test_inputs_and_outputs_like_those_of_cp() -> None:
+    for name in ("a.safetensors", "B.SafeTensors"):
+        Path(name).write_bytes(SMALL)
+    os.mkdir("out")
+    assert run("compress", "a.safetensors", "B.SafeTensors", "missing").returncode == 2
+    succeed("compress", "a.safetensors", "B.SafeTensors", "out")
+    assert sorted(os.listdir("out")) == ["B.codecllm.SafeTensors", "a.codecllm.safetensors"]
+    command = [sys.executable, "-m", "codecllm"]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "python")}
+    done = subprocess.run([*command, "compress", "-", "-"], input=SMALL, capture_output=True, env=environment)
+    assert (done.stderr, done.stdout) == (b"", Path("out/a.codecllm.safetensors").read_bytes())
+    done = subprocess.run([*command, "decompress", "-", "-"], input=done.stdout, capture_output=True, env=environment)
+    assert (done.stderr, done.stdout) == (b"", SMALL)
+    codecllm.decompress("out", "back")
+    assert sorted(os.listdir("back")) == ["B.SafeTensors", "a.safetensors"]

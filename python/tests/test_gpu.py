@@ -27,7 +27,7 @@ from codecllm import _writing as writing  # noqa: E402
 from codecllm._dtypes import DTYPES, name_of  # noqa: E402
 from codecllm._stream import lengths  # noqa: E402
 from codecllm._tables import PROFILES  # noqa: E402
-from codecllm.torch import load_file, safe_open, save_file  # noqa: E402
+from codecllm.torch import apply_update_, encode_update, load_file, safe_open, save_file  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("gpu")
 
@@ -233,6 +233,71 @@ def test_load_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) 
             loaded = load_file(tmp_path / name, device)
             assert all(tensor.device == torch.device("cuda:0") for tensor in loaded.values())
             assert_same(loaded, tensors)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_vectors_against_a_base_in_one_batch(in_place: bool) -> None:
+    vectors = MANIFEST["base"]
+    streams = [(GOLDEN / vector["stream"]).read_bytes() for vector in vectors]
+    bases = [on_device((GOLDEN / vector["base"]).read_bytes()) for vector in vectors]
+    with GPUDecoder(streams) as decoder:
+        outputs = bases if in_place else outputs_of(decoder)
+        data = data_of(decoder, streams)
+        with pytest.raises(ValueError, match="tensor 0 is coded against a base, which is not given"):
+            decoder.decode(data, outputs)
+        decoder.decode(data, outputs, bases=bases)
+        decoder.check()
+        for vector, output in zip(vectors, outputs, strict=True):
+            assert output.cpu().numpy().tobytes() == (GOLDEN / vector["input"]).read_bytes(), vector["id"]
+        kept = [output.clone() for output in outputs]
+        bases[3][0] ^= 1
+        decoder.decode(data, outputs, bases=outputs)
+        with pytest.raises(InvalidStreamError, match=r"^stream \d+: base\.crc at byte \d+: coded against another base"):
+            decoder.check()
+        assert in_place or all(torch.equal(*pair) for pair in zip(outputs, kept, strict=True))
+
+
+def test_load_file_against_a_base(tmp_path: Path) -> None:
+    first = {**some_tensors(), "copied": torch.arange(5000.0), "copy": torch.arange(5000.0)}
+    steps = [{name: tensor.clone() for name, tensor in first.items()} for _ in range(3)]
+    for number, step in enumerate(steps):
+        for tensor in step.values():
+            if tensor.numel() > 7:
+                tensor.view(-1).view(torch.uint8)[7] ^= number
+        bases = [tmp_path / f"{before}.safetensors" for before in reversed(range(number))]
+        save_file(step, tmp_path / f"{number}.safetensors", base=bases or None)
+    loaded = load_file(tmp_path / "2.safetensors", "cuda", base=tmp_path)
+    assert all(tensor.device.type == "cuda" for tensor in loaded.values())
+    assert_same(loaded, steps[2])
+
+
+def test_updates_on_the_gpu() -> None:
+    generator = torch.Generator().manual_seed(1)
+    master = torch.randn(300, 256, generator=generator) * 0.02
+
+    def step(size: float) -> dict[str, torch.Tensor]:
+        bf16 = (master + torch.randn(master.shape, generator=generator) * size).bfloat16()
+        return {"w": bf16, "t": bf16.t(), "f": master[:4] + size, "i": torch.arange(5), "e": torch.empty(0, 3)}
+
+    old, new = step(0), step(1e-6)
+    update = encode_update(old, new)
+    server = {name: tensor.cuda() for name, tensor in old.items()}
+    server["t"] = torch.empty(300, 256, dtype=torch.bfloat16, device="cuda").t().copy_(old["t"])
+    places = {name: tensor.data_ptr() for name, tensor in server.items()}
+    apply_update_(server, update)
+    assert all(torch.equal(server[name].cpu(), new[name]) for name in new)
+    assert {name: tensor.data_ptr() for name, tensor in server.items()} == places
+    # They are no longer those that it was made from.
+    kept = {name: tensor.clone() for name, tensor in server.items()}
+    with pytest.raises(InvalidStreamError, match=r'^"w": base\.crc at byte \d+: coded against another base'):
+        apply_update_(server, update)
+    assert all(torch.equal(server[name], kept[name]) for name in kept)
+    with pytest.raises(InvalidStreamError, match=r'^"w": base: BF16 \[3, 3\] is given'):
+        apply_update_({**server, "w": torch.zeros(3, 3, dtype=torch.bfloat16, device="cuda")}, update)
+    with pytest.raises(ValueError, match=r'"i" lies on cpu, and others on cuda:0'):
+        apply_update_({**server, "i": torch.arange(5)}, update)
+    with pytest.raises(UnavailableError, match="w: lies on cuda:0; updates are made in host memory"):
+        encode_update(server, server)
 
 
 @pytest.mark.parametrize("group", [1, 100_000, 2**28])

@@ -12,6 +12,7 @@ import {
   batchError,
   type Compressed,
   checkBytes,
+  damageError,
   type Restorable,
   readCompressed,
   tensorError,
@@ -103,7 +104,7 @@ export class Bases {
     const stream = { start: 0, length: storedBytes, tensorBytes: end - start, base: against };
     const bytes = isStream
       ? await this.engine.decodeBatch({ fd: file.fd, position, length: storedBytes }, [stream]).catch((error) => {
-          throw batchError(file.path, [tensor], error);
+          throw batchError(file.path, [tensor], error, damageError);
         })
       : await file.read(position, storedBytes);
     if (!isStream) checkBytes(file.path, tensor, 0, bytes);
@@ -144,7 +145,9 @@ export class Bases {
         throw fileErrorOf(path, error);
       });
       if (!stats.isDirectory()) candidates.push(path);
-      else for (const entry of await listDirectory(path)) if (entry.kind === 'checkpoint') candidates.push(entry.path);
+      else
+        for (const entry of (await listDirectory(path, true)).entries)
+          if (entry.kind === 'checkpoint') candidates.push(entry.path);
     }
     let leadsBack = false;
     for (const path of candidates) {
@@ -162,7 +165,8 @@ function byName<Named extends { readonly name: string }>(tensors: readonly Named
   return new Map(tensors.map((tensor) => [tensor.name, tensor]));
 }
 
-async function hashOf(file: InputFile): Promise<string> {
+/** The SHA-256 of a file, in hexadecimal. @throws FileError */
+export async function hashOf(file: InputFile): Promise<string> {
   const hash = createHash('sha256');
   for await (const piece of file.pieces(0, file.size)) hash.update(piece);
   await file.checkUnchanged();

@@ -27,7 +27,7 @@ import type { Slicing, TensorEncoder, WholeTensor } from '../engine/engine.ts';
 import { inOrder } from '../engine/ordered.ts';
 import { SLICE_BYTES, sliceBytes } from '../engine/slices.ts';
 import { FileError, fileErrorOf } from '../files/errors.ts';
-import { OutputFile } from '../files/output.ts';
+import { OutputFile, type Placing } from '../files/output.ts';
 import { batchError, tensorError } from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
 import type { OpenCheckpoint } from './bases.ts';
@@ -46,7 +46,7 @@ import type { Work } from './work.ts';
 export async function compressFile(
   input: string,
   output: string,
-  force: boolean,
+  placing: Placing,
   options: EncodeOptions,
   basePath: string | undefined,
   work: Work,
@@ -60,13 +60,13 @@ export async function compressFile(
     const base = basePath === undefined ? undefined : await work.bases.open(basePath);
     const space = spaceFor(original, { copies, base: sha256OfBase, layersOf: inLayers ? planLayers : undefined });
     await refuseStreams(original);
-    const out = await OutputFile.create(output, force, file.mode, input);
+    const out = await OutputFile.create(output, placing, file.mode, input);
     try {
       const compression = new Compression(original, copies, base, inLayers, out, options, work);
       const { stored, layers, end, outcome } = await compression.writeTensors(space.dataStart);
       await out.write(0, [space.fill(stored, outcome)]);
       await file.checkUnchanged();
-      await out.commit(end);
+      await out.commit(end, outcome.sha256);
       return {
         input,
         output,

@@ -2,22 +2,22 @@
 // SHA-256 before it gets its name.
 
 import { createHash } from 'node:crypto';
-import { byPlace, LENGTH_BYTES } from '../../spec/index.ts';
+import { byPlace, LENGTH_BYTES, readContainer } from '../../spec/index.ts';
 import type { Engine, Slicing, StreamDecoder, WholeStream } from '../engine/engine.ts';
 import { inOrder } from '../engine/ordered.ts';
 import { SLICE_BYTES } from '../engine/slices.ts';
-import { FileError } from '../files/errors.ts';
-import { OutputFile } from '../files/output.ts';
+import { FileError, throwProblems } from '../files/errors.ts';
+import { OutputFile, type Placing } from '../files/output.ts';
 import {
   batchError,
   type Compressed,
   checkBytes,
+  damageError,
   type Restorable,
   readCompressed,
-  tensorError,
   withFront,
 } from '../format/compressed.ts';
-import { openSafetensors } from '../format/safetensors.ts';
+import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
 import type { OpenCheckpoint } from './bases.ts';
 import { batchesOf } from './batches.ts';
 import { addLayers } from './layers.ts';
@@ -34,15 +34,16 @@ import type { Work } from './work.ts';
 export async function decompressFile(
   input: string,
   output: string,
-  force: boolean,
+  placing: Placing,
   work: Work,
   bits?: number,
 ): Promise<FileReport> {
-  return withCompressed(input, work, bits, async (compressed) => {
-    const out = await OutputFile.create(output, force, compressed.file.mode, input);
+  const isCoarse = bits !== undefined;
+  return withCheckpoint(input, isCoarse, work, async (opened) => {
+    const compressed = await readCompressed(opened, work.engine.fronts, bits);
+    const out = await OutputFile.create(output, placing, compressed.file.mode, input);
     try {
-      await restore(compressed, out, bits !== undefined, work);
-      await out.commit(compressed.originalBytes);
+      await out.commit(compressed.originalBytes, await restore(compressed, out, isCoarse, work));
       return report(compressed, output);
     } catch (error) {
       await out.discard();
@@ -54,24 +55,50 @@ export async function decompressFile(
 /**
  * Decodes all of one checkpoint and compares every check and the SHA-256. Nothing is written.
  *
- * @throws FileError; then `work.engine` is closed
+ * @throws FilesError, FileError: all tensors that are damaged; then `work.engine` is closed
  */
 export async function verifyFile(input: string, work: Work): Promise<FileReport> {
-  return withCompressed(input, work, undefined, async (compressed) => {
+  return withCheckpoint(input, false, work, async (opened) => {
+    const compressed = await readCompressed(opened, work.engine.fronts).catch(async (error) => {
+      // Where its header is wrong already, that is all there is to say.
+      throwProblems(await damagedStreams(opened, work).catch(() => []));
+      throw error;
+    });
     await restore(compressed, undefined, false, work);
     return report(compressed, undefined);
   });
 }
 
-async function withCompressed<T>(
+/** What is wrong with the streams of a file of which not even all fronts can be read. */
+async function damagedStreams(
+  { file, header, headerText, dataStart }: Safetensors,
+  { engine }: Work,
+): Promise<FileError[]> {
+  const problems: FileError[] = [];
+  for (const { name, start, end, isStream, copyOf } of readContainer(header, headerText, dataStart).tensors) {
+    if (!isStream || copyOf !== undefined) continue;
+    const range = { fd: file.fd, position: dataStart + start, length: end - start };
+    try {
+      const describe = engine.fronts.describe;
+      const { bytes, againstBase } = await withFront(file, engine.fronts, name, range.position, range.length, describe);
+      const stream = { start: 0, length: range.length, tensorBytes: bytes, base: undefined };
+      if (!againstBase) engine.release(await engine.decodeBatch(range, [stream]));
+    } catch (error) {
+      problems.push(batchError(file.path, [{ name }], error, damageError));
+    }
+  }
+  return problems;
+}
+
+async function withCheckpoint<T>(
   input: string,
+  isGrowing: boolean,
   work: Work,
-  bits: number | undefined,
-  use: (compressed: Compressed) => Promise<T>,
+  use: (opened: Safetensors) => Promise<T>,
 ): Promise<T> {
-  const opened = await openSafetensors(input, bits !== undefined);
+  const opened = await openSafetensors(input, isGrowing);
   try {
-    return await use(await readCompressed(opened, work.engine.fronts, bits));
+    return await use(opened);
   } catch (error) {
     // No thread may read a file that is about to be closed.
     await work.engine.close();
@@ -113,6 +140,8 @@ interface Piece {
   /** What it takes of the compressed file. */
   readonly storedBytes: number;
   readonly restore: () => Promise<Uint8Array>;
+  /** The tensor that it is of, or several: each of them alone. */
+  readonly of: string | readonly Piece[];
   /** To be called once this piece, and all before it, are restored. */
   readonly finish?: () => void;
 }
@@ -121,6 +150,7 @@ interface Piece {
  * Decodes everything in the order of the original.
  *
  * @param isCoarse whether the file may be growing, and not all of its layers be there
+ * @returns the SHA-256 of what it gave
  * @throws FileError where anything is not as it should be
  */
 async function restore(
@@ -128,11 +158,12 @@ async function restore(
   out: OutputFile | undefined,
   isCoarse: boolean,
   work: Work,
-): Promise<void> {
+): Promise<string> {
   const { engine, bases, onProgress } = work;
   const base = await bases.baseOf(compressed);
   const { file, headerText, sha256, originalBytes } = compressed;
   const hash = createHash('sha256');
+  const damaged = new Map<string, FileError>();
   let at = 0;
   const put = async (bytes: Uint8Array, done = (): void => {}): Promise<void> => {
     hash.update(bytes);
@@ -149,17 +180,33 @@ async function restore(
     piecesOf(compressed, base, work),
     engine.limits,
     ({ bytes }) => bytes,
-    async (piece) => ({ piece, bytes: await piece.restore() }),
+    // Where nothing is written, one damaged tensor does not keep the others from being checked.
+    async (piece) => ({ piece, bytes: await (out ? piece.restore() : restoreOr(piece, damaged)) }),
   );
   for await (const { piece, bytes } of restored) {
     await put(bytes, () => engine.release(bytes));
     piece.finish?.();
     onProgress(piece.storedBytes);
   }
-  if (isCoarse) return;
+  const found = hash.digest('hex');
+  if (isCoarse) return found;
   await file.checkUnchanged();
-  if (at !== originalBytes || hash.digest('hex') !== sha256)
+  throwProblems([...damaged.values()]);
+  if (at !== originalBytes || found !== sha256)
     throw new FileError(file.path, 'what it decodes to does not have the SHA-256 of the original');
+  return found;
+}
+
+/** Restores a piece, or notes what is damaged of it. */
+async function restoreOr(piece: Piece, damaged: Map<string, FileError>): Promise<Uint8Array> {
+  try {
+    return await piece.restore();
+  } catch (error) {
+    if (typeof piece.of === 'string') {
+      if (!damaged.has(piece.of)) damaged.set(piece.of, error as FileError);
+    } else for (const part of piece.of) await restoreOr(part, damaged);
+    return new Uint8Array();
+  }
 }
 
 async function* piecesOf(
@@ -187,7 +234,7 @@ async function* piecesOf(
 }
 
 function* keptPieces({ file }: Compressed, engine: Engine, tensor: Restorable): Generator<Piece> {
-  const { position, storedBytes } = tensor;
+  const { name, position, storedBytes } = tensor;
   for (let at = 0; at < storedBytes; at += SLICE_BYTES) {
     const bytes = Math.min(SLICE_BYTES, storedBytes - at);
     const restore = async (): Promise<Uint8Array> => {
@@ -195,23 +242,26 @@ function* keptPieces({ file }: Compressed, engine: Engine, tensor: Restorable): 
       checkBytes(file.path, tensor, at, read);
       return read;
     };
-    yield { bytes, storedBytes: bytes, restore };
+    yield { of: name, bytes, storedBytes: bytes, restore };
   }
 }
 
 /** Tensors that are neighbours in the original and in the compressed file. */
 function wholePiece(
-  { file }: Compressed,
+  compressed: Compressed,
   base: OpenCheckpoint | undefined,
-  { engine, bases }: Work,
+  work: Work,
   batch: readonly Restorable[],
 ): Piece {
-  const [{ isStream, position, start }] = batch;
+  const { file } = compressed;
+  const { engine, bases } = work;
+  const [{ name, isStream, position, start }] = batch;
   const bytes = batch[batch.length - 1].end - start;
   const storedBytes = batch.reduce((sum, tensor) => sum + tensor.storedBytes, 0);
   return {
     bytes,
     storedBytes: batch.reduce((sum, tensor) => sum + bytesWithLayers(tensor), 0),
+    of: batch.length === 1 ? name : batch.map((tensor) => wholePiece(compressed, base, work, [tensor])),
     restore: async () => {
       if (!isStream) {
         const read = await file.fill(engine.take(storedBytes), position);
@@ -227,11 +277,10 @@ function wholePiece(
           tensorBytes: tensor.end - tensor.start,
           base: base && tensor.againstBase ? await bases.read(base, tensor.copyOf ?? tensor.name) : undefined,
         });
-      const tensors = await engine
-        .decodeBatch({ fd: file.fd, position, length: storedBytes }, streams)
-        .catch((error) => {
-          throw batchError(file.path, batch, error);
-        });
+      const range = { fd: file.fd, position, length: storedBytes };
+      const tensors = await engine.decodeBatch(range, streams).catch((error) => {
+        throw batchError(file.path, batch, error, damageError);
+      });
       // A tensor in layers is alone.
       await addLayers(engine, file, batch[0], tensors);
       return tensors;
@@ -251,11 +300,12 @@ async function* streamPieces(
   const last = stream.parts.at(-1);
   for (const part of stream.parts)
     yield {
+      of: name,
       bytes: part.bytes,
       storedBytes: part.storedBytes,
       restore: () =>
         part.decode().catch((error) => {
-          throw tensorError(file.path, name, error);
+          throw damageError(file.path, name, error);
         }),
       finish: part === last ? stream.close : undefined,
     };

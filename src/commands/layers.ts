@@ -4,7 +4,7 @@ import { quoted, refine } from '../../spec/index.ts';
 import type { Engine } from '../engine/engine.ts';
 import { FileError } from '../files/errors.ts';
 import type { InputFile } from '../files/input.ts';
-import { batchError, type Restorable } from '../format/compressed.ts';
+import { batchError, damageError, type Restorable } from '../format/compressed.ts';
 
 /**
  * Decodes those layers of a tensor that are wanted.
@@ -22,7 +22,7 @@ export async function addLayers(
     const { name, position, storedBytes } = layer;
     const stream = { start: 0, length: storedBytes, tensorBytes: layer.bytes, base: undefined };
     const bits = await engine.decodeBatch({ fd: file.fd, position, length: storedBytes }, [stream]).catch((error) => {
-      throw batchError(file.path, [layer], error);
+      throw batchError(file.path, [layer], error, damageError);
     });
     if (!refine(bytes, dtype, layer, bits))
       throw new FileError(file.path, `${quoted(name)}: not a layer of what precedes it`);

@@ -2,7 +2,7 @@
 
 import type { Capability } from './doctor.ts';
 import type { InspectedFile, InspectedTensor } from './inspect.ts';
-import type { FileReport, Report } from './report.ts';
+import type { DirectoryReport, Estimate, FileReport, Report, VerifyReport } from './report.ts';
 
 /** Three significant digits or more, in powers of 1000. */
 export function formatBytes(bytes: number): string {
@@ -29,18 +29,34 @@ function count(number: number, noun: string): string {
   return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
-function formatFiles({ files, filesCopied }: Report): string[] {
-  if (files.length === 1 && filesCopied === 0) return [];
-  return [`${count(files.length, 'checkpoint')}, ${count(filesCopied, 'other file')} copied`];
+function formatFiles({ files, filesCopied, filesKept }: Report, kept: string): string[] {
+  if (files.length === 1 && filesCopied + filesKept === 0) return [];
+  const keptText = filesKept === 0 ? '' : `, ${filesKept} ${kept}`;
+  const others = count(Math.max(0, filesCopied - filesKept), 'other file');
+  return [`${count(files.length, 'checkpoint')}${keptText}, ${others} copied`];
+}
+
+/** The whole of a directory, where it is more than its checkpoints. */
+function formatDirectory(directory: DirectoryReport | undefined, decompressed = false): string[] {
+  if (directory === undefined) return [];
+  const { bytesBefore, bytesAfter, otherWeights, otherWeightsBytes } = directory;
+  const sizes = [bytesBefore, bytesAfter].map(formatBytes);
+  const [before, after] = decompressed ? [bytesAfter, bytesBefore] : [bytesBefore, bytesAfter];
+  const others =
+    otherWeights === 0
+      ? ''
+      : `; ${formatBytes(otherWeightsBytes)} of them, ${formatRatio(bytesBefore, otherWeightsBytes)}, are ${count(otherWeights, 'file')} of other formats (.bin, .pt, .pth, .gguf), copied as they are`;
+  return [`the whole directory: ${sizes.join(' -> ')}, ${formatRatio(before, after)} of the original${others}`];
 }
 
 export function formatCompressed(report: Report): string {
   const { input, output, bytesBefore, bytesAfter, tensorsCompressed, tensorsKept, tensorsCopied } = report;
   return [
     `${printable(input)} -> ${printable(`${output}`)}`,
-    ...formatFiles(report),
+    ...formatFiles(report, 'compressed already'),
     `${formatBytes(bytesBefore)} -> ${formatBytes(bytesAfter)}, ${formatRatio(bytesBefore, bytesAfter)} of the original`,
     `${count(tensorsCompressed, 'tensor')} compressed, ${tensorsKept} kept${formatCopied(tensorsCopied)}`,
+    ...formatDirectory(report.directory),
     formatTime(report),
   ].join('\n');
 }
@@ -55,19 +71,31 @@ export function formatDecompressed(report: Report, bits?: number): string {
   const what = bits === undefined ? 'byte for byte the original: its SHA-256 is the same' : `coarse, of ${bits} bits`;
   return [
     `${printable(input)} -> ${printable(`${output}`)}`,
-    ...formatFiles(report),
+    ...formatFiles(report, 'not compressed'),
     `${formatBytes(bytesAfter)} -> ${formatBytes(bytesBefore)}, ${what}`,
+    ...formatDirectory(report.directory, true),
     formatTime(report),
   ].join('\n');
 }
 
-export function formatVerified(report: Report): string {
-  const { input, files, tensorsCompressed } = report;
+/** A line for every file that is good, and for what cannot be checked; problems are told apart. */
+export function formatVerified(report: VerifyReport): string {
+  const { input, files, tensorsCompressed, problems, notChecked } = report;
+  const lines =
+    files.length === 1 && files[0].input === input ? [] : files.map((file) => `${printable(file.input)}: good`);
+  for (const { path, problem } of notChecked) lines.push(`${printable(path)}: not checked: ${problem}`);
   const what = files.length === 1 ? 'the SHA-256' : `the SHA-256 of ${files.length} checkpoints`;
+  const streams = count(tensorsCompressed, 'stream');
+  if (problems.length === 0)
+    lines.push(`${printable(input)}: good; ${streams} decoded, every check and ${what} compared`);
+  return [...lines, ...formatUnchecked(files), formatTime(report)].join('\n');
+}
+
+export function formatEstimate({ input, bytesBefore, bytesAfter, bytesSampled, directory }: Estimate): string {
   return [
-    `${printable(input)}: good; ${count(tensorsCompressed, 'stream')} decoded, every check and ${what} compared`,
-    ...formatUnchecked(files),
-    formatTime(report),
+    `${printable(input)}: nothing is written`,
+    `about ${formatBytes(bytesBefore)} -> ${formatBytes(bytesAfter)}, ${formatRatio(bytesBefore, bytesAfter)} of the original, estimated from ${formatBytes(bytesSampled)} of samples`,
+    ...formatDirectory(directory).map((line) => `about ${line}`),
   ].join('\n');
 }
 

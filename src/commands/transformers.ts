@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import type { Profile } from '../../spec/index.ts';
 import type { Entry } from '../files/directory.ts';
 import { FileError, fileErrorOf } from '../files/errors.ts';
+import { type Arrangement, AS_IT_IS } from './arrangement.ts';
 import type { FileReport } from './report.ts';
 
 const CONFIG = 'config.json';
@@ -13,18 +14,6 @@ const ORIGINAL = 'config.json.original';
 /** The second is for a model that has a README of its own. */
 const READMES = ['README.md', 'CODECLLM.md'];
 const METHOD = 'codecllm';
-
-/** What becomes of a directory's files that are no checkpoints. */
-export interface Arrangement {
-  /** @returns the name that a file is copied to, from the top of the output; undefined: it is left out */
-  readonly nameOf: (name: string) => string | undefined;
-  /** The names of what is written beside them, */
-  readonly added: readonly string[];
-  /** and the texts, when all checkpoints are there. */
-  readonly textOf: (name: string, checkpoints: readonly FileReport[]) => string;
-}
-
-export const AS_IT_IS: Arrangement = { nameOf: (name) => name, added: [], textOf: () => '' };
 
 /** @throws FileError where it is not the directory of a model, or of one that another method has quantised */
 export async function arrangeForTransformers(

@@ -14,6 +14,25 @@ export class FileError extends Error {
   }
 }
 
+/** A file that is not there, or was not looked into: nobody knows of anything that is wrong with it. */
+export class UncheckedError extends FileError {}
+
+/** Several files, of which the first one's problem is the message. `report` is what could be done nevertheless. */
+export class FilesError extends FileError {
+  constructor(
+    readonly problems: readonly FileError[],
+    readonly report?: object,
+  ) {
+    super(problems[0].path, problems[0].problem);
+  }
+}
+
+/** @throws FilesError, or the one problem itself; none: nothing */
+export function throwProblems(problems: readonly FileError[], report?: object): void {
+  if (problems.length > 1 || (problems.length > 0 && report !== undefined)) throw new FilesError(problems, report);
+  if (problems.length > 0) throw problems[0];
+}
+
 /** What `cause` says of one item of a batch, by its number. */
 export class ItemError extends Error {
   override readonly name = 'ItemError';

@@ -1,21 +1,34 @@
-// Names of outputs that nobody gave one: X.safetensors and X.codecllm.safetensors, directories D and D.codecllm.
+// Names: which files are checkpoints, and what outputs are called that nobody gave a name: X.safetensors and
+// X.codecllm.safetensors, directories D and D.codecllm. Capitals do not matter, and stay.
 
-import { resolve } from 'node:path';
+import { basename, resolve } from 'node:path';
 
-const CHECKPOINT = '.safetensors';
-const COMPRESSED = '.codecllm';
+const CHECKPOINT = /\.safetensors$/i;
+const COMPRESSED = /\.codecllm$/i;
+const COMPRESSED_CHECKPOINT = /\.codecllm(\.safetensors)$/i;
+/** Of other formats. */
+const WEIGHTS = /\.(bin|pth|pt|gguf)$/i;
+
+export function isCheckpointName(name: string): boolean {
+  return CHECKPOINT.test(name);
+}
+
+export function isWeightsName(name: string): boolean {
+  return WEIGHTS.test(name);
+}
 
 /** @returns the output of `compress`, or undefined where the input's name gives none */
 export function compressedName(input: string, isDirectory: boolean): string | undefined {
-  if (isDirectory) return resolve(input) + COMPRESSED;
-  return input.endsWith(CHECKPOINT) ? input.slice(0, -CHECKPOINT.length) + COMPRESSED + CHECKPOINT : undefined;
+  if (isDirectory) return `${resolve(input)}.codecllm`;
+  return isCheckpointName(input) ? input.replace(CHECKPOINT, '.codecllm$&') : undefined;
 }
 
 /** @returns the output of `decompress`, or undefined where the input's name gives none */
 export function restoredName(input: string, isDirectory: boolean): string | undefined {
-  const end = isDirectory ? COMPRESSED : COMPRESSED + CHECKPOINT;
   const name = isDirectory ? resolve(input) : input;
-  const stem = name.slice(0, -end.length);
-  if (!name.endsWith(end) || /(^|[\\/])$/.test(stem)) return undefined;
-  return isDirectory ? stem : stem + CHECKPOINT;
+  const restored = isDirectory ? name.replace(COMPRESSED, '') : name.replace(COMPRESSED_CHECKPOINT, '$1');
+  const isStem = isDirectory
+    ? restored !== '' && basename(name) !== '.codecllm'
+    : !/^\.safetensors$/i.test(basename(restored));
+  return restored !== name && isStem ? restored : undefined;
 }

@@ -1,8 +1,7 @@
 // Output appears under its name only when it is complete: it is written under a temporary name in the same directory,
 // synced, and renamed. Whatever happens before the rename leaves what was there.
 
-import { randomBytes } from 'node:crypto';
-import { renameSync, rmSync, writevSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, type Stats, writevSync } from 'node:fs';
 import {
   constants,
   copyFile,
@@ -15,49 +14,21 @@ import {
   rename,
   rm,
   stat,
+  symlink,
+  utimes,
   writeFile,
 } from 'node:fs/promises';
-import { basename, dirname, join, relative } from 'node:path';
+import { dirname, join, relative, sep } from 'node:path';
 import { FileError, fileErrorOf } from './errors.ts';
 import { SMALL_BYTES } from './input.ts';
+import { type Finished, Journal } from './journal.ts';
+import { holdTemporary, leftovers, letGo, temporaryName } from './temporary.ts';
 
 /**
  * After so many bytes the system is asked to write them to disk. At the end, it would do so while nothing else is left to
  * do.
  */
 const SYNC_BYTES = 8 * 2 ** 20;
-
-/** What exists under a temporary name now. */
-const temporaries = new Set<string>();
-
-/** Removes all temporary files and directories at once; for a process that has to end. */
-export function removeTemporaries(): void {
-  for (const path of temporaries) rmSync(path, { recursive: true, force: true, maxRetries: 10 });
-}
-
-/** A name has at most 255 bytes on most systems: so many are left of an output's in its temporary ones. */
-const MOST_NAME_BYTES = 200;
-
-/** What temporary names of an output begin with. */
-function temporaryPrefix(path: string): string {
-  let name = basename(path);
-  while (Buffer.byteLength(name) > MOST_NAME_BYTES) name = Array.from(name).slice(0, -1).join('');
-  return `.${name}.`;
-}
-
-/** A name beside `path` that nothing has. */
-function temporaryName(path: string, purpose: 'tmp' | 'old' = 'tmp'): string {
-  return join(dirname(path), `${temporaryPrefix(path)}${purpose}-${randomBytes(4).toString('hex')}`);
-}
-
-/** What lies beside an output under one of its temporary names: of jobs that were killed, or that go on. */
-export async function leftovers(output: string): Promise<string[]> {
-  const prefix = temporaryPrefix(output);
-  const found = (await readdir(dirname(output)).catch(() => [])).filter(
-    (name) => name.startsWith(prefix) && /^(tmp|old)-[0-9a-f]{8}$/.test(name.slice(prefix.length)),
-  );
-  return found.map((name) => join(dirname(output), name)).filter((path) => !temporaries.has(path));
-}
 
 async function exists(path: string): Promise<boolean> {
   return lstat(path).then(
@@ -124,6 +95,14 @@ async function syncPath(path: string): Promise<void> {
   }
 }
 
+/** How an output gets its name. */
+export interface Placing {
+  /** Replace what has it. */
+  readonly force: boolean;
+  /** Then it may be the input itself, which this looks at what replaces it before: its path, and the original's SHA-256. */
+  readonly verify?: (path: string, sha256: string) => Promise<void>;
+}
+
 export class OutputFile {
   /** What is being written. */
   private writing: Promise<void> = Promise.resolve();
@@ -134,28 +113,31 @@ export class OutputFile {
 
   private constructor(
     readonly path: string,
-    private readonly force: boolean,
+    private readonly placing: Placing,
     private readonly temporary: string,
     private readonly handle: FileHandle,
+    /** Of the input, whose times it gets. */
+    private readonly source: Stats,
   ) {}
 
   /**
    * @param mode permission bits
-   * @param input what is read meanwhile, and so must not be replaced
-   * @throws FileError where the path exists and `force` is false, is a directory, or is that of the input
+   * @param input what is read meanwhile, and so must not be replaced; its time of change becomes the output's
+   * @throws FileError where the path exists and is not to be replaced, is a directory, or is that of the input
    */
-  static async create(path: string, force: boolean, mode: number, input: string): Promise<OutputFile> {
+  static async create(path: string, placing: Placing, mode: number, input: string): Promise<OutputFile> {
     try {
       const [old, source] = await Promise.all([stat(path).catch(() => undefined), stat(input)]);
-      if (old?.dev === source.dev && old.ino === source.ino) throw new FileError(path, 'is the input itself');
+      const isInput = old?.dev === source.dev && old.ino === source.ino;
+      if (isInput && placing.verify === undefined) throw new FileError(path, 'is the input itself');
       if (old?.isDirectory()) throw new FileError(path, 'is a directory');
       // A pipe, or a device: to take its name is not what anybody wants.
       if (old && !old.isFile()) throw new FileError(path, 'is not a file');
-      await refuseExisting(path, force);
+      await refuseExisting(path, placing.force);
       const temporary = temporaryName(path);
+      holdTemporary(temporary, () => rmSync(temporary, { force: true }) as undefined);
       const handle = await open(temporary, 'wx', mode);
-      temporaries.add(temporary);
-      return new OutputFile(path, force, temporary, handle);
+      return new OutputFile(path, placing, temporary, handle, source);
     } catch (error) {
       throw fileErrorOf(path, error);
     }
@@ -215,17 +197,24 @@ export class OutputFile {
     this.syncing.catch(() => {});
   }
 
-  /** Makes the file `length` bytes long and gives it its name. @throws FileError */
-  async commit(length: number): Promise<void> {
+  /**
+   * Makes the file `length` bytes long and gives it its name.
+   *
+   * @param sha256 of the original that it is, or holds
+   * @throws FileError
+   */
+  async commit(length: number, sha256: string): Promise<void> {
     await this.flush();
     try {
       await this.syncing;
       await this.handle.truncate(length);
+      await this.handle.utimes(this.source.atimeMs / 1000, this.source.mtimeMs / 1000);
       await this.handle.sync();
       await this.handle.close();
-      if (this.force) await rename(this.temporary, this.path);
+      await this.placing.verify?.(this.temporary, sha256);
+      if (this.placing.force) await rename(this.temporary, this.path);
       else await renameToNew(this.temporary, this.path);
-      temporaries.delete(this.temporary);
+      letGo(this.temporary);
       await syncDirectory(dirname(this.path));
     } catch (error) {
       throw fileErrorOf(this.path, error);
@@ -238,91 +227,157 @@ export class OutputFile {
     await this.syncing.catch(() => {});
     await this.handle.close().catch(() => {});
     await rm(this.temporary, { force: true });
-    temporaries.delete(this.temporary);
+    letGo(this.temporary);
   }
 }
 
-export class OutputDirectory {
+/** Another directory of this name holds things that the new one would not: a wrong path must not cost somebody those. */
+async function refuseForeign(path: string, names: readonly string[]): Promise<void> {
+  if (!(await isDirectory(path))) throw new FileError(path, 'is not a directory');
+  const expected = new Set(names);
+  const entries = await readdir(path, { recursive: true, withFileTypes: true });
+  const foreign = entries
+    .map((entry) => relative(path, join(entry.parentPath, entry.name)))
+    .find((name) => !expected.has(name));
+  if (foreign !== undefined)
+    throw new FileError(path, `holds ${foreign}, which the new directory would not; it is not replaced`);
+}
+
+/**
+ * A directory that is being made. Its files lie in a temporary one beside a journal of those that are finished, which stay
+ * there until the same job runs again, whatever happens.
+ */
+export class OutputDirectory<Report> {
+  private readonly times = new Map<string, Stats>();
+
   private constructor(
     readonly path: string,
     private readonly force: boolean,
-    /** Where files are written until `commit`. */
-    readonly temporary: string,
+    private readonly temporary: string,
+    private readonly journal: Journal<Report>,
     private readonly exchange: Exchange,
   ) {}
 
+  /** Where files are written until `commit`. */
+  get files(): string {
+    return filesIn(this.temporary);
+  }
+
+  /** What a run of the same job has finished that was interrupted, by name; whether it is still so is not known. */
+  get finished(): ReadonlyMap<string, Finished<Report>> {
+    return this.journal.finished;
+  }
+
   /**
+   * @param job says all that the directory's files depend on
    * @param names all that the directory will hold, from its top
    * @throws FileError where the path exists and `force` is false, or holds anything but those entries
    */
-  static async create(
+  static async create<Report>(
     path: string,
     force: boolean,
+    job: object,
     names: readonly string[],
     exchange: Exchange,
-  ): Promise<OutputDirectory> {
+  ): Promise<OutputDirectory<Report>> {
     try {
       await refuseExisting(path, force);
-      if (await exists(path)) {
-        if (!(await isDirectory(path))) throw new FileError(path, 'is not a directory');
-        // A wrong path and --force must not cost somebody a directory of other things.
-        const expected = new Set(names);
-        const foreign = (await readdir(path, { recursive: true })).find((name) => !expected.has(name));
-        if (foreign !== undefined)
-          throw new FileError(path, `holds ${foreign}, which the new directory would not; it is not replaced`);
-      }
+      if (await exists(path)) await refuseForeign(path, names);
       const temporary = temporaryName(path);
-      await mkdir(temporary);
-      temporaries.add(temporary);
-      return new OutputDirectory(path, force, temporary, exchange);
+      holdTemporary(temporary, () => rmSync(temporary, REMOVE) as undefined);
+      const journal = (await takeOver<Report>(path, temporary, job)) ?? (await begin<Report>(temporary, job));
+      const directory = new OutputDirectory<Report>(path, force, temporary, journal, exchange);
+      holdTemporary(temporary, () => {
+        const kept = directory.abandon();
+        return kept === undefined ? undefined : `${path}: ${kept}`;
+      });
+      directory.removeUnfinished(new Set(names));
+      return directory;
     } catch (error) {
       throw fileErrorOf(path, error);
     }
   }
 
-  /** Makes a directory, given its path from the top of the output. */
-  async makeDirectory(name: string): Promise<void> {
-    const path = join(this.temporary, name);
-    await mkdir(path).catch((error) => {
+  /** Makes a directory like one of the input, given its path from the top of the output. */
+  async makeDirectory(from: string, name: string): Promise<void> {
+    try {
+      await mkdir(join(this.files, name), { recursive: true });
+      this.times.set(name, await stat(from));
+    } catch (error) {
       throw fileErrorOf(join(this.path, name), error);
-    });
+    }
   }
 
-  /** Copies a file to `name`, from the top of the output. @throws FileError that names the copy */
+  /** Copies a file, and its time, to `name`, from the top of the output. @throws FileError that names the copy */
   async copy(from: string, name: string): Promise<void> {
-    const to = join(this.temporary, name);
+    const to = join(this.files, name);
     try {
+      const { atimeMs, mtimeMs } = await stat(from);
       await copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE);
+      await utimes(to, atimeMs / 1000, mtimeMs / 1000).catch(() => {});
       await syncPath(to);
     } catch (error) {
       throw fileErrorOf(join(this.path, name), error);
     }
   }
 
-  /** Writes a file, given its name from the top of the output. @throws FileError that names it there */
-  async write(name: string, text: string): Promise<void> {
-    const path = join(this.temporary, name);
+  /** Makes a link, given its name from the top of the output. @throws FileError that names it there */
+  async link(target: string, name: string): Promise<void> {
+    await symlink(target, join(this.files, name)).catch((error) => {
+      throw fileErrorOf(join(this.path, name), error);
+    });
+  }
+
+  /** Gives a file of the output one more name, both from its top. @throws FileError that names it there */
+  async alias(of: string, name: string): Promise<void> {
+    await link(join(this.files, of), join(this.files, name)).catch(async () => {
+      // Not every file system has links.
+      await this.copy(join(this.files, of), name);
+    });
+  }
+
+  /** Writes a file, given its name from the top of the output. @returns its bytes. @throws FileError that names it there */
+  async write(name: string, text: string): Promise<number> {
+    const path = join(this.files, name);
     try {
       await writeFile(path, text, { flag: 'wx', flush: true });
+      return Buffer.byteLength(text);
     } catch (error) {
       throw fileErrorOf(join(this.path, name), error);
     }
   }
 
+  /** Notes that a file is finished, which is on the disk by now. @throws FileError that names it in the output */
+  async note(finished: Finished<Report>): Promise<void> {
+    await this.journal.add(finished).catch((error) => {
+      throw fileErrorOf(join(this.path, finished.name), error);
+    });
+  }
+
   /** Where an error's path lies in the finished output, if it lies in the temporary directory. */
   finalError(error: unknown): unknown {
     if (!(error instanceof FileError)) return error;
-    const name = relative(this.temporary, error.path);
+    const name = relative(this.files, error.path);
     return name.startsWith('..') ? error : new FileError(join(this.path, name), error.problem);
   }
 
   /** Gives the directory its name. @throws FileError */
-  async commit(directories: readonly string[]): Promise<void> {
+  async commit(): Promise<void> {
     try {
-      for (const name of ['', ...directories]) await syncDirectory(join(this.temporary, name));
+      // What is written into a directory changes its time: those above come last.
+      for (const [name, { atimeMs, mtimeMs }] of [...this.times].reverse()) {
+        await utimes(join(this.files, name), atimeMs / 1000, mtimeMs / 1000);
+        await syncDirectory(join(this.files, name));
+      }
       if (this.force && (await exists(this.path))) await this.replace();
-      else await renameDirectoryToNew(this.temporary, this.path);
-      temporaries.delete(this.temporary);
+      else
+        await renameDirectoryToNew(this.files, this.path).catch((error) => {
+          // Another run has made it meanwhile: nobody needs this one.
+          if (error instanceof FileError) rmSync(this.temporary, REMOVE);
+          throw error;
+        });
+      rmSync(this.temporary, REMOVE);
+      letGo(this.temporary);
       await syncDirectory(dirname(this.path));
     } catch (error) {
       throw fileErrorOf(this.path, error);
@@ -334,21 +389,71 @@ export class OutputDirectory {
    * cannot take its place; no signal is handled in between.
    */
   private async replace(): Promise<void> {
-    if (this.exchange(this.temporary, this.path)) return this.discard();
+    if (this.exchange(this.files, this.path)) return;
     const old = temporaryName(this.path, 'old');
     renameSync(this.path, old);
     try {
-      renameSync(this.temporary, this.path);
+      renameSync(this.files, this.path);
     } catch (error) {
       renameSync(old, this.path);
       throw error;
     }
-    await rm(old, { recursive: true, force: true });
+    await rm(old, REMOVE);
   }
 
-  /** Leaves no trace; to be called where `commit` was not, or failed. */
-  async discard(): Promise<void> {
-    await rm(this.temporary, { recursive: true, force: true, maxRetries: 10 });
-    temporaries.delete(this.temporary);
+  /** To be called where `commit` was not, or failed. What is finished stays. @returns what is said of that */
+  abandon(): string | undefined {
+    letGo(this.temporary);
+    const { size } = this.finished;
+    if (size > 0 && existsSync(this.files)) {
+      this.removeUnfinished(new Set(this.finished.keys()));
+      return `${size} finished file${size === 1 ? ' is' : 's are'} kept for the same command, which goes on from there; codecllm clean ${this.path} removes ${size === 1 ? 'it' : 'them'}`;
+    }
+    rmSync(this.temporary, REMOVE);
+    return undefined;
   }
+
+  /** Leaves what is finished, and directories, of these names. */
+  private removeUnfinished(names: ReadonlySet<string>): void {
+    const entries = readdirSync(this.files, { recursive: true, withFileTypes: true });
+    for (const entry of entries) {
+      const path = join(entry.parentPath, entry.name);
+      const name = relative(this.files, path);
+      const isWanted = entry.isDirectory()
+        ? [...names].some((each) => each === name || each.startsWith(name + sep))
+        : names.has(name) && this.finished.has(name);
+      if (!isWanted) rmSync(path, REMOVE);
+    }
+  }
+}
+
+const REMOVE = { recursive: true, force: true, maxRetries: 10 } as const;
+
+function filesIn(temporary: string): string {
+  return join(temporary, 'files');
+}
+
+async function begin<Report>(temporary: string, job: object): Promise<Journal<Report>> {
+  await mkdir(filesIn(temporary), { recursive: true });
+  return Journal.begin<Report>(temporary, job);
+}
+
+/** Gives what a run of the same job left, of those the one that got furthest, a new name. @returns its journal, if there is one */
+async function takeOver<Report>(path: string, temporary: string, job: object): Promise<Journal<Report> | undefined> {
+  const found: Journal<Report>[] = [];
+  for (const { path: left, purpose, writer } of await leftovers(path)) {
+    const journal = purpose === 'tmp' && writer !== 'alive' ? await Journal.find<Report>(left, job) : undefined;
+    if (journal !== undefined && existsSync(filesIn(left))) found.push(journal);
+  }
+  const [journal, ...others] = found.sort((a, b) => b.finished.size - a.finished.size);
+  if (journal === undefined) return undefined;
+  // Another run of the job may be faster.
+  const isTaken = await rename(journal.folder, temporary).then(
+    () => true,
+    () => false,
+  );
+  if (!isTaken) return undefined;
+  for (const { folder } of others) rmSync(folder, REMOVE);
+  journal.folder = temporary;
+  return journal;
 }

@@ -141,7 +141,7 @@ export async function withFront<T>(
     if (front > MAX_FRONT_BYTES) throw new Error(`a front of ${front} bytes, more than ${MAX_FRONT_BYTES}`);
     return use(front <= begin.length ? begin.subarray(0, front) : await file.read(position, front));
   } catch (error) {
-    throw tensorError(file.path, name, error);
+    throw damageError(file.path, name, error);
   }
 }
 
@@ -162,13 +162,27 @@ export function checkBytes(
     for (let done = 0; done < bytes.length; done += CHECKED_BYTES)
       checkPiece(tensor, (at + done) / CHECKED_BYTES, crc32(bytes.subarray(done, done + CHECKED_BYTES)));
   } catch (error) {
-    throw tensorError(path, tensor.name, error);
+    // It names the tensor.
+    throw new FileError(path, `damaged at tensor ${problemOf(error)}`);
   }
 }
 
-/** A FileError, which names the tensor of a batch that an ItemError is about. */
-export function batchError(path: string, batch: readonly { readonly name: string }[], error: unknown): FileError {
-  return error instanceof ItemError ? tensorError(path, batch[error.item].name, error.cause) : fileErrorOf(path, error);
+/** A FileError, which names the tensor of a batch that an ItemError is about. @param of makes it of a tensor's error */
+export function batchError(
+  path: string,
+  batch: readonly { readonly name: string }[],
+  error: unknown,
+  of = tensorError,
+): FileError {
+  return error instanceof ItemError ? of(path, batch[error.item].name, error.cause) : fileErrorOf(path, error);
+}
+
+/** The same of a tensor that cannot be decoded, whatever the system can read. */
+export function damageError(path: string, name: string, error: unknown): FileError {
+  const { errno } = error as NodeJS.ErrnoException;
+  if (error instanceof FileError || error instanceof ContainerError || errno !== undefined)
+    return tensorError(path, name, error);
+  return new FileError(path, `damaged at tensor ${quoted(name)}: ${problemOf(error)}`);
 }
 
 /** A FileError that names the tensor. */

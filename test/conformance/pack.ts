@@ -3,14 +3,18 @@
 // All golden vectors, valid and invalid, and random streams of the reference encoder: every dtype, split, mode,
 // predictor and edge. The same seed gives the same pack.
 //
-//   "CLLMPACK", u32 version, u32 entries, u32 length, JSON that says what the pack is, then for each entry
-//   u32 kind (0 valid, 1 refused by its front, 2 refused by its Data), the options that make the stream of the bytes as
-//   codecllm_encode_options has them, i32 each, u32 lengths of name, stream and bytes; these three
+//   "CLLMPACK", u32 version, u32 entries, u32 entries against a base, u32 length, JSON that says what the pack is, then
+//   for each entry, those against a base last,
+//   u32 kind (0 valid, 1 refused by its front, 2 refused by its Data, 3 refused with this base), the options that make
+//   the stream of the bytes as codecllm_encode_options has them, i32 each, u32 lengths of name, stream, bytes and base;
+//   these four
 
 import { writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import fc from 'fast-check';
+import { baseVectors, changed, invalidBaseVectors } from '../../golden/base.ts';
 import { invalidVectors } from '../../golden/invalid.ts';
+import { makeTensor } from '../../golden/patterns.ts';
 import { validVectors } from '../../golden/vectors.ts';
 import { allowsColumnValues } from '../../spec/decoder/3.1-columns.ts';
 import { allowsDirect, allowsPairs } from '../../spec/decoder/3-planes.ts';
@@ -30,11 +34,12 @@ const mostlySmall = fc.oneof({ weight: 63, arbitrary: samples(2000) }, { weight:
 
 export interface Entry {
   readonly name: string;
-  readonly kind: 0 | 1 | 2;
+  readonly kind: 0 | 1 | 2 | 3;
   readonly stream: Uint8Array;
   readonly bytes: Uint8Array;
   /** Those of the reference encoder; of no meaning where the stream is invalid. */
   readonly options: EncodeOptions;
+  readonly base?: Uint8Array;
 }
 
 /** Random streams of the reference encoder, and how often each mode of each plane of each dtype is in them. */
@@ -88,6 +93,48 @@ function goldenEntries(): Entry[] {
   ];
 }
 
+/** What a GPU is asked of a stream against a base: to take it, or to refuse its front, its Data or its base. */
+function goldenBaseEntries(): Entry[] {
+  const valid = baseVectors();
+  return [
+    ...valid.map(
+      ({ id, stream, input: bytes, options, base }): Entry => ({
+        ...{ name: `golden/${id}`, kind: 0, stream, bytes, options, base },
+      }),
+    ),
+    ...invalidBaseVectors(valid).flatMap(({ id, stream, base, baseOf, error: { field } }): Entry[] => {
+      const size = valid.find((vector) => vector.id === baseOf)?.base.length ?? base?.length;
+      // That a base is missing or needless, or has another size, is the caller's error there.
+      if (base === undefined || base.length !== size || id === 'base-not-needed' || id === 'base-short') return [];
+      const kind = field === 'base.crc' ? 3 : field.startsWith('tile.') ? 2 : 1;
+      return [{ name: `golden/${id}`, kind, stream, bytes: new Uint8Array(0), options: {}, base }];
+    }),
+  ];
+}
+
+/** Changed tensors of every dtype, in tiles of all sizes, which a few words or all differ in. */
+function randomBaseEntries(count: number, seed: number): Entry[] {
+  const cases = fc.record({
+    dtype: fc.constantFrom(...DTYPES, ...DTYPES.filter(({ wordBits }) => wordBits > 8)),
+    rows: fc.integer({ min: 1, max: 40 }),
+    columns: fc.integer({ min: 1, max: 90 }),
+    width: fc.constantFrom(0, 128, 256, 1),
+    every: fc.constantFrom(1, 7, 40, 300),
+    most: fc.constantFrom(0, 1, 3, 100, 40000),
+    tileRows: fc.constantFrom(8, 16, 128, undefined),
+    seed: fc.nat(),
+  });
+  const drawn = count === 0 ? [] : fc.sample(cases, { numRuns: count, seed });
+  return drawn.map(({ dtype, rows, columns, width, every, most, tileRows, seed: drawnSeed }, index): Entry => {
+    const base = makeTensor(dtype.name, (rows * columns * 8 * dtype.bits) / dtype.wordBits, columns, 'gaussian', index);
+    const bytes = changed(base, dtype.wordBits / 8, every, most, drawnSeed);
+    // Other widths leave the last row short.
+    const options = { tileRows, columns: width === 0 ? columns * 5 + 3 : width } as EncodeOptions;
+    const stream = encodeTensor(bytes, dtype.name, [rows, columns * 8], { ...options, base });
+    return { name: `random-base/${index}-${dtype.name}`, kind: 0, stream, bytes, options, base };
+  });
+}
+
 /** 0 is the encoder's choice, but for the profile, which has a first one. */
 function numbersOf(options: EncodeOptions): number[] {
   const { profile = 'small', tileRows = 0, columns = 0, split = [], modes = [], probabilityBits = 0 } = options;
@@ -103,18 +150,21 @@ function numbersOf(options: EncodeOptions): number[] {
 }
 
 /** The file of these entries. @param about what it says of itself */
-export function packOf(entries: readonly Entry[], about: object): Buffer {
+export function packOf(all: readonly Entry[], about: object): Buffer {
+  const based = all.filter(({ base }) => base !== undefined);
+  const entries = [...all.filter(({ base }) => base === undefined), ...based];
   const u32 = (...values: number[]): Buffer => Buffer.from(Uint32Array.from(values).buffer);
   const said = Buffer.from(JSON.stringify(about));
   return Buffer.concat([
     Buffer.from('CLLMPACK'),
-    u32(3, entries.length, said.length),
+    u32(4, entries.length, based.length, said.length),
     said,
-    ...entries.flatMap(({ name, kind, stream, bytes, options }) => [
-      u32(kind, ...numbersOf(options), Buffer.byteLength(name), stream.length, bytes.length),
+    ...entries.flatMap(({ name, kind, stream, bytes, options, base = new Uint8Array(0) }) => [
+      u32(kind, ...numbersOf(options), Buffer.byteLength(name), stream.length, bytes.length, base.length),
       Buffer.from(name),
       stream,
       bytes,
+      base,
     ]),
   ]);
 }
@@ -125,8 +175,9 @@ export function makePack(randomCount: number, seed = SEED): Buffer {
   const { entries: random, seen } = randomEntries(randomCount, seed);
   const lacking = randomCount >= 10_000 ? missing(seen) : [];
   if (lacking.length > 0) throw new Error(`the random streams lack ${lacking.join(', ')}`);
-  const about = { seed, golden: golden.length, random: random.length, combinations: seen.size };
-  return packOf([...golden, ...random], about);
+  const based = [...goldenBaseEntries(), ...randomBaseEntries(Math.ceil(randomCount / 5), seed)];
+  const about = { seed, golden: golden.length, random: random.length, combinations: seen.size, based: based.length };
+  return packOf([...golden, ...random, ...based], about);
 }
 
 // `node dist/test/conformance/pack.js FILE [STREAMS]`

@@ -29,7 +29,7 @@ class TileSum {
 
   /** Adds an outlier entry. */
   __device__ __forceinline__ void add_entry(uint32_t height, uint32_t index, uint32_t entry) {
-    add_change(height, height * kRowU32s + index, entry);
+    changes_ += entry_factor(height, index) * entry;
   }
 
   /**
@@ -37,11 +37,16 @@ class TileSum {
    * is what a negative change is added to.
    */
   __device__ __forceinline__ void add_change(uint32_t height, uint32_t index, uint64_t change) {
-    changes_ += uint64_t{check_row_factor(height, index / kRowU32s)} * prime(index % kRowU32s) * change;
+    changes_ += factor(height, index) * change;
   }
 
   /** Adds the check of rows that were summed up elsewhere: in one lane. */
   __device__ __forceinline__ void add_check(uint32_t check) { changes_ += check; }
+
+  /** What an outlier entry is multiplied by. */
+  static __device__ __forceinline__ uint64_t entry_factor(uint32_t height, uint32_t index) {
+    return factor(height, height * kRowU32s + index);
+  }
 
   /** The check of all that was added, in all lanes. */
   __device__ __forceinline__ uint32_t check() const {
@@ -52,6 +57,10 @@ class TileSum {
 
  private:
   static constexpr uint32_t kRowU32s = kCount * kLanes;
+
+  static __device__ __forceinline__ uint64_t factor(uint32_t height, uint32_t index) {
+    return uint64_t{check_row_factor(height, index / kRowU32s)} * prime(index % kRowU32s);
+  }
 
   static __device__ __forceinline__ uint32_t prime(uint32_t column) { return kDevicePrimes.of[column]; }
 

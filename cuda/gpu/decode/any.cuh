@@ -380,8 +380,7 @@ __global__ void __launch_bounds__(32 * kAnyWarps) any_kernel(const __grid_consta
   const uint32_t warp = uniform(threadIdx.x / 32);
   if (warp >= work.count) return;
   const GpuTileEntry& entry = arguments.tiles[blockIdx.x * kAnyWarps + warp];
-  const GpuBuffers& buffers =
-      arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
+  const GpuBuffers& buffers = arguments.buffers_of(work.tensor);
   const bool valid = decode_any_tile<Word, kPlanes, kBits0, kBits>(
       arguments.tensors[work.tensor], buffers, entry, arguments.verify != 0,
       shared_address(shared) + warp * kPlanes * kAnyRingBytes);

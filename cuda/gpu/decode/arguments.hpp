@@ -13,14 +13,17 @@ namespace codecllm {
 
 /**
  * The frequency tables of a plane, or of PAIRS, for decoding: a u32 for each slot of each class, made by `pack_slot`.
- * Index: (class << N) | slot.
+ * Index: (class << N) | slot. Against a base, a u32 for each level follows: class << N of that level's class, and
+ * the frequency of symbol 0 there.
  */
 struct GpuTables {
   const uint32_t* slots;
   uint32_t classes;
   uint32_t probability_bits;
+  /** 0, or against a base kBaseLevels. */
+  uint32_t levels;
 
-  uint32_t bytes() const { return classes << (probability_bits + 2); }
+  uint32_t bytes() const { return 4 * ((classes << probability_bits) + levels); }
 };
 
 /** Bits of a packed slot's offset, and of its frequency; what is left between them is enough for the symbol. */
@@ -45,6 +48,23 @@ constexpr uint32_t pack_slot(uint32_t slot, uint32_t symbol, uint32_t frequency,
   return offset << (32 - field_bits) | symbol << field_bits | frequency << (field_bits - probability_bits);
 }
 
+/**
+ * A base: the checks of its tiles, whose CRC a stream has (FORMAT.md, 3.2).
+ *
+ * The CRC of some u32 is linear but for its beginning and end: it is the XOR of each one times a power of x, and of
+ * what depends on their number alone. So tiles may be summed up in any order.
+ */
+struct GpuBase {
+  /** Tiles; 0 without a base. */
+  uint32_t tiles;
+  /** What the products are to add up to. */
+  uint32_t crc;
+  /** Where the checks of its tiles begin in GpuArguments::base_checks. */
+  uint64_t first_check;
+  /** What each check is multiplied by. */
+  const uint32_t* factors;
+};
+
 /** A tensor of a plan. */
 struct GpuTensor {
   uint64_t words;
@@ -66,9 +86,11 @@ struct GpuTensor {
   uint32_t swapped_bit;
   /** The value of each column, as selectors are; null where there are none. */
   const uint8_t* column_values;
+  /** What is known of the base, if there is one. */
+  GpuBase base;
 };
 
-/** Where a tensor's Data and its elements lie. */
+/** Where a tensor's Data and its elements lie; or, as its base, no Data, and what it is decoded against. */
 struct alignas(16) GpuBuffers {
   const uint8_t* data;
   uint8_t* elements;
@@ -99,8 +121,16 @@ struct alignas(16) GpuTileEntry {
   uint32_t planes[kMaxPlanes];
 };
 
-/** The first bad tile: tensor << 32 | tile. */
-constexpr unsigned long long kNoBadTile = ~0ull;
+/** What decodes leave behind, at the beginning of a plan's memory. */
+struct GpuFindings {
+  /** The first bad tile since the last result: tensor << 32 | tile. */
+  unsigned long long bad_tile;
+  /** The first tensor whose base was another one than its stream's since then. */
+  uint32_t other_base;
+  /** Whether there was one in this decode. */
+  uint32_t is_refused;
+};
+constexpr GpuFindings kNothingFound = {~0ull, ~0u, 0};
 
 /** Buffers that travel with a launch itself, whose arguments have 4 KiB: each launch more takes some microseconds. */
 constexpr uint32_t kInlineBuffers = 224;
@@ -117,10 +147,18 @@ struct GpuArguments {
   const uint8_t* memory;
   /** null: take inline_buffers. */
   const GpuBuffers* buffers;
-  /** Becomes the lowest bad tile, if there is one. */
-  unsigned long long* bad_tile;
+  GpuFindings* findings;
   uint32_t verify;
+  /** Where bases begin among the buffers, if there are any. */
+  uint32_t first_base;
+  uint32_t* base_checks;
+  /** Whether bases have been checked before, since some are written over. */
+  uint32_t bases_are_checked;
   GpuBuffers inline_buffers[kInlineBuffers];
+
+  CODECLLM_ANYWHERE const GpuBuffers& buffers_of(uint32_t index) const {
+    return buffers != nullptr ? buffers[index] : inline_buffers[index];
+  }
 };
 
 }  // namespace codecllm

@@ -39,7 +39,20 @@ uint64_t staging_bytes(const codecllm_gpu_plan& plan) {
   return size;
 }
 
-void check_buffers(const codecllm_gpu_plan& plan, const void* const* data, void* const* outputs, bool data_on_host) {
+/** Refuses a base that is missing, and one too many. */
+void check_base(const codecllm_gpu_plan& plan, size_t t, const void* base) {
+  if (!plan.has_base(t)) {
+    if (base != nullptr) throw ArgumentError(text("tensor ", t, " is coded without a base, and one is given"));
+    return;
+  }
+  if (base == nullptr && plan.tensor_bytes[t] > 0)
+    throw ArgumentError(text("tensor ", t, " is coded against a base, which is not given"));
+  if (reinterpret_cast<uintptr_t>(base) % 16 != 0)
+    throw ArgumentError(text("the base of tensor ", t, " is not aligned to 16"));
+}
+
+void check_buffers(const codecllm_gpu_plan& plan, const void* const* data, void* const* outputs,
+                   const void* const* bases, bool data_on_host) {
   if (plan.tensor_count() > 0) {
     require(data, "data");
     require(outputs, "outputs");
@@ -51,6 +64,7 @@ void check_buffers(const codecllm_gpu_plan& plan, const void* const* data, void*
       throw ArgumentError(text("the data of tensor ", t, " are not aligned to 16"));
     if (reinterpret_cast<uintptr_t>(outputs[t]) % 16 != 0)
       throw ArgumentError(text("the output of tensor ", t, " is not aligned to 16"));
+    check_base(plan, t, bases != nullptr ? bases[t] : nullptr);
   }
 }
 
@@ -71,14 +85,24 @@ std::vector<GpuBuffers> place_buffers(const codecllm_gpu_plan& plan, const void*
 void decode(codecllm_gpu_plan& plan, const void* const* data, void* const* outputs,
             const codecllm_gpu_decode_options& options, cudaStream_t cuda_stream) {
   const bool data_on_host = options.data_on_host != 0;
+  const auto base_of = [&](size_t t) { return options.bases != nullptr ? options.bases[t] : nullptr; };
+  bool in_place = false;
+  for (size_t t = 0; t < plan.tensor_count(); t++)
+    if (base_of(t) != nullptr && base_of(t) == outputs[t]) in_place = true;
   const uint64_t needed = data_on_host ? staging_bytes(plan) : 0;
   void* scratch = options.scratch;
   const bool allocates = needed > 0 && scratch == nullptr;
   if (allocates) check(cudaMallocAsync(&scratch, needed, cuda_stream), "allocating scratch memory");
   check_aligned(scratch, kMemoryAlignment, "scratch memory is");
   try {
-    launch_plan(plan, place_buffers(plan, data, outputs, data_on_host, static_cast<uint8_t*>(scratch), cuda_stream),
-                options.verify != 0, cuda_stream);
+    std::vector<GpuBuffers> buffers =
+        place_buffers(plan, data, outputs, data_on_host, static_cast<uint8_t*>(scratch), cuda_stream);
+    buffers.resize(plan.buffer_count());
+    for (size_t t = 0; t < plan.tensor_count(); t++)
+      // Only what is written over is written.
+      if (plan.has_base(t))
+        buffers[plan.tensor_count() + t].elements = static_cast<uint8_t*>(const_cast<void*>(base_of(t)));
+    launch_plan(plan, buffers, options.verify != 0, in_place, cuda_stream);
   } catch (...) {
     if (allocates) cudaFreeAsync(scratch, cuda_stream);
     throw;
@@ -108,12 +132,12 @@ codecllm_gpu_plan* codecllm::open_plan(codecllm_gpu& gpu, Blueprint drawn, void*
   return opened.release();
 }
 
-std::function<Stream(size_t)> codecllm::reader_of(const codecllm_gpu_tensor* tensors, size_t count) {
+std::function<Stream(size_t)> codecllm::reader_of(const codecllm_gpu_tensor* tensors, size_t count, FrontReader read) {
   if (count > 0) require(tensors, "tensors");
-  return [tensors](size_t t) {
+  return [tensors, read](size_t t) {
     require(tensors[t].front, "front");
     try {
-      return Stream::read_for_gpu(static_cast<const uint8_t*>(tensors[t].front), tensors[t].front_size);
+      return read(static_cast<const uint8_t*>(tensors[t].front), tensors[t].front_size);
     } catch (const Error& error) {
       throw Error(error.status, text("tensor ", t, ": ", error.what()));
     }
@@ -121,31 +145,47 @@ std::function<Stream(size_t)> codecllm::reader_of(const codecllm_gpu_tensor* ten
 }
 
 void codecllm::launch_plan(const codecllm_gpu_plan& plan, const std::vector<GpuBuffers>& buffers, bool verify,
-                           cudaStream_t cuda_stream) {
+                           bool in_place, cudaStream_t cuda_stream) {
   GpuArguments arguments = {};
   arguments.tensors = plan.tensors();
-  arguments.bad_tile = plan.bad_tile();
+  arguments.findings = plan.findings();
   arguments.verify = verify;
-  if (plan.tensor_count() <= kInlineBuffers) {
+  arguments.memory = plan.memory;
+  arguments.first_base = static_cast<uint32_t>(plan.tensor_count());
+  arguments.base_checks = reinterpret_cast<uint32_t*>(plan.memory + plan.base_checks_at);
+  arguments.bases_are_checked = in_place;
+  if (buffers.size() <= kInlineBuffers) {
     std::copy(buffers.begin(), buffers.end(), arguments.inline_buffers);
   } else {
     GpuBuffers* const table = reinterpret_cast<GpuBuffers*>(plan.memory + plan.buffers_at);
-    for (size_t first = 0; first < plan.tensor_count(); first += kInlineBuffers) {
+    for (size_t first = 0; first < buffers.size(); first += kInlineBuffers) {
       BufferBatch batch = {};
       batch.to = table + first;
-      batch.count = static_cast<uint32_t>(std::min<size_t>(kInlineBuffers, plan.tensor_count() - first));
+      batch.count = static_cast<uint32_t>(std::min<size_t>(kInlineBuffers, buffers.size() - first));
       std::copy_n(buffers.begin() + static_cast<std::ptrdiff_t>(first), batch.count, batch.buffers);
       launch(set_buffers, 1, kInlineBuffers, 0, batch, cuda_stream);
     }
     arguments.buffers = table;
   }
-  for (const Launch& part : plan.launches) {
+  const auto launch_part = [&](const Launch& part, GpuProgram program, uint32_t blocks, uint32_t shared_bytes) {
     arguments.works = reinterpret_cast<const GpuWork*>(plan.memory + part.works_at);
     arguments.tiles = reinterpret_cast<const GpuTileEntry*>(plan.memory + part.tiles_at);
-    arguments.memory = plan.memory;
-    launch(part.kernel->programs[part.row_classes][verify], part.works, 32 * part.warps, part.shared_bytes, arguments,
-           cuda_stream);
+    launch(program, blocks, 32 * part.warps, shared_bytes, arguments, cuda_stream);
+  };
+  const auto judge = [&] {
+    const BaseJudge bases = base_judge();
+    launch(bases.program, arguments.first_base, bases.threads, bases.shared_bytes, arguments, cuda_stream);
+  };
+  if (in_place) {
+    for (const Launch& part : plan.launches)
+      if (part.kernel->check_bases != nullptr)
+        launch_part(part, part.kernel->check_bases, part.works * part.kernel->tiles_of_warp, 0);
+    check(cudaMemsetAsync(&plan.findings()->is_refused, 0, sizeof(uint32_t), cuda_stream), "accepting bases");
+    judge();
   }
+  for (const Launch& part : plan.launches)
+    launch_part(part, part.kernel->programs[part.row_classes][verify], part.works, part.shared_bytes);
+  if (!in_place && !plan.bases_at.empty()) judge();
 }
 
 int codecllm_has_cuda(void) { return 1; }
@@ -193,7 +233,7 @@ codecllm_status codecllm_gpu_plan_size(codecllm_gpu* gpu, const codecllm_gpu_ten
   return guarded([&] {
     require(gpu, "gpu");
     require(size, "size");
-    *size = draw_plan(*gpu, count, reader_of(tensors, count)).plan.memory_bytes;
+    *size = draw_plan(*gpu, count, reader_of(tensors, count, Stream::read)).plan.memory_bytes;
   });
 }
 
@@ -203,7 +243,7 @@ codecllm_status codecllm_gpu_plan_open(codecllm_gpu* gpu, const codecllm_gpu_ten
     require(gpu, "gpu");
     require(plan, "plan");
     check_aligned(plan_memory, kMemoryAlignment, "the plan's memory is");
-    *plan = open_plan(*gpu, draw_plan(*gpu, count, reader_of(tensors, count)), plan_memory);
+    *plan = open_plan(*gpu, draw_plan(*gpu, count, reader_of(tensors, count, Stream::read)), plan_memory);
   });
 }
 
@@ -222,7 +262,7 @@ codecllm_status codecllm_gpu_decode(codecllm_gpu_plan* plan, const void* const* 
   return guarded([&] {
     require(plan, "plan");
     require(options, "options");
-    check_buffers(*plan, data, outputs, options->data_on_host != 0);
+    check_buffers(*plan, data, outputs, options->bases, options->data_on_host != 0);
     const DeviceScope scope(plan->gpu->device);
     decode(*plan, data, outputs, *options, static_cast<cudaStream_t>(cuda_stream));
   });
@@ -234,17 +274,23 @@ codecllm_status codecllm_gpu_result(codecllm_gpu_plan* plan, size_t* tensor, uin
     const DeviceScope scope(plan->gpu->device);
     const cudaStream_t cuda_stream = plan->gpu->cuda_stream;
     check(plan->was_captured ? cudaDeviceSynchronize() : cudaEventSynchronize(plan->decoded), "decoding");
-    unsigned long long bad_tile = kNoBadTile;
-    check(cudaMemcpyAsync(&bad_tile, plan->bad_tile(), sizeof bad_tile, cudaMemcpyDeviceToHost, cuda_stream),
+    GpuFindings found = kNothingFound;
+    check(cudaMemcpyAsync(&found, plan->findings(), sizeof found, cudaMemcpyDeviceToHost, cuda_stream),
           "reading the result");
     check(cudaStreamSynchronize(cuda_stream), "reading the result");
-    if (bad_tile == kNoBadTile) return;
-    check(cudaMemsetAsync(plan->bad_tile(), 0xff, sizeof bad_tile, cuda_stream), "resetting the result");
+    const bool has_other_base = found.other_base != kNothingFound.other_base;
+    if (found.bad_tile == kNothingFound.bad_tile && !has_other_base) return;
+    check(cudaMemcpyAsync(plan->findings(), &kNothingFound, sizeof found, cudaMemcpyHostToDevice, cuda_stream),
+          "resetting the result");
     check(cudaStreamSynchronize(cuda_stream), "resetting the result");
-    const size_t bad_tensor = static_cast<size_t>(bad_tile >> 32);
-    const uint64_t index = bad_tile & 0xffffffff;
+    const size_t bad_tensor = has_other_base ? found.other_base : static_cast<size_t>(found.bad_tile >> 32);
+    const uint64_t index = has_other_base ? CODECLLM_NO_TILE : found.bad_tile & 0xffffffff;
     if (tensor != nullptr) *tensor = bad_tensor;
     if (tile != nullptr) *tile = index;
+    if (has_other_base)
+      throw Error(CODECLLM_INVALID_STREAM,
+                  text("tensor ", bad_tensor, ": base.crc at byte ", plan->bases_at[bad_tensor],
+                       ": coded against another base than is given"));
     throw Error(CODECLLM_INVALID_STREAM, text("tensor ", bad_tensor, ", tile ", index, ": its data are damaged"));
   });
 }

@@ -129,8 +129,7 @@ __global__ void __launch_bounds__(32 * kMostDirectWarps, 4)
   const GpuWork work = arguments.works[blockIdx.x];
   const GpuTileEntry entry = arguments.tiles[blockIdx.x];
   const GpuTensor& tensor = arguments.tensors[work.tensor];
-  const GpuBuffers buffers =
-      arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
+  const GpuBuffers buffers = arguments.buffers_of(work.tensor);
   const uint32_t warp = uniform(threadIdx.x / 32);
   const uint32_t warps = blockDim.x / 32;
   // Outliers, which would be waited for alone at the end, come along.

@@ -10,17 +10,6 @@
 
 namespace codecllm {
 
-/** Writes a lane's part of a row at once. */
-__device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[1]) {
-  __stcs(reinterpret_cast<uint32_t*>(at), words[0]);
-}
-__device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[2]) {
-  __stcs(reinterpret_cast<uint2*>(at), make_uint2(words[0], words[1]));
-}
-__device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[4]) {
-  __stcs(reinterpret_cast<uint4*>(at), make_uint4(words[0], words[1], words[2], words[3]));
-}
-
 /**
  * A tile that a warp decodes, from its first row to its last.
  *
@@ -211,8 +200,7 @@ __global__ void __launch_bounds__(32 * kMostFastWarps, 2) fast_kernel(const __gr
   const SharedAddress slots = shared_address(shared);
   const uint8_t* const tables = arguments.memory + work.tables_at * kMemoryAlignment;
   for (uint32_t i = 16 * threadIdx.x; i < work.table_bytes; i += 16 * blockDim.x) copy_to_shared(slots + i, tables + i);
-  const GpuBuffers buffers =
-      arguments.buffers != nullptr ? arguments.buffers[work.tensor] : arguments.inline_buffers[work.tensor];
+  const GpuBuffers buffers = arguments.buffers_of(work.tensor);
   const bool valid = decode_fast_tile<Rows, kRowClasses, kVerify>(
       tensor, buffers, entry, slots, slots + work.table_bytes + warp * kFastWarpBytes<Rows>, [&] {
         wait_for_copies();

@@ -45,7 +45,7 @@ codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu* gpu, const void* fr
     require(gpu, "gpu");
     require(decoder, "decoder");
     require(front, "front");
-    Stream stream = Stream::read_for_gpu(static_cast<const uint8_t*>(front), front_size);
+    Stream stream = Stream::read_without_base(static_cast<const uint8_t*>(front), front_size);
     const DeviceScope scope(gpu->device);
     auto opened = std::make_unique<codecllm_gpu_host_decoder>();
     opened->gpu = gpu;
@@ -79,7 +79,7 @@ codecllm_status codecllm_gpu_host_decoder_write(codecllm_gpu_host_decoder* decod
 codecllm_status codecllm_gpu_host_decoder_decode(codecllm_gpu_host_decoder* decoder) {
   return guarded([&] {
     require(decoder, "decoder");
-    const codecllm_gpu_decode_options options = {0, 1, nullptr};
+    const codecllm_gpu_decode_options options = {0, 1, nullptr, nullptr};
     require_ok(
         codecllm_gpu_decode(decoder->plan, &decoder->data, &decoder->elements, &options, decoder->gpu->cuda_stream));
     uint64_t tile = 0;

@@ -1,6 +1,7 @@
 // The table of the kernels that decode tiles. To add a fast one, write its class (rows/rows.cuh says what it must have)
 // and name it here.
 #include "gpu/decode/any.cuh"
+#include "gpu/decode/base.cuh"
 #include "gpu/decode/direct.cuh"
 #include "gpu/decode/fast.cuh"
 #include "gpu/decode/kernels.hpp"
@@ -46,10 +47,81 @@ DecodeKernel any() {
           {{kernel, kernel}, {kernel, kernel}}};
 }
 
+/** Takes the tiles against a base of one type of words that `takes` says. */
+template <class Word, bool kFloat, uint32_t kCoded, bool kWhole>
+DecodeKernel against_base(bool (*takes)(const TileForm& tile),
+                          const GpuTables& (*tables)(const GpuTensor& tensor) = nullptr) {
+  const auto kernel = base_kernel<Word, kFloat, kCoded, kWhole>;
+  return {takes,
+          tables,
+          false,
+          kFewestBaseWarps,
+          kMostBaseWarps,
+          0,
+          {{kernel, kernel}, {kernel, kernel}},
+          kBaseTiles,
+          check_bases<Word, kBaseTiles>};
+}
+
+template <class Word, bool kFloat>
+bool is_against_base(const TileForm& tile) {
+  return tile.has_base && tile.split.planes == sizeof(Word) &&
+         (sizeof(Word) > 1 || kFloat == (tile.kind == Kind::Float));
+}
+
+/** In which nothing but outliers changes. */
+template <class Word>
+DecodeKernel unchanged() {
+  const auto takes = [](const TileForm& tile) {
+    const auto is_zero = [](const TilePlane& plane) { return plane.mode == kConst && plane.value == 0; };
+    return tile.has_base && tile.split.planes == sizeof(Word) &&
+           std::all_of(tile.planes, tile.planes + sizeof(Word), is_zero);
+  };
+  const auto kernel = unchanged_kernel<Word>;
+  return {takes,
+          nullptr,
+          false,
+          kFewestBaseWarps,
+          kMostBaseWarps,
+          0,
+          {{kernel, kernel}, {kernel, kernel}},
+          1,
+          check_bases<Word, 1>};
+}
+
+/** Whose plane 0 is coded, and the others, if there are any, CONST. */
+template <class Word, bool kFloat>
+DecodeKernel fast_against_base() {
+  return against_base<Word, kFloat, 1, true>(
+      [](const TileForm& tile) {
+        const auto is_constant = [](const TilePlane& plane) { return plane.mode == kConst; };
+        return is_against_base<Word, kFloat>(tile) && tile.is_whole && tile.planes[0].mode == kRans &&
+               std::all_of(tile.planes + 1, tile.planes + sizeof(Word), is_constant);
+      },
+      [](const GpuTensor& tensor) -> const GpuTables& { return tensor.tables[0]; });
+}
+
+template <class Word, bool kFloat>
+DecodeKernel any_against_base() {
+  return against_base<Word, kFloat, sizeof(Word), false>(is_against_base<Word, kFloat>);
+}
+
 }  // namespace
+
+BaseJudge base_judge() { return {judge_bases, kJudgeThreads, kJudgeThreads * sizeof(uint32_t)}; }
 
 const std::vector<DecodeKernel>& decode_kernels() {
   static const std::vector<DecodeKernel> kernels = {
+      unchanged<uint8_t>(),
+      unchanged<uint16_t>(),
+      unchanged<uint32_t>(),
+      fast_against_base<uint8_t, false>(),
+      fast_against_base<uint8_t, true>(),
+      fast_against_base<uint16_t, true>(),
+      any_against_base<uint8_t, false>(),
+      any_against_base<uint8_t, true>(),
+      any_against_base<uint16_t, true>(),
+      any_against_base<uint32_t, true>(),
       fast<HalfRows<true>>(),
       fast<HalfRows<false>>(),
       fast<TenSixRows>(),

@@ -23,6 +23,8 @@ struct TileForm {
    */
   bool is_whole;
   bool has_column_values;
+  /** Whether it is coded against a base. */
+  bool has_base;
   uint32_t height;
   /** Of the tensor. */
   uint32_t columns;
@@ -36,6 +38,9 @@ struct TileForm {
   bool is_unpredicted(unsigned plane) const { return planes[plane].mode == kRans && planes[plane].predictor == kNone; }
 };
 
+/** All kernels' type. */
+using GpuProgram = void (*)(GpuArguments);
+
 struct DecodeKernel {
   bool (*takes)(const TileForm& tile);
   /** The tables that each of its blocks has in shared memory; null: it takes them from where they are. */
@@ -48,8 +53,20 @@ struct DecodeKernel {
   /** Shared memory of each warp; that of the tables comes on top. */
   uint32_t warp_bytes;
   /** What is launched: [whether the tables depend on the row][whether tiles are verified]. */
-  void (*programs[2][2])(GpuArguments);
+  GpuProgram programs[2][2];
+  /** Tiles of a warp, where each has its own. */
+  uint32_t tiles_of_warp = 1;
+  /** Against a base: what sums up the base's tiles, in as many blocks more as a warp has tiles. */
+  GpuProgram check_bases = nullptr;
 };
+
+/** Compares what has been summed up of bases: launched with a block for each tensor. */
+struct BaseJudge {
+  GpuProgram program;
+  uint32_t threads;
+  uint32_t shared_bytes;
+};
+BaseJudge base_judge();
 
 /** All kernels. A tile's is the first one that takes it: there is one for every tile. */
 const std::vector<DecodeKernel>& decode_kernels();

@@ -1,7 +1,10 @@
 // Drawing a plan: a tensor's tiles are given to kernels, and what these read is laid out as it will lie in memory.
 #include "gpu/decode/plan.hpp"
 
+#include <algorithm>
 #include <cstring>
+
+#include "host/format/checksums.hpp"
 
 namespace codecllm {
 
@@ -10,17 +13,40 @@ namespace {
 /** A full tile may be read to its end where only a part of its columns or rows exists. */
 constexpr uint64_t kSelectorSlack = 256;
 
-GpuTables place_tables(Image& image, const TableSet& set) {
-  GpuTables tables = {nullptr, set.count, set.probability_bits};
+/** @param base null without one */
+GpuTables place_tables(Image& image, const TableSet& set, const Base* base) {
+  GpuTables tables = {nullptr, set.count, set.probability_bits, base != nullptr && !set.empty() ? kBaseLevels : 0};
   if (set.empty()) return tables;
   std::vector<uint32_t> slots;
   slots.reserve(size_t{set.count} << set.probability_bits);
+  // Of each table, for levels.
+  std::vector<uint32_t> packed(set.count);
+  for (uint32_t c = 0; c < set.count; c++) packed[c] = c << set.probability_bits;
   for_each_slot(set, [&](uint32_t slot, uint32_t symbol, uint32_t frequency, uint32_t cumulative) {
+    if (symbol == 0) packed[slots.size() >> set.probability_bits] |= frequency;
     slots.push_back(
         pack_slot(slot, symbol, frequency, cumulative, set.probability_bits, slot_field_bits(set.symbol_bits)));
   });
+  for (uint32_t level = 0; level < tables.levels; level++) {
+    const std::vector<uint8_t>& firsts = base->first_levels;
+    const auto after = std::upper_bound(firsts.begin(), firsts.end(), level);
+    slots.push_back(packed[set.count > 1 ? static_cast<size_t>(after - firsts.begin()) : 0]);
+  }
   tables.slots = placed<uint32_t>(image.add(slots));
   return tables;
+}
+
+/** @param first_check of all bases @param crc_at where it is in the front */
+GpuBase place_base(Image& image, const Coding& coding, uint64_t first_check) {
+  GpuBase base = {static_cast<uint32_t>(coding.layout.tile_count), 0, first_check, nullptr};
+  // The last check is moved by its own 32 bits, and each by 32 more than the one after it.
+  std::vector<uint32_t> factors(base.tiles);
+  uint32_t factor = 1u << 31;
+  for (size_t t = factors.size(); t-- > 0;) factors[t] = factor = crc_moved(factor);
+  // What the CRC of so many zeros has, too: its beginning and end.
+  base.crc = coding.base->crc ^ ~crc_product(0xffffffff, factor);
+  base.factors = placed<uint32_t>(image.add(factors));
+  return base;
 }
 
 GpuTensor place_tensor(Image& image, const Coding& coding) {
@@ -44,9 +70,9 @@ GpuTensor place_tensor(Image& image, const Coding& coding) {
   tensor.swapped_bit = lowest_of_plane_0(coding.split);
   for (unsigned p = 0; p < coding.split.planes; p++) {
     tensor.fields[p] = field_of(*layout.dtype, coding.split, p);
-    tensor.tables[p] = place_tables(image, coding.tables[p]);
+    tensor.tables[p] = place_tables(image, coding.tables[p], coding.base ? &*coding.base : nullptr);
   }
-  tensor.pairs = place_tables(image, coding.pairs);
+  tensor.pairs = place_tables(image, coding.pairs, nullptr);
   return tensor;
 }
 
@@ -118,8 +144,9 @@ BlockShape best_shape(const codecllm_gpu& gpu, const DecodeKernel& kernel, bool 
                                                         static_cast<int>(32 * warps), shared_bytes),
           "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
     if (at_once == 0) break;
+    const uint32_t of_block = warps * kernel.tiles_of_warp;
     uint64_t blocks = 0;
-    for (const TileList::Run& run : list.runs) blocks += (run.count + warps - 1) / warps;
+    for (const TileList::Run& run : list.runs) blocks += (run.count + of_block - 1) / of_block;
     const uint64_t round = static_cast<uint64_t>(at_once) * gpu.multiprocessors;
     const uint64_t full_rounds = (blocks - 1) / round;
     const uint64_t last = (blocks - full_rounds * round + gpu.multiprocessors - 1) / gpu.multiprocessors;
@@ -155,7 +182,7 @@ Launch place_launch(const codecllm_gpu& gpu, Image& image, const std::vector<Gpu
   for (const TileList::Run& run : list.runs) table_bytes = std::max(table_bytes, tables_of(run.tensor).bytes());
   const BlockShape shape =
       kernel.shares_tile ? shared_shape(gpu, kernel, list) : best_shape(gpu, kernel, row_classes, list, table_bytes);
-  const uint32_t of_block = kernel.shares_tile ? 1 : shape.warps;
+  const uint32_t of_block = kernel.shares_tile ? 1 : shape.warps * kernel.tiles_of_warp;
   std::vector<GpuWork> works;
   std::vector<GpuTileEntry> entries;
   auto tile = list.tiles.begin();
@@ -187,6 +214,7 @@ GpuTensor placed_at(GpuTensor tensor, const uint8_t* base) {
   move_pointer(tensor.column_values, base);
   for (GpuTables& tables : tensor.tables) move_pointer(tables.slots, base);
   move_pointer(tensor.pairs.slots, base);
+  move_pointer(tensor.base.factors, base);
   return tensor;
 }
 
@@ -206,6 +234,7 @@ TileForm form_of(const Coding& coding, bool disjoint_classes, uint64_t index, co
           metadata.planes,
           disjoint_classes && is_whole(layout, tile),
           !coding.column_values.empty(),
+          coding.base.has_value(),
           tile.height,
           layout.columns};
 }
@@ -213,7 +242,7 @@ TileForm form_of(const Coding& coding, bool disjoint_classes, uint64_t index, co
 std::vector<uint8_t> Blueprint::placed_at(const uint8_t* base) && {
   for (GpuTensor& tensor : tensors) tensor = codecllm::placed_at(tensor, base);
   std::copy(tensors.begin(), tensors.end(), reinterpret_cast<GpuTensor*>(image.data() + plan.tensors_at));
-  *reinterpret_cast<unsigned long long*>(image.data()) = kNoBadTile;
+  *reinterpret_cast<GpuFindings*>(image.data()) = kNothingFound;
   return std::move(image);
 }
 
@@ -225,7 +254,8 @@ Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<S
   Blueprint drawn = {};
   Plan& plan = drawn.plan;
   Image image;
-  image.reserve(sizeof kNoBadTile);
+  image.reserve(sizeof(GpuFindings));
+  uint64_t base_tiles = 0;
   // Of each kernel, those whose tables do not depend on the row, and those whose do.
   std::vector<TileList> lists[2] = {std::vector<TileList>(kernels.size()), std::vector<TileList>(kernels.size())};
   for (size_t t = 0; t < count; t++) {
@@ -236,7 +266,13 @@ Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<S
     drawn.tensors.push_back(place_tensor(image, coding));
     plan.data_bytes.push_back(stream.data_bytes);
     plan.tensor_bytes.push_back(layout.tensor_bytes());
-    const GpuTensor& tensor = drawn.tensors.back();
+    GpuTensor& tensor = drawn.tensors.back();
+    if (coding.base) {
+      tensor.base = place_base(image, coding, base_tiles);
+      base_tiles += layout.tile_count;
+      plan.bases_at.resize(count);
+      plan.bases_at[t] = stream.base_at;
+    }
     const bool disjoint_classes = has_disjoint_classes(coding);
     for (uint64_t index = 0; index < layout.tile_count; index++) {
       if (!decodes(index)) continue;
@@ -252,7 +288,8 @@ Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<S
       if (const TileList& list = lists[row_classes][number]; !list.tiles.empty())
         plan.launches.push_back(place_launch(gpu, image, drawn.tensors, kernels[number], row_classes, list));
   plan.tensors_at = image.reserve(count * sizeof(GpuTensor));
-  plan.buffers_at = image.reserve(count > kInlineBuffers ? count * sizeof(GpuBuffers) : 0);
+  plan.buffers_at = image.reserve(plan.buffer_count() > kInlineBuffers ? plan.buffer_count() * sizeof(GpuBuffers) : 0);
+  plan.base_checks_at = image.reserve(base_tiles * sizeof(uint32_t));
   plan.memory_bytes = round_up(image.size(), kMemoryAlignment);
   drawn.image = image.take();
   return drawn;

@@ -32,12 +32,21 @@ struct Plan {
   /** Of each tensor. */
   std::vector<uint64_t> data_bytes;
   std::vector<uint64_t> tensor_bytes;
-  /** Where its memory, which begins with the bad tile, has GpuTensor and GpuBuffers of each tensor; and its bytes. */
+  /** Of each tensor, where the base's CRC is in its front; 0 without a base. Empty if none has one. */
+  std::vector<uint64_t> bases_at;
+  /**
+   * Where its memory, which begins with GpuFindings, has GpuTensor and GpuBuffers of each tensor, and the checks of
+   * bases; and its bytes.
+   */
   uint64_t tensors_at;
   uint64_t buffers_at;
+  uint64_t base_checks_at;
   uint64_t memory_bytes;
 
   size_t tensor_count() const { return data_bytes.size(); }
+  bool has_base(size_t tensor) const { return !bases_at.empty() && bases_at[tensor] != 0; }
+  /** Of each tensor, and then, if there are any, of each base. */
+  size_t buffer_count() const { return tensor_count() + bases_at.size(); }
 };
 
 /** A plan that has no memory yet. */
@@ -65,8 +74,11 @@ TileForm form_of(const Coding& coding, bool disjoint_classes, uint64_t index, co
 using TileFilter = std::function<bool(uint64_t tile)>;
 inline bool decodes_all(uint64_t) { return true; }
 
+/** Stream::read, or read_without_base. */
+using FrontReader = Stream (*)(const uint8_t* bytes, size_t size);
+
 /** Reads the tensors of a plan; an error names one by its number. */
-std::function<Stream(size_t)> reader_of(const codecllm_gpu_tensor* tensors, size_t count);
+std::function<Stream(size_t)> reader_of(const codecllm_gpu_tensor* tensors, size_t count, FrontReader read);
 
 /**
  * Plans to decode tensors together.
@@ -83,9 +95,10 @@ codecllm_gpu_plan* open_plan(codecllm_gpu& gpu, Blueprint drawn, void* memory);
 /**
  * Launches a plan's kernels.
  *
- * @param buffers of each tensor; those of which there is nothing to decode may be null
+ * @param buffers as many as Plan::buffer_count says; those of which there is nothing to decode may be null
+ * @param in_place whether a base is written over
  */
-void launch_plan(const codecllm_gpu_plan& plan, const std::vector<GpuBuffers>& buffers, bool verify,
+void launch_plan(const codecllm_gpu_plan& plan, const std::vector<GpuBuffers>& buffers, bool verify, bool in_place,
                  cudaStream_t cuda_stream);
 
 }  // namespace codecllm
@@ -101,7 +114,7 @@ struct codecllm_gpu_plan : codecllm::Plan {
   /** Whether a decode was captured: then only the device knows when it is done. */
   bool was_captured = false;
 
-  unsigned long long* bad_tile() const { return reinterpret_cast<unsigned long long*>(memory); }
+  codecllm::GpuFindings* findings() const { return reinterpret_cast<codecllm::GpuFindings*>(memory); }
   const codecllm::GpuTensor* tensors() const {
     return reinterpret_cast<const codecllm::GpuTensor*>(memory + tensors_at);
   }

@@ -23,34 +23,63 @@ struct GpuTile {
   __device__ __forceinline__ uint32_t outliers() const { return planes[0] >> 24; }
 };
 
-/** Finds a tile; its first row and column in the matrix come back, too. */
+/** Finds a tile, in each lane; its first row and column in the matrix come back, too. */
 template <uint32_t kPlanes>
-__device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint8_t* data, const GpuTileEntry& entry,
-                                             uint64_t& row, uint32_t& column) {
+__device__ __forceinline__ GpuTile place_tile(const GpuTensor& tensor, const uint8_t* data, const GpuTileEntry& entry,
+                                              uint64_t& row, uint32_t& column) {
   row = uint64_t{entry.band} * tensor.tile_rows;
   column = entry.across * kTileColumns;
   GpuTile tile;
-  tile.data = uniform(data + uint64_t{entry.offset} * kAlignment);
+  tile.data = data + uint64_t{entry.offset} * kAlignment;
   tile.check = entry.check;
-  for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = uniform(entry.planes[p]);
+  for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = entry.planes[p];
   tile.row_words = tensor.columns;
   tile.first_word = row * tensor.columns + column;
-  tile.height = uniform(uint32_t{entry.height});
+  tile.height = entry.height;
   tile.width = min(kTileColumns, tensor.columns - column);
   return tile;
+}
+
+/** The same of a tile that is that of all lanes. */
+template <uint32_t kPlanes>
+__device__ __forceinline__ GpuTile find_tile(const GpuTensor& tensor, const uint8_t* data, const GpuTileEntry& entry,
+                                             uint64_t& row, uint32_t& column) {
+  GpuTile tile = place_tile<kPlanes>(tensor, data, entry, row, column);
+  tile.data = uniform(tile.data);
+  for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = uniform(tile.planes[p]);
+  tile.height = uniform(tile.height);
+  return tile;
+}
+
+/** The number of a tile in its tensor. */
+__device__ __forceinline__ uint32_t tile_index(const GpuTensor& tensor, const GpuTileEntry& entry) {
+  return entry.band * tensor.tiles_across + entry.across;
 }
 
 /** Says that a tile is bad, in the lane that calls this. */
 __device__ __forceinline__ void report_bad_tile(const GpuArguments& arguments, uint32_t tensor,
                                                 const GpuTileEntry& entry) {
-  const uint32_t index = entry.band * arguments.tensors[tensor].tiles_across + entry.across;
-  atomicMin(arguments.bad_tile, static_cast<unsigned long long>(tensor) << 32 | index);
+  const uint32_t index = tile_index(arguments.tensors[tensor], entry);
+  atomicMin(&arguments.findings->bad_tile, static_cast<unsigned long long>(tensor) << 32 | index);
 }
 
-/** Whether the bytes after a section are zero, as far as this lane looks. */
-__device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t length) {
-  const uint32_t at = length + lane_index();
-  return at >= align_section(length) || section[at] == 0;
+/** Whether the bytes after a section are zero, as far as this lane looks, which is one of so many. */
+__device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t length, uint32_t lane = lane_index(),
+                                                uint32_t lanes = kLanes) {
+  for (uint32_t at = length + lane; at < align_section(length); at += lanes)
+    if (section[at] != 0) return false;
+  return true;
+}
+
+/** Writes a lane's part of a row at once. */
+__device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[1]) {
+  __stcs(reinterpret_cast<uint32_t*>(at), words[0]);
+}
+__device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[2]) {
+  __stcs(reinterpret_cast<uint2*>(at), make_uint2(words[0], words[1]));
+}
+__device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[4]) {
+  __stcs(reinterpret_cast<uint4*>(at), make_uint4(words[0], words[1], words[2], words[3]));
 }
 
 /** A word of the tensor, of a coded word in a column of the matrix. */
@@ -63,16 +92,19 @@ __device__ __forceinline__ uint32_t decode_word(const GpuTensor& tensor, uint32_
 }
 
 /**
- * Checks a tile's outliers, adds them to its sum and writes them over the decoded tile, whose rows all lanes have
+ * Checks a tile's outliers, adds them to its sum and writes them over the decoded tile, whose rows its lanes have
  * written.
  *
  * @tparam kHasColumnValues whether columns may have values
  * @param first_column of the tile in the matrix
+ * @param elements of the tensor; null: nothing is written
+ * @param lane this one, of so many that have the tile
  * @returns whether they are valid, as far as this lane looks
  */
-template <bool kHasColumnValues, class Word, uint32_t kCount>
+template <bool kHasColumnValues, class Word, class Sum>
 __device__ __forceinline__ bool write_outliers(const GpuTensor& tensor, const GpuTile& tile, uint32_t first_column,
-                                               const uint8_t* section, Word* elements, TileSum<kCount>& sum) {
+                                               const uint8_t* section, Word* elements, Sum& sum,
+                                               uint32_t lane = lane_index(), uint32_t lanes = kLanes) {
   constexpr bool kWide = sizeof(Word) == 4;
   const uint32_t* const entries = reinterpret_cast<const uint32_t*>(section);
   const uint32_t count = tile.outliers();
@@ -80,7 +112,7 @@ __device__ __forceinline__ bool write_outliers(const GpuTensor& tensor, const Gp
   // Rows written by other lanes come before outliers.
   __syncwarp();
   bool valid = true;
-  for (uint32_t e = lane_index(); e < count; e += 32) {
+  for (uint32_t e = lane; e < count; e += lanes) {
     const uint32_t entry = entries[kWide ? 2 * e : e];
     const uint32_t position = kWide ? entry : entry & 0xffff;
     const uint32_t word = kWide ? entries[2 * e + 1] : entry >> 16;
@@ -98,10 +130,10 @@ __device__ __forceinline__ bool write_outliers(const GpuTensor& tensor, const Gp
       const uint64_t at = tile.first_word + uint64_t{row} * tile.row_words + column;
       // The words that a short last row repeats are no elements.
       const uint32_t plain = kHasColumnValues ? decode_word<Word>(tensor, word, first_column + column) : word;
-      if (at < tensor_words) elements[at] = static_cast<Word>(plain);
+      if (at < tensor_words && elements != nullptr) elements[at] = static_cast<Word>(plain);
     }
   }
-  return valid && padding_is_zero(section, count * (kWide ? 8 : 4));
+  return valid && padding_is_zero(section, count * (kWide ? 8 : 4), lane, lanes);
 }
 
 }  // namespace codecllm

@@ -188,8 +188,13 @@ template <class Value>
 void __stcs(Value* address, Value value) {
   *address = value;
 }
-inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
-  const unsigned long long old = *address;
+template <class Value>
+Value __ldcs(const Value* address) {
+  return *address;
+}
+template <class Value>
+Value atomicMin(Value* address, Value value) {
+  const Value old = *address;
   *address = std::min(old, value);
   return old;
 }

@@ -155,7 +155,7 @@ void multiply(const codecllm_gpu_weights& weights, const void* const* data, cons
     own.bias = options.biases != nullptr ? static_cast<const uint16_t*>(options.biases[t]) : nullptr;
     own.y = static_cast<uint16_t*>(options.outputs[t]);
   }
-  launch_plan(*weights.plan, buffers, false, cuda_stream);
+  launch_plan(*weights.plan, buffers, false, false, cuda_stream);
   const Tokens tokens = take_x(direct, options, workspace + places.x, cuda_stream);
   if (direct.strips > 0)
     multiply_direct(weights, direct, tokens, options.rows, reinterpret_cast<float4*>(workspace + places.slots),

@@ -19,7 +19,7 @@ bool is_bfloat16(const Layout& layout) { return layout.dtype == &dtype_named("BF
 
 /** Bytes of the tables of PAIRS, as a kernel has them. */
 uint32_t pairs_table_bytes(const Coding& coding) {
-  return GpuTables{nullptr, coding.pairs.count, coding.pairs.probability_bits}.bytes();
+  return GpuTables{nullptr, coding.pairs.count, coding.pairs.probability_bits, 0}.bytes();
 }
 
 /** Whether products read some of a stream's PAIRS tiles as they are: likewise, where a block has room for it. */
@@ -203,7 +203,7 @@ codecllm_status codecllm_gpu_weights_open(codecllm_gpu* gpu, const codecllm_gpu_
     // Of the tensor that was read last, whether products read a tile as it is.
     std::vector<bool> is_read;
     uint32_t columns = 0;
-    const auto read = [&, front = reader_of(tensors, count)](size_t t) {
+    const auto read = [&, front = reader_of(tensors, count, Stream::read_without_base)](size_t t) {
       Stream stream = front(t);
       check_shape(stream.coding.layout, t);
       const uint32_t own_columns = static_cast<uint32_t>(stream.coding.layout.shape[1]);

@@ -45,7 +45,7 @@ class Transcoder {
   void read(size_t t) {
     const codecllm_gpu_transcoding& tensor = tensors_[t];
     require(tensor.source_front, "source_front");
-    streams_[t] = Stream::read_for_gpu(static_cast<const uint8_t*>(tensor.source_front), tensor.source_front_size);
+    streams_[t] = Stream::read_without_base(static_cast<const uint8_t*>(tensor.source_front), tensor.source_front_size);
     if (streams_[t].data_bytes > 0) require(tensor.source_data, "source_data");
     check_aligned(tensor.source_data, kAlignment, "source_data are");
   }
@@ -81,7 +81,7 @@ class Transcoder {
     }
     const std::unique_ptr<codecllm_gpu_plan, void (*)(codecllm_gpu_plan*)> plan(
         open_plan(*encoder_.gpu, std::move(drawn), memory), codecllm_gpu_plan_close);
-    const codecllm_gpu_decode_options options = {0, 1, nullptr};
+    const codecllm_gpu_decode_options options = {0, 1, nullptr, nullptr};
     require_ok(codecllm_gpu_decode(plan.get(), data.data(), elements.data(), &options, pipeline.cuda_stream()));
     size_t tensor = 0;
     uint64_t tile = 0;

@@ -49,11 +49,11 @@ struct Stream {
   /** Where the base's CRC is in the front. */
   uint64_t base_at = 0;
 
-  /** Reads a front in the same way. @throws Error, too, if the stream needs a base: no GPU decodes against one yet */
-  static Stream read_for_gpu(const uint8_t* bytes, size_t size) {
+  /** Reads a front in the same way, where a GPU is to decode it without a base. @throws Error, too, if it needs one */
+  static Stream read_without_base(const uint8_t* bytes, size_t size) {
     Stream stream = read(bytes, size);
     if (stream.coding.base)
-      throw Error(CODECLLM_UNAVAILABLE, "coded against a base, which a GPU cannot decode yet, and the host can");
+      throw Error(CODECLLM_UNAVAILABLE, "coded against a base, which a GPU does not take here, and the host can");
     return stream;
   }
 

@@ -14,8 +14,6 @@ namespace codecllm {
 
 namespace {
 
-constexpr uint32_t kPolynomial = 0xedb88320;
-
 /** tables[k][byte]: the CRC of the byte and k zero bytes after it. */
 using Tables = std::array<std::array<uint32_t, 256>, 8>;
 
@@ -23,7 +21,7 @@ Tables make_tables() {
   Tables tables;
   for (uint32_t byte = 0; byte < 256; byte++) {
     uint32_t crc = byte;
-    for (int bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >> 1) ^ kPolynomial : crc >> 1;
+    for (int bit = 0; bit < 8; bit++) crc = crc_times_x(crc);
     tables[0][byte] = crc;
   }
   for (size_t k = 1; k < tables.size(); k++)

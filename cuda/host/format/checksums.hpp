@@ -11,6 +11,29 @@ namespace codecllm {
 /** CRC-32 as in zlib, PNG and Ethernet (ISO 3309): 0xCBF43926 for the ASCII digits "123456789". */
 uint32_t crc32(const void* bytes, size_t size);
 
+/** Of CRC-32: bit 31 of a reflected polynomial is x^0. */
+constexpr uint32_t kCrcPolynomial = 0xedb88320;
+
+CODECLLM_ANYWHERE constexpr uint32_t crc_times_x(uint32_t polynomial) {
+  return polynomial & 1 ? (polynomial >> 1) ^ kCrcPolynomial : polynomial >> 1;
+}
+
+/** A polynomial times x^32. */
+constexpr uint32_t crc_moved(uint32_t polynomial) {
+  for (uint32_t bit = 0; bit < 32; bit++) polynomial = crc_times_x(polynomial);
+  return polynomial;
+}
+
+/** The product of two polynomials, modulo that of CRC-32. */
+CODECLLM_ANYWHERE constexpr uint32_t crc_product(uint32_t a, uint32_t b) {
+  uint32_t product = 0;
+  for (uint32_t bit = 0; bit < 32; bit++) {
+    product ^= static_cast<uint32_t>(static_cast<int32_t>(a << bit) >> 31) & b;
+    b = crc_times_x(b);
+  }
+  return product;
+}
+
 /** 2^32 - 1: a tile's check is a sum modulo this. */
 constexpr uint64_t kCheckModulus = 0xffffffff;
 

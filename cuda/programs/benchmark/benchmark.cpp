@@ -93,6 +93,23 @@ int run(const Setting& setting) {
   add({"BF16 direct, a model's tensors", "BF16", false, Scale::Columns, direct()}, model_shapes());
   add({"BF16 small, a model's tensors", "BF16", false, Scale::Columns, {}}, model_shapes());
 
+  std::vector<BaseResult> based;
+  const auto add_base = [&](const std::string& name, const Shape& shape, float step) {
+    if (setting.quick || name.find(setting.only) == std::string::npos) return;
+    based.push_back(measure_base(gpu, name, shape, step, setting));
+    const BaseResult& result = based.back();
+    std::printf("%-48s %6.4f %8.3f %% %9.0f %9.0f %s\n", name.c_str(), result.ratio, 100 * result.changed,
+                result.beside, result.in_place, result.correct ? "" : "WRONG");
+    std::fflush(stdout);
+  };
+  if (!setting.quick) std::printf("%-48s %6s %10s %9s %9s\n", "", "ratio", "changed", "beside", "in place");
+  for (const float step : {0.0f, 1e-7f, 4e-7f, 1e-6f, 1e-5f, 1e-4f}) {
+    char name[64];
+    std::snprintf(name, sizeof name, "base, BF16, a step of up to %g", step);
+    add_base(name, {setting.size, setting.size}, step);
+  }
+  add_base("base, BF16, a step of up to 1e-06, 4096 x 4096", {4096, 4096}, 1e-6f);
+
   std::vector<EncodeResult> encoded;
   const auto add_encode = [&](const Case& described, const std::vector<Shape>& shapes,
                               const codecllm_encode_options* from = nullptr) {
@@ -153,6 +170,18 @@ int run(const Setting& setting) {
                   result.name.c_str(), result.tensors, static_cast<unsigned long long>(result.bytes), result.ratio,
                   result.verified, result.unverified, result.moved, result.correct ? "true" : "false",
                   &result == &results.back() ? "" : ",");
+    json += line;
+  }
+  json += " ],\n \"baseCases\": [\n";
+  for (const BaseResult& result : based) {
+    correct = correct && result.correct;
+    char line[512];
+    std::snprintf(line, sizeof line,
+                  "  { \"name\": \"%s\", \"bytes\": %llu, \"changed\": %.6f, \"ratio\": %.5f, \"besideGBps\": %.1f, "
+                  "\"inPlaceGBps\": %.1f, \"correct\": %s }%s\n",
+                  result.name.c_str(), static_cast<unsigned long long>(result.bytes), result.changed, result.ratio,
+                  result.beside, result.in_place, result.correct ? "true" : "false",
+                  &result == &based.back() ? "" : ",");
     json += line;
   }
   json += " ],\n \"encodeCases\": [\n";

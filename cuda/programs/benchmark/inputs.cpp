@@ -156,4 +156,40 @@ Encoded encode(const Case& described, uint64_t rows, uint64_t columns, const Byt
   return encoded;
 }
 
+Bytes train(const Bytes& bytes, float step, uint64_t seed) {
+  Bytes trained(bytes.size());
+  constexpr size_t kPiece = 1 << 16;
+  parallel((bytes.size() + kPiece - 1) / kPiece, [&](uint64_t piece) {
+    uint64_t state = seed + piece * 0x100000001b3;
+    for (size_t at = piece * kPiece; at < std::min(bytes.size(), (piece + 1) * kPiece); at += 2) {
+      uint16_t word;
+      std::memcpy(&word, &bytes[at], 2);
+      // Anything that is rounded to the word, but for the even one of two that are as near.
+      const uint32_t bits =
+          (uint32_t{word} << 16) + static_cast<uint32_t>(static_cast<int>(uniform(state) * 65534) - 32767);
+      float value;
+      std::memcpy(&value, &bits, 4);
+      const uint16_t after =
+          static_cast<uint16_t>(to_bf16(value + (2 * static_cast<float>(uniform(state)) - 1) * step));
+      std::memcpy(&trained[at], &after, 2);
+    }
+  });
+  return trained;
+}
+
+Encoded encode_against(const Bytes& bytes, const Bytes& base, uint64_t rows, uint64_t columns) {
+  const uint64_t shape[] = {rows, columns};
+  Bytes stream(bytes.size());
+  size_t written = 0;
+  check(codecllm_encode_against(bytes.data(), base.data(), bytes.size(), "BF16", shape, 2, nullptr, stream.data(),
+                                stream.size(), &written),
+        "codecllm_encode_against");
+  uint64_t front = 0;
+  uint64_t data = 0;
+  check(codecllm_stream_lengths(stream.data(), written, &front, &data), "codecllm_stream_lengths");
+  const auto begin = stream.begin();
+  const auto middle = begin + static_cast<std::ptrdiff_t>(front);
+  return {Bytes(begin, middle), Bytes(middle, middle + static_cast<std::ptrdiff_t>(data))};
+}
+
 }  // namespace benchmark

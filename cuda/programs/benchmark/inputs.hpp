@@ -35,6 +35,12 @@ size_t word_bytes(const std::string& dtype);
 /** A tensor of a case; the same seed gives the same one. */
 Bytes make_tensor(const Case& described, uint64_t rows, uint64_t columns, uint64_t seed);
 
+/** BF16 after a step of training: each weight, rounded from some float, moves by up to `step` and is rounded again. */
+Bytes train(const Bytes& bytes, float step, uint64_t seed);
+
+/** Encodes a tensor of BF16 against another one, on the host. */
+Encoded encode_against(const Bytes& bytes, const Bytes& base, uint64_t rows, uint64_t columns);
+
 /** Encodes a tensor on the host, on all processors. */
 Encoded encode(const Case& described, uint64_t rows, uint64_t columns, const Bytes& bytes);
 

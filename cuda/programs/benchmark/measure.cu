@@ -144,7 +144,7 @@ Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape
   Stopwatch stopwatch;
   const int inner = static_cast<int>(std::max<uint64_t>(1, std::min<uint64_t>(20, (uint64_t{1} << 28) / result.bytes)));
   for (const int verify : {1, 0}) {
-    const codecllm_gpu_decode_options options = {0, verify, nullptr};
+    const codecllm_gpu_decode_options options = {0, verify, nullptr, nullptr};
     const double seconds = stopwatch.median(setting.runs, inner, [&](int call) {
       const size_t c = static_cast<size_t>(call % copies);
       check(codecllm_gpu_decode(plan, data[c].data(), outputs[c].data(), &options, nullptr), "codecllm_gpu_decode");
@@ -186,6 +186,63 @@ Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape
       cudaFree(const_cast<void*>(data[c][t]));
       cudaFree(outputs[c][t]);
     }
+  return result;
+}
+
+BaseResult measure_base(codecllm_gpu* gpu, const std::string& name, const Shape& shape, float step,
+                        const Setting& setting) {
+  // Two tensors, and a stream from each of them to the other: what was decoded over its base is the other's base.
+  const Case described = {name, "BF16", false, Scale::None, {}};
+  Bytes tensors[2] = {make_tensor(described, shape.rows, shape.columns, setting.seed), {}};
+  tensors[1] = train(tensors[0], step, setting.seed + 1);
+  BaseResult result = {name, tensors[0].size(), 0, 0, 0, 0, true};
+  for (size_t i = 0; i < tensors[0].size(); i += 2)
+    result.changed += std::memcmp(&tensors[0][i], &tensors[1][i], 2) != 0;
+  result.changed /= static_cast<double>(tensors[0].size() / 2);
+
+  codecllm_gpu_plan* plans[2];
+  const void* data[2];
+  void* elements[2];
+  for (size_t to : {0, 1}) {
+    const Encoded stream = encode_against(tensors[to], tensors[1 - to], shape.rows, shape.columns);
+    if (to == 1)
+      result.ratio = static_cast<double>(stream.front.size() + stream.data.size()) / static_cast<double>(result.bytes);
+    const codecllm_gpu_tensor front = {stream.front.data(), stream.front.size()};
+    check(codecllm_gpu_plan_open(gpu, &front, 1, nullptr, &plans[to]), "codecllm_gpu_plan_open");
+    void* const copy = device_bytes(stream.data.size());
+    check(cudaMemcpy(copy, stream.data.data(), stream.data.size(), cudaMemcpyHostToDevice), "copying Data");
+    data[to] = copy;
+    elements[to] = device_bytes(result.bytes);
+    check(cudaMemcpy(elements[to], tensors[0].data(), result.bytes, cudaMemcpyHostToDevice), "copying a base");
+  }
+  const auto decode = [&](size_t to, void* output, const void* base) {
+    const codecllm_gpu_decode_options options = {0, 1, nullptr, &base};
+    check(codecllm_gpu_decode(plans[to], &data[to], &output, &options, nullptr), "codecllm_gpu_decode");
+  };
+  const auto is_valid = [&](void* output, const Bytes& expected) {
+    for (codecllm_gpu_plan* plan : plans)
+      if (codecllm_gpu_result(plan, nullptr, nullptr) != CODECLLM_OK) {
+        std::printf("%s: %s\n", name.c_str(), codecllm_error_message());
+        return false;
+      }
+    Bytes found(expected.size());
+    check(cudaMemcpy(found.data(), output, found.size(), cudaMemcpyDeviceToHost), "copying outputs");
+    return found == expected;
+  };
+  Stopwatch stopwatch;
+  const double bytes = static_cast<double>(result.bytes);
+  result.beside = bytes / stopwatch.median(setting.runs, 4, [&](int) { decode(1, elements[1], elements[0]); }) / 1e9;
+  result.correct = is_valid(elements[1], tensors[1]);
+  // An even number of calls ends where it began.
+  result.in_place = bytes / stopwatch.median(setting.runs, 4, [&](int call) {
+    decode(call % 2 == 0, elements[0], elements[0]);
+  }) / 1e9;
+  result.correct = result.correct && is_valid(elements[0], tensors[0]);
+  for (size_t i : {0, 1}) {
+    codecllm_gpu_plan_close(plans[i]);
+    cudaFree(const_cast<void*>(data[i]));
+    cudaFree(elements[i]);
+  }
   return result;
 }
 

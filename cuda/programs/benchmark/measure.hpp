@@ -37,6 +37,18 @@ struct Result {
   bool correct;
 };
 
+struct BaseResult {
+  std::string name;
+  uint64_t bytes;
+  /** Of the elements, how many have changed. */
+  double changed;
+  double ratio;
+  /** Decoded beside the base, and over it. */
+  double beside;
+  double in_place;
+  bool correct;
+};
+
 struct EncodeResult {
   std::string name;
   size_t tensors;
@@ -58,6 +70,10 @@ struct ProductResult {
 /** Measures how fast a batch of tensors of a kind is decoded. */
 Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes, size_t l2_bytes,
                const Setting& setting);
+
+/** Measures how fast a tensor of BF16 is decoded against the one before a step of training. */
+BaseResult measure_base(codecllm_gpu* gpu, const std::string& name, const Shape& shape, float step,
+                        const Setting& setting);
 
 /**
  * Measures how fast the GPU encodes a batch of tensors of a kind, in one call.

@@ -9,6 +9,9 @@
 //   invalid    each is refused, by its front or by its Data, and in a batch the error names its tensor;
 //   damaged    each valid stream with one bit of Data flipped is refused, and with a run of random bytes in Data it is
 //              refused exactly if the host decoder refuses it;
+//   based      each stream against a base likewise, beside the base and over it, in batches with others; another base
+//   is
+//              refused, and what was to be written over is as it was;
 //   encoded    each tensor gives the host encoder's stream: as a file's, for the GPU, and with options drawn at random;
 //              in batches, with as much memory as always suffices, as just suffices, and as does not;
 //   transcoded each stream becomes what the host encoder makes of its tensor, in batches likewise; invalid Data are
@@ -116,6 +119,7 @@ int run(const Arguments& arguments) {
   Part parts[] = {{"valid", valid.size(), {}},
                   {"invalid", invalid.size(), {}},
                   {"damaged", 0, {}},
+                  {"based", pack.based.size(), {}},
                   {"encoded", valid.size(), {}},
                   {"transcoded", valid.size(), {}},
                   {"products", valid.size() + arguments.products, {}},
@@ -128,14 +132,15 @@ int run(const Arguments& arguments) {
     decode_invalid(decoder, invalid, *repeatable, parts[1].report);
     parts[2].streams = std::min(valid.size(), arguments.damaged);
     decode_damaged(decoder, valid, arguments.seed, arguments.damaged, parts[2].report);
-    encode_valid(decoder, valid, arguments.seed, parts[3].report);
-    transcode_valid(decoder, valid, arguments.seed, parts[4].report);
-    transcode_invalid(decoder, invalid, *repeatable, parts[4].report);
-    multiply_valid(decoder, valid, arguments.seed, arguments.products, parts[5].report);
-    read_files(decoder, arguments.seed, parts[6].report);
+    decode_based(decoder, pack.based, *repeatable, arguments.seed, arguments.damaged, parts[3].report);
+    encode_valid(decoder, valid, arguments.seed, parts[4].report);
+    transcode_valid(decoder, valid, arguments.seed, parts[5].report);
+    transcode_invalid(decoder, invalid, *repeatable, parts[5].report);
+    multiply_valid(decoder, valid, arguments.seed, arguments.products, parts[6].report);
+    read_files(decoder, arguments.seed, parts[7].report);
     if (arguments.large) {
-      parts[7].streams = 1;
-      decode_large(decoder, *repeatable, parts[7].report);
+      parts[8].streams = 1;
+      decode_large(decoder, *repeatable, parts[8].report);
     }
   }
 

@@ -19,6 +19,7 @@ Outcome Decoder::decode(const std::vector<Job>& jobs, const Choices& choices) {
 
   std::vector<const void*> data;
   std::vector<void*> outputs;
+  std::vector<const void*> bases;
   size_t output_bytes = 0;
   for (const Job& job : jobs) output_bytes += (job.output_size + 2 * kGuard + 255) / 256 * 256;
   uint8_t* const area = arena_.take(output_bytes);
@@ -26,7 +27,19 @@ Outcome Decoder::decode(const std::vector<Job>& jobs, const Choices& choices) {
   size_t at = 0;
   for (const Job& job : jobs) {
     outputs.push_back(area + at + kGuard);
-    std::fill_n(before.begin() + static_cast<std::ptrdiff_t>(at + kGuard), job.output_size, kPoison);
+    const auto output = before.begin() + static_cast<std::ptrdiff_t>(at + kGuard);
+    bases.push_back(nullptr);
+    if (job.base != nullptr && choices.in_place) {
+      std::copy_n(job.base, job.output_size, output);
+      bases.back() = outputs.back();
+    } else {
+      std::fill_n(output, job.output_size, kPoison);
+    }
+    if (job.base != nullptr && !choices.in_place) {
+      uint8_t* const base = arena_.take(job.output_size);
+      check(cudaMemcpy(base, job.base, job.output_size, cudaMemcpyHostToDevice), "copying a base");
+      bases.back() = base;
+    }
     at += (job.output_size + 2 * kGuard + 255) / 256 * 256;
     data.push_back(job.data);
     if (choices.data_on_host) continue;
@@ -37,7 +50,7 @@ Outcome Decoder::decode(const std::vector<Job>& jobs, const Choices& choices) {
   }
   check(cudaMemcpy(area, before.data(), output_bytes, cudaMemcpyHostToDevice), "poisoning outputs");
 
-  codecllm_gpu_decode_options options = {choices.data_on_host, choices.verify, nullptr};
+  codecllm_gpu_decode_options options = {choices.data_on_host, choices.verify, nullptr, bases.data()};
   uint64_t scratch = 0;
   check(codecllm_gpu_scratch_size(plan, choices.data_on_host, &scratch), "codecllm_gpu_scratch_size");
   if (!choices.own_memory && scratch > 0) options.scratch = arena_.take(scratch);
@@ -69,6 +82,12 @@ Outcome Decoder::decode(const std::vector<Job>& jobs, const Choices& choices) {
                                  after.begin() + static_cast<std::ptrdiff_t>(output_end));
     at = end;
   }
+  for (size_t t = 0; t < jobs.size(); t++) {
+    if (jobs[t].base == nullptr || choices.in_place) continue;
+    std::vector<uint8_t> base(jobs[t].output_size);
+    check(cudaMemcpy(base.data(), bases[t], base.size(), cudaMemcpyDeviceToHost), "copying a base");
+    if (!std::equal(base.begin(), base.end(), jobs[t].base)) outcome.guards_intact = false;
+  }
   return outcome;
 }
 
@@ -99,7 +118,7 @@ Job job_of(const Bytes& stream, size_t output_size) {
 std::string describe(const Choices& choices) {
   return std::string(choices.verify ? "verified" : "not verified") +
          (choices.data_on_host ? ", Data on the host" : "") + (choices.own_memory ? ", own memory" : "") +
-         (choices.graph ? ", in a graph" : "");
+         (choices.graph ? ", in a graph" : "") + (choices.in_place ? ", in place" : "");
 }
 
 void expect_output(Report& report, const Entry& entry, const Bytes& output, const std::string& how) {

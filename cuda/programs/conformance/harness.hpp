@@ -70,6 +70,8 @@ struct Job {
   const uint8_t* data;
   size_t data_size;
   size_t output_size;
+  /** What it is coded against: `output_size` bytes, or null. */
+  const uint8_t* base = nullptr;
 };
 
 struct Choices {
@@ -77,6 +79,8 @@ struct Choices {
   bool data_on_host;
   bool own_memory;
   bool graph;
+  /** Whether bases are written over. */
+  bool in_place = false;
 };
 
 struct Outcome {
@@ -85,6 +89,7 @@ struct Outcome {
   uint64_t tile;
   /** Of each tensor, without guards. */
   std::vector<Bytes> outputs;
+  /** And bases that are not written over. */
   bool guards_intact;
 };
 

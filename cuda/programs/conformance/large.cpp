@@ -95,7 +95,7 @@ void decode_large(Decoder& decoder, const Entry& small, Report& report) {
     repeated.insert(repeated.end(), small.stream.end() - static_cast<std::ptrdiff_t>(source.data_bytes),
                     small.stream.end());
   check(cudaMemcpy(data, repeated.data(), repeated.size(), cudaMemcpyHostToDevice), "copying Data");
-  const codecllm_gpu_decode_options options = {0, 1, nullptr};
+  const codecllm_gpu_decode_options options = {0, 1, nullptr, nullptr};
   check(codecllm_gpu_decode(plan, &data, &output, &options, nullptr), "codecllm_gpu_decode");
   size_t bad_tensor = 0;
   uint64_t bad_tile = 0;

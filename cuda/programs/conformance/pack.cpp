@@ -19,11 +19,14 @@ Pack read_pack(const std::string& path) {
   };
   std::string magic;
   take(magic, 8);
-  if (magic != "CLLMPACK" || number() != 3) throw std::runtime_error(path + " is not a pack of this version");
+  if (magic != "CLLMPACK" || number() != 4) throw std::runtime_error(path + " is not a pack of this version");
   Pack pack;
-  pack.entries.resize(number());
+  const uint32_t count = number();
+  const uint32_t based = number();
   take(pack.about, number());
-  for (Entry& entry : pack.entries) {
+  for (uint32_t i = 0; i < count; i++) {
+    std::vector<Entry>& entries = i < count - based ? pack.entries : pack.based;
+    Entry& entry = entries.emplace_back();
     entry.kind = static_cast<Kind>(number());
     entry.options.profile = static_cast<codecllm_profile>(number());
     entry.options.tile_rows = number();
@@ -37,9 +40,11 @@ Pack read_pack(const std::string& path) {
     const uint32_t name = number();
     const uint32_t stream = number();
     const uint32_t expected = number();
+    const uint32_t base = number();
     take(entry.name, name);
     take(entry.stream, stream);
     take(entry.expected, expected);
+    take(entry.base, base);
   }
   if (!file) throw std::runtime_error(path + " ends too early");
   return pack;

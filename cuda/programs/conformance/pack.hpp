@@ -11,7 +11,7 @@ namespace conformance {
 
 using Bytes = std::vector<uint8_t>;
 
-enum class Kind : uint32_t { Valid = 0, InvalidFront = 1, InvalidData = 2 };
+enum class Kind : uint32_t { Valid = 0, InvalidFront = 1, InvalidData = 2, OtherBase = 3 };
 
 struct Entry {
   std::string name;
@@ -20,12 +20,16 @@ struct Entry {
   Bytes expected;
   /** Those that make the stream of what is expected; of no meaning where it is invalid. */
   codecllm_encode_options options;
+  /** What it is coded against; no bytes if it is not. */
+  Bytes base;
 };
 
 struct Pack {
   /** What the pack says of itself: seed, counts; a JSON object. */
   std::string about;
   std::vector<Entry> entries;
+  /** Those that are coded against a base. */
+  std::vector<Entry> based;
 };
 
 /** Reads the file that test/conformance/pack.ts makes, and describes. */

@@ -18,6 +18,13 @@ void decode_invalid(Decoder& decoder, const std::vector<const Entry*>& entries, 
 void decode_damaged(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, size_t most,
                     Report& report);
 
+/**
+ * Decodes every stream against its base, beside the base and over it, alone and in batches, between streams without
+ * one; refuses another base before anything is written over; and refuses damage as the host does.
+ */
+void decode_based(Decoder& decoder, const std::vector<Entry>& entries, const Entry& valid, uint32_t seed, size_t most,
+                  Report& report);
+
 /** Encodes every tensor, with several options: the GPU makes the streams that the host makes. */
 void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report);
 

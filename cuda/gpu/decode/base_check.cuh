@@ -1,0 +1,173 @@
+// Whether bases are those that streams are coded against (FORMAT.md, 3.2): the checks of their tiles, and the CRC of
+// those.
+//
+// Where a base is written over, its tiles are summed up here before anything else; otherwise by the kernels that decode
+// them, which have all words at hand. One block for each tensor then makes the CRC.
+#pragma once
+
+#include "gpu/decode/kernels.hpp"
+#include "gpu/decode/tile.cuh"
+#include "host/format/base.hpp"
+
+namespace codecllm {
+
+/** Tiles of a warp, where lanes of coded planes are 8. */
+constexpr uint32_t kBaseTiles = kLanes / kBaseLanes;
+
+constexpr uint32_t kFewestBaseWarps = 2;
+constexpr uint32_t kMostBaseWarps = 16;
+
+/** Rows of a base that are on their way together. */
+constexpr uint32_t kBaseRowsAhead = 8;
+
+/** Where the check of a tile of the base goes. */
+__device__ __forceinline__ uint32_t* base_check_of(const GpuArguments& arguments, const GpuTensor& tensor,
+                                                   const GpuTileEntry& entry) {
+  return arguments.base_checks + tensor.base.first_check + tile_index(tensor, entry);
+}
+
+/** Loads four neighbouring words, which are aligned as one. They may be written over later. */
+__device__ __forceinline__ void load_line(const void* at, uint32_t (&line)[1]) {
+  line[0] = __ldcs(static_cast<const uint32_t*>(at));
+}
+__device__ __forceinline__ void load_line(const void* at, uint32_t (&line)[2]) {
+  const uint2 loaded = __ldcs(static_cast<const uint2*>(at));
+  line[0] = loaded.x;
+  line[1] = loaded.y;
+}
+__device__ __forceinline__ void load_line(const void* at, uint32_t (&line)[4]) {
+  const uint4 loaded = __ldcs(static_cast<const uint4*>(at));
+  line[0] = loaded.x;
+  line[1] = loaded.y;
+  line[2] = loaded.z;
+  line[3] = loaded.w;
+}
+
+/** Column k of a lane's words. */
+template <class Word>
+__device__ __forceinline__ Word column_word(const uint32_t (&words)[sizeof(Word)], uint32_t k) {
+  return static_cast<Word>(words[k * sizeof(Word) / 4] >> (k * sizeof(Word) % 4 * 8));
+}
+
+/** A lane's words of a part of a row, as they lie in a tensor. */
+template <class Word>
+struct BaseLine {
+  /** Of the first one. */
+  uint64_t at;
+  /** How many the tensor has, up to four. */
+  uint32_t count;
+  /** Whether it has all, and they can be had at once. */
+  bool is_whole;
+
+  __device__ __forceinline__ void load(const Word* words, uint32_t (&line)[sizeof(Word)]) const {
+    if (is_whole) return load_line(words + at, line);
+    for (uint32_t& each : line) each = 0;
+    for (uint32_t k = 0; k < count; k++)
+      line[k * sizeof(Word) / 4] |= uint32_t{words[at + k]} << (k * sizeof(Word) % 4 * 8);
+  }
+
+  __device__ __forceinline__ void store(Word* words, const uint32_t (&line)[sizeof(Word)]) const {
+    if (is_whole) return store_row(reinterpret_cast<uint8_t*>(words + at), line);
+    for (uint32_t k = 0; k < count; k++) words[at + k] = column_word<Word>(line, k);
+  }
+};
+
+/**
+ * @tparam kWhole whether the tile is whole (TileForm::is_whole)
+ * @param column of the tile
+ * @param is_row whether the tile has the row
+ */
+template <class Word, bool kWhole>
+__device__ __forceinline__ BaseLine<Word> line_of(const GpuTensor& tensor, const GpuTile& tile, uint32_t row,
+                                                  uint32_t column, bool is_row) {
+  BaseLine<Word> line = {tile.first_word + uint64_t{row} * tile.row_words + column, 0, is_row};
+  if (kWhole) return line;
+  if (is_row && column < tile.width && line.at < tensor.words)
+    line.count = static_cast<uint32_t>(min(uint64_t{min(tile.width - column, kLaneColumns)}, tensor.words - line.at));
+  line.is_whole = line.count == kLaneColumns && tile.row_words % kLaneColumns == 0;
+  return line;
+}
+
+/** The words of a tensor's base. */
+template <class Word>
+__device__ __forceinline__ const Word* base_of(const GpuArguments& arguments, uint32_t tensor) {
+  return reinterpret_cast<const Word*>(arguments.buffers_of(arguments.first_base + tensor).elements);
+}
+
+template <class Word, bool kWhole, class Take>
+__device__ __forceinline__ uint32_t sum_base_rows(const GpuTensor& tensor, const GpuTile& tile, const Word* base,
+                                                  const Take& take) {
+  TileSum<sizeof(Word)> sum;
+#pragma unroll 1
+  for (uint32_t row = 0; row < tile.height; row += kBaseRowsAhead) {
+    const auto line = [&](uint32_t j) {
+      return line_of<Word, kWhole>(tensor, tile, row + j, kLaneColumns * lane_index(), row + j < tile.height);
+    };
+    uint32_t words[kBaseRowsAhead][sizeof(Word)];
+#pragma unroll
+    for (uint32_t j = 0; j < kBaseRowsAhead; j++) line(j).load(base, words[j]);
+#pragma unroll
+    for (uint32_t j = 0; j < kBaseRowsAhead; j++) {
+      sum.add_row(max(tile.height, row + j) - (row + j), words[j]);
+      take(line(j), words[j]);
+    }
+  }
+  return sum.check();
+}
+
+/**
+ * Sums up a tile of a base, a warp a tile.
+ *
+ * @param take called with each lane's part of each row: BaseLine, uint32_t (&)[sizeof(Word)]
+ */
+template <class Word, class Take>
+__device__ __forceinline__ uint32_t sum_base_tile(const GpuTensor& tensor, const GpuTile& tile, const Word* base,
+                                                  const Take& take) {
+  // Where nothing has to be asked of each line, all of them are on their way at once.
+  const uint64_t end = tile.first_word + uint64_t{tile.height - 1} * tile.row_words + kTileColumns;
+  if (tile.width == kTileColumns && tile.row_words % kLaneColumns == 0 && end <= tensor.words)
+    return sum_base_rows<Word, true>(tensor, tile, base, take);
+  return sum_base_rows<Word, false>(tensor, tile, base, take);
+}
+
+/** Sums up the tiles of bases. A block's tiles are those of a decoding kernel's, or a fourth of them. */
+template <class Word, uint32_t kTilesOfWarp>
+__global__ void __launch_bounds__(32 * kMostBaseWarps) check_bases(const __grid_constant__ GpuArguments arguments) {
+  const uint32_t block = blockIdx.x / kTilesOfWarp;
+  const uint32_t warps = blockDim.x / 32;
+  const uint32_t number = blockIdx.x % kTilesOfWarp * warps + uniform(threadIdx.x / 32);
+  const GpuWork work = arguments.works[block];
+  if (number >= work.count) return;
+  const GpuTensor& tensor = arguments.tensors[work.tensor];
+  const GpuTileEntry& entry = arguments.tiles[block * warps * kTilesOfWarp + number];
+  uint64_t first_row;
+  uint32_t column;
+  const GpuTile tile = find_tile<0>(tensor, nullptr, entry, first_row, column);
+  const uint32_t check = sum_base_tile(tensor, tile, base_of<Word>(arguments, work.tensor),
+                                       [](const BaseLine<Word>&, const uint32_t (&)[sizeof(Word)]) {});
+  if (lane_index() == 0) *base_check_of(arguments, tensor, entry) = check;
+}
+
+constexpr uint32_t kJudgeThreads = 512;
+
+/** Makes the CRC of a base's checks, in one block for each tensor of a plan, and refuses another one. */
+__global__ void __launch_bounds__(kJudgeThreads) judge_bases(const __grid_constant__ GpuArguments arguments) {
+  CODECLLM_SHARED_MEMORY(shared);
+  uint32_t* const sums = reinterpret_cast<uint32_t*>(shared);
+  const GpuBase& base = arguments.tensors[blockIdx.x].base;
+  if (base.tiles == 0) return;
+  const uint32_t* const checks = arguments.base_checks + base.first_check;
+  uint32_t sum = 0;
+  for (uint32_t t = threadIdx.x; t < base.tiles; t += kJudgeThreads) sum ^= crc_product(checks[t], base.factors[t]);
+  sums[threadIdx.x] = sum;
+  __syncthreads();
+  if (threadIdx.x >= 32) return;
+  sum = 0;
+  for (uint32_t t = threadIdx.x; t < kJudgeThreads; t += 32) sum ^= sums[t];
+  for (uint32_t distance = 1; distance < 32; distance *= 2) sum ^= __shfl_sync(kAllLanes, sum, lane_index() ^ distance);
+  if (sum == base.crc || threadIdx.x > 0) return;
+  atomicMin(&arguments.findings->other_base, blockIdx.x);
+  arguments.findings->is_refused = 1;
+}
+
+}  // namespace codecllm
