@@ -95,8 +95,10 @@ describe.each(engines)('engine %s', (engine) => {
         await expect(product.decompress(name('growing'), name('none'), { engine, bits })).rejects.toThrow(
           /growing.safetensors: incomplete: 3 bytes missing$/,
         );
-        // Without bits, a file that ends too early is none.
-        await expect(product.verify(name('growing'), { engine })).rejects.toThrow(/not a safetensors file/);
+        // Without bits, all of it is missed.
+        await expect(product.verify(name('growing'), { engine })).rejects.toThrow(
+          `incomplete: ${whole.length - bytes + 3} bytes missing`,
+        );
       }
       for (const [bytes, missing] of [
         [5, 3],
@@ -133,6 +135,8 @@ test('what does not go together is refused', async () => {
       [{ profile: 'direct' }, 'profile direct stores all bits'],
     ] as const)
       await expect(product.compress(input, output, { ...options, progressive: true })).rejects.toThrow(problem);
+    await expect(product.estimate(input, { progressive: true })).rejects.toThrow('cannot be estimated');
+    await expect(product.decompress(input, input, { bits: 10, inPlace: true })).rejects.toThrow('replaces nothing');
     // Nothing is large enough for layers: the file is as any other.
     await product.compress(input, output, { progressive: true });
     await product.compress(input, join(directory, 'plain'), {});

@@ -148,6 +148,15 @@ def test_what_does_not_go_together(path: Path, options: dict[str, Any], problem:
         codecllm.compress(original, path.parent / "out", progressive=True, **given)
 
 
+def test_what_is_coarse_replaces_nothing(path: Path) -> None:
+    before = path.read_bytes()
+    with pytest.raises(FileError, match="a coarse checkpoint replaces nothing"):
+        codecllm.decompress(path, bits=10, in_place=True)
+    with pytest.raises(FileError, match="cannot be estimated"):
+        codecllm.estimate(path.parent / "original.safetensors", progressive=True)
+    assert path.read_bytes() == before
+
+
 def test_a_growing_file_without_layers_is_whole_or_incomplete(path: Path) -> None:
     plain = path.parent / "plain.safetensors"
     assert bytes_of(codecllm_torch.load_file(plain, bits=8)) == bytes_of(weights())
