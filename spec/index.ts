@@ -2,6 +2,7 @@
 // and encoder/ its annex A, one file each, in order; safetensors, container and layers execute section 11. Pure functions of whole tensors; nothing here reads, waits or keeps.
 
 export {
+  type BaseTensor,
   bytesToLookAt,
   CHECKED_BYTES,
   type Container,
@@ -16,6 +17,7 @@ export {
   isCompressed,
   isItselfStream,
   keptOrder,
+  type Match,
   type Original,
   type Outcome,
   type Placed,
@@ -40,6 +42,7 @@ export {
   inspectTensor,
   type Tensor,
 } from './decoder/decode.ts';
+export { isUniform, nearestOf, PART_BYTES, samplePlaces } from './encoder/a12-bases.ts';
 export { encodeTensor } from './encoder/encode.ts';
 export type { ClassChoice, EncodeOptions, ModeChoice, Profile } from './encoder/options.ts';
 export { FormatError } from './errors.ts';

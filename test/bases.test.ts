@@ -1,12 +1,13 @@
 // Checkpoints against a base, and tensors that are stored once, as the product has them: files that are large, folders,
 // chains, and what is said where a base is missing.
 
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, statSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { crc32 } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import { trained } from '../golden/base.ts';
 import { makeTensor } from '../golden/patterns.ts';
-import { checkpoint, codecllm, inDirectory, type TestTensor } from './checkpoint.ts';
+import { bomb, checkpoint, codecllm, inDirectory, type TestTensor } from './checkpoint.ts';
 
 // Worker threads run what is built.
 const product: typeof import('../src/index.ts') = await import(
@@ -45,7 +46,7 @@ describe.each(engines)('engine %s', (engine) => {
       const bases = [name('first'), name('0')];
       await product.compress(name('2'), name('second'), { engine, bases });
       const [inspected] = await product.inspect(name('second'));
-      expect(inspected.base).toBe(first.files[0].sha256);
+      expect(inspected.bases).toEqual([first.files[0].sha256]);
       expect(inspected.tensors.map(({ stream, copyOf }) => [stream?.againstBase, copyOf])).toEqual([
         [true, undefined],
         [true, undefined],
@@ -89,8 +90,9 @@ describe.each(engines)('engine %s', (engine) => {
         );
       const hash = /[0-9a-f]{64}/g;
       const wanted = `${name('out')}: is coded against a base, the file whose SHA-256 is #; `;
-      expect((await refusal()).replace(hash, '#')).toBe(`${wanted}it is not given (--base)`);
-      expect((await refusal(name('other'))).replace(hash, '#')).toBe(`${wanted}${name('other')} has #`);
+      const beside = 'none of the compressed files in its folder is it';
+      expect((await refusal()).replace(hash, '#')).toBe(`${wanted}${beside}, and none is given (--base)`);
+      expect((await refusal(name('other'))).replace(hash, '#')).toBe(`${wanted}${name('other')} has #, and ${beside}`);
       expect(await refusal(name('other'), name('new'))).toContain('; none of the 2 files given is it');
       // A compressed base says its SHA-256 itself; that it is another shows in the tensor.
       await product.compress(name('base'), name('small'), { engine });
@@ -102,7 +104,7 @@ describe.each(engines)('engine %s', (engine) => {
     });
   });
 
-  test('a folder is coded against the files of the same names in another', async () => {
+  test('a folder is coded against the files of another: first those of the same names, then any', async () => {
     await inDirectory(async (directory) => {
       const name = (...parts: string[]): string => join(directory, ...parts);
       for (const folder of ['old', 'new']) mkdirSync(name(folder));
@@ -113,14 +115,118 @@ describe.each(engines)('engine %s', (engine) => {
       }
       const { files } = await product.compress(name('new'), name('out'), { engine, bases: [name('old')] });
       const inspected = await product.inspect(name('out'));
-      expect(inspected.map(({ base }) => base !== undefined)).toEqual([true, true, false]);
+      expect(inspected.map(({ bases }) => bases.length)).toEqual([1, 1, 1]);
       await product.decompress(name('out'), name('back'), { engine, bases: [name('old')] });
       for (const shard of ['a', 'b', 'c'])
         expect(
           readFileSync(name('back', `${shard}.safetensors`)).equals(readFileSync(name('new', `${shard}.safetensors`))),
         ).toBe(true);
-      expect(files[0].bytesAfter).toBeLessThan(files[2].bytesAfter / 2);
+      for (const { bytesBefore, bytesAfter } of files) expect(bytesAfter).toBeLessThan(bytesBefore / 4);
     });
+  });
+
+  test('tensors that were renamed, and are in other files, are found', async () => {
+    await inDirectory(async (directory) => {
+      const name = (...parts: string[]): string => join(directory, ...parts);
+      for (const folder of ['old', 'new']) mkdirSync(name(folder));
+      const layer = (number: number, step: number): Uint8Array => {
+        const data = makeTensor('BF16', 40 * 64, 64, 'gaussian', 10 + number);
+        return step === 0 ? data : trained(data, 2 ** -9, step);
+      };
+      const shard = (prefix: string, layers: readonly number[], step: number): Uint8Array =>
+        checkpoint(layers.map((number) => weights(`${prefix}${number}.weight`, layer(number, step))));
+      writeFileSync(name('old', 'a.safetensors'), shard('', [0, 1, 2, 3], 0));
+      writeFileSync(name('old', 'b.safetensors'), shard('', [4, 5], 0));
+      writeFileSync(name('new', '1.safetensors'), shard('model.', [5, 0, 1], 1));
+      writeFileSync(name('new', '2.safetensors'), shard('model.', [4, 2, 7], 1));
+      const { files } = await product.compress(name('new'), name('out'), { engine, bases: [name('old')] });
+      const small = (index: number): boolean[] =>
+        files[index].tensors.map(({ bytesBefore, bytesAfter }) => bytesAfter < bytesBefore / 4);
+      expect([small(0), small(1)]).toEqual([
+        [true, true, true],
+        [true, true, false],
+      ]);
+      await product.decompress(name('out'), name('back'), { engine, bases: [name('old')] });
+      for (const file of ['1', '2'])
+        expect(
+          readFileSync(name('back', `${file}.safetensors`)).equals(readFileSync(name('new', `${file}.safetensors`))),
+        ).toBe(true);
+    });
+  });
+
+  test('what equals a tensor of a file beside it is stored once, and found there', async () => {
+    await inDirectory(async (directory) => {
+      const name = (...parts: string[]): string => join(directory, ...parts);
+      mkdirSync(name('in', 'deeper'), { recursive: true });
+      const [first, other, third] = [3, 4, 5].map((seed) => makeTensor('BF16', 400 * 64, 64, 'gaussian', seed));
+      const files = {
+        '1.safetensors': [weights('a', first), weights('b', other)],
+        '2.safetensors': [weights('c', other), weights('a', first), weights('tied', other)],
+        '3.safetensors': [weights('d', other), weights('x', third)],
+        'deeper/4.safetensors': [weights('a', first)],
+      };
+      for (const [file, tensors] of Object.entries(files)) writeFileSync(name('in', file), checkpoint(tensors));
+      await product.compress(name('in'), name('out'), { engine });
+      const size = (file: string): number => statSync(name('out', file)).size;
+      expect(size('2.safetensors')).toBeLessThan(size('1.safetensors') / 40);
+      expect(size('3.safetensors')).toBeLessThan(0.55 * size('1.safetensors'));
+      expect(size('deeper/4.safetensors')).toBeGreaterThan(0.4 * size('1.safetensors'));
+      await product.verify(name('out'), { engine });
+      await product.decompress(name('out'), name('back'), { engine });
+      for (const file of Object.keys(files))
+        expect(readFileSync(name('back', file)).equals(readFileSync(name('in', file)))).toBe(true);
+      // One file of them, given alone.
+      await product.decompress(name('out', '2.safetensors'), name('two'), { engine });
+      expect(readFileSync(name('two')).equals(readFileSync(name('in', '2.safetensors')))).toBe(true);
+      const opened = await product.openCheckpoint(name('out', '3.safetensors'), { engine });
+      expect(Buffer.compare(await opened.read('d'), other)).toBe(0);
+      await opened.close();
+      const [inspected] = await product.inspect(name('out', '3.safetensors'));
+      expect(inspected.tensors.map(({ stream }) => stream?.unchangedTiles === stream?.tileCount)).toEqual([
+        true,
+        false,
+      ]);
+      // A file that nobody can read is no base, and no matter.
+      writeFileSync(name('out', '0.safetensors'), 'damaged');
+      await product.verify(name('out', '3.safetensors'), { engine });
+      // Where files are replaced one by one, none is coded against another.
+      await product.compress(name('in'), name('in'), { engine, inPlace: true });
+      expect(statSync(name('in', '2.safetensors')).size).toBeGreaterThan(size('1.safetensors') / 2);
+      await product.verify(name('in'), { engine });
+      unlinkSync(name('out', '1.safetensors'));
+      await expect(product.verify(name('out', '3.safetensors'), { engine })).rejects.toThrow(
+        /3\.safetensors: is coded against a base, the file whose SHA-256 is [0-9a-f]{64}; none of the compressed files in/,
+      );
+    });
+  });
+});
+
+test('a base that becomes very large has to be given', async () => {
+  await inDirectory(async (directory) => {
+    const name = (what: string): string => join(directory, what);
+    const bytes = bomb();
+    writeFileSync(name('zeros.safetensors'), bytes);
+    // Of the same original, as it says, and against a tensor of it.
+    const base = { name: 'w', dtype: 'BF16', shape: [40, 64], data: SMALL.slice(0, 5120) };
+    writeFileSync(name('old'), checkpoint([base]));
+    writeFileSync(name('new'), checkpoint([{ ...base, data: trained(base.data, 2 ** -9, 1) }]));
+    await product.compress(name('new'), name('out'), { bases: [name('old')] });
+    const out = readFileSync(name('out'));
+    const at = out.indexOf('"codecllm.base":"') + '"codecllm.base":"'.length;
+    out.fill('0', at, at + 64);
+    const dataStart = 8 + Number(out.readBigUInt64LE());
+    const digits = '{"__metadata__":{"codecllm.check":"'.length + 8;
+    out.write(
+      crc32(out.subarray(digits + 8, dataStart))
+        .toString(16)
+        .padStart(8, '0'),
+      digits,
+    );
+    writeFileSync(name('out'), out);
+    await expect(product.verify(name('out'))).rejects.toThrow(
+      'zeros.safetensors: becomes more than 100 times as large, and is a base only where it is given (--base)',
+    );
+    await expect(product.verify(name('out'), { bases: [directory] })).rejects.toThrow('of its base, which lacks it');
   });
 });
 

@@ -1,7 +1,7 @@
 // The golden checkpoints: the specification, and the product with every engine, do with each what the manifest says.
 
 import { createHash } from 'node:crypto';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { crc32 } from 'node:zlib';
@@ -24,14 +24,7 @@ import {
 } from '../spec/container.ts';
 import { decodeTensor, type EncodeOptions, inspectTensor, streamLengths } from '../spec/index.ts';
 import { refine } from '../spec/layers.ts';
-import {
-  ContainerError,
-  headerLength,
-  headerText,
-  LENGTH_BYTES,
-  parseHeader,
-  type TensorEntry,
-} from '../spec/safetensors.ts';
+import { ContainerError, headerLength, headerText, LENGTH_BYTES, parseHeader } from '../spec/safetensors.ts';
 import { inDirectory } from './checkpoint.ts';
 
 // Worker threads run what is built.
@@ -116,29 +109,29 @@ function restore(file: Uint8Array, given: readonly Uint8Array[] = [], above: rea
       }),
     ),
   );
-  const base = original.tensors.some(({ againstBase }) => againstBase)
-    ? baseOf(container, given, above)
-    : { tensors: new Map<string, TensorEntry>(), bytes: new Uint8Array(), dataStart: 0 };
-  for (const tensor of original.tensors.filter(({ againstBase, copyOf }) => againstBase && copyOf === undefined))
-    at('base', tensor.name, () => checkBaseTensor(tensor, base.tensors.get(tensor.name)));
+  const coded = original.tensors.filter(({ againstBase }) => againstBase);
+  const bases = coded.length > 0 ? container.bases.map((base) => baseOf(base, container, given, above)) : [];
+  const before = new Map<string, Uint8Array>();
+  for (const tensor of coded) {
+    const { name, copyOf = name, against } = tensor;
+    const { tensors, bytes, dataStart: begin } = bases[against?.base ?? 0];
+    const found = against ? tensors[against.tensor] : tensors.find((each) => each.name === copyOf);
+    at('base', name, () => checkBaseTensor(tensor, found));
+    before.set(name, bytes.subarray(begin + (found?.start ?? 0), begin + (found?.end ?? 0)));
+  }
   const header = new TextEncoder().encode(original.headerText);
   const restored = new Uint8Array(original.bytes);
   new DataView(restored.buffer).setBigUint64(0, BigInt(header.length), true);
   restored.set(header, LENGTH_BYTES);
   for (const tensor of original.tensors) {
-    const { name, dtype, start, isStream, againstBase, copyOf = name, stored, layers } = tensor;
+    const { name, dtype, start, isStream, stored, layers } = tensor;
     const bytes = bytesOf(stored);
     if (!isStream)
       for (let begin = 0; begin < bytes.length; begin += CHECKED_BYTES) {
         const piece = bytes.subarray(begin, begin + CHECKED_BYTES);
         at('data', name, () => checkPiece(tensor, begin / CHECKED_BYTES, crc32(piece)));
       }
-    const before = base.tensors.get(copyOf);
-    const options =
-      againstBase && before
-        ? { base: base.bytes.subarray(base.dataStart + before.start, base.dataStart + before.end) }
-        : {};
-    const decoded = isStream ? at('data', name, () => decodeTensor(bytes, options).data) : bytes;
+    const decoded = isStream ? at('data', name, () => decodeTensor(bytes, { base: before.get(name) }).data) : bytes;
     for (const layer of layers)
       at('data', layer.name, () => {
         if (!refine(decoded, dtype, layer, decodeTensor(bytesOf(layer.stored)).data)) throw new Error('no layer');
@@ -158,17 +151,17 @@ function partsOf(file: Uint8Array) {
 }
 
 /** The original of a base, by its SHA-256. */
-function baseOf({ base, sha256 }: Container, given: readonly Uint8Array[], above: readonly string[]) {
+function baseOf(base: string, { sha256 }: Container, given: readonly Uint8Array[], above: readonly string[]) {
   const trail = [...above, sha256];
   const found = given.find((file) => {
     const { header, text, dataStart } = partsOf(file);
     const hash = createHash('sha256').update(file).digest('hex');
     return (isCompressed(header) ? readContainer(header, text, dataStart).sha256 : hash) === base;
   });
-  if (found === undefined || trail.includes(base ?? '')) throw new Refused('base', '__metadata__.codecllm.base');
+  if (found === undefined || trail.includes(base)) throw new Refused('base', '__metadata__.codecllm.base');
   const bytes = isCompressed(partsOf(found).header) ? restore(found, given, trail) : found;
   const { dataStart, header } = partsOf(bytes);
-  return { bytes, dataStart, tensors: new Map(header.tensors.map((tensor) => [tensor.name, tensor])) };
+  return { bytes, dataStart, tensors: header.tensors };
 }
 
 describe('the specification', () => {
@@ -211,12 +204,22 @@ describe('the specification', () => {
 const native = product.doctor().find(({ name }) => name === 'native');
 const engines = (['ts', 'native'] as const).filter((name) => name === 'ts' || native?.usable);
 
+/** Copies of files, each in a folder of its own: beside them is none that could be found there. */
+function apart(directory: string, names: readonly string[]): string[] {
+  return names.map((name, index) => {
+    const folder = join(directory, `${index}`);
+    mkdirSync(folder);
+    copyFileSync(pathOf(name), join(folder, 'base'));
+    return join(folder, 'base');
+  });
+}
+
 describe.each(engines)('the product, engine %s', (engine) => {
   const work = { engine, threads: 1 };
 
   test.each(manifest.valid)('$id', async ({ options, original, compressed, bases: names = [] }) => {
-    const bases = names.map(pathOf);
     await inDirectory(async (directory) => {
+      const bases = apart(directory, names);
       const [output, restored] = [join(directory, 'output'), join(directory, 'restored')];
       await product.decompress(pathOf(compressed), restored, { ...work, bases });
       expect(Buffer.compare(readFileSync(restored), fileNamed(original))).toBe(0);
@@ -227,17 +230,18 @@ describe.each(engines)('the product, engine %s', (engine) => {
   });
 
   test.each(manifest.invalid)('refuses $id', async ({ file, bases: names = [], error }) => {
-    const bases = names.map(pathOf);
     // Which decodes nothing, and asks for no base.
     if (error.step === 'header' || error.step === 'front')
       await expect(product.inspect(pathOf(file))).rejects.toThrow(product.FileError);
     await inDirectory(async (directory) => {
+      const bases = apart(directory, names);
+      const folders = readdirSync(directory);
       const refusal = await product
         .decompress(pathOf(file), join(directory, 'out'), { ...work, bases })
         .catch((error) => error);
       expect(refusal).toBeInstanceOf(product.FileError);
       expect(refusal.message).toMatch(/^[^\n]*: [^\n]+$/);
-      expect(readdirSync(directory)).toEqual([]);
+      expect(readdirSync(directory)).toEqual(folders);
       await expect(product.verify(pathOf(file), { ...work, bases })).rejects.toThrow(refusal.message);
     });
   });

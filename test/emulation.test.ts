@@ -15,7 +15,9 @@ import { Bases } from '../src/commands/bases.ts';
 import { decompressFile } from '../src/commands/decompress.ts';
 import { GpuEngine } from '../src/engine/gpu-engine.ts';
 import { compress } from '../src/index.ts';
+import { batchOf } from './conformance/batch.ts';
 import { makePack, packOf } from './conformance/pack.ts';
+import { SEED } from './seed.ts';
 
 const RANDOM_STREAMS = 150;
 /** Of which so many are damaged, too. */
@@ -46,6 +48,12 @@ describe.runIf(isBuilt)('the GPU codec, emulated', { timeout: 300_000 }, () => {
     expect(run(`${BUILD}/codecllm_emulation`, pack, '--damaged', `${DAMAGED}`, '--products', `${PRODUCTS}`)).toContain(
       'everything agrees',
     );
+  });
+
+  test('and the host codec agree with the reference about drawn streams and mutants', () => {
+    const pack = join(folder, 'batch');
+    writeFileSync(pack, packOf(batchOf(SEED), {}));
+    expect(run(`${BUILD}/codecllm_agree`, pack)).toMatch(/ 0 wrong\nasked: plain.* gpu\n$/);
   });
 
   test('shares tiles of DIRECT between eight warps, four and two', () => {

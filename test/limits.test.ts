@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest';
 import { decodeTensor, encodeTensor } from '../spec/index.ts';
 import { Bases } from '../src/commands/bases.ts';
 import { compressFile } from '../src/commands/compress.ts';
+import { Folder } from '../src/commands/copies.ts';
 import { verifyFile } from '../src/commands/decompress.ts';
 import type { Work } from '../src/commands/work.ts';
 import type { Engine } from '../src/engine/engine.ts';
@@ -78,7 +79,7 @@ describe('whole tensors', () => {
         [7 * MEBIBYTE, 6 * MEBIBYTE],
       ]) {
         const encoding = countingEngine(limit);
-        await compressFile(input, output, { force: true }, {}, undefined, workOf(encoding.engine));
+        await compressFile(input, output, { force: true }, {}, [], new Folder(), workOf(encoding.engine));
         expect(encoding.most()).toBe(expected);
         const decoding = countingEngine(limit);
         await verifyFile(output, workOf(decoding.engine));

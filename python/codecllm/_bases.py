@@ -1,5 +1,5 @@
-"""What checkpoints are coded against: other ones, found among the files that are given by the SHA-256 of their
-originals (spec/FORMAT.md, section 11), however long the chain is.
+"""What checkpoints are coded against: other ones, found by the SHA-256 of their originals among the files that are
+given and in a checkpoint's own folder (spec/FORMAT.md, section 11), however long the chain is.
 """
 
 from __future__ import annotations
@@ -7,13 +7,14 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 
 from . import _container
 from ._closing import Closing
 from ._directory import list_directory
 from ._errors import FileError
 from ._input import InputFile
+from ._limits import are_usual
 from ._safetensors import Header, read_header
 from ._stored import StoredTensor, read_checkpoint
 
@@ -43,12 +44,19 @@ class Bases(Closing):
         Raises:
             FileError: a base is not among the files that are given
         """
-        if container is None or container.base is None or not tensors:
+        if container is None or not container.bases or not tensors:
             return tensors
         path = tensors[0].file.path
         trail = (*above, os.path.realpath(path))
-        base = self.open(self._find(path, container.base, trail), trail)
-        return [tensor._replace(base=base) for tensor in tensors]
+        bases = []
+        for wanted in container.bases:
+            found, is_given = self._find(path, wanted, trail)
+            bases.append(self.open(found, trail))
+            # What is coded against it may be as large as it is, however few bytes it takes itself.
+            if not is_given and not are_usual(bases[-1].values()):
+                problem = "becomes more than 100 times as large, and is a base only where it is given (--base)"
+                raise FileError(found, problem)
+        return [tensor._replace(bases=tuple(bases)) for tensor in tensors]
 
     def open(self, path: str, above: tuple[str, ...] = ()) -> dict[str, StoredTensor]:
         """The tensors of a base by name, each with what it may be coded against itself.
@@ -75,34 +83,67 @@ class Bases(Closing):
                 self._hashes[path] = _sha256_of(file, *read_header(file))
         return self._hashes[path]
 
-    def _find(self, by: str, wanted: str, trail: tuple[str, ...]) -> str:
-        """The path of what `by` is coded against; what is open already is no base of itself."""
-        what = f"is coded against a base, the file whose SHA-256 is {wanted}"
-        if not self.paths:
-            raise FileError(by, f"{what}; it is not given (--base)")
-        candidates = []
-        for path in self.paths:
-            if os.path.isdir(path):
-                candidates += [entry.path for entry in list_directory(path, True).entries if entry.kind == "checkpoint"]
-            else:
-                candidates.append(path)
+    def _find(self, by: str, wanted: str, trail: tuple[str, ...]) -> tuple[str, bool]:
+        """The path of what `by` is coded against, and whether it is given; what is open is no base of itself."""
+        given = [path for each in self.paths for path in checkpoints_under(each)]
         leads_back = False
-        for path in candidates:
+
+        def is_wanted(path: str) -> bool:
+            nonlocal leads_back
             if self.sha256_of(path) != wanted:
-                continue
-            if os.path.realpath(path) not in trail:
-                return path
-            leads_back = True
+                return False
+            goes_on = os.path.realpath(path) not in trail
+            leads_back = leads_back or not goes_on
+            return goes_on
+
+        for path in given:
+            if is_wanted(path):
+                return path, True
+        for path in _compressed_beside(by):
+            # What cannot be read there is nothing that anybody asked for.
+            with suppress(FileError, OSError):
+                if is_wanted(path):
+                    return path, False
         if leads_back:
             raise FileError(by, "is coded against a base that leads back to it")
-        other = f"none of the {len(candidates)} files given is it"
-        if len(candidates) == 1:
-            other = f"{candidates[0]} has {self.sha256_of(candidates[0])}"
-        raise FileError(by, f"{what}; {other}")
+        what = f"is coded against a base, the file whose SHA-256 is {wanted}"
+        beside = "none of the compressed files in its folder is it"
+        if not given:
+            raise FileError(by, f"{what}; {beside}, and none is given (--base)")
+        other = f"none of the {len(given)} files given is it"
+        if len(given) == 1:
+            other = f"{given[0]} has {self.sha256_of(given[0])}"
+        raise FileError(by, f"{what}; {other}, and {beside}")
+
+    def remember(self, path: str, sha256: str) -> None:
+        """Says the SHA-256 of a checkpoint that has just been read."""
+        self._hashes[path] = sha256
 
     def close(self) -> None:
         while self._opened:
             self._opened.popitem()[1][0].close()
+
+
+def checkpoints_under(path: str) -> list[str]:
+    """A file, or the checkpoints of a directory and of those in it. @raises what `list_directory` raises"""
+    if not os.path.isdir(path):
+        return [path]
+    return [entry.path for entry in list_directory(path, True).entries if entry.kind == "checkpoint"]
+
+
+def _compressed_beside(path: str) -> list[str]:
+    """The compressed files in the folder of a checkpoint, which say themselves whose originals they are."""
+    folder = os.path.dirname(path) or os.curdir
+    found = []
+    # Bytes in memory have no folder.
+    for name in sorted(os.listdir(folder)) if os.path.isfile(path) else ():
+        beside = os.path.join(folder, name)
+        if not name.endswith(".safetensors") or os.path.abspath(beside) == os.path.abspath(path):
+            continue
+        with suppress(FileError, OSError), closing(InputFile(beside)) as file:
+            if _container.is_compressed(read_header(file)[0]):
+                found.append(beside)
+    return found
 
 
 def _sha256_of(file: InputFile, header: Header, data_start: int) -> str:

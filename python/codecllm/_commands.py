@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import _container, _library
 from ._arrangement import AS_IT_IS, Arrangement, with_original_names
-from ._bases import Bases, Paths, hash_of
+from ._bases import Bases, Paths, checkpoints_under, hash_of
+from ._copies import Folder
 from ._directory import Entry, list_directory
 from ._errors import FileError, FilesError, InvalidStreamError, UncheckedError, raise_problems
 from ._estimate import estimate_file
@@ -51,7 +52,7 @@ from ._transform import (
     transform_directory,
 )
 from ._work import Work, default_threads
-from ._writing import Base, HeaderSpace, Original, check_original, write_container
+from ._writing import HeaderSpace, Original, check_original, write_container
 
 if TYPE_CHECKING:
     from ._library import Profile
@@ -92,9 +93,10 @@ def compress(
             BF16 in 12 bits, as a GPU can multiply it, and is "fast" for other dtypes
         tile_rows: rows of a tile: 8, 16, 32, 64, 128 or 256; by default 128, or 256 against a base. Fewer give a small
             tensor more parallelism
-        base: what it is a changed copy of: a file, or a directory with files of the same names, compressed or not.
-            Where that is smaller, only what has changed is coded. If it was coded against another one, several: itself
-            first, then files or directories to find the others in
+        base: what it is a changed copy of: a file, or a directory, all of whose files count, compressed or not. Where
+            that is smaller, only what has changed is coded: of the tensor of the same name, or else of the one that is
+            nearest. If it was coded against another one, several: itself first, then files or directories to find the
+            others in
         progressive: put tensors of floats into layers of bits, so that the first part of the file is a coarse
             checkpoint
         for_transformers: make the output of a model's directory one that `from_pretrained` loads compressed, after
@@ -117,7 +119,7 @@ def compress(
     path = os.fsdecode(path)
     job = _Job(path, threads, progress, notice)
     with Bases(base) as bases:
-        method = _Compression(job, bases, follow_links, profile, tile_rows, for_transformers, progressive)
+        method = _Compression(job, bases, follow_links, profile, tile_rows, for_transformers, in_place, progressive)
         return _transform(method, _output_of(path, output, in_place, compressed_name, "compress"), force, in_place)
 
 
@@ -142,7 +144,7 @@ def estimate(
         if progressive:
             problem = "what layers take is not known before all is compressed: it cannot be estimated"
             raise FileError(job.path, problem)
-        method = _Compression(job, bases, follow_links, profile, tile_rows, for_transformers)
+        method = _Compression(job, bases, follow_links, profile, tile_rows, for_transformers, False)
     plan = plan_directory(job.path, method, follow_links) if _is_directory(job.path) else None
     checkpoints = [_entry_of(job.path)] if plan is None else plan.checkpoints
     job.total = _sizes(checkpoints)
@@ -382,6 +384,7 @@ class _Compression(Method):
         profile: Profile,
         tile_rows: int | None,
         for_transformers: bool,
+        in_place: bool,
         progressive: bool = False,
     ) -> None:
         self.options = _library.options(profile, tile_rows)
@@ -405,6 +408,8 @@ class _Compression(Method):
         self._bases = bases
         self._profile = profile
         self._in_layers = progressive
+        self._folders: dict[str, Folder] = {}
+        self._shares = not (for_transformers or in_place or progressive)
         self._for_transformers = for_transformers
 
     def concerns(self, path: str) -> bool:
@@ -414,7 +419,11 @@ class _Compression(Method):
         pass
 
     def transform(self, path: str, make_output: MakeOutput) -> FileReport:
-        return _compress_file(path, make_output, self.job, self.options, self._bases, self._in_layers)
+        # A folder stays whole: files are coded against those beside them alone, and not against what is replaced.
+        folder = Folder()
+        if self._shares:
+            folder = self._folders.setdefault(os.path.dirname(path), folder)
+        return _compress_file(path, make_output, self.job, self.options, self._bases, folder, self._in_layers)
 
     def check_finished(self, path: str, sha256: str) -> None:
         _check_sha256(path, sha256, _verify_file(path, self.job, self._bases).sha256)
@@ -470,7 +479,13 @@ def _check_sha256(path: str, expected: str, found: str) -> None:
 
 
 def _compress_file(
-    path: str, make_output: MakeOutput, job: _Job, options: _library.EncodeOptions, bases: Bases, in_layers: bool
+    path: str,
+    make_output: MakeOutput,
+    job: _Job,
+    options: _library.EncodeOptions,
+    bases: Bases,
+    folder: Folder,
+    in_layers: bool,
 ) -> FileReport:
     with closing(InputFile(path)) as file:
         header, data_start = read_header(file)
@@ -480,12 +495,13 @@ def _compress_file(
         data = {tensor.name: partial(FileBytes, file, data_start + tensor.start) for tensor in header.tensors}
         description = _container.describe_header(header, text)
         original = Original(path, text, header.metadata or {}, header.tensors, data, description)
-        base = _base_for(job.path, path, bases)
-        space = HeaderSpace(original, base, in_layers)
+        relations = original.relations(_bases_for(job.path, path, bases), folder, bases)
+        space = HeaderSpace(original, relations, in_layers)
         check_original(original)
         with make_output(file.mode) as output, job.work() as work:
-            stored, size, sha256, copies, behind = write_container(output, original, space, options, base, work)
+            stored, size, sha256, copies, behind = write_container(output, original, space, options, work)
             file.check_unchanged()
+        bases.remember(path, sha256)
         tensors = [
             TensorReport(
                 tensor.name,
@@ -501,13 +517,14 @@ def _compress_file(
         return FileReport(path, output.path, file.size, size, sha256, True, tensors)
 
 
-def _base_for(top: str, path: str, bases: Bases) -> Base | None:
-    """What a checkpoint under `top` is coded against: the first path of the bases, or the file of its name there."""
-    base = bases.paths[0] if bases.paths else None
-    if base is not None and os.path.isdir(base):
-        base = os.path.join(base, os.path.basename(path) if path == top else os.path.relpath(path, top))
-        base = base if os.path.exists(base) else None
-    return None if base is None else Base(bases.open(base), bases.sha256_of(base))
+def _bases_for(top: str, path: str, bases: Bases) -> list[str]:
+    """What a checkpoint under `top` may be coded against: of a directory, first the file of the same name."""
+    if not bases.paths:
+        return []
+    base = bases.paths[0]
+    namesake = os.path.join(base, os.path.basename(path) if path == top else os.path.relpath(path, top))
+    paths = checkpoints_under(base)
+    return [namesake, *(path for path in paths if path != namesake)] if namesake in paths else paths
 
 
 def _decompress_file(path: str, make_output: MakeOutput, job: _Job, bases: Bases, bits: int | None) -> FileReport:
@@ -566,7 +583,7 @@ def _inspect_file(path: str) -> InspectedFile:
                 InspectedTensor(tensor.name, tensor.dtype, tensor.shape, tensor.size, tensor.size, False, None, None)
                 for tensor in header.tensors
             ]
-            return InspectedFile(path, False, file.size, file.size, None, None, [], plain)
+            return InspectedFile(path, False, file.size, file.size, None, [], [], plain)
         compressed = read_compressed(file)
         tensors = [
             InspectedTensor(
@@ -587,7 +604,7 @@ def _inspect_file(path: str) -> InspectedFile:
             compressed.original_bytes,
             file.size,
             container.sha256,
-            container.base,
+            list(container.bases),
             _prefixes_of(compressed),
             tensors,
         )

@@ -28,11 +28,24 @@ SHA256_KEY = f"{PREFIX}sha256"
 HEADER_KEY = f"{PREFIX}header"
 COPIES_KEY = f"{PREFIX}copies"
 BASE_KEY = f"{PREFIX}base"
+AGAINST_KEY = f"{PREFIX}against"
 LAYERS_KEY = f"{PREFIX}layers"
 CHECK_KEY = f"{PREFIX}check"
 KEPT_KEY = f"{PREFIX}kept"
-_KEYS = (VERSION_KEY, STREAMS_KEY, SHA256_KEY, HEADER_KEY, COPIES_KEY, BASE_KEY, LAYERS_KEY, CHECK_KEY, KEPT_KEY)
+_KEYS = (
+    VERSION_KEY,
+    STREAMS_KEY,
+    SHA256_KEY,
+    HEADER_KEY,
+    COPIES_KEY,
+    BASE_KEY,
+    AGAINST_KEY,
+    LAYERS_KEY,
+    CHECK_KEY,
+    KEPT_KEY,
+)
 _NUMBER = "(0|[1-9][0-9]{0,8})"
+_AGAINST = rf"{_NUMBER}={_NUMBER}\.{_NUMBER}"
 VERSION = "1"
 
 DATA_ALIGNMENT = 64
@@ -57,6 +70,15 @@ class LayerEntry(NamedTuple):
     """The first bit that it has of a word."""
 
 
+class BaseTensor(NamedTuple):
+    """A tensor of a base, which another one is coded against."""
+
+    base: int
+    """The base's number,"""
+    tensor: int
+    """and the tensor's among those of the base's header."""
+
+
 class Container(NamedTuple):
     """What the header of a compressed file says."""
 
@@ -66,8 +88,10 @@ class Container(NamedTuple):
     """By the name of each copy, that of the tensor that it is a copy of."""
     sha256: str
     """Of the original, in hexadecimal."""
-    base: str | None
-    """Of the base's original, where there is a base."""
+    bases: tuple[str, ...]
+    """Of the originals of the bases."""
+    against: dict[str, BaseTensor]
+    """By name, what tensors are coded against, if that is not the tensor of their name in the first base."""
     description: str
     """Of the original's header: a style of `format_header` in which it can be rebuilt, or its text."""
     original: dict[str, TensorEntry]
@@ -122,9 +146,9 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     sha256 = entry(SHA256_KEY, r"[0-9a-f]{64}\Z")
     count = int(entry(STREAMS_KEY, rf"{_NUMBER}\Z"))
     description = entry(HEADER_KEY, r"(compact\Z|python\Z|\{)")
-    base = optional(BASE_KEY, r"[0-9a-f]{64}\Z")
+    bases = tuple((optional(BASE_KEY, r"[0-9a-f]{64}( [0-9a-f]{64})*\Z") or "").split())
     layer_count = int(optional(LAYERS_KEY, r"[1-9][0-9]{0,8}\Z") or 0)
-    if layer_count > 0 and base is not None:
+    if layer_count > 0 and bases:
         raise FileError(path, f'its "__metadata__" has {quoted(LAYERS_KEY)} and {quoted(BASE_KEY)}')
     if layer_count > len(header.tensors):
         raise FileError(path, f'{quoted(LAYERS_KEY)} in its "__metadata__" is more than it has tensors')
@@ -145,6 +169,8 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
         _check_holds_stream(tensor, path)
     layers = _read_layers(last, {tensor.name for tensor in streams}, path)
     names = frozenset(tensor.name for tensor in streams)
+    triples = optional(AGAINST_KEY, rf"{_AGAINST}( {_AGAINST})*\Z")
+    against = _read_against(header.tensors, names, len(bases), triples, path)
     original = None
     if description.startswith("{"):
         stored = {tensor.name: tensor for tensor in header.tensors}
@@ -157,7 +183,7 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     _check_order(header, names, copies, layers, original, path)
     entries = {tensor.name: tensor for tensor in original.tensors} if original else {}
     checks = None if digits is None else _read_checks(placed[count:], digits, path)
-    return Container(names, copies, sha256, base, description, entries, layers, checks)
+    return Container(names, copies, sha256, bases, against, description, entries, layers, checks)
 
 
 def _check_holds_stream(tensor: TensorEntry, path: str) -> None:
@@ -251,6 +277,24 @@ def _read_copies(tensors: list[TensorEntry], pairs: str | None, path: str) -> di
         copies[tensor.name] = tensors[of].name
         before = copy
     return copies
+
+
+def _read_against(
+    tensors: list[TensorEntry], streams: frozenset[str], base_count: int, triples: str | None, path: str
+) -> dict[str, BaseTensor]:
+    """The value of `codecllm.against`."""
+    against = {}
+    before = -1
+    for triple in (triples or "").split():
+        number, base, tensor = map(int, re.split("[=.]", triple))
+        if number <= before or number >= len(tensors) or tensors[number].name not in streams or base >= base_count:
+            raise FileError(
+                path,
+                f'{quoted(AGAINST_KEY)} in its "__metadata__": {number} cannot be coded against {base}.{tensor}',
+            )
+        against[tensors[number].name] = BaseTensor(base, tensor)
+        before = number
+    return against
 
 
 def _check_original(
@@ -369,7 +413,7 @@ def header_text(
     copies: Mapping[str, str],
     description: str,
     sha256: str,
-    base: str | None,
+    bases: Mapping[str, str],
     checks: Iterable[int],
     layers: Sequence[TensorEntry] = (),
 ) -> bytes:
@@ -381,7 +425,7 @@ def header_text(
         description: of the original's header: "compact", "python", or its text
         copies: by the name of each, that of the tensor that it is a copy of
         sha256: of the original file, in hexadecimal
-        base: of the base's
+        bases: what is said of bases, by key
         checks: of kept tensors, in the order of their data
         layers: behind the first ones, as vectors of bytes, in the order of the data
     """
@@ -395,13 +439,48 @@ def header_text(
     if copies:
         pairs = [f"{numbers[entry.name]}={numbers[copies[entry.name]]}" for entry, _ in stored if entry.name in copies]
         ours[COPIES_KEY] = " ".join(pairs)
-    if base is not None:
-        ours[BASE_KEY] = base
+    ours |= bases
     if layers:
         ours[LAYERS_KEY] = str(len(layers))
     ours[KEPT_KEY] = "".join(f"{check:08x}" for check in checks)
     tensors = [as_stream(entry) if is_stream or entry.name in copies else entry for entry, is_stream in stored]
     return format_header({CHECK_KEY: "0" * _CHECK_DIGITS} | metadata | ours, [*tensors, *layers])
+
+
+class Match(NamedTuple):
+    """The tensor of a base that one may be coded against."""
+
+    base: int
+    tensor: int
+    name: str
+
+
+def base_entries(
+    names: list[str], bases: list[str], against: Mapping[str, Match], used: Iterable[str] | None
+) -> dict[str, str]:
+    """What is said of bases: of those, in their order, that tensors are coded against.
+
+    Args:
+        names: of all tensors, in the order of the header's keys
+        bases: the SHA-256 of their originals
+        used: the tensors that are coded against a base; None: as if all that is known of bases were used
+    """
+    chosen = against.keys() if used is None else set(used)
+    needed = {against[name].base for name in chosen}
+    listed = [base for base in range(len(bases)) if used is None or base in needed]
+    others = []
+    for number, name in enumerate(names):
+        if name in chosen:
+            match = against[name]
+            base = listed.index(match.base)
+            if base > 0 or match.name != name:
+                others.append(f"{number}={base}.{match.tensor}")
+    entries = {}
+    if listed:
+        entries[BASE_KEY] = " ".join(bases[base] for base in listed)
+    if others:
+        entries[AGAINST_KEY] = " ".join(others)
+    return entries
 
 
 def as_stream(tensor: TensorEntry) -> TensorEntry:

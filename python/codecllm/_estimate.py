@@ -8,8 +8,9 @@ from contextlib import closing
 from functools import partial
 
 from . import _library
+from ._bases import Bases
 from ._codec import encode_bytes
-from ._copies import find_copies
+from ._copies import Folder
 from ._dtypes import DTYPES
 from ._input import FileBytes, InputFile
 from ._report import FileEstimate
@@ -26,7 +27,8 @@ def estimate_file(path: str, options: _library.EncodeOptions, work: Work) -> Fil
     with closing(InputFile(path)) as file:
         header, data_start = read_header(file)
         data = {tensor.name: partial(FileBytes, file, data_start + tensor.start) for tensor in header.tensors}
-        copies = find_copies(header.tensors, data)
+        with Bases() as bases:
+            copies = Folder().copies_in(path, header.tensors, data, bases).within
         after, sampled = data_start, 0
         for tensor in header.tensors:
             work.progress(tensor.size)

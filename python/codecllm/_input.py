@@ -85,7 +85,7 @@ class InputBytes(InputFile):
 
 
 class FileBytes:
-    """Bytes of a file, which are read when they are asked for."""
+    """Bytes of a file from a position on, which are read when they are asked for."""
 
     def __init__(self, file: InputFile, position: int) -> None:
         self._file = file

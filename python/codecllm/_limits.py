@@ -61,6 +61,17 @@ def _free_memory_at(_moment: float) -> Room | None:
     return Room(size, "of the memory")
 
 
+def are_usual(tensors: Iterable[StoredTensor]) -> bool:
+    """Whether tensors have no more bytes than weights of their size. @raises FileError where a stream is damaged"""
+    declared = [tensor.declared_bytes() for tensor in tensors]
+    return sum(size for size, _ in declared) <= _usual_bytes(origin for _, origin in declared)
+
+
+def _usual_bytes(origins: Iterable[int]) -> int:
+    """As many bytes as tensors may have that come from so many."""
+    return max(_HARMLESS_BYTES, _MOST_TIMES * sum(origins))
+
+
 def check_declared(tensors: Iterable[StoredTensor], max_bytes: int | None, room: Room | None) -> None:
     """Checks what would be decoded together. Of each stream only the first 64 bytes are read.
 
@@ -79,7 +90,7 @@ def check_declared(tensors: Iterable[StoredTensor], max_bytes: int | None, room:
         why = f"more than the {format_bytes(max_bytes)} of max_bytes (--max-bytes)"
     elif room is not None and size > room.size:
         why = f"more than the {format_bytes(room.size)} that are free {room.name}; {_OTHER}"
-    elif size > max(_HARMLESS_BYTES, _MOST_TIMES * sum(origin for _, origin, _ in declared)):
+    elif size > _usual_bytes(origin for _, origin, _ in declared):
         why = f"more than {_MOST_TIMES} times what they take now; {_OTHER}"
     else:
         return

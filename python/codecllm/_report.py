@@ -173,8 +173,8 @@ class InspectedFile:
     """and of the file as it is."""
     sha256: str | None
     """Of the original, in hexadecimal; None where the file is not compressed."""
-    base: str | None
-    """Of the original of what tensors are coded against; None where there is none."""
+    bases: list[str]
+    """Of the originals of what tensors are coded against."""
     prefixes: list[Prefix]
     """What is a coarse checkpoint, from the shortest on; none where it is not in layers."""
     tensors: list[InspectedTensor]

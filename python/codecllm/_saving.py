@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from . import _container, _library
-from ._bases import Bases, Paths
-from ._copies import Bytes
+from ._bases import Bases, Paths, checkpoints_under
+from ._copies import Bytes, Folder
 from ._dtypes import DTYPES
 from ._errors import FileError, quoted
 from ._output import OutputBytes, new_file
 from ._safetensors import TensorEntry, format_header
 from ._work import Work
-from ._writing import Base, HeaderSpace, Original, check_original, write_container
+from ._writing import HeaderSpace, Original, check_original, write_container
 
 if TYPE_CHECKING:
     import torch
@@ -71,11 +71,11 @@ def write_checkpoint(
         sources = [source._replace(tensor=None) for source in sources]
     original = _original_of(path, sources, metadata)
     with Bases(base) as bases:
-        found = Base(bases.open(bases.paths[0]), bases.sha256_of(bases.paths[0])) if bases.paths else None
-        space = HeaderSpace(original, found)
+        given = checkpoints_under(bases.paths[0]) if bases.paths else []
+        space = HeaderSpace(original, original.relations(given, Folder(), bases))
         check_original(original)
         with new_file(path, 0o666, force=True) as output, Work() as work:
-            write_container(output, original, space, options, found, work)
+            write_container(output, original, space, options, work)
 
 
 def checkpoint_bytes(
@@ -83,11 +83,11 @@ def checkpoint_bytes(
 ) -> bytes:
     """What `write_checkpoint` would write."""
     original = _original_of("<bytes>", sources, metadata)
-    space = HeaderSpace(original)
-    check_original(original)
     output = OutputBytes()
-    with Work() as work:
-        write_container(output, original, space, options, None, work)
+    with Bases() as bases, Work() as work:
+        space = HeaderSpace(original, original.relations([], Folder(), bases))
+        check_original(original)
+        write_container(output, original, space, options, work)
     return output.getvalue()
 
 

@@ -58,8 +58,10 @@ class StoredTensor(NamedTuple):
     """The tensor that it is a copy of, which is what lies there."""
     names_base: bool = False
     """Whether its file names a base."""
-    base: Mapping[str, StoredTensor] | None = None
-    """The tensors of its file's base, once that is open."""
+    against: _container.BaseTensor | None = None
+    """What it is coded against, if that is not the tensor of its name in the first base."""
+    bases: tuple[Mapping[str, StoredTensor], ...] = ()
+    """The tensors of its file's bases, once these are open."""
     checks: list[int] | None = None
     """Where it is kept, the CRC-32 of its pieces; None where there are none."""
     layers: tuple[StoredLayer, ...] = ()
@@ -221,14 +223,17 @@ class StoredTensor(NamedTuple):
         return self._base_of(self.open_stream().info) if self.names_base and self.is_stream else None
 
     def _base_of(self, info: StreamInfo) -> StoredTensor | None:
-        """What it is coded against. @raises FileError where the base has no such tensor"""
-        if not info.against_base or self.base is None:
+        """What it is coded against. @raises FileError where that has another dtype or shape, or is missing"""
+        if not info.against_base or not self.bases:
             return None
-        name = self.copy_of or self.name
+        if self.against is None:
+            found = self.bases[0].get(self.copy_of or self.name)
+        else:
+            tensors = list(self.bases[self.against.base].values())
+            found = tensors[self.against.tensor] if self.against.tensor < len(tensors) else None
         what = f"is coded against a {info.dtype} {list(info.shape)} of its base, which"
-        if name not in self.base:
+        if found is None:
             raise self.error(f"{what} lacks it")
-        found = self.base[name]
         if found.described() != (info.dtype, info.shape):
             raise self.error(f"{what} has {found.described()[0]} {list(found.described()[1])}")
         return found
@@ -246,6 +251,8 @@ class StoredTensor(NamedTuple):
             raise self.error(f"a stream of {self.size} bytes for a tensor of {info.tensor_bytes}")
         if info.against_base and not self.names_base:
             raise self.error(f"is coded against a base, and {quoted(_container.BASE_KEY)} names none")
+        if not info.against_base and self.against is not None:
+            raise self.error(f"is not coded against a base, and {quoted(_container.AGAINST_KEY)} has it")
         if self.original is not None:
             _container.check_same(self.original, info.dtype, info.shape, info.tensor_bytes, self.file.path)
 
@@ -329,7 +336,8 @@ def read_checkpoint(
                     tensor.shape,
                     container.original.get(name),
                     copy_of,
-                    container.base is not None,
+                    bool(container.bases),
+                    container.against.get(tensor.name),
                     checks=None if container.checks is None else container.checks.get(tensor.name),
                     layers=behind.get(tensor.name, ()),
                 )

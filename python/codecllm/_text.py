@@ -164,7 +164,7 @@ def _format_file(file: InspectedFile) -> str:
         streams = sum(tensor.compressed for tensor in stored)
         copies = _copied(len(file.tensors) - len(stored))
         kept = f": {streams} compressed, {len(stored) - streams} kept{copies}"
-    against = [] if file.base is None else [f"against the file whose SHA-256 is {file.base}"]
+    against = [f"against the file whose SHA-256 is {base}" for base in file.bases]
     layers = [f"{prefix.bits} bits in the first {format_bytes(prefix.bytes)}" for prefix in file.prefixes]
     if layers:
         against.append(f"in layers: {', '.join(layers)}")

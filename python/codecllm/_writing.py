@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import numpy as np
 
 from . import _container, _library
+from ._bases import Bases
 from ._codec import encode_bytes
-from ._copies import Bytes, find_copies
+from ._copies import Bytes, Folder
 from ._dtypes import DTYPES
 from ._encoder import Encoder, open_encoder
 from ._errors import FileError, UnavailableError, quoted
 from ._layers import COARSE_TILE_ROWS, Layer, coarse, layer_of
+from ._matches import Matches, find_matches
 from ._output import OutputBytes, OutputFile
 from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, by_place, format_header
-from ._stored import StoredTensor
 from ._stream import FIXED_BYTES
 from ._tables import PROFILES
 from ._work import SLICE_BYTES, Slice, Work, batches_of, slices_of
@@ -60,22 +61,39 @@ class Original(NamedTuple):
     on_gpu: Mapping[str, torch.Tensor] = MappingProxyType({})
     """The tensors that lie on GPUs, to be encoded there."""
 
-    def copies(self) -> dict[str, str]:
-        """By the name of each tensor that has the bytes of one before it, the name of that."""
+    def relations(self, given: list[str], folder: Folder, bases: Bases) -> Relations:
+        """What its tensors have to do with each other and with those of other files.
+
+        Args:
+            given: the paths of what it may be coded against
+            folder: the files that are compressed with it
+
+        Raises:
+            FileError: one of the files cannot be understood, or what it is coded against itself is missing
+            OSError: one cannot be read
+        """
         data = dict(self.data)
         for name, tensor in self.on_gpu.items():
             from ._cuda_saving import GpuBytes
 
             data[name] = partial(GpuBytes, tensor)
-        return find_copies(self.tensors, data)
+        copies, elsewhere = folder.copies_in(self.path, self.tensors, data, bases)
+        tried = [entry for entry in self.tensors if entry.name not in copies and may_become_stream(entry)]
+        return Relations(copies, find_matches(tried, data, given, elsewhere, bases))
 
 
-class Base(NamedTuple):
-    """What an original may be coded against."""
+def may_become_stream(entry: TensorEntry) -> bool:
+    """Whether there are streams of such a tensor that could be smaller than it."""
+    is_known = entry.dtype in DTYPES and DTYPES[entry.dtype].has_streams
+    return is_known and entry.size > FIXED_BYTES and len(entry.shape) <= 255
 
-    tensors: Mapping[str, StoredTensor]
-    sha256: str
-    """Of its original, in hexadecimal."""
+
+class Relations(NamedTuple):
+    """What tensors have to do with others."""
+
+    copies: Mapping[str, str]
+    """By the name of each tensor that has the bytes of one before it in its file, the name of that."""
+    matches: Matches
 
 
 class Written(NamedTuple):
@@ -111,7 +129,6 @@ def write_container(
     original: Original,
     space: HeaderSpace,
     options: _library.EncodeOptions,
-    base: Base | None,
     work: Work,
 ) -> Written:
     """Writes the compressed file of an original, and finishes it.
@@ -120,7 +137,7 @@ def write_container(
         FileError: the original cannot be read any more
         OSError: the file cannot be written
     """
-    return _Compression(output, original, space, options, base, work).run()
+    return _Compression(output, original, space, options, work).run()
 
 
 class _Compression:
@@ -130,11 +147,9 @@ class _Compression:
         original: Original,
         space: HeaderSpace,
         options: _library.EncodeOptions,
-        base: Base | None,
         work: Work,
     ) -> None:
-        self._base = base
-        self._uses_base = False
+        self._against_base: set[str] = set()
         self._output = output
         self._original = original
         self._space = space
@@ -174,7 +189,7 @@ class _Compression:
 
         in_order = [stored[entry.name] for entry in self._original.tensors]
         sha256 = self._sha256.hexdigest()
-        self._output.write(0, memoryview(self._space.fill(in_order, sha256, self._uses_base, checks, layers)))
+        self._output.write(0, memoryview(self._space.fill(in_order, sha256, self._against_base, checks, layers)))
         # Also where there are no data after the header.
         self._output.finish(self._end, sha256)
         return Written(in_order, self._end, sha256, self._space.copies, behind)
@@ -263,7 +278,7 @@ class _Compression:
 
             wait_for(self._original.on_gpu[batch[0].name])
             return self._work.plan(self._prepare_on_gpu, batch)
-        if batch[0].size <= SLICE_BYTES or self._before(batch[0]) is not None or self._layers_of(batch[0]):
+        if batch[0].size <= SLICE_BYTES or batch[0].name in self._space.matches.tensors or self._layers_of(batch[0]):
             return self._work.submit(self._prepare_whole, batch)
         if self._may_become_stream(batch[0]):
             return self._work.plan(self._prepare_large, batch[0])
@@ -276,16 +291,7 @@ class _Compression:
 
     def _may_become_stream(self, entry: TensorEntry) -> bool:
         """Whether there is a stream of this tensor, which could be smaller than the tensor."""
-        is_known = entry.dtype in DTYPES and DTYPES[entry.dtype].has_streams
-        is_stored = entry.name not in self._space.copies
-        return is_known and is_stored and entry.size > FIXED_BYTES and len(entry.shape) <= 255
-
-    def _before(self, entry: TensorEntry) -> StoredTensor | None:
-        """The base's tensor of the same name, dtype and shape, if there could be a stream against it."""
-        found = None if self._base is None else self._base.tensors.get(entry.name)
-        if found is None or not self._may_become_stream(entry):
-            return None
-        return found if found.described() == (entry.dtype, entry.shape) else None
+        return entry.name not in self._space.copies and may_become_stream(entry)
 
     def _prepare_whole(self, batch: list[TensorEntry]) -> _Prepared:
         originals = [self._data(entry)[: entry.size] for entry in batch]
@@ -351,13 +357,13 @@ class _Compression:
             stream = encode_bytes(first, entry.dtype, entry.shape, self._coarse_options())
             return stream if stream.size < entry.size else data[:0]
         stream = encode_bytes(data, entry.dtype, entry.shape, self._options)
-        before = self._before(entry)
+        before = self._space.matches.tensors.get(entry.name)
         if before is not None:
             base = np.empty(entry.size, np.uint8)
             before.read_into(base)
             against = encode_bytes(data, entry.dtype, entry.shape, self._options, base)
             if against.size < min(stream.size, entry.size):
-                self._uses_base = True
+                self._against_base.add(entry.name)
                 return against
         return stream if stream.size < entry.size else data[:0]
 
@@ -441,7 +447,6 @@ class HeaderSpace:
     """Room for the header of a compressed file, kept before it is known which tensors become streams.
 
     Args:
-        base: what it may be coded against
         in_layers: whether tensors are put into layers, then without a base
 
     Raises:
@@ -451,7 +456,7 @@ class HeaderSpace:
     data_start: int
     """Where the data begin in the file."""
 
-    def __init__(self, original: Original, base: Base | None = None, in_layers: bool = False) -> None:
+    def __init__(self, original: Original, relations: Relations, in_layers: bool = False) -> None:
         self.in_layers = in_layers
         names = {tensor.name for tensor in original.tensors}
         planned = [
@@ -460,8 +465,7 @@ class HeaderSpace:
         for _, name in planned:
             if name in names:
                 raise FileError(original.path, f"{quoted(name)} has the name of a layer of another tensor")
-        self.copies = original.copies()
-        self._base = None if base is None else base.sha256
+        self.copies, self.matches = relations
         self._metadata = original.metadata
         self._description = original.description
         data_bytes = max((tensor.end for tensor in original.tensors), default=0)
@@ -479,7 +483,7 @@ class HeaderSpace:
         ]
         pieces = sum(_container.piece_count(tensor) for tensor in original.tensors if tensor.name not in self.copies)
         # As many streams as digits may be needed for.
-        longest = self._text(widest, "0" * 64, True, [0] * pieces, layers)
+        longest = self._text(widest, "0" * 64, None, [0] * pieces, layers)
         size = LENGTH_BYTES + len(longest) + len(str(len(original.tensors)))
         self.data_start = -(-size // _container.DATA_ALIGNMENT) * _container.DATA_ALIGNMENT
         if self.data_start - LENGTH_BYTES > MAX_HEADER_BYTES:
@@ -491,20 +495,21 @@ class HeaderSpace:
         self,
         stored: list[_container.Stored],
         sha256: str,
-        uses_base: bool,
+        used: set[str] | None,
         checks: list[int],
         layers: list[TensorEntry],
     ) -> bytes:
-        base = self._base if uses_base else None
+        names = [entry.name for entry, _ in stored]
+        bases = _container.base_entries(names, self.matches.bases, self.matches.numbers, used)
         return _container.header_text(
-            self._metadata, stored, self.copies, self._description, sha256, base, checks, layers
+            self._metadata, stored, self.copies, self._description, sha256, bases, checks, layers
         )
 
     def fill(
         self,
         stored: list[_container.Stored],
         sha256: str,
-        uses_base: bool,
+        against_base: set[str],
         checks: list[int],
         layers: list[TensorEntry],
     ) -> bytes:
@@ -512,9 +517,10 @@ class HeaderSpace:
 
         Args:
             stored: in the order of the original's keys
+            against_base: the tensors that are coded against a base
             checks: of kept tensors, in the order of their data
             layers: behind the first ones, in the order of the data
         """
         size = self.data_start - LENGTH_BYTES
-        text = self._text(stored, sha256, uses_base, checks, layers).ljust(size, b" ")
+        text = self._text(stored, sha256, against_base, checks, layers).ljust(size, b" ")
         return size.to_bytes(LENGTH_BYTES, "little") + _container.with_check(text)

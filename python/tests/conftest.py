@@ -165,6 +165,12 @@ def some_tensors() -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty one that is not the test's own."""
+    return tmp_path_factory.mktemp("folder")
+
+
 def assert_same(tensors: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     """Names, dtypes, shapes and bits, wherever the tensors are."""
     import torch

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 import codecllm
 from codecllm import FileError, safe_open
@@ -52,13 +53,56 @@ def test_a_chain_is_loaded_whole_in_part_and_by_name(chain: list[Path]) -> None:
 
 
 def test_a_base_may_be_equal_and_a_file_is_no_base_of_itself(tmp_path: Path) -> None:
-    base, out = tmp_path / "base.safetensors", tmp_path / "out.safetensors"
+    base, out = tmp_path / "base", tmp_path / "out"
     save_file(weights(0), base)
     save_file(weights(0), out, base=base)
     assert out.stat().st_size < base.stat().st_size / 50
     assert_same(load_file(out, base=[out, base]), weights(0))
     with pytest.raises(FileError, match="leads back to it"):
         load_file(out, base=out)
+
+
+def test_a_base_is_found_in_the_folder_of_what_is_coded_against_it(chain: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"nothing that can be read")
+    assert_same(load_file(chain[2]), weights(2))
+    codecllm.verify(chain[2])
+    with safe_open(chain[2], "np") as checkpoint:
+        assert checkpoint.get_tensor("tied").tobytes() == weights(2)["tied"].tobytes()
+
+
+def test_renamed_tensors_are_found_in_any_file_of_a_folder(tmp_path: Path) -> None:
+    random = np.random.default_rng(2)
+    old = [random.normal(0, 0.02, (64, 256)).astype(np.float32) for _ in range(6)]
+    new = [(array + random.normal(0, 1e-6, array.shape)).astype(np.float32) for array in old]
+    (tmp_path / "old").mkdir()
+    save_file({str(i): old[i] for i in (0, 1, 2, 3)}, tmp_path / "old" / "a.safetensors")
+    save_file({str(i): old[i] for i in (4, 5)}, tmp_path / "old" / "b.safetensors")
+    renamed = {f"model.{i}": new[i] for i in (5, 0, 3)} | {"far": random.normal(0, 0.02, (64, 256)).astype(np.float32)}
+    save_file(renamed, tmp_path / "new", base=tmp_path / "old")
+    [inspected] = codecllm.inspect(tmp_path / "new")
+    assert len(inspected.bases) == 2
+    sizes = {tensor.name: tensor.bytes_after / tensor.bytes_before for tensor in inspected.tensors}
+    assert max(sizes["model.5"], sizes["model.0"], sizes["model.3"]) < 0.6 < sizes["far"]
+    assert_same(load_file(tmp_path / "new", base=tmp_path / "old"), renamed)
+
+
+def test_what_equals_a_tensor_of_a_file_beside_it_is_stored_once(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    first, second = ({name: array[:256] for name, array in weights(step).items()} for step in (0, 1))
+    for name, tensors in {"1": first, "2": {"other": first["large"], "new": second["large"]}}.items():
+        (folder / f"{name}.safetensors").write_bytes(safetensors.numpy.save(tensors))
+    report = codecllm.compress(folder, tmp_path / "out")
+    [_, copy] = report.files
+    sizes = {tensor.name: tensor.bytes_after for tensor in copy.tensors}
+    assert sizes["other"] < sizes["new"] / 50
+    assert_same(load_file(tmp_path / "out" / "2.safetensors"), {"other": first["large"], "new": second["large"]})
+    codecllm.decompress(tmp_path / "out", tmp_path / "back")
+    for name in ("1.safetensors", "2.safetensors"):
+        assert (tmp_path / "back" / name).read_bytes() == (folder / name).read_bytes()
+    (tmp_path / "out" / "1.safetensors").unlink()
+    with pytest.raises(FileError, match="none of the compressed files in its folder is it"):
+        load_file(tmp_path / "out" / "2.safetensors")
 
 
 def test_equal_tensors_are_stored_once(chain: list[Path]) -> None:
@@ -68,14 +112,19 @@ def test_equal_tensors_are_stored_once(chain: list[Path]) -> None:
 
 
 def test_what_is_missing_is_said_at_once(chain: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(FileError, match=r"2\.safetensors: is coded against a base, the file .* not given"):
-        load_file(chain[2])
-    with pytest.raises(FileError, match=r"1\.safetensors: is coded .*; .*1\.safetensors has [0-9a-f]{64}"):
-        load_file(chain[2], base=chain[1])
-    with pytest.raises(FileError, match=r"2\.safetensors: is coded .*; .*0\.safetensors has [0-9a-f]{64}"):
-        load_file(chain[2], base=chain[0])
+    alone = [tmp_path / str(step) / path.name for step, path in enumerate(chain)]
+    for path, moved in zip(chain, alone, strict=True):
+        moved.parent.mkdir()
+        path.rename(moved)
+    beside = "none of the compressed files in its folder is it"
+    with pytest.raises(FileError, match=rf"2\.safetensors: is coded .*; {beside}, and none is given"):
+        load_file(alone[2])
+    with pytest.raises(FileError, match=r"1\.safetensors: is coded .*; .*1\.safetensors has [0-9a-f]{64}, and none"):
+        load_file(alone[2], base=alone[1])
+    with pytest.raises(FileError, match=r"2\.safetensors: is coded .*; .*0\.safetensors has [0-9a-f]{64}, and none"):
+        load_file(alone[2], base=alone[0])
     with pytest.raises(FileError, match="is coded against a base"):
-        codecllm.torch.load(chain[1].read_bytes())
+        codecllm.torch.load(alone[1].read_bytes())
     with pytest.raises(OSError):
         save_file(weights(1), tmp_path / "out", base=tmp_path / "none")
     assert not (tmp_path / "out").exists()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,13 @@ ONLY_SHA256 = {"place": "__metadata__.codecllm.sha256", "step": "data"}
 """Of files whose tensors can be read and whose original is another: section 11 leaves that to who gives it back."""
 
 
-def bases_of(vector: dict[str, Any]) -> list[Path]:
-    return [CHECKPOINTS / name for name in vector.get("bases", [])]
+def bases_of(vector: dict[str, Any], folder: Path) -> list[Path]:
+    """Copies of what a vector needs, each in a folder of its own: beside them is none that could be found there."""
+    copies = []
+    for number, name in enumerate(vector.get("bases", [])):
+        (folder / str(number)).mkdir()
+        copies.append(Path(shutil.copy(CHECKPOINTS / name, folder / str(number) / "base")))
+    return copies
 
 
 def everything_in(
@@ -67,16 +73,16 @@ def assert_names(problem: str, place: str) -> None:
 
 
 @pytest.mark.parametrize("vector", by_id(MANIFEST["valid"]))
-def test_valid(vector: dict[str, Any]) -> None:
+def test_valid(vector: dict[str, Any], folder: Path) -> None:
     compressed, original = CHECKPOINTS / vector["compressed"], CHECKPOINTS / vector["original"]
-    assert everything_in(compressed, bases_of(vector)) == everything_in(original)
+    assert everything_in(compressed, bases_of(vector, folder)) == everything_in(original)
 
 
 @pytest.mark.parametrize("vector", by_id([each for each in MANIFEST["invalid"] if each["error"] != ONLY_SHA256]))
-def test_invalid(vector: dict[str, Any]) -> None:
+def test_invalid(vector: dict[str, Any], folder: Path) -> None:
     path = CHECKPOINTS / vector["file"]
     with pytest.raises(FileError) as raised:
-        everything_in(path, bases_of(vector))
+        everything_in(path, bases_of(vector, folder))
     if vector["error"]["step"] == "base":
         # Of a chain, the link that is missing.
         assert "base" in str(raised.value)
@@ -86,8 +92,8 @@ def test_invalid(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", by_id([each for each in MANIFEST["invalid"] if each["error"] == ONLY_SHA256]))
-def test_what_only_the_sha256_of_the_original_tells(vector: dict[str, Any]) -> None:
-    _, tensors = everything_in(CHECKPOINTS / vector["file"], bases_of(vector))
+def test_what_only_the_sha256_of_the_original_tells(vector: dict[str, Any], folder: Path) -> None:
+    _, tensors = everything_in(CHECKPOINTS / vector["file"], bases_of(vector, folder))
     assert len(tensors) > 0
 
 

@@ -184,17 +184,17 @@ def test_what_may_be_loaded() -> None:
 
 
 @pytest.mark.parametrize("vector", by_id([each for each in MANIFEST["valid"] if "options" in each]))
-def test_golden_files_are_written(vector: dict[str, Any]) -> None:
+def test_golden_files_are_written(vector: dict[str, Any], folder: Path) -> None:
     options = {{"tileRows": "tile_rows"}.get(key, key): value for key, value in vector["options"].items()}
-    report = codecllm.compress(CHECKPOINTS / vector["original"], "out", base=bases_of(vector), **options)
+    report = codecllm.compress(CHECKPOINTS / vector["original"], "out", base=bases_of(vector, folder), **options)
     assert Path("out").read_bytes() == (CHECKPOINTS / vector["compressed"]).read_bytes()
     assert report.bytes_after == os.path.getsize("out")
 
 
 @pytest.mark.parametrize("vector", by_id(MANIFEST["valid"]))
-def test_golden_files_are_restored(vector: dict[str, Any]) -> None:
+def test_golden_files_are_restored(vector: dict[str, Any], folder: Path) -> None:
     path = CHECKPOINTS / vector["compressed"]
-    bases = bases_of(vector)
+    bases = bases_of(vector, folder)
     verified = codecllm.verify(path, base=bases)
     restored = codecllm.decompress(path, "out", base=bases)
     assert Path("out").read_bytes() == (CHECKPOINTS / vector["original"]).read_bytes()
@@ -202,9 +202,9 @@ def test_golden_files_are_restored(vector: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("vector", by_id(MANIFEST["invalid"]))
-def test_what_a_reader_refuses(vector: dict[str, Any]) -> None:
+def test_what_a_reader_refuses(vector: dict[str, Any], folder: Path) -> None:
     path = CHECKPOINTS / vector["file"]
-    bases = bases_of(vector)
+    bases = bases_of(vector, folder)
     problems = []
     for work in (
         lambda: codecllm.verify(path, base=bases),

@@ -156,7 +156,7 @@ function readFixed(bytes: Uint8Array) {
   if (bytes[At.version] !== tables.formatVersion)
     refuse('header.version', At.version, `version ${bytes[At.version]}, not ${tables.formatVersion}`);
   if (view.getUint32(At.fixedCrc, true) !== crc32(bytes.subarray(0, At.fixedCrc)))
-    refuse('header.fixedCrc', At.fixedCrc, 'the header does not have this CRC-32');
+    refuse('header.fixedCrc', At.fixedCrc, 'the fixed part does not have this CRC-32');
   const dtype = DTYPES[bytes[At.dtype]] ?? refuse('header.dtype', At.dtype, `no dtype has the code ${bytes[At.dtype]}`);
   const tileRowsLog2 = bytes[At.tileRowsLog2];
   if (tileRowsLog2 < 3 || tileRowsLog2 > 8)
@@ -259,7 +259,7 @@ export function readFront(bytes: Uint8Array): Front {
   const front = bytes.subarray(0, parts.end);
   const view = new DataView(front.buffer, front.byteOffset, front.length);
   if (view.getUint32(At.frontCrc, true) !== crc32(front.subarray(FIXED_BYTES)))
-    refuse('header.frontCrc', At.frontCrc, 'what follows the header does not have this CRC-32');
+    refuse('header.frontCrc', At.frontCrc, 'what follows the fixed part does not have this CRC-32');
 
   const shape = Array.from({ length: fixed.dimensions }, (_, axis) =>
     readLength(view, FIXED_BYTES + 8 * axis, `header.dimension[${axis}]`),

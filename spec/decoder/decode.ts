@@ -195,7 +195,7 @@ function decodeCoded(stored: StoredTile, p: number): { symbols: Uint16Array; pay
   const { perLane } = lanesOf(tile.width, front.base !== undefined, columnsEach);
   const decoded = decodeLanes(states, units, perLane, tileTables);
   if (decoded.used !== value)
-    stored.refuse(sections.units[p], 0, `decoding takes ${decoded.used} units, the metadata say ${value}`);
+    stored.refuse(sections.units[p], 0, `decoding does not take the ${value} units that there are`);
   const feedsNext = hasPayload(metadata.planes, p + 1, front.base !== undefined);
   decoded.finals.forEach((state, lane) => {
     if (feedsNext ? state >>> 16 !== 1 : state !== STATE_FLOOR)

@@ -1,8 +1,9 @@
-// Checkpoints that are open to be read tensor by tensor, and the bases that they are coded against: found among the files
-// that are given, by the SHA-256 of their originals, however long the chain is.
+// Checkpoints that are open to be read tensor by tensor, and the bases that they are coded against: found by the SHA-256 of
+// their originals among the files that are given and in a checkpoint's own folder, however long the chain is.
 
 import { createHash } from 'node:crypto';
-import { realpath, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { checkBaseTensor, isCompressed, quoted, readContainer } from '../../spec/index.ts';
 import type { Engine } from '../engine/engine.ts';
 import { listDirectory } from '../files/directory.ts';
@@ -19,15 +20,18 @@ import {
 } from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
 import { addLayers } from './layers.ts';
+import { areUsual } from './limits.ts';
 
 /** A checkpoint that is open, compressed or not. */
 export interface OpenCheckpoint {
   readonly file: InputFile;
   /** By name, in the order of the header's keys. */
   readonly tensors: ReadonlyMap<string, Restorable>;
-  /** What some of them are coded against. */
-  readonly base: OpenCheckpoint | undefined;
+  readonly against: Against;
 }
+
+/** By their names, what tensors of a checkpoint are coded against. */
+export type Against = ReadonlyMap<string, { readonly checkpoint: OpenCheckpoint; readonly name: string }>;
 
 export class Bases {
   /** By path: a file that is not compressed is hashed once. */
@@ -64,44 +68,71 @@ export class Bases {
     const { file, header, dataStart } = opened;
     if (isCompressed(header)) {
       const compressed = await readCompressed(opened, this.engine.fronts);
-      return { file, tensors: byName(compressed.tensors), base: await this.baseOf(compressed, above) };
+      return { file, tensors: byName(compressed.tensors), against: await this.againstOf(compressed, above) };
     }
     const tensors = header.tensors.map((entry) => {
-      const position = dataStart + entry.start;
-      const storedBytes = entry.end - entry.start;
-      const plain = { isStream: false, againstBase: false, copyOf: undefined, checks: undefined, layers: [] };
-      return { ...entry, ...plain, position, storedBytes };
+      const place = { position: dataStart + entry.start, storedBytes: entry.end - entry.start };
+      const plain = {
+        isStream: false,
+        againstBase: false,
+        against: undefined,
+        copyOf: undefined,
+        checks: undefined,
+        layers: [],
+      };
+      return { ...entry, ...plain, ...place };
     });
-    return { file, tensors: byName(tensors), base: undefined };
+    return { file, tensors: byName(tensors), against: new Map() };
   }
 
   /**
-   * The base of a compressed checkpoint, and its bases; undefined where no tensor needs one. Nothing is decoded.
+   * What tensors of a compressed checkpoint are coded against, and that what it is, and so on. Nothing is decoded.
    *
-   * @throws FileError that names the checkpoint, where one of them is missing, or lacks what is coded against it
+   * @throws FileError that names the checkpoint, where a base is missing, or lacks what is coded against it
    */
-  async baseOf(compressed: Compressed, above: readonly string[] = []): Promise<OpenCheckpoint | undefined> {
-    const { file, base: wanted } = compressed;
-    const coded = compressed.tensors.filter(({ againstBase, copyOf }) => againstBase && copyOf === undefined);
-    if (wanted === undefined || coded.length === 0) return undefined;
+  async againstOf({ file, bases, tensors }: Compressed, above: readonly string[] = []): Promise<Against> {
+    const all: Map<string, { checkpoint: OpenCheckpoint; name: string }> = new Map();
+    const coded = tensors.filter(({ againstBase }) => againstBase);
     const trail = [...above, await realpath(file.path)];
-    const base = await this.open(await this.find(file.path, wanted, trail), trail);
-    for (const tensor of coded)
+    const opened: OpenCheckpoint[] = [];
+    const names: string[][] = [];
+    for (const wanted of coded.length > 0 ? bases : []) {
+      const { path, isGiven } = await this.find(file.path, wanted, trail);
+      const checkpoint = await this.open(path, trail);
+      // What is coded against it may be as large as it is, however few bytes it takes itself.
+      const inBase = [...checkpoint.tensors.values()].map((tensor) => ({
+        ...tensor,
+        bytes: tensor.end - tensor.start,
+      }));
+      if (!isGiven && !areUsual(inBase))
+        throw new FileError(
+          path,
+          'becomes more than 100 times as large, and is a base only where it is given (--base)',
+        );
+      opened.push(checkpoint);
+      names.push([...checkpoint.tensors.keys()]);
+    }
+    for (const tensor of coded) {
+      const { against } = tensor;
+      const checkpoint = opened[against?.base ?? 0];
+      const name = against === undefined ? (tensor.copyOf ?? tensor.name) : names[against.base][against.tensor];
       try {
-        checkBaseTensor(tensor, base.tensors.get(tensor.name));
+        checkBaseTensor(tensor, checkpoint.tensors.get(name));
       } catch (error) {
         throw tensorError(file.path, tensor.name, error);
       }
-    return base;
+      all.set(tensor.name, { checkpoint, name });
+    }
+    return all;
   }
 
   /** The bytes of a tensor. @throws FileError where it is not there, or not as it should be */
-  async read({ file, tensors, base }: OpenCheckpoint, name: string): Promise<Uint8Array> {
+  async read({ file, tensors, against }: OpenCheckpoint, name: string): Promise<Uint8Array> {
     const tensor = tensors.get(name);
     if (tensor === undefined) throw new FileError(file.path, `has no tensor ${quoted(name)}`);
-    const { isStream, againstBase, copyOf = name, position, storedBytes, start, end } = tensor;
-    const against = base && againstBase ? await this.read(base, copyOf) : undefined;
-    const stream = { start: 0, length: storedBytes, tensorBytes: end - start, base: against };
+    const { isStream, position, storedBytes, start, end } = tensor;
+    const base = await this.readBase(against, name);
+    const stream = { start: 0, length: storedBytes, tensorBytes: end - start, base };
     const bytes = isStream
       ? await this.engine.decodeBatch({ fd: file.fd, position, length: storedBytes }, [stream]).catch((error) => {
           throw batchError(file.path, [tensor], error, damageError);
@@ -111,6 +142,12 @@ export class Bases {
     await addLayers(this.engine, file, tensor, bytes);
     await file.checkUnchanged();
     return bytes;
+  }
+
+  /** The bytes of what a tensor is coded against; undefined where that is nothing. @throws FileError */
+  async readBase(against: Against, name: string): Promise<Uint8Array | undefined> {
+    const base = against.get(name);
+    return base && this.read(base.checkpoint, base.name);
   }
 
   /** The SHA-256 of a checkpoint's original, which a compressed one says itself. @throws FileError */
@@ -129,36 +166,67 @@ export class Bases {
     }
   }
 
+  /** Says the SHA-256 of a checkpoint that has just been read. */
+  remember(path: string, sha256: string): void {
+    this.hashes.set(path, sha256);
+  }
+
   /** To be called once the engine is closed, or idle. */
   async close(): Promise<void> {
     for (const { file } of this.opened.values()) await file.close();
     this.opened.clear();
   }
 
-  /** @param by what is coded against it @param trail what is open already, and no base of itself @returns a path */
-  private async find(by: string, wanted: string, trail: readonly string[]): Promise<string> {
-    const what = `is coded against a base, the file whose SHA-256 is ${wanted}`;
-    if (this.paths.length === 0) throw new FileError(by, `${what}; it is not given (--base)`);
-    const candidates: string[] = [];
-    for (const path of this.paths) {
-      const stats = await stat(path).catch((error) => {
-        throw fileErrorOf(path, error);
-      });
-      if (!stats.isDirectory()) candidates.push(path);
-      else
-        for (const entry of (await listDirectory(path, true)).entries)
-          if (entry.kind === 'checkpoint') candidates.push(entry.path);
-    }
+  /** @param by what is coded against it @param trail what is open already, and no base of itself */
+  private async find(
+    by: string,
+    wanted: string,
+    trail: readonly string[],
+  ): Promise<{ path: string; isGiven: boolean }> {
+    const given: string[] = [];
+    for (const path of this.paths) given.push(...(await checkpointsUnder(path)));
     let leadsBack = false;
-    for (const path of candidates) {
-      if ((await this.sha256Of(path)) !== wanted) continue;
-      if (!trail.includes(await realpath(path))) return path;
-      leadsBack = true;
-    }
+    const isWanted = async (path: string): Promise<boolean> => {
+      if ((await this.sha256Of(path)) !== wanted) return false;
+      const goesOn = !trail.includes(await realpath(path));
+      leadsBack ||= !goesOn;
+      return goesOn;
+    };
+    for (const path of given) if (await isWanted(path)) return { path, isGiven: true };
+    // What cannot be read there is nothing that anybody asked for.
+    for (const path of await compressedBeside(by))
+      if (await isWanted(path).catch(() => false)) return { path, isGiven: false };
     if (leadsBack) throw new FileError(by, 'is coded against a base that leads back to it');
-    const other = candidates.length === 1 ? `${candidates[0]} has ${await this.sha256Of(candidates[0])}` : undefined;
-    throw new FileError(by, `${what}; ${other ?? `none of the ${candidates.length} files given is it`}`);
+    const what = `is coded against a base, the file whose SHA-256 is ${wanted}`;
+    const beside = 'none of the compressed files in its folder is it';
+    if (given.length === 0) throw new FileError(by, `${what}; ${beside}, and none is given (--base)`);
+    const other = given.length === 1 ? `${given[0]} has ${await this.sha256Of(given[0])}` : undefined;
+    throw new FileError(by, `${what}; ${other ?? `none of the ${given.length} files given is it`}, and ${beside}`);
   }
+}
+
+/** A file, or the checkpoints of a directory and of those in it. @throws FileError */
+export async function checkpointsUnder(path: string): Promise<string[]> {
+  const stats = await stat(path).catch((error) => {
+    throw fileErrorOf(path, error);
+  });
+  if (!stats.isDirectory()) return [path];
+  const { entries } = await listDirectory(path, true);
+  return entries.filter(({ kind }) => kind === 'checkpoint').map((entry) => entry.path);
+}
+
+/** The compressed files in the folder of a checkpoint, which say themselves whose originals they are. */
+async function compressedBeside(path: string): Promise<string[]> {
+  const folder = dirname(path);
+  const found: string[] = [];
+  for (const name of (await readdir(folder)).sort()) {
+    const beside = join(folder, name);
+    if (!name.endsWith('.safetensors') || beside === join(path)) continue;
+    const opened = await openSafetensors(beside).catch(() => undefined);
+    if (opened !== undefined && isCompressed(opened.header)) found.push(beside);
+    await opened?.file.close();
+  }
+  return found;
 }
 
 function byName<Named extends { readonly name: string }>(tensors: readonly Named[]): ReadonlyMap<string, Named> {

@@ -1,17 +1,19 @@
 // The commands, over the path of a checkpoint or of a directory of shards.
 
 import { realpath, stat } from 'node:fs/promises';
-import { basename, join, relative } from 'node:path';
+import { basename, dirname, join, relative } from 'node:path';
 import { type EncodeOptions, isCompressed } from '../../spec/index.ts';
 import { defaultEngine, type EngineName, openEngine } from '../engine/engines.ts';
 import { whyNotNative } from '../engine/native.ts';
 import { type Entry, listDirectory } from '../files/directory.ts';
 import { FileError, FilesError, fileErrorOf, UncheckedError } from '../files/errors.ts';
 import { InputFile } from '../files/input.ts';
+import type { Placing } from '../files/output.ts';
 import { openSafetensors } from '../format/safetensors.ts';
 import { AS_IT_IS, withOriginalNames } from './arrangement.ts';
-import { Bases, hashOf } from './bases.ts';
+import { Bases, checkpointsUnder, hashOf } from './bases.ts';
 import { compressFile } from './compress.ts';
+import { Folder } from './copies.ts';
 import { decompressFile, verifyFile } from './decompress.ts';
 import { estimateFile, type FileEstimate } from './estimate.ts';
 import { directoryInPlace, placingInPlace } from './in-place.ts';
@@ -90,7 +92,8 @@ export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'pro
 
 /**
  * Compresses a checkpoint, or every checkpoint of a directory, whose other files are copied. The first of `bases` is what
- * tensors are coded against where that is smaller: a file, or a directory that holds files of the same names.
+ * tensors are coded against where that is smaller: a file, or a directory, whose files are as good as one. (FORMAT.md, A.12,
+ * says which tensor is coded against which.) A tensor that equals one of a file beside its own is coded against that.
  *
  * The same job goes on where it was interrupted: checkpoints of a directory that were finished are kept until then.
  *
@@ -113,6 +116,14 @@ async function compression(input: string, options: CompressOptions): Promise<Met
     throw new FileError(input, 'profile direct stores all bits of a weight together: nothing of it is put into layers');
   if (forTransformers && !(await isDirectory(input)))
     throw new FileError(input, 'is a file; transformers needs a directory, with a config.json');
+  const folders = new Map<string, Folder>();
+  // A folder stays whole: files are coded against those beside them, and nowhere else; and not against what is replaced.
+  const folderOf = (from: string, { verify }: Placing): Folder => {
+    const known = forTransformers || progressive || verify !== undefined ? undefined : folders.get(dirname(from));
+    const folder = known ?? new Folder();
+    folders.set(dirname(from), folder);
+    return folder;
+  };
   return {
     job: await jobOf('compress', input, options, {
       profile,
@@ -123,8 +134,10 @@ async function compression(input: string, options: CompressOptions): Promise<Met
     nothing: 'holds no checkpoint that is not compressed already',
     concerns: async (path) => !(await isCodecllmFile(path)),
     check: async () => {},
-    transformFile: async (from, to, placing, work) =>
-      compressFile(from, to, placing, { profile, tileRows }, await baseFor(input, from, options), work, progressive),
+    transformFile: async (from, to, placing, work) => {
+      const bases = await basesFor(input, from, options);
+      return compressFile(from, to, placing, { profile, tileRows }, bases, folderOf(from, placing), work, progressive);
+    },
     checkFinished: async (path, sha256, work) => checkSha256(path, sha256, (await verifyFile(path, work)).sha256),
     arrange: async (entries) => (forTransformers ? arrangeForTransformers(input, entries, profile) : AS_IT_IS),
   };
@@ -319,15 +332,13 @@ export async function inspect(input: string, followLinks = false): Promise<Inspe
   return files;
 }
 
-/** The path of what one of the checkpoints under `input` is coded against; undefined where there is none. */
-async function baseFor(input: string, from: string, { bases = [] }: CompressOptions): Promise<string | undefined> {
+/** What one of the checkpoints under `input` may be coded against: of a directory, first the file of the same name. */
+async function basesFor(input: string, from: string, { bases = [] }: CompressOptions): Promise<string[]> {
   const [base] = bases;
-  if (base === undefined || !(await isDirectory(base))) return base;
-  const path = join(base, from === input ? basename(from) : relative(input, from));
-  return stat(path).then(
-    () => path,
-    () => undefined,
-  );
+  if (base === undefined) return [];
+  const namesake = join(base, from === input ? basename(from) : relative(input, from));
+  const paths = await checkpointsUnder(base);
+  return paths.includes(namesake) ? [namesake, ...paths.filter((path) => path !== namesake)] : paths;
 }
 
 /** @throws FileError where there is nothing under this path */

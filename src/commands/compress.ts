@@ -18,6 +18,7 @@ import {
   layerOf,
   type Outcome,
   type Placed,
+  type PlannedLayer,
   planLayers,
   quoted,
   type Relations,
@@ -30,16 +31,17 @@ import { FileError, fileErrorOf } from '../files/errors.ts';
 import { OutputFile, type Placing } from '../files/output.ts';
 import { batchError, tensorError } from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
-import type { OpenCheckpoint } from './bases.ts';
 import { batchesOf } from './batches.ts';
-import { findCopies } from './copies.ts';
+import type { Folder } from './copies.ts';
+import { findMatches, type Matches } from './matches.ts';
 import type { FileReport } from './report.ts';
 import type { Work } from './work.ts';
 
 /**
  * Compresses one checkpoint.
  *
- * @param basePath of what it may be coded against
+ * @param bases paths of what it may be coded against
+ * @param folder the files that are compressed with it
  * @param inLayers whether tensors are put into layers, then without a base
  * @throws FileError; then nothing has been written, and `work.engine` is closed
  */
@@ -48,25 +50,32 @@ export async function compressFile(
   output: string,
   placing: Placing,
   options: EncodeOptions,
-  basePath: string | undefined,
+  bases: readonly string[],
+  folder: Folder,
   work: Work,
   inLayers = false,
 ): Promise<FileReport> {
   const original = await openSafetensors(input);
   const { file } = original;
   try {
-    const copies = await findCopies(original);
-    const sha256OfBase = basePath === undefined ? undefined : await work.bases.sha256Of(basePath);
-    const base = basePath === undefined ? undefined : await work.bases.open(basePath);
-    const space = spaceFor(original, { copies, base: sha256OfBase, layersOf: inLayers ? planLayers : undefined });
+    const { within: copies, elsewhere } = await folder.copiesIn(original, work.bases);
+    const copied = new Set([...copies.keys()].map((copy) => original.header.tensors[copy]));
+    const mayBecomeStream = (tensor: TensorEntry): boolean => !copied.has(tensor) && hasStreams(tensor);
+    const layersOf = (tensor: TensorEntry): PlannedLayer[] =>
+      inLayers && mayBecomeStream(tensor) ? planLayers(tensor) : [];
+    const matches = await findMatches(original, bases, elsewhere, mayBecomeStream, work.bases);
+    const hashes: string[] = [];
+    for (const path of matches.paths) hashes.push(await work.bases.sha256Of(path));
+    const space = spaceFor(original, { copies, bases: hashes, against: matches.numbers, layersOf });
     await refuseStreams(original);
     const out = await OutputFile.create(output, placing, file.mode, input);
     try {
-      const compression = new Compression(original, copies, base, inLayers, out, options, work);
+      const compression = new Compression(original, copied, matches, mayBecomeStream, layersOf, out, options, work);
       const { stored, layers, end, outcome } = await compression.writeTensors(space.dataStart);
       await out.write(0, [space.fill(stored, outcome)]);
       await file.checkUnchanged();
       await out.commit(end, outcome.sha256);
+      work.bases.remember(input, outcome.sha256);
       return {
         input,
         output,
@@ -134,21 +143,20 @@ type Finish = (position: number) => Promise<readonly number[]>;
 
 /** Tensors are worked on ahead, but hashed and written one after the other. */
 class Compression {
-  private usesBase = false;
   private readonly hash = createHash('sha256');
-  private readonly copied: ReadonlySet<TensorEntry>;
+  /** The names of tensors that are coded against a base. */
+  private readonly againstBase = new Set<string>();
 
   constructor(
     private readonly original: Safetensors,
-    copies: ReadonlyMap<number, number>,
-    private readonly base: OpenCheckpoint | undefined,
-    private readonly inLayers: boolean,
+    private readonly copied: ReadonlySet<TensorEntry>,
+    private readonly matches: Matches,
+    private readonly mayBecomeStream: (tensor: TensorEntry) => boolean,
+    private readonly layersOf: (tensor: TensorEntry) => PlannedLayer[],
     private readonly out: OutputFile,
     private readonly options: EncodeOptions,
     private readonly work: Work,
-  ) {
-    this.copied = new Set([...copies.keys()].map((copy) => original.header.tensors[copy]));
-  }
+  ) {}
 
   /**
    * @returns where each tensor is now, in the order of the header's keys, the layers behind the first ones, the end of the
@@ -208,30 +216,16 @@ class Compression {
       layers.push({ name, dtype: 'U8', shape, of: tensor, start, end: start + stream.length });
       end += stream.length;
     }
+    const numbered = header.tensors.entries();
+    const againstBase = new Set(
+      [...numbered].flatMap(([number, { name }]) => (this.againstBase.has(name) ? number : [])),
+    );
     return {
       stored: header.tensors.map(({ name }) => stored.get(name) as Placed),
       layers,
       end,
-      outcome: { sha256: this.hash.digest('hex'), usesBase: this.usesBase, checks, layers },
+      outcome: { sha256: this.hash.digest('hex'), againstBase, checks, layers },
     };
-  }
-
-  /** Whether a stream of this tensor exists, and could be smaller than the tensor. */
-  private mayBecomeStream(tensor: TensorEntry): boolean {
-    const { dtype, shape, start, end } = tensor;
-    if (this.copied.has(tensor)) return false;
-    return end - start > FIXED_BYTES && shape.length <= 255 && DTYPES.some(({ name }) => name === dtype);
-  }
-
-  /** The layers that a tensor gets behind its first one, if there is a stream of that. */
-  private layersOf(tensor: TensorEntry): ReturnType<typeof planLayers> {
-    return this.inLayers && this.mayBecomeStream(tensor) ? planLayers(tensor) : [];
-  }
-
-  /** Whether the base has a tensor of this name, dtype and shape. */
-  private hasBase({ name, dtype, shape }: TensorEntry): boolean {
-    const found = this.base?.tensors.get(name);
-    return found?.dtype === dtype && found.shape.join() === shape.join();
   }
 
   private positionOf(tensor: TensorEntry): number {
@@ -249,7 +243,9 @@ class Compression {
     if (this.layersOf(tensor).length > 0) return this.prepareCoarse(tensor);
     if (batchBytes(batch) <= SLICE_BYTES) return this.prepareWhole(batch);
     if (this.mayBecomeStream(tensor))
-      return slicing && !this.hasBase(tensor) ? this.prepareLarge(tensor, slicing) : this.prepareWhole(batch);
+      return slicing && !this.matches.against.has(tensor.name)
+        ? this.prepareLarge(tensor, slicing)
+        : this.prepareWhole(batch);
     return async () => {
       await this.hashFile(this.positionOf(tensor), this.positionOf(tensor) + tensorBytes(tensor));
       this.work.onProgress(tensorBytes(tensor));
@@ -313,7 +309,7 @@ class Compression {
     const tensors: WholeTensor[] = [];
     for (const tensor of encoded) {
       const { name, dtype, shape } = tensor;
-      const base = this.base && this.hasBase(tensor) ? await this.work.bases.read(this.base, name) : undefined;
+      const base = await this.work.bases.readBase(this.matches.against, name);
       tensors.push({ start: this.positionOf(tensor) - position, length: tensorBytes(tensor), dtype, shape, base });
     }
     const { original, streams, lengths } = await engine
@@ -325,7 +321,8 @@ class Compression {
     let at = 0;
     tensors.forEach(({ base }, index) => {
       const stream = streams.subarray(at, at + lengths[index]);
-      if (base && stream.length > 0) this.usesBase ||= engine.fronts.describe(stream).againstBase;
+      if (base && stream.length > 0 && engine.fronts.describe(stream).againstBase)
+        this.againstBase.add(encoded[index].name);
       at += stream.length;
     });
     return async (end) => {
@@ -400,6 +397,12 @@ class Compression {
 
 /** A progress bar moves by so much of a tensor's bytes in each of the first two passes, and by the rest in the last. */
 const PASS_SHARE = 1 / 4;
+
+/** Whether there are streams of such a tensor that could be smaller than it. */
+function hasStreams(tensor: TensorEntry): boolean {
+  const known = DTYPES.some(({ name }) => name === tensor.dtype);
+  return known && tensor.shape.length <= 255 && tensorBytes(tensor) > FIXED_BYTES;
+}
 
 function tensorBytes({ start, end }: TensorEntry): number {
   return end - start;

@@ -18,7 +18,7 @@ import {
   withFront,
 } from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
-import type { OpenCheckpoint } from './bases.ts';
+import type { Against } from './bases.ts';
 import { batchesOf } from './batches.ts';
 import { addLayers } from './layers.ts';
 import type { FileReport, TensorReport } from './report.ts';
@@ -160,7 +160,7 @@ async function restore(
   work: Work,
 ): Promise<string> {
   const { engine, bases, onProgress } = work;
-  const base = await bases.baseOf(compressed);
+  const against = await bases.againstOf(compressed);
   const { file, headerText, sha256, originalBytes } = compressed;
   const hash = createHash('sha256');
   const damaged = new Map<string, FileError>();
@@ -177,7 +177,7 @@ async function restore(
   await put(lengthField);
   await put(header);
   const restored = inOrder(
-    piecesOf(compressed, base, work),
+    piecesOf(compressed, against, work),
     engine.limits,
     ({ bytes }) => bytes,
     // Where nothing is written, one damaged tensor does not keep the others from being checked.
@@ -209,11 +209,7 @@ async function restoreOr(piece: Piece, damaged: Map<string, FileError>): Promise
   }
 }
 
-async function* piecesOf(
-  compressed: Compressed,
-  base: OpenCheckpoint | undefined,
-  work: Work,
-): AsyncGenerator<Piece, void, void> {
+async function* piecesOf(compressed: Compressed, against: Against, work: Work): AsyncGenerator<Piece, void, void> {
   const { engine } = work;
   const batches = batchesOf(
     byPlace(compressed.tensors),
@@ -226,9 +222,9 @@ async function* piecesOf(
   for (const batch of batches) {
     const [{ isStream, againstBase, start, layers }] = batch;
     const bytes = batch[batch.length - 1].end - start;
-    if (bytes <= SLICE_BYTES || layers.length > 0) yield wholePiece(compressed, base, work, batch);
+    if (bytes <= SLICE_BYTES || layers.length > 0) yield wholePiece(compressed, against, work, batch);
     else if (!isStream) yield* keptPieces(compressed, engine, batch[0]);
-    else if (engine.slicing === undefined || againstBase) yield wholePiece(compressed, base, work, batch);
+    else if (engine.slicing === undefined || againstBase) yield wholePiece(compressed, against, work, batch);
     else yield* streamPieces(compressed, engine, engine.slicing, batch[0]);
   }
 }
@@ -247,12 +243,7 @@ function* keptPieces({ file }: Compressed, engine: Engine, tensor: Restorable): 
 }
 
 /** Tensors that are neighbours in the original and in the compressed file. */
-function wholePiece(
-  compressed: Compressed,
-  base: OpenCheckpoint | undefined,
-  work: Work,
-  batch: readonly Restorable[],
-): Piece {
+function wholePiece(compressed: Compressed, against: Against, work: Work, batch: readonly Restorable[]): Piece {
   const { file } = compressed;
   const { engine, bases } = work;
   const [{ name, isStream, position, start }] = batch;
@@ -261,7 +252,7 @@ function wholePiece(
   return {
     bytes,
     storedBytes: batch.reduce((sum, tensor) => sum + bytesWithLayers(tensor), 0),
-    of: batch.length === 1 ? name : batch.map((tensor) => wholePiece(compressed, base, work, [tensor])),
+    of: batch.length === 1 ? name : batch.map((tensor) => wholePiece(compressed, against, work, [tensor])),
     restore: async () => {
       if (!isStream) {
         const read = await file.fill(engine.take(storedBytes), position);
@@ -275,7 +266,7 @@ function wholePiece(
           start: tensor.position - position,
           length: tensor.storedBytes,
           tensorBytes: tensor.end - tensor.start,
-          base: base && tensor.againstBase ? await bases.read(base, tensor.copyOf ?? tensor.name) : undefined,
+          base: await bases.readBase(against, tensor.name),
         });
       const range = { fd: file.fd, position, length: storedBytes };
       const tensors = await engine.decodeBatch(range, streams).catch((error) => {

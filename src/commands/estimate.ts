@@ -4,7 +4,7 @@ import { DTYPES, type EncodeOptions, FIXED_BYTES, type TensorEntry } from '../..
 import type { FileRange } from '../files/input.ts';
 import { batchError } from '../format/compressed.ts';
 import { openSafetensors } from '../format/safetensors.ts';
-import { findCopies } from './copies.ts';
+import { Folder } from './copies.ts';
 import type { Work } from './work.ts';
 
 /** So many bytes of a tensor stand for all of it. */
@@ -24,7 +24,7 @@ export async function estimateFile(path: string, options: EncodeOptions, work: W
   const opened = await openSafetensors(path);
   const { file, header, dataStart } = opened;
   try {
-    const copies = await findCopies(opened);
+    const { within: copies } = await new Folder().copiesIn(opened, work.bases);
     let bytesAfter = dataStart;
     let bytesSampled = 0;
     for (const [number, tensor] of header.tensors.entries()) {

@@ -27,8 +27,8 @@ export interface InspectedFile {
   readonly bytesAfter: number;
   /** Of the original; undefined where the file is not compressed. */
   readonly sha256: string | undefined;
-  /** Of the original of what tensors are coded against; undefined where there is none. */
-  readonly base: string | undefined;
+  /** Of the originals of what tensors are coded against. */
+  readonly bases: readonly string[];
   /** What is a coarse checkpoint, from the shortest on; none where it is not in layers. */
   readonly prefixes: readonly Prefix[];
   /** In the order of the header's keys. */
@@ -51,7 +51,7 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
         bytesBefore: file.size,
         bytesAfter: file.size,
         sha256: undefined,
-        base: undefined,
+        bases: [],
         prefixes: [],
         tensors,
       };
@@ -64,9 +64,9 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
     const tensors = compressed.tensors.map((tensor): InspectedTensor => {
       return { ...reportOf(tensor), stream: inspectionOf.get(tensor.copyOf ?? tensor.name) };
     });
-    const { originalBytes, sha256, base } = compressed;
+    const { originalBytes, sha256, bases } = compressed;
     return {
-      ...{ input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, base },
+      ...{ input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, bases },
       ...{ prefixes: prefixesOf(compressed), tensors },
     };
   } finally {

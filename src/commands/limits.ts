@@ -79,6 +79,20 @@ export function freeMemory(): Room {
   return { bytes: process.availableMemory(), name: 'of the memory' };
 }
 
+/** As many bytes as tensors may have that are weights. */
+function usualBytes(tensors: readonly Omit<Declared, 'path' | 'name'>[]): number {
+  const most = tensors.map(({ bytes, storedBytes, againstBase }) => (againstBase ? bytes : MOST_TIMES * storedBytes));
+  return Math.max(
+    HARMLESS_BYTES,
+    most.reduce((sum, each) => sum + each, 0),
+  );
+}
+
+/** Whether tensors have no more bytes than weights of their size. */
+export function areUsual(tensors: readonly Omit<Declared, 'path' | 'name'>[]): boolean {
+  return tensors.reduce((sum, { bytes }) => sum + bytes, 0) <= usualBytes(tensors);
+}
+
 /**
  * Checks what would be decoded together.
  *
@@ -86,12 +100,8 @@ export function freeMemory(): Room {
  * @throws FileError that names the largest tensor
  */
 export function checkDeclared(tensors: readonly Declared[], maxBytes: number | undefined, room?: Room): void {
-  const sum = (of: (tensor: Declared) => number): number => tensors.reduce((total, tensor) => total + of(tensor), 0);
-  const bytes = sum((tensor) => tensor.bytes);
-  const usual = Math.max(
-    HARMLESS_BYTES,
-    sum(({ bytes, storedBytes, againstBase }) => (againstBase ? bytes : MOST_TIMES * storedBytes)),
-  );
+  const bytes = tensors.reduce((total, tensor) => total + tensor.bytes, 0);
+  const usual = usualBytes(tensors);
   let why: string;
   if (maxBytes !== undefined) {
     if (bytes <= maxBytes) return;

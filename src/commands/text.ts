@@ -143,7 +143,7 @@ export function formatInspected(files: readonly InspectedFile[]): string {
   return texts.join('\n\n');
 }
 
-function formatFile({ input, compressed, base, bytesBefore, bytesAfter, prefixes, tensors }: InspectedFile): string {
+function formatFile({ input, compressed, bases, bytesBefore, bytesAfter, prefixes, tensors }: InspectedFile): string {
   const rows = tensors.map((tensor) => {
     const { name, dtype, shape, bytesBefore: before, bytesAfter: after } = tensor;
     const modes = compressed ? formatModes(tensor) : '-';
@@ -165,7 +165,7 @@ function formatFile({ input, compressed, base, bytesBefore, bytesAfter, prefixes
   const kept = compressed
     ? `: ${streams} compressed, ${tensors.length - streams - copies} kept${formatCopied(copies)}`
     : '';
-  const against = base === undefined ? [] : [`against the file whose SHA-256 is ${base}`];
+  const against = bases.map((base) => `against the file whose SHA-256 is ${base}`);
   const layers =
     prefixes.length === 0
       ? []

@@ -42,8 +42,8 @@ export interface Compressed {
   readonly headerText: string;
   /** Of the original, in hexadecimal. */
   readonly sha256: string;
-  /** Of the base's original, where there is a base. */
-  readonly base: string | undefined;
+  /** Of the originals of its bases. */
+  readonly bases: readonly string[];
   /** The original's size in bytes. */
   readonly originalBytes: number;
   /** Whether it has checks of its header and of kept tensors. */
@@ -99,7 +99,7 @@ export async function readCompressed(
       file,
       headerText: original.headerText,
       sha256: container.sha256,
-      base: container.base,
+      bases: container.bases,
       originalBytes: original.bytes,
       isChecked: container.isChecked,
       tensors: original.tensors.map(({ stored, layers, ...tensor }) => ({

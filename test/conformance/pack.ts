@@ -1,13 +1,14 @@
 // The pack: streams and the bytes they decode to, in one file that a native program reads without anything else.
 //
-// All golden vectors, valid and invalid, and random streams of the reference encoder: every dtype, split, mode,
-// predictor and edge. The same seed gives the same pack.
+// All golden vectors, valid and invalid, random streams of the reference encoder, and as many that no encoder makes: every
+// dtype, split, mode, predictor and edge. The same seed gives the same pack.
 //
 //   "CLLMPACK", u32 version, u32 entries, u32 entries against a base, u32 length, JSON that says what the pack is, then
-//   for each entry, those against a base last,
-//   u32 kind (0 valid, 1 refused by its front, 2 refused by its Data, 3 refused with this base), the options that make
-//   the stream of the bytes as codecllm_encode_options has them, i32 each, u32 lengths of name, stream, bytes and base;
-//   these four
+//   for each entry, those that a base is given to last,
+//   u32 kind (0 of the encoder, 1 refused by its front, 2 refused by its Data, 3 refused with this base, 4 valid, but of no
+//   encoder), u32 tile that is refused, the options that make the stream of the bytes as codecllm_encode_options has them,
+//   i32 each, u32 lengths of name, stream, bytes and base; these four. Bytes of a stream that is refused are the
+//   reference's words.
 
 import { writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
@@ -18,10 +19,20 @@ import { makeTensor } from '../../golden/patterns.ts';
 import { validVectors } from '../../golden/vectors.ts';
 import { allowsColumnValues } from '../../spec/decoder/3.1-columns.ts';
 import { allowsDirect, allowsPairs } from '../../spec/decoder/3-planes.ts';
-import { DTYPES, type EncodeOptions, encodeTensor, inspectTensor } from '../../spec/index.ts';
+import {
+  DTYPES,
+  decodeTensor,
+  decodeTile,
+  type EncodeOptions,
+  encodeTensor,
+  FormatError,
+  inspectTensor,
+} from '../../spec/index.ts';
 import tables from '../../spec/tables.json' with { type: 'json' };
 import { samples } from '../samples.ts';
 import { SEED } from '../seed.ts';
+import { Draw, type Drawn, drawStream } from './draw.ts';
+import { FEATURES, featuresOf } from './features.ts';
 
 /** In the order of codecllm_mode and of codecllm_classes. */
 const MODES: readonly string[] = ['auto', 'raw', ...tables.predictors, 'pairs', 'direct'];
@@ -34,12 +45,41 @@ const mostlySmall = fc.oneof({ weight: 63, arbitrary: samples(2000) }, { weight:
 
 export interface Entry {
   readonly name: string;
-  readonly kind: 0 | 1 | 2 | 3;
+  readonly kind: 0 | 1 | 2 | 3 | 4;
+  /** The first that is damaged, where Data are. */
+  readonly tile?: number;
   readonly stream: Uint8Array;
+  /** The tensor, or what the reference says of an invalid stream. */
   readonly bytes: Uint8Array;
-  /** Those of the reference encoder; of no meaning where the stream is invalid. */
-  readonly options: EncodeOptions;
+  /** Those of the reference encoder, if it made the stream. */
+  readonly options?: EncodeOptions;
+  /** What a decoder is given, if it is given one. */
   readonly base?: Uint8Array;
+}
+
+/** What the reference says of a stream that no encoder made. @throws RangeError where its tensor is larger than `maxBytes` */
+export function judged(name: string, stream: Uint8Array, base: Uint8Array | undefined, maxBytes = 2 ** 32): Entry {
+  try {
+    return { name, kind: 4, stream, bytes: decodeTensor(stream, { base, maxBytes }).data, base };
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    const bytes = Buffer.from(error.message);
+    if (error.field === 'base.crc') return { name, kind: 3, stream, bytes, base };
+    // Fields of a tile's data are "tile." and so on; those of its metadata "tile[index].".
+    if (!error.field.startsWith('tile.')) return { name, kind: 1, stream, bytes, base };
+    return { name, kind: 2, tile: tileOf(stream, base, error), stream, bytes, base };
+  }
+}
+
+/** The tile in which an error is: tiles without data begin where the next one does. */
+function tileOf(stream: Uint8Array, base: Uint8Array | undefined, { message }: FormatError): number {
+  for (let index = 0; ; index++)
+    try {
+      decodeTile(stream, index, base);
+    } catch (error) {
+      if (error instanceof FormatError && error.message === message) return index;
+      throw error;
+    }
 }
 
 /** Random streams of the reference encoder, and how often each mode of each plane of each dtype is in them. */
@@ -79,17 +119,30 @@ function missing(seen: ReadonlyMap<string, number>): string[] {
   ).filter((combination) => !seen.has(combination));
 }
 
+/** Streams that no encoder makes, one of 2^18 columns among them, and what they show. */
+function drawnEntries(count: number, seed: number): { entries: Entry[]; found: Set<string> } {
+  const draw = new Draw(seed);
+  const found = new Set<string>();
+  const entries = Array.from({ length: count }, (_, index) => {
+    const wide = index === 0 && count > 200;
+    let drawn: Drawn;
+    // A base of no bytes is none in a pack.
+    do drawn = drawStream(draw, draw.one(40) ? 20_000 : 600, wide);
+    while (drawn.base?.length === 0);
+    const { stream, base } = drawn;
+    for (const feature of featuresOf(stream)) found.add(feature);
+    return judged(`drawn/${index}`, stream, base);
+  });
+  return { entries, found };
+}
+
 function goldenEntries(): Entry[] {
   const valid = validVectors();
   return [
     ...valid.map(
       ({ id, stream, input: bytes, options }): Entry => ({ name: `golden/${id}`, kind: 0, stream, bytes, options }),
     ),
-    ...invalidVectors(valid).map(({ id, stream, error }): Entry => {
-      // Fields of a tile's data are "tile." and so on; those of its metadata "tile[index].".
-      const kind = error.field.startsWith('tile.') ? 2 : 1;
-      return { name: `golden/${id}`, kind, stream, bytes: new Uint8Array(0), options: {} };
-    }),
+    ...invalidVectors(valid).map(({ id, stream }) => judged(`golden/${id}`, stream, undefined)),
   ];
 }
 
@@ -102,12 +155,11 @@ function goldenBaseEntries(): Entry[] {
         ...{ name: `golden/${id}`, kind: 0, stream, bytes, options, base },
       }),
     ),
-    ...invalidBaseVectors(valid).flatMap(({ id, stream, base, baseOf, error: { field } }): Entry[] => {
+    ...invalidBaseVectors(valid).flatMap(({ id, stream, base, baseOf }): Entry[] => {
       const size = valid.find((vector) => vector.id === baseOf)?.base.length ?? base?.length;
       // That a base is missing or needless, or has another size, is the caller's error there.
       if (base === undefined || base.length !== size || id === 'base-not-needed' || id === 'base-short') return [];
-      const kind = field === 'base.crc' ? 3 : field.startsWith('tile.') ? 2 : 1;
-      return [{ name: `golden/${id}`, kind, stream, bytes: new Uint8Array(0), options: {}, base }];
+      return [judged(`golden/${id}`, stream, base)];
     }),
   ];
 }
@@ -139,7 +191,7 @@ function randomBaseEntries(count: number, seed: number): Entry[] {
 function numbersOf(options: EncodeOptions): number[] {
   const { profile = 'small', tileRows = 0, columns = 0, split = [], modes = [], probabilityBits = 0 } = options;
   const { classes = 'auto', columnOffsets, columnValues } = options;
-  const choice = (value: boolean | undefined): number => (value === undefined ? 0 : value ? 1 : -1);
+  const choice = (wanted: boolean | undefined): number => (wanted === undefined ? 0 : wanted ? 1 : -1);
   const four = (values: readonly number[]): number[] => [0, 1, 2, 3].map((p) => values[p] ?? 0);
   return [
     ...[tables.profiles.indexOf(profile), tileRows, columns],
@@ -157,27 +209,28 @@ export function packOf(all: readonly Entry[], about: object): Buffer {
   const said = Buffer.from(JSON.stringify(about));
   return Buffer.concat([
     Buffer.from('CLLMPACK'),
-    u32(4, entries.length, based.length, said.length),
+    u32(5, entries.length, based.length, said.length),
     said,
-    ...entries.flatMap(({ name, kind, stream, bytes, options, base = new Uint8Array(0) }) => [
-      u32(kind, ...numbersOf(options), Buffer.byteLength(name), stream.length, bytes.length, base.length),
-      Buffer.from(name),
-      stream,
-      bytes,
-      base,
+    ...entries.flatMap(({ name, kind, tile = 0, stream, bytes, options = {}, base = new Uint8Array(0) }) => [
+      u32(kind, tile, ...numbersOf(options)),
+      u32(Buffer.byteLength(name), stream.length, bytes.length, base.length),
+      ...[Buffer.from(name), stream, bytes, base],
     ]),
   ]);
 }
 
-/** @param randomCount how many random streams beside the golden vectors */
+/** @param randomCount how many random streams of the encoder beside the golden vectors; a fifth as many are drawn */
 export function makePack(randomCount: number, seed = SEED): Buffer {
   const golden = goldenEntries();
   const { entries: random, seen } = randomEntries(randomCount, seed);
-  const lacking = randomCount >= 10_000 ? missing(seen) : [];
+  const { entries: drawn, found } = drawnEntries(Math.ceil(randomCount / 5), seed);
+  const unseen = [...missing(seen), ...FEATURES.filter((feature) => !found.has(feature))];
+  const lacking = randomCount >= 10_000 ? unseen : [];
   if (lacking.length > 0) throw new Error(`the random streams lack ${lacking.join(', ')}`);
   const based = [...goldenBaseEntries(), ...randomBaseEntries(Math.ceil(randomCount / 5), seed)];
-  const about = { seed, golden: golden.length, random: random.length, combinations: seen.size, based: based.length };
-  return packOf([...golden, ...random, ...based], about);
+  const counts = { golden: golden.length, random: random.length, drawn: drawn.length, based: based.length };
+  const about = { seed, ...counts, combinations: seen.size + found.size };
+  return packOf([...golden, ...random, ...drawn, ...based], about);
 }
 
 // `node dist/test/conformance/pack.js FILE [STREAMS]`

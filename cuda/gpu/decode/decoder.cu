@@ -135,7 +135,7 @@ codecllm_gpu_plan* codecllm::open_plan(codecllm_gpu& gpu, Blueprint drawn, void*
 std::function<Stream(size_t)> codecllm::reader_of(const codecllm_gpu_tensor* tensors, size_t count, FrontReader read) {
   if (count > 0) require(tensors, "tensors");
   return [tensors, read](size_t t) {
-    require(tensors[t].front, "front");
+    if (tensors[t].front_size > 0) require(tensors[t].front, "front");
     try {
       return read(static_cast<const uint8_t*>(tensors[t].front), tensors[t].front_size);
     } catch (const Error& error) {

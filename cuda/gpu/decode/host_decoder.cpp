@@ -44,7 +44,7 @@ codecllm_status codecllm_gpu_host_decoder_open(codecllm_gpu* gpu, const void* fr
   return guarded([&] {
     require(gpu, "gpu");
     require(decoder, "decoder");
-    require(front, "front");
+    if (front_size > 0) require(front, "front");
     Stream stream = Stream::read_without_base(static_cast<const uint8_t*>(front), front_size);
     const DeviceScope scope(gpu->device);
     auto opened = std::make_unique<codecllm_gpu_host_decoder>();

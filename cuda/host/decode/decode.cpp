@@ -203,7 +203,7 @@ class TileDecoder {
     }
     const uint32_t declared = metadata_.planes[p].value;
     if (plane.used != declared)
-      refuse(p, "words", units.start, text("decoding takes ", plane.used, " units, the metadata say ", declared));
+      refuse(p, "words", units.start, text("decoding does not take the ", declared, " units that there are"));
     const bool feeds_next = p + 1 < job_.planes && job_.plane[p + 1].has_payload;
     for (uint32_t lane = 0; lane < coders_; lane++)
       if (plane.states[lane] >> 16 != 1 || (!feeds_next && plane.states[lane] != kStateFloor))
@@ -245,7 +245,7 @@ class TileDecoder {
       const uint32_t column = position % kTileColumns;
       if (position <= previous || row >= tile_.height || column >= tile_.width || (word_bytes == 1 && word > 0xff))
         throw FormatError("tile.outliers", in_stream(sections_.outliers.start + 4 * e),
-                          text("position ", position, ", word ", word, ": not increasing, or outside"));
+                          text("position ", position, ", word ", word, ": not rising, or outside"));
       const uint64_t at = uint64_t{row} * job_.columns + column;
       if (at < job_.available) std::memcpy(job_.output + at * word_bytes, &word, word_bytes);
       previous = position;

@@ -109,10 +109,15 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   fixed.pairs = read_table_header(bytes, fixed_at::kPairTables, kPairBits, fixed.classes, "header.pairs");
   fixed.window_base = bytes[fixed_at::kWindowBase];
   const bool has_pairs = fixed.pairs.tables > 0;
+  const auto split_name = [&dtype, split] {
+    std::string name = text(dtype.name, " as ", +split->bits[0]);
+    for (unsigned p = 1; p < split->planes; p++) name += text(" + ", +split->bits[p]);
+    return name;
+  };
   const bool has_direct = (fixed.flags & kDirectTiles) != 0;
   if (has_pairs && (has_direct || !allows_pairs(dtype, *split)))
     throw FormatError("header.pairs.tables", fixed_at::kPairTables,
-                      text(dtype.name, " in this split has no pairs", has_direct ? " beside DIRECT" : ""));
+                      text(split_name(), " has no pairs", has_direct ? " beside DIRECT" : ""));
   if (has_pairs && fixed.planes[0].tables > 1)
     throw FormatError("header.plane[0].tables", fixed_at::kPlane + 1, "beside pairs, plane 0 has one table at most");
   const bool has_windows = has_direct || (has_pairs && !is_nibbles(*split));
@@ -124,15 +129,14 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   if (has_base && fixed.flags != kAgainstBase)
     throw FormatError("header.flags", fixed_at::kFlags, text("flags beside a base in ", +fixed.flags));
   if (has_base && (has_pairs || !(*split == split_of_bytes(dtype))))
-    throw FormatError(
-        "header.flags", fixed_at::kFlags,
-        text(dtype.name, " in this split", has_pairs ? " with pairs" : "", " is never coded against a base"));
+    throw FormatError("header.flags", fixed_at::kFlags,
+                      text(split_name(), has_pairs ? " with pairs" : "", " is never coded against a base"));
   if (has_direct && !allows_direct(dtype, *split))
-    throw FormatError("header.flags", fixed_at::kFlags, text(dtype.name, " in this split is never DIRECT"));
+    throw FormatError("header.flags", fixed_at::kFlags, text(split_name(), " is never DIRECT"));
   if ((fixed.flags & kColumnOffsets) != 0 && !has_windows)
     throw FormatError("header.flags", fixed_at::kFlags, "column offsets without windows");
   if ((fixed.flags & kColumnValues) != 0 && !allows_column_values(dtype, *split))
-    throw FormatError("header.flags", fixed_at::kFlags, text(dtype.name, " in this split has no column values"));
+    throw FormatError("header.flags", fixed_at::kFlags, text(split_name(), " has no column values"));
   const bool has_selectors = (fixed.flags & (kRowSelectors | kColumnSelectors)) != 0;
   if (!has_base && has_selectors != (fixed.classes > 1))
     throw FormatError("header.flags", fixed_at::kFlags,
@@ -166,8 +170,8 @@ TableSet read_tables(BitReader& reader, const TableHeader& header, uint32_t symb
   set.frequencies.resize(size_t{set.count} << symbol_bits);
   for (uint32_t index = 0; index < set.count; index++) {
     uint16_t* frequencies = set.frequencies.data() + (size_t{index} << symbol_bits);
-    const char* problem = read_table(reader, symbol_bits, set.probability_bits, frequencies);
-    if (problem != nullptr) throw FormatError(text("tables.", name, "[", index, "]"), offset, problem);
+    const std::string problem = read_table(reader, symbol_bits, set.probability_bits, frequencies);
+    if (!problem.empty()) throw FormatError(text("tables.", name, "[", index, "]"), offset, problem);
   }
   return set;
 }
@@ -314,7 +318,7 @@ uint64_t Stream::unchanged_tiles() const {
 }
 
 void Stream::require_no_base() const {
-  if (coding.base) throw FormatError("header.flags", fixed_at::kFlags, "coded against a base, which is not given");
+  if (coding.base) throw FormatError("header.flags", fixed_at::kFlags, "coded against a base, not given");
 }
 
 void Stream::require_base(const uint8_t* base, uint64_t size) const {

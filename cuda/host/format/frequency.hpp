@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "host/format/bits.hpp"
@@ -58,8 +59,8 @@ std::vector<uint32_t> slot_table(const TableSet& tables);
 /**
  * Reads one table into `frequencies`, which is zero.
  *
- * @returns null, or what is wrong with it
+ * @returns what is wrong with it, or nothing
  */
-const char* read_table(BitReader& reader, uint32_t symbol_bits, uint32_t probability_bits, uint16_t* frequencies);
+std::string read_table(BitReader& reader, uint32_t symbol_bits, uint32_t probability_bits, uint16_t* frequencies);
 
 }  // namespace codecllm

@@ -77,7 +77,7 @@ void decode_based(Decoder& decoder, const std::vector<Entry>& entries, const Ent
                   Report& report) {
   std::vector<const Entry*> valid;
   for (const Entry& entry : entries)
-    if (entry.kind == Kind::Valid) valid.push_back(&entry);
+    if (entry.is_valid()) valid.push_back(&entry);
   // More tensors and bases than travel with a launch, too.
   const size_t sizes[] = {1, 2, 7, 112, 113};
   size_t first = 0;

@@ -108,7 +108,7 @@ int run(const Arguments& arguments) {
 
   std::vector<const Entry*> valid;
   std::vector<const Entry*> invalid;
-  for (const Entry& entry : pack.entries) (entry.kind == Kind::Valid ? valid : invalid).push_back(&entry);
+  for (const Entry& entry : pack.entries) (entry.is_valid() ? valid : invalid).push_back(&entry);
   const Entry* const repeatable = find_repeatable(valid);
   if (repeatable == nullptr) throw std::runtime_error(arguments.pack + " has no stream of whole tiles");
   struct Part {

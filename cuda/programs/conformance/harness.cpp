@@ -49,6 +49,8 @@ Outcome Decoder::decode(const std::vector<Job>& jobs, const Choices& choices) {
     data.back() = copy;
   }
   check(cudaMemcpy(area, before.data(), output_bytes, cudaMemcpyHostToDevice), "poisoning outputs");
+  // A copy from memory that is not pinned may still be under way when it returns, and the stream does not wait for it.
+  check(cudaDeviceSynchronize(), "poisoning outputs");
 
   codecllm_gpu_decode_options options = {choices.data_on_host, choices.verify, nullptr, bases.data()};
   uint64_t scratch = 0;

@@ -5,21 +5,19 @@
 
 namespace conformance {
 
-Pack read_pack(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) throw std::runtime_error("cannot read " + path);
-  const auto number = [&file] {
+Pack read_pack(std::istream& input) {
+  const auto number = [&input] {
     uint32_t value = 0;
-    file.read(reinterpret_cast<char*>(&value), sizeof value);
+    input.read(reinterpret_cast<char*>(&value), sizeof value);
     return value;
   };
-  const auto take = [&file](auto& bytes, size_t size) {
+  const auto take = [&input](auto& bytes, size_t size) {
     bytes.resize(size);
-    file.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(size));
+    input.read(reinterpret_cast<char*>(bytes.data()), static_cast<std::streamsize>(size));
   };
   std::string magic;
   take(magic, 8);
-  if (magic != "CLLMPACK" || number() != 4) throw std::runtime_error(path + " is not a pack of this version");
+  if (magic != "CLLMPACK" || number() != 5) throw std::runtime_error("not a pack of this version");
   Pack pack;
   const uint32_t count = number();
   const uint32_t based = number();
@@ -28,6 +26,7 @@ Pack read_pack(const std::string& path) {
     std::vector<Entry>& entries = i < count - based ? pack.entries : pack.based;
     Entry& entry = entries.emplace_back();
     entry.kind = static_cast<Kind>(number());
+    entry.tile = number();
     entry.options.profile = static_cast<codecllm_profile>(number());
     entry.options.tile_rows = number();
     entry.options.columns = number();
@@ -46,8 +45,16 @@ Pack read_pack(const std::string& path) {
     take(entry.expected, expected);
     take(entry.base, base);
   }
-  if (!file) throw std::runtime_error(path + " ends too early");
+  if (!input) throw std::runtime_error("a pack that ends too early");
   return pack;
+}
+
+Pack read_pack(const std::string& path) try {
+  std::ifstream file(path, std::ios::binary);
+  if (!file) throw std::runtime_error("cannot be read");
+  return read_pack(file);
+} catch (const std::runtime_error& error) {
+  throw std::runtime_error(path + ": " + error.what());
 }
 
 }  // namespace conformance
