@@ -2,10 +2,18 @@
 // originals that a compressor refuses. Each of those is good but for one thing, which decides.
 
 import { createHash } from 'node:crypto';
-import { CHECKED_BYTES, HeaderSpace, keptOrder, type Placed } from '../spec/container.ts';
+import {
+  CHECKED_BYTES,
+  HeaderSpace,
+  keptOrder,
+  type Placed,
+  type PlannedLayer,
+  planLayers,
+} from '../spec/container.ts';
 import { crc32 } from '../spec/decoder/8-checks.ts';
 import {
   DTYPES,
+  decodeTensor,
   type EncodeOptions,
   encodeTensor,
   isUniform,
@@ -13,6 +21,7 @@ import {
   PART_BYTES,
   samplePlaces,
 } from '../spec/index.ts';
+import { COARSE_TILE_ROWS, coarse, layerOf, layersFrom } from '../spec/layers.ts';
 import { byPlace, headerLength, headerText, LENGTH_BYTES, parseHeader, type TensorEntry } from '../spec/safetensors.ts';
 
 /**
@@ -27,9 +36,11 @@ interface Vector {
   readonly flags: readonly string[];
 }
 
+type CompressOptions = Pick<EncodeOptions, 'profile' | 'tileRows'> & { readonly progressive?: true };
+
 export interface ValidCheckpoint extends Vector {
   /** With which the reference compressor writes these bytes; undefined where it writes others. */
-  readonly options: Pick<EncodeOptions, 'profile' | 'tileRows'> | undefined;
+  readonly options: CompressOptions | undefined;
   readonly original: Uint8Array;
   readonly compressed: Uint8Array;
   /** Files of valid checkpoints: what it is coded against, and that, and so on. */
@@ -37,6 +48,8 @@ export interface ValidCheckpoint extends Vector {
 }
 
 export interface InvalidCheckpoint extends Vector {
+  /** Of an original that a compressor refuses, those with which it does; undefined where it is with any. */
+  readonly options?: CompressOptions;
   readonly file: Uint8Array;
   /** Files of valid checkpoints. */
   readonly bases: readonly string[];
@@ -113,12 +126,14 @@ const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(byte
  * What the reference compressor makes of a checkpoint, or made before there were checks.
  *
  * @param bases the originals of what it is coded against
+ * @param layersOf the layers that a tensor gets behind its first one
  */
 function compress(
   original: Uint8Array,
   options: EncodeOptions = {},
   bases: readonly Uint8Array[] = [],
   isChecked = false,
+  layersOf: (tensor: TensorEntry) => PlannedLayer[] = () => [],
 ): Uint8Array {
   const { text, data } = partsOf(original);
   const header = parseHeader(text, data.length);
@@ -148,6 +163,7 @@ function compress(
         ]) => [index, { base: used.indexOf(file), tensor: number, name }],
       ),
     ),
+    layersOf,
   };
   const space = new HeaderSpace(header, text, relations, isChecked);
   const againstBase = new Set<number>();
@@ -165,7 +181,10 @@ function compress(
     const { dtype, shape } = tensor;
     const bytes = bytesOf(tensor);
     const index = header.tensors.indexOf(tensor);
-    let stream = dtype.startsWith('X') ? bytes : encodeTensor(bytes, dtype, shape, options);
+    const [second] = layersOf(tensor);
+    const words = second ? coarse(bytes, dtype, second.first) : bytes;
+    const tileRows = second && COARSE_TILE_ROWS;
+    let stream = dtype.startsWith('X') ? bytes : encodeTensor(words, dtype, shape, { tileRows, ...options });
     const match = matches.get(index);
     if (match !== undefined) {
       const against = encodeTensor(bytes, dtype, shape, { ...options, base: match.bytes });
@@ -187,8 +206,19 @@ function compress(
   }
   for (const tensor of copied) place(tensor, new Uint8Array(), false);
   const tensors = header.tensors.map(({ name }) => placed.get(name) as Placed);
+  const layers: TensorEntry[] = [];
+  const planned = byPlace(header.tensors).flatMap((tensor) =>
+    placed.get(tensor.name)?.isStream ? layersOf(tensor).map((layer) => ({ tensor, layer })) : [],
+  );
+  for (const { tensor, layer } of planned.sort((a, b) => a.layer.first - b.layer.first)) {
+    const bits = layerOf(bytesOf(tensor), tensor.dtype, layer);
+    const stream = encodeTensor(bits, 'U8', [bits.length], options);
+    layers.push({ name: layer.name, dtype: 'U8', shape: [stream.length], start: at, end: at + stream.length });
+    chunks.push(stream);
+    at += stream.length;
+  }
   // Not a Buffer: a slice of that is no copy.
-  const outcome = { sha256: sha256Of(original), againstBase, checks: isChecked ? checks : undefined };
+  const outcome = { sha256: sha256Of(original), againstBase, checks: isChecked ? checks : undefined, layers };
   return new Uint8Array(Buffer.concat([space.fill(tensors, outcome), ...chunks]));
 }
 
@@ -273,6 +303,26 @@ function ones(name: string, rows: number, columns: number): Tensor {
   return { name, dtype: 'BF16', shape: [rows, columns], data: new Uint8Array(words.buffer) };
 }
 
+/** One whose words have all that makes coarse words differ: zeros, subnormals, infinities, and what is no number. */
+function floats(name: string, dtype: 'BF16' | 'F16' | 'F32', words: number): Tensor {
+  const [bits, exponentBits] = { BF16: [16, 8], F16: [16, 5], F32: [32, 8] }[dtype];
+  const fraction = bits - 1 - exponentBits;
+  const top = 2 ** exponentBits - 1;
+  const all = Array.from({ length: words }, (_, i) => {
+    const exponent = i % 13 === 0 ? 0 : i % 17 === 0 ? top : (top >> 1) - (i % 3);
+    const noise = Math.imul(i * i, 2654435761) >>> (32 - Math.min(fraction, 11));
+    const rest = i % 26 === 0 || i % 34 === 0 ? 0 : (noise << Math.max(0, fraction - 11)) | (i & 3);
+    return (i % 2) * 2 ** (bits - 1) + exponent * 2 ** fraction + rest;
+  });
+  const data = new Uint8Array((bits === 16 ? Uint16Array.from(all) : Uint32Array.from(all)).buffer);
+  return { name, dtype, shape: [words], data };
+}
+
+/** Bytes that become a stream. */
+function byteStream(name: string, bytes: number): Tensor {
+  return { name, dtype: 'I8', shape: [bytes], data: Uint8Array.from({ length: bytes }, (_, i) => i % 3) };
+}
+
 /** One that is kept: it is too small. */
 function small(name: string, dtype: string, shape: readonly number[], bytes: number): Tensor {
   return { name, dtype, shape, data: Uint8Array.from({ length: bytes }, (_, i) => 1 + 7 * i) };
@@ -285,7 +335,9 @@ const streamOf = ({ data, dtype, shape }: Tensor): Uint8Array => encodeTensor(da
 interface Example {
   readonly comment: string;
   readonly original: Uint8Array;
-  readonly options?: EncodeOptions;
+  readonly options?: CompressOptions;
+  /** Cuts that the compressor does not make: the first bits of layers of each tensor. */
+  readonly starts?: Readonly<Record<string, readonly number[]>>;
   /** The valid checkpoints that it is coded against. */
   readonly bases?: readonly string[];
   /** Another form of what the compressor writes. */
@@ -505,7 +557,37 @@ const VALID_UNCHECKED: Readonly<Record<string, Example>> = {
       );
     },
   },
+  layers: {
+    comment: 'tensors in layers, one whose layers end within a byte; a copy of one; one that is too small for layers',
+    original: checkpoint([
+      floats('bf16', 'BF16', 2 ** 14),
+      floats('f16', 'F16', 2 ** 14 + 1),
+      { ...floats('bf16', 'BF16', 2 ** 14), name: 'tied' },
+      weights('w', 24, 40),
+      small('b', 'F32', [2], 8),
+    ]),
+    options: { progressive: true },
+  },
+  'layers-text': {
+    comment: 'layers in another order than names, a header that is kept as it is, profile fast and tiles of 64 rows',
+    original: checkpoint([floats('y', 'F32', 2 ** 14), floats('x', 'BF16', 2 ** 14)], { a: 'b' }, (header) =>
+      JSON.stringify(Object.fromEntries(Object.entries(header).reverse()), undefined, 1),
+    ),
+    options: { profile: 'fast', tileRows: 64, progressive: true },
+  },
+  'layers-foreign': {
+    comment: 'layers of tensors that the reference compressor puts into none, from other bits on',
+    original: checkpoint([floats('b', 'BF16', 1200), floats('h', 'F16', 1201), floats('f', 'F32', 1203)]),
+    starts: { b: [9, 10, 14], h: [6, 7, 15], f: [16, 24] },
+    rewrite: (compressed) => compressed,
+  },
 };
+
+/** Layers of tensors of these names that begin at these bits. */
+function cutAt(starts: Readonly<Record<string, readonly number[]>>): (tensor: TensorEntry) => PlannedLayer[] {
+  return ({ name, dtype }) =>
+    (layersFrom(dtype, starts[name] ?? []) ?? []).map((layer) => ({ ...layer, name: `${layer.first}:${name}` }));
+}
 
 /** A kept tensor of more than one piece; the bytes repeat, so that they take little space in an archive. */
 const LONG: Tensor = {
@@ -556,9 +638,11 @@ const originalOf = (id: string): string => id.replace(/^checked-/, '');
 
 function validCheckpoints(): ValidCheckpoint[] {
   return Object.entries(VALID).map(
-    ([id, { comment, original, options = {}, bases: given = [], rewrite, isChecked }]) => {
+    ([id, { comment, original, options = {}, starts, bases: given = [], rewrite, isChecked }]) => {
       const against = given.map((base) => VALID[base].original);
-      const compressed = compress(original, options, against, isChecked);
+      const { progressive, ...encoding } = options;
+      const layersOf = progressive ? planLayers : starts && cutAt(starts);
+      const compressed = compress(original, encoding, against, isChecked, layersOf);
       const bases = basesOf(id).map(nameOf);
       const flags = [...(isChecked ? [] : ['unchecked']), ...(rewrite ? ['foreign'] : [])];
       if (flags.length === 0) return { id, comment, flags, options, original, compressed, bases };
@@ -610,6 +694,15 @@ const TEXT = compress(
 
 /** A stream, a copy of it, and a kept tensor. */
 const COPIES = compress(checkpoint([ones('w', 16, 16), ones('v', 16, 16), small('b', 'F32', [2], 8)]));
+
+/** Two tensors in three layers each, a stream that is not in layers, and a kept tensor. */
+const LAYERS = compress(
+  checkpoint([floats('w', 'BF16', 1203), floats('v', 'F16', 1203), byteStream('i', 400), small('b', 'F32', [1], 4)]),
+  {},
+  undefined,
+  false,
+  cutAt({ w: [10, 12], v: [10, 12] }),
+);
 
 /** The first of them with checks. */
 const CHECKS = compress(
@@ -708,6 +801,15 @@ const withBytes =
       },
       () => Buffer.concat([before, changed, after]),
     )(text, data);
+  };
+
+/** Another tensor of 16-bit words. */
+const altered =
+  (edit: (words: Uint16Array) => void) =>
+  (stream: Uint8Array): Uint8Array => {
+    const { data, dtype, shape } = decodeTensor(stream);
+    edit(new Uint16Array(data.buffer));
+    return encodeTensor(data, dtype, shape, { tileRows: COARSE_TILE_ROWS });
   };
 
 const flip =
@@ -1213,6 +1315,196 @@ const INVALID: Readonly<Record<string, Damage>> = {
     bases: ['original/run-last'],
   },
 
+  // Layers.
+  'layers-zero': {
+    comment: 'a number of layers that is 0',
+    place: `${META}layers`,
+    edit: replace(/"codecllm.layers":"[^"]*"/, '"codecllm.layers":"0"'),
+    of: LAYERS,
+  },
+  'layers-many': {
+    comment: 'more layers than there are tensors',
+    place: `${META}layers`,
+    edit: replace(/"codecllm.layers":"[^"]*"/, '"codecllm.layers":"9"'),
+    of: LAYERS,
+  },
+  'layers-base': {
+    comment: 'layers, and a base',
+    place: `${META}layers`,
+    edit: replace('"codecllm.layers"', `"codecllm.base":"${'0'.repeat(64)}","codecllm.layers"`),
+    of: LAYERS,
+  },
+  'layers-few': {
+    comment: 'one layer fewer than there are',
+    place: '10:w',
+    step: 'front',
+    edit: replace(/"codecllm.layers":"[^"]*"/, '"codecllm.layers":"3"'),
+    of: LAYERS,
+  },
+  'layer-name': {
+    comment: 'a name of a layer without the number of a bit',
+    place: ':w',
+    edit: replace('"10:w"', '":w"'),
+    of: LAYERS,
+  },
+  'layer-zero': {
+    comment: 'a number of a bit with a leading zero',
+    place: '010:w',
+    edit: replace('"10:w"', '"010:w"'),
+    of: LAYERS,
+  },
+  'layer-missing': {
+    comment: 'a layer of a tensor that there is not',
+    place: '10:u',
+    edit: replace('"10:w"', '"10:u"'),
+    of: LAYERS,
+  },
+  'layer-kept': {
+    comment: 'a layer of a kept tensor',
+    place: '10:b',
+    edit: replace('"10:w"', '"10:b"'),
+    of: LAYERS,
+  },
+  'layer-i8': {
+    comment: 'a layer that is not U8',
+    place: '10:w',
+    edit: change((tensors) => {
+      tensors['10:w'].dtype = 'I8';
+    }),
+    of: LAYERS,
+  },
+  'layer-order': {
+    comment: 'layers in another order than their tensors',
+    place: '10:w.data_offsets',
+    edit: reorder('w', 'v', 'i', 'b', '10:v', '10:w', '12:w', '12:v'),
+    of: LAYERS,
+  },
+  'layer-early': {
+    comment: 'a layer of later bits before one of earlier bits',
+    place: '10:v.data_offsets',
+    edit: reorder('w', 'v', 'i', 'b', '10:w', '12:w', '10:v', '12:v'),
+    of: LAYERS,
+  },
+  'layer-exponent': {
+    comment: 'a layer that begins in the exponent',
+    place: 'w',
+    step: 'front',
+    edit: replace('"10:w"', '"8:w"'),
+    of: LAYERS,
+  },
+  'layer-bits': {
+    comment: 'a layer of three bits',
+    place: 'v',
+    step: 'front',
+    edit: replace('"10:v"', '"9:v"'),
+    of: compress(checkpoint([floats('v', 'F16', 1203)]), {}, undefined, false, cutAt({ v: [10, 12] })),
+  },
+  'layer-last': {
+    comment: 'a layer that begins behind the last bit',
+    place: 'w',
+    step: 'front',
+    edit: replace('"12:w"', '"16:w"'),
+    of: compress(checkpoint([floats('w', 'BF16', 1203)]), {}, undefined, false, cutAt({ w: [12] })),
+  },
+  'layer-dtype': {
+    comment: 'layers of a dtype that has none',
+    place: 'i',
+    step: 'front',
+    edit: replace('"14:w"', '"14:i"'),
+    of: compress(
+      checkpoint([floats('w', 'BF16', 1203), byteStream('i', 400)]),
+      {},
+      undefined,
+      false,
+      cutAt({ w: [14] }),
+    ),
+  },
+  'layer-stream': {
+    comment: 'a layer whose stream is not of U8',
+    place: '12:v',
+    step: 'front',
+    edit: withBytes('12:v', (stream) => encodeTensor(decodeTensor(stream).data, 'I8', [602])),
+    of: LAYERS,
+  },
+  'layer-short': {
+    comment: 'a layer of a byte too few',
+    place: '12:v',
+    step: 'front',
+    edit: withBytes('12:v', (stream) => encodeTensor(decodeTensor(stream).data.subarray(1), 'U8', [601])),
+    of: LAYERS,
+  },
+  'layer-shape': {
+    comment: 'a layer of two dimensions',
+    place: '12:v',
+    step: 'front',
+    edit: withBytes('12:v', (stream) => encodeTensor(decodeTensor(stream).data, 'U8', [301, 2])),
+    of: LAYERS,
+  },
+  'layer-base': {
+    comment: 'a layer that is coded against a base',
+    place: '12:v',
+    step: 'front',
+    edit: withBytes('12:v', (stream) => {
+      const { data } = decodeTensor(stream);
+      return encodeTensor(data, 'U8', [602], { base: data });
+    }),
+    of: LAYERS,
+  },
+  'layer-damaged': {
+    comment: 'one bit of a layer is other',
+    place: '12:v',
+    step: 'data',
+    edit: withBytes('12:v', flip(-40)),
+    of: LAYERS,
+  },
+  'layer-coarse': {
+    comment: 'a first layer with another bit in the middle of what a word may be',
+    place: '10:w',
+    step: 'data',
+    edit: withBytes(
+      'w',
+      altered((words) => {
+        words[2] ^= 0x8;
+      }),
+    ),
+    of: LAYERS,
+  },
+  'layer-subnormal': {
+    comment: 'a first layer with a one behind the bits of a subnormal number',
+    place: '10:w',
+    step: 'data',
+    edit: withBytes(
+      'w',
+      altered((words) => {
+        words[13] |= 0x20;
+      }),
+    ),
+    of: LAYERS,
+  },
+  'layer-nan': {
+    comment: 'a first layer without all bits of what is no number',
+    place: '12:w',
+    step: 'data',
+    edit: withBytes(
+      'w',
+      altered((words) => {
+        words[17] &= ~1;
+      }),
+    ),
+    of: LAYERS,
+  },
+  'layer-padding': {
+    comment: 'a layer whose last byte is not filled up with zeros',
+    place: '10:w',
+    step: 'data',
+    edit: withBytes('10:w', (stream) => {
+      const { data } = decodeTensor(stream);
+      data[data.length - 1] |= 0x80;
+      return encodeTensor(data, 'U8', [data.length]);
+    }),
+    of: LAYERS,
+  },
+
   // The beginnings of tensors.
   'streams-few': {
     comment: 'one stream fewer than there are',
@@ -1547,6 +1839,15 @@ function refusedOriginals(): InvalidCheckpoint[] {
       file: checkpoint([begins]),
       error: { place: 'w', step: 'front' },
     },
+    {
+      id: 'layer-name',
+      comment: 'an original of which a tensor has the name that a layer of another would have',
+      options: { progressive: true },
+      flags: [],
+      bases: [],
+      file: checkpoint([floats('w', 'BF16', 2 ** 14), small('12:w', 'F32', [1], 4)]),
+      error: { place: '12:w', step: 'header' },
+    },
   ];
 }
 
@@ -1566,10 +1867,11 @@ export function checkpointFiles(): Map<string, Uint8Array> {
   const listed = (bases: readonly string[]) => (bases.length > 0 ? { bases } : {});
   const refusal =
     (folder: string) =>
-    ({ id, comment, flags, file, bases, error }: InvalidCheckpoint) => ({
+    ({ id, comment, flags, options, file, bases, error }: InvalidCheckpoint) => ({
       id,
       comment,
       flags,
+      ...(options && { options }),
       file: named(folder, id, file),
       ...listed(bases),
       error,

@@ -8,6 +8,7 @@
 import { FIXED_BYTES, MAGIC } from './decoder/1-front.ts';
 import { DTYPES } from './decoder/3-planes.ts';
 import { crc32 } from './decoder/8-checks.ts';
+import { type Layer, layerBytes, layerStarts, layersFrom } from './layers.ts';
 import {
   byPlace,
   ContainerError,
@@ -33,6 +34,7 @@ const KEYS = {
   copies: `${PREFIX}copies`,
   base: `${PREFIX}base`,
   against: `${PREFIX}against`,
+  layers: `${PREFIX}layers`,
   check: `${PREFIX}check`,
   kept: `${PREFIX}kept`,
 } as const;
@@ -112,14 +114,24 @@ export interface Stored extends TensorEntry {
   readonly checks: readonly number[] | undefined;
 }
 
+/** A tensor of a compressed file that holds a layer of another. */
+export interface StoredLayer extends TensorEntry {
+  /** The number among `tensors` of what it is a layer of. */
+  readonly of: number;
+  /** The first bit that it has of a word. */
+  readonly first: number;
+}
+
 /** What the header of a compressed file says. */
 export interface Container {
   /** Of the original, in hexadecimal. */
   readonly sha256: string;
   /** Of the originals of the bases. */
   readonly bases: readonly string[];
-  /** In the order of the header's keys. */
+  /** In the order of the header's keys, without those that hold layers. */
   readonly tensors: readonly Stored[];
+  /** In the order of the header's keys, and of the data. */
+  readonly layers: readonly StoredLayer[];
   /** The original's header and its text, where the file has them; else how it was written. */
   readonly original: { readonly header: Header; readonly text: string } | HeaderStyle;
   /** The original's entries. */
@@ -161,9 +173,21 @@ export function readContainer(header: Header, text: string, dataStart: number): 
   const streams = Number(entry(KEYS.streams, /^(0|[1-9][0-9]{0,8})$/));
   const description = entry(KEYS.header, /^(compact$|python$|\{)/);
   const bases = optional(KEYS.base, /^[0-9a-f]{64}( [0-9a-f]{64})*$/)?.split(' ') ?? [];
+  const layerCount = Number(optional(KEYS.layers, /^[1-9][0-9]{0,8}$/) ?? 0);
+  if (layerCount > 0 && bases.length > 0)
+    throw new ContainerError(
+      place(KEYS.layers),
+      `its "__metadata__" has ${quoted(KEYS.layers)} and ${quoted(KEYS.base)}`,
+    );
+  if (layerCount > header.tensors.length)
+    throw new ContainerError(
+      place(KEYS.layers),
+      `${quoted(KEYS.layers)} in its "__metadata__" is more than it has tensors`,
+    );
+  const own = header.tensors.slice(0, header.tensors.length - layerCount);
   const digits = optional(KEYS.kept, /^([0-9a-f]{8})*$/);
-  const copies = readCopies(header.tensors, optional(KEYS.copies, COPIES));
-  if (streams > header.tensors.length - copies.size)
+  const copies = readCopies(own, optional(KEYS.copies, COPIES));
+  if (streams > own.length - copies.size)
     throw new ContainerError(
       place(KEYS.streams),
       `${quoted(KEYS.streams)} in its "__metadata__" is more than it has tensors`,
@@ -172,26 +196,48 @@ export function readContainer(header: Header, text: string, dataStart: number): 
     throw new ContainerError('length', `its data begin at byte ${dataStart}, not at a multiple of ${DATA_ALIGNMENT}`);
 
   const isStream = new Set(
-    byPlace(header.tensors)
+    byPlace(own)
       .slice(0, streams)
       .map(({ name }) => name),
   );
-  const areStreams = header.tensors.map(({ name }) => isStream.has(name));
+  const areStreams = own.map(({ name }) => isStream.has(name));
   const allAgainst = readAgainst(areStreams, bases.length, optional(KEYS.against, AGAINST));
-  const checks = digits === undefined ? undefined : readChecks(byPlace(header.tensors).slice(streams), digits);
-  const tensors = header.tensors.map((tensor, index): Stored => {
+  const checks = digits === undefined ? undefined : readChecks(byPlace(own).slice(streams), digits);
+  const tensors = own.map((tensor, index): Stored => {
     const relations = { copyOf: copies.get(index), against: allAgainst.get(index), checks: checks?.get(tensor.name) };
     if (!areStreams[index]) return { ...tensor, ...relations, isStream: false, look: bytesToLookAt(tensor) };
-    if (tensor.dtype !== 'U8' || tensor.shape.length !== 1)
-      throw new ContainerError(tensor.name, `${quoted(tensor.name)} should hold a stream, and is not a vector of U8`);
+    checkHoldsStream(tensor);
     return { ...tensor, ...relations, isStream: true, look: Math.min(FIXED_BYTES, tensor.end - tensor.start) };
   });
   const metadata = new Map([...(header.metadata ?? [])].filter(([key]) => !key.startsWith(PREFIX)));
   const style = STYLES.find((candidate) => candidate === description);
   const original = style ?? { header: readOriginal(description), text: description };
-  const container = { sha256, bases, tensors, original, metadata, isChecked: digits !== undefined };
+  const layers = readLayers(header.tensors.slice(own.length), tensors);
+  const container = { sha256, bases, tensors, layers, original, metadata, isChecked: digits !== undefined };
   checkOrder(container);
   return container;
+}
+
+function checkHoldsStream({ name, dtype, shape }: TensorEntry): void {
+  if (dtype !== 'U8' || shape.length !== 1)
+    throw new ContainerError(name, `${quoted(name)} should hold a stream, and is not a vector of U8`);
+}
+
+/** The name of a layer: its first bit, and the name of its tensor. */
+const layerName = (first: number, name: string): string => `${first}:${name}`;
+const LAYER_NAME = /^([1-9][0-9]?):(.*)$/s;
+
+/** Those tensors of a header that are layers. */
+function readLayers(last: readonly TensorEntry[], tensors: readonly Stored[]): StoredLayer[] {
+  const numbers = new Map(tensors.map(({ name, isStream }, number) => [name, isStream ? number : undefined]));
+  return last.map((tensor) => {
+    const { name } = tensor;
+    checkHoldsStream(tensor);
+    const [, first, layered = ''] = LAYER_NAME.exec(name) ?? [];
+    const of = numbers.get(layered);
+    if (of === undefined) throw new ContainerError(name, `${quoted(name)} should be a layer, and is none of a stream`);
+    return { ...tensor, of, first: Number(first) };
+  });
 }
 
 /** Checks a header against `codecllm.check`, if it has one. @param text of the header, with the spaces that fill it up */
@@ -303,7 +349,7 @@ function readOriginal(text: string): Header {
 }
 
 /** Checks that keys and data are in the order that the original gives them. */
-function checkOrder({ tensors, original, metadata }: Container): void {
+function checkOrder({ tensors, layers, original, metadata }: Container): void {
   let ordered = tensors;
   if (typeof original !== 'string') {
     const place = `__metadata__.${KEYS.header}`;
@@ -331,8 +377,11 @@ function checkOrder({ tensors, original, metadata }: Container): void {
   const streams = ordered.filter(({ isStream }) => isStream);
   const kept = ordered.filter(({ isStream, copyOf }) => !isStream && copyOf === undefined);
   const copies = ordered.filter(({ copyOf }) => copyOf !== undefined);
+  const places = new Map(streams.map(({ name }, place) => [name, place]));
+  const placeOf = ({ of }: StoredLayer): number => places.get(tensors[of].name) as number;
+  const inLayers = [...layers].sort((a, b) => a.first - b.first || placeOf(a) - placeOf(b));
   let at = 0;
-  for (const { name, start, end } of [...streams, ...keptOrder(kept), ...copies]) {
+  for (const { name, start, end } of [...streams, ...keptOrder(kept), ...copies, ...inLayers]) {
     if (start !== at)
       throw new ContainerError(`${name}.data_offsets`, `${quoted(name)}: its data are not in the order of the format`);
     at = end;
@@ -384,9 +433,24 @@ export interface Restorable extends TensorEntry {
   readonly against: BaseTensor | undefined;
   /** The tensor that it is a copy of, which is what is `stored`; undefined where it is none. */
   readonly copyOf: string | undefined;
-  readonly stored: { readonly start: number; readonly end: number };
+  readonly stored: Extent;
   /** As those of `Stored`, of what is stored. */
   readonly checks: readonly number[] | undefined;
+  /** Of those behind the first one, which is what is `stored`, the layers that are wanted, in order. */
+  readonly layers: readonly RestorableLayer[];
+}
+
+export interface RestorableLayer extends Layer {
+  readonly name: string;
+  readonly stored: Extent;
+  /** Of its bit string. */
+  readonly bytes: number;
+}
+
+/** Bytes in the data of a file. */
+export interface Extent {
+  readonly start: number;
+  readonly end: number;
 }
 
 /** An original file. */
@@ -403,9 +467,14 @@ export interface Original {
  * The original's header.
  *
  * @param describe what a stream's front says of its tensor
+ * @param bits how many of each word are wanted, at least: layers that begin later are not looked at
  * @throws ContainerError where they contradict what the file says
  */
-export function restoreHeader(container: Container, describe: (tensor: Stored) => DescribedStream): Original {
+export function restoreHeader(
+  container: Container,
+  describe: (tensor: TensorEntry) => DescribedStream,
+  bits = Number.POSITIVE_INFINITY,
+): Original {
   const { tensors, original, metadata } = container;
   const stored = tensors.map((tensor): DescribedStream => {
     const { name } = tensor;
@@ -420,6 +489,7 @@ export function restoreHeader(container: Container, describe: (tensor: Stored) =
       throw new ContainerError(name, `${quoted(name)} is not coded against a base, and ${quoted(KEYS.against)} has it`);
     return as;
   });
+  const layers = describeLayers(container, stored, describe, bits);
   const described = tensors.map(({ name, copyOf }, index) => ({ ...stored[copyOf ?? index], name }));
   const dataBytes = described.reduce((sum, { bytes }) => sum + bytes, 0);
   let entries: readonly TensorEntry[];
@@ -440,9 +510,46 @@ export function restoreHeader(container: Container, describe: (tensor: Stored) =
       const { isStream, against, start, end, checks } = tensors[copyOf ?? index];
       const { againstBase } = described[index];
       const relations = { copyOf: tensors[copyOf ?? -1]?.name, againstBase, against };
-      return { ...entry, ...relations, isStream, stored: { start, end }, checks };
+      const its = layers.get(copyOf ?? index) ?? [];
+      return { ...entry, ...relations, isStream, stored: { start, end }, checks, layers: its };
     }),
   };
+}
+
+/** By the number of a tensor, those of its layers that are wanted. @param stored what the first ones say */
+function describeLayers(
+  { tensors, layers }: Container,
+  stored: readonly Described[],
+  describe: (tensor: TensorEntry) => DescribedStream,
+  wanted: number,
+): Map<number, RestorableLayer[]> {
+  const byTensor = new Map<number, StoredLayer[]>();
+  for (const layer of layers) byTensor.set(layer.of, [...(byTensor.get(layer.of) ?? []), layer]);
+  const found = new Map<number, RestorableLayer[]>();
+  for (const [of, own] of byTensor) {
+    const { name } = tensors[of];
+    const { dtype, bytes } = stored[of];
+    own.sort((a, b) => a.first - b.first);
+    const starts = own.map(({ first }) => first);
+    const cut = layersFrom(dtype, starts);
+    if (cut === undefined)
+      throw new ContainerError(name, `${quoted(name)}: ${dtype} has no layers from bits ${starts.join(', ')} on`);
+    const its = own
+      .filter(({ first }) => first < wanted)
+      .map((layer, index) => {
+        const expected = layerBytes(dtype, bytes, cut[index]);
+        const as = describe(layer);
+        if (as.dtype !== 'U8' || as.shape.join() !== `${expected}` || as.againstBase)
+          throw new ContainerError(
+            layer.name,
+            `${quoted(layer.name)} is ${as.dtype} [${as.shape}], and as a layer of ${quoted(name)} U8 [${expected}]`,
+          );
+        const { start, end } = layer;
+        return { ...cut[index], name: layer.name, stored: { start, end }, bytes: expected };
+      });
+    found.set(of, its);
+  }
+  return found;
 }
 
 /**
@@ -512,6 +619,19 @@ export interface Relations {
   readonly bases?: readonly string[];
   /** By the number of a tensor, what it may be coded against. */
   readonly against?: ReadonlyMap<number, Match>;
+  /** The layers that a tensor gets behind its first one, if there is a stream of that; none without it. */
+  readonly layersOf?: typeof planLayers;
+}
+
+/** A layer of a tensor that a compressor makes, and its name. */
+export interface PlannedLayer extends Layer {
+  readonly name: string;
+}
+
+/** The layers that a compressor makes of a tensor behind the first one; none of most. */
+export function planLayers({ name, dtype, start, end }: TensorEntry): PlannedLayer[] {
+  const layers = layersFrom(dtype, layerStarts(dtype, end - start)) ?? [];
+  return layers.map((layer) => ({ ...layer, name: layerName(layer.first, name) }));
 }
 
 /** What a compressor knows in the end. */
@@ -522,6 +642,8 @@ export interface Outcome {
   readonly againstBase: ReadonlySet<number> | undefined;
   /** The CRC-32 of each piece of each kept tensor, in the order of the data; undefined for a file without checks. */
   readonly checks: readonly number[] | undefined;
+  /** Those behind the first ones, as vectors of bytes, in the order of the data. */
+  readonly layers?: readonly TensorEntry[];
 }
 
 /** Room for the header of a compressed file, kept before it is known which tensors become streams. */
@@ -542,6 +664,10 @@ export class HeaderSpace {
     isChecked = true,
   ) {
     if (isCompressed(original)) throw new ContainerError('__metadata__', 'is compressed already');
+    const names = new Set(original.tensors.map(({ name }) => name));
+    const { copies, layersOf = () => [] } = relations;
+    for (const { name } of original.tensors.flatMap(layersOf))
+      if (names.has(name)) throw new ContainerError(name, `${quoted(name)} has the name of a layer of another tensor`);
     this.description = describeHeader(original, text);
     const dataBytes = original.tensors.reduce((most, { end }) => Math.max(most, end), 0);
     // Nothing becomes longer, so no offset has more digits than this.
@@ -550,10 +676,21 @@ export class HeaderSpace {
       const stream = { ...streamEntry(tensor), start: dataBytes, end: dataBytes };
       return { ...(entryBytes(kept) > entryBytes(stream) ? kept : stream), isStream: false };
     });
+    // They may even take more than the tensor.
+    const layers = original.tensors.flatMap((tensor, index) =>
+      copies?.has(index)
+        ? []
+        : layersOf(tensor).map(({ name }) => ({
+            ...streamEntry(tensor),
+            name,
+            start: 2 * dataBytes,
+            end: 2 * dataBytes,
+          })),
+    );
     // As many streams as digits may be needed for.
     const pieces = original.tensors.map((tensor, index) => (relations.copies?.has(index) ? 0 : pieceCount(tensor)));
     const checks = isChecked ? new Array(pieces.reduce((sum, count) => sum + count, 0)).fill(0) : undefined;
-    const outcome = { sha256: '0'.repeat(64), againstBase: undefined, checks };
+    const outcome = { sha256: '0'.repeat(64), againstBase: undefined, checks, layers };
     const longest = this.text(widest, outcome) + String(original.tensors.length);
     this.dataStart = Math.ceil((LENGTH_BYTES + byteLength(longest)) / DATA_ALIGNMENT) * DATA_ALIGNMENT;
     if (this.dataStart - LENGTH_BYTES > MAX_HEADER_BYTES)
@@ -574,7 +711,7 @@ export class HeaderSpace {
     return bytes;
   }
 
-  private text(tensors: readonly Placed[], { sha256, againstBase, checks }: Outcome): string {
+  private text(tensors: readonly Placed[], { sha256, againstBase, checks, layers = [] }: Outcome): string {
     const { copies = new Map() } = this.relations;
     const metadata = new Map<string, string>();
     if (checks !== undefined) metadata.set(KEYS.check, hexadecimal(0));
@@ -585,11 +722,12 @@ export class HeaderSpace {
     metadata.set(KEYS.header, this.description);
     if (copies.size > 0) metadata.set(KEYS.copies, [...copies].map(([copy, of]) => `${copy}=${of}`).join(' '));
     for (const [key, value] of this.baseEntries(againstBase)) metadata.set(key, value);
+    if (layers.length > 0) metadata.set(KEYS.layers, String(layers.length));
     if (checks !== undefined) metadata.set(KEYS.kept, checks.map(hexadecimal).join(''));
     const entries = tensors.map((tensor, index) =>
       tensor.isStream || copies.has(index) ? streamEntry(tensor) : tensor,
     );
-    return formatHeader({ metadata, tensors: entries }, 'compact');
+    return formatHeader({ metadata, tensors: [...entries, ...layers] }, 'compact');
   }
 
   /** What is said of bases: of those, in their order, that tensors are coded against. */

@@ -1,5 +1,5 @@
 // The reference codec, and the only door into this folder. FORMAT.md says what it does: decoder/ executes its sections
-// and encoder/ its annex A, one file each, in order; safetensors and container execute section 11. Pure functions of whole tensors; nothing here reads, waits or keeps.
+// and encoder/ its annex A, one file each, in order; safetensors, container and layers execute section 11. Pure functions of whole tensors; nothing here reads, waits or keeps.
 
 export {
   type BaseTensor,
@@ -12,6 +12,7 @@ export {
   checkStream,
   type Described,
   type DescribedStream,
+  type Extent,
   HeaderSpace,
   isCompressed,
   isItselfStream,
@@ -20,8 +21,11 @@ export {
   type Original,
   type Outcome,
   type Placed,
+  type PlannedLayer,
+  planLayers,
   type Relations,
   type Restorable,
+  type RestorableLayer,
   readContainer,
   restoreHeader,
   type Stored,
@@ -42,6 +46,7 @@ export { isUniform, nearestOf, PART_BYTES, samplePlaces } from './encoder/a12-ba
 export { encodeTensor } from './encoder/encode.ts';
 export type { ClassChoice, EncodeOptions, ModeChoice, Profile } from './encoder/options.ts';
 export { FormatError } from './errors.ts';
+export { COARSE_TILE_ROWS, coarse, type Layer, layerOf, refine } from './layers.ts';
 export {
   byPlace,
   ContainerError,

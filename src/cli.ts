@@ -39,6 +39,7 @@ import {
   isDirectory,
   type OutputOptions,
   REPORT_VERSION,
+  type Report,
   removeTemporaries,
   restoredName,
   UncheckedError,
@@ -74,6 +75,12 @@ function parseThreads(value: string): number {
   const threads = Number(value);
   if (!/^[0-9]+$/.test(value) || threads < 1 || threads > 1024) throw new InvalidArgumentError('expected 1 to 1024.');
   return threads;
+}
+
+function parseBits(value: string): number {
+  const bits = Number(value);
+  if (!/^[0-9]+$/.test(value) || bits < 1 || bits > 32) throw new InvalidArgumentError('expected 1 to 32.');
+  return bits;
 }
 
 /** As programs that limit memory or files take it: 500000, 500K, 20G, in powers of 1000. */
@@ -182,14 +189,17 @@ withBases(
       "let this load a model's directory as it is, compressed; a README in the output says how",
     ).choices(['transformers']),
   )
+  .option('--progressive', 'put weights into layers of bits: the first part of the output is a coarse checkpoint')
   .option('--dry-run', 'write nothing, and estimate from samples what the output would take')
   .action(
     async (
       paths: string[],
-      options: Common & Pick<CompressOptions, 'profile' | 'for'> & { tileRows?: string; dryRun?: boolean },
+      options: Common &
+        Pick<CompressOptions, 'profile' | 'progressive' | 'for'> & { tileRows?: string; dryRun?: boolean },
     ) => {
       const tileRows = TILE_ROWS.find((rows) => String(rows) === options.tileRows);
-      const how = { profile: options.profile, tileRows, for: options.for };
+      const { profile, progressive } = options;
+      const how = { profile, progressive, tileRows, for: options.for };
       if (options.dryRun)
         await each(paths, options, formatEstimate, (input, work) => estimate(input, { ...work, ...how }));
       else
@@ -209,9 +219,19 @@ withBases(
   WHERE_BASES_ARE,
 )
   .addOption(maxBytesOption('what is free on the disk, and 100 times what the tensors take now, or 1 GB'))
-  .action((paths: string[], options: Common) =>
-    transform(paths, options, restoredName, formatDecompressed, decompress),
-  );
+  .addOption(
+    new Option(
+      '--bits <n>',
+      'enough bits of a weight: a coarse checkpoint, also of an <in> that is still growing',
+    ).argParser(parseBits),
+  )
+  .action((paths: string[], options: Common & { bits?: number }) => {
+    const { bits } = options;
+    const format = (report: Report): string => formatDecompressed(report, bits);
+    return transform(paths, options, restoredName, format, (input, output, work) =>
+      decompress(input, output, { ...work, bits }),
+    );
+  });
 
 withBases(
   workCommand(

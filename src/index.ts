@@ -4,6 +4,7 @@ export {
   type CompressOptions,
   compress,
   type DecodeOptions,
+  type DecompressOptions,
   decompress,
   estimate,
   inspect,
@@ -13,7 +14,7 @@ export {
   type WorkOptions,
 } from './commands/checkpoints.ts';
 export { type Capability, doctor } from './commands/doctor.ts';
-export type { InspectedFile, InspectedTensor } from './commands/inspect.ts';
+export type { InspectedFile, InspectedTensor, Prefix } from './commands/inspect.ts';
 export { type Checkpoint, openCheckpoint, type TensorDescription } from './commands/reader.ts';
 export type {
   DirectoryReport,

@@ -18,10 +18,12 @@ import {
   HeaderSpace,
   isCompressed,
   isItselfStream,
+  planLayers,
   readContainer,
   restoreHeader,
 } from '../spec/container.ts';
 import { decodeTensor, type EncodeOptions, inspectTensor, streamLengths } from '../spec/index.ts';
+import { refine } from '../spec/layers.ts';
 import { ContainerError, headerLength, headerText, LENGTH_BYTES, parseHeader } from '../spec/safetensors.ts';
 import { inDirectory } from './checkpoint.ts';
 
@@ -30,8 +32,15 @@ const product: typeof import('../src/index.ts') = await import(
   /* @vite-ignore */ new URL('../dist/src/index.js', import.meta.url).href
 );
 
-type Options = Pick<EncodeOptions, 'profile' | 'tileRows'>;
-type Refusal = { id: string; comment: string; file: string; bases?: string[]; error: { place: string; step: string } };
+type Options = Pick<EncodeOptions, 'profile' | 'tileRows'> & { progressive?: true };
+type Refusal = {
+  options?: Options;
+  id: string;
+  comment: string;
+  file: string;
+  bases?: string[];
+  error: { place: string; step: string };
+};
 interface Manifest {
   valid: { id: string; comment: string; options?: Options; original: string; compressed: string; bases?: string[] }[];
   invalid: Refusal[];
@@ -90,6 +99,8 @@ function restore(file: Uint8Array, given: readonly Uint8Array[] = [], above: rea
       if (tensor.isStream) checkStream(tensor, streamLengths(begin));
       else checkKept(tensor, begin);
     });
+  for (const layer of container.layers)
+    at('front', layer.name, () => checkStream(layer, streamLengths(bytesOf(layer))));
   const original = at('front', '', () =>
     restoreHeader(container, (tensor) =>
       at('front', tensor.name, () => {
@@ -113,7 +124,7 @@ function restore(file: Uint8Array, given: readonly Uint8Array[] = [], above: rea
   new DataView(restored.buffer).setBigUint64(0, BigInt(header.length), true);
   restored.set(header, LENGTH_BYTES);
   for (const tensor of original.tensors) {
-    const { name, start, isStream, stored } = tensor;
+    const { name, dtype, start, isStream, stored, layers } = tensor;
     const bytes = bytesOf(stored);
     if (!isStream)
       for (let begin = 0; begin < bytes.length; begin += CHECKED_BYTES) {
@@ -121,6 +132,10 @@ function restore(file: Uint8Array, given: readonly Uint8Array[] = [], above: rea
         at('data', name, () => checkPiece(tensor, begin / CHECKED_BYTES, crc32(piece)));
       }
     const decoded = isStream ? at('data', name, () => decodeTensor(bytes, { base: before.get(name) }).data) : bytes;
+    for (const layer of layers)
+      at('data', layer.name, () => {
+        if (!refine(decoded, dtype, layer, decodeTensor(bytesOf(layer.stored)).data)) throw new Error('no layer');
+      });
     restored.set(decoded, 8 + header.length + start);
   }
   if (createHash('sha256').update(restored).digest('hex') !== container.sha256)
@@ -166,12 +181,15 @@ describe('the specification', () => {
     expect({ place, step }).toEqual(error);
   });
 
-  test.each(manifest.refused)('compresses no $id', ({ file, error }) => {
+  test.each(manifest.refused)('compresses no $id', ({ options, file, error }) => {
     const bytes = fileNamed(file);
     const dataStart = LENGTH_BYTES + headerLength(bytes.subarray(0, LENGTH_BYTES), bytes.length);
     const text = headerText(bytes.subarray(LENGTH_BYTES, dataStart));
     const header = parseHeader(text, bytes.length - dataStart);
-    if (error.step === 'header') expect(() => new HeaderSpace(header, text)).toThrow(ContainerError);
+    if (error.step === 'header')
+      expect(() => new HeaderSpace(header, text, { layersOf: options?.progressive && planLayers })).toThrow(
+        ContainerError,
+      );
     else {
       const streams = header.tensors.filter((tensor) =>
         isItselfStream(bytes.subarray(dataStart + tensor.start).subarray(0, bytesToLookAt(tensor))),
@@ -228,11 +246,13 @@ describe.each(engines)('the product, engine %s', (engine) => {
     });
   });
 
-  test.each(manifest.refused)('compresses no $id', async ({ file }) => {
+  test.each(manifest.refused)('compresses no $id', async ({ options, file }) => {
     await inDirectory(async (directory) => {
       const path = join(directory, 'in');
       writeFileSync(path, fileNamed(file));
-      const refusal = await product.compress(path, join(directory, 'out'), work).catch((error) => error);
+      const refusal = await product
+        .compress(path, join(directory, 'out'), { ...options, ...work })
+        .catch((error) => error);
       expect(refusal).toBeInstanceOf(product.FileError);
       expect(readdirSync(directory)).toEqual(['in']);
     });

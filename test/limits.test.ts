@@ -53,6 +53,7 @@ describe('whole tensors', () => {
           const streams = encodeTensor(original, dtype, shape, options);
           return { original, streams, lengths: [streams.length] };
         }),
+      encode: (bytes, dtype, shape, options) => holding(bytes.length, () => encodeTensor(bytes, dtype, shape, options)),
       decodeBatch: ({ fd, position, length }, [{ tensorBytes }]) =>
         holding(tensorBytes, () => decodeTensor(read(fd, position, length)).data),
       take: (length) => new Uint8Array(length),

@@ -13,7 +13,12 @@ import pathlib
 import sys
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 TEXT = pathlib.Path(__file__).resolve().parents[2] / "demo" / "alice.txt"
 WINDOW = 512
@@ -32,18 +37,22 @@ def loss(model: torch.nn.Module, windows: list[torch.Tensor]) -> float:
     return nats / sum(len(window) - 1 for window in windows) / math.log(2)
 
 
+def windows_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[torch.Tensor]:
+    """The tokens of the text, as many at a time as the model takes."""
+    text = TEXT.read_bytes().decode("latin-1")
+    ids = tokenizer(text[len(text) * 9 // 10 :], add_special_tokens=False)["input_ids"][:TOKENS]
+    first = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    length = min(WINDOW, model.config.max_position_embeddings) - len(first)
+    return [torch.tensor(first + ids[at : at + length]) for at in range(0, len(ids) - 1, length)]
+
+
 def main() -> None:
     request = json.load(sys.stdin)
     torch.set_num_threads(1)
     model = AutoModelForCausalLM.from_pretrained(request["path"], dtype=torch.bfloat16)
     words = {name: weights.detach().view(torch.int16).clone() for name, weights in model.named_parameters()}
     model.float()
-    tokenizer = AutoTokenizer.from_pretrained(request["path"])
-    text = TEXT.read_bytes().decode("latin-1")
-    ids = tokenizer(text[len(text) * 9 // 10 :], add_special_tokens=False)["input_ids"][:TOKENS]
-    first = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    length = min(WINDOW, model.config.max_position_embeddings) - len(first)
-    windows = [torch.tensor(first + ids[at : at + length]) for at in range(0, len(ids) - 1, length)]
+    windows = windows_of(model, AutoTokenizer.from_pretrained(request["path"]))
     losses = []
     for bits in request["bits"]:
         for name, weights in model.named_parameters():

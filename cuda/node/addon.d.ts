@@ -58,6 +58,14 @@ export interface Native {
     stream: Uint8Array,
     base?: Uint8Array,
   ): number;
+  /** The same on a thread of the pool. */
+  encodeAsync(
+    bytes: Uint8Array,
+    dtype: string,
+    shape: readonly number[],
+    options: EncodeOptions | undefined,
+    stream: Uint8Array,
+  ): Promise<number>;
   /** @param bytes receives the tensor: as many as `streamInfo` says; they may be the base's, which is written over */
   decode(stream: Uint8Array, bytes: Uint8Array, base?: Uint8Array): void;
 

@@ -205,6 +205,7 @@ Work encoding_file(const Napi::CallbackInfo& info) {
 void export_encode(Napi::Env env, Napi::Object exports) {
   exports.Set("encodeBound", Napi::Function::New<EncodeBound>(env));
   exports.Set("encode", Napi::Function::New<Here<encoding>>(env));
+  exports.Set("encodeAsync", Napi::Function::New<InPool<encoding>>(env));
   exports.Set("encodeFileAsync", Napi::Function::New<InPool<encoding_file>>(env));
   exports.Set("encoderOpen", Napi::Function::New<EncoderOpen>(env));
   exports.Set("encoderClose", Napi::Function::New<EncoderClose>(env));

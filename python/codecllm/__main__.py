@@ -132,6 +132,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_base(added, "file or directory that IN is a changed copy of: what has changed is coded, where that is smaller")
     added.add_argument(
+        "--progressive",
+        action="store_true",
+        help="put weights into layers of bits: the first part of the output is a coarse checkpoint",
+    )
+    added.add_argument(
         "--for",
         dest="loader",
         choices=["transformers"],
@@ -146,6 +151,12 @@ def _parser() -> argparse.ArgumentParser:
         "decompress", "Give back the original of a compressed file or directory, byte for byte.", _run_decompress
     )
     _add_output(added, "X.safetensors for X.codecllm.safetensors, D for a directory D.codecllm")
+    added.add_argument(
+        "--bits",
+        type=_bits,
+        metavar="N",
+        help="enough bits of a weight: a coarse checkpoint, also of an IN that is still growing",
+    )
     _add_max_bytes(added, "what is free on the disk, and 100 times what the tensors take now, or 1 GB")
     _add_base(added, _WHERE_BASES_ARE)
     _add_work(added)
@@ -250,6 +261,12 @@ def _threads(value: str) -> int:
     return int(value)
 
 
+def _bits(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value) <= 32:
+        raise argparse.ArgumentTypeError("expected 1 to 32")
+    return int(value)
+
+
 def _bytes(value: str) -> int:
     """As programs that limit memory or files take it: 500000, 500K, 20G, in powers of 1000."""
     match = re.fullmatch("([0-9]{1,15})([KMGT]?)B?", value.upper())
@@ -272,6 +289,7 @@ def _run_compress(arguments: argparse.Namespace) -> int:
         "profile": arguments.profile,
         "tile_rows": arguments.tile_rows,
         "base": arguments.base,
+        "progressive": arguments.progressive,
         "for_transformers": arguments.loader == "transformers",
         "follow_links": arguments.follow_links,
     }
@@ -283,8 +301,14 @@ def _run_compress(arguments: argparse.Namespace) -> int:
 
 
 def _run_decompress(arguments: argparse.Namespace) -> int:
-    choices = {"base": arguments.base, "max_bytes": arguments.max_bytes, "follow_links": arguments.follow_links}
-    return _transform(arguments, restored_name, format_decompressed, partial(decompress, **choices))
+    choices = {
+        "base": arguments.base,
+        "bits": arguments.bits,
+        "max_bytes": arguments.max_bytes,
+        "follow_links": arguments.follow_links,
+    }
+    describe = partial(format_decompressed, bits=arguments.bits)
+    return _transform(arguments, restored_name, describe, partial(decompress, **choices))
 
 
 def _run_verify(arguments: argparse.Namespace) -> int:

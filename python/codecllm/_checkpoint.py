@@ -24,6 +24,7 @@ class Checkpoint(Closing):
         source: a safetensors file, or its bytes; or a directory with model.safetensors.index.json and the shards that
             it names, or with model.safetensors
         base: what it is coded against, and that, and so on: files, and directories that hold them
+        bits: how many of each word of a tensor in layers are enough; then files may still be growing
 
     Raises:
         FileError: something in it cannot be understood; the message names file, tensor and field
@@ -35,7 +36,10 @@ class Checkpoint(Closing):
     tensors: dict[str, StoredTensor]
     """In the order of the original's data, shard by shard."""
 
-    def __init__(self, source: str | os.PathLike[str] | InputBytes, base: Paths | None = None) -> None:
+    def __init__(
+        self, source: str | os.PathLike[str] | InputBytes, base: Paths | None = None, bits: int | None = None
+    ) -> None:
+        self._bits = bits
         self._files: list[InputFile] = []
         self._bases = Bases(base)
         self.path = source.path if isinstance(source, InputBytes) else os.fspath(source)
@@ -77,7 +81,7 @@ class Checkpoint(Closing):
 
     def _open(self, file: InputFile) -> None:
         self._files.append(file)
-        header, container, tensors = read_checkpoint(file)
+        header, container, tensors = read_checkpoint(file, self._bits)
         tensors = self._bases.resolve(tensors, container)
         ordered = sorted(tensors, key=lambda tensor: (tensor.position, tensor.size))
         if container is not None:

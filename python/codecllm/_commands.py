@@ -30,6 +30,7 @@ from ._report import (
     FileReport,
     InspectedFile,
     InspectedTensor,
+    Prefix,
     Problem,
     Report,
     TensorReport,
@@ -71,6 +72,7 @@ def compress(
     profile: Profile = "small",
     tile_rows: int | None = None,
     base: Paths | None = None,
+    progressive: bool = False,
     for_transformers: bool = False,
     force: bool = False,
     in_place: bool = False,
@@ -95,6 +97,8 @@ def compress(
             that is smaller, only what has changed is coded: of the tensor of the same name, or else of the one that is
             nearest. If it was coded against another one, several: itself first, then files or directories to find the
             others in
+        progressive: put tensors of floats into layers of bits, so that the first part of the file is a coarse
+            checkpoint
         for_transformers: make the output of a model's directory one that `from_pretrained` loads compressed, after
             `import codecllm.transformers`
         force: replace an output that exists
@@ -115,7 +119,7 @@ def compress(
     path = os.fsdecode(path)
     job = _Job(path, threads, progress, notice)
     with Bases(base) as bases:
-        method = _Compression(job, bases, follow_links, profile, tile_rows, for_transformers, in_place)
+        method = _Compression(job, bases, follow_links, profile, tile_rows, for_transformers, in_place, progressive)
         return _transform(method, _output_of(path, output, in_place, compressed_name, "compress"), force, in_place)
 
 
@@ -125,6 +129,7 @@ def estimate(
     profile: Profile = "small",
     tile_rows: int | None = None,
     base: Paths | None = None,
+    progressive: bool = False,
     for_transformers: bool = False,
     follow_links: bool = False,
     threads: int | None = None,
@@ -135,6 +140,9 @@ def estimate(
     with Bases(base) as bases:
         if bases.paths:
             problem = "what a base saves is not known before all is compressed: it cannot be estimated"
+            raise FileError(job.path, problem)
+        if progressive:
+            problem = "what layers take is not known before all is compressed: it cannot be estimated"
             raise FileError(job.path, problem)
         method = _Compression(job, bases, follow_links, profile, tile_rows, for_transformers, False)
     plan = plan_directory(job.path, method, follow_links) if _is_directory(job.path) else None
@@ -161,6 +169,7 @@ def decompress(
     output: str | os.PathLike[str] | None = None,
     *,
     base: Paths | None = None,
+    bits: int | None = None,
     force: bool = False,
     in_place: bool = False,
     follow_links: bool = False,
@@ -179,6 +188,8 @@ def decompress(
         max_bytes: all tensors together may have so many bytes decompressed; by default what is free on the disk, and no
             more than 100 times what they take now, or 1 GB
         base: what it was coded against, if it was: files, and directories that hold them
+        bits: give a coarse checkpoint: of tensors in layers, so many bits of each word, or up to where the next layer
+            begins. The file may still be growing, if these layers are there. Its SHA-256 is not compared
         force, in_place, follow_links, threads, progress, notice: as in `compress`
 
     Raises:
@@ -189,10 +200,12 @@ def decompress(
         ValueError: a path that gives the output no name
     """
     path = os.fsdecode(path)
+    if bits is not None and in_place:
+        raise FileError(path, "a coarse checkpoint replaces nothing")
     job = _Job(path, threads, progress, notice)
     with Bases(base) as bases:
         output_path = _output_of(path, output, in_place, restored_name, "decompress")
-        method = _Decompression(job, bases, follow_links, output_path, max_bytes, in_place)
+        method = _Decompression(job, bases, follow_links, output_path, max_bytes, in_place, bits)
         return _transform(method, output_path, force, in_place)
 
 
@@ -372,23 +385,31 @@ class _Compression(Method):
         tile_rows: int | None,
         for_transformers: bool,
         in_place: bool,
+        progressive: bool = False,
     ) -> None:
         self.options = _library.options(profile, tile_rows)
         if for_transformers and bases.paths:
             raise FileError(job.path, "transformers loads nothing that is coded against a base")
+        if progressive and bases.paths:
+            raise FileError(job.path, "what is coded against a base is not put into layers")
+        if progressive and for_transformers:
+            raise FileError(job.path, "transformers loads nothing that is in layers")
+        if progressive and profile == "direct":
+            problem = "profile direct stores all bits of a weight together: nothing of it is put into layers"
+            raise FileError(job.path, problem)
         if for_transformers and not _is_directory(job.path):
             raise FileError(job.path, "is a file; transformers needs a directory, with a config.json")
         loader = "transformers" if for_transformers else None
-        self.description = _description_of(
-            "compress", job, bases, follow_links, profile=profile, tileRows=tile_rows, **{"for": loader}
-        )
+        encoding = {"profile": profile, "tileRows": tile_rows, "for": loader, "progressive": progressive or None}
+        self.description = _description_of("compress", job, bases, follow_links, **encoding)
         self.job = job
         self.follow_links = follow_links
         self.nothing = "holds no checkpoint that is not compressed already"
         self._bases = bases
         self._profile = profile
+        self._in_layers = progressive
         self._folders: dict[str, Folder] = {}
-        self._shares = not for_transformers and not in_place
+        self._shares = not (for_transformers or in_place or progressive)
         self._for_transformers = for_transformers
 
     def concerns(self, path: str) -> bool:
@@ -402,7 +423,7 @@ class _Compression(Method):
         folder = Folder()
         if self._shares:
             folder = self._folders.setdefault(os.path.dirname(path), folder)
-        return _compress_file(path, make_output, self.job, self.options, self._bases, folder)
+        return _compress_file(path, make_output, self.job, self.options, self._bases, folder, self._in_layers)
 
     def check_finished(self, path: str, sha256: str) -> None:
         _check_sha256(path, sha256, _verify_file(path, self.job, self._bases).sha256)
@@ -415,9 +436,16 @@ class _Decompression(Method):
     """How `decompress` works on files."""
 
     def __init__(
-        self, job: _Job, bases: Bases, follow_links: bool, output: str, max_bytes: int | None, in_place: bool
+        self,
+        job: _Job,
+        bases: Bases,
+        follow_links: bool,
+        output: str,
+        max_bytes: int | None,
+        in_place: bool,
+        bits: int | None,
     ) -> None:
-        self.description = _description_of("decompress", job, bases, follow_links)
+        self.description = _description_of("decompress", job, bases, follow_links, bits=bits)
         self.job = job
         self.follow_links = follow_links
         self.nothing = "holds no CodecLLM file"
@@ -425,15 +453,16 @@ class _Decompression(Method):
         self._output = output
         self._max_bytes = max_bytes
         self._in_place = in_place
+        self._bits = bits
 
     def concerns(self, path: str) -> bool:
-        return _is_compressed(path)
+        return _is_compressed(path, self._bits is not None)
 
     def check(self, paths: list[str]) -> None:
-        _check_declared(paths, self._max_bytes, free_space(self._output))
+        _check_declared(paths, self._max_bytes, free_space(self._output), self._bits)
 
     def transform(self, path: str, make_output: MakeOutput) -> FileReport:
-        return _decompress_file(path, make_output, self.job, self._bases)
+        return _decompress_file(path, make_output, self.job, self._bases, self._bits)
 
     def check_finished(self, path: str, sha256: str) -> None:
         with closing(InputFile(path)) as file:
@@ -456,6 +485,7 @@ def _compress_file(
     options: _library.EncodeOptions,
     bases: Bases,
     folder: Folder,
+    in_layers: bool,
 ) -> FileReport:
     with closing(InputFile(path)) as file:
         header, data_start = read_header(file)
@@ -466,10 +496,10 @@ def _compress_file(
         description = _container.describe_header(header, text)
         original = Original(path, text, header.metadata or {}, header.tensors, data, description)
         relations = original.relations(_bases_for(job.path, path, bases), folder, bases)
-        space = HeaderSpace(original, relations)
+        space = HeaderSpace(original, relations, in_layers)
         check_original(original)
         with make_output(file.mode) as output, job.work() as work:
-            stored, size, sha256, copies = write_container(output, original, space, options, work)
+            stored, size, sha256, copies, behind = write_container(output, original, space, options, work)
             file.check_unchanged()
         bases.remember(path, sha256)
         tensors = [
@@ -478,7 +508,7 @@ def _compress_file(
                 tensor.dtype,
                 tensor.shape,
                 tensor.size,
-                entry.size,
+                entry.size + behind.get(tensor.name, 0),
                 is_stream,
                 copies.get(tensor.name),
             )
@@ -497,11 +527,11 @@ def _bases_for(top: str, path: str, bases: Bases) -> list[str]:
     return [namesake, *(path for path in paths if path != namesake)] if namesake in paths else paths
 
 
-def _decompress_file(path: str, make_output: MakeOutput, job: _Job, bases: Bases) -> FileReport:
+def _decompress_file(path: str, make_output: MakeOutput, job: _Job, bases: Bases, bits: int | None) -> FileReport:
     with closing(InputFile(path)) as file:
-        compressed = read_compressed(file)
+        compressed = read_compressed(file, bits)
         with make_output(file.mode) as output, job.work() as work:
-            restore(compressed, output, bases, work)
+            restore(compressed, output, bases, work, is_coarse=bits is not None)
         return _restored(compressed, output.path)
 
 
@@ -542,7 +572,7 @@ def _restored(compressed: Compressed, output: str | None) -> FileReport:
 
 
 def _size_of(stored: StoredTensor) -> int:
-    return stored.size if stored.copy_of is None else 0
+    return stored.size_with_layers if stored.copy_of is None else 0
 
 
 def _inspect_file(path: str) -> InspectedFile:
@@ -553,7 +583,7 @@ def _inspect_file(path: str) -> InspectedFile:
                 InspectedTensor(tensor.name, tensor.dtype, tensor.shape, tensor.size, tensor.size, False, None, None)
                 for tensor in header.tensors
             ]
-            return InspectedFile(path, False, file.size, file.size, None, [], plain)
+            return InspectedFile(path, False, file.size, file.size, None, [], [], plain)
         compressed = read_compressed(file)
         tensors = [
             InspectedTensor(
@@ -569,8 +599,24 @@ def _inspect_file(path: str) -> InspectedFile:
             for entry, stored in compressed.tensors
         ]
         return InspectedFile(
-            path, True, compressed.original_bytes, file.size, container.sha256, list(container.bases), tensors
+            path,
+            True,
+            compressed.original_bytes,
+            file.size,
+            container.sha256,
+            list(container.bases),
+            _prefixes_of(compressed),
+            tensors,
         )
+
+
+def _prefixes_of(compressed: Compressed) -> list[Prefix]:
+    """Layers of one first bit follow one another: where they begin, those before them end."""
+    prefixes: dict[int, int] = {}
+    for _, stored in compressed.tensors:
+        for layer, first, _ in stored.layers:
+            prefixes[first] = min(layer.position, prefixes.get(first, layer.position))
+    return [Prefix(bits, size) for bits, size in sorted(prefixes.items())]
 
 
 def _inspect_tensor(tensor: StoredTensor) -> Inspection | None:
@@ -607,15 +653,15 @@ def _new_file(output: str, force: bool, source: str, mode: int) -> Any:  # noqa:
     return new_file(output, mode, force, source)
 
 
-def _check_declared(paths: list[str], max_bytes: int | None, room: Room | None) -> None:
+def _check_declared(paths: list[str], max_bytes: int | None, room: Room | None, bits: int | None = None) -> None:
     with ExitStack() as opened:
         files = [opened.enter_context(closing(InputFile(path))) for path in paths]
-        check_declared([tensor for file in files for tensor in read_checkpoint(file)[2]], max_bytes, room)
+        check_declared([tensor for file in files for tensor in read_checkpoint(file, bits)[2]], max_bytes, room)
 
 
-def _is_compressed(path: str) -> bool:
+def _is_compressed(path: str, is_growing: bool = False) -> bool:
     with closing(InputFile(path)) as file:
-        return _container.is_compressed(read_header(file)[0])
+        return _container.is_compressed(read_header(file, is_growing)[0])
 
 
 def _is_directory(path: str) -> bool:

@@ -7,13 +7,14 @@ Nothing here reads or writes a file. What of a tensor's bytes has to be looked a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from ._dtypes import DTYPES
 from ._errors import FileError, quoted
+from ._layers import Layer, layer_starts, layers_from
 from ._safetensors import STYLES, Header, TensorEntry, by_place, format_header, parse_header
 
 if TYPE_CHECKING:
@@ -28,9 +29,21 @@ HEADER_KEY = f"{PREFIX}header"
 COPIES_KEY = f"{PREFIX}copies"
 BASE_KEY = f"{PREFIX}base"
 AGAINST_KEY = f"{PREFIX}against"
+LAYERS_KEY = f"{PREFIX}layers"
 CHECK_KEY = f"{PREFIX}check"
 KEPT_KEY = f"{PREFIX}kept"
-_KEYS = (VERSION_KEY, STREAMS_KEY, SHA256_KEY, HEADER_KEY, COPIES_KEY, BASE_KEY, AGAINST_KEY, CHECK_KEY, KEPT_KEY)
+_KEYS = (
+    VERSION_KEY,
+    STREAMS_KEY,
+    SHA256_KEY,
+    HEADER_KEY,
+    COPIES_KEY,
+    BASE_KEY,
+    AGAINST_KEY,
+    LAYERS_KEY,
+    CHECK_KEY,
+    KEPT_KEY,
+)
 _NUMBER = "(0|[1-9][0-9]{0,8})"
 _AGAINST = rf"{_NUMBER}={_NUMBER}\.{_NUMBER}"
 VERSION = "1"
@@ -45,6 +58,16 @@ CHECKED_BYTES = 2**20
 _CHECK_START = f'{{"__metadata__":{{"{CHECK_KEY}":"'.encode()
 """A header that has a check begins with this, and then the check in digits."""
 _CHECK_DIGITS = 8
+
+
+class LayerEntry(NamedTuple):
+    """A tensor of a compressed file that holds a layer of another."""
+
+    entry: TensorEntry
+    of: str
+    """The name of that."""
+    first: int
+    """The first bit that it has of a word."""
 
 
 class BaseTensor(NamedTuple):
@@ -73,6 +96,8 @@ class Container(NamedTuple):
     """Of the original's header: a style of `format_header` in which it can be rebuilt, or its text."""
     original: dict[str, TensorEntry]
     """The tensors as the original's header has them; empty where it is to be rebuilt from this file's."""
+    layers: list[LayerEntry]
+    """Behind the first ones, in the order of the data."""
     checks: dict[str, list[int]] | None
     """Of each kept tensor, the CRC-32 of its pieces; None where the file has no checks."""
 
@@ -122,6 +147,14 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     count = int(entry(STREAMS_KEY, rf"{_NUMBER}\Z"))
     description = entry(HEADER_KEY, r"(compact\Z|python\Z|\{)")
     bases = tuple((optional(BASE_KEY, r"[0-9a-f]{64}( [0-9a-f]{64})*\Z") or "").split())
+    layer_count = int(optional(LAYERS_KEY, r"[1-9][0-9]{0,8}\Z") or 0)
+    if layer_count > 0 and bases:
+        raise FileError(path, f'its "__metadata__" has {quoted(LAYERS_KEY)} and {quoted(BASE_KEY)}')
+    if layer_count > len(header.tensors):
+        raise FileError(path, f'{quoted(LAYERS_KEY)} in its "__metadata__" is more than it has tensors')
+    own = len(header.tensors) - layer_count
+    last = header.tensors[own:]
+    header = header._replace(tensors=header.tensors[:own])
     digits = optional(KEPT_KEY, r"([0-9a-f]{8})*\Z")
     pairs = optional(COPIES_KEY, rf"{_NUMBER}={_NUMBER}( {_NUMBER}={_NUMBER})*\Z")
     copies = _read_copies(header.tensors, pairs, path)
@@ -133,8 +166,8 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
     placed = by_place(header.tensors)
     streams = placed[:count]
     for tensor in streams:
-        if not is_vector_of_bytes(tensor):
-            raise FileError(path, f"{quoted(tensor.name)} should hold a stream, and is not a vector of U8")
+        _check_holds_stream(tensor, path)
+    layers = _read_layers(last, {tensor.name for tensor in streams}, path)
     names = frozenset(tensor.name for tensor in streams)
     triples = optional(AGAINST_KEY, rf"{_AGAINST}( {_AGAINST})*\Z")
     against = _read_against(header.tensors, names, len(bases), triples, path)
@@ -147,10 +180,33 @@ def read_container(header: Header, data_start: int, path: str) -> Container:
             kept = stored[copies.get(tensor.name, tensor.name)]
             if tensor.name in copies and kept.name not in names:
                 check_same(tensor, kept.dtype, kept.shape, kept.size, path)
-    _check_order(header, names, copies, original, path)
+    _check_order(header, names, copies, layers, original, path)
     entries = {tensor.name: tensor for tensor in original.tensors} if original else {}
     checks = None if digits is None else _read_checks(placed[count:], digits, path)
-    return Container(names, copies, sha256, bases, against, description, entries, checks)
+    return Container(names, copies, sha256, bases, against, description, entries, layers, checks)
+
+
+def _check_holds_stream(tensor: TensorEntry, path: str) -> None:
+    if not is_vector_of_bytes(tensor):
+        raise FileError(path, f"{quoted(tensor.name)} should hold a stream, and is not a vector of U8")
+
+
+def plan_layers(tensor: TensorEntry) -> list[tuple[str, Layer]]:
+    """The layers that a compressor makes of a tensor behind the first one, each with its name; none of most."""
+    layers = layers_from(tensor.dtype, layer_starts(tensor.dtype, tensor.size)) or []
+    return [(f"{layer.first}:{tensor.name}", layer) for layer in layers]
+
+
+def _read_layers(last: list[TensorEntry], streams: set[str], path: str) -> list[LayerEntry]:
+    """Those tensors of a header that are layers."""
+    layers = []
+    for tensor in last:
+        _check_holds_stream(tensor, path)
+        found = re.match(r"([1-9][0-9]?):(.*)\Z", tensor.name, re.DOTALL)
+        if found is None or found[2] not in streams:
+            raise FileError(path, f"{quoted(tensor.name)} should be a layer, and is none of a stream")
+        layers.append(LayerEntry(tensor, found[2], int(found[1])))
+    return sorted(layers, key=lambda layer: (layer.entry.start, layer.entry.end))
 
 
 def _check_header(header: Header, path: str) -> None:
@@ -272,9 +328,14 @@ def check_same(original: TensorEntry, dtype: str, shape: tuple[int, ...], size: 
 
 
 def _check_order(
-    header: Header, streams: frozenset[str], copies: Mapping[str, str], original: Header | None, path: str
+    header: Header,
+    streams: frozenset[str],
+    copies: Mapping[str, str],
+    layers: list[LayerEntry],
+    original: Header | None,
+    path: str,
 ) -> None:
-    """Checks that streams come first, in the order of the original's data, then kept tensors in theirs, then copies."""
+    """Checks that streams come first, in the order of the original's data, then kept tensors, copies and layers."""
     tensors = header.tensors
     if original is not None:
         stored = {tensor.name: tensor for tensor in tensors}
@@ -282,8 +343,10 @@ def _check_order(
     first = [tensor for tensor in tensors if tensor.name in streams]
     kept = [tensor for tensor in tensors if tensor.name not in streams and tensor.name not in copies]
     last = [tensor for tensor in tensors if tensor.name in copies]
+    places = {tensor.name: place for place, tensor in enumerate(first)}
+    in_layers = sorted(layers, key=lambda layer: (layer.first, places[layer.of]))
     at = 0
-    for tensor in (*first, *kept_order(kept), *last):
+    for tensor in (*first, *kept_order(kept), *last, *(layer.entry for layer in in_layers)):
         if tensor.start != at:
             raise FileError(path, f"{quoted(tensor.name)}: its data are not in order")
         at = tensor.end
@@ -352,6 +415,7 @@ def header_text(
     sha256: str,
     bases: Mapping[str, str],
     checks: Iterable[int],
+    layers: Sequence[TensorEntry] = (),
 ) -> bytes:
     """The header of a compressed file, without the spaces that fill it up, and with zeros for its check.
 
@@ -363,6 +427,7 @@ def header_text(
         sha256: of the original file, in hexadecimal
         bases: what is said of bases, by key
         checks: of kept tensors, in the order of their data
+        layers: behind the first ones, as vectors of bytes, in the order of the data
     """
     ours = {
         VERSION_KEY: VERSION,
@@ -375,9 +440,11 @@ def header_text(
         pairs = [f"{numbers[entry.name]}={numbers[copies[entry.name]]}" for entry, _ in stored if entry.name in copies]
         ours[COPIES_KEY] = " ".join(pairs)
     ours |= bases
+    if layers:
+        ours[LAYERS_KEY] = str(len(layers))
     ours[KEPT_KEY] = "".join(f"{check:08x}" for check in checks)
     tensors = [as_stream(entry) if is_stream or entry.name in copies else entry for entry, is_stream in stored]
-    return format_header({CHECK_KEY: "0" * _CHECK_DIGITS} | metadata | ours, tensors)
+    return format_header({CHECK_KEY: "0" * _CHECK_DIGITS} | metadata | ours, [*tensors, *layers])
 
 
 class Match(NamedTuple):

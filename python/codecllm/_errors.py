@@ -51,6 +51,20 @@ class FileError(CodecError, ValueError):
         return "{}: {}".format(*self.args)
 
 
+class IncompleteError(FileError):
+    """A file, perhaps still growing, that does not have yet what is asked for."""
+
+    missing: int
+    """Bytes that have to come, at least."""
+
+    def __init__(self, path: str | os.PathLike[str], missing: int) -> None:
+        super().__init__(path, f"incomplete: {missing} bytes missing")
+        self.missing = missing
+
+    def __reduce__(self) -> tuple[type[IncompleteError], tuple[str, int]]:
+        return IncompleteError, (self.args[0], self.missing)
+
+
 class UncheckedError(FileError):
     """A file that is not there, or was not looked into: nobody knows of anything that is wrong with it."""
 

@@ -151,6 +151,12 @@ class Torch(Framework["torch.Tensor"]):
     def _load_cuda(self, tensors: list[StoredTensor]) -> dict[str, torch.Tensor]:
         from ._cuda_loading import load_cuda
 
+        # Layers are added on the host.
+        in_layers = [tensor for tensor in tensors if tensor.layers]
+        if in_layers:
+            loaded = self._load_cuda([tensor for tensor in tensors if not tensor.layers])
+            loaded |= {name: tensor.to(self._device) for name, tensor in super().load(in_layers).items()}
+            return {tensor.name: loaded[tensor.name] for tensor in tensors}
         found = [(tensor.name, tensor.found_base()) for tensor in tensors]
         # Each its own, since it is written over.
         bases = [

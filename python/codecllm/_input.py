@@ -7,7 +7,7 @@ import stat
 
 import numpy as np
 
-from ._errors import FileError
+from ._errors import FileError, IncompleteError
 
 
 class InputFile:
@@ -49,6 +49,11 @@ class InputFile:
         output = np.empty(size, np.uint8)
         self.read_into(output, position)
         return output
+
+    def check_arrived(self, needed: int) -> None:
+        """@raises IncompleteError where a file that is growing did not have so many bytes when it was opened"""
+        if self.size < needed:
+            raise IncompleteError(self.path, needed - self.size)
 
     def check_unchanged(self) -> None:
         """@raises FileError where somebody wrote to the file since it was opened"""

@@ -81,8 +81,8 @@ class Bands:
         if tensor.is_stream:
             self._stream = tensor.open_stream()
             self.dtype, self.shape, self._size = self._stream.info[:3]
-            # Against a base it is decoded whole.
-            self._is_whole = self._stream.info.against_base
+            # Against a base, or in layers, it is decoded whole.
+            self._is_whole = self._stream.info.against_base or len(tensor.layers) > 0
             self._band_bytes = self._size if self._is_whole else self._stream.band_bytes
         self.count = -(-self._size // max(1, self._band_bytes))
 

@@ -51,8 +51,11 @@ class safe_open(Generic[Kind]):  # noqa: N801
             free of the memory, if they go there, and no more than 100 times what they take now, or 1 GB
         base: the checkpoint that it was coded against, if it was: a file, or a directory that holds it; or several,
             where that one was coded against another
+        bits: of tensors in layers, so many bits of each word are enough, or as many as there are up to where the next
+            layer begins: a coarse checkpoint. The file may still be growing, if these layers are there
 
     Raises:
+        IncompleteError: with `bits`, they have not come yet
         FileError: the file is damaged, or no checkpoint; what it was coded against is not given; or there is no such
             framework, device or backend
         OSError: it cannot be read
@@ -69,6 +72,7 @@ class safe_open(Generic[Kind]):  # noqa: N801
         backend: Backend = "mmap",
         max_bytes: int | None = None,
         base: Paths | None = None,
+        bits: int | None = None,
     ) -> None: ...
 
     @overload
@@ -81,6 +85,7 @@ class safe_open(Generic[Kind]):  # noqa: N801
         backend: Backend = "mmap",
         max_bytes: int | None = None,
         base: Paths | None = None,
+        bits: int | None = None,
     ) -> None: ...
 
     def __init__(
@@ -92,13 +97,14 @@ class safe_open(Generic[Kind]):  # noqa: N801
         backend: str = "mmap",
         max_bytes: int | None = None,
         base: Paths | None = None,
+        bits: int | None = None,
     ) -> None:
         self._path = os.fspath(filename)
         self._framework = self._framework_of(framework, device)
         if self._text("backend", backend) not in _BACKENDS:
             raise FileError(self._path, f"backend {backend!r} is none of {', '.join(_BACKENDS)}")
         self._max_bytes = max_bytes
-        self._opened: Checkpoint | None = Checkpoint(self._path, base)
+        self._opened: Checkpoint | None = Checkpoint(self._path, base, bits)
 
     def _text(self, what: str, value: str) -> str:
         if not isinstance(value, str):

@@ -134,6 +134,9 @@ class CodecLLMQuantizer(HfQuantizer):
     ) -> None:
         """Reads and checks the fronts of all streams. @raises FileError where one is damaged"""
         self._checkpoints = [Checkpoint(path) for path in checkpoint_files or ()]
+        for tensor in self._streams():
+            if tensor.layers:
+                raise tensor.error("is in layers of bits, which transformers does not load")
         infos = [(tensor, tensor.open_stream().info) for tensor in self._streams()]
         if not infos:
             raise FileError(str(model.config.name_or_path), "holds no compressed tensor")

@@ -152,6 +152,15 @@ class InspectedTensor(TensorReport):
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """The beginning of a file in layers."""
+
+    bits: int
+    """It has so many bits of each weight."""
+    bytes: int
+
+
+@dataclass(frozen=True)
 class InspectedFile:
     """What a checkpoint says of itself."""
 
@@ -166,6 +175,8 @@ class InspectedFile:
     """Of the original, in hexadecimal; None where the file is not compressed."""
     bases: list[str]
     """Of the originals of what tensors are coded against."""
+    prefixes: list[Prefix]
+    """What is a coarse checkpoint, from the shortest on; none where it is not in layers."""
     tensors: list[InspectedTensor]
     """In the order of the header's keys."""
 

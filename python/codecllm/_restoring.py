@@ -44,13 +44,16 @@ class Compressed(NamedTuple):
     """In the order of the original's keys."""
 
 
-def read_compressed(file: InputFile) -> Compressed:
+def read_compressed(file: InputFile, bits: int | None = None) -> Compressed:
     """Reads a header and the fronts of all streams.
+
+    Args:
+        bits: as in `read_checkpoint`
 
     Raises:
         FileError: it is not a CodecLLM file, or what it says cannot be true
     """
-    header, container, stored = read_checkpoint(file)
+    header, container, stored = read_checkpoint(file, bits)
     if container is None:
         raise FileError(file.path, "not a CodecLLM file")
     if container.original:
@@ -63,6 +66,8 @@ def read_compressed(file: InputFile) -> Compressed:
     else:
         entries = _container.in_a_row(_entry_of(tensor) for tensor in stored)
         text = _container.writer_header(container.description, _container.original_metadata(header), entries)
+    for tensor in stored:
+        tensor.check_layers()
     return Compressed(
         file,
         text,
@@ -79,11 +84,14 @@ def _entry_of(tensor: StoredTensor) -> TensorEntry:
     return TensorEntry(tensor.name, info.dtype, info.shape, 0, info.tensor_bytes)
 
 
-def restore(compressed: Compressed, output: OutputFile | None, bases: Bases, work: Work) -> None:
+def restore(
+    compressed: Compressed, output: OutputFile | None, bases: Bases, work: Work, is_coarse: bool = False
+) -> None:
     """Decodes everything in the order of the original, and writes and finishes it where there is an output.
 
     Args:
         bases: where to look for what it is coded against
+        is_coarse: whether the file may be growing, and not all of its layers be there
 
     Raises:
         FileError: anything is not as it should be
@@ -118,12 +126,13 @@ def restore(compressed: Compressed, output: OutputFile | None, bases: Bases, wor
     ):
         put(data.data)
         work.progress(stored_bytes)
-    file.check_unchanged()
+    if not is_coarse:
+        file.check_unchanged()
     raise_problems([damaged[tensor.entry.name] for tensor in tensors if tensor.entry.name in damaged])
-    if at != original_bytes or sha256.hexdigest() != container.sha256:
+    if not is_coarse and (at != original_bytes or sha256.hexdigest() != container.sha256):
         raise FileError(file.path, "what it decodes to does not have the SHA-256 of the original")
     if output is not None:
-        output.finish(original_bytes, container.sha256)
+        output.finish(original_bytes, sha256.hexdigest())
 
 
 class _Piece(NamedTuple):
@@ -170,7 +179,7 @@ def _small_piece(batch: list[tuple[TensorEntry, StoredTensor]], guard: _Guard) -
             part = output[entry.start - start : entry.end - start]
             guard(entry.name, partial(tensor.read_into, part))
 
-    return _Piece(batch[-1][0].end - start, sum(tensor.size for _, tensor in batch), restore)
+    return _Piece(batch[-1][0].end - start, sum(tensor.size_with_layers for _, tensor in batch), restore)
 
 
 def _kept_pieces(tensor: StoredTensor, guard: _Guard) -> Iterator[_Piece]:
@@ -187,8 +196,8 @@ def _stream_pieces(tensor: StoredTensor, size: int, guard: _Guard) -> Iterator[_
         guard(tensor.name, partial(restore, output))
 
     stream = tensor.open_stream()
-    if stream.info.against_base:
-        yield _Piece(size, tensor.size, partial(guarded, tensor.read_into))
+    if stream.info.against_base or tensor.layers:
+        yield _Piece(size, tensor.size_with_layers, partial(guarded, tensor.read_into))
         return
     data_at = tensor.position + stream.info.front_bytes
     for part in slices_of(stream.info.tensor_bytes, stream.bands, stream.band_bytes):

@@ -54,8 +54,11 @@ class Header(NamedTuple):
     """What it was read from, with the spaces that fill it up."""
 
 
-def read_header(file: InputFile) -> tuple[Header, int]:
+def read_header(file: InputFile, is_growing: bool = False) -> tuple[Header, int]:
     """The header of a file, and where its data begin.
+
+    Args:
+        is_growing: whether the file may end before its data do
 
     Raises:
         FileError: not a safetensors file; the message says why, and names the tensor and the field
@@ -63,12 +66,16 @@ def read_header(file: InputFile) -> tuple[Header, int]:
     refuse = _refusal(file.path, "")
     if file.read(0, min(len(_POINTER), file.size)).tobytes() == _POINTER:
         refuse("it is a pointer of Git LFS, which has not downloaded the file")
+    if is_growing:
+        file.check_arrived(LENGTH_BYTES)
     if file.size < LENGTH_BYTES:
         refuse(f"it has {file.size} bytes")
     size = int.from_bytes(file.read(0, LENGTH_BYTES).tobytes(), "little")
     if size > MAX_HEADER_BYTES:
         refuse(f"a header of {size} bytes, more than {MAX_HEADER_BYTES}")
     data_start = LENGTH_BYTES + size
+    if is_growing:
+        file.check_arrived(data_start)
     if data_start > file.size:
         refuse(f"a header of {size} bytes in a file of {file.size}")
     try:
@@ -76,7 +83,8 @@ def read_header(file: InputFile) -> tuple[Header, int]:
     except UnicodeDecodeError:
         refuse("its header is not UTF-8")
     header = parse_header(text, file.path)
-    _check_size(file.path, header.tensors, file.size - data_start, refuse)
+    if not is_growing:
+        _check_size(file.path, header.tensors, file.size - data_start, refuse)
     return header, data_start
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from . import _container, _library
+from . import _container, _layers, _library
 from ._arrays import numpy_array, torch_tensor
 from ._errors import FileError, InvalidStreamError, quoted
 from ._input import InputFile
@@ -27,6 +27,16 @@ _MAX_FRONT_BYTES = 2**29
 
 _FLAGS_AT, _BASE = 22, 32
 """Where a stream says that it is coded against a base."""
+
+
+class StoredLayer(NamedTuple):
+    """What follows the first layer of a tensor: a stream of bits."""
+
+    tensor: StoredTensor
+    first: int
+    """The first bit that it has of a word."""
+    is_wanted: bool
+    """Whether it is to be read; those behind it are not, if it is not."""
 
 
 class StoredTensor(NamedTuple):
@@ -54,6 +64,13 @@ class StoredTensor(NamedTuple):
     """The tensors of its file's bases, once these are open."""
     checks: list[int] | None = None
     """Where it is kept, the CRC-32 of its pieces; None where there are none."""
+    layers: tuple[StoredLayer, ...] = ()
+    """Behind the first one, in order; none where it is not in layers."""
+
+    @property
+    def size_with_layers(self) -> int:
+        """Bytes of all that is to be read."""
+        return self.size + sum(layer.tensor.size for layer in self.layers if layer.is_wanted)
 
     def front(self) -> np.ndarray:
         """The front of its stream (uint8).
@@ -113,7 +130,8 @@ class StoredTensor(NamedTuple):
             return
         stream = self.file.read(self.position, self.size)
         address = output.ctypes.data
-        before = self._base_of(self.open_stream().info)
+        info = self.open_stream().info
+        before = self._base_of(info)
         if before is not None:
             before.read_into(output)
         try:
@@ -123,6 +141,62 @@ class StoredTensor(NamedTuple):
                 _library.call("decode_against", stream.ctypes.data, stream.size, address, address, output.size)
         except InvalidStreamError as error:
             raise self.damage(error) from None
+        self.refine(output, info.dtype)
+
+    def refine(self, output: np.ndarray, dtype: str, known: int = 0) -> None:
+        """Adds the layers that are to be read to what precedes them, in place.
+
+        Args:
+            output: bytes of the tensor (uint8)
+            dtype: of the tensor
+            known: bits of each word that are known already; layers that begin before are not read
+
+        Raises:
+            FileError: a layer is damaged, or not one of this tensor's
+        """
+        if not self.layers:
+            return
+        for (stored, first, is_wanted), layer in zip(self.layers, self._cut(dtype), strict=True):
+            if is_wanted and first >= known:
+                packed = stored.read_layer(self, _layers.layer_bytes(dtype, output.size, layer))
+                if not _layers.refine(output, dtype, layer, packed):
+                    raise stored.error("not a layer of what precedes it")
+
+    def _cut(self, dtype: str) -> list[_layers.Layer]:
+        """Its layers. @raises FileError where a tensor of this dtype cannot have them"""
+        starts = [layer.first for layer in self.layers]
+        cut = _layers.layers_from(dtype, starts)
+        if cut is None:
+            raise self.error(f"{dtype} has no layers from bits {', '.join(map(str, starts))} on")
+        return cut
+
+    def read_layer(self, of: StoredTensor, size: int) -> np.ndarray:
+        """The bit string, of `size` bytes, that it is as a layer of a tensor. @raises FileError where it is not that"""
+        self._check_layer(of, size)
+        stream = self.file.read(self.position, self.size)
+        output = np.empty(size, np.uint8)
+        try:
+            _library.call("decode", stream.ctypes.data, stream.size, output.ctypes.data, output.size)
+        except InvalidStreamError as error:
+            raise self.damage(error) from None
+        return output
+
+    def _check_layer(self, of: StoredTensor, size: int) -> None:
+        try:
+            info = Stream(self.front()).info
+        except InvalidStreamError as error:
+            raise self.error(error) from None
+        if (info.dtype, info.shape, info.against_base) != ("U8", (size,), False):
+            raise self.error(f"is {info.dtype} {list(info.shape)}, and as a layer of {quoted(of.name)} U8 {[size]}")
+
+    def check_layers(self) -> None:
+        """Checks the fronts of all layers that are to be read. @raises FileError where one is not as it should be"""
+        if not self.layers:
+            return
+        info = self.open_stream().info
+        for (stored, _, is_wanted), layer in zip(self.layers, self._cut(info.dtype), strict=True):
+            if is_wanted:
+                stored._check_layer(self, _layers.layer_bytes(info.dtype, info.tensor_bytes, layer))
 
     def read_kept(self, output: np.ndarray, start: int = 0) -> None:
         """Reads bytes of it where it is kept, from one piece on up to the end of another.
@@ -209,15 +283,23 @@ class StoredTensor(NamedTuple):
         return FileError(self.file.path, f"{quoted(self.name)}: {problem}")
 
 
-def read_checkpoint(file: InputFile) -> tuple[Header, _container.Container | None, list[StoredTensor]]:
+def read_checkpoint(
+    file: InputFile, bits: int | None = None
+) -> tuple[Header, _container.Container | None, list[StoredTensor]]:
     """What the header of a file says, compressed or not; None for the container where it is not.
 
+    Args:
+        bits: how many of each word of a tensor in layers are enough; then the file may still be growing
+
     Raises:
-        FileError: it cannot be understood; the message names the tensor or the field
+        FileError: it cannot be understood; the message names the tensor or the field. Or something that is wanted has
+            not come yet
     """
+    is_growing = bits is not None
     with _uncollected():
-        header, data_start = read_header(file)
+        header, data_start = read_header(file, is_growing)
         if not _container.is_compressed(header):
+            file.check_arrived(max((data_start + entry.end for entry in header.tensors), default=data_start))
             plain = [
                 StoredTensor(
                     entry.name, file, data_start + entry.start, entry.size, False, entry.dtype, entry.shape, None
@@ -226,8 +308,19 @@ def read_checkpoint(file: InputFile) -> tuple[Header, _container.Container | Non
             ]
             return header, None, plain
         container = _container.read_container(header, data_start, file.path)
-        _check_kept(header, data_start, container, file)
         entries = {tensor.name: tensor for tensor in header.tensors}
+        behind: dict[str, tuple[StoredLayer, ...]] = {}
+        for entry, of, first in container.layers:
+            del entries[entry.name]
+            stored = StoredTensor(
+                entry.name, file, data_start + entry.start, entry.size, True, entry.dtype, entry.shape, None
+            )
+            layer = StoredLayer(stored, first, bits is None or first < bits)
+            behind[of] = (*behind.get(of, ()), layer)
+        wanted = [layer.tensor for its in behind.values() for layer in its if layer.is_wanted]
+        ends = [data_start, *(data_start + entry.end for entry in entries.values())]
+        file.check_arrived(max(ends + [tensor.position + tensor.size for tensor in wanted]))
+        _check_kept(entries.values(), data_start, container, file)
         tensors = []
         for name in entries:
             copy_of = container.copies.get(name)
@@ -246,6 +339,7 @@ def read_checkpoint(file: InputFile) -> tuple[Header, _container.Container | Non
                     bool(container.bases),
                     container.against.get(tensor.name),
                     checks=None if container.checks is None else container.checks.get(tensor.name),
+                    layers=behind.get(tensor.name, ()),
                 )
             )
         return header, container, tensors
@@ -263,9 +357,11 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def _check_kept(header: Header, data_start: int, container: _container.Container, file: InputFile) -> None:
+def _check_kept(
+    tensors: Iterable[TensorEntry], data_start: int, container: _container.Container, file: InputFile
+) -> None:
     """Checks that no kept tensor is a stream that `codecllm.streams` does not count."""
-    for tensor in header.tensors:
+    for tensor in tensors:
         if tensor.name in container.streams or not _container.is_vector_of_bytes(tensor):
             continue
         begin = file.read(data_start + tensor.start, min(tensor.size, len(_container.STREAM_START))).tobytes()

@@ -85,14 +85,15 @@ def _copied(number: int) -> str:
     return "" if number == 0 else f", {number} stored once with another"
 
 
-def format_decompressed(report: Report) -> str:
-    """What `decompress` did."""
+def format_decompressed(report: Report, bits: int | None = None) -> str:
+    """What `decompress` did. `bits` were enough of each weight, if not all were asked for."""
+    what = "byte for byte the original: its SHA-256 is the same" if bits is None else f"coarse, of {bits} bits"
     sizes = f"{format_bytes(report.bytes_after)} -> {format_bytes(report.bytes_before)}"
     return "\n".join(
         [
             f"{printable(report.input)} -> {printable(str(report.output))}",
             *_files(report, "not compressed"),
-            f"{sizes}, byte for byte the original: its SHA-256 is the same",
+            f"{sizes}, {what}",
             *_directory(report.directory, True),
             _time(report),
         ]
@@ -164,6 +165,9 @@ def _format_file(file: InspectedFile) -> str:
         copies = _copied(len(file.tensors) - len(stored))
         kept = f": {streams} compressed, {len(stored) - streams} kept{copies}"
     against = [f"against the file whose SHA-256 is {base}" for base in file.bases]
+    layers = [f"{prefix.bits} bits in the first {format_bytes(prefix.bytes)}" for prefix in file.prefixes]
+    if layers:
+        against.append(f"in layers: {', '.join(layers)}")
     return "\n".join(
         [printable(file.input), *against, *_table(rows), f"{_count(len(file.tensors), 'tensor')}{kept}; {total}"]
     )

@@ -22,6 +22,7 @@ from ._copies import Bytes, Folder
 from ._dtypes import DTYPES
 from ._encoder import Encoder, open_encoder
 from ._errors import FileError, UnavailableError, quoted
+from ._layers import COARSE_TILE_ROWS, Layer, coarse, layer_of
 from ._matches import Matches, find_matches
 from ._output import OutputBytes, OutputFile
 from ._safetensors import LENGTH_BYTES, MAX_HEADER_BYTES, TensorEntry, by_place, format_header
@@ -106,6 +107,8 @@ class Written(NamedTuple):
     """Of the original, in hexadecimal."""
     copies: Mapping[str, str]
     """By the name of each copy, that of the tensor that it is a copy of."""
+    behind: Mapping[str, int]
+    """By the name of each tensor in layers, the bytes of those behind the first one."""
 
 
 def check_original(original: Original) -> None:
@@ -181,13 +184,44 @@ class _Compression:
         for entry in by_place(self._original.tensors):
             if entry.name in self._space.copies:
                 place(entry, 0, False)
+        in_layers = [entry for entry in by_place(self._original.tensors) if stored[entry.name][1]]
+        layers, behind = self._write_layers(in_layers)
 
         in_order = [stored[entry.name] for entry in self._original.tensors]
         sha256 = self._sha256.hexdigest()
-        self._output.write(0, memoryview(self._space.fill(in_order, sha256, self._against_base, checks)))
+        self._output.write(0, memoryview(self._space.fill(in_order, sha256, self._against_base, checks, layers)))
         # Also where there are no data after the header.
         self._output.finish(self._end, sha256)
-        return Written(in_order, self._end, sha256, self._space.copies)
+        return Written(in_order, self._end, sha256, self._space.copies, behind)
+
+    def _write_layers(self, tensors: list[TensorEntry]) -> tuple[list[TensorEntry], dict[str, int]]:
+        """Writes the layers behind the first ones of tensors, of which these are streams, in the order of the data.
+
+        Returns:
+            them as a header has them, and by the name of each tensor their bytes
+        """
+        planned = [(entry, name, layer) for entry in tensors for name, layer in self._layers_of(entry)]
+        planned.sort(key=lambda each: each[2].first)
+        entries = []
+        behind: dict[str, int] = {}
+
+        def encode(entry: TensorEntry, name: str, layer: Layer) -> tuple[str, str, np.ndarray]:
+            bits = layer_of(self._data(entry)[: entry.size], entry.dtype, layer)
+            return entry.name, name, encode_bytes(bits, "U8", (bits.size,), self._options)
+
+        for of, name, stream in self._work.in_order(
+            planned, lambda each: each[0].size, lambda each: self._work.submit(encode, *each)
+        ):
+            self._output.write(self._end, stream.data)
+            start = self._end - self._space.data_start
+            entries.append(TensorEntry(name, "U8", (stream.size,), start, start + stream.size))
+            behind[of] = behind.get(of, 0) + stream.size
+            self._end += stream.size
+        return entries, behind
+
+    def _layers_of(self, entry: TensorEntry) -> list[tuple[str, Layer]]:
+        """The layers that a tensor gets behind its first one, if there is a stream of that, and their names."""
+        return _container.plan_layers(entry) if self._space.in_layers and self._may_become_stream(entry) else []
 
     def _data(self, entry: TensorEntry) -> Bytes:
         return self._original.data[entry.name]()
@@ -244,7 +278,7 @@ class _Compression:
 
             wait_for(self._original.on_gpu[batch[0].name])
             return self._work.plan(self._prepare_on_gpu, batch)
-        if batch[0].size <= SLICE_BYTES or batch[0].name in self._space.matches.tensors:
+        if batch[0].size <= SLICE_BYTES or batch[0].name in self._space.matches.tensors or self._layers_of(batch[0]):
             return self._work.submit(self._prepare_whole, batch)
         if self._may_become_stream(batch[0]):
             return self._work.plan(self._prepare_large, batch[0])
@@ -317,6 +351,11 @@ class _Compression:
         """The stream of a tensor; no bytes where there is none that is smaller."""
         if not self._may_become_stream(entry):
             return data[:0]
+        layers = self._layers_of(entry)
+        if layers:
+            first = coarse(data, entry.dtype, layers[0][1].first)
+            stream = encode_bytes(first, entry.dtype, entry.shape, self._coarse_options())
+            return stream if stream.size < entry.size else data[:0]
         stream = encode_bytes(data, entry.dtype, entry.shape, self._options)
         before = self._space.matches.tensors.get(entry.name)
         if before is not None:
@@ -327,6 +366,12 @@ class _Compression:
                 self._against_base.add(entry.name)
                 return against
         return stream if stream.size < entry.size else data[:0]
+
+    def _coarse_options(self) -> _library.EncodeOptions:
+        """As those of all tensors, with the tiles of first layers unless others are asked for."""
+        return _library.options(
+            cast("_library.Profile", PROFILES[self._options.profile]), self._options.tile_rows or COARSE_TILE_ROWS
+        )
 
     def _prepare_large(self, entry: TensorEntry) -> _Prepared:
         data = self._data(entry)
@@ -401,14 +446,25 @@ def _size_of(item: TensorEntry | Slice) -> int:
 class HeaderSpace:
     """Room for the header of a compressed file, kept before it is known which tensors become streams.
 
+    Args:
+        in_layers: whether tensors are put into layers, then without a base
+
     Raises:
-        FileError: the header would be longer than readers accept
+        FileError: the header would be longer than readers accept, or a tensor has the name of a layer
     """
 
     data_start: int
     """Where the data begin in the file."""
 
-    def __init__(self, original: Original, relations: Relations) -> None:
+    def __init__(self, original: Original, relations: Relations, in_layers: bool = False) -> None:
+        self.in_layers = in_layers
+        names = {tensor.name for tensor in original.tensors}
+        planned = [
+            (tensor, name) for tensor in original.tensors for name, _ in _container.plan_layers(tensor) if in_layers
+        ]
+        for _, name in planned:
+            if name in names:
+                raise FileError(original.path, f"{quoted(name)} has the name of a layer of another tensor")
         self.copies, self.matches = relations
         self._metadata = original.metadata
         self._description = original.description
@@ -419,28 +475,52 @@ class HeaderSpace:
             kept = tensor._replace(start=data_bytes, end=data_bytes)
             stream = _container.as_stream(tensor)._replace(start=data_bytes, end=data_bytes)
             widest.append((max(kept, stream, key=lambda entry: len(format_header(None, [entry]))), False))
+        # They may even take more than the tensor.
+        layers = [
+            _container.as_stream(tensor)._replace(name=name, start=2 * data_bytes, end=2 * data_bytes)
+            for tensor, name in planned
+            if tensor.name not in self.copies
+        ]
         pieces = sum(_container.piece_count(tensor) for tensor in original.tensors if tensor.name not in self.copies)
         # As many streams as digits may be needed for.
-        size = LENGTH_BYTES + len(self._text(widest, "0" * 64, None, [0] * pieces)) + len(str(len(original.tensors)))
+        longest = self._text(widest, "0" * 64, None, [0] * pieces, layers)
+        size = LENGTH_BYTES + len(longest) + len(str(len(original.tensors)))
         self.data_start = -(-size // _container.DATA_ALIGNMENT) * _container.DATA_ALIGNMENT
         if self.data_start - LENGTH_BYTES > MAX_HEADER_BYTES:
             raise FileError(
                 original.path, f"its header would be longer than the {MAX_HEADER_BYTES} bytes that readers accept"
             )
 
-    def _text(self, stored: list[_container.Stored], sha256: str, used: set[str] | None, checks: list[int]) -> bytes:
+    def _text(
+        self,
+        stored: list[_container.Stored],
+        sha256: str,
+        used: set[str] | None,
+        checks: list[int],
+        layers: list[TensorEntry],
+    ) -> bytes:
         names = [entry.name for entry, _ in stored]
         bases = _container.base_entries(names, self.matches.bases, self.matches.numbers, used)
-        return _container.header_text(self._metadata, stored, self.copies, self._description, sha256, bases, checks)
+        return _container.header_text(
+            self._metadata, stored, self.copies, self._description, sha256, bases, checks, layers
+        )
 
-    def fill(self, stored: list[_container.Stored], sha256: str, against_base: set[str], checks: list[int]) -> bytes:
+    def fill(
+        self,
+        stored: list[_container.Stored],
+        sha256: str,
+        against_base: set[str],
+        checks: list[int],
+        layers: list[TensorEntry],
+    ) -> bytes:
         """What stands before the data.
 
         Args:
             stored: in the order of the original's keys
             against_base: the tensors that are coded against a base
             checks: of kept tensors, in the order of their data
+            layers: behind the first ones, in the order of the data
         """
         size = self.data_start - LENGTH_BYTES
-        text = self._text(stored, sha256, against_base, checks).ljust(size, b" ")
+        text = self._text(stored, sha256, against_base, checks, layers).ljust(size, b" ")
         return size.to_bytes(LENGTH_BYTES, "little") + _container.with_check(text)

@@ -20,9 +20,10 @@ from ._dtypes import name_of
 from ._frameworks import Numpy
 from ._library import Profile
 from ._opening import Backend, load_bytes, safe_open
+from ._refining import refine_
 from ._saving import Source, checkpoint_bytes, sources_of, write_checkpoint
 
-__all__ = ["load", "load_file", "save", "save_file"]
+__all__ = ["load", "load_file", "refine_", "save", "save_file"]
 
 
 def load_file(
@@ -31,6 +32,7 @@ def load_file(
     backend: Backend = "mmap",
     max_bytes: int | None = None,
     base: Paths | None = None,
+    bits: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Loads a checkpoint.
 
@@ -39,6 +41,7 @@ def load_file(
         backend: as there
         max_bytes: as there, of all tensors
         base: as there
+        bits: as there
 
     Returns:
         name to array, in the order of the original's data: dtypes, shapes and bits of the original
@@ -48,7 +51,7 @@ def load_file(
             tensor
         OSError: it cannot be read
     """
-    with safe_open(filename, "np", backend=backend, max_bytes=max_bytes, base=base) as checkpoint:
+    with safe_open(filename, "np", backend=backend, max_bytes=max_bytes, base=base, bits=bits) as checkpoint:
         return checkpoint.get_tensors()
 
 

@@ -22,6 +22,7 @@ from ._frameworks import Device, Torch
 from ._library import Profile
 from ._modules import compress_module
 from ._opening import Backend, load_bytes, safe_open
+from ._refining import refine_
 from ._saving import Source, checkpoint_bytes, sources_of, write_checkpoint
 from ._updates import apply_update_, encode_update
 
@@ -32,6 +33,7 @@ __all__ = [
     "load",
     "load_file",
     "load_model",
+    "refine_",
     "safe_open",
     "save",
     "save_file",
@@ -46,6 +48,7 @@ def load_file(
     backend: Backend = "mmap",
     max_bytes: int | None = None,
     base: Paths | None = None,
+    bits: int | None = None,
 ) -> dict[str, torch.Tensor]:
     """Loads a checkpoint.
 
@@ -58,6 +61,7 @@ def load_file(
         backend: as in `safe_open`
         max_bytes: as there, of all tensors
         base: as in `safe_open`; it is loaded on the device, and what was coded against it is decoded over it
+        bits: as in `safe_open`; `refine_` adds the others. Layers are decoded on the host, whatever the device
 
     Returns:
         name to tensor, in the order of the original's data: dtypes, shapes and bits of the original
@@ -67,7 +71,7 @@ def load_file(
         OSError: it cannot be read
         UnavailableError: a CUDA device is asked for, and there is none, or the build has no CUDA
     """
-    with safe_open(filename, "pt", device, backend=backend, max_bytes=max_bytes, base=base) as checkpoint:
+    with safe_open(filename, "pt", device, backend=backend, max_bytes=max_bytes, base=base, bits=bits) as checkpoint:
         return checkpoint.get_tensors()
 
 

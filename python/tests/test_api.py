@@ -307,15 +307,22 @@ def test_every_function_takes_what_theirs_takes(name: str) -> None:
         for function, value in vars(theirs).items()
         if inspect.isfunction(value) and not function.startswith("_") and not function.startswith("storage_")
     ]
-    assert set(public) == set(ours.__all__) - {"apply_update_", "compress_module", "encode_update", "safe_open"}
+    assert set(public) == set(ours.__all__) - {
+        "apply_update_",
+        "compress_module",
+        "encode_update",
+        "refine_",
+        "safe_open",
+    }
     for function in public:
         expected = parameters(getattr(theirs, function))
         found = parameters(getattr(ours, function))
-        assert [each for each in found if each[0] not in ("profile", "base", "max_bytes")] == expected, function
+        assert [each for each in found if each[0] not in ("profile", "base", "bits", "max_bytes")] == expected, function
         names = {each[0] for each in found}
         assert ("profile" in names) == function.startswith("save"), function
         assert ("max_bytes" in names) == function.startswith("load"), function
         assert ("base" in names) == function.endswith("_file"), function
+        assert ("bits" in names) == (function == "load_file"), function
 
 
 # --------------------------------------------------------------------------------------------------------------- saving

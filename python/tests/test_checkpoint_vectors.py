@@ -103,7 +103,7 @@ def test_what_the_header_tells_is_refused_at_once(vector: dict[str, Any]) -> Non
         Checkpoint(CHECKPOINTS / vector["file"])
 
 
-@pytest.mark.parametrize("vector", by_id(MANIFEST["refused"]))
+@pytest.mark.parametrize("vector", by_id([each for each in MANIFEST["refused"] if "options" not in each]))
 def test_refused(vector: dict[str, Any], tmp_path: Path) -> None:
     file = InputFile(CHECKPOINTS / vector["file"])
     try:

@@ -234,9 +234,13 @@ def test_what_a_reader_refuses(vector: dict[str, Any], folder: Path) -> None:
 def test_what_a_compressor_refuses(vector: dict[str, Any]) -> None:
     path = CHECKPOINTS / vector["file"]
     with pytest.raises(FileError) as raised:
-        codecllm.compress(path, "out")
+        codecllm.compress(path, "out", **vector.get("options", {}))
     place = vector["error"]["place"]
-    problem = "is compressed already" if place == "__metadata__" else f"{quoted(place)} is itself a stream"
+    problem = f"{quoted(place)} is itself a stream"
+    if place == "__metadata__":
+        problem = "is compressed already"
+    elif "options" in vector:
+        problem = f"{quoted(place)} has the name of a layer of another tensor"
     assert str(raised.value) == f"{path}: {problem}"
     assert os.listdir() == []
 

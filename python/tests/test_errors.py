@@ -26,6 +26,7 @@ ERRORS = [
     codecllm.InvalidStreamError("magic: not a stream", 3),
     codecllm.FileError("a.safetensors", "is closed"),
     codecllm.FileError(Path("a.safetensors"), codecllm.InvalidStreamError("magic: not a stream", 3)),
+    codecllm.IncompleteError("a.safetensors", 3),
     codecllm.UnavailableError("this build has no CUDA"),
     codecllm.CudaError("out of memory"),
 ]

@@ -19,6 +19,7 @@ import {
   tensorError,
 } from '../format/compressed.ts';
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
+import { addLayers } from './layers.ts';
 import { areUsual } from './limits.ts';
 
 /** A checkpoint that is open, compressed or not. */
@@ -71,7 +72,14 @@ export class Bases {
     }
     const tensors = header.tensors.map((entry) => {
       const place = { position: dataStart + entry.start, storedBytes: entry.end - entry.start };
-      const plain = { isStream: false, againstBase: false, against: undefined, copyOf: undefined, checks: undefined };
+      const plain = {
+        isStream: false,
+        againstBase: false,
+        against: undefined,
+        copyOf: undefined,
+        checks: undefined,
+        layers: [],
+      };
       return { ...entry, ...plain, ...place };
     });
     return { file, tensors: byName(tensors), against: new Map() };
@@ -131,6 +139,7 @@ export class Bases {
         })
       : await file.read(position, storedBytes);
     if (!isStream) checkBytes(file.path, tensor, 0, bytes);
+    await addLayers(this.engine, file, tensor, bytes);
     await file.checkUnchanged();
     return bytes;
   }

@@ -75,7 +75,17 @@ export interface OutputOptions extends WorkOptions {
   readonly onNotice?: OnNotice;
 }
 
+export interface DecompressOptions extends OutputOptions, DecodeOptions {
+  /**
+   * Give a coarse checkpoint: of tensors in layers, so many bits of each word, or up to where the next layer begins. The
+   * file may still be growing, if these layers are there. Its SHA-256 is not compared.
+   */
+  readonly bits?: number;
+}
+
 export interface CompressOptions extends OutputOptions, Pick<EncodeOptions, 'profile' | 'tileRows'> {
+  /** Put tensors of floats into layers of bits, so that the first part of the file is a coarse checkpoint. */
+  readonly progressive?: boolean;
   /** Make the output of a model's directory one that transformers loads, with the Python package of CodecLLM. */
   readonly for?: 'transformers';
 }
@@ -95,27 +105,38 @@ export async function compress(input: string, output: string, options: CompressO
 
 /** How `compress` works on files. @throws FileError where options contradict the input */
 async function compression(input: string, options: CompressOptions): Promise<Method> {
-  const { profile, tileRows } = options;
+  const { profile, tileRows, progressive = false } = options;
   const forTransformers = options.for === 'transformers';
   if (forTransformers && options.bases !== undefined && options.bases.length > 0)
     throw new FileError(input, 'transformers loads nothing that is coded against a base');
+  if (progressive && options.bases !== undefined && options.bases.length > 0)
+    throw new FileError(input, 'what is coded against a base is not put into layers');
+  if (progressive && forTransformers) throw new FileError(input, 'transformers loads nothing that is in layers');
+  if (progressive && profile === 'direct')
+    throw new FileError(input, 'profile direct stores all bits of a weight together: nothing of it is put into layers');
   if (forTransformers && !(await isDirectory(input)))
     throw new FileError(input, 'is a file; transformers needs a directory, with a config.json');
   const folders = new Map<string, Folder>();
   // A folder stays whole: files are coded against those beside them, and nowhere else; and not against what is replaced.
   const folderOf = (from: string, { verify }: Placing): Folder => {
-    const known = forTransformers || verify !== undefined ? undefined : folders.get(dirname(from));
+    const known = forTransformers || progressive || verify !== undefined ? undefined : folders.get(dirname(from));
     const folder = known ?? new Folder();
     folders.set(dirname(from), folder);
     return folder;
   };
   return {
-    job: await jobOf('compress', input, options, { profile, tileRows, for: options.for }),
+    job: await jobOf('compress', input, options, {
+      profile,
+      tileRows,
+      for: options.for,
+      progressive: progressive || undefined,
+    }),
+    nothing: 'holds no checkpoint that is not compressed already',
     concerns: async (path) => !(await isCodecllmFile(path)),
     check: async () => {},
     transformFile: async (from, to, placing, work) => {
       const bases = await basesFor(input, from, options);
-      return compressFile(from, to, placing, { profile, tileRows }, bases, folderOf(from, placing), work);
+      return compressFile(from, to, placing, { profile, tileRows }, bases, folderOf(from, placing), work, progressive);
     },
     checkFinished: async (path, sha256, work) => checkSha256(path, sha256, (await verifyFile(path, work)).sha256),
     arrange: async (entries) => (forTransformers ? arrangeForTransformers(input, entries, profile) : AS_IT_IS),
@@ -127,6 +148,8 @@ export async function estimate(input: string, options: CompressOptions = {}): Pr
   const { followLinks = false } = options;
   if (options.bases !== undefined && options.bases.length > 0)
     throw new FileError(input, 'what a base saves is not known before all is compressed: it cannot be estimated');
+  if (options.progressive)
+    throw new FileError(input, 'what layers take is not known before all is compressed: it cannot be estimated');
   const method = { ...(await compression(input, options)), force: false, followLinks, onNotice: () => {} };
   const plan = (await isDirectory(input)) ? await planDirectory(input, method) : undefined;
   const begin = performance.now();
@@ -159,16 +182,16 @@ export async function estimate(input: string, options: CompressOptions = {}): Pr
  *
  * @throws FileError; then the output is as it was before
  */
-export async function decompress(
-  input: string,
-  output: string,
-  options: OutputOptions & DecodeOptions = {},
-): Promise<Report> {
+export async function decompress(input: string, output: string, options: DecompressOptions = {}): Promise<Report> {
+  const { bits, maxBytes } = options;
+  const isGrowing = bits !== undefined;
+  if (isGrowing && options.inPlace) throw new FileError(input, 'a coarse checkpoint replaces nothing');
   return transform(input, output, options, {
-    job: await jobOf('decompress', input, options),
-    concerns: isCodecllmFile,
-    check: async (paths) => checkDeclared(await declaredInAll(paths), options.maxBytes, await freeSpace(output)),
-    transformFile: decompressFile,
+    job: await jobOf('decompress', input, options, { bits }),
+    nothing: 'holds no CodecLLM file',
+    concerns: (path) => isCodecllmFile(path, isGrowing),
+    check: async (paths) => checkDeclared(await declaredInAll(paths, isGrowing), maxBytes, await freeSpace(output)),
+    transformFile: (from, to, placing, work) => decompressFile(from, to, placing, work, bits),
     checkFinished: async (path, sha256) => {
       const file = await InputFile.open(path);
       await hashOf(file)
@@ -204,7 +227,10 @@ async function jobOf(command: string, input: string, options: WorkOptions, encod
 }
 
 /** What a command does with files, whatever its options are. */
-type Method = Omit<Transformation, 'force' | 'followLinks' | 'onNotice'>;
+type Method = Omit<Transformation, 'force' | 'followLinks' | 'onNotice'> & {
+  /** What is said of a directory of which nothing concerns it. */
+  readonly nothing: string;
+};
 
 async function transform(input: string, output: string, options: OutputOptions, how: Method): Promise<Report> {
   const { force = false, inPlace = false, followLinks = false, onNotice = () => {} } = options;
@@ -223,11 +249,7 @@ async function transform(input: string, output: string, options: OutputOptions, 
     });
   }
   const plan = await planDirectory(input, transformation);
-  if (plan.checkpoints.length === 0 && !inPlace)
-    throw new FileError(
-      input,
-      `holds no ${how.concerns === isCodecllmFile ? 'CodecLLM file' : 'checkpoint that is not compressed already'}`,
-    );
+  if (plan.checkpoints.length === 0 && !inPlace) throw new FileError(input, how.nothing);
   return working(input, output, options, sizes(plan.checkpoints), (open) =>
     inPlace ? directoryInPlace(plan, transformation, open) : transformDirectory(plan, output, transformation, open),
   );
@@ -337,14 +359,14 @@ function sizes(entries: readonly Pick<Entry, 'size'>[]): number {
   return entries.reduce((sum, { size }) => sum + size, 0);
 }
 
-async function declaredInAll(paths: readonly string[]): Promise<Declared[]> {
+async function declaredInAll(paths: readonly string[], areGrowing = false): Promise<Declared[]> {
   const declared: Declared[] = [];
-  for (const path of paths) declared.push(...(await declaredIn(path)));
+  for (const path of paths) declared.push(...(await declaredIn(path, areGrowing)));
   return declared;
 }
 
-async function isCodecllmFile(path: string): Promise<boolean> {
-  const { file, header } = await openSafetensors(path);
+async function isCodecllmFile(path: string, isGrowing = false): Promise<boolean> {
+  const { file, header } = await openSafetensors(path, isGrowing);
   await file.close();
   return isCompressed(header);
 }

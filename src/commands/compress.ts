@@ -7,14 +7,19 @@ import {
   byPlace,
   bytesToLookAt,
   CHECKED_BYTES,
+  COARSE_TILE_ROWS,
+  coarse,
   DTYPES,
   type EncodeOptions,
   FIXED_BYTES,
   HeaderSpace,
   isItselfStream,
   keptOrder,
+  layerOf,
   type Outcome,
   type Placed,
+  type PlannedLayer,
+  planLayers,
   quoted,
   type Relations,
   type TensorEntry,
@@ -37,6 +42,7 @@ import type { Work } from './work.ts';
  *
  * @param bases paths of what it may be coded against
  * @param folder the files that are compressed with it
+ * @param inLayers whether tensors are put into layers, then without a base
  * @throws FileError; then nothing has been written, and `work.engine` is closed
  */
 export async function compressFile(
@@ -47,6 +53,7 @@ export async function compressFile(
   bases: readonly string[],
   folder: Folder,
   work: Work,
+  inLayers = false,
 ): Promise<FileReport> {
   const original = await openSafetensors(input);
   const { file } = original;
@@ -54,15 +61,17 @@ export async function compressFile(
     const { within: copies, elsewhere } = await folder.copiesIn(original, work.bases);
     const copied = new Set([...copies.keys()].map((copy) => original.header.tensors[copy]));
     const mayBecomeStream = (tensor: TensorEntry): boolean => !copied.has(tensor) && hasStreams(tensor);
+    const layersOf = (tensor: TensorEntry): PlannedLayer[] =>
+      inLayers && mayBecomeStream(tensor) ? planLayers(tensor) : [];
     const matches = await findMatches(original, bases, elsewhere, mayBecomeStream, work.bases);
     const hashes: string[] = [];
     for (const path of matches.paths) hashes.push(await work.bases.sha256Of(path));
-    const space = spaceFor(original, { copies, bases: hashes, against: matches.numbers });
+    const space = spaceFor(original, { copies, bases: hashes, against: matches.numbers, layersOf });
     await refuseStreams(original);
     const out = await OutputFile.create(output, placing, file.mode, input);
     try {
-      const compression = new Compression(original, copied, matches, mayBecomeStream, out, options, work);
-      const { stored, end, outcome } = await compression.writeTensors(space.dataStart);
+      const compression = new Compression(original, copied, matches, mayBecomeStream, layersOf, out, options, work);
+      const { stored, layers, end, outcome } = await compression.writeTensors(space.dataStart);
       await out.write(0, [space.fill(stored, outcome)]);
       await file.checkUnchanged();
       await out.commit(end, outcome.sha256);
@@ -74,7 +83,7 @@ export async function compressFile(
         bytesAfter: end,
         sha256: outcome.sha256,
         checked: true,
-        tensors: reports(original, stored, copies),
+        tensors: reports(original, stored, layers, copies),
       };
     } catch (error) {
       // No thread may read a file that is about to be closed.
@@ -107,18 +116,24 @@ async function refuseStreams({ file, header, dataStart }: Safetensors): Promise<
 function reports(
   { header }: Safetensors,
   stored: readonly Placed[],
+  layers: readonly PlacedLayer[],
   copies: ReadonlyMap<number, number>,
 ): FileReport['tensors'] {
-  return header.tensors.map(({ name, dtype, shape, start, end }, index) => ({
-    name,
-    dtype,
-    shape,
-    bytesBefore: end - start,
-    bytesAfter: stored[index].end - stored[index].start,
+  const behind = new Map<TensorEntry, number>();
+  for (const { of, start, end } of layers) behind.set(of, (behind.get(of) ?? 0) + end - start);
+  return header.tensors.map((tensor, index) => ({
+    name: tensor.name,
+    dtype: tensor.dtype,
+    shape: tensor.shape,
+    bytesBefore: tensorBytes(tensor),
+    bytesAfter: tensorBytes(stored[index]) + (behind.get(tensor) ?? 0),
     compressed: stored[index].isStream,
     copyOf: header.tensors[copies.get(index) ?? -1]?.name,
   }));
 }
+
+/** A layer behind the first one, and the tensor of the original that it is of. */
+type PlacedLayer = TensorEntry & { readonly of: TensorEntry };
 
 /**
  * What is left to do with tensors in their turn: to hash them, and to write at `position`.
@@ -137,15 +152,19 @@ class Compression {
     private readonly copied: ReadonlySet<TensorEntry>,
     private readonly matches: Matches,
     private readonly mayBecomeStream: (tensor: TensorEntry) => boolean,
+    private readonly layersOf: (tensor: TensorEntry) => PlannedLayer[],
     private readonly out: OutputFile,
     private readonly options: EncodeOptions,
     private readonly work: Work,
   ) {}
 
   /**
-   * @returns where each tensor is now, in the order of the header's keys, the end of the file, and what the header needs
+   * @returns where each tensor is now, in the order of the header's keys, the layers behind the first ones, the end of the
+   * file, and what the header needs
    */
-  async writeTensors(dataStart: number): Promise<{ stored: Placed[]; end: number; outcome: Outcome }> {
+  async writeTensors(
+    dataStart: number,
+  ): Promise<{ stored: Placed[]; layers: PlacedLayer[]; end: number; outcome: Outcome }> {
     const { file, header } = this.original;
     const stored = new Map<string, Placed>();
     let end = dataStart;
@@ -158,10 +177,15 @@ class Compression {
     const kept: TensorEntry[] = [];
     const { limits, slicing } = this.work.engine;
     const prepared = inOrder(
-      batchesOf(byPlace(header.tensors), tensorBytes),
+      batchesOf(byPlace(header.tensors), tensorBytes, (before, tensor) =>
+        [before, tensor].every((each) => this.layersOf(each).length === 0),
+      ),
       limits,
       // Of a large one, slices are held, not all of it, unless it has a base.
-      (batch) => (slicing === undefined ? batchBytes(batch) : Math.min(limits.bytes / 2, batchBytes(batch))),
+      (batch) =>
+        slicing === undefined || this.layersOf(batch[0]).length > 0
+          ? batchBytes(batch)
+          : Math.min(limits.bytes / 2, batchBytes(batch)),
       async (batch) => ({ batch, finish: await this.prepare(batch) }),
     );
     for await (const { batch, finish } of prepared) {
@@ -185,14 +209,22 @@ class Compression {
       place(tensor, tensorBytes(tensor), false);
     }
     for (const tensor of byPlace(header.tensors)) if (this.copied.has(tensor)) place(tensor, 0, false);
+    const layers: PlacedLayer[] = [];
+    for await (const { tensor, name, stream } of this.layerStreams((tensor) => stored.get(tensor.name)?.isStream)) {
+      await this.out.write(end, [stream], () => this.work.engine.release(stream));
+      const [start, shape] = [end - dataStart, [stream.length]];
+      layers.push({ name, dtype: 'U8', shape, of: tensor, start, end: start + stream.length });
+      end += stream.length;
+    }
     const numbered = header.tensors.entries();
     const againstBase = new Set(
       [...numbered].flatMap(([number, { name }]) => (this.againstBase.has(name) ? number : [])),
     );
     return {
       stored: header.tensors.map(({ name }) => stored.get(name) as Placed),
+      layers,
       end,
-      outcome: { sha256: this.hash.digest('hex'), againstBase, checks },
+      outcome: { sha256: this.hash.digest('hex'), againstBase, checks, layers },
     };
   }
 
@@ -208,6 +240,7 @@ class Compression {
   private async prepare(batch: readonly TensorEntry[]): Promise<Finish> {
     const [tensor] = batch;
     const { slicing } = this.work.engine;
+    if (this.layersOf(tensor).length > 0) return this.prepareCoarse(tensor);
     if (batchBytes(batch) <= SLICE_BYTES) return this.prepareWhole(batch);
     if (this.mayBecomeStream(tensor))
       return slicing && !this.matches.against.has(tensor.name)
@@ -218,6 +251,53 @@ class Compression {
       this.work.onProgress(tensorBytes(tensor));
       return [0];
     };
+  }
+
+  /** Of a tensor in layers, the first one. */
+  private async prepareCoarse(tensor: TensorEntry): Promise<Finish> {
+    const { engine, onProgress } = this.work;
+    const { dtype, shape } = tensor;
+    const [{ first }] = this.layersOf(tensor);
+    const original = await this.readTensor(tensor);
+    const options = { ...this.options, tileRows: this.options.tileRows ?? COARSE_TILE_ROWS };
+    const stream = await this.namingErrors(tensor, () =>
+      engine.encode(coarse(original, dtype, first), dtype, shape, options),
+    );
+    return async (end) => {
+      this.hash.update(original);
+      onProgress(original.length);
+      engine.release(original);
+      if (stream.length >= tensorBytes(tensor)) return [0];
+      await this.out.write(end, [stream], () => engine.release(stream));
+      return [stream.length];
+    };
+  }
+
+  /** The streams of the layers behind the first ones, in the order of the data. @param isInLayers of which there are some */
+  private async *layerStreams(
+    isInLayers: (tensor: TensorEntry) => boolean | undefined,
+  ): AsyncGenerator<{ tensor: TensorEntry; name: string; stream: Uint8Array }, void, void> {
+    const { engine } = this.work;
+    const layers = byPlace(this.original.header.tensors)
+      .filter(isInLayers)
+      .flatMap((tensor) => this.layersOf(tensor).map((layer) => ({ tensor, layer })))
+      .sort((a, b) => a.layer.first - b.layer.first);
+    yield* inOrder(
+      layers,
+      engine.limits,
+      ({ tensor }) => tensorBytes(tensor),
+      async ({ tensor, layer }) => {
+        const original = await this.readTensor(tensor);
+        const bits = layerOf(original, tensor.dtype, layer);
+        engine.release(original);
+        const stream = await this.namingErrors(tensor, () => engine.encode(bits, 'U8', [bits.length], this.options));
+        return { tensor, name: layer.name, stream };
+      },
+    );
+  }
+
+  private async readTensor(tensor: TensorEntry): Promise<Uint8Array> {
+    return this.original.file.fill(this.work.engine.take(tensorBytes(tensor)), this.positionOf(tensor));
   }
 
   private async prepareWhole(batch: readonly TensorEntry[]): Promise<Finish> {

@@ -20,21 +20,30 @@ import {
 import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
 import type { Against } from './bases.ts';
 import { batchesOf } from './batches.ts';
+import { addLayers } from './layers.ts';
 import type { FileReport, TensorReport } from './report.ts';
 import type { Work } from './work.ts';
 
 /**
  * Restores one checkpoint.
  *
+ * @param bits how many of each word of a tensor in layers are enough; then the file may still be growing, and what is
+ * restored is coarse, of which there is no SHA-256
  * @throws FileError; then nothing has been written, and `work.engine` is closed
  */
-export async function decompressFile(input: string, output: string, placing: Placing, work: Work): Promise<FileReport> {
-  return withCheckpoint(input, work, async (opened) => {
-    const compressed = await readCompressed(opened, work.engine.fronts);
+export async function decompressFile(
+  input: string,
+  output: string,
+  placing: Placing,
+  work: Work,
+  bits?: number,
+): Promise<FileReport> {
+  const isCoarse = bits !== undefined;
+  return withCheckpoint(input, isCoarse, work, async (opened) => {
+    const compressed = await readCompressed(opened, work.engine.fronts, bits);
     const out = await OutputFile.create(output, placing, compressed.file.mode, input);
     try {
-      await restore(compressed, out, work);
-      await out.commit(compressed.originalBytes, compressed.sha256);
+      await out.commit(compressed.originalBytes, await restore(compressed, out, isCoarse, work));
       return report(compressed, output);
     } catch (error) {
       await out.discard();
@@ -49,13 +58,13 @@ export async function decompressFile(input: string, output: string, placing: Pla
  * @throws FilesError, FileError: all tensors that are damaged; then `work.engine` is closed
  */
 export async function verifyFile(input: string, work: Work): Promise<FileReport> {
-  return withCheckpoint(input, work, async (opened) => {
+  return withCheckpoint(input, false, work, async (opened) => {
     const compressed = await readCompressed(opened, work.engine.fronts).catch(async (error) => {
       // Where its header is wrong already, that is all there is to say.
       throwProblems(await damagedStreams(opened, work).catch(() => []));
       throw error;
     });
-    await restore(compressed, undefined, work);
+    await restore(compressed, undefined, false, work);
     return report(compressed, undefined);
   });
 }
@@ -81,8 +90,13 @@ async function damagedStreams(
   return problems;
 }
 
-async function withCheckpoint<T>(input: string, work: Work, use: (opened: Safetensors) => Promise<T>): Promise<T> {
-  const opened = await openSafetensors(input);
+async function withCheckpoint<T>(
+  input: string,
+  isGrowing: boolean,
+  work: Work,
+  use: (opened: Safetensors) => Promise<T>,
+): Promise<T> {
+  const opened = await openSafetensors(input, isGrowing);
   try {
     return await use(opened);
   } catch (error) {
@@ -110,9 +124,14 @@ function report(
 }
 
 /** What is said of a tensor of a compressed checkpoint. */
-export function reportOf({ name, dtype, shape, start, end, storedBytes, isStream, copyOf }: Restorable): TensorReport {
-  const bytesAfter = copyOf === undefined ? storedBytes : 0;
+export function reportOf(tensor: Restorable): TensorReport {
+  const { name, dtype, shape, start, end, isStream, copyOf } = tensor;
+  const bytesAfter = copyOf === undefined ? bytesWithLayers(tensor) : 0;
   return { name, dtype, shape, bytesBefore: end - start, bytesAfter, compressed: isStream, copyOf };
+}
+
+function bytesWithLayers({ storedBytes, layers }: Restorable): number {
+  return layers.reduce((sum, layer) => sum + layer.storedBytes, storedBytes);
 }
 
 /** Consecutive bytes of the original. */
@@ -127,8 +146,19 @@ interface Piece {
   readonly finish?: () => void;
 }
 
-/** Decodes everything in the order of the original. @throws FileError where anything is not as it should be */
-async function restore(compressed: Compressed, out: OutputFile | undefined, work: Work): Promise<void> {
+/**
+ * Decodes everything in the order of the original.
+ *
+ * @param isCoarse whether the file may be growing, and not all of its layers be there
+ * @returns the SHA-256 of what it gave
+ * @throws FileError where anything is not as it should be
+ */
+async function restore(
+  compressed: Compressed,
+  out: OutputFile | undefined,
+  isCoarse: boolean,
+  work: Work,
+): Promise<string> {
   const { engine, bases, onProgress } = work;
   const against = await bases.againstOf(compressed);
   const { file, headerText, sha256, originalBytes } = compressed;
@@ -158,10 +188,13 @@ async function restore(compressed: Compressed, out: OutputFile | undefined, work
     piece.finish?.();
     onProgress(piece.storedBytes);
   }
+  const found = hash.digest('hex');
+  if (isCoarse) return found;
   await file.checkUnchanged();
   throwProblems([...damaged.values()]);
-  if (at !== originalBytes || hash.digest('hex') !== sha256)
+  if (at !== originalBytes || found !== sha256)
     throw new FileError(file.path, 'what it decodes to does not have the SHA-256 of the original');
+  return found;
 }
 
 /** Restores a piece, or notes what is damaged of it. */
@@ -181,12 +214,15 @@ async function* piecesOf(compressed: Compressed, against: Against, work: Work): 
   const batches = batchesOf(
     byPlace(compressed.tensors),
     ({ start, end }) => end - start,
-    (before, tensor) => before.isStream === tensor.isStream && before.position + before.storedBytes === tensor.position,
+    (before, tensor) =>
+      before.isStream === tensor.isStream &&
+      before.position + before.storedBytes === tensor.position &&
+      [before, tensor].every(({ layers }) => layers.length === 0),
   );
   for (const batch of batches) {
-    const [{ isStream, againstBase, start }] = batch;
+    const [{ isStream, againstBase, start, layers }] = batch;
     const bytes = batch[batch.length - 1].end - start;
-    if (bytes <= SLICE_BYTES) yield wholePiece(compressed, against, work, batch);
+    if (bytes <= SLICE_BYTES || layers.length > 0) yield wholePiece(compressed, against, work, batch);
     else if (!isStream) yield* keptPieces(compressed, engine, batch[0]);
     else if (engine.slicing === undefined || againstBase) yield wholePiece(compressed, against, work, batch);
     else yield* streamPieces(compressed, engine, engine.slicing, batch[0]);
@@ -215,7 +251,7 @@ function wholePiece(compressed: Compressed, against: Against, work: Work, batch:
   const storedBytes = batch.reduce((sum, tensor) => sum + tensor.storedBytes, 0);
   return {
     bytes,
-    storedBytes,
+    storedBytes: batch.reduce((sum, tensor) => sum + bytesWithLayers(tensor), 0),
     of: batch.length === 1 ? name : batch.map((tensor) => wholePiece(compressed, against, work, [tensor])),
     restore: async () => {
       if (!isStream) {
@@ -232,9 +268,13 @@ function wholePiece(compressed: Compressed, against: Against, work: Work, batch:
           tensorBytes: tensor.end - tensor.start,
           base: await bases.readBase(against, tensor.name),
         });
-      return engine.decodeBatch({ fd: file.fd, position, length: storedBytes }, streams).catch((error) => {
+      const range = { fd: file.fd, position, length: storedBytes };
+      const tensors = await engine.decodeBatch(range, streams).catch((error) => {
         throw batchError(file.path, batch, error, damageError);
       });
+      // A tensor in layers is alone.
+      await addLayers(engine, file, batch[0], tensors);
+      return tensors;
     },
   };
 }

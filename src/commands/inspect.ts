@@ -1,7 +1,7 @@
 // What a checkpoint says of itself, compressed or not. Nothing is decoded.
 
 import { type Inspection, inspectFront, isCompressed } from '../../spec/index.ts';
-import { type Fronts, readCompressed, referenceFronts } from '../format/compressed.ts';
+import { type Compressed, type Fronts, readCompressed, referenceFronts } from '../format/compressed.ts';
 import { openSafetensors } from '../format/safetensors.ts';
 import { reportOf } from './decompress.ts';
 import type { TensorReport } from './report.ts';
@@ -9,6 +9,13 @@ import type { TensorReport } from './report.ts';
 export interface InspectedTensor extends TensorReport {
   /** What its stream says of itself; undefined where it is not a stream. */
   readonly stream: Inspection | undefined;
+}
+
+/** The beginning of a file in layers. */
+export interface Prefix {
+  /** It has so many bits of each weight. */
+  readonly bits: number;
+  readonly bytes: number;
 }
 
 export interface InspectedFile {
@@ -22,6 +29,8 @@ export interface InspectedFile {
   readonly sha256: string | undefined;
   /** Of the originals of what tensors are coded against. */
   readonly bases: readonly string[];
+  /** What is a coarse checkpoint, from the shortest on; none where it is not in layers. */
+  readonly prefixes: readonly Prefix[];
   /** In the order of the header's keys. */
   readonly tensors: readonly InspectedTensor[];
 }
@@ -43,6 +52,7 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
         bytesAfter: file.size,
         sha256: undefined,
         bases: [],
+        prefixes: [],
         tensors,
       };
     }
@@ -55,10 +65,21 @@ export async function inspectFile(path: string): Promise<InspectedFile> {
       return { ...reportOf(tensor), stream: inspectionOf.get(tensor.copyOf ?? tensor.name) };
     });
     const { originalBytes, sha256, bases } = compressed;
-    return { input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, bases, tensors };
+    return {
+      ...{ input: path, compressed: true, bytesBefore: originalBytes, bytesAfter: file.size, sha256, bases },
+      ...{ prefixes: prefixesOf(compressed), tensors },
+    };
   } finally {
     await file.close();
   }
+}
+
+/** Layers of one first bit follow one another: where they begin, those before them end. */
+function prefixesOf({ tensors }: Compressed): Prefix[] {
+  const prefixes = new Map<number, number>();
+  for (const { first, position } of tensors.flatMap(({ layers }) => layers))
+    prefixes.set(first, Math.min(position, prefixes.get(first) ?? position));
+  return [...prefixes].map(([bits, bytes]) => ({ bits, bytes })).sort((a, b) => a.bits - b.bits);
 }
 
 /** Keeps all that fronts say, in the order in which they are read. */

@@ -5,7 +5,7 @@ import { statfs } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import { FIXED_BYTES, isCompressed, quoted, readContainer, streamLengths } from '../../spec/index.ts';
 import { FileError, fileErrorOf } from '../files/errors.ts';
-import { openSafetensors } from '../format/safetensors.ts';
+import { checkArrived, openSafetensors } from '../format/safetensors.ts';
 import { formatBytes } from './text.ts';
 
 /** Without a limit of the caller's, a file may become so many times as large, which weights do not, */
@@ -31,16 +31,19 @@ export interface Room {
 }
 
 /**
- * What a file declares of its tensors. Of each stream only the first 64 bytes are read.
+ * What a file declares of its tensors. Of each stream only the first 64 bytes are read; a layer has no more than its
+ * tensor.
  *
+ * @param isGrowing whether the file may end before its data do
  * @throws FileError where it is not a CodecLLM file
  */
-export async function declaredIn(path: string): Promise<Declared[]> {
-  const { file, header, headerText, dataStart } = await openSafetensors(path);
+export async function declaredIn(path: string, isGrowing = false): Promise<Declared[]> {
+  const { file, header, headerText, dataStart } = await openSafetensors(path, isGrowing);
   try {
     const declared: Declared[] = [];
     const { tensors } = isCompressed(header) ? readContainer(header, headerText, dataStart) : { tensors: [] };
     for (const { name, start, end, isStream, copyOf } of tensors) {
+      checkArrived(file, dataStart + end);
       const fixed = isStream ? await file.read(dataStart + start, Math.min(FIXED_BYTES, end - start)) : undefined;
       const declares = fixed === undefined ? { bytes: end - start, againstBase: false } : lengthsOf(fixed);
       declared.push({ path, name, storedBytes: copyOf === undefined ? end - start : 0, ...declares });

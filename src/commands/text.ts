@@ -65,12 +65,14 @@ function formatCopied(number: number): string {
   return number === 0 ? '' : `, ${number} stored once with another`;
 }
 
-export function formatDecompressed(report: Report): string {
+/** @param bits that were enough of each weight, if not all were asked for */
+export function formatDecompressed(report: Report, bits?: number): string {
   const { input, output, bytesBefore, bytesAfter } = report;
+  const what = bits === undefined ? 'byte for byte the original: its SHA-256 is the same' : `coarse, of ${bits} bits`;
   return [
     `${printable(input)} -> ${printable(`${output}`)}`,
     ...formatFiles(report, 'not compressed'),
-    `${formatBytes(bytesAfter)} -> ${formatBytes(bytesBefore)}, byte for byte the original: its SHA-256 is the same`,
+    `${formatBytes(bytesAfter)} -> ${formatBytes(bytesBefore)}, ${what}`,
     ...formatDirectory(report.directory, true),
     formatTime(report),
   ].join('\n');
@@ -141,7 +143,7 @@ export function formatInspected(files: readonly InspectedFile[]): string {
   return texts.join('\n\n');
 }
 
-function formatFile({ input, compressed, bases, bytesBefore, bytesAfter, tensors }: InspectedFile): string {
+function formatFile({ input, compressed, bases, bytesBefore, bytesAfter, prefixes, tensors }: InspectedFile): string {
   const rows = tensors.map((tensor) => {
     const { name, dtype, shape, bytesBefore: before, bytesAfter: after } = tensor;
     const modes = compressed ? formatModes(tensor) : '-';
@@ -164,9 +166,19 @@ function formatFile({ input, compressed, bases, bytesBefore, bytesAfter, tensors
     ? `: ${streams} compressed, ${tensors.length - streams - copies} kept${formatCopied(copies)}`
     : '';
   const against = bases.map((base) => `against the file whose SHA-256 is ${base}`);
-  return [printable(input), ...against, formatTable(rows), `${count(tensors.length, 'tensor')}${kept}; ${total}`].join(
-    '\n',
-  );
+  const layers =
+    prefixes.length === 0
+      ? []
+      : [
+          `in layers: ${prefixes.map(({ bits, bytes }) => `${bits} bits in the first ${formatBytes(bytes)}`).join(', ')}`,
+        ];
+  return [
+    printable(input),
+    ...against,
+    ...layers,
+    formatTable(rows),
+    `${count(tensors.length, 'tensor')}${kept}; ${total}`,
+  ].join('\n');
 }
 
 const COLUMNS = ['tensor', 'dtype', 'shape', 'bytes before', 'bytes after', 'ratio', 'modes'];

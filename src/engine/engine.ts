@@ -117,7 +117,9 @@ export interface Engine {
   readonly limits: Limits;
   /** Encodes whole tensors that lie in these bytes of a file. @throws ItemError; what the system says of the file */
   encodeBatch(range: FileRange, tensors: readonly WholeTensor[], options: EncodeOptions): Promise<EncodedBatch>;
-  /** Decodes whole streams likewise. @returns the tensors, one after the other */
+  /** Encodes a tensor that is in memory. @returns its stream, which may be longer */
+  encode(bytes: Uint8Array, dtype: string, shape: readonly number[], options: EncodeOptions): Promise<Uint8Array>;
+  /** Decodes whole streams that lie in these bytes of a file. @returns the tensors, one after the other */
   decodeBatch(range: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array>;
   readonly fronts: Fronts;
   /** How it works on parts of a tensor; an engine without this takes every tensor as a whole. */

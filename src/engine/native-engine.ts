@@ -65,6 +65,18 @@ export class NativeEngine implements Engine, Slicing {
     });
   }
 
+  async encode(
+    bytes: Uint8Array,
+    dtype: string,
+    shape: readonly number[],
+    options: EncodeOptions,
+  ): Promise<Uint8Array> {
+    return this.inTurn(async () => {
+      const room = this.take(this.codec.encodeBound(dtype, shape, options));
+      return room.subarray(0, await this.codec.encodeAsync(bytes, dtype, shape, options, room));
+    });
+  }
+
   async decodeBatch(range: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array> {
     return this.inTurn(async () => {
       const bytes = this.take(tensorBytesOf(streams));

@@ -56,6 +56,15 @@ export class ReferenceEngine implements Engine {
     return { original, streams: joined(streams), lengths: streams.map((stream) => stream.length) };
   }
 
+  async encode(
+    bytes: Uint8Array,
+    dtype: string,
+    shape: readonly number[],
+    options: EncodeOptions,
+  ): Promise<Uint8Array> {
+    return this.run('encodeBytes', { bytes, dtype, shape, options });
+  }
+
   async decodeBatch({ fd, position }: FileRange, streams: readonly WholeStream[]): Promise<Uint8Array> {
     const tensors = await eachItem(streams, async ({ start, length, tensorBytes, base }) => {
       checkFits(Math.max(length, tensorBytes));

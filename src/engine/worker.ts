@@ -14,6 +14,10 @@ export interface EncodeTask {
   readonly base: Uint8Array | undefined;
 }
 
+export interface EncodeBytesTask extends Omit<EncodeTask, 'range' | 'base'> {
+  readonly bytes: Uint8Array;
+}
+
 export interface DecodeTask {
   readonly range: FileRange;
   readonly base: Uint8Array | undefined;
@@ -28,6 +32,11 @@ export function encode({ range, dtype, shape, options, base }: EncodeTask): Uint
     if (against.length < stream.length) stream = against;
   }
   return moved(stream.length < range.length ? stream : new Uint8Array(0));
+}
+
+/** @returns the stream of a tensor, whatever its length */
+export function encodeBytes({ bytes, dtype, shape, options }: EncodeBytesTask): Uint8Array {
+  return moved(encodeTensor(bytes, dtype, shape, options));
 }
 
 /** @returns the tensor of a stream. @throws FormatError */

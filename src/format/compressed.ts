@@ -9,8 +9,10 @@ import {
   checkPiece,
   checkStream,
   type DescribedStream,
+  type Extent,
   inspectFront,
   quoted,
+  type RestorableLayer,
   readContainer,
   restoreHeader,
   type Restorable as SpecifiedTensor,
@@ -18,13 +20,19 @@ import {
 } from '../../spec/index.ts';
 import { FileError, fileErrorOf, ItemError, problemOf } from '../files/errors.ts';
 import type { InputFile } from '../files/input.ts';
-import type { Safetensors } from './safetensors.ts';
+import { checkArrived, type Safetensors } from './safetensors.ts';
 
-/** A tensor of the original file, and where its bytes or its stream are in the compressed one. */
-export interface Restorable extends Omit<SpecifiedTensor, 'stored'> {
-  /** From the start of the compressed file. */
+/** Where something is in the compressed file. */
+interface Place {
+  /** From the start of the file. */
   readonly position: number;
   readonly storedBytes: number;
+}
+
+/** A tensor of the original file, and where its bytes or its stream are in the compressed one. */
+export interface Restorable extends Omit<SpecifiedTensor, 'stored' | 'layers'>, Place {
+  /** Those behind the first one. */
+  readonly layers: readonly (Omit<RestorableLayer, 'stored'> & Place)[];
 }
 
 /** A compressed checkpoint. */
@@ -61,13 +69,21 @@ export const referenceFronts: Fronts = {
   },
 };
 
-/** @throws FileError where it is not a CodecLLM file, or what it says cannot be true */
+/**
+ * @param bits how many of each word are wanted, at least: then the file may end behind the layers that have them
+ * @throws FileError where it is not a CodecLLM file, or what it says cannot be true, or something that is wanted is not
+ * there yet
+ */
 export async function readCompressed(
   { file, header, headerText, dataStart }: Safetensors,
   fronts: Fronts = referenceFronts,
+  bits?: number,
 ): Promise<Compressed> {
   try {
     const container = readContainer(header, headerText, dataStart);
+    const wanted = container.layers.filter(({ first }) => first < (bits ?? Number.POSITIVE_INFINITY));
+    const needed = [...container.tensors, ...wanted].reduce((most, { end }) => Math.max(most, end), 0);
+    checkArrived(file, dataStart + needed);
     const described = new Map<string, DescribedStream>();
     for (const tensor of container.tensors) {
       const { name, start, end, isStream, look } = tensor;
@@ -75,7 +91,10 @@ export async function readCompressed(
       if (isStream) described.set(name, await withFront(file, fronts, name, position, end - start, fronts.describe));
       else if (look > 0) checkKept(tensor, await file.read(position, look));
     }
-    const original = restoreHeader(container, ({ name }) => described.get(name) as DescribedStream);
+    for (const { name, start, end } of wanted)
+      described.set(name, await withFront(file, fronts, name, dataStart + start, end - start, fronts.describe));
+    const original = restoreHeader(container, ({ name }) => described.get(name) as DescribedStream, bits);
+    const placed = ({ start, end }: Extent): Place => ({ position: dataStart + start, storedBytes: end - start });
     return {
       file,
       headerText: original.headerText,
@@ -83,10 +102,10 @@ export async function readCompressed(
       bases: container.bases,
       originalBytes: original.bytes,
       isChecked: container.isChecked,
-      tensors: original.tensors.map(({ stored: { start, end }, ...tensor }) => ({
+      tensors: original.tensors.map(({ stored, layers, ...tensor }) => ({
         ...tensor,
-        position: dataStart + start,
-        storedBytes: end - start,
+        ...placed(stored),
+        layers: layers.map(({ stored, ...layer }) => ({ ...layer, ...placed(stored) })),
       })),
     };
   } catch (error) {

@@ -16,12 +16,13 @@ export interface Safetensors {
 /**
  * Opens a file and checks that it is safetensors; who opens it closes `file`.
  *
+ * @param isGrowing whether the file may end before its data do
  * @throws FileError
  */
-export async function openSafetensors(path: string): Promise<Safetensors> {
+export async function openSafetensors(path: string, isGrowing = false): Promise<Safetensors> {
   const file = await InputFile.open(path);
   try {
-    return await readSafetensors(file);
+    return await readSafetensors(file, isGrowing);
   } catch (error) {
     await file.close();
     throw fileErrorOf(path, error);
@@ -31,7 +32,12 @@ export async function openSafetensors(path: string): Promise<Safetensors> {
 /** What stands in the place of a large file that Git has not downloaded. */
 const POINTER = 'version https://git-lfs.github.com/';
 
-async function readSafetensors(file: InputFile): Promise<Safetensors> {
+/** @throws FileError where a file that is growing does not have so many bytes yet */
+export function checkArrived({ path, size }: InputFile, needed: number): void {
+  if (size < needed) throw new FileError(path, `incomplete: ${needed - size} bytes missing`);
+}
+
+async function readSafetensors(file: InputFile, isGrowing: boolean): Promise<Safetensors> {
   const { size } = file;
   const begin = await file.read(0, Math.min(POINTER.length, size));
   if (new TextDecoder().decode(begin) === POINTER)
@@ -39,9 +45,12 @@ async function readSafetensors(file: InputFile): Promise<Safetensors> {
       file.path,
       'not a safetensors file: it is a pointer of Git LFS, which has not downloaded the file',
     );
-  const length = headerLength(begin.subarray(0, LENGTH_BYTES), size);
-  const text = headerText(await file.read(LENGTH_BYTES, length));
+  if (isGrowing) checkArrived(file, LENGTH_BYTES);
+  const length = headerLength(begin.subarray(0, LENGTH_BYTES), isGrowing ? Number.POSITIVE_INFINITY : size);
   const dataStart = LENGTH_BYTES + length;
+  if (isGrowing) checkArrived(file, dataStart);
+  const text = headerText(await file.read(LENGTH_BYTES, length));
+  if (isGrowing) return { file, header: parseHeader(text), headerText: text, dataStart };
   try {
     return { file, header: parseHeader(text, size - dataStart), headerText: text, dataStart };
   } catch (error) {

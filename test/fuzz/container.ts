@@ -55,10 +55,12 @@ function read(file: Uint8Array): void {
     ), `written as ${style}, the header reads as another`);
   if (!isCompressed(header)) return;
   const container = readContainer(header, text, dataStart);
-  const stream = ({ start, end }: Stored): Uint8Array => file.subarray(dataStart + start, dataStart + end);
+  const stream = ({ start, end }: Pick<Stored, 'start' | 'end'>): Uint8Array =>
+    file.subarray(dataStart + start, dataStart + end);
   for (const tensor of container.tensors)
     if (tensor.isStream) checkStream(tensor, streamLengths(stream(tensor).subarray(0, FIXED_BYTES)));
     else if (tensor.look > 0) checkKept(tensor, stream(tensor).subarray(0, tensor.look));
+  for (const layer of container.layers) checkStream(layer, streamLengths(stream(layer).subarray(0, FIXED_BYTES)));
   const original = restoreHeader(container, (tensor) => {
     const { dtype, shape, tensorBytes, againstBase } = inspectFront(stream(tensor));
     return { dtype, shape, bytes: tensorBytes, againstBase };
