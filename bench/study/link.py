@@ -6,8 +6,8 @@
 
 The directory's model.safetensors is compressed, in layers and not. A thread is the link: it lets a file grow at that
 rate. The model takes weights as soon as enough bits are there, refines them in place as more come, and each time says
-the token that follows a sentence. The table has the seconds from the first byte on until that answer, the bytes that it
-needed, and what the model loses with these bits on the text that loss.py takes.
+the token that follows a sentence. The first table has the seconds from the first byte on until that answer, and the
+bytes that it needed; the second, what the model loses with these bits on the text that loss.py takes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def main() -> None:
         return tokenizer.decode(model(**prompt).logits[0, -1].argmax())
 
     answer()
-    print("| bits | bytes that have come | seconds | loss, bits a token | answer |\n| --- | --- | --- | --- | --- |")
+    print("| bits | bytes that have come | seconds | answer |\n| --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as folder:
         original, plain, layered = (
             directory / "model.safetensors",
@@ -87,10 +87,9 @@ def main() -> None:
             as_soon_as_it_is_there(lambda: model.load_state_dict(load_file(growing, bits=16), strict=False))
             said, seconds = answer(), time.perf_counter() - begin
             link.join()
-            print(f"| {name} | {os.path.getsize(source)} | {seconds:.1f} | | {said} |")
+            print(f"| {name} | {os.path.getsize(source)} | {seconds:.1f} | {said} |", flush=True)
         link, begin = grow(layered, growing, rate), time.perf_counter()
         known = 0
-        rows = []
         for bits in sizes:
             if known == 0:
                 as_soon_as_it_is_there(
@@ -99,11 +98,13 @@ def main() -> None:
             else:
                 as_soon_as_it_is_there(lambda bits=bits, known=known: refine_(state, growing, known, bits))
             known = bits
-            rows.append((bits, answer(), time.perf_counter() - begin))
+            said, seconds = answer(), time.perf_counter() - begin
+            print(f"| {bits} | {sizes[bits]} | {seconds:.1f} | {said} |", flush=True)
         link.join()
-        for bits, said, seconds in rows:
+        print("\n| bits | loss, bits a token |\n| --- | --- |")
+        for bits in sizes:
             model.load_state_dict(load_file(layered, bits=bits), strict=False)
-            print(f"| {bits} | {sizes[bits]} | {seconds:.1f} | {loss.loss(model.float(), windows):.4f} | {said} |")
+            print(f"| {bits} | {loss.loss(model.float(), windows):.4f} |", flush=True)
             model.bfloat16()
 
 
