@@ -204,7 +204,7 @@ def test_a_part_that_is_damaged(tmp_path: Path) -> None:
     with codecllm.safe_open(tmp_path / "a") as opened:
         part = opened.get_slice("a")
         assert torch.equal(part[:100], TENSORS["matrix"][:100])
-        with pytest.raises(codecllm.FileError, match=r'a: "a": '):
+        with pytest.raises(codecllm.FileError, match=r'a: damaged at tensor "a": '):
             part[-1]
 
 
