@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import safetensors.numpy
 
 import codecllm
 from codecllm import FileError, safe_open
 from codecllm.numpy import load_file, save_file
 
-torch = pytest.importorskip("torch")
+torch = pytest.importorskip("torch", reason="no PyTorch")
+safetensors_numpy = pytest.importorskip("safetensors.numpy", reason="no safetensors")
 
 from codecllm import torch as codecllm_torch  # noqa: E402
 
@@ -91,7 +91,7 @@ def test_what_equals_a_tensor_of_a_file_beside_it_is_stored_once(tmp_path: Path)
     folder.mkdir()
     first, second = ({name: array[:256] for name, array in weights(step).items()} for step in (0, 1))
     for name, tensors in {"1": first, "2": {"other": first["large"], "new": second["large"]}}.items():
-        (folder / f"{name}.safetensors").write_bytes(safetensors.numpy.save(tensors))
+        (folder / f"{name}.safetensors").write_bytes(safetensors_numpy.save(tensors))
     report = codecllm.compress(folder, tmp_path / "out")
     [_, copy] = report.files
     sizes = {tensor.name: tensor.bytes_after for tensor in copy.tensors}
