@@ -2,7 +2,6 @@
 // The command line. It reads arguments and prints reports; index.ts does the work.
 
 import { readFileSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { TILE_ROWS } from '../spec/index.ts';
@@ -309,10 +308,7 @@ async function transform<Report extends object>(
 
 /** Whether outputs go into a folder that exists, as cp has it; of a directory, only where the path ends in a slash: it may be the one to replace. */
 async function goesInto(path: string, inputs: readonly string[]): Promise<boolean> {
-  const isFolder = await stat(path).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
+  const isFolder = await isDirectory(path).catch(() => false);
   if (!isFolder || inputs.length > 1 || path.endsWith('/')) return isFolder;
   return !(await isDirectory(inputs[0]).catch(() => false));
 }

@@ -15,8 +15,8 @@ from ._dtypes import DTYPES
 from ._input import FileBytes, InputFile
 from ._report import FileEstimate
 from ._safetensors import TensorEntry, read_header
-from ._stream import FIXED_BYTES
 from ._work import Work
+from ._writing import may_become_stream
 
 _SAMPLE_BYTES = 2**20
 """So many bytes of a tensor stand for all of it."""
@@ -47,9 +47,9 @@ def estimate_file(path: str, options: _library.EncodeOptions, work: Work) -> Fil
 
 def _sample_of(tensor: TensorEntry) -> tuple[int, int, tuple[int, ...]] | None:
     """Rows in the middle of a tensor, as a tensor; None of one that never becomes a stream."""
-    _, dtype, shape, start, _ = tensor
-    if dtype not in DTYPES or not DTYPES[dtype].has_streams or tensor.size <= FIXED_BYTES or len(shape) > 255:
+    if not may_become_stream(tensor):
         return None
+    _, dtype, shape, start, _ = tensor
     if tensor.size <= _SAMPLE_BYTES:
         return start, tensor.size, shape
     rows, *rest = shape

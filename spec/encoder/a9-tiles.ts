@@ -138,7 +138,7 @@ function bytesOf({ buffer, byteOffset, byteLength }: Uint32Array | Uint16Array):
 }
 
 /** Sections one after the other, each padded to a multiple of 16 bytes. */
-function joinSections(sections: readonly Uint8Array[]): Uint8Array {
+export function joinSections(sections: readonly Uint8Array[]): Uint8Array {
   const data = new Uint8Array(sections.reduce((length, section) => length + align(section.length), 0));
   let at = 0;
   for (const section of sections) {

@@ -399,7 +399,7 @@ class Compression {
 const PASS_SHARE = 1 / 4;
 
 /** Whether there are streams of such a tensor that could be smaller than it. */
-function hasStreams(tensor: TensorEntry): boolean {
+export function hasStreams(tensor: TensorEntry): boolean {
   const known = DTYPES.some(({ name }) => name === tensor.dtype);
   return known && tensor.shape.length <= 255 && tensorBytes(tensor) > FIXED_BYTES;
 }

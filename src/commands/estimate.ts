@@ -1,9 +1,10 @@
 // What compressing would give, from samples of every tensor: nothing is written. Copies are found as they are when it is done.
 
-import { DTYPES, type EncodeOptions, FIXED_BYTES, type TensorEntry } from '../../spec/index.ts';
+import { DTYPES, type EncodeOptions, type TensorEntry } from '../../spec/index.ts';
 import type { FileRange } from '../files/input.ts';
 import { batchError } from '../format/compressed.ts';
 import { openSafetensors } from '../format/safetensors.ts';
+import { hasStreams } from './compress.ts';
 import { Folder } from './copies.ts';
 import type { Work } from './work.ts';
 
@@ -54,15 +55,11 @@ export async function estimateFile(path: string, options: EncodeOptions, work: W
 }
 
 /** Rows in the middle of a tensor, as a tensor; undefined of one that never becomes a stream. */
-function sampleOf({
-  dtype,
-  shape,
-  start,
-  end,
-}: TensorEntry): { start: number; length: number; shape: number[] } | undefined {
-  const bytes = end - start;
+function sampleOf(tensor: TensorEntry): { start: number; length: number; shape: number[] } | undefined {
+  const { dtype, shape, start, end } = tensor;
   const bits = DTYPES.find(({ name }) => name === dtype)?.bits;
-  if (bits === undefined || bytes <= FIXED_BYTES || shape.length > 255) return undefined;
+  if (bits === undefined || !hasStreams(tensor)) return undefined;
+  const bytes = end - start;
   if (bytes <= SAMPLE_BYTES) return { start, length: bytes, shape: [...shape] };
   const [rows, ...rest] = shape;
   const rowBytes = bytes / rows;

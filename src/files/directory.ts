@@ -68,9 +68,10 @@ export async function listDirectory(root: string, followLinks = false): Promise<
       throw error;
     });
     const key = `${stats.dev} ${stats.ino}`;
-    if (isLink && !followLinks && !(await staysIn(top, at, target)))
+    const isInner = isLink && (await staysIn(top, at, target));
+    if (isLink && !isInner && !followLinks)
       throw new UncheckedError(at.path, `leads out of the directory, to ${target}; --follow-links follows it`);
-    if (isLink && (await staysIn(top, at, target))) {
+    if (isInner) {
       leads.push({ name: at.name, key });
       entries.push({ ...at, kind: 'link', size: 0, modified: 0n, target });
     } else if (stats.isDirectory()) {

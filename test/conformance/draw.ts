@@ -17,7 +17,7 @@ import {
   joinPlanes,
   zeroSymbol,
 } from '../../spec/decoder/3-planes.ts';
-import { align, hasPayload, isCoded, Mode, type TileMetadata, type TilePlane } from '../../spec/decoder/4-metadata.ts';
+import { hasPayload, isCoded, Mode, type TileMetadata, type TilePlane } from '../../spec/decoder/4-metadata.ts';
 import { undoPrediction } from '../../spec/decoder/5-prediction.ts';
 import {
   MIN_PROBABILITY_BITS,
@@ -30,6 +30,7 @@ import {
 import { lanesOf, STATE_FLOOR } from '../../spec/decoder/6.2-rans.ts';
 import { CODES, MAX_START, splitPairs, startsOf } from '../../spec/decoder/6.3-pairs.ts';
 import { tileCheck } from '../../spec/decoder/8-checks.ts';
+import { joinSections } from '../../spec/encoder/a9-tiles.ts';
 import { packBlocks } from '../../spec/encoder/direct.ts';
 import { writeFront } from '../../spec/encoder/front.ts';
 import { encodeLanes } from '../../spec/encoder/rans.ts';
@@ -338,17 +339,6 @@ function drawOutliers(draw: Draw, { wordBits }: Dtype, tile: Tile, words: Uint32
         return wordBits === 32 ? [position, word] : [position + word * 2 ** 16];
       }),
   );
-}
-
-/** Sections one after the other, each padded to a multiple of 16 bytes. */
-export function joinSections(sections: readonly Uint8Array[]): Uint8Array {
-  const data = new Uint8Array(sections.reduce((length, section) => length + align(section.length), 0));
-  let at = 0;
-  for (const section of sections) {
-    data.set(section, at);
-    at += align(section.length);
-  }
-  return data;
 }
 
 function drawTile(draw: Draw, header: Header, tile: Tile, base: Uint32Array | undefined) {
