@@ -174,7 +174,9 @@ describe('an interrupted job', () => {
         const ended = once(child, 'exit');
         const before = finishedIn(directory);
         setTimeout(() => child.kill('SIGKILL'), wait);
-        await ended;
+        // One that fails by itself would fail for ever.
+        const [code] = await ended;
+        expect([0, null]).toContain(code);
         if (!existsSync(out)) expect(finishedIn(directory)).toEqual(expect.arrayContaining(before));
         kills++;
       }
