@@ -270,11 +270,12 @@ describe('failures leave nothing behind', () => {
 
   const LARGE = checkpoint([matrix('a', 1000, 4000, 1), matrix('b', 1000, 4000, 2)]);
 
-  /** Waits until a temporary file in this directory has bytes. */
-  async function writing(directory: string): Promise<void> {
+  /** Waits until a temporary file in this directory has bytes, or the command that is to write it has ended. */
+  async function writing(directory: string, child: ReturnType<typeof startCodecllm>): Promise<void> {
     const writes = (name: string): boolean =>
       name.includes('.tmp-') && (statSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0) > 0;
-    while (!readdirSync(directory).some(writes)) await new Promise((done) => setTimeout(done, 5));
+    while (child.exitCode === null && !readdirSync(directory).some(writes))
+      await new Promise((done) => setTimeout(done, 5));
   }
 
   /** Starts a compression and stops it once it writes. @returns how it ended, and what is there then */
@@ -284,7 +285,7 @@ describe('failures leave nothing behind', () => {
     writeFileSync(join(directory, 'out'), 'what was there before');
     const child = startCodecllm('compress', input, join(directory, 'out'), '--force');
     const end = new Promise((resolve) => child.on('exit', (code, by) => resolve(code ?? by)));
-    await writing(directory);
+    await writing(directory, child);
     child.kill(signal);
     const ended = await end;
     expect(readFileSync(input).equals(LARGE)).toBe(true);
@@ -314,7 +315,7 @@ describe('failures leave nothing behind', () => {
       writeFileSync(input, LARGE);
       const child = startCodecllm('compress', input, join(directory, 'out'));
       const end = new Promise((resolve) => child.on('exit', resolve));
-      await writing(directory);
+      await writing(directory, child);
       writeFileSync(input, LARGE.subarray(0, 20), { flag: 'r+' });
       expect(await end).toBe(1);
       expect(readdirSync(directory)).toEqual(['large.safetensors']);

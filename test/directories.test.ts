@@ -211,6 +211,7 @@ describe('in place', () => {
         setTimeout(() => child.kill('SIGKILL'), wait);
         const [code] = await ended;
         if (code === 0) break;
+        expect(code).toBe(null);
         // Each is what it was, or what it becomes.
         for (const [k, bytes] of SHARDS.entries()) {
           const found = readFileSync(join(model, nameOf(k)));
