@@ -408,6 +408,46 @@ const LONG: Tensor = {
 const CHECKED: Readonly<Record<string, Example>> = Object.fromEntries(
   Object.entries<Example>({
     ...VALID_UNCHECKED,
+    many: {
+      comment: 'more than nine streams, and copies whose numbers have two digits',
+      original: checkpoint([
+        ...Array.from({ length: 10 }, (_, i) => ones(`w${i}`, 16, 16 + i)),
+        ...['v', 'u', 't'].map((name) => weights(name, 24, 40)),
+      ]),
+    },
+    'many-layers': {
+      comment: 'more than nine layers',
+      original: checkpoint(['a', 'b', 'c', 'd'].map((name) => floats(name, 'BF16', 1200))),
+      starts: Object.fromEntries(['a', 'b', 'c', 'd'].map((name) => [name, [10, 12, 14]])),
+      rewrite: (compressed) => compressed,
+    },
+    spaces: {
+      comment: 'a header with all kinds of white space',
+      original: checkpoint([ones('w', 16, 16)], undefined, (header) =>
+        JSON.stringify(header).replaceAll(',', ' ,\r').replaceAll(':', '\t:\n'),
+      ),
+    },
+    backslash: { comment: 'a name that ends with a backslash', original: checkpoint([ones('w\\', 16, 16)]) },
+    'empty-later': {
+      comment: 'a tensor without bytes that begins where the one before it does',
+      original: rawFile(
+        '{"w":{"dtype":"BF16","shape":[16,16],"data_offsets":[0,512]},"e":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}',
+        ones('w', 16, 16).data,
+      ),
+    },
+    'layers-keys': {
+      comment: 'layers whose keys are in another order than their data',
+      original: checkpoint([floats('a', 'BF16', 1200), floats('b', 'BF16', 1200)]),
+      starts: { a: [10, 12, 14], b: [10, 12, 14] },
+      rewrite: (compressed) => {
+        const { text, data } = partsOf(compressed);
+        const { '10:a': first, '12:b': last, ...others } = JSON.parse(text);
+        const { '14:a': between, ...rest } = others;
+        return sealed((_, bytes) =>
+          aligned(JSON.stringify({ ...rest, '14:a': between, '12:b': last, '10:a': first }), bytes),
+        )(text, data);
+      },
+    },
     pieces: { comment: 'a kept tensor of several pieces, each with a check', original: checkpoint([LONG]) },
     'pieces-foreign': {
       comment: 'checks in a header with more spaces than the reference compressor adds',
@@ -1585,6 +1625,81 @@ const INVALID: Readonly<Record<string, Damage>> = {
       VALID_UNCHECKED['run-second'].original,
     ]),
     bases: ['original/run', 'original/run-second'],
+  },
+
+  // What mutation testing found that no other decides.
+  'header-mark': {
+    comment: 'a header that begins with a byte order mark',
+    place: 'header',
+    edit: (text, data) => rawFile(`\ufeff${text.slice(0, -3)}`, data),
+  },
+  'tensor-same-twice': {
+    comment: 'a tensor that occurs twice, in the same words',
+    place: 'k',
+    edit: replace(/("k":\{[^}]*\})/, '$1,$1'),
+  },
+  'metadata-same-twice': {
+    comment: 'metadata that occur twice, in the same words',
+    place: '__metadata__',
+    edit: replace(/("__metadata__":\{[^}]*\})/, '$1,$1'),
+  },
+  'field-places': {
+    comment: 'a field that a tensor does not have, with places',
+    place: 'k.places',
+    edit: replace(/("k":\{[^}]*"data_offsets":(\[[^\]]*\]))/, '$1,"places":$2'),
+  },
+  'sha256-long': {
+    comment: 'a SHA-256 of 65 digits',
+    place: `${META}sha256`,
+    edit: replace('"codecllm.sha256":"', '"codecllm.sha256":"0'),
+  },
+  'layers-leading-zero': {
+    comment: 'a number of layers with a leading zero',
+    place: `${META}layers`,
+    edit: replace('"codecllm.layers":"', '"codecllm.layers":"0'),
+    of: LAYERS,
+  },
+  'layers-space': {
+    comment: 'a number of layers with a space behind it',
+    place: `${META}layers`,
+    edit: replace(/("codecllm.layers":"[0-9]*)/, '$1 '),
+    of: LAYERS,
+  },
+  'kept-digit': {
+    comment: 'checks of kept tensors, and one digit more',
+    place: `${META}kept`,
+    edit: sealed(replace(/("codecllm.kept":"[^"]*)/, '$10')),
+    of: CHECKS,
+  },
+  'copies-behind': {
+    comment: 'a copy with a letter behind its number',
+    place: `${META}copies`,
+    edit: replace('"codecllm.copies":"1=0"', '"codecllm.copies":"1=0x"'),
+    of: COPIES,
+  },
+  'copies-dtype': {
+    comment: 'a copy that is I8',
+    place: 'v',
+    edit: change(({ v }) => {
+      v.dtype = 'I8';
+    }),
+    of: COPIES,
+  },
+  'copies-dimensions': {
+    comment: 'a copy of shape [0, 1]',
+    place: 'v',
+    edit: change(({ v }) => {
+      v.shape = [0, 1];
+    }),
+    of: COPIES,
+  },
+  'stream-as-long': {
+    comment: 'a stream that is as long as its tensor',
+    place: 'w',
+    step: 'front',
+    edit: withBytes('w', () =>
+      streamOf({ name: 'w', dtype: 'U8', shape: [1, 1, 1, 1, 1, 128], data: new Uint8Array(128) }),
+    ),
   },
 };
 
