@@ -38,6 +38,10 @@ MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
 CHECKPOINTS = json.loads((GOLDEN / "checkpoint" / "manifest.json").read_text())
 
 
+def bases_of(vector: dict) -> list[Path] | None:
+    return [GOLDEN / "checkpoint" / base for base in vector.get("bases", [])] or None
+
+
 def on_device(data: bytes) -> torch.Tensor:
     return torch.from_numpy(np.frombuffer(data, np.uint8).copy()).cuda()
 
@@ -78,9 +82,8 @@ FOREIGN = ("unknown-dtype", "checked-unknown-dtype", "checked-pieces")
 @pytest.mark.parametrize("vector", by_id([each for each in CHECKPOINTS["valid"] if each["id"] not in FOREIGN]))
 def test_valid_checkpoints(vector: dict) -> None:
     folder = GOLDEN / "checkpoint"
-    bases = [folder / base for base in vector.get("bases", [])]
     assert_same(
-        load_file(folder / vector["compressed"], "cuda", base=bases or None), load_file(folder / vector["original"])
+        load_file(folder / vector["compressed"], "cuda", base=bases_of(vector)), load_file(folder / vector["original"])
     )
 
 
@@ -88,7 +91,7 @@ def test_valid_checkpoints(vector: dict) -> None:
 def test_checkpoints_whose_fronts_are_wrong(vector: dict) -> None:
     path = GOLDEN / "checkpoint" / vector["file"]
     with pytest.raises(FileError) as raised:
-        load_file(path, "cuda")
+        load_file(path, "cuda", base=bases_of(vector))
     assert_names(str(raised.value).removeprefix(f"{path}: "), vector["error"]["place"])
 
 
