@@ -16,7 +16,7 @@ constexpr uint32_t kChunkSizes[] = {4, 2, 1};
  */
 double time_of(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t tiles_across, const ProductShape& shape,
                uint32_t chunk_tiles, uint32_t at_once) {
-  constexpr double kSplitTime = 45;
+  constexpr double kSplitTime = 30;
   const uint32_t group_strips = shape.group_strips;
   const uint32_t blocks_each = (shape.blocks + gpu.multiprocessors - 1) / gpu.multiprocessors;
   const uint32_t rounds = (blocks_each + at_once - 1) / at_once;
