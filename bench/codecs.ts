@@ -18,16 +18,20 @@ interface Tensor {
   readonly data: Uint8Array;
 }
 
-/** The first matrices of a checkpoint that are not embeddings. */
+/** The first matrices of a checkpoint that are not embeddings; the first rows of its first one where all are. */
 async function sampleOf(path: string): Promise<Tensor[]> {
   const { file, header, dataStart } = await openSafetensors(path);
+  const matrices = header.tensors.filter(({ shape }) => shape.length === 2);
+  const layers = matrices.filter(({ name }) => !/embed/i.test(name));
   const tensors: Tensor[] = [];
   let total = 0;
-  for (const { name, dtype, shape, start, end } of header.tensors) {
-    if (shape.length !== 2 || /embed/i.test(name) || total + end - start > SAMPLE_BYTES) continue;
+  for (const { dtype, shape, start, end } of layers.length > 0 ? layers : matrices.slice(0, 1)) {
+    const rowBytes = (end - start) / shape[0];
+    const rows = layers.length > 0 ? shape[0] : Math.min(shape[0], Math.floor(SAMPLE_BYTES / rowBytes));
+    if (total + rows * rowBytes > SAMPLE_BYTES) continue;
     const position = dataStart + start;
-    tensors.push({ dtype, shape, position, data: await file.read(position, end - start) });
-    total += end - start;
+    tensors.push({ dtype, shape: [rows, shape[1]], position, data: await file.read(position, rows * rowBytes) });
+    total += rows * rowBytes;
   }
   await file.close();
   return tensors;

@@ -85,6 +85,7 @@ export const OPTIONS: Chapter = {
     option('4 of rows', 'four tables', { classes: 'rows4' }),
     option('4 of columns', 'four tables', { classes: 'columns4' }),
     option('2 x 2', 'four tables', { classes: 'mixed' }),
+    option('without column values', 'nothing: a constant of the lane less', { columnValues: false }),
     option('never predicted (I8, one plane)', 'nothing', { split: [8], modes: ['none'] }),
     ...[8, 9, 10, 11].map((probabilityBits) =>
       option(`N = ${probabilityBits}`, `tables of ${2 ** probabilityBits} slots`, { probabilityBits }),
