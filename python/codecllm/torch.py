@@ -61,7 +61,7 @@ def load_file(
         backend: as in `safe_open`
         max_bytes: as there, of all tensors
         base: as in `safe_open`; it is loaded on the device, and what was coded against it is decoded over it
-        bits: as in `safe_open`; `refine_` adds the others. Layers are decoded on the host, whatever the device
+        bits: as in `safe_open`; `refine_` adds the others. Layers are decoded and added on the device, too
 
     Returns:
         name to tensor, in the order of the original's data: dtypes, shapes and bits of the original
