@@ -62,6 +62,27 @@ def test_all_of_it_is_the_original(path: Path) -> None:
         assert torch.equal(checkpoint.get_slice("f32")[7:9, 3:50], weights()["f32"][7:9, 3:50])
 
 
+def test_tensors_are_saved_in_layers_as_a_file_is_compressed(path: Path) -> None:
+    codecllm_torch.save_file(weights(), path.parent / "saved.safetensors", progressive=True)
+    assert (path.parent / "saved.safetensors").read_bytes() == path.read_bytes()
+    arrays = {name: tensor.numpy() for name, tensor in weights().items() if name != "bf16" and name != "small"}
+    codecllm_numpy.save_file(arrays, path, progressive=True)
+    assert tuple(prefixes_of(path)) == STARTS
+    assert bytes_of(codecllm_numpy.load_file(path)) == bytes_of(arrays)
+    before = path.read_bytes()
+    for options in ({"base": path.parent / "original.safetensors"}, {"profile": "direct"}):
+        with pytest.raises(FileError, match="put into layers"):
+            codecllm_torch.save_file(weights(), path, progressive=True, **options)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("gpu")
+def test_tensors_on_a_gpu_are_saved_in_layers(path: Path) -> None:
+    tensors = {name: tensor.cuda() for name, tensor in weights().items()}
+    codecllm_torch.save_file(tensors, path.parent / "saved.safetensors", progressive=True)
+    assert (path.parent / "saved.safetensors").read_bytes() == path.read_bytes()
+
+
 def test_what_has_come_is_a_coarse_checkpoint_and_becomes_finer_in_place(path: Path) -> None:
     prefixes = prefixes_of(path)
     assert tuple(prefixes) == STARTS
