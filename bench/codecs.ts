@@ -135,8 +135,8 @@ export interface Measured {
   readonly problems: readonly string[];
 }
 
-/** @throws FileError */
-export async function timeCodecs(path: string): Promise<Measured> {
+/** @param withReference whether the reference is timed, too @throws FileError */
+export async function timeCodecs(path: string, withReference = true): Promise<Measured> {
   const tensors = await sampleOf(path);
   const bytes = sizeOf(tensors.map(({ data }) => data));
   const codec = native();
@@ -145,7 +145,7 @@ export async function timeCodecs(path: string): Promise<Measured> {
   // The peers are told that words are of BF16.
   const peers = tensors.every(({ dtype }) => dtype === 'BF16') ? timePeers(path, tensors) : undefined;
   timed.push(...(peers?.timed ?? []));
-  for (const profile of PROFILES) timed.push(timeReference(tensors, bytes, profile));
+  if (withReference) for (const profile of PROFILES) timed.push(timeReference(tensors, bytes, profile));
   timed.push(timeGzip(tensors, bytes));
   return { timed, tensors: tensors.length, bytes, problems: peers?.problems ?? [] };
 }
