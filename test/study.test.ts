@@ -153,6 +153,18 @@ describe('ideas', () => {
     expect(gains(COLUMN, plain, offset)).toBeNaN();
   });
 
+  test('classes of rows beside a mean gain where rows differ in size, deviations where columns do', () => {
+    const lean = (at: number): number => (((at % columns) * 37) % 60) - 30;
+    const sized = (isLarge: (at: number) => boolean): number[] =>
+      plain.map((value, at) => Math.round(isLarge(at) ? value : value / 8) + lean(at));
+    const [deviations, rows] = ['minus the mean, 4 tables by deviation', 'minus the mean, 4 classes of rows'];
+    for (const [values, best, other] of [
+      [sized((at) => Math.floor(at / columns) % 2 === 0), rows, deviations],
+      [sized((at) => at % 2 === 0), deviations, rows],
+    ] as const)
+      expect(gains(COLUMN, values, best)).toBeGreaterThan(gains(COLUMN, values, other) + 0.3);
+  });
+
   test('no constant of a column gains more than all that the column tells', () => {
     const tall = Array.from({ length: 4096 * 128 }, (_, at) => 8 * normal(random) + ((at * 37) % 128) - 64);
     const sample = derive(sampleOf(tall, 128, 'F32'), MAIN[0]) as Sample;

@@ -59,21 +59,33 @@ function signAndOffset(symbols: Symbols, sample: Sample): Taken | undefined {
   return { values: lowered, bits, key };
 }
 
+/** How large the values of each row are on average. */
+function sizesOfRows({ rows, columns }: Symbols, values: Int32Array): Float64Array {
+  const sizes = new Float64Array(rows);
+  values.forEach((value, at) => {
+    sizes[Math.floor(at / columns)] += Math.abs(value);
+  });
+  return sizes;
+}
+
+/** What is taken off columns, and tables beside it: chosen by the column, or by how large a row is then. */
 function taking(
   name: string,
   gpu: string,
   take: (symbols: Symbols, sample: Sample) => Taken | undefined,
   tables = 1,
+  by: 'column' | 'row' = 'column',
 ): Idea {
   const bits = (sample: Sample): number | undefined => {
     const symbols = symbolsOf(sample);
     const taken = take(symbols, sample);
     if (taken === undefined) return undefined;
-    const { columns, rawBits } = symbols;
-    const bin = quantiles(taken.key, tables);
-    const coded = lengthIn(paid(sample.share), taken.values, tables, (at) => bin[at % columns]);
-    const constants = sample.share * columns * (taken.bits + Math.log2(tables));
-    return coded + constants + symbols.values.length * rawBits;
+    const { rows, columns, rawBits } = symbols;
+    const bin = quantiles(by === 'column' ? taken.key : sizesOfRows(symbols, taken.values), tables);
+    const binOf = by === 'column' ? (at: number) => bin[at % columns] : (at: number) => bin[Math.floor(at / columns)];
+    const coded = lengthIn(paid(sample.share), taken.values, tables, binOf);
+    const selectors = (by === 'column' ? sample.share * columns : rows) * Math.log2(tables);
+    return coded + selectors + sample.share * columns * taken.bits + symbols.values.length * rawBits;
   };
   return { name, gpu, bits };
 }
@@ -90,6 +102,7 @@ export const FEW_BY_MEAN = [byMean(2), byMean(4)];
 /** What the format has, with the tables that it has beside it. */
 export const CONSTANTS_AND_TABLES = [
   taking('minus the mean, 4 tables by deviation', 'an addition, four tables', mean, 4),
+  taking('minus the mean, 4 classes of rows', 'an addition, a selector of the row, four tables', mean, 4, 'row'),
   taking('the sign so, 4 tables by mean / deviation', 'an exclusive or, four tables', sign, 4),
 ];
 
