@@ -48,7 +48,7 @@ COARSE_TILE_ROWS = 256
 """Coarse words take half as many bytes as words: tiles of so many rows are as large as others."""
 _PIECE_WORDS = 2**16
 """Are worked on at a time, so that what is made of them stays in the processor's caches;"""
-_DEVICE_PIECE_WORDS = 2**24
+_DEVICE_PIECE_WORDS = 2**22
 """and so many on a GPU, so that what is made of them fits beside a model."""
 
 
