@@ -236,11 +236,43 @@ inline void copy_to_shared_if(bool condition, SharedAddress to, const void* from
 
 inline void wait_for_copies() {}
 
-inline void copy_to_shared_or_zero(SharedAddress to, const void* from, bool exists) {
-  if (exists)
-    copy_to_shared(to, from);
-  else
-    shared_value<uint4>(to) = {};
+inline void put_zeros(SharedAddress to) { shared_value<uint4>(to) = {}; }
+
+struct Arrivals {
+  uint16_t count;
+  uint16_t missing;
+  uint32_t phase;
+};
+
+constexpr uint32_t kCopyArrivals = 1;
+
+inline void open_arrivals(Arrivals* arrivals, uint32_t count) {
+  *arrivals = {static_cast<uint16_t>(count), static_cast<uint16_t>(count), 0};
+}
+
+inline void finish_opening() {}
+
+inline void arrive(Arrivals* arrivals) {
+  if (--arrivals->missing > 0) return;
+  arrivals->missing = arrivals->count;
+  arrivals->phase++;
+}
+
+inline void wait_for(const Arrivals* arrivals, uint32_t parity) {
+  while (arrivals->phase % 2 == parity) emulation::pause();
+}
+
+inline void copy_rows(SharedAddress to, uint32_t to_stride, const void* from, uint64_t from_stride, uint32_t rows,
+                      uint32_t bytes, Arrivals* arrivals) {
+  if (emulation::thread.x % emulation::kWarp != 0) return;
+  for (uint32_t row = 0; row < rows; row++)
+    std::memcpy(&shared_value<uint8_t>(to + row * to_stride),
+                static_cast<const uint8_t*>(from) + row * from_stride, bytes);
+  arrive(arrivals);
+}
+
+inline void copy_row(SharedAddress to, const void* from, uint32_t bytes, Arrivals* arrivals) {
+  copy_rows(to, 0, from, 0, 1, bytes, arrivals);
 }
 
 inline void meet(uint32_t number, uint32_t threads) { emulation::meet(emulation::block.some[number], threads); }
