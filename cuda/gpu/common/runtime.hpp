@@ -79,27 +79,26 @@ __device__ __forceinline__ void copy_to_shared_if(bool condition, SharedAddress 
 /** Waits for this thread's copies. */
 __device__ __forceinline__ void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
 
-/** Gives 16 bytes of shared memory zeros. */
-__device__ __forceinline__ void put_zeros(SharedAddress to) {
-  asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(to), "r"(0) : "memory");
+/** Copies 16 bytes from global memory, or zeros, sooner or later; `from` is to be memory that exists either way. */
+__device__ __forceinline__ void copy_to_shared_or_zero(SharedAddress to, const void* from, bool exists) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)),
+               "r"(exists ? 16 : 0)
+               : "memory");
 }
 
-/**
- * Where what others do is waited for (PTX's mbarrier), in shared memory: so many arrivals, of copies or of threads, end
- * a phase and begin the next one. Phases have the parity 0, 1, 0, 1, ...
- */
-using Arrivals = uint64_t;
+/** What lies at an address. */
+__device__ __forceinline__ uint8_t* shared_pointer(SharedAddress address) {
+  return static_cast<uint8_t*>(__cvta_shared_to_generic(address));
+}
 
-/** How many arrivals a call of copy_row or of copy_rows is. */
-#if __CUDA_ARCH__ >= 900
-constexpr uint32_t kCopyArrivals = 1;
-#else
-constexpr uint32_t kCopyArrivals = 33;
-#endif
+// Where what others do is waited for (PTX's mbarrier): so many arrivals, of copies or of threads, end a phase and begin
+// the next one. Phases have the parity 0, 1, 0, 1, ...
+
+constexpr uint32_t kArrivalsBytes = 8;
 
 /** Begins the first phase; others see that after finish_opening, and after they have met this thread. */
-__device__ __forceinline__ void open_arrivals(Arrivals* arrivals, uint32_t count) {
-  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(arrivals)), "r"(count) : "memory");
+__device__ __forceinline__ void open_arrivals(SharedAddress arrivals, uint32_t count) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(arrivals), "r"(count) : "memory");
 }
 __device__ __forceinline__ void finish_opening() {
 #if __CUDA_ARCH__ >= 900
@@ -108,12 +107,20 @@ __device__ __forceinline__ void finish_opening() {
 }
 
 /** Arrives, after all that the warp did before its last __syncwarp. */
-__device__ __forceinline__ void arrive(Arrivals* arrivals) {
-  asm volatile("{.reg .b64 state; mbarrier.arrive.shared.b64 state, [%0];}" ::"r"(shared_address(arrivals)) : "memory");
+__device__ __forceinline__ void arrive(SharedAddress arrivals) {
+  asm volatile("{.reg .b64 state; mbarrier.arrive.shared.b64 state, [%0];}" ::"r"(arrivals) : "memory");
 }
 
-/** Waits for the end of a phase, the last one or the one before, and sees what was done before it ended. */
-__device__ __forceinline__ void wait_for(const Arrivals* arrivals, uint32_t parity) {
+/** Arrives as soon as all copies are there that this thread has asked for. */
+__device__ __forceinline__ void arrive_with_copies(SharedAddress arrivals) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(arrivals) : "memory");
+}
+
+/**
+ * Waits for the end of the last phase of a parity, and sees what was done before it; there was one of parity 1 before
+ * the first.
+ */
+__device__ __forceinline__ void wait_for(SharedAddress arrivals, uint32_t parity) {
   uint32_t there;
   do {
 #if __CUDA_ARCH__ >= 900
@@ -122,45 +129,37 @@ __device__ __forceinline__ void wait_for(const Arrivals* arrivals, uint32_t pari
     asm volatile("{.reg .pred there; mbarrier.test_wait.parity.shared.b64 there, [%1], %2; selp.u32 %0, 1, 0, there;}"
 #endif
                  : "=r"(there)
-                 : "r"(shared_address(arrivals)), "r"(parity)
+                 : "r"(arrivals), "r"(parity)
                  : "memory");
   } while (!there);
 }
 
 /**
- * Copies rows of bytes from global memory, sooner or later; arrives when they are there. All lanes of a warp take part.
+ * Copies bytes from global memory, sooner or later; kCopyArrivals arrive when they are there. All lanes of a warp take
+ * part.
  *
- * @param to, from aligned to 16, as are their strides, and bytes a multiple of 16
+ * @param to, from, bytes multiples of 16
  */
-__device__ __forceinline__ void copy_rows(SharedAddress to, uint32_t to_stride, const void* from, uint64_t from_stride,
-                                          uint32_t rows, uint32_t bytes, Arrivals* arrivals) {
-  const uint32_t lane = threadIdx.x % 32;
+__device__ __forceinline__ void copy_row(SharedAddress to, const void* from, uint32_t bytes, SharedAddress arrivals) {
   const uint64_t begin = __cvta_generic_to_global(from);
-  const SharedAddress there = shared_address(arrivals);
 #if __CUDA_ARCH__ >= 900
-  if (lane == 0)
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(there), "r"(rows * bytes) : "memory");
-  __syncwarp();
-  for (uint32_t row = lane; row < rows; row += 32)
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                     to + row * to_stride),
-                 "l"(begin + row * from_stride), "r"(bytes), "r"(there)
-                 : "memory");
+  asm volatile(
+      "{.reg .pred one; elect.sync _|one, 0xffffffff;"
+      " @one mbarrier.arrive.expect_tx.shared::cta.b64 _, [%3], %2;"
+      " @one cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];}" ::"r"(to),
+      "l"(begin), "r"(bytes), "r"(arrivals)
+      : "memory");
 #else
-  if (lane == 0) arrive(arrivals);
-  for (uint32_t row = 0; row < rows; row++)
-    for (uint32_t at = 16 * lane; at < bytes; at += 16 * 32)
-      asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + row * to_stride + at),
-                   "l"(begin + row * from_stride + at)
-                   : "memory");
-  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(there) : "memory");
+  for (uint32_t at = 16 * (threadIdx.x % 32); at < bytes; at += 16 * 32)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + at), "l"(begin + at) : "memory");
+  arrive_with_copies(arrivals);
 #endif
 }
-
-/** The same for one row. */
-__device__ __forceinline__ void copy_row(SharedAddress to, const void* from, uint32_t bytes, Arrivals* arrivals) {
-  copy_rows(to, 0, from, 0, 1, bytes, arrivals);
-}
+#if __CUDA_ARCH__ >= 900
+constexpr uint32_t kCopyArrivals = 1;
+#else
+constexpr uint32_t kCopyArrivals = 32;
+#endif
 
 /** Waits for some threads of the block, all of which say so with the same number, 1 to 15. */
 __device__ __forceinline__ void meet(uint32_t number, uint32_t threads) {

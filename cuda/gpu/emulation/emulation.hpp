@@ -236,44 +236,47 @@ inline void copy_to_shared_if(bool condition, SharedAddress to, const void* from
 
 inline void wait_for_copies() {}
 
-inline void put_zeros(SharedAddress to) { shared_value<uint4>(to) = {}; }
+inline void copy_to_shared_or_zero(SharedAddress to, const void* from, bool exists) {
+  if (exists)
+    copy_to_shared(to, from);
+  else
+    shared_value<uint4>(to) = {};
+}
+
+inline uint8_t* shared_pointer(SharedAddress address) { return emulation::block.shared + address; }
 
 struct Arrivals {
   uint16_t count;
   uint16_t missing;
   uint32_t phase;
 };
+constexpr uint32_t kArrivalsBytes = sizeof(Arrivals);
 
-constexpr uint32_t kCopyArrivals = 1;
-
-inline void open_arrivals(Arrivals* arrivals, uint32_t count) {
-  *arrivals = {static_cast<uint16_t>(count), static_cast<uint16_t>(count), 0};
+inline void open_arrivals(SharedAddress arrivals, uint32_t count) {
+  shared_value<Arrivals>(arrivals) = {static_cast<uint16_t>(count), static_cast<uint16_t>(count), 0};
 }
 
 inline void finish_opening() {}
 
-inline void arrive(Arrivals* arrivals) {
-  if (--arrivals->missing > 0) return;
-  arrivals->missing = arrivals->count;
-  arrivals->phase++;
+inline void arrive(SharedAddress address) {
+  Arrivals& arrivals = shared_value<Arrivals>(address);
+  if (--arrivals.missing > 0) return;
+  arrivals.missing = arrivals.count;
+  arrivals.phase++;
 }
 
-inline void wait_for(const Arrivals* arrivals, uint32_t parity) {
-  while (arrivals->phase % 2 == parity) emulation::pause();
+inline void arrive_with_copies(SharedAddress arrivals) { arrive(arrivals); }
+
+inline void wait_for(SharedAddress arrivals, uint32_t parity) {
+  while (shared_value<Arrivals>(arrivals).phase % 2 == parity) emulation::pause();
 }
 
-inline void copy_rows(SharedAddress to, uint32_t to_stride, const void* from, uint64_t from_stride, uint32_t rows,
-                      uint32_t bytes, Arrivals* arrivals) {
+inline void copy_row(SharedAddress to, const void* from, uint32_t bytes, SharedAddress arrivals) {
   if (emulation::thread.x % emulation::kWarp != 0) return;
-  for (uint32_t row = 0; row < rows; row++)
-    std::memcpy(&shared_value<uint8_t>(to + row * to_stride),
-                static_cast<const uint8_t*>(from) + row * from_stride, bytes);
+  std::memcpy(shared_pointer(to), from, bytes);
   arrive(arrivals);
 }
-
-inline void copy_row(SharedAddress to, const void* from, uint32_t bytes, Arrivals* arrivals) {
-  copy_rows(to, 0, from, 0, 1, bytes, arrivals);
-}
+constexpr uint32_t kCopyArrivals = 1;
 
 inline void meet(uint32_t number, uint32_t threads) { emulation::meet(emulation::block.some[number], threads); }
 

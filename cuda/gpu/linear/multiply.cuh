@@ -15,9 +15,6 @@ namespace codecllm {
 /** Tiles of W that are in shared memory: one that is multiplied, and one that is on its way. */
 constexpr uint32_t kStages = 2;
 
-/** Chunks of X: one that slower warps still read, besides. */
-constexpr uint32_t kChunks = 3;
-
 /** Of a block. */
 template <uint32_t kTokenTiles>
 constexpr uint32_t kMostWarps = kTokenTiles == 1   ? 32
@@ -30,20 +27,39 @@ constexpr uint32_t kChunkTiles = kTokenTiles == 1   ? 0
                                  : kTokenTiles == 2 ? 2
                                                     : 1;
 
-/** What is in shared memory first: where copies of W arrive, and copies of X and those who have read them. */
-struct Meetings {
-  Arrivals w[kStages][32];
-  Arrivals x[kChunks][kParts];
-  Arrivals read[kChunks][kParts];
+/** Chunks that are asked for before they are needed, and all that are in shared memory: some that are still read, too.
+ */
+template <uint32_t kTokenTiles>
+constexpr uint32_t kChunksAhead = kTokenTiles == 4 ? 2 : 1;
+template <uint32_t kTokenTiles>
+constexpr uint32_t kChunks = kChunksAhead<kTokenTiles> + 2;
+
+/** What is in shared memory first: where copies of W arrive, [warp][stage]; copies of X, and those who have read them.
+ */
+constexpr uint32_t kCopiedX = 32 * kStages * kArrivalsBytes;
+constexpr uint32_t kReadX = kCopiedX + kParts * 4 * kArrivalsBytes;
+constexpr uint32_t kMeetingBytes = kReadX + kParts * 4 * kArrivalsBytes;
+
+/** A place in the ring of chunks. */
+template <uint32_t kTokenTiles>
+struct Place {
+  uint32_t number = 0;
+  /** Of how often the ring was gone round. */
+  uint32_t parity = 0;
+
+  __device__ __forceinline__ void advance() {
+    if (++number < kChunks<kTokenTiles>) return;
+    number = 0;
+    parity ^= 1;
+  }
 };
 
-/** Shared memory of a block. @param block_runs runs of a strip that the block has @param chunk_bytes of X, of a run */
+/** Shared memory of a block. @param chunk_bytes of X, of a run */
 template <uint32_t kTokenTiles>
-constexpr uint32_t linear_shared_bytes(uint32_t group_strips, uint32_t block_runs, uint32_t splits,
-                                       uint32_t chunk_bytes) {
-  const uint32_t of_run = group_strips * kStages * kTileStripBytes + kChunks * chunk_bytes;
-  const uint32_t slots = splits > 1 ? 0 : group_strips * Runs{block_runs}.slots();
-  return static_cast<uint32_t>(sizeof(Meetings)) + block_runs * of_run + slots * kSlotSize<kTokenTiles> * sizeof(float4);
+constexpr uint32_t linear_shared_bytes(uint32_t group_strips, Runs runs, uint32_t splits_log2, uint32_t chunk_bytes) {
+  const uint32_t of_run = group_strips * kStages * kTileStripBytes + kChunks<kTokenTiles> * chunk_bytes;
+  const uint32_t slots = splits_log2 > 0 ? 0 : group_strips * runs.slots();
+  return kMeetingBytes + (runs.count() >> splits_log2) * of_run + slots * kSlotSize<kTokenTiles> * sizeof(float4);
 }
 
 /**
@@ -72,12 +88,13 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
   const uint32_t warp = uniform(threadIdx.x / 32);
   const uint32_t warps = blockDim.x / 32;
   const Runs runs = arguments.runs;
-  const uint32_t block_runs = runs.count / arguments.splits;
-  const uint32_t group_strips = warps / block_runs;
-  const uint32_t block_run = warp / group_strips;
-  const uint32_t in_group = warp % group_strips;
-  const uint32_t group = blockIdx.x / arguments.splits;
-  const uint32_t run = blockIdx.x % arguments.splits * block_runs + block_run;
+  const uint32_t splits = 1u << arguments.splits_log2;
+  const uint32_t block_runs = runs.count() >> arguments.splits_log2;
+  const uint32_t group_strips = arguments.group_strips;
+  const uint32_t block_run = warp * arguments.group_reciprocal >> 16;
+  const uint32_t in_group = warp - block_run * group_strips;
+  const uint32_t group = blockIdx.x >> arguments.splits_log2;
+  const uint32_t run = (blockIdx.x & (splits - 1)) * block_runs + block_run;
   const uint32_t begin = first_tile(arguments.tiles_across, run * runs.parts());
   const uint32_t end = first_tile(arguments.tiles_across, (run + 1) * runs.parts());
   const LinearWeight& weight = arguments.weights[weight_of(arguments, group)];
@@ -87,17 +104,19 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
   Strip strip;
   if (has_strip) strip.open(weight, arguments.tiles_across, strip_number);
 
-  // Meetings, [warp][stage], [run][chunk], [strip][slot]
-  Meetings& meetings = *reinterpret_cast<Meetings*>(shared);
-  const uint8_t* const w_begin = shared + sizeof(Meetings) + warp * kStages * kTileStripBytes;
-  const uint8_t* const x_begin = shared + sizeof(Meetings) + warps * kStages * kTileStripBytes +
-                                 block_run * kChunks * arguments.chunk_bytes;
+  // Meetings, W [warp][stage], X [run][chunk], slots [strip][slot]
+  const SharedAddress meetings = keep(shared_address(shared));
+  const uint32_t x_at = kMeetingBytes + warps * kStages * kTileStripBytes;
+  const uint32_t slots_at = x_at + block_runs * kChunks<kTokenTiles> * arguments.chunk_bytes;
+  const SharedAddress w_begin = meetings + kMeetingBytes + warp * kStages * kTileStripBytes;
+  const SharedAddress x_begin = meetings + x_at + block_run * kChunks<kTokenTiles> * arguments.chunk_bytes;
+  const SharedAddress w_copied = meetings + warp * kStages * kArrivalsBytes;
+  const SharedAddress x_copied = meetings + kCopiedX + block_run * kChunks<kTokenTiles> * kArrivalsBytes;
+  const SharedAddress x_read = x_copied + (kReadX - kCopiedX);
   const uint64_t first_slot = uint64_t{weight.first_strip + strip_number} * runs.slots() * kSlotSize<kTokenTiles>;
-  float4* const slots = arguments.splits > 1
-                            ? arguments.slots + first_slot
-                            : reinterpret_cast<float4*>(shared + sizeof(Meetings) + warps * kStages * kTileStripBytes +
-                                                        block_runs * kChunks * arguments.chunk_bytes) +
-                                  in_group * runs.slots() * kSlotSize<kTokenTiles>;
+  float4* const slots =
+      splits > 1 ? arguments.slots + first_slot
+                 : reinterpret_cast<float4*>(shared + slots_at) + in_group * runs.slots() * kSlotSize<kTokenTiles>;
 
   // A chunk: tokens, and after them starts of columns, each in a row that has all tiles of the chunk.
   constexpr uint32_t kFixedTiles = kChunkTiles<kTokenTiles>;
@@ -118,28 +137,37 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
     if (next.outliers == kPlain) return;
     const bool narrow = is_narrow(tile_number);
     const uint32_t stage = asked++ % kStages;
-    copy_row(shared_address(w_begin) + stage * kTileStripBytes, strip.blocks_of(next, narrow),
-             narrow ? kBlockBytes : kTileStripBytes, &meetings.w[stage][warp]);
+    copy_row(w_begin + stage * kTileStripBytes, strip.blocks_of(next, narrow), narrow ? kBlockBytes : kTileStripBytes,
+             w_copied + stage * kArrivalsBytes);
     next_outlier = strip.outlier(next, narrow, lane);
   };
-  const auto ask_x = [&](uint32_t tile_number, uint32_t chunk) {
-    const uint32_t bytes = min(chunk_tiles, end - tile_number) * kXRowBytes;
-    const uint32_t existing = min(bytes, (arguments.columns - tile_number * kTileColumns) * 2);
-    const SharedAddress to = shared_address(x_begin) + chunk * arguments.chunk_bytes;
-    Arrivals* const there = &meetings.x[chunk][block_run];
-    for (uint32_t at = existing; at < bytes; at += 16)
-      for (uint32_t token = lane; token < arguments.tokens; token += 32) put_zeros(to + token * x_stride + at);
-    __syncwarp();
-    copy_rows(to, x_stride, arguments.x + tile_number * kTileColumns, arguments.stride * 2, arguments.tokens, existing,
-              there);
-    if (kStarts) copy_row(to + starts_at, weight.starts + tile_number * kTileStarts, bytes, there);
+  Place<kTokenTiles> asking;
+  const auto ask_x = [&](uint32_t tile_number) {
+    const uint32_t chunk_end = min(tile_number + chunk_tiles, end);
+    const SharedAddress copied = x_copied + asking.number * kArrivalsBytes;
+    SharedAddress to = x_begin + asking.number * arguments.chunk_bytes;
+    // Two rows of a tile at a time.
+    for (; tile_number < chunk_end; tile_number++, to += kXRowBytes) {
+      const uint32_t column = tile_number * kTileColumns + 8 * (lane % 16);
+      const bool exists = column < arguments.columns;
+      const uint16_t* from = arguments.x + (exists ? column : 0) + lane / 16 * arguments.stride;
+      SharedAddress to_lane = to + lane / 16 * x_stride + 16 * (lane % 16);
+#pragma unroll 4
+      for (uint32_t row = lane / 16; row < arguments.tokens; row += 2, to_lane += 2 * x_stride) {
+        copy_to_shared_or_zero(to_lane, from, exists);
+        from += 2 * arguments.stride;
+      }
+      if (kStarts && lane < 16)
+        copy_to_shared(to + starts_at + 16 * lane, weight.starts + tile_number * kTileStarts + lane);
+    }
+    arrive_with_copies(copied);
   };
 
   if (lane == 0) {
-    for (uint32_t stage = 0; stage < kStages; stage++) open_arrivals(&meetings.w[stage][warp], kCopyArrivals);
-    for (uint32_t chunk = 0; chunk < kChunks && in_group == 0; chunk++) {
-      open_arrivals(&meetings.x[chunk][block_run], kCopyArrivals * (kStarts ? 2 : 1));
-      open_arrivals(&meetings.read[chunk][block_run], group_strips);
+    for (uint32_t stage = 0; stage < kStages; stage++) open_arrivals(w_copied + stage * kArrivalsBytes, kCopyArrivals);
+    for (uint32_t chunk = 0; chunk < kChunks<kTokenTiles> && in_group == 0; chunk++) {
+      open_arrivals(x_copied + chunk * kArrivalsBytes, 32);
+      open_arrivals(x_read + chunk * kArrivalsBytes, group_strips);
     }
     finish_opening();
   }
@@ -149,8 +177,17 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
   ask_w(begin);
   meet(1 + block_run, 32 * group_strips);
   wait_for_previous_kernel();
-  uint32_t asks = 0;
-  if (in_group == 0) ask_x(begin, 0);
+  // Warps ask for a chunk in turn.
+  uint32_t turn = 0;
+  const auto ask_next_chunk = [&](uint32_t tile_number) {
+    if (turn == in_group && tile_number < end) {
+      wait_for(x_read + asking.number * kArrivalsBytes, asking.parity ^ 1);
+      ask_x(tile_number);
+    }
+    asking.advance();
+    if (++turn == group_strips) turn = 0;
+  };
+  for (uint32_t chunk = 0; chunk < kChunksAhead<kTokenTiles>; chunk++) ask_next_chunk(begin + chunk * chunk_tiles);
 
   const uint32_t start = keep(weight.start);
   // There are no tokens beyond the last one, in the kernel that has room for as many as there are.
@@ -164,8 +201,8 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
     part_end = first_tile(arguments.tiles_across, part + 1);
   };
   const auto multiply_tile = [&](uint32_t tile_number, LinearTile tile, uint32_t outlier, const uint8_t* w,
-                                 const uint8_t* x_at) {
-    const uint8_t* const x = x_at + token * x_stride + lane % 4 * 16;
+                                 const uint8_t* x_tile) {
+    const uint8_t* const x = x_tile + token * x_stride + lane % 4 * 16;
     const auto codes_of = [&](uint32_t half) {
       return *reinterpret_cast<const uint4*>(w + half / 2 * kBlockBytes + 16 * lane);
     };
@@ -173,7 +210,7 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
       const uint4 low =
           *reinterpret_cast<const uint4*>(w + half / 2 * kBlockBytes + (1 + half % 2) * kBlockPartBytes + 16 * lane);
       uint4 of_columns = make_uint4(start, start, start, start);
-      if (kStarts) of_columns = *reinterpret_cast<const uint4*>(x_at + starts_at + half * 64 + lane % 4 * 16);
+      if (kStarts) of_columns = *reinterpret_cast<const uint4*>(x_tile + starts_at + half * 64 + lane % 4 * 16);
       build_fragment(half % 2 == 0 ? codes.x : codes.z, low.x, low.y, of_columns.x, of_columns.y, a[0]);
       build_fragment(half % 2 == 0 ? codes.y : codes.w, low.z, low.w, of_columns.z, of_columns.w, a[1]);
     };
@@ -209,12 +246,13 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
     const bool narrow = is_narrow(tile_number);
     const uint32_t with_outliers = __ballot_sync(kAllLanes, strip.has(outlier));
     if (tile.outliers <= 32 && !narrow) {
-      if (with_outliers == 0) return multiply_whole([](uint32_t, const uint32_t(&)[2][4]) {});
+      if (with_outliers == 0) return multiply_whole([](uint32_t, const uint32_t (&)[2][4]) {});
       OwnOutlier own;
       bool fits = true;
       for (uint32_t left = with_outliers; left != 0; left &= left - 1)
         fits &= own.take(__shfl_sync(kAllLanes, outlier, __ffs(left) - 1), lane);
-      if (__all_sync(kAllLanes, fits)) return multiply_whole([&](uint32_t half, uint32_t(&a)[2][4]) { own.patch(half, a); });
+      if (__all_sync(kAllLanes, fits))
+        return multiply_whole([&](uint32_t half, uint32_t (&a)[2][4]) { own.patch(half, a); });
     }
 #pragma unroll 1
     for (uint32_t half = 0; half < (narrow ? 2 : 4); half++) {
@@ -241,50 +279,41 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
   };
 
   uint32_t taken = 0;
-  uint32_t chunk = 0;
-  uint32_t chunk_parity = 0;
   uint32_t in_chunk = 0;
+  Place<kTokenTiles> reading;
+  SharedAddress x_tile = x_begin;
   for (uint32_t tile_number = begin; tile_number < end; tile_number++) {
     const LinearTile tile = next;
     const uint32_t outlier = next_outlier;
     ask_w(tile_number + 1);
     if (in_chunk == 0) {
-      if (++asks == group_strips) asks = 0;
-      if (in_group == asks && tile_number + chunk_tiles < end) {
-        // The place was that of the chunk before last.
-        const uint32_t place = chunk + 1 == kChunks ? 0 : chunk + 1;
-        if (tile_number - begin >= (kChunks - 1) * chunk_tiles)
-          wait_for(&meetings.read[place][block_run], place == 0 ? chunk_parity : chunk_parity ^ 1);
-        ask_x(tile_number + chunk_tiles, place);
-      }
-      wait_for(&meetings.x[chunk][block_run], chunk_parity);
+      ask_next_chunk(tile_number + kChunksAhead<kTokenTiles> * chunk_tiles);
+      wait_for(x_copied + reading.number * kArrivalsBytes, reading.parity);
     }
     if (has_strip) {
       const uint32_t stage = taken % kStages;
-      if (tile.outliers != kPlain) wait_for(&meetings.w[stage][warp], taken++ / kStages % 2);
+      if (tile.outliers != kPlain) wait_for(w_copied + stage * kArrivalsBytes, taken++ / kStages % 2);
       while (part_end == tile_number) end_part();
-      multiply_tile(tile_number, tile, outlier, w_begin + stage * kTileStripBytes,
-                    x_begin + chunk * arguments.chunk_bytes + in_chunk * kXRowBytes);
+      multiply_tile(tile_number, tile, outlier, shared_pointer(w_begin + stage * kTileStripBytes),
+                    shared_pointer(x_tile));
     }
     __syncwarp();
+    x_tile += kXRowBytes;
     if (++in_chunk == chunk_tiles) {
       in_chunk = 0;
-      if (lane == 0) arrive(&meetings.read[chunk][block_run]);
-      if (++chunk == kChunks) {
-        chunk = 0;
-        chunk_parity ^= 1;
-      }
+      if (lane == 0) arrive(x_read + reading.number * kArrivalsBytes);
+      reading.advance();
+      x_tile = x_begin + reading.number * arguments.chunk_bytes;
     }
   }
   while (has_strip && part < (run + 1) * runs.parts()) end_part();
 
-  if (arguments.splits > 1) {
-    if (!arrives_last(arguments.arrived[group], arguments.splits, *reinterpret_cast<uint32_t*>(shared))) return;
+  if (splits > 1) {
+    if (!arrives_last(arguments.arrived[group], splits, *reinterpret_cast<uint32_t*>(shared))) return;
   } else {
     __syncthreads();
   }
-  if (has_strip)
-    finish_strip<kTokenTiles>(weight, arguments.tokens, strip, runs, slots, 32 * block_run + lane, 32 * block_runs);
+  if (has_strip) finish_strip<kTokenTiles>(weight, arguments.tokens, strip, runs, slots, block_run, block_runs);
 }
 
 }  // namespace codecllm
