@@ -1351,6 +1351,17 @@ const DECISION_CASES: readonly Case[] = (
       'bound',
       '10 + 6 would be smaller, and is not tried in fast',
     ],
+    ...([1023, 1024] as const).map(
+      (rows) =>
+        [
+          `shortest-${rows}`,
+          'U8',
+          [rows, 128],
+          {},
+          'leaning-4',
+          `${rows === 1023 ? 'fewer than' : 'not fewer than'} 2^17 words: fast, which is smaller, is ${rows === 1023 ? 'taken' : 'not tried'}`,
+        ] as const,
+    ),
     ['split-values', 'BF16', [256, 128], { split: [8, 8] }, 'means', 'columns have no values in a split that has none'],
   ] as const
 ).map(([id, dtype, shape, options, pattern, comment]) => ({

@@ -330,13 +330,13 @@ describe('decisions', () => {
     expect(chooseOffsets(levels, 4096, false)).toBeUndefined();
   });
 
-  test('small tries all profiles below 2^20 words, if no more is chosen', () => {
+  test('small tries all profiles below 2^17 words, if no more is chosen', () => {
     const profilesOf = (rows: number, options: EncodeOptions): unknown[] => {
       const source = layOut(new Uint8Array(rows * 128), 'U8', [rows, 128], options);
       return triedOptions(source, options).map(({ profile = 'small' }) => profile);
     };
-    expect(profilesOf(8191, {})).toEqual(['small', 'fast', 'direct']);
-    expect(profilesOf(8192, {})).toEqual(['small']);
+    expect(profilesOf(1023, {})).toEqual(['small', 'fast', 'direct']);
+    expect(profilesOf(1024, {})).toEqual(['small']);
     expect(profilesOf(8, { tileRows: 8, columns: 64 })).toEqual(['small', 'fast', 'direct']);
     for (const options of [{ profile: 'fast' }, { split: [8] }, { classes: 'none' }, { columnValues: false }] as const)
       expect(profilesOf(8, options)).toEqual(['profile' in options ? options.profile : 'small']);

@@ -14,7 +14,7 @@ namespace codecllm {
 namespace {
 
 /** Of tensors of fewer words, small tries all profiles. */
-constexpr uint64_t kTriedBelowWords = 1 << 20;
+constexpr uint64_t kTriedBelowWords = 1 << 17;
 
 /** Sets the profile, and what follows from it. */
 void set_profile(const Dtype& dtype, codecllm_profile profile, EncodeOptions& options) {
