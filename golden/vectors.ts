@@ -1362,6 +1362,22 @@ const DECISION_CASES: readonly Case[] = (
           `${rows === 1023 ? 'fewer than' : 'not fewer than'} 2^17 words: fast, which is smaller, is ${rows === 1023 ? 'taken' : 'not tried'}`,
         ] as const,
     ),
+    [
+      'own-split',
+      'BF16',
+      [64, 128],
+      { columnOffsets: false },
+      'layered-9',
+      '10 + 6 by the estimate, where no other profile is tried',
+    ],
+    [
+      'own-classes',
+      'BF16',
+      [127, 128],
+      { columnOffsets: false },
+      'rows',
+      'less than 2^14 words have one class, where no other profile is tried',
+    ],
     ['split-values', 'BF16', [256, 128], { split: [8, 8] }, 'means', 'columns have no values in a split that has none'],
   ] as const
 ).map(([id, dtype, shape, options, pattern, comment]) => ({
