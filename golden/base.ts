@@ -235,6 +235,23 @@ const CASES: readonly Case[] = [
       },
     }),
   ),
+  {
+    id: 'base-first-level',
+    comment: 'Two classes, which save a little more than the level where the second one begins takes',
+    dtype: 'BF16',
+    shape: [9, 64],
+    change: (base, _, seed) => {
+      const random = generator(seed);
+      return new Uint8Array(new Uint16Array(base.slice().buffer).map((word) => word + (random() % 2)).buffer);
+    },
+  },
+  {
+    id: 'base-one-class',
+    comment: 'One class, since two save less than the level where the second one begins takes',
+    dtype: 'BF16',
+    shape: [9, 64],
+    change: some(2, 1),
+  },
 ];
 
 export function baseVectors(): BaseVector[] {
