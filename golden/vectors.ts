@@ -1408,6 +1408,22 @@ const DECISION_CASES: readonly Case[] = (
       'uneven-12',
       'a later plane does not pay for the selectors again',
     ],
+    [
+      'outliers-raw',
+      'U8',
+      [128, 128],
+      { split: [8], tileRows: 8, probabilityBits: 8, classes: 'none' },
+      'stranded-120',
+      'the outliers of a tile are what makes it larger than in RAW',
+    ],
+    [
+      'payload-small',
+      'F32',
+      [3, 32],
+      { columns: 32, tileRows: 8 },
+      'balanced',
+      'final states that are bits of the next plane are what makes it worth coding',
+    ],
     ['split-values', 'BF16', [256, 128], { split: [8, 8] }, 'means', 'columns have no values in a split that has none'],
   ] as const
 ).map(([id, dtype, shape, options, pattern, comment]) => ({
