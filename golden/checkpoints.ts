@@ -453,6 +453,18 @@ const CHECKED: Readonly<Record<string, Example>> = Object.fromEntries(
         ones('w', 16, 16).data,
       ),
     },
+    'unknown-empty': {
+      comment: 'a dtype that streams do not have, of no elements: it lies behind larger ones',
+      original: checkpoint([small('y', 'X0', [0], 0), small('f', 'F32', [1], 4), small('b', 'U8', [1], 1)]),
+    },
+    'copies-before-bytes': {
+      comment: 'a copy whose key is before that of a kept tensor of bytes',
+      original: checkpoint([ones('w', 16, 16), ones('v', 16, 16), small('k', 'U8', [80], 80)]),
+    },
+    'other-v': {
+      comment: 'a tensor of the name and the shape of another, and not of its dtype',
+      original: checkpoint([{ ...weights('v', 24, 40), dtype: 'F16' }, stepped('w', 40, 130, 3)]),
+    },
     'layers-others': {
       comment: 'a tensor in layers beside one of a dtype that has none',
       original: checkpoint([floats('w', 'BF16', 2 ** 14), byteStream('i', 2 ** 14)]),
@@ -479,14 +491,19 @@ const CHECKED: Readonly<Record<string, Example>> = Object.fromEntries(
         sampled('beside-too', (word, i, place) => (place === undefined ? word + 1 + (i % 5) : word)),
         sampled('both', (word) => word + 1),
         sampled('uniform-before', (word, _, place) => (place === undefined ? word + 1 : place)),
+        { ...sampled('unlike-before', (word) => word), shape: [64, 32] },
       ]),
     },
     'samples-next': {
       comment:
-        'coded against the tensor with the nearest sample, the first of two, which is not the nearest tensor; parts of a sample that are all equal, for which none is looked for',
+        'coded against the tensor with the nearest sample, the first of two, which is not the nearest tensor; parts of a sample that are all equal, for which none is looked for; a tensor of which only the sample is near',
       original: checkpoint([
         sampled('next', (word) => word),
         sampled('uniform', (word, _, place) => (place === undefined ? word : place)),
+        {
+          ...sampled('unlike', (word, i, place) => (place === undefined ? (i * i * 40503) & 0x7fff : word)),
+          shape: [64, 32],
+        },
       ]),
       bases: ['samples'],
     },
@@ -1742,6 +1759,26 @@ const INVALID: Readonly<Record<string, Damage>> = {
     edit: withBytes('w', () =>
       streamOf({ name: 'w', dtype: 'U8', shape: [1, 1, 1, 1, 1, 128], data: new Uint8Array(128) }),
     ),
+  },
+  'streams-copies': {
+    comment: 'as many streams as there are tensors, of which one is a copy',
+    place: `${META}streams`,
+    edit: replace('"codecllm.streams":"1"', '"codecllm.streams":"2"'),
+    of: compress(checkpoint([ones('w', 16, 16), ones('v', 16, 16)])),
+  },
+  'base-dtype': {
+    comment: 'a base that has the tensor with its shape, and in another dtype',
+    place: 'v',
+    step: 'base',
+    edit: claim(VALID['checked-other-v'].original),
+    of: compress(checkpoint([stepped('v', 24, 40)]), {}, [VALID_UNCHECKED.run.original]),
+    bases: ['original/other-v'],
+  },
+  'text-bytes': {
+    comment: 'an original header with another number of bytes, of a dtype whose elements may have any',
+    place: 'x',
+    edit: replace('\\"data_offsets\\":[0,6]', '\\"data_offsets\\":[0,9]'),
+    of: compress(checkpoint([small('x', 'X24', [2], 6)], undefined, (header) => `${JSON.stringify(header)}        `)),
   },
   'layer-last-of-exponent': {
     comment: 'a layer that begins with the last bit of the exponent, and is all that such a layer would be',
