@@ -507,6 +507,19 @@ const CHECKED: Readonly<Record<string, Example>> = Object.fromEntries(
       ]),
       bases: ['samples'],
     },
+    'layers-keys-two': {
+      comment: 'layers of two tensors, those of one before all of the other, and not so in the data',
+      original: checkpoint([floats('a', 'BF16', 1200), floats('b', 'BF16', 1203)]),
+      starts: { a: [10, 12], b: [10, 12] },
+      rewrite: (compressed) => {
+        const { text, data } = partsOf(compressed);
+        const { '10:a': first, '12:a': last, ...others } = JSON.parse(text);
+        return sealed((_, bytes) => aligned(JSON.stringify({ ...others, '12:a': last, '10:a': first }), bytes))(
+          text,
+          data,
+        );
+      },
+    },
     pieces: { comment: 'a kept tensor of several pieces, each with a check', original: checkpoint([LONG]) },
     'pieces-foreign': {
       comment: 'checks in a header with more spaces than the reference compressor adds',
