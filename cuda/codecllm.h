@@ -472,8 +472,8 @@ typedef struct codecllm_gpu_source {
 } codecllm_gpu_source;
 
 /**
- * Capacities that always suffice for a tensor, with a base or without. Where only a stream that is smaller than the tensor is of use, a
- * `data_capacity` of the tensor's bytes does. Refuses what codecllm_gpu_encode refuses.
+ * Capacities that always suffice for a tensor, with a base or without. Where only a stream that is smaller than the
+ * tensor is of use, a `data_capacity` of the tensor's bytes does. Refuses what codecllm_gpu_encode refuses.
  */
 CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const uint64_t* shape, size_t dimensions,
                                                        const codecllm_encode_options* options, uint64_t* front,
@@ -482,8 +482,9 @@ CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const 
 /**
  * Encodes tensors, and waits until all are done. Large and small ones may be mixed, and many in one call are faster
  * than one by one: the host decides for some of them while the device works on others, on up to 16 threads. Refuses
- * what codecllm_encoder_open refuses, or with a base codecllm_encode_against, a tensor of 2^32 tiles, and memory that is not aligned; the message names the
- * tensor by its number. After an error, fronts and Data of all tensors have no meaning.
+ * what codecllm_encoder_open refuses, or with a base codecllm_encode_against, a tensor of 2^32 tiles, and memory that
+ * is not aligned; the message names the tensor by its number. After an error, fronts and Data of all tensors have no
+ * meaning.
  *
  * @param cuda_stream a cudaStream_t: what it holds when this is called ends before elements are read
  */

@@ -66,9 +66,6 @@ def write_checkpoint(
         OSError: the file cannot be written
     """
     path = os.fspath(path)
-    if base is not None:
-        # A GPU encodes nothing against a base.
-        sources = [source._replace(tensor=None) for source in sources]
     original = _original_of(path, sources, metadata)
     with Bases(base) as bases:
         given = checkpoints_under(bases.paths[0]) if bases.paths else []

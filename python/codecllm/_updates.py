@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from ._container import PREFIX, in_a_row
 from ._dtypes import DTYPES
 from ._errors import FileError, InvalidStreamError, UnavailableError, quoted
 from ._gpu_decoder import GPUDecoder
+from ._gpu_encoder import GPUEncoder
 from ._input import InputBytes
 from ._processors import processors
 from ._safetensors import LENGTH_BYTES, TensorEntry, format_header, read_header
@@ -33,40 +35,69 @@ def encode_update(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tenso
     """What leads from weights to changed ones, as after a step of training, for `apply_update_` where the old ones are.
 
     Args:
-        old: in host memory, of dtypes that a stream can hold
-        new: of the same names, dtypes and shapes
+        old: of dtypes that a stream can hold, all in host memory or on one GPU, which then encodes them
+        new: of the same names, dtypes and shapes, there, too
 
     Returns:
-        some 6 to 12 bits for each weight that has changed, and next to nothing for others
+        some 6 to 12 bits for each weight that has changed, and next to nothing for others: the same bytes wherever
+        they are
 
     Raises:
-        ValueError: names, dtypes or shapes are not the same
+        ValueError: names, dtypes, shapes or devices are not the same
         TypeError: a dtype that a stream cannot hold
-        UnavailableError: tensors on a GPU, where nothing is encoded against a base yet
+        UnavailableError: a device that is neither, or a build without CUDA
+        CudaError, MemoryError: the GPU failed, or has too little memory
     """
     if old.keys() != new.keys():
         one = min(old.keys() ^ new.keys())
         raise ValueError(f"{quoted(one)} is in {'old' if one in old else 'new'} alone")
-    for weights in (old, new):
-        _require_host(weights)
-    options = _library.EncodeOptions()
-
-    def encode(name: str) -> np.ndarray:
-        (before, *was), (after, dtype, shape) = bytes_of(old[name]), bytes_of(new[name])
-        if was != [dtype, shape]:
+    _require_one_device([*old.items(), *new.items()])
+    for name in new:
+        was, (dtype, shape) = describe_tensor(old[name]), describe_tensor(new[name])
+        if was != (dtype, shape):
             raise ValueError(f"{quoted(name)} was {was[0]} {list(was[1])}, and is {dtype} {list(shape)}")
         if not DTYPES[dtype].has_streams:
             raise TypeError(f"{quoted(name)}: no stream can hold {dtype}")
-        return encode_bytes(after, dtype, shape, options, before)
-
-    with ThreadPoolExecutor(processors()) as pool:
-        streams = list(pool.map(encode, new))
+    pairs = [(old[name], tensor) for name, tensor in new.items()]
+    is_on_gpu = bool(pairs) and pairs[0][0].device.type == "cuda"
+    streams = _encode_on_gpu(pairs) if is_on_gpu else _encode_on_host(pairs)
     entries = in_a_row(
         TensorEntry(name, "U8", (stream.size,), 0, stream.size) for name, stream in zip(new, streams, strict=True)
     )
     header = format_header({_KEY: _VERSION}, entries)
     header += b" " * (-(LENGTH_BYTES + len(header)) % _ALIGNMENT)
-    return b"".join([len(header).to_bytes(LENGTH_BYTES, "little"), header, *(stream.data for stream in streams)])
+    parts = (part for stream in streams for part in stream.parts)
+    return b"".join([len(header).to_bytes(LENGTH_BYTES, "little"), header, *parts])
+
+
+class _Stream(NamedTuple):
+    size: int
+    parts: tuple[bytes | memoryview, ...]
+
+
+def _encode_on_host(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[_Stream]:
+    options = _library.EncodeOptions()
+
+    def encode(pair: tuple[torch.Tensor, torch.Tensor]) -> _Stream:
+        (before, *_), (after, dtype, shape) = (bytes_of(tensor) for tensor in pair)
+        stream = encode_bytes(after, dtype, shape, options, before)
+        return _Stream(stream.size, (stream.data,))
+
+    with ThreadPoolExecutor(processors()) as pool:
+        return list(pool.map(encode, pairs))
+
+
+def _encode_on_gpu(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[_Stream]:
+    olds, news = zip(*pairs, strict=True)
+    with torch.cuda.device(news[0].device), GPUEncoder() as encoder:
+        encoded = encoder.encode_changes(news, olds)
+        # One copy for all.
+        data = torch.cat([stream.data for stream in encoded]).cpu().numpy().data
+    streams = []
+    for front, part in encoded:
+        streams.append(_Stream(len(front) + part.numel(), (front, data[: part.numel()])))
+        data = data[part.numel() :]
+    return streams
 
 
 def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
@@ -99,13 +130,10 @@ def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
     if not header.tensors:
         return
     targets = [weights[entry.name] for entry in header.tensors]
-    for entry, target in zip(header.tensors, targets, strict=True):
-        if target.device != targets[0].device:
-            raise ValueError(f"{quoted(entry.name)} lies on {target.device}, and others on {targets[0].device}")
+    _require_one_device([(entry.name, target) for entry, target in zip(header.tensors, targets, strict=True)])
     if targets[0].device.type == "cuda":
         _apply_on_gpu(targets, header.tensors, np.frombuffer(update, np.uint8)[data_start:])
         return
-    _require_host({entry.name: target for entry, target in zip(header.tensors, targets, strict=True)})
 
     def decode(entry: TensorEntry) -> torch.Tensor:
         stream = source.read(data_start + entry.start, entry.size)
@@ -164,9 +192,10 @@ def _naming_tensors(entries: Sequence[TensorEntry]) -> Iterator[None]:
         raise InvalidStreamError(f"{quoted(entries[error.stream or 0].name)}: {error.problem}") from None
 
 
-def _require_host(weights: Mapping[str, torch.Tensor]) -> None:
-    for name, tensor in weights.items():
-        if tensor.device.type != "cpu":
-            raise UnavailableError(
-                f"{name}: lies on {tensor.device}; updates are made in host memory, and applied there or on a GPU"
-            )
+def _require_one_device(weights: Sequence[tuple[str, torch.Tensor]]) -> None:
+    for name, tensor in weights:
+        if tensor.device != weights[0][1].device:
+            raise ValueError(f"{quoted(name)} lies on {tensor.device}, and others on {weights[0][1].device}")
+    for name, tensor in weights[:1]:
+        if tensor.device.type not in ("cpu", "cuda"):
+            raise UnavailableError(f"{name}: lies on {tensor.device}; updates are made in host memory or on a GPU")

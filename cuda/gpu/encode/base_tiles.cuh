@@ -32,6 +32,7 @@ __device__ __forceinline__ uint32_t said_by_tile(uint32_t ballot) {
 class ListedPositions {
  public:
   static constexpr uint32_t kMostListed = kMaxTileRows * kTileColumns / kLongOneOf;
+  static_assert(2 * (1 + kMostListed + kMaxOutliers) <= 4 * kMaxOutliers, "it has the room that other outliers take");
 
   /** @param memory of the slot's outliers */
   __device__ __forceinline__ explicit ListedPositions(uint8_t* memory)
@@ -57,8 +58,7 @@ class ListedPositions {
   }
 
  private:
-  static __device__ __forceinline__ void add(bool is, uint32_t position, uint16_t* to, uint32_t room,
-                                             uint32_t& count) {
+  static __device__ __forceinline__ void add(bool is, uint32_t position, uint16_t* to, uint32_t room, uint32_t& count) {
     const uint32_t lanes = said_by_tile(__ballot_sync(kAllLanes, is));
     const uint32_t at = count + __popc(lanes & ((1u << tile_lane()) - 1));
     if (is && at < room) to[at] = static_cast<uint16_t>(position);
@@ -124,7 +124,8 @@ __device__ __forceinline__ EncodedPlane encode_differences(const EncodeArguments
   constexpr uint32_t kU32s = sizeof(Word);
   const GpuEncodeTables& tables = arguments.tables[plane];
   const PackedOrder<Word> order(is_float(arguments.matrix));
-  const uint32_t threshold_shift = 32 - tables.probability_bits;
+  // Where there are no tables, no tile of the four is coded.
+  const uint32_t threshold_shift = (32 - tables.probability_bits) % 32;
   const uint32_t slots = 1u << tables.probability_bits;
   const uint32_t class_mask = tables.count > 1 ? ~0u : 0;
   const uint32_t most_units = (end - section - 4 * kLanes) / 2 - kUnitsBeyond;
@@ -163,7 +164,8 @@ __device__ __forceinline__ EncodedPlane encode_differences(const EncodeArguments
       for (uint32_t k = 0; k < kLaneColumns; k++) {
         const uint32_t symbol = (column_word<Word>(coded, k) >> (8 * plane)) & 0xff;
         const uint32_t of_class = classes[order.level(column_word<Word>(before, k))] & class_mask;
-        found[k] = entries[of_class + symbol];
+        found[k] = make_uint2(0, 0);
+        if (tile.codes) found[k] = entries[of_class + symbol];
         if (kWhole || (is_row && column + k < tile.tile.width)) substituted |= found[k].x;
       }
 #pragma unroll
@@ -229,26 +231,25 @@ __device__ __forceinline__ void encode_base_tiles(const EncodeArguments& argumen
       const uint2* const of_plane = entries + tables.shared_at;
       const uint32_t section = slot + arguments.plane_at[p];
       const uint32_t end = slot + arguments.plane_at[p + 1];
-      result = is_whole ? encode_differences<true, Word>(arguments, four, p, of_plane, classes, section, end, outliers,
-                                                         taken)
-                        : encode_differences<false, Word>(arguments, four, p, of_plane, classes, section, end,
-                                                          outliers, taken);
+      result =
+          is_whole
+              ? encode_differences<true, Word>(arguments, four, p, of_plane, classes, section, end, outliers, taken)
+              : encode_differences<false, Word>(arguments, four, p, of_plane, classes, section, end, outliers, taken);
     }
     TilePlane& plane = planes[p];
     bool coded = result.is_possible && (taken == 0 || (p == 0 && outliers.listed() + taken <= kMaxOutliers));
     if (coded) {
-      const uint64_t size = align(4 * coder_count(four.tile.width, true)) + align(2 * result.units) +
-                            align(taken * kEntryBytes);
+      const uint64_t size =
+          align(4 * coder_count(four.tile.width, true)) + align(2 * result.units) + align(taken * kEntryBytes);
       coded = size < align(raw_bytes(four.tile.height, four.tile.width, 8, false));
     }
     if (coded) {
       plane.mode = kRans;
       plane.value = static_cast<uint16_t>(result.units);
     } else if (is_constant) {
-      const uint64_t at = four.place.first_word;
       const PackedOrder<Word> order(is_float(arguments.matrix));
-      const uint32_t first = order.difference(words_of<Word>(arguments.compared.base)[at],
-                                              words_of<Word>(arguments.matrix)[at]);
+      const uint32_t first = order.difference(word_in<Word>(arguments.compared.base, four.place, 0),
+                                              word_in<Word>(arguments.matrix, four.place, 0));
       plane.mode = kConst;
       plane.value = static_cast<uint16_t>((coded_differences<Word>(first, four.known) >> (8 * p)) & 0xff);
     } else {
@@ -294,11 +295,13 @@ struct BaseOutliers {
 
   __device__ __forceinline__ uint32_t position(uint32_t e) const { return positions.at(e); }
 
-  __device__ __forceinline__ uint32_t word(uint32_t e) const { return word_of(arguments.matrix, position(e)); }
+  __device__ __forceinline__ uint32_t word(uint32_t e) const {
+    return word_in<Word>(arguments.matrix, place, position(e));
+  }
 
   __device__ __forceinline__ uint32_t decoded(uint32_t e) const {
     const PackedOrder<Word> order(is_float(arguments.matrix));
-    const uint32_t base = word_of(arguments.compared.base, position(e));
+    const uint32_t base = word_in<Word>(arguments.compared.base, place, position(e));
     uint32_t difference = coded_differences<Word>(order.difference(base, word(e)) & kOnes, known);
     const GpuEncodeTables& tables = arguments.tables[0];
     if (is_coded) {
@@ -310,13 +313,6 @@ struct BaseOutliers {
 
  private:
   static constexpr uint32_t kOnes = static_cast<Word>(~Word{0});
-
-  /** Zero where a short last row has none. */
-  __device__ __forceinline__ uint32_t word_of(const GpuMatrix& matrix, uint32_t position) const {
-    const uint64_t at =
-        place.first_word + uint64_t{position / kTileColumns} * place.row_words + position % kTileColumns;
-    return at < place.words ? words_of<Word>(matrix)[at] : 0;
-  }
 };
 
 /** Writes one tile's data to their place, a warp a tile. */
@@ -357,8 +353,8 @@ __global__ void __launch_bounds__(32 * kFinishWarps)
                             uint32_t symbols = 0;
                             for (uint32_t k = 0; k < kLaneColumns; k++)
                               symbols |= ((column_word<Word>(differences, k) >> (8 * p)) & 0xff) << (8 * k);
-                            reinterpret_cast<uint32_t*>(
-                                data + sections.raw[p].start)[row * lanes + lane_index()] = symbols;
+                            reinterpret_cast<uint32_t*>(data + sections.raw[p].start)[row * lanes + lane_index()] =
+                                symbols;
                           }
                         });
   }

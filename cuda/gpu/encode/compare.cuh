@@ -27,6 +27,14 @@ __device__ __forceinline__ const Word* words_of(const GpuMatrix& matrix) {
   return reinterpret_cast<const Word*>(matrix.elements);
 }
 
+/** A word of a tile, by row x 128 + column; zero where a short last row has none. */
+template <class Word>
+__device__ __forceinline__ uint32_t word_in(const GpuMatrix& matrix, const TilePlace& place, uint32_t position) {
+  const uint64_t row = position / kTileColumns;
+  const uint64_t at = place.first_word + row * place.row_words + position % kTileColumns;
+  return at < place.words ? words_of<Word>(matrix)[at] : 0;
+}
+
 /** Of differences that a u32 holds, those that are not long, so that their symbols in plane 1 are 0. */
 template <class Word>
 __device__ __forceinline__ uint32_t without_long(uint32_t differences) {
@@ -213,8 +221,7 @@ __global__ void __launch_bounds__(32 * kDifferenceWarps)
 #pragma unroll
                           for (uint32_t k = 0; k < kLaneColumns; k++) {
                             if (kLaneColumns * lane_index() + k >= tile.width) continue;
-                            const uint32_t symbol =
-                                (column_word<Word>(differences, k) >> (8 * arguments.plane)) & 0xff;
+                            const uint32_t symbol = (column_word<Word>(differences, k) >> (8 * arguments.plane)) & 0xff;
                             const uint32_t level = order.level(column_word<Word>(before, k));
                             if (symbol == 0)
                               atomicAdd(zeros + level * kZeroWays + lane_index() % kZeroWays, 1u);

@@ -2,9 +2,9 @@
 //
 // A tensor takes four rounds of kernels, and what they find is small: after the survey, after the window (with PAIRS of
 // 8 + 8, and DIRECT), and after the counts the host decides, by the same code as the host encoder, and so gives the
-// same bytes. Against a base there are two: both tensors are compared and counted, and then it encodes. Each round is one launch for a batch of tensors, and some pipelines, each with a CUDA stream and memory
-// of its own, take batch after batch, so that the device works on others while the host decides. For a batch it decides
-// on several threads.
+// same bytes. Against a base there are two: both tensors are compared and counted, and then it encodes. Each round is
+// one launch for a batch of tensors, and some pipelines, each with a CUDA stream and memory of its own, take batch
+// after batch, so that the device works on others while the host decides. For a batch it decides on several threads.
 #include "gpu/encode/encoder.hpp"
 
 #include <algorithm>

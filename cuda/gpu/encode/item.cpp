@@ -7,8 +7,8 @@
 
 namespace codecllm {
 
-Source read_source(const char* dtype, const uint64_t* shape, size_t dimensions,
-                   const codecllm_encode_options* options, bool against_base) {
+Source read_source(const char* dtype, const uint64_t* shape, size_t dimensions, const codecllm_encode_options* options,
+                   bool against_base) {
   require(dtype, "dtype");
   if (dimensions > 0) require(shape, "shape");
   const Dtype& named = dtype_named(dtype);
@@ -35,8 +35,7 @@ void SurveyArrays::plan(MemoryPlan& memory, const Layout& layout, const std::vec
 std::vector<Split> Item::splits() const {
   if (source.against_base) return {split_of_bytes(*source.layout.dtype)};
   std::vector<Split> splits = decisions.splits();
-  if (tries_values())
-    splits.insert(splits.end(), decisions.coded_splits().begin(), decisions.coded_splits().end());
+  if (tries_values()) splits.insert(splits.end(), decisions.coded_splits().begin(), decisions.coded_splits().end());
   return splits;
 }
 

@@ -88,11 +88,11 @@ void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, From from, co
     tensor.expected.resize(bound);
     size_t written = 0;
     const Bytes& base = job.entry->base;
-    check(base.empty() ? codecllm_encode(bytes.data(), bytes.size(), dtype, job.shape.data(), job.shape.size(),
-                                         &job.options, tensor.expected.data(), bound, &written)
-                       : codecllm_encode_against(bytes.data(), base.data(), bytes.size(), dtype, job.shape.data(),
-                                                 job.shape.size(), &job.options, tensor.expected.data(), bound,
-                                                 &written),
+    check(base.empty()
+              ? codecllm_encode(bytes.data(), bytes.size(), dtype, job.shape.data(), job.shape.size(), &job.options,
+                                tensor.expected.data(), bound, &written)
+              : codecllm_encode_against(bytes.data(), base.data(), bytes.size(), dtype, job.shape.data(),
+                                        job.shape.size(), &job.options, tensor.expected.data(), bound, &written),
           "encoding on the host");
     tensor.expected.resize(written);
     const Job parts = job_of(tensor.expected, 0);
@@ -272,8 +272,7 @@ void encode_based(Decoder& decoder, const std::vector<Entry>& entries, const Ent
   }
   // Batches that have tensors without a base, too.
   Batches batches(decoder, From::Tensors, report);
-  const codecllm::Layout plain_layout =
-      codecllm::Stream::read(plain.stream.data(), plain.stream.size()).coding.layout;
+  const codecllm::Layout plain_layout = codecllm::Stream::read(plain.stream.data(), plain.stream.size()).coding.layout;
   for (size_t i = 0; i < drawn.size(); i++) {
     codecllm_encode_options options = {};
     options.profile = static_cast<codecllm_profile>(random() % 3);
