@@ -1,7 +1,8 @@
 """Weights on their way: what has changed of a dictionary of tensors, as bytes, and back into the tensors of a receiver.
 
 An update is a safetensors file of streams, each against the tensor of its name (spec/FORMAT.md, 3.2). It is no
-compressed checkpoint: nothing names the base, whose CRCs are in the streams.
+compressed checkpoint: nothing names the base, whose CRCs are in the streams. Its metadata have the CRC of each stream,
+8 digits in the order of the data, so that damage is found before weights are written over.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -27,6 +29,7 @@ from ._processors import processors
 from ._safetensors import LENGTH_BYTES, TensorEntry, format_header, read_header
 
 _KEY = f"{PREFIX}update"
+_CHECKS_KEY = f"{PREFIX}checks"
 _VERSION = "1"
 _ALIGNMENT = 16
 
@@ -61,18 +64,34 @@ def encode_update(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tenso
     pairs = [(old[name], tensor) for name, tensor in new.items()]
     is_on_gpu = bool(pairs) and pairs[0][0].device.type == "cuda"
     streams = _encode_on_gpu(pairs) if is_on_gpu else _encode_on_host(pairs)
+    checks = "".join(f"{check:08x}" for check in _checks_of([stream.parts for stream in streams]))
     entries = in_a_row(
         TensorEntry(name, "U8", (stream.size,), 0, stream.size) for name, stream in zip(new, streams, strict=True)
     )
-    header = format_header({_KEY: _VERSION}, entries)
+    header = format_header({_KEY: _VERSION, _CHECKS_KEY: checks}, entries)
     header += b" " * (-(LENGTH_BYTES + len(header)) % _ALIGNMENT)
     parts = (part for stream in streams for part in stream.parts)
     return b"".join([len(header).to_bytes(LENGTH_BYTES, "little"), header, *parts])
 
 
+_Parts = tuple[bytes | memoryview, ...]
+"""Of a stream, one behind the other."""
+
+
 class _Stream(NamedTuple):
     size: int
-    parts: tuple[bytes | memoryview, ...]
+    parts: _Parts
+
+
+def _checks_of(streams: Sequence[_Parts]) -> list[int]:
+    def check(parts: _Parts) -> int:
+        crc = 0
+        for part in parts:
+            crc = crc32(part, crc)
+        return crc
+
+    with ThreadPoolExecutor(processors()) as pool:
+        return list(pool.map(check, streams))
 
 
 def _encode_on_host(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[_Stream]:
@@ -101,11 +120,11 @@ def _encode_on_gpu(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[_
 
 
 def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
-    """Makes old weights the new ones, bit for bit and in place; all of them, or none where they are other ones.
+    """Makes old weights the new ones, bit for bit and in place; all of them, or none where they are other ones, or the
+    update is damaged.
 
-    On a GPU the update is copied there and decoded over the weights, once all of them have been compared with what it
-    was made from. So damage of the update's own bytes that no front has is found when some weights are new already: the
-    message names the tensor, and the weights have no meaning then. In host memory they stay as they were.
+    On a GPU the update is copied there and decoded over the weights, once its checks and all of the weights have been
+    compared with what it was made from.
 
     Args:
         weights: those that the update was made from, all in host memory or on one GPU; others beside them stay as they
@@ -122,7 +141,8 @@ def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
         header, data_start = read_header(source)
     except FileError as error:
         raise InvalidStreamError(f"update: {error.args[1]}") from None
-    if header.metadata != {_KEY: _VERSION}:
+    metadata = header.metadata or {}
+    if metadata.get(_KEY) != _VERSION or metadata.keys() != {_KEY, _CHECKS_KEY}:
         raise InvalidStreamError("update: not one of this version")
     missing = [entry.name for entry in header.tensors if entry.name not in weights]
     if missing:
@@ -131,18 +151,22 @@ def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
         return
     targets = [weights[entry.name] for entry in header.tensors]
     _require_one_device([(entry.name, target) for entry, target in zip(header.tensors, targets, strict=True)])
+    data = np.frombuffer(update, np.uint8)[data_start:]
+    checks = _checks_of([(data[entry.start : entry.end].data,) for entry in header.tensors])
+    if metadata[_CHECKS_KEY] != "".join(f"{check:08x}" for check in checks):
+        raise InvalidStreamError("update: damaged: its streams do not have the checks that it says")
     if targets[0].device.type == "cuda":
-        _apply_on_gpu(targets, header.tensors, np.frombuffer(update, np.uint8)[data_start:])
+        _apply_on_gpu(targets, header.tensors, data)
         return
 
     def decode(entry: TensorEntry) -> torch.Tensor:
-        stream = source.read(data_start + entry.start, entry.size)
+        stream = data[entry.start : entry.end]
         before, dtype, shape = bytes_of(weights[entry.name])
         try:
-            data = decode_bytes(stream, (before, dtype, shape))[0]
+            after = decode_bytes(stream, (before, dtype, shape))[0]
         except InvalidStreamError as error:
             raise InvalidStreamError(f"{quoted(entry.name)}: {error}") from None
-        return torch_tensor(torch.from_numpy(data), dtype, shape)
+        return torch_tensor(torch.from_numpy(after), dtype, shape)
 
     with ThreadPoolExecutor(processors()) as pool:
         decoded = list(pool.map(decode, header.tensors))

@@ -300,6 +300,12 @@ def test_updates_on_the_gpu() -> None:
     with pytest.raises(InvalidStreamError, match=r'^"w": base\.crc at byte \d+: coded against another base'):
         apply_update_(server, update)
     assert all(torch.equal(server[name], kept[name]) for name in kept)
+    damaged = bytearray(update)
+    damaged[-40] ^= 1
+    server = {name: tensor.cuda() for name, tensor in old.items()}
+    with pytest.raises(InvalidStreamError, match=r"^update: damaged"):
+        apply_update_(server, bytes(damaged))
+    assert all(torch.equal(server[name].cpu(), old[name]) for name in old)
     with pytest.raises(InvalidStreamError, match=r'^"w": base: BF16 \[3, 3\] is given'):
         apply_update_({**server, "w": torch.zeros(3, 3, dtype=torch.bfloat16, device="cuda")}, update)
     with pytest.raises(ValueError, match=r'"i" lies on cpu, and others on cuda:0'):
