@@ -30,6 +30,9 @@ constexpr uint32_t kTileBlocks = kTileColumns / kBlockColumns;
 constexpr uint32_t kXRowBytes = 2 * kTileColumns;
 constexpr uint32_t kTileStarts = kXRowBytes / 16;
 
+/** From row to row of a chunk of X: the half blocks of two neighbours lie in different banks. */
+CODECLLM_ANYWHERE constexpr uint32_t x_row_bytes(uint32_t chunk_tiles) { return chunk_tiles * kXRowBytes + 64; }
+
 /** The first of the tiles that belong to a part. */
 CODECLLM_ANYWHERE constexpr uint32_t first_tile(uint32_t tiles_across, uint32_t part) {
   return tiles_across * part / kParts;

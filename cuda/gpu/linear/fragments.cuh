@@ -90,13 +90,38 @@ __device__ __forceinline__ void build_fragment(uint32_t codes, uint32_t low0, ui
 /** The fragment, of the eight of a tile's strip, that an outlier lies in. */
 __device__ __forceinline__ uint32_t fragment_of(uint32_t outlier) { return outlier / 32 % 4 * 2 + outlier / 4 % 2; }
 
-/** The byte of an outlier's word in its fragment's A operand, where lanes have written their parts one after another.
- */
-__device__ __forceinline__ uint32_t place_in_fragment(uint32_t outlier) {
-  const uint32_t row = outlier / kTileColumns % kStripRows;
-  const uint32_t lane = row % 8 * 4 + outlier / 8 % 4;
-  return 16 * lane + 4 * (row / 8 + 2 * (outlier / 2 % 2)) + 2 * (outlier % 2);
-}
+/** The outlier, of a tile's strip, that is one of the words of which this lane makes A operands: at most one. */
+class OwnOutlier {
+ public:
+  /** Takes an outlier that is this lane's. @returns false if the lane has had one before */
+  __device__ __forceinline__ bool take(uint32_t outlier, uint32_t lane) {
+    const uint32_t row = outlier / kTileColumns % kStripRows;
+    if (row % 8 * 4 + outlier / 8 % 4 != lane) return true;
+    const bool is_first = fragment_ == kNone;
+    fragment_ = fragment_of(outlier);
+    word_ = outlier;
+#pragma unroll
+    for (uint32_t i = 0; i < 4; i++)
+      selectors_[i] = i == row / 8 + outlier / 2 % 2 * 2 ? (outlier % 2 == 0 ? 0x3276 : 0x7610) : 0x3210;
+    return is_first;
+  }
+
+  /** Puts it into the A operands of half a block. */
+  __device__ __forceinline__ void patch(uint32_t half, uint32_t (&a)[2][4]) const {
+#pragma unroll
+    for (uint32_t f = 0; f < 2; f++)
+      if (fragment_ == 2 * half + f)
+#pragma unroll
+        for (uint32_t i = 0; i < 4; i++) a[f][i] = __byte_perm(a[f][i], word_, selectors_[i]);
+  }
+
+ private:
+  static constexpr uint32_t kNone = 8;
+  uint32_t fragment_ = kNone;
+  /** In its upper half. */
+  uint32_t word_ = 0;
+  uint32_t selectors_[4] = {};
+};
 
 /** Eight weights of a row from `column` on; those that do not exist are zero. @param rows, columns of the matrix */
 __device__ __forceinline__ uint4 load_plain(const uint16_t* plain, uint32_t rows, uint32_t columns, uint32_t row,

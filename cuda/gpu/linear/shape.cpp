@@ -5,8 +5,8 @@ namespace codecllm {
 
 namespace {
 
-/** Tiles of a chunk of X, if X has as many rows as the kernel takes. */
-constexpr uint32_t kChunkTiles[] = {4, 2, 1};
+/** Tiles of a chunk of X that the host chooses from, if X has as many rows as the kernel takes. */
+constexpr uint32_t kChunkSizes[] = {4, 2, 1};
 
 /**
  * About how long a product takes, in strips of tiles of the multiprocessor that has most: longer with few warps, which
@@ -43,10 +43,11 @@ ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, c
   for (const uint32_t splits : {1u, 2u, 4u})
     for (uint32_t runs = kParts; runs >= std::max(2u, splits); runs /= 2)
       for (uint32_t group_strips = kernel.most_warps * splits / runs; group_strips > 0; group_strips--)
-        for (const uint32_t chunk_tiles : kChunkTiles) {
+        for (const uint32_t chunk_tiles : kChunkSizes) {
+          if (kernel.chunk_tiles > 0 && chunk_tiles != kernel.chunk_tiles) continue;
           uint32_t groups = 0;
           for (uint32_t w = 0; w < arguments.count; w++) groups += groups_of(arguments.weights[w], group_strips);
-          const uint32_t chunk_bytes = chunk_tiles * kXRowBytes * (kernel.most_tokens + has_starts);
+          const uint32_t chunk_bytes = x_row_bytes(chunk_tiles) * (kernel.most_tokens + has_starts);
           ProductShape shape = {{runs}, splits, group_strips, chunk_bytes, 0, 0, 0};
           shape.blocks = groups * splits;
           shape.threads = 32 * group_strips * runs / splits;
