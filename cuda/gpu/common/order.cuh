@@ -9,21 +9,22 @@ namespace codecllm {
 template <class Word>
 class PackedOrder {
  public:
+  /** @param is_float words of more than 8 bits always are */
   __device__ __forceinline__ explicit PackedOrder(bool is_float)
-      : flipped_(is_float ? kTops : 0), ones_(is_float ? kOnes : 0) {}
+      : flipped_(sizeof(Word) > 1 || is_float ? kTops : 0), floats_(sizeof(Word) > 1 || is_float ? ~0u : 0) {}
 
   __device__ __forceinline__ uint32_t difference(uint32_t base, uint32_t words) const {
     const uint32_t before = of(base);
     const uint32_t after = of(words);
     const uint32_t d = ((after | kTops) - (before & ~kTops)) ^ ((after ^ ~before) & kTops);
-    return ((d << 1) & ~kLowest) ^ (tops(d) * kOnes);
+    return ((d << 1) & ~kLowest) ^ spread(d);
   }
 
   __device__ __forceinline__ uint32_t after(uint32_t base, uint32_t differences) const {
     const uint32_t before = of(base);
-    const uint32_t d = ((differences >> 1) & ~kTops) ^ ((differences & kLowest) * kOnes);
+    const uint32_t d = ((differences >> 1) & ~kTops) ^ spread(differences << (kBits - 1));
     const uint32_t order = ((before & ~kTops) + (d & ~kTops)) ^ ((before ^ d) & kTops);
-    return order ^ (tops(~order) * ones_ | flipped_);
+    return order ^ ((~spread(order) & floats_) | flipped_);
   }
 
   /** The level of one word. */
@@ -37,8 +38,10 @@ class PackedOrder {
     return (((words & ~kTops) + ~kTops) | words) & kTops;
   }
 
-  /** All bits of each word whose top bit is given. */
-  static __device__ __forceinline__ uint32_t spread(uint32_t words) { return tops(words) * kOnes; }
+  /** The top bit of each word, in all of its bits. */
+  static __device__ __forceinline__ uint32_t spread(uint32_t words) {
+    return spread_tops<sizeof(Word) == 1 ? 0xba98 : sizeof(Word) == 2 ? 0xbb99 : 0xbbbb>(words);
+  }
 
  private:
   static constexpr uint32_t kBits = 8 * sizeof(Word);
@@ -46,13 +49,13 @@ class PackedOrder {
   static constexpr uint32_t kTops = kLowest << (kBits - 1);
   static constexpr uint32_t kOnes = static_cast<Word>(~Word{0});
 
-  static __device__ __forceinline__ uint32_t tops(uint32_t words) { return (words >> (kBits - 1)) & kLowest; }
+  __device__ __forceinline__ uint32_t of(uint32_t words) const {
+    return words ^ ((spread(words) & floats_) | flipped_);
+  }
 
-  __device__ __forceinline__ uint32_t of(uint32_t words) const { return words ^ (tops(words) * ones_ | flipped_); }
-
-  /** Of floats; of other dtypes both are 0. */
+  /** Of other dtypes both are 0. */
   const uint32_t flipped_;
-  const uint32_t ones_;
+  const uint32_t floats_;
 };
 
 }  // namespace codecllm

@@ -112,38 +112,54 @@ struct BaseTile {
  * Encodes a plane of four tiles, and lists what is an outlier before it is coded.
  *
  * @tparam kWhole whether all four are whole, and equally high
- * @param classes the class of each level, as what is added to an address of `entries`
+ * @param entries of the plane's tables, in shared memory
+ * @param classes of each level, what its class adds to the address of an entry
  * @param section where states, and the units that end at `end`, go
  * @param taken how many of the outliers are not coded as they are; what is listed anyway is among them
  */
 template <bool kWhole, class Word>
 __device__ __forceinline__ EncodedPlane encode_differences(const EncodeArguments& arguments, const BaseTile& tile,
-                                                           uint32_t plane, const uint2* entries,
-                                                           const uint32_t* classes, uint32_t section, uint32_t end,
-                                                           ListedPositions& outliers, uint32_t& taken) {
+                                                           uint32_t plane, SharedAddress entries, SharedAddress classes,
+                                                           uint32_t section, uint32_t end, ListedPositions& outliers,
+                                                           uint32_t& taken) {
   constexpr uint32_t kU32s = sizeof(Word);
   const GpuEncodeTables& tables = arguments.tables[plane];
   const PackedOrder<Word> order(is_float(arguments.matrix));
   // Where there are no tables, no tile of the four is coded.
   const uint32_t threshold_shift = (32 - tables.probability_bits) % 32;
   const uint32_t slots = 1u << tables.probability_bits;
-  const uint32_t class_mask = tables.count > 1 ? ~0u : 0;
+  // Where there is one table, it is that of level 0.
+  const uint32_t class_bits = tables.count > 1 ? ~0u : 0;
+  const bool is_any_listed = __any_sync(kAllLanes, tile.lists);
   const uint32_t most_units = (end - section - 4 * kLanes) / 2 - kUnitsBeyond;
   TileUnits units(arguments.slots, end);
   uint32_t state = kStateFloor;
   bool is_possible = tile.codes;
+  // In whole tiles, where this lane's first words of the row lie that is loaded next.
+  const uint64_t last_row =
+      tile.place.first_word + uint64_t{tile.rows - 1} * tile.place.row_words + kLaneColumns * tile_lane();
+  const Word* from = words_of<Word>(arguments.matrix) + last_row;
+  const Word* from_base = words_of<Word>(arguments.compared.base) + last_row;
   // The row above the one that is encoded.
   uint32_t next[kRowTurns][kU32s];
   uint32_t next_before[kRowTurns][kU32s];
   const auto load = [&](uint32_t row, uint32_t turn, bool is_row) {
-    const uint32_t column = turn * kCodersColumns + kLaneColumns * tile_lane();
-    const Line<Word> line = line_of<Word, kWhole>(tile.place, row, column, is_row && row < tile.tile.height);
-    line.load(words_of<Word>(arguments.matrix), next[turn]);
-    line.load(words_of<Word>(arguments.compared.base), next_before[turn]);
+    if constexpr (kWhole) {
+      if (!is_row) return;
+      load_line(from + turn * kCodersColumns, next[turn]);
+      load_line(from_base + turn * kCodersColumns, next_before[turn]);
+    } else {
+      const uint32_t column = turn * kCodersColumns + kLaneColumns * tile_lane();
+      const Line<Word> line = line_of<Word, false>(tile.place, row, column, is_row && row < tile.tile.height);
+      line.load(words_of<Word>(arguments.matrix), next[turn]);
+      line.load(words_of<Word>(arguments.compared.base), next_before[turn]);
+    }
   };
   for (uint32_t turn = 0; turn < kRowTurns; turn++) load(tile.rows - 1, turn, true);
   for (uint32_t row = tile.rows; row-- > 0;) {
     const bool is_row = kWhole || row < tile.tile.height;
+    from -= tile.place.row_words;
+    from_base -= tile.place.row_words;
 #pragma unroll
     for (uint32_t turn = kRowTurns; turn-- > 0;) {
       const uint32_t column = turn * kCodersColumns + kLaneColumns * tile_lane();
@@ -153,7 +169,8 @@ __device__ __forceinline__ EncodedPlane encode_differences(const EncodeArguments
       uint32_t listed = 0;
       for (uint32_t c = 0; c < kU32s; c++) {
         before[c] = next_before[turn][c];
-        differences[c] = order.difference(before[c], next[turn][c]);
+        coded[c] = differences[c] = order.difference(before[c], next[turn][c]);
+        if (!is_any_listed) continue;
         coded[c] = coded_differences<Word>(differences[c], tile.known);
         listed |= differences[c] ^ coded[c];
       }
@@ -163,9 +180,8 @@ __device__ __forceinline__ EncodedPlane encode_differences(const EncodeArguments
 #pragma unroll
       for (uint32_t k = 0; k < kLaneColumns; k++) {
         const uint32_t symbol = (column_word<Word>(coded, k) >> (8 * plane)) & 0xff;
-        const uint32_t of_class = classes[order.level(column_word<Word>(before, k))] & class_mask;
-        found[k] = make_uint2(0, 0);
-        if (tile.codes) found[k] = entries[of_class + symbol];
+        const uint32_t level = order.level(column_word<Word>(before, k) & class_bits);
+        found[k] = load_shared_pair(entries + load_shared_constant(classes + 4 * level) + 8 * symbol);
         if (kWhole || (is_row && column + k < tile.tile.width)) substituted |= found[k].x;
       }
 #pragma unroll
@@ -200,8 +216,8 @@ __device__ __forceinline__ EncodedPlane encode_differences(const EncodeArguments
 
 /** Decides on and encodes the planes of four tiles: TileEncoder::encode of the host, but for the writing. */
 template <class Word>
-__device__ __forceinline__ void encode_base_tiles(const EncodeArguments& arguments, const uint2* entries,
-                                                  const uint32_t* classes, uint32_t number) {
+__device__ __forceinline__ void encode_base_tiles(const EncodeArguments& arguments, SharedAddress entries,
+                                                  SharedAddress classes, uint32_t number) {
   constexpr uint32_t kPlanes = sizeof(Word);
   const bool is_mine = number < arguments.tile_count;
   // Where there are fewer than four, one of them is there again, and nothing is done with it.
@@ -224,11 +240,11 @@ __device__ __forceinline__ void encode_base_tiles(const EncodeArguments& argumen
     const bool is_constant = (four.known >> p & 1) != 0;
     const GpuEncodeTables& tables = arguments.tables[p];
     four.codes = is_mine && !is_constant && tables.count > 0;
-    four.lists = is_mine && p == 0 && (four.known & (kListsAll | kListsLong)) != 0;
+    four.lists = p == 0 && is_mine && (four.known & (kListsAll | kListsLong)) != 0;
     EncodedPlane result = {};
     uint32_t taken = 0;
     if (__any_sync(kAllLanes, four.codes || four.lists)) {
-      const uint2* const of_plane = entries + tables.shared_at;
+      const SharedAddress of_plane = entries + tables.shared_at * static_cast<uint32_t>(sizeof(uint2));
       const uint32_t section = slot + arguments.plane_at[p];
       const uint32_t end = slot + arguments.plane_at[p + 1];
       result =
@@ -274,13 +290,14 @@ __global__ void __launch_bounds__(32 * kBaseEncodeWarps, kBaseEncodeBlocks)
   uint32_t* const classes = reinterpret_cast<uint32_t*>(shared);
   uint2* const entries = reinterpret_cast<uint2*>(classes + kBaseLevels);
   for (uint32_t i = threadIdx.x; i < kBaseLevels; i += blockDim.x)
-    classes[i] = uint32_t{arguments.level_classes[i]} << 8;
+    classes[i] = uint32_t{arguments.level_classes[i]} * 256 * static_cast<uint32_t>(sizeof(uint2));
   for (uint32_t i = threadIdx.x; i < arguments.entry_count; i += blockDim.x)
     entries[i] = SharedEntry::of(reinterpret_cast<const uint2*>(arguments.entries)[i]);
   __syncthreads();
   const uint32_t first = share.block * kBaseEncodeTiles + threadIdx.x / 32 * (kLanes / kBaseLanes);
   if (first < arguments.tile_count)
-    encode_base_tiles<Word>(arguments, entries, classes, first + lane_index() / kBaseLanes);
+    encode_base_tiles<Word>(arguments, shared_address(entries), shared_address(classes),
+                            first + lane_index() / kBaseLanes);
 }
 
 /** A tile's outliers, and what a decoder gets in their place. */

@@ -62,17 +62,32 @@ template <class Word, bool kWhole, class Take>
 __device__ __forceinline__ void for_each_pair(const GpuMatrix& matrix, const GpuMatrix& base, const TilePlace& place,
                                               uint32_t first, uint32_t end, const Take& take) {
   constexpr uint32_t kAtOnce = kPairsAtOnce<Word>;
+  const uint64_t begin = place.first_word + uint64_t{first} * place.row_words + kLaneColumns * lane_index();
+  const Word* from = words_of<Word>(matrix) + begin;
+  const Word* from_base = words_of<Word>(base) + begin;
 #pragma unroll 1
   for (uint32_t top = first; top < end; top += kAtOnce) {
     uint32_t words[kAtOnce][sizeof(Word)];
     uint32_t before[kAtOnce][sizeof(Word)];
 #pragma unroll
     for (uint32_t r = 0; r < kAtOnce; r++) {
-      const Line<Word> line = line_of<Word, kWhole>(place, top + r, kLaneColumns * lane_index(), top + r < end);
-      line.load(words_of<Word>(matrix), words[r]);
-      line.load(words_of<Word>(base), before[r]);
+      if constexpr (kWhole) {
+        load_line(from, words[r]);
+        load_line(from_base, before[r]);
+        from += place.row_words;
+        from_base += place.row_words;
+      } else {
+        const Line<Word> line = line_of<Word, false>(place, top + r, kLaneColumns * lane_index(), top + r < end);
+        line.load(words_of<Word>(matrix), words[r]);
+        line.load(words_of<Word>(base), before[r]);
+      }
     }
-    for_each_row<kAtOnce>(end - top, [&](uint32_t r) { take(top + r, words[r], before[r]); });
+    if constexpr (kWhole) {
+#pragma unroll
+      for (uint32_t r = 0; r < kAtOnce; r++) take(top + r, words[r], before[r]);
+    } else {
+      for_each_row<kAtOnce>(end - top, [&](uint32_t r) { take(top + r, words[r], before[r]); });
+    }
   }
 }
 
@@ -138,8 +153,10 @@ __global__ void __launch_bounds__(32 * kCompareWarps)
   TileSum<kU32s> base_sum;
   uint32_t changed = 0;
   uint32_t large = 0;
-  VaryingBits<Word> varying[kU32s];
+  // Of differences that share a u32 with a long one, as they are, and with 0 in place of the long ones; and of others.
+  VaryingBits<Word> varying_long[kU32s];
   VaryingBits<Word> varying_short[kU32s];
+  VaryingBits<Word> varying[kU32s];
   for_each_pair<Word>(matrix, arguments.compared.base, place_of(matrix, tile), 0, tile.height,
                       [&](uint32_t row, const uint32_t (&words)[kU32s], const uint32_t (&before)[kU32s]) {
                         sum.add_row(tile.height - row, words);
@@ -148,10 +165,14 @@ __global__ void __launch_bounds__(32 * kCompareWarps)
                         for (uint32_t c = 0; c < kU32s; c++) {
                           const uint32_t differences = order.difference(before[c], words[c]);
                           changed += __popc(order.nonzero(differences));
-                          varying[c].add(differences);
-                          if (sizeof(Word) != 2) continue;
-                          large += __popc(order.nonzero(differences & 0xff00ff00));
-                          varying_short[c].add(without_long<Word>(differences));
+                          const uint32_t of_long = sizeof(Word) == 2 ? differences & 0xff00ff00 : 0;
+                          if (of_long == 0) {
+                            varying[c].add(differences);
+                          } else {
+                            large += __popc(order.nonzero(of_long));
+                            varying_long[c].add(differences);
+                            varying_short[c].add(without_long<Word>(differences));
+                          }
                         }
                       });
   for (uint32_t c = 0; c < kU32s; c++) {
@@ -159,15 +180,15 @@ __global__ void __launch_bounds__(32 * kCompareWarps)
     for (uint32_t k = 0; k < 4 / sizeof(Word); k++)
       if (kLaneColumns * lane_index() + c * (4 / sizeof(Word)) + k < tile.width)
         existing |= uint32_t{static_cast<Word>(~Word{0})} << (8 * sizeof(Word) * k % 32);
-    varying[c].keep_existing(existing);
-    varying_short[c].keep_existing(existing);
-    if (c == 0) continue;
-    varying[0].join(varying[c]);
-    varying_short[0].join(varying_short[c]);
+    for (VaryingBits<Word>* const both : {varying_long, varying_short}) {
+      both[c].join(varying[c]);
+      both[c].keep_existing(existing);
+      if (c > 0) both[0].join(both[c]);
+    }
   }
   changed = __reduce_add_sync(kAllLanes, changed);
   large = __reduce_add_sync(kAllLanes, large);
-  uint32_t of_planes = varying[0].of_warp();
+  uint32_t of_planes = varying_long[0].of_warp();
   const uint32_t of_short = varying_short[0].of_warp();
   uint32_t known = 0;
   if (lists_changes(changed)) {
@@ -188,12 +209,14 @@ __global__ void __launch_bounds__(32 * kCompareWarps)
 }
 
 /**
- * A block's counters of a plane: of symbol 0, by level and in ways, lest lanes wait for each other; and of the symbols
- * below kCountedSymbols, [symbol x levels + level]. Others are rare, and counted where all are.
+ * A block's counters of a plane: of symbol 0, by level and in ways, lest lanes wait for each other, and one way more
+ * for what does not exist; and of the symbols below kCountedSymbols, [symbol x levels + level]. Others are rare, and
+ * counted where all are.
  */
 constexpr uint32_t kZeroWays = 8;
+constexpr uint32_t kZeroStride = kZeroWays + 1;
 constexpr uint32_t kCountedSymbols = 64;
-constexpr uint32_t kDifferenceBytes = kBaseLevels * (kZeroWays + kCountedSymbols) * sizeof(uint32_t);
+constexpr uint32_t kDifferenceBytes = kBaseLevels * (kZeroStride + kCountedSymbols) * sizeof(uint32_t);
 
 /** Counts a plane's symbols by levels, in the tiles where it is not constant. */
 template <class Word>
@@ -204,28 +227,44 @@ __global__ void __launch_bounds__(32 * kDifferenceWarps)
   const DifferenceArguments& arguments = batch.jobs[share.job];
   const GpuMatrix& matrix = arguments.matrix;
   uint32_t* const zeros = reinterpret_cast<uint32_t*>(shared);
-  uint32_t* const others = zeros + kBaseLevels * kZeroWays;
+  uint32_t* const others = zeros + kBaseLevels * kZeroStride;
   for (uint32_t i = threadIdx.x; i < kDifferenceBytes / sizeof(uint32_t); i += blockDim.x) zeros[i] = 0;
   __syncthreads();
   const PackedOrder<Word> order(is_float(matrix));
   constexpr uint32_t kU32s = sizeof(Word);
+  // The plane's bytes of words.
+  const uint32_t of_plane = (sizeof(Word) == 1   ? 0xffffffff
+                             : sizeof(Word) == 2 ? 0x00ff00ff
+                                                 : 0xff)
+                            << (8 * arguments.plane);
   for_each_stripe(matrix, share.block, share.blocks, [&](uint32_t index, uint32_t first, uint32_t end) {
     const uint32_t known = arguments.compared.tiles[index];
     if ((known >> arguments.plane & 1) != 0) return;
     const Tile tile = tile_at(matrix, index);
+    uint32_t* zeros_of[kLaneColumns];
+    for (uint32_t k = 0; k < kLaneColumns; k++)
+      zeros_of[k] = zeros + (kLaneColumns * lane_index() + k < tile.width ? lane_index() % kZeroWays : kZeroWays);
     for_each_pair<Word>(matrix, arguments.compared.base, place_of(matrix, tile), first, min(end, tile.height),
                         [&](uint32_t, const uint32_t (&words)[kU32s], const uint32_t (&before)[kU32s]) {
-                          uint32_t differences[kU32s];
-                          for (uint32_t c = 0; c < kU32s; c++)
-                            differences[c] = coded_differences<Word>(order.difference(before[c], words[c]), known);
+                          uint32_t symbols[kU32s];
+                          uint32_t any = 0;
+                          for (uint32_t c = 0; c < kU32s; c++) {
+                            const uint32_t differences = order.difference(before[c], words[c]);
+                            symbols[c] = coded_differences<Word>(differences, known) & of_plane;
+                            any |= symbols[c];
+                          }
+      // As if nothing had changed, which is mostly so.
+#pragma unroll
+                          for (uint32_t k = 0; k < kLaneColumns; k++)
+                            atomicAdd(zeros_of[k] + order.level(column_word<Word>(before, k)) * kZeroStride, 1u);
+                          if (any == 0) return;
 #pragma unroll
                           for (uint32_t k = 0; k < kLaneColumns; k++) {
-                            if (kLaneColumns * lane_index() + k >= tile.width) continue;
-                            const uint32_t symbol = (column_word<Word>(differences, k) >> (8 * arguments.plane)) & 0xff;
+                            const uint32_t symbol = column_word<Word>(symbols, k) >> (8 * arguments.plane);
+                            if (symbol == 0) continue;
                             const uint32_t level = order.level(column_word<Word>(before, k));
-                            if (symbol == 0)
-                              atomicAdd(zeros + level * kZeroWays + lane_index() % kZeroWays, 1u);
-                            else if (symbol < kCountedSymbols)
+                            atomicAdd(zeros_of[k] + level * kZeroStride, ~0u);
+                            if (symbol < kCountedSymbols)
                               atomicAdd(others + symbol * kBaseLevels + level, 1u);
                             else
                               atomicAdd(arguments.counters + level * 256 + symbol, Count{1});
@@ -237,7 +276,7 @@ __global__ void __launch_bounds__(32 * kDifferenceWarps)
     const uint32_t symbol = i / kBaseLevels;
     const uint32_t level = i % kBaseLevels;
     uint32_t count = others[i];
-    for (uint32_t way = 0; symbol == 0 && way < kZeroWays; way++) count += zeros[level * kZeroWays + way];
+    for (uint32_t way = 0; symbol == 0 && way < kZeroWays; way++) count += zeros[level * kZeroStride + way];
     if (count > 0) atomicAdd(arguments.counters + level * 256 + symbol, Count{count});
   }
 }

@@ -445,7 +445,8 @@ void Pipeline::launch_jobs(const std::vector<EncodeArguments>& jobs) {
 /** Likewise, against bases. */
 template <class Word>
 void Pipeline::launch_base_jobs(const std::vector<EncodeArguments>& jobs) {
-  uint32_t entries = 0;
+  // Those of a table are looked at also where none is needed.
+  uint32_t entries = 256;
   for (const EncodeArguments& job : jobs) entries = std::max(entries, job.entry_count);
   const uint32_t shared_bytes = kBaseLevels * sizeof(uint32_t) + entries * sizeof(uint64_t);
   BatchLaunch<EncodeArguments> encodes(encode_base_kernel<Word>, 32 * kBaseEncodeWarps, shared_bytes, cuda_stream_);

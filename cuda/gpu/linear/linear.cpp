@@ -115,8 +115,7 @@ void multiply_direct(const codecllm_gpu_weights& weights, LinearArguments& argum
   arguments.chunk_bytes = shape.chunk_bytes;
   // The first kernel has no room for rows that X does not have, and so for more tiles of it.
   arguments.x_rows = number == 0 ? rows : kernel.most_tokens;
-  arguments.chunk_tiles =
-      (shape.chunk_bytes / (arguments.x_rows + weights.has_starts) - x_row_bytes(0)) / kXRowBytes;
+  arguments.chunk_tiles = (shape.chunk_bytes / (arguments.x_rows + weights.has_starts) - x_row_bytes(0)) / kXRowBytes;
   arguments.slots = slots;
   launch_early(*weights.gpu, kernel.programs[weights.has_starts], shape.blocks, shape.threads, shape.shared_bytes,
                arguments, cuda_stream);

@@ -27,13 +27,15 @@ constexpr uint32_t kChunkTiles = kTokenTiles == 1   ? 0
                                  : kTokenTiles == 2 ? 2
                                                     : 1;
 
-/** Chunks that are asked for before they are needed, and all that are in shared memory: some that are still read, too. */
+/** Chunks that are asked for before they are needed, and all that are in shared memory: some that are still read, too.
+ */
 template <uint32_t kTokenTiles>
 constexpr uint32_t kChunksAhead = kTokenTiles == 4 ? 2 : 1;
 template <uint32_t kTokenTiles>
 constexpr uint32_t kChunks = kChunksAhead<kTokenTiles> + 2;
 
-/** What is in shared memory first: where copies of W arrive, [warp][stage]; copies of X, and those who have read them. */
+/** What is in shared memory first: where copies of W arrive, [warp][stage]; copies of X, and those who have read them.
+ */
 constexpr uint32_t kCopiedX = 32 * kStages * kArrivalsBytes;
 constexpr uint32_t kReadX = kCopiedX + kParts * 4 * kArrivalsBytes;
 constexpr uint32_t kMeetingBytes = kReadX + kParts * 4 * kArrivalsBytes;
@@ -155,7 +157,8 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
         copy_to_shared_or_zero(to_lane, from, exists);
         from += 2 * arguments.stride;
       }
-      if (kStarts && lane < 16) copy_to_shared(to + starts_at + 16 * lane, weight.starts + tile_number * kTileStarts + lane);
+      if (kStarts && lane < 16)
+        copy_to_shared(to + starts_at + 16 * lane, weight.starts + tile_number * kTileStarts + lane);
     }
     arrive_with_copies(copied);
   };
@@ -243,12 +246,13 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
     const bool narrow = is_narrow(tile_number);
     const uint32_t with_outliers = __ballot_sync(kAllLanes, strip.has(outlier));
     if (tile.outliers <= 32 && !narrow) {
-      if (with_outliers == 0) return multiply_whole([](uint32_t, const uint32_t(&)[2][4]) {});
+      if (with_outliers == 0) return multiply_whole([](uint32_t, const uint32_t (&)[2][4]) {});
       OwnOutlier own;
       bool fits = true;
       for (uint32_t left = with_outliers; left != 0; left &= left - 1)
         fits &= own.take(__shfl_sync(kAllLanes, outlier, __ffs(left) - 1), lane);
-      if (__all_sync(kAllLanes, fits)) return multiply_whole([&](uint32_t half, uint32_t(&a)[2][4]) { own.patch(half, a); });
+      if (__all_sync(kAllLanes, fits))
+        return multiply_whole([&](uint32_t half, uint32_t (&a)[2][4]) { own.patch(half, a); });
     }
 #pragma unroll 1
     for (uint32_t half = 0; half < (narrow ? 2 : 4); half++) {

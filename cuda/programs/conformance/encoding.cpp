@@ -270,6 +270,20 @@ void encode_based(Decoder& decoder, const std::vector<Entry>& entries, const Ent
     }
     add("changed", std::move(changed), entry.base);
   }
+  // All words are other ones, and one by much: listed, it would be one that stays, for which tables have no slot.
+  Entry lone = {};
+  lone.name = "all but one changed a little";
+  lone.base.resize(2 * 600 * 256);
+  for (size_t at = 0; at < lone.base.size(); at += 2) {
+    lone.base[at] = random() % 64;
+    lone.base[at + 1] = 0x3f;
+  }
+  lone.expected = lone.base;
+  for (size_t at = 0; at < lone.expected.size(); at += 2) lone.expected[at] += 1 + random() % 3;
+  lone.expected[2 * 70000 + 1] += 5;
+  drawn.push_back(std::move(lone));
+  shapes.push_back({600, 256});
+  dtypes.push_back("BF16");
   // Batches that have tensors without a base, too.
   Batches batches(decoder, From::Tensors, report);
   const codecllm::Layout plain_layout = codecllm::Stream::read(plain.stream.data(), plain.stream.size()).coding.layout;
