@@ -11,8 +11,8 @@ namespace codecllm {
 
 constexpr uint32_t kCompareWarps = 8;
 constexpr uint32_t kDifferenceWarps = 16;
-/** Blocks of them that a multiprocessor has room for, as far as shared memory goes. */
-constexpr uint32_t kDifferenceBlocks = 3;
+/** Blocks of them that a multiprocessor has room for, as far as registers go. */
+constexpr uint32_t kDifferenceBlocks = 2;
 
 /** Whether the order of a tensor's words is that of floats. */
 __device__ __forceinline__ bool is_float(const GpuMatrix& matrix) { return matrix.kind == Kind::Float; }
