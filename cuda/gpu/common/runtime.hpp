@@ -147,17 +147,16 @@ __device__ __forceinline__ void wait_for(SharedAddress arrivals, uint32_t parity
  * @param to, from, bytes multiples of 16
  */
 __device__ __forceinline__ void copy_row(SharedAddress to, const void* from, uint32_t bytes, SharedAddress arrivals) {
-  const uint32_t lane = threadIdx.x % 32;
   const uint64_t begin = __cvta_generic_to_global(from);
 #if __CUDA_ARCH__ >= 900
-  if (lane == 0) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(arrivals), "r"(bytes) : "memory");
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
-                 "l"(begin), "r"(bytes), "r"(arrivals)
-                 : "memory");
-  }
+  asm volatile(
+      "{.reg .pred one; elect.sync _|one, 0xffffffff;"
+      " @one mbarrier.arrive.expect_tx.shared::cta.b64 _, [%3], %2;"
+      " @one cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];}" ::"r"(to),
+      "l"(begin), "r"(bytes), "r"(arrivals)
+      : "memory");
 #else
-  for (uint32_t at = 16 * lane; at < bytes; at += 16 * 32)
+  for (uint32_t at = 16 * (threadIdx.x % 32); at < bytes; at += 16 * 32)
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + at), "l"(begin + at) : "memory");
   arrive_with_copies(arrivals);
 #endif

@@ -54,13 +54,12 @@ struct Place {
   }
 };
 
-/** Shared memory of a block. @param block_runs runs of a strip that the block has @param chunk_bytes of X, of a run */
+/** Shared memory of a block. @param chunk_bytes of X, of a run */
 template <uint32_t kTokenTiles>
-constexpr uint32_t linear_shared_bytes(uint32_t group_strips, uint32_t block_runs, uint32_t splits,
-                                       uint32_t chunk_bytes) {
+constexpr uint32_t linear_shared_bytes(uint32_t group_strips, Runs runs, uint32_t splits_log2, uint32_t chunk_bytes) {
   const uint32_t of_run = group_strips * kStages * kTileStripBytes + kChunks<kTokenTiles> * chunk_bytes;
-  const uint32_t slots = splits > 1 ? 0 : group_strips * Runs{block_runs}.slots();
-  return kMeetingBytes + block_runs * of_run + slots * kSlotSize<kTokenTiles> * sizeof(float4);
+  const uint32_t slots = splits_log2 > 0 ? 0 : group_strips * runs.slots();
+  return kMeetingBytes + (runs.count() >> splits_log2) * of_run + slots * kSlotSize<kTokenTiles> * sizeof(float4);
 }
 
 /**
@@ -89,12 +88,13 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
   const uint32_t warp = uniform(threadIdx.x / 32);
   const uint32_t warps = blockDim.x / 32;
   const Runs runs = arguments.runs;
-  const uint32_t block_runs = runs.count / arguments.splits;
-  const uint32_t group_strips = warps / block_runs;
-  const uint32_t block_run = warp / group_strips;
-  const uint32_t in_group = warp % group_strips;
-  const uint32_t group = blockIdx.x / arguments.splits;
-  const uint32_t run = blockIdx.x % arguments.splits * block_runs + block_run;
+  const uint32_t splits = 1u << arguments.splits_log2;
+  const uint32_t block_runs = runs.count() >> arguments.splits_log2;
+  const uint32_t group_strips = arguments.group_strips;
+  const uint32_t block_run = warp * arguments.group_reciprocal >> 16;
+  const uint32_t in_group = warp - block_run * group_strips;
+  const uint32_t group = blockIdx.x >> arguments.splits_log2;
+  const uint32_t run = (blockIdx.x & (splits - 1)) * block_runs + block_run;
   const uint32_t begin = first_tile(arguments.tiles_across, run * runs.parts());
   const uint32_t end = first_tile(arguments.tiles_across, (run + 1) * runs.parts());
   const LinearWeight& weight = arguments.weights[weight_of(arguments, group)];
@@ -114,9 +114,9 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
   const SharedAddress x_copied = meetings + kCopiedX + block_run * kChunks<kTokenTiles> * kArrivalsBytes;
   const SharedAddress x_read = x_copied + (kReadX - kCopiedX);
   const uint64_t first_slot = uint64_t{weight.first_strip + strip_number} * runs.slots() * kSlotSize<kTokenTiles>;
-  float4* const slots = arguments.splits > 1 ? arguments.slots + first_slot
-                                             : reinterpret_cast<float4*>(shared + slots_at) +
-                                                   in_group * runs.slots() * kSlotSize<kTokenTiles>;
+  float4* const slots =
+      splits > 1 ? arguments.slots + first_slot
+                 : reinterpret_cast<float4*>(shared + slots_at) + in_group * runs.slots() * kSlotSize<kTokenTiles>;
 
   // A chunk: tokens, and after them starts of columns, each in a row that has all tiles of the chunk.
   constexpr uint32_t kFixedTiles = kChunkTiles<kTokenTiles>;
@@ -308,13 +308,12 @@ __global__ void __launch_bounds__(32 * kMostWarps<kTokenTiles>)
   }
   while (has_strip && part < (run + 1) * runs.parts()) end_part();
 
-  if (arguments.splits > 1) {
-    if (!arrives_last(arguments.arrived[group], arguments.splits, *reinterpret_cast<uint32_t*>(shared))) return;
+  if (splits > 1) {
+    if (!arrives_last(arguments.arrived[group], splits, *reinterpret_cast<uint32_t*>(shared))) return;
   } else {
     __syncthreads();
   }
-  if (has_strip)
-    finish_strip<kTokenTiles>(weight, arguments.tokens, strip, runs, slots, 32 * block_run + lane, 32 * block_runs);
+  if (has_strip) finish_strip<kTokenTiles>(weight, arguments.tokens, strip, runs, slots, block_run, block_runs);
 }
 
 }  // namespace codecllm
