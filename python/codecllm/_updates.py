@@ -1,8 +1,8 @@
 """Weights on their way: what has changed of a dictionary of tensors, as bytes, and back into the tensors of a receiver.
 
 An update is a safetensors file of streams, each against the tensor of its name (spec/FORMAT.md, 3.2). It is no
-compressed checkpoint: nothing names the base, whose CRCs are in the streams. Its metadata have the CRC of each stream,
-8 digits in the order of the data, so that damage is found before weights are written over.
+compressed checkpoint: nothing names the base, whose CRCs are in the streams. Its metadata have the CRC of each MiB of
+its data, in 8 digits, so that damage is found before weights are written over.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from . import _library
 from ._arrays import bytes_of, describe_tensor, torch_tensor
 from ._codec import decode_bytes, encode_bytes
-from ._container import PREFIX, in_a_row
+from ._container import CHECKED_BYTES, PREFIX, in_a_row
 from ._dtypes import DTYPES
 from ._errors import FileError, InvalidStreamError, UnavailableError, quoted
 from ._gpu_decoder import GPUDecoder
@@ -67,34 +67,24 @@ def encode_update(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tenso
     pairs = [(old[name], tensor) for name, tensor in new.items()]
     is_on_gpu = bool(pairs) and pairs[0][0].device.type == "cuda"
     streams = _encode_on_gpu(pairs) if is_on_gpu else _encode_on_host(pairs)
-    checks = "".join(f"{check:08x}" for check in _checks_of([stream.parts for stream in streams]))
+    data = b"".join(part for stream in streams for part in stream.parts)
     entries = in_a_row(
         TensorEntry(name, "U8", (stream.size,), 0, stream.size) for name, stream in zip(new, streams, strict=True)
     )
-    header = format_header({_KEY: _VERSION, _CHECKS_KEY: checks}, entries)
+    header = format_header({_KEY: _VERSION, _CHECKS_KEY: _checks_of(memoryview(data))}, entries)
     header += b" " * (-(LENGTH_BYTES + len(header)) % _ALIGNMENT)
-    parts = (part for stream in streams for part in stream.parts)
-    return b"".join([len(header).to_bytes(LENGTH_BYTES, "little"), header, *parts])
-
-
-_Parts = tuple[bytes | memoryview, ...]
-"""Of a stream, one behind the other."""
+    return b"".join([len(header).to_bytes(LENGTH_BYTES, "little"), header, data])
 
 
 class _Stream(NamedTuple):
     size: int
-    parts: _Parts
+    parts: tuple[bytes | memoryview, ...]
 
 
-def _checks_of(streams: Sequence[_Parts]) -> list[int]:
-    def check(parts: _Parts) -> int:
-        crc = 0
-        for part in parts:
-            crc = crc32(part, crc)
-        return crc
-
+def _checks_of(data: memoryview) -> str:
+    pieces = [data[at : at + CHECKED_BYTES] for at in range(0, len(data), CHECKED_BYTES)]
     with ThreadPoolExecutor(processors()) as pool:
-        return list(pool.map(check, streams))
+        return "".join(f"{check:08x}" for check in pool.map(crc32, pieces))
 
 
 def _encode_on_host(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[_Stream]:
@@ -161,9 +151,8 @@ def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
     targets = [weights[entry.name] for entry in header.tensors]
     _require_one_device([(entry.name, target) for entry, target in zip(header.tensors, targets, strict=True)])
     data = np.frombuffer(update, np.uint8)[data_start:]
-    checks = _checks_of([(data[entry.start : entry.end].data,) for entry in header.tensors])
-    if metadata[_CHECKS_KEY] != "".join(f"{check:08x}" for check in checks):
-        raise InvalidStreamError("update: damaged: its streams do not have the checks that it says")
+    if metadata[_CHECKS_KEY] != _checks_of(data.data):
+        raise InvalidStreamError("update: damaged: its data do not have the checks that it says")
     if targets[0].device.type == "cuda":
         _apply_on_gpu(targets, header.tensors, data)
         return

@@ -13,7 +13,8 @@ namespace codecllm {
 
 /**
  * The frequency tables of a plane, or of PAIRS, for decoding: a u32 for each slot of each class, made by `pack_slot`.
- * Index: (class << N) | slot. Against a base, a u32 for each level follows: class << N of that level's class.
+ * Index: (class << N) | slot. Against a base, a u32 for each level follows: class << N of that level's class, and
+ * the frequency of symbol 0 there.
  */
 struct GpuTables {
   const uint32_t* slots;

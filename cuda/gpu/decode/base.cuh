@@ -30,58 +30,38 @@ __device__ __forceinline__ uint64_t tile_lanes_sum(uint32_t value) {
   return sum;
 }
 
-/**
- * The checks of a tile of the base and of what becomes of it, as TileSum has them, summed up by 8 lanes, each of which
- * has `kU32s` u32 of each part of a row.
+/** The check of a tile, as TileSum has it, summed up by 8 lanes, each of which has `kU32s` u32 of each part of a row.
  */
 template <uint32_t kU32s>
-class BaseSums {
+class BaseSum {
  public:
-  __device__ __forceinline__ BaseSums() {
+  __device__ __forceinline__ BaseSum() {
     for (uint32_t part = 0; part < kRowParts; part++)
       for (uint32_t c = 0; c < kU32s; c++)
         primes_[part][c] = load_once<uint32_t>(kDevicePrimes.of + (part * kBaseLanes + coder_index()) * kU32s + c);
   }
 
-  /** Adds a part of the base. */
-  __device__ __forceinline__ void add_part(uint32_t part, const uint32_t (&base)[kU32s]) {
-    for (uint32_t c = 0; c < kU32s; c++) rows_ += uint64_t{primes_[part][c]} * base[c];
+  __device__ __forceinline__ void add_part(uint32_t part, const uint32_t (&words)[kU32s]) {
+    for (uint32_t c = 0; c < kU32s; c++) row_ += uint64_t{primes_[part][c]} * words[c];
   }
 
-  /** Says what a part has become. */
-  __device__ __forceinline__ void change_part(uint32_t part, const uint32_t (&base)[kU32s],
-                                              const uint32_t (&words)[kU32s]) {
-    for (uint32_t c = 0; c < kU32s; c++) {
-      changed_rows_ += uint64_t{primes_[part][c]} * words[c];
-      changed_rows_ -= uint64_t{primes_[part][c]} * base[c];
-    }
-  }
-
-  /** Ends a row. What it adds counts once more in each that follows: so it has its factor in the end. */
-  __device__ __forceinline__ void end_row() {
-    sum_ += rows_;
-    changes_ += changed_rows_;
+  /** Ends a row. @param factor the number of rows from this one to the tile's last */
+  __device__ __forceinline__ void end_row(uint32_t factor) {
+    sum_ += factor * row_;
+    row_ = 0;
   }
 
   __device__ __forceinline__ void add_entry(uint32_t height, uint32_t index, uint32_t entry) {
-    changes_ += TileSum<kU32s>::entry_factor(height, index) * entry;
+    sum_ += TileSum<kU32s>::entry_factor(height, index) * entry;
   }
 
-  /** Of the base, in all lanes of the tile; and of what becomes of it. */
-  __device__ __forceinline__ uint32_t base_check() const { return check_of(sum_); }
-  __device__ __forceinline__ uint32_t check() const { return check_of(sum_ + changes_); }
+  /** In all lanes of the tile. */
+  __device__ __forceinline__ uint32_t check() const { return reduce_check(tile_lanes_sum(reduce_check(sum_))); }
 
  private:
-  static __device__ __forceinline__ uint32_t check_of(uint64_t sum) {
-    return reduce_check(tile_lanes_sum(reduce_check(sum)));
-  }
-
   uint32_t primes_[kRowParts][kU32s];
-  /** Of all rows so far. Changes may be below zero, modulo 2^64; with what they are added to they are not. */
-  uint64_t rows_ = 0;
-  uint64_t changed_rows_ = 0;
+  uint64_t row_ = 0;
   uint64_t sum_ = 0;
-  uint64_t changes_ = 0;
 };
 
 /** The units of a coded plane. Nothing is read outside of the section, however damaged it is: the last one repeats. */
@@ -100,8 +80,6 @@ class BaseUnits {
   __device__ __forceinline__ uint32_t take(bool takes) {
     const uint32_t all = __ballot_sync(kAllLanes, takes);
     if (all == 0) return 0;
-    // So that this is a branch: all of it takes longer than to jump over it.
-    __syncwarp();
     const uint32_t takers = (all >> first_lane_) & ((1u << kBaseLanes) - 1);
     const uint32_t at = taken_ + __popc(takers & lanes_before_);
     taken_ += __popc(takers);
@@ -118,38 +96,28 @@ class BaseUnits {
   uint32_t taken_;
 };
 
-/** Where tables lie: slots, and then the first slot of each level. */
+/** Where tables lie. */
 class GlobalTables {
  public:
-  __device__ __forceinline__ void open(const uint32_t* slots, uint32_t slot_count) {
-    slots_ = slots;
-    levels_ = slots + slot_count;
-  }
-  __device__ __forceinline__ uint32_t slot(uint32_t index) const { return load_once<uint32_t>(slots_ + index); }
-  __device__ __forceinline__ uint32_t of_level(uint32_t level) const { return load_once<uint32_t>(levels_ + level); }
+  __device__ __forceinline__ void open(const uint32_t* slots) { slots_ = slots; }
+  __device__ __forceinline__ uint32_t at(uint32_t index) const { return load_once<uint32_t>(slots_ + index); }
 
  private:
   const uint32_t* slots_;
-  const uint32_t* levels_;
 };
 
 class SharedTables {
  public:
-  __device__ __forceinline__ void open(SharedAddress slots, uint32_t slot_count) {
+  __device__ __forceinline__ void open(SharedAddress slots) {
     slots_ = slots;
-    levels_ = slots + 4 * slot_count;
     slot_bytes_ = keep(4);
   }
-  __device__ __forceinline__ uint32_t slot(uint32_t index) const {
+  __device__ __forceinline__ uint32_t at(uint32_t index) const {
     return load_shared_constant(slots_ + index * slot_bytes_);
-  }
-  __device__ __forceinline__ uint32_t of_level(uint32_t level) const {
-    return load_shared_constant(levels_ + 4 * level);
   }
 
  private:
   SharedAddress slots_;
-  SharedAddress levels_;
   uint32_t slot_bytes_;
 };
 
@@ -157,6 +125,8 @@ class SharedTables {
 template <class Tables>
 class BasePlane {
  public:
+  Tables tables;
+
   __device__ __forceinline__ void open(const GpuTile& tile, uint32_t plane) {
     mode_ = tile.mode(plane);
     value_ = tile.value(plane);
@@ -178,19 +148,14 @@ class BasePlane {
     return is_zero;
   }
 
-  /**
-   * Takes states and units from `section` on, if it is coded.
-   *
-   * @param slots of the plane's tables
-   * @returns whether they are valid, as far as is known
-   */
-  template <class Slots>
-  __device__ __forceinline__ bool open_coded(const GpuTables& tables, Slots slots, const uint8_t*& section) {
-    tables_.open(slots, tables.classes << tables.probability_bits);
+  /** Takes states and units from `section` on, if it is coded. @returns whether they are valid, as far as is known */
+  __device__ __forceinline__ bool open_coded(const GpuTables& tables_of_plane, const uint8_t*& section) {
+    probability_bits_ = tables_of_plane.probability_bits;
+    levels_ = tables_of_plane.classes << probability_bits_;
     if (mode_ != kRans) return true;
     const uint32_t coders = min(raw_lanes_, kBaseLanes);
     const uint32_t state = coder_index() < coders ? load_once<uint32_t>(section + 4 * coder_index()) : kStateFloor;
-    coder_.open(state, tables.probability_bits);
+    coder_.open(state, probability_bits_);
     const uint8_t* const states = section;
     const bool is_zero = lanes_find_zeros(states, 4 * coders);
     section += align_section(4 * coders);
@@ -201,11 +166,13 @@ class BasePlane {
   }
 
   /** The table of an element, whose word in the base has this level. */
-  __device__ __forceinline__ uint32_t table_of(uint32_t level) const { return tables_.of_level(level); }
+  __device__ __forceinline__ uint32_t table_of(uint32_t level) const { return tables.at(levels_ + level); }
 
   /** Decodes a symbol of each lane that `exists`. @returns the slot, from which `pack_slot` says how to take it */
   __device__ __forceinline__ uint32_t step(uint32_t table, bool exists) {
-    const uint32_t slot = tables_.slot(coder_.slot_index(table));
+    // Mostly nothing changes in any of the lanes. Waiting for the table would take longer than all else.
+    if (coder_.step_zero(table, probability_bits_, exists)) return 0;
+    const uint32_t slot = tables.at(coder_.slot_in(table));
     coder_.step<kSlotFieldBits<8>>(units_, slot, exists);
     return slot;
   }
@@ -234,7 +201,8 @@ class BasePlane {
   uint32_t value_;
   uint32_t raw_lanes_;
   const uint8_t* raw_;
-  Tables tables_;
+  uint32_t probability_bits_;
+  uint32_t levels_;
   Coder coder_;
   BaseUnits units_;
 };
@@ -299,13 +267,11 @@ __device__ __forceinline__ bool decode_base_tile(const GpuArguments& arguments, 
     if (!kWhole && !planes[p].open_raw(tile, section)) valid = false;
   }
   for (uint32_t p = 0; p < kCoded; p++) {
-    const GpuTables& tables = tensor.tables[p];
-    bool is_valid;
     if constexpr (kWhole)
-      is_valid = planes[p].open_coded(tables, slots, section);
+      planes[p].tables.open(slots);
     else
-      is_valid = planes[p].open_coded(tables, tables.slots, section);
-    if (!is_valid) valid = false;
+      planes[p].tables.open(tensor.tables[p].slots);
+    if (!planes[p].open_coded(tensor.tables[p], section)) valid = false;
     is_any_coded[p] = kWhole || __any_sync(kAllLanes, planes[p].is_coded());
   }
 
@@ -313,32 +279,23 @@ __device__ __forceinline__ bool decode_base_tile(const GpuArguments& arguments, 
   uint32_t rows = height;
   for (uint32_t distance = kBaseLanes; distance < kLanes; distance *= 2)
     rows = max(rows, __shfl_sync(kAllLanes, rows, lane_index() ^ distance));
-  BaseSums<kU32s> sums;
+  BaseSum<kU32s> sum;
+  BaseSum<kU32s> base_sum;
 
   // The row after the one that is decoded.
   uint32_t next[kRowParts][kU32s] = {};
-  // In whole tiles, where this lane's first words of it lie, and of the row that is decoded.
-  const Word* from = base + tile.first_word + kLaneColumns * coder_index();
-  Word* to = elements + tile.first_word + kLaneColumns * coder_index();
   const auto load = [&](uint32_t row, uint32_t part) {
     const uint32_t column = part * kPartColumns + kLaneColumns * coder_index();
-    if (!kWhole)
-      line_of<Word, false>(place, row, column, row < height).load(base, next[part]);
-    else if (row < height)
-      load_line(from + part * kPartColumns, next[part]);
+    line_of<Word, kWhole>(place, row, column, row < height).load(base, next[part]);
   };
   for (uint32_t part = 0; part < kRowParts; part++) load(0, part);
-  for (uint32_t row = 0; row < rows; row++, to += tile.row_words) {
+  for (uint32_t row = 0; row < rows; row++) {
     const bool is_row = row < height;
-    const bool writes = is_mine && is_row;
-    const bool writes_unchanged = writes && !in_place;
-    from += tile.row_words;
 #pragma unroll
     for (uint32_t part = 0; part < kRowParts; part++) {
       uint32_t before[kU32s];
       for (uint32_t c = 0; c < kU32s; c++) before[c] = next[part][c];
       load(row + 1, part);
-      sums.add_part(part, before);
       const uint32_t column = part * kPartColumns + kLaneColumns * coder_index();
       uint32_t symbols[kPlanes];
       uint32_t changes = 0;
@@ -352,8 +309,7 @@ __device__ __forceinline__ bool decode_base_tile(const GpuArguments& arguments, 
             tables[k] = planes[p].table_of(Order<Word, kFloat>::level(column_word<Word>(before, k)));
           uint32_t taken[kLaneColumns];
           for (uint32_t k = 0; k < kLaneColumns; k++) {
-            // After the last row of a whole tile steps go on, and are not looked at.
-            const bool exists = kWhole || (is_row && planes[p].is_coded() && column + k < tile.width);
+            const bool exists = is_row && (kWhole || (planes[p].is_coded() && column + k < tile.width));
             taken[k] = planes[p].step(tables[k], exists);
           }
           const uint32_t even = symbol_halves(taken[0], taken[2]);
@@ -363,28 +319,24 @@ __device__ __forceinline__ bool decode_base_tile(const GpuArguments& arguments, 
         changes |= symbols[p];
       }
       uint32_t words[kU32s];
-      for (uint32_t c = 0; c < kU32s; c++) words[c] = before[c];
-      if (changes != 0) {
-        words_after<Word, kFloat>(before, symbols, words);
-        if (!kWhole) clear_beyond<Word>(tile, column, words);
-        sums.change_part(part, before, words);
-      }
-      if (!(changes != 0 ? writes : writes_unchanged)) continue;
-      if (kWhole)
-        store_row(reinterpret_cast<uint8_t*>(to + part * kPartColumns), words);
-      else
-        line_of<Word, false>(place, row, column, true).store(elements, words);
+      words_after<Word, kFloat>(before, symbols, words);
+      if (!kWhole) clear_beyond<Word>(tile, column, words);
+      sum.add_part(part, words);
+      base_sum.add_part(part, before);
+      if (is_mine && is_row && !(in_place && changes == 0))
+        line_of<Word, kWhole>(place, row, column, true).store(elements, words);
     }
-    if (is_row) sums.end_row();
-    for (uint32_t p = 0; p < kCoded; p++)
-      if (row + 1 == height && !planes[p].is_complete()) valid = false;
+    sum.end_row(is_row ? height - row : 0);
+    base_sum.end_row(is_row ? height - row : 0);
   }
-  const uint32_t check_of_base = sums.base_check();
+  for (uint32_t p = 0; p < kCoded; p++)
+    if (!planes[p].is_complete()) valid = false;
+  const uint32_t check_of_base = base_sum.check();
   if (!arguments.bases_are_checked && is_mine && coder_index() == 0) *base_check = check_of_base;
-  if (!write_outliers<false>(tensor, tile, first_column, section, is_mine ? elements : nullptr, sums, coder_index(),
+  if (!write_outliers<false>(tensor, tile, first_column, section, is_mine ? elements : nullptr, sum, coder_index(),
                              kBaseLanes))
     valid = false;
-  if (sums.check() != tile.check && arguments.verify) valid = false;
+  if (sum.check() != tile.check && arguments.verify) valid = false;
   const uint32_t bad = ~__ballot_sync(kAllLanes, valid) >> (lane_index() - coder_index());
   return (bad & ((1u << kBaseLanes) - 1)) == 0;
 }

@@ -19,15 +19,18 @@ GpuTables place_tables(Image& image, const TableSet& set, const Base* base) {
   if (set.empty()) return tables;
   std::vector<uint32_t> slots;
   slots.reserve(size_t{set.count} << set.probability_bits);
+  // Of each table, for levels.
+  std::vector<uint32_t> packed(set.count);
+  for (uint32_t c = 0; c < set.count; c++) packed[c] = c << set.probability_bits;
   for_each_slot(set, [&](uint32_t slot, uint32_t symbol, uint32_t frequency, uint32_t cumulative) {
+    if (symbol == 0) packed[slots.size() >> set.probability_bits] |= frequency;
     slots.push_back(
         pack_slot(slot, symbol, frequency, cumulative, set.probability_bits, slot_field_bits(set.symbol_bits)));
   });
   for (uint32_t level = 0; level < tables.levels; level++) {
     const std::vector<uint8_t>& firsts = base->first_levels;
     const auto after = std::upper_bound(firsts.begin(), firsts.end(), level);
-    const uint32_t of_level = set.count > 1 ? static_cast<uint32_t>(after - firsts.begin()) : 0;
-    slots.push_back(of_level << set.probability_bits);
+    slots.push_back(packed[set.count > 1 ? static_cast<size_t>(after - firsts.begin()) : 0]);
   }
   tables.slots = placed<uint32_t>(image.add(slots));
   return tables;

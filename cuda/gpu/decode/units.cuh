@@ -130,6 +130,23 @@ class Coder {
   /** Where the slot of this state is, counted from the first table. @param table its first slot */
   __device__ __forceinline__ uint32_t slot_index(uint32_t table) const { return and_or(state_, mask_, table); }
 
+  /** The same, if the table begins at a multiple of its size, whatever stands below that. */
+  __device__ __forceinline__ uint32_t slot_in(uint32_t table) const { return select_bits(mask_, state_, table); }
+
+  /**
+   * Decodes symbol 0 of every lane that `exists`, if all of them have that, and nobody takes a unit.
+   *
+   * @param table whose lower bits are the frequency of symbol 0, which has the first slots
+   */
+  __device__ __forceinline__ bool step_zero(uint32_t table, uint32_t probability_bits, bool exists) {
+    const uint32_t frequency = table & mask_;
+    const uint32_t slot = state_ & mask_;
+    const uint32_t next = frequency * (state_ >> probability_bits) + slot;
+    if (!__all_sync(kAllLanes, !exists || (slot < frequency && next >= kStateFloor))) return false;
+    if (exists) state_ = next;
+    return true;
+  }
+
   /**
    * Decodes one symbol of every lane that `exists`.
    *
