@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { rawFile } from '../golden/checkpoints.ts';
+import { rawFile } from '../golden/container.ts';
 import { seal } from '../spec/encoder/front.ts';
 import { encodeTensor } from '../spec/index.ts';
 
