@@ -1,6 +1,6 @@
-// Fuzzes the host encoder: bytes are options, a shape, elements, and half of the time a base, and all instruction sets
-// have to make the same stream of them, of which the decoder gives the elements back; or to refuse them in the same
-// words.
+// Fuzzes the host encoder: bytes are options, which may be none that there are, a shape, elements, and now and then a
+// base, and all instruction sets have to make the same stream of them, of which the decoder gives the elements back; or
+// to refuse them in the same words.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -41,7 +41,7 @@ Request request_of(Reader reader) {
   const codecllm::Dtype& dtype = codecllm::kDtypes[reader.below(std::size(codecllm::kDtypes))];
   request.dtype = dtype.name;
   codecllm_encode_options& options = request.options;
-  options.profile = static_cast<codecllm_profile>(reader.below(CODECLLM_DIRECT + 1));
+  options.profile = static_cast<codecllm_profile>(reader.below(CODECLLM_DIRECT + 2));
   options.tile_rows = reader.below(2) == 0 ? 0 : 8u << reader.below(6);
   options.columns = reader.below(256);
   const uint32_t forced = reader.below(4);
@@ -50,11 +50,11 @@ Request request_of(Reader reader) {
     const codecllm::Split& split = dtype.splits[reader.below(dtype.split_count)];
     for (unsigned p = 0; p < split.planes; p++) {
       options.split[p] = split.bits[p];
-      if (forced >= 2) options.modes[p] = static_cast<codecllm_mode>(reader.below(CODECLLM_MODE_DIRECT + 1));
+      if (forced >= 2) options.modes[p] = static_cast<codecllm_mode>(reader.below(CODECLLM_MODE_DIRECT + 2));
     }
   }
   options.probability_bits = reader.below(2) == 0 ? 0 : reader.below(16);
-  options.classes = static_cast<codecllm_classes>(reader.below(CODECLLM_CLASSES_MIXED + 1));
+  options.classes = static_cast<codecllm_classes>(reader.below(CODECLLM_CLASSES_MIXED + 2));
   options.column_offsets = static_cast<int32_t>(reader.below(3)) - 1;
   options.column_values = static_cast<int32_t>(reader.below(3)) - 1;
   const bool against_base = reader.below(4) == 0;
