@@ -16,7 +16,7 @@ from ._arrangement import AS_IT_IS, Arrangement, with_original_names
 from ._bases import Bases, Paths, checkpoints_under, hash_of
 from ._copies import Folder
 from ._directory import Entry, list_directory
-from ._errors import FileError, FilesError, InvalidStreamError, UncheckedError, raise_problems
+from ._errors import FileError, FilesError, UncheckedError, raise_problems
 from ._estimate import estimate_file
 from ._input import FileBytes, InputFile
 from ._inspection import Inspection, inspect_front
@@ -37,9 +37,10 @@ from ._report import (
     VerifyReport,
     summarise,
 )
-from ._restoring import Compressed, damaged_streams, read_compressed, restore
+from ._restoring import Compressed, damaged_streams, read_compressed, read_fronts, restore
 from ._safetensors import LENGTH_BYTES, read_header
 from ._stored import StoredTensor, read_checkpoint
+from ._stream import Stream
 from ._transform import (
     MakeOutput,
     Method,
@@ -55,6 +56,8 @@ from ._work import Work, default_threads
 from ._writing import HeaderSpace, Original, check_original, write_container
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ._library import Profile
 
 Progress = Callable[[int, int], None]
@@ -577,26 +580,31 @@ def _size_of(stored: StoredTensor) -> int:
 
 def _inspect_file(path: str) -> InspectedFile:
     with closing(InputFile(path)) as file:
-        header, container, _ = read_checkpoint(file)
+        header, container, stored = read_checkpoint(file)
         if container is None:
             plain = [
                 InspectedTensor(tensor.name, tensor.dtype, tensor.shape, tensor.size, tensor.size, False, None, None)
                 for tensor in header.tensors
             ]
             return InspectedFile(path, False, file.size, file.size, None, [], [], plain)
-        compressed = read_compressed(file)
+        inspections: dict[str, Inspection] = {}
+
+        def look(name: str, stream: Stream, front: np.ndarray) -> None:
+            inspections[name] = inspect_front(stream, front)
+
+        compressed = read_fronts(header, container, stored, look)
         tensors = [
             InspectedTensor(
                 entry.name,
                 entry.dtype,
                 entry.shape,
                 entry.size,
-                _size_of(stored),
-                stored.is_stream,
-                stored.copy_of,
-                _inspect_tensor(stored),
+                _size_of(tensor),
+                tensor.is_stream,
+                tensor.copy_of,
+                inspections.get(tensor.copy_of or tensor.name),
             )
-            for entry, stored in compressed.tensors
+            for entry, tensor in compressed.tensors
         ]
         return InspectedFile(
             path,
@@ -617,15 +625,6 @@ def _prefixes_of(compressed: Compressed) -> list[Prefix]:
         for layer, first, _ in stored.layers:
             prefixes[first] = min(layer.position, prefixes.get(first, layer.position))
     return [Prefix(bits, size) for bits, size in sorted(prefixes.items())]
-
-
-def _inspect_tensor(tensor: StoredTensor) -> Inspection | None:
-    if not tensor.is_stream:
-        return None
-    try:
-        return inspect_front(tensor.front())
-    except InvalidStreamError as error:
-        raise tensor.damage(error) from None
 
 
 # ---------------------------------------------------------------------------------------------------- directories
@@ -656,7 +655,7 @@ def _new_file(output: str, force: bool, source: str, mode: int) -> Any:  # noqa:
 def _check_declared(paths: list[str], max_bytes: int | None, room: Room | None, bits: int | None = None) -> None:
     with ExitStack() as opened:
         files = [opened.enter_context(closing(InputFile(path))) for path in paths]
-        check_declared([tensor for file in files for tensor in read_checkpoint(file, bits)[2]], max_bytes, room)
+        check_declared([each for file in files for each in read_checkpoint(file, bits)[2].values()], max_bytes, room)
 
 
 def _is_compressed(path: str, is_growing: bool = False) -> bool:
