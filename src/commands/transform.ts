@@ -98,9 +98,9 @@ export async function transformDirectory(
     const transformed = async (entry: Entry, name: string): Promise<FileReport> => {
       const [to, final] = [join(directory.files, name), join(output, name)];
       const { size } = entry;
-      const modified = `${entry.modified}`;
+      const changed = `${entry.changed}`;
       const before = directory.finished.get(name);
-      if (before?.size === size && before.modified === modified)
+      if (before?.size === size && before.changed === changed)
         try {
           await transformation.checkFinished(to, before.report.sha256, work);
           return { ...before.report, input: entry.path, output: final };
@@ -110,7 +110,7 @@ export async function transformDirectory(
           work = await open();
         }
       const report = await transformation.transformFile(entry.path, to, { force: true }, work);
-      await directory.note({ name, size, modified, report });
+      await directory.note({ name, size, changed, report });
       return { ...report, output: final };
     };
     await directory.makeDirectory(input, '');
