@@ -82,12 +82,12 @@ function runNative(name: string, program: string): boolean {
   return status === 0;
 }
 
-/** Keeps of a corpus and of what is found what reaches something that the seeds do not. */
+/** Keeps of a corpus and of what is found what reaches a place that the seeds do not, be it once or often. */
 function keep(program: string, kept: string, [, ...seeds]: readonly string[], found: string): void {
   const all = temporary();
   for (const folder of seeds) cpSync(folder, all, { recursive: true });
   const before = new Set(readdirSync(all));
-  spawnSync(program, ['-merge=1', `-max_len=${LENGTH}`, all, kept, found], { stdio: 'inherit' });
+  spawnSync(program, ['-merge=1', '-use_counters=0', `-max_len=${LENGTH}`, all, kept, found], { stdio: 'inherit' });
   rmSync(kept, { recursive: true });
   mkdirSync(kept);
   for (const name of readdirSync(all)) if (!before.has(name)) cpSync(join(all, name), join(kept, name));
