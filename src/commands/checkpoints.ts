@@ -5,7 +5,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import { type EncodeOptions, isCompressed } from '../../spec/index.ts';
 import { defaultEngine, type EngineName, openEngine } from '../engine/engines.ts';
 import { whyNotNative } from '../engine/native.ts';
-import { type Entry, listDirectory } from '../files/directory.ts';
+import { type Entry, isDirectory, listDirectory } from '../files/directory.ts';
 import { FileError, FilesError, fileErrorOf, UncheckedError } from '../files/errors.ts';
 import { InputFile } from '../files/input.ts';
 import type { Placing } from '../files/output.ts';
@@ -339,16 +339,6 @@ async function basesFor(input: string, from: string, { bases = [] }: CompressOpt
   const namesake = join(base, from === input ? basename(from) : relative(input, from));
   const paths = await checkpointsUnder(base);
   return paths.includes(namesake) ? [namesake, ...paths.filter((path) => path !== namesake)] : paths;
-}
-
-/** @throws FileError where there is nothing under this path */
-export async function isDirectory(path: string): Promise<boolean> {
-  return stat(path).then(
-    (stats) => stats.isDirectory(),
-    (error) => {
-      throw fileErrorOf(path, error);
-    },
-  );
 }
 
 async function sizeOf(path: string): Promise<number> {

@@ -114,6 +114,7 @@ export async function transformDirectory(
       return { ...report, output: final };
     };
     await directory.makeDirectory(input, '');
+    const concerned = new Set(checkpoints);
     const copied: Entry[] = [];
     for (const entry of entries) {
       const name = nameOf(entry.name);
@@ -121,7 +122,7 @@ export async function transformDirectory(
       if (entry.kind === 'directory') await directory.makeDirectory(entry.path, name);
       else if (entry.kind === 'link') await directory.link(entry.target, name);
       else if (entry.kind === 'alias') await directory.alias(nameOf(entry.target) ?? entry.target, name);
-      else if (checkpoints.includes(entry)) {
+      else if (concerned.has(entry)) {
         const report = await transformed(entry, name);
         files.push(report);
         bytesAfter += entry.size === report.bytesBefore ? report.bytesAfter : report.bytesBefore;

@@ -6,6 +6,16 @@ import { basename, dirname, isAbsolute, join, normalize, resolve, sep } from 'no
 import { FileError, fileErrorOf, UncheckedError } from './errors.ts';
 import { isCheckpointName, isWeightsName } from './names.ts';
 
+/** @throws FileError where there is nothing under this path */
+export async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    (error) => {
+      throw fileErrorOf(path, error);
+    },
+  );
+}
+
 /**
  * A checkpoint is what has such a name, or what a link of such a name leads to; weights are those of other formats. A
  * link leads to what is in the directory, too; an alias is one more name of a file that is listed before.
