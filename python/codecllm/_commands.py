@@ -253,8 +253,9 @@ def verify(
                         problems.append(UncheckedError(entry.path, "is not compressed"))
                 except (FileError, OSError) as error:
                     problems.append(error)
-        if not checkpoints and all(isinstance(problem, UncheckedError) for problem in problems):
-            raise FilesError([FileError(job.path, "holds no CodecLLM file"), *found])
+        # What is missing, or where a link leads out of the directory, may be one.
+        if not checkpoints and not found and all(isinstance(problem, UncheckedError) for problem in problems):
+            raise FileError(job.path, "holds no CodecLLM file")
     job.total = _sizes(checkpoints)
     if max_bytes is not None:
         _check_declared([entry.path for entry in checkpoints], max_bytes, None)

@@ -277,8 +277,9 @@ export async function verify(input: string, options: DecodeOptions = {}): Promis
         );
       else if (entry.kind === 'weights')
         notChecked.push({ path: entry.path, problem: 'is of another format', checked: false });
-    if (compressed.length === 0 && problems.every((problem) => problem instanceof UncheckedError))
-      throw new FilesError([new FileError(input, 'holds no CodecLLM file'), ...listing.problems]);
+    // What is missing, or where a link leads out of the directory, may be one.
+    if (compressed.length === 0 && listing.problems.length === 0 && problems.every(isUnchecked))
+      throw new FileError(input, 'holds no CodecLLM file');
     paths = compressed.map(({ path }) => path);
     total = sizes(compressed);
   } else total = await sizeOf(input);
@@ -309,7 +310,11 @@ function problemsOf(path: string, error: unknown): readonly FileError[] {
 }
 
 export function asProblem(error: FileError): Problem {
-  return { path: error.path, problem: error.problem, checked: !(error instanceof UncheckedError) };
+  return { path: error.path, problem: error.problem, checked: !isUnchecked(error) };
+}
+
+function isUnchecked(error: FileError): boolean {
+  return error instanceof UncheckedError;
 }
 
 /**
