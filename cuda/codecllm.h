@@ -118,7 +118,7 @@ typedef struct codecllm_encode_options {
   uint8_t split[4];
   /** Either all AUTO or one for each plane. */
   codecllm_mode modes[4];
-  /** N of every table; 0 means the encoder's choice. */
+  /** N of every table, or less where so many slots do not fit; 0 means the encoder's choice. */
   uint32_t probability_bits;
   codecllm_classes classes;
   /** Column offsets in PAIRS and DIRECT: 0 the encoder's choice, 1 yes, -1 no. */
