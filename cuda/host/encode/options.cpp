@@ -122,7 +122,7 @@ uint8_t choice_of(codecllm_mode mode) {
   if (mode == CODECLLM_MODE_RAW) return kSurveyRaw;
   // The modes between RAW and PAIRS are the predictors, in their order.
   const bool is_predictor = mode >= CODECLLM_MODE_NONE && mode < CODECLLM_MODE_PAIRS;
-  return static_cast<uint8_t>(is_predictor ? mode - CODECLLM_MODE_NONE : kNone);
+  return static_cast<uint8_t>(is_predictor ? mode - CODECLLM_MODE_NONE : uint32_t{kNone});
 }
 
 }  // namespace codecllm
