@@ -1,6 +1,6 @@
 // Checkpoints in layers of bits, as the product has them: what each prefix of a file gives, and what is refused.
 
-import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { appendFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { makeTensor } from '../golden/patterns.ts';
@@ -28,14 +28,13 @@ const TENSORS: readonly TestTensor[] = [
   tensor('f16', 'F16', 128),
   { ...tensor('bf16', 'BF16', 260), name: 'tied' },
 ];
-/** What a reader of so many bits gives. */
+/** What a reader of so many bits gives, of a tensor and of all. */
+const coarseOf = ({ dtype, data }: TestTensor, bits: number): Uint8Array => {
+  const end = layerStarts(dtype, data.length).find((start) => start >= bits);
+  return end === undefined ? data : coarse(data, dtype, end);
+};
 const prefix = (bits: number): Uint8Array =>
-  checkpoint(
-    TENSORS.map(({ name, dtype, shape, data }) => {
-      const end = layerStarts(dtype, data.length).find((start) => start >= bits);
-      return { name, dtype, shape, data: end === undefined ? data : coarse(data, dtype, end) };
-    }),
-  );
+  checkpoint(TENSORS.map((each) => ({ ...each, data: coarseOf(each, bits) })));
 
 test.each(['BF16', 'F16', 'F32'])('every word of %s becomes coarse, and whole again', (dtype) => {
   const bytes = dtype === 'F32' ? 4 : 2;
@@ -91,7 +90,15 @@ describe.each(engines)('engine %s', (engine) => {
         writeFileSync(name('growing'), whole.subarray(0, bytes));
         await product.decompress(name('growing'), name('coarse'), { engine, bits, force: true });
         expect(Buffer.compare(readFileSync(name('coarse')), prefix(bits))).toBe(0);
+        const open = await product.openCheckpoint(name('growing'), { engine, bits });
+        // More of it comes.
+        appendFileSync(name('growing'), whole.subarray(bytes));
+        for (const each of TENSORS) expect(Buffer.compare(await open.read(each.name), coarseOf(each, bits))).toBe(0);
+        await open.close();
         truncateSync(name('growing'), bytes - 3);
+        await expect(product.openCheckpoint(name('growing'), { engine, bits })).rejects.toThrow(
+          /growing.safetensors: incomplete: 3 bytes missing$/,
+        );
         await expect(product.decompress(name('growing'), name('none'), { engine, bits })).rejects.toThrow(
           /growing.safetensors: incomplete: 3 bytes missing$/,
         );
@@ -109,6 +116,11 @@ describe.each(engines)('engine %s', (engine) => {
           new RegExp(`incomplete: ${missing ?? '[0-9]+'} bytes missing$`),
         );
       }
+      const original = readFileSync(name('in'));
+      writeFileSync(name('growing'), original.subarray(0, original.length - 7));
+      await expect(product.openCheckpoint(name('growing'), { engine, bits: 10 })).rejects.toThrow(
+        /growing.safetensors: incomplete: 7 bytes missing$/,
+      );
       await product.decompress(name('out'), name('between'), { engine, bits: 11 });
       expect(Buffer.compare(readFileSync(name('between')), prefix(12))).toBe(0);
       await product.verify(name('out'), { engine });

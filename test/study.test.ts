@@ -143,6 +143,37 @@ describe('ideas', () => {
     }
   });
 
+  test('an offset of the magnitudes gains where columns differ in scale, which no sign tells', () => {
+    const scaled = plain.map((value, at) => (value + 0.5) * 2 ** ((at % columns) % 8));
+    const bfloat = (values: readonly number[]): Sample => derive(sampleOf(values, columns, 'F32'), MAIN[0]) as Sample;
+    const offset = 'the sign so, magnitudes less an offset';
+    expect(gainsOf(COLUMN, [bfloat(scaled)], offset)).toBeGreaterThan(0.8);
+    expect(gainsOf(COLUMN, [bfloat(plain.map((value) => value + 0.5))], offset)).toBeLessThan(0.01);
+    expect(gainsOf(COLUMN, [bfloat(scaled)], 'the sign is against that of the column')).toBeLessThan(0.01);
+    expect(gains(COLUMN, plain, offset)).toBeNaN();
+  });
+
+  test('classes of rows beside a mean gain where rows differ in size, deviations where columns do', () => {
+    const lean = (at: number): number => (((at % columns) * 37) % 60) - 30;
+    const sized = (isLarge: (at: number) => boolean): number[] =>
+      plain.map((value, at) => Math.round(isLarge(at) ? value : value / 8) + lean(at));
+    const [deviations, rows] = ['minus the mean, 4 tables by deviation', 'minus the mean, 4 classes of rows'];
+    for (const [values, best, other] of [
+      [sized((at) => Math.floor(at / columns) % 2 === 0), rows, deviations],
+      [sized((at) => at % 2 === 0), deviations, rows],
+    ] as const)
+      expect(gains(COLUMN, values, best)).toBeGreaterThan(gains(COLUMN, values, other) + 0.3);
+  });
+
+  test('no constant of a column gains more than all that the column tells', () => {
+    const tall = Array.from({ length: 4096 * 128 }, (_, at) => 8 * normal(random) + ((at * 37) % 128) - 64);
+    const sample = derive(sampleOf(tall, 128, 'F32'), MAIN[0]) as Sample;
+    const bound = gainsOf(BOUNDS, [sample], 'given the column itself');
+    expect(bound).toBeGreaterThan(1);
+    for (const { name } of COLUMN.ideas) expect(gainsOf(COLUMN, [sample], name), name).toBeLessThan(bound);
+    expect(gains(BOUNDS, plain, 'given the column itself')).toBeNaN();
+  });
+
   test('a table for each tile gains where tiles differ, and one for all layers where they do not', () => {
     const tiles = plain.map((value, at) => Math.round(at % columns < 128 ? value : value / 8));
     const ofTile = 'a table for each tile of 128 x 128';
@@ -186,8 +217,8 @@ describe('ideas', () => {
     const all = [gain(constant[0], 0.01), gain(constant[1], 0.02), gain(few[0], 0.03), gain(few[1], -1)];
     const row = summaryOf([...all, gain(transformed[0], 0.01), gain(SHARED, 0.004)]).split('\n')[2];
     expect(row).toBe(
-      `| c | t | +2.00 % (${constant[1].name}) | +3.00 % (${few[0].name}) | +1.00 % (${transformed[0].name}) | -2.00 % |` +
-        ' +0.40 % | not measured |',
+      `| c | t | +2.00 % (${constant[1].name}) | +3.00 % (${few[0].name}) | not measured |` +
+        ` +1.00 % (${transformed[0].name}) | -2.00 % | +0.40 % | not measured |`,
     );
   });
 

@@ -54,14 +54,14 @@ PEERS = {
 
 
 def rate(work: Callable, items: list, size: int, seconds: float) -> float:
-    """Millions of bytes a second: the median of rounds over all items, after one that does not count."""
+    """Millions of bytes a second of a processor: the median of rounds over all items, after one that does not count."""
     rounds = []
     begin = time.perf_counter()
     while len(rounds) < 4 or time.perf_counter() - begin < seconds:
-        start = time.perf_counter()
+        start = time.process_time()
         for item in items:
             work(item)
-        rounds.append(size / 1e6 / (time.perf_counter() - start))
+        rounds.append(size / 1e6 / (time.process_time() - start))
     return statistics.median(rounds[1:])
 
 

@@ -1,7 +1,7 @@
 // What decides: the best idea of each kind for each class of tensors, all against one table.
 
 import { BOUNDS } from './ideas/bounds.ts';
-import { CONSTANTS, FEW_BY_MEAN } from './ideas/columns.ts';
+import { CONSTANTS, CONSTANTS_AND_TABLES, FEW_BY_MEAN } from './ideas/columns.ts';
 import type { Idea } from './ideas/idea.ts';
 import { FEW_CLASSES, SHARED } from './ideas/tables.ts';
 import { TRANSFORMS, TRANSFORMS_AFTER_COLUMN } from './ideas/transforms.ts';
@@ -32,13 +32,15 @@ export function summaryOf(gains: readonly Gain[]): string {
     const its = gains.filter((gain) => nameOf(gain) === name);
     const constants = best(its, CONSTANTS);
     const tables = best(its, [...FEW_CLASSES, ...FEW_BY_MEAN]);
+    const both = best(its, CONSTANTS_AND_TABLES);
     const transform = best(its, [...TRANSFORMS.ideas, ...TRANSFORMS_AFTER_COLUMN.ideas]);
     const shared = best(its, [SHARED]);
-    const without = Math.max(0, constants?.share ?? 0, tables?.share ?? 0);
+    const without = Math.max(0, constants?.share ?? 0, tables?.share ?? 0, both?.share ?? 0);
     return [
       name,
       shown(constants),
       shown(tables),
+      shown(both),
       shown(transform),
       transform ? percent(transform.share - without) : NOTHING,
       shared ? percent(shared.share) : NOTHING,
@@ -47,8 +49,8 @@ export function summaryOf(gains: readonly Gain[]): string {
   });
   return tableOf(
     [
-      ...['checkpoint', 'tensors', 'a constant of the column', 'up to 4 tables', 'a transform'],
-      ...['a transform beyond both', 'shared tables', 'the best bound'],
+      ...['checkpoint', 'tensors', 'a constant of the column', 'up to 4 tables', 'both'],
+      ...['a transform', 'a transform beyond all of these', 'shared tables', 'the best bound'],
     ],
     rows,
   );

@@ -53,7 +53,7 @@ from ._transform import (
     transform_directory,
 )
 from ._work import Work, default_threads
-from ._writing import HeaderSpace, Original, check_original, write_container
+from ._writing import HeaderSpace, Original, check_original, check_progressive, write_container
 
 if TYPE_CHECKING:
     import numpy as np
@@ -394,13 +394,10 @@ class _Compression(Method):
         self.options = _library.options(profile, tile_rows)
         if for_transformers and bases.paths:
             raise FileError(job.path, "transformers loads nothing that is coded against a base")
-        if progressive and bases.paths:
-            raise FileError(job.path, "what is coded against a base is not put into layers")
+        if progressive:
+            check_progressive(job.path, profile, len(bases.paths) > 0)
         if progressive and for_transformers:
             raise FileError(job.path, "transformers loads nothing that is in layers")
-        if progressive and profile == "direct":
-            problem = "profile direct stores all bits of a weight together: nothing of it is put into layers"
-            raise FileError(job.path, problem)
         if for_transformers and not _is_directory(job.path):
             raise FileError(job.path, "is a file; transformers needs a directory, with a config.json")
         loader = "transformers" if for_transformers else None

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from . import _library
+from ._arrays import describe_tensor
 from ._container import CHECKED_BYTES
 from ._errors import FileError, InvalidStreamError, UnavailableError
 from ._gpu import gpu_of
@@ -67,6 +68,36 @@ def load_cuda(
         finally:
             copier.close()
     return {tensor.name: loaded[tensor.name] for tensor in tensors}
+
+
+def add_layers(tensors: list[tuple[StoredTensor, torch.Tensor]], known: int = 0) -> None:
+    """Adds the layers of bits that are to be read to what precedes them, in place.
+
+    Args:
+        tensors: each as it is stored, and as it is on its CUDA device
+        known: bits of each word that are known already; layers that begin before are not read
+
+    Raises:
+        FileError: a layer is damaged, or not one of its tensor's, which is as it was then; others may be finer already
+    """
+
+    def are_together(one: tuple[StoredTensor, torch.Tensor], other: tuple[StoredTensor, torch.Tensor]) -> bool:
+        return one[1].device == other[1].device
+
+    for batch in batches_of(tensors, lambda pair: pair[1].nbytes, are_together, lambda _: _BATCH_BYTES):
+        wanted = [stored.wanted_layers(describe_tensor(tensor)[0], known) for stored, tensor in batch]
+        for stored, _ in batch:
+            stored.check_layers(stored.open_stream().info)
+        # Copies have the layers of what they are copies of.
+        layers = {layer.name: layer for its in wanted for layer, _ in its}
+        bits = load_cuda(list(layers.values()), batch[0][1].device, {})
+        for (_, tensor), its in zip(batch, wanted, strict=True):
+            # What is refused must not have been changed.
+            finer = tensor.detach().clone(memory_format=torch.contiguous_format)
+            for layer, cut in its:
+                layer.add_to(finer.reshape(-1).view(torch.uint8), describe_tensor(tensor)[0], cut, bits[layer.name])
+            with torch.no_grad():
+                tensor.copy_(finer)
 
 
 def _load_kept(tensor: StoredTensor) -> torch.Tensor:

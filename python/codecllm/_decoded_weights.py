@@ -11,7 +11,6 @@ import ctypes
 import threading
 import weakref
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +23,6 @@ from ._errors import InvalidStreamError
 from ._gpu import gpu_of
 from ._gpu_decoder import read_fronts
 from ._stream import FIXED_BYTES, Stream, StreamInfo, lengths
-
-_MOST_AHEAD = 256 * 2**20
-"""Weights of more bytes are not decoded ahead, since the memory for it stays taken until they are used."""
 
 
 def front_of(stream: torch.Tensor) -> tuple[np.ndarray, StreamInfo]:
@@ -70,10 +66,6 @@ class Weight:
         _library.call("decode", stream.data_ptr(), self.data_end, output.data_ptr(), self.size)
         return output
 
-    def decode_for_product(self, stream: torch.Tensor) -> torch.Tensor:
-        """The same. It may have been decoded before this is called, and then the next one may be by now, too."""
-        return self.decode(stream)
-
     def multiply(self, x: torch.Tensor, rows: int, bias: torch.Tensor | None) -> torch.Tensor:
         """X W^T (+ bias) from the stream, [rows, O]. @param x of the weight's dtype, with 1 to `most_rows` rows"""
         raise NotImplementedError
@@ -95,11 +87,7 @@ class CudaWeights:
     def __init__(self, streams: Sequence[torch.Tensor], fronts: Sequence[np.ndarray]) -> None:
         """@param streams of weights on one device @param fronts of these, in host memory"""
         self.device = streams[0].device
-        self._streams = [weakref.ref(stream) for stream in streams]
         tensors, self._infos, _views = read_fronts(fronts)
-        self.size = sum(info.tensor_bytes for info in self._infos)
-        self.following: weakref.ref[CudaWeights] | None = None
-        """What was decoded for products after these, the last time."""
         self._gpu = gpu_of(self.device.index)
         self._open(tensors, len(streams))
         self._workspaces: dict[int, int] = {}
@@ -130,25 +118,16 @@ class CudaWeights:
         self.most_rows = most.value
         """Up to how many rows of X multiplying from the streams is the faster way."""
 
-    @property
-    def are_alive(self) -> bool:
-        """Whether the streams are still there."""
-        return all(stream() is not None for stream in self._streams)
-
-    def decode_on(self, cuda_stream: int) -> list[torch.Tensor]:
-        """Decodes them on any CUDA stream, into memory of the current one."""
+    def decode(self) -> list[torch.Tensor]:
+        """Decodes them into new memory, on the current CUDA stream."""
         decoded = [torch.empty(info.shape, dtype=torch_dtype(info.dtype), device=self.device) for info in self._infos]
         with self._gpu.lock:
             for number, output in enumerate(decoded):
                 self._outputs[number] = output.data_ptr()
-            _library.call("gpu_decode", self._plan, self.data, self._outputs, self._decode_options, cuda_stream)
+            _library.call(
+                "gpu_decode", self._plan, self.data, self._outputs, self._decode_options, _current(self.device)
+            )
         return decoded
-
-    def decode_for_product(self) -> list[torch.Tensor]:
-        """Decodes them, or what will be needed next if these have been decoded before."""
-        if torch.cuda.is_current_stream_capturing():
-            return self.decode_on(_current(self.device))
-        return _ahead_on(self.device).take(self)
 
     def multiply(self, x: torch.Tensor, rows: int, biases: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
         """X W^T (+ bias) of each weight, [rows, O]. @param x BF16, with 1 to `most_rows` rows"""
@@ -188,8 +167,6 @@ class CudaWeights:
         return output
 
     def close(self) -> None:
-        for ahead in _ahead.values():
-            ahead.drop(self)
         self.handle = self._plan = None
 
 
@@ -206,10 +183,7 @@ class CudaWeight(Weight):
         self.most_rows = self._own.most_rows
 
     def decode(self, stream: torch.Tensor) -> torch.Tensor:
-        return self._own.decode_on(_current(self.device))[0]
-
-    def decode_for_product(self, stream: torch.Tensor) -> torch.Tensor:
-        return self._own.decode_for_product()[0]
+        return self._own.decode()[0]
 
     def multiply(self, x: torch.Tensor, rows: int, bias: torch.Tensor | None) -> torch.Tensor:
         return self._own.multiply(x, rows, [bias])[0]
@@ -298,73 +272,3 @@ def _forget(key: tuple[int, int], gone: weakref.ref[Weight]) -> None:
 
 def _is_capturing() -> bool:
     return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
-
-
-# ------------------------------------------------------------------------------------------------------ decoding ahead
-
-
-class _Decoding(NamedTuple):
-    """Weights that are being decoded before they are asked for."""
-
-    weights: CudaWeights
-    outputs: list[torch.Tensor]
-    cuda_stream: torch.cuda.Stream
-    """The one of which the outputs' memory is, and on which they will be used."""
-
-
-class _Ahead:
-    """Decodes, on a CUDA stream of its own, the weights that will be asked for next while a product is made.
-
-    Which these are, is what was next the last time. They are those of one product, so that those of two are in memory.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._cuda_stream = torch.cuda.Stream(device)
-        self._free, self._decoded = torch.cuda.Event(), torch.cuda.Event()
-        self._lock = threading.RLock()
-        self._last: weakref.ref[CudaWeights] | None = None
-        self._decoding: _Decoding | None = None
-
-    def take(self, weights: CudaWeights) -> list[torch.Tensor]:
-        """The decoded weights, for the current CUDA stream."""
-        with self._lock:
-            current = torch.cuda.current_stream(self._device)
-            taken = self._end_decoding(current)
-            is_it = taken is not None and taken.weights is weights and taken.cuda_stream == current
-            outputs = taken.outputs if is_it else weights.decode_on(current.cuda_stream)
-            last = None if self._last is None else self._last()
-            if last is not weights:
-                if last is not None:
-                    last.following = weakref.ref(weights)
-                self._last = weakref.ref(weights)
-            following = None if weights.following is None else weights.following()
-            if following is not None and following.size <= _MOST_AHEAD and following.are_alive:
-                # When whatever had the memory before it is done with it.
-                self._free.record(current)
-                self._cuda_stream.wait_event(self._free)
-                self._decoding = _Decoding(following, following.decode_on(self._cuda_stream.cuda_stream), current)
-                self._decoded.record(self._cuda_stream)
-        return outputs
-
-    def drop(self, weights: CudaWeights) -> None:
-        """Lets go of weights that nobody will ask for any more."""
-        with self._lock:
-            if self._decoding is not None and self._decoding.weights is weights:
-                self._end_decoding(torch.cuda.current_stream(self._device))
-
-    def _end_decoding(self, current: torch.cuda.Stream) -> _Decoding | None:
-        """What is being decoded ahead, which may be used, and its memory freed, by all who have to do with it."""
-        ended, self._decoding = self._decoding, None
-        if ended is not None:
-            current.wait_event(self._decoded)
-            if ended.cuda_stream != current:
-                ended.cuda_stream.wait_event(self._decoded)
-        return ended
-
-
-_ahead: dict[torch.device, _Ahead] = {}
-
-
-def _ahead_on(device: torch.device) -> _Ahead:
-    return _ahead.get(device) or _ahead.setdefault(device, _Ahead(device))

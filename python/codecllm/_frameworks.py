@@ -149,20 +149,17 @@ class Torch(Framework["torch.Tensor"]):
         return {name: tensor.to(self._device) for name, tensor in super().load(tensors).items()}
 
     def _load_cuda(self, tensors: list[StoredTensor]) -> dict[str, torch.Tensor]:
-        from ._cuda_loading import load_cuda
+        from ._cuda_loading import add_layers, load_cuda
 
-        # Layers are added on the host.
-        in_layers = [tensor for tensor in tensors if tensor.layers]
-        if in_layers:
-            loaded = self._load_cuda([tensor for tensor in tensors if not tensor.layers])
-            loaded |= {name: tensor.to(self._device) for name, tensor in super().load(in_layers).items()}
-            return {tensor.name: loaded[tensor.name] for tensor in tensors}
         found = [(tensor.name, tensor.found_base()) for tensor in tensors]
         # Each its own, since it is written over.
         bases = [
             base._replace(name=name, copy_of=base.copy_of or base.name) for name, base in found if base is not None
         ]
-        return load_cuda(tensors, self._device, self._load_cuda(bases) if bases else {})
+        loaded = load_cuda(tensors, self._device, self._load_cuda(bases) if bases else {})
+        in_layers = [tensor for tensor in tensors if any(layer.is_wanted for layer in tensor.layers)]
+        add_layers([(tensor, loaded[tensor.name]) for tensor in in_layers])
+        return loaded
 
 
 def as_device(device: Device) -> torch.device:

@@ -5,9 +5,14 @@ words have the first bits of the tensor's words; each further layer has those th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from ._arrays import is_torch
+
+if TYPE_CHECKING:
+    from ._arrays import Array
 
 
 class Layer(NamedTuple):
@@ -42,7 +47,9 @@ _LEAST_WORDS = 2**14
 COARSE_TILE_ROWS = 256
 """Coarse words take half as many bytes as words: tiles of so many rows are as large as others."""
 _PIECE_WORDS = 2**16
-"""Are worked on at a time, so that what is made of them stays in the processor's caches."""
+"""Are worked on at a time, so that what is made of them stays in the processor's caches;"""
+_DEVICE_PIECE_WORDS = 2**22
+"""and so many on a GPU, so that what is made of them fits beside a model."""
 
 
 def layer_starts(dtype: str, size: int) -> tuple[int, ...]:
@@ -65,15 +72,25 @@ def layer_bytes(dtype: str, size: int, layer: Layer) -> int:
     return -(-(size * (layer.end - layer.first)) // _FLOATS[dtype].bits)
 
 
-def _coarse(words: np.ndarray, float_: _Float, known: int) -> np.ndarray:
-    """The coarse words of the first `known` bits of words."""
+def _framework_of(array: Array) -> Any:  # noqa: ANN401
+    """NumPy, or PyTorch, which has functions of the same names."""
+    if not is_torch(array):
+        return np
+    import torch
+
+    return torch
+
+
+def _coarse(words: Any, float_: _Float, known: int) -> Any:  # noqa: ANN401
+    """The coarse words of the first `known` bits of words. @param words of NumPy or PyTorch, as the result"""
+    where = _framework_of(words).where
     exponent = (2**float_.exponent_bits - 1) << (float_.bits - 1 - float_.exponent_bits)
     unknown = 1 << (float_.bits - known)
     exponents = words & exponent
     top = words & -unknown
-    regular = np.where(exponents == 0, top, top | unknown // 2)
+    regular = where(exponents == 0, top, top | unknown // 2)
     # Infinities, and what is no number.
-    return np.where(exponents == exponent, words, regular)
+    return where(exponents == exponent, words, regular)
 
 
 def coarse(data: np.ndarray, dtype: str, known: int) -> np.ndarray:
@@ -102,29 +119,36 @@ def layer_of(data: np.ndarray, dtype: str, layer: Layer) -> np.ndarray:
     return output
 
 
-def refine(data: np.ndarray, dtype: str, layer: Layer, packed: np.ndarray) -> bool:
+def refine(data: Array, dtype: str, layer: Layer, packed: Array) -> bool:
     """Adds the bits of the next layer to coarse words, in place.
 
     Args:
-        data: bytes of the tensor (uint8, one dimension), of which the bits before the layer are known
+        data: bytes of the tensor (uint8, one dimension), of which the bits before the layer are known; of NumPy, or of
+            PyTorch on any device
         packed: the bit string of the layer, likewise
 
     Returns:
         whether they were coarse words of those bits, and the bit string is filled up with zeros
     """
+    framework = _framework_of(data)
     float_ = _FLOATS[dtype]
     width = layer.end - layer.first
     each = 8 // width
-    shifts = np.arange(0, 8, width, dtype=np.uint8)
     up = float_.bits - layer.end
     mask = 2**width - 1
-    words = data.view(float_.dtype)
-    is_coarse = True
-    for at in range(0, words.size, _PIECE_WORDS):
-        piece = words[at : at + _PIECE_WORDS]
-        bits = (packed[at // each :][: -(-piece.size // each), None] >> shifts) & mask
-        whole = (piece & ~(mask << up)) | (bits.reshape(-1)[: piece.size].astype(float_.dtype) << up)
-        is_coarse = is_coarse and np.array_equal(_coarse(whole, float_, layer.first), piece)
+    word = getattr(framework, f"int{float_.bits}")
+    words: Any = data.view(word)
+    size = words.shape[0]
+    most = _DEVICE_PIECE_WORDS if is_torch(data) and data.is_cuda else _PIECE_WORDS
+    wrong = 0
+    for at in range(0, size, most):
+        piece = words[at : at + most]
+        count = piece.shape[0]
+        source = packed[at // each :][: -(-count // each)]
+        bits = framework.stack([(source >> shift) & mask for shift in range(0, 8, width)], -1).reshape(-1)[:count]
+        whole = (piece & ~(mask << up)) | (framework.asarray(bits, dtype=word) << up)
+        # Of a GPU nothing is waited for before the end.
+        wrong = wrong + (_coarse(whole, float_, layer.first) != piece).any()
         piece[:] = _coarse(whole, float_, layer.end)
-    filled = 8 * packed.size - width * words.size
-    return is_coarse and (packed.size == 0 or int(packed[-1]) >> (8 - filled) == 0)
+    filled = 8 * packed.shape[0] - width * size
+    return not wrong and (size == 0 or int(packed[-1]) >> (8 - filled) == 0)

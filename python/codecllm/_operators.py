@@ -27,7 +27,7 @@ def _linear(
             _check_device(bias, stream)
             bias = bias.contiguous()
         return weight.multiply(x, rows, bias).view(*x.shape[:-1], out_features)
-    return functional.linear(x, weight.decode_for_product(stream).to(x.dtype), bias)
+    return functional.linear(x, weight.decode(stream).to(x.dtype), bias)
 
 
 def _linears(
@@ -43,7 +43,7 @@ def _linears(
     if 0 < rows <= weights.most_rows:
         outputs = weights.multiply(x, rows, [None if bias is None else bias.contiguous() for bias in biases])
         return [output.view(*x.shape[:-1], -1) for output in outputs]
-    decoded = weights.decode_for_product()
+    decoded = weights.decode()
     return [functional.linear(x, weight, bias) for weight, bias in zip(decoded, biases, strict=True)]
 
 
@@ -116,10 +116,35 @@ for _schema, _function, _fake in (
     torch.library.register_fake(f"codecllm::{_name}", _fake, lib=_library)
 torch.library.register_autograd("codecllm::linear", _linear_backward, setup_context=_save_for_backward, lib=_library)
 
-linear = torch.ops.codecllm.linear.default
-"""X W^T (+ bias), of X's dtype. From the stream, if X has few rows and it is not `exact`; else decoded."""
-linears = torch.ops.codecllm.linears.default
-"""The same of several weights, which takes less time than one by one; never exact, and without gradients."""
+
+def linear(
+    x: torch.Tensor, stream: torch.Tensor, bias: torch.Tensor | None, out_features: int, exact: bool
+) -> torch.Tensor:
+    """X W^T (+ bias), of X's dtype. From the stream, if X has few rows and it is not `exact`; else decoded."""
+    function = _linear if _is_only_computed(x) else torch.ops.codecllm.linear.default
+    return function(x, stream, bias, out_features, exact)
+
+
+def linears(
+    x: torch.Tensor, streams: list[torch.Tensor], biases: list[torch.Tensor | None], out_features: list[int]
+) -> list[torch.Tensor]:
+    """The same of several weights, which takes less time than one by one; never exact, and without gradients."""
+    function = _linears if _is_only_computed(x) else torch.ops.codecllm.linears.default
+    return function(x, streams, biases, out_features)
+
+
+def _is_only_computed(x: torch.Tensor) -> bool:
+    """Whether nobody but this sees the operator: then the dispatcher, which takes longer than a launch, is left out."""
+    return (
+        not torch.compiler.is_compiling()
+        and not torch.is_grad_enabled()
+        and type(x) is torch.Tensor
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and torch._C._get_tracing_state() is None
+    )
+
+
 embedding = torch.ops.codecllm.embedding.default
 """The rows of these numbers. On a GPU, rows that the weight does not have are zeros."""
 decode = torch.ops.codecllm.decode.default

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ._arrays import bytes_of, is_torch, torch_tensor
 from ._checkpoint import Checkpoint
 from ._errors import quoted
+from ._library import has_cuda
 from ._processors import processors
 from ._stored import StoredTensor
 
 if TYPE_CHECKING:
+    import torch
+
     from ._arrays import Array
 
 
@@ -46,8 +49,15 @@ def refine_(tensors: Mapping[str, Any], filename: str | os.PathLike[str], known:
                 array = _find(tensors, stored)
                 # Of tensors that share their memory, one.
                 work.setdefault(_address(array), (stored, array))
+        on_gpu = [(stored, array) for stored, array in work.values() if _is_for_gpu(array)]
+        if on_gpu:
+            from ._cuda_loading import add_layers
+
+            add_layers(on_gpu, known)
         with ThreadPoolExecutor(processors()) as pool:
-            running = [pool.submit(_refine, stored, array, known) for stored, array in work.values()]
+            running = [
+                pool.submit(_refine, stored, array, known) for stored, array in work.values() if not _is_for_gpu(array)
+            ]
             try:
                 for future in running:
                     future.result()
@@ -74,6 +84,11 @@ def _address(array: Array) -> object:
     if is_torch(array):
         return array.device, array.data_ptr()
     return array.__array_interface__["data"][0]
+
+
+def _is_for_gpu(array: Array) -> TypeGuard[torch.Tensor]:
+    """Whether its layers are decoded where it is, on a GPU."""
+    return is_torch(array) and array.is_cuda and has_cuda()
 
 
 def _refine(stored: StoredTensor, array: Array, known: int) -> None:

@@ -13,8 +13,9 @@ from ._dtypes import DTYPES
 from ._errors import FileError, quoted
 from ._output import OutputBytes, new_file
 from ._safetensors import TensorEntry, format_header
+from ._tables import PROFILES
 from ._work import Work
-from ._writing import HeaderSpace, Original, check_original, write_container
+from ._writing import HeaderSpace, Original, check_original, check_progressive, write_container
 
 if TYPE_CHECKING:
     import torch
@@ -51,6 +52,7 @@ def write_checkpoint(
     metadata: dict[str, str] | None,
     options: _library.EncodeOptions,
     base: Paths | None = None,
+    progressive: bool = False,
 ) -> None:
     """Writes what `codecllm compress` would write for the file that safetensors would write.
 
@@ -58,21 +60,24 @@ def write_checkpoint(
 
     Args:
         base: what the tensors are changed copies of, and where to find what that is coded against
+        progressive: whether tensors are put into layers of bits
 
     Raises:
-        FileError: a header that would be longer than readers accept, metadata that have keys of the format, or a tensor
-            that is itself a stream
+        FileError: a header that would be longer than readers accept, metadata that have keys of the format, a tensor
+            that is itself a stream, or layers against a base or in *direct*
         TypeError: metadata that are not text
         OSError: the file cannot be written
     """
     path = os.fspath(path)
-    if base is not None:
-        # A GPU encodes nothing against a base.
+    if progressive:
+        check_progressive(path, PROFILES[options.profile], base is not None)
+    if base is not None or progressive:
+        # A GPU encodes nothing against a base, and no layers.
         sources = [source._replace(tensor=None) for source in sources]
     original = _original_of(path, sources, metadata)
     with Bases(base) as bases:
         given = checkpoints_under(bases.paths[0]) if bases.paths else []
-        space = HeaderSpace(original, original.relations(given, Folder(), bases))
+        space = HeaderSpace(original, original.relations(given, Folder(), bases), progressive)
         check_original(original)
         with new_file(path, 0o666, force=True) as output, Work() as work:
             write_container(output, original, space, options, work)

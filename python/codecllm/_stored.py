@@ -19,6 +19,8 @@ from ._stream import FIXED_BYTES, Stream, StreamInfo, lengths, tensor_bytes
 if TYPE_CHECKING:
     import torch
 
+    from ._arrays import Array
+
 _USUAL_FRONT_BYTES = 2**16
 """Most fronts are shorter, and so read at once."""
 _MAX_FRONT_BYTES = 2**29
@@ -66,6 +68,8 @@ class StoredTensor(NamedTuple):
     """Where it is kept, the CRC-32 of its pieces; None where there are none."""
     layers: tuple[StoredLayer, ...] = ()
     """Behind the first one, in order; none where it is not in layers."""
+    is_layer: bool = False
+    """Whether it is one of these itself, whose stream need not be smaller than what it holds."""
 
     @property
     def size_with_layers(self) -> int:
@@ -157,21 +161,32 @@ class StoredTensor(NamedTuple):
         Raises:
             FileError: a layer is damaged, or not one of this tensor's
         """
-        if not self.layers:
-            return
-        for (stored, first, is_wanted), layer in zip(self.layers, self._cut(dtype), strict=True):
-            if is_wanted and first >= known:
-                packed = stored.read_layer(self, _layers.layer_bytes(dtype, output.size, layer))
-                if not _layers.refine(output, dtype, layer, packed):
-                    raise stored.error("not a layer of what precedes it")
+        for stored, layer in self.wanted_layers(dtype, known):
+            packed = stored.read_layer(self, _layers.layer_bytes(dtype, output.size, layer))
+            stored.add_to(output, dtype, layer, packed)
 
-    def _cut(self, dtype: str) -> list[_layers.Layer]:
-        """Its layers. @raises FileError where a tensor of this dtype cannot have them"""
+    def wanted_layers(self, dtype: str, known: int = 0) -> list[tuple[StoredTensor, _layers.Layer]]:
+        """Its layers that are to be read and begin at bit `known` or later, in order.
+
+        Raises:
+            FileError: a tensor of this dtype cannot have the layers that there are
+        """
+        if not self.layers:
+            return []
         starts = [layer.first for layer in self.layers]
         cut = _layers.layers_from(dtype, starts)
         if cut is None:
             raise self.error(f"{dtype} has no layers from bits {', '.join(map(str, starts))} on")
-        return cut
+        return [
+            (stored, layer)
+            for (stored, first, is_wanted), layer in zip(self.layers, cut, strict=True)
+            if is_wanted and first >= known
+        ]
+
+    def add_to(self, output: Array, dtype: str, layer: _layers.Layer, packed: Array) -> None:
+        """Adds itself, a layer, to what precedes it, in place. @raises FileError where that is not what precedes it"""
+        if not _layers.refine(output, dtype, layer, packed):
+            raise self.error("not a layer of what precedes it")
 
     def read_layer(self, of: StoredTensor, size: int) -> np.ndarray:
         """The bit string, of `size` bytes, that it is as a layer of a tensor. @raises FileError where it is not that"""
@@ -200,9 +215,8 @@ class StoredTensor(NamedTuple):
         """
         if not self.layers:
             return
-        for (stored, _, is_wanted), layer in zip(self.layers, self._cut(info.dtype), strict=True):
-            if is_wanted:
-                stored._check_layer(self, _layers.layer_bytes(info.dtype, info.tensor_bytes, layer))
+        for stored, layer in self.wanted_layers(info.dtype):
+            stored._check_layer(self, _layers.layer_bytes(info.dtype, info.tensor_bytes, layer))
 
     def read_kept(self, output: np.ndarray, start: int = 0) -> None:
         """Reads bytes of it where it is kept, from one piece on up to the end of another.
@@ -254,7 +268,7 @@ class StoredTensor(NamedTuple):
 
     def check(self, info: StreamInfo) -> None:
         """Checks what its stream says against what the file says. @raises FileError where that cannot be"""
-        if self.size >= info.tensor_bytes:
+        if self.size >= info.tensor_bytes and not self.is_layer:
             raise self.error(f"a stream of {self.size} bytes for a tensor of {info.tensor_bytes}")
         if info.against_base and not self.names_base:
             raise self.error(f"is coded against a base, and {quoted(_container.BASE_KEY)} names none")
@@ -384,7 +398,8 @@ def read_checkpoint(
     for entry, of, first in container.layers:
         del entries[entry.name]
         stored = StoredTensor(
-            entry.name, file, data_start + entry.start, entry.size, True, entry.dtype, entry.shape, None
+            *(entry.name, file, data_start + entry.start, entry.size, True, entry.dtype, entry.shape, None),
+            is_layer=True,
         )
         layer = StoredLayer(stored, first, bits is None or first < bits)
         behind[of] = (*behind.get(of, ()), layer)

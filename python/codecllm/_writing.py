@@ -82,6 +82,15 @@ class Original(NamedTuple):
         return Relations(copies, find_matches(tried, data, given, elsewhere, bases))
 
 
+def check_progressive(path: str, profile: str, has_base: bool) -> None:
+    """Checks that tensors of a file can be put into layers of bits. @raises FileError where they cannot"""
+    if has_base:
+        raise FileError(path, "what is coded against a base is not put into layers")
+    if profile == "direct":
+        problem = "profile direct stores all bits of a weight together: nothing of it is put into layers"
+        raise FileError(path, problem)
+
+
 def may_become_stream(entry: TensorEntry) -> bool:
     """Whether there are streams of such a tensor that could be smaller than it."""
     is_known = entry.dtype in DTYPES and DTYPES[entry.dtype].has_streams

@@ -67,6 +67,7 @@ def save_file(
     *,
     profile: Profile = "small",
     base: Paths | None = None,
+    progressive: bool = False,
 ) -> None:
     """Saves arrays as a compressed checkpoint: byte for byte what `codecllm.torch.save_file` makes of the same tensors.
 
@@ -76,15 +77,17 @@ def save_file(
         metadata: text that is kept in the header
         profile: as in `codecllm.encode`
         base: as in `codecllm.torch.save_file`
+        progressive: as there
 
     Raises:
         ValueError: no dict, or no such profile
         TypeError: what is no array, or has a dtype that safetensors lacks; metadata that are not text
         FileError: metadata with keys of CodecLLM's own, or more of them than a header can hold; a vector of uint8 that
-            is itself a stream
+            is itself a stream; layers of what has none
         OSError: the file cannot be written
     """
-    write_checkpoint(filename, sources_of(tensor_dict, _source), metadata, _library.options(profile), base)
+    options = _library.options(profile)
+    write_checkpoint(filename, sources_of(tensor_dict, _source), metadata, options, base, progressive)
 
 
 def save(

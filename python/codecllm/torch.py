@@ -61,7 +61,7 @@ def load_file(
         backend: as in `safe_open`
         max_bytes: as there, of all tensors
         base: as in `safe_open`; it is loaded on the device, and what was coded against it is decoded over it
-        bits: as in `safe_open`; `refine_` adds the others. Layers are decoded on the host, whatever the device
+        bits: as in `safe_open`; `refine_` adds the others. Layers are decoded and added on the device, too
 
     Returns:
         name to tensor, in the order of the original's data: dtypes, shapes and bits of the original
@@ -128,6 +128,7 @@ def save_file(
     *,
     profile: Profile = "small",
     base: Paths | None = None,
+    progressive: bool = False,
 ) -> None:
     """Saves tensors as a compressed checkpoint.
 
@@ -144,17 +145,19 @@ def save_file(
         base: a checkpoint whose tensors these are changed copies of, as after a step of training: a file, compressed or
             not. Where that is smaller, only the changes are saved, and whoever loads them needs the base. If it was
             coded against another one, several: itself first, then files or directories to find the others in
+        progressive: put tensors of floats into layers of bits, so that the first part of the file is a coarse
+            checkpoint: `load_file(..., bits=)`. Without a base, and not in "direct"
 
     Raises:
         ValueError: tensors that cannot be saved; the message names them
         RuntimeError: tensors that share memory
         TypeError: a dtype that safetensors lacks, or metadata that are not text
         FileError: metadata with keys of CodecLLM's own, or more of them than a header can hold; a vector of uint8 that
-            is itself a stream
+            is itself a stream; layers of what has none
         OSError: the file cannot be written
     """
     options = _library.options(profile)
-    write_checkpoint(filename, _sources(tensors), metadata, options, base)
+    write_checkpoint(filename, _sources(tensors), metadata, options, base, progressive)
 
 
 def save(

@@ -317,12 +317,14 @@ def test_every_function_takes_what_theirs_takes(name: str) -> None:
     for function in public:
         expected = parameters(getattr(theirs, function))
         found = parameters(getattr(ours, function))
-        assert [each for each in found if each[0] not in ("profile", "base", "bits", "max_bytes")] == expected, function
+        more = ("profile", "base", "bits", "max_bytes", "progressive")
+        assert [each for each in found if each[0] not in more] == expected, function
         names = {each[0] for each in found}
         assert ("profile" in names) == function.startswith("save"), function
         assert ("max_bytes" in names) == function.startswith("load"), function
         assert ("base" in names) == function.endswith("_file"), function
         assert ("bits" in names) == (function == "load_file"), function
+        assert ("progressive" in names) == (function == "save_file"), function
 
 
 # --------------------------------------------------------------------------------------------------------------- saving

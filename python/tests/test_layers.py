@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 
 import codecllm
-from codecllm import FileError, IncompleteError, safe_open
+from codecllm import FileError, IncompleteError, _layers, _loading, _refining, safe_open
 from codecllm import numpy as codecllm_numpy
+from codecllm._stored import StoredTensor
 
 torch = pytest.importorskip("torch")
 
+from codecllm import _cuda_loading  # noqa: E402
 from codecllm import torch as codecllm_torch  # noqa: E402
 
 STARTS = (8, 10, 12, 14, 16, 24)
@@ -60,6 +62,27 @@ def test_all_of_it_is_the_original(path: Path) -> None:
         assert torch.equal(checkpoint.get_slice("f32")[7:9, 3:50], weights()["f32"][7:9, 3:50])
 
 
+def test_tensors_are_saved_in_layers_as_a_file_is_compressed(path: Path) -> None:
+    codecllm_torch.save_file(weights(), path.parent / "saved.safetensors", progressive=True)
+    assert (path.parent / "saved.safetensors").read_bytes() == path.read_bytes()
+    arrays = {name: tensor.numpy() for name, tensor in weights().items() if name != "bf16" and name != "small"}
+    codecllm_numpy.save_file(arrays, path, progressive=True)
+    assert tuple(prefixes_of(path)) == STARTS
+    assert bytes_of(codecllm_numpy.load_file(path)) == bytes_of(arrays)
+    before = path.read_bytes()
+    for options in ({"base": path.parent / "original.safetensors"}, {"profile": "direct"}):
+        with pytest.raises(FileError, match="put into layers"):
+            codecllm_torch.save_file(weights(), path, progressive=True, **options)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.usefixtures("gpu")
+def test_tensors_on_a_gpu_are_saved_in_layers(path: Path) -> None:
+    tensors = {name: tensor.cuda() for name, tensor in weights().items()}
+    codecllm_torch.save_file(tensors, path.parent / "saved.safetensors", progressive=True)
+    assert (path.parent / "saved.safetensors").read_bytes() == path.read_bytes()
+
+
 def test_what_has_come_is_a_coarse_checkpoint_and_becomes_finer_in_place(path: Path) -> None:
     prefixes = prefixes_of(path)
     assert tuple(prefixes) == STARTS
@@ -102,6 +125,74 @@ def test_numpy(path: Path) -> None:
     assert bytes_of(coarse) == bytes_of(codecllm_torch.load_file(path, bits=10))
     codecllm_numpy.refine_(coarse, path, 10, 12)
     assert bytes_of(coarse) == bytes_of(codecllm_torch.load_file(path, bits=12))
+
+
+def decode_on_the_host(tensors: list[StoredTensor], device: Any, bases: Any) -> dict[str, Any]:  # noqa: ANN401
+    """What `load_cuda` gives."""
+    return {
+        tensor.name: tensor.as_torch(torch.from_numpy(loaded.data), loaded.dtype, loaded.shape)
+        for tensor, loaded in zip(tensors, _loading.load(tensors), strict=True)
+    }
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A GPU; or host memory, where all but the decoder is as it is on a GPU."""
+    monkeypatch.setattr(_layers, "_DEVICE_PIECE_WORDS", 2**13)
+    if request.param == "cuda":
+        request.getfixturevalue("gpu")
+    else:
+        monkeypatch.setattr(_cuda_loading, "load_cuda", decode_on_the_host)
+        monkeypatch.setattr(_refining, "_is_for_gpu", lambda _: True)
+    return request.param
+
+
+def on_host(tensors: dict[str, Any]) -> dict[str, bytes]:
+    return bytes_of({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+
+
+def test_layers_are_added_where_the_tensors_are(path: Path, device: str) -> None:
+    expected = {bits: bytes_of(codecllm_torch.load_file(path, bits=bits)) for bits in (10, 12, 32)}
+    coarse = codecllm_torch.load_file(path, device, bits=10)
+    # Neither contiguous, nor at the beginning of its memory.
+    coarse["bf16"] = torch.stack([coarse["bf16"]] * 2, 2)[:, :, 1]
+    assert on_host(coarse) == expected[10]
+    codecllm_torch.refine_(coarse, path, 10, 12)
+    assert on_host(coarse) == expected[12]
+    codecllm_torch.refine_(coarse, path, 12)
+    assert on_host(coarse) == expected[32] == bytes_of(weights())
+    wrong = {**codecllm_torch.load_file(path, device, bits=12)}
+    wrong["f16"] = wrong["f16"].flip(0)
+    before = on_host(wrong)["f16"]
+    with pytest.raises(FileError, match='"12:f16": not a layer of what precedes it'):
+        codecllm_torch.refine_(wrong, path, 12)
+    assert on_host(wrong)["f16"] == before
+
+
+@pytest.mark.usefixtures("gpu")
+def test_the_host_decodes_no_layer_for_a_gpu(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        pytest.fail("the host decodes a layer")
+
+    monkeypatch.setattr(StoredTensor, "read_layer", refuse)
+    coarse = codecllm_torch.load_file(path, "cuda", bits=12)
+    codecllm_torch.refine_(coarse, path, 12)
+    assert on_host(coarse) == bytes_of(weights())
+
+
+def test_a_damaged_layer_changes_nothing(path: Path, device: str) -> None:
+    coarse = codecllm_torch.load_file(path, device, bits=10)
+    before = on_host(coarse)["bf16"]
+    with safe_open(path) as checkpoint:
+        last = checkpoint._checkpoint.tensor("bf16").layers[-1].tensor
+    whole = bytearray(path.read_bytes())
+    whole[last.position + last.size - 40] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(FileError, match='damaged at tensor "14:bf16"'):
+        codecllm_torch.refine_(coarse, path, 10)
+    assert on_host(coarse)["bf16"] == before
+    with pytest.raises(FileError, match='damaged at tensor "14:bf16"'):
+        codecllm_torch.load_file(path, device)
 
 
 def test_parameters_of_a_model_that_share_memory_are_refined_once(tmp_path: Path) -> None:

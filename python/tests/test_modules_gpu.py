@@ -124,7 +124,7 @@ def test_embeddings(profile: str, dtype: torch.dtype) -> None:
 
 
 def test_other_cuda_streams() -> None:
-    """What is decoded ahead for one is not what another takes."""
+    """What is decoded on one is not what another takes."""
     plain = nn.Sequential(*(linear(512, 512) for _ in range(5))).cuda()
     model = compressed(plain, exact=True)
     x = torch.randn(100, 512, dtype=BF16, device="cuda")
@@ -296,9 +296,9 @@ def test_memory() -> None:
     with torch.no_grad():
         for _ in range(3):
             model(x)
-    # The large one is not kept; of the others one is, which was decoded ahead.
-    assert torch.cuda.memory_allocated() - before < kept + 4096 * 4096 * 2 + 2**20
-    assert torch.cuda.max_memory_allocated() - before < kept + head + 2 * 4096 * 4096 * 2 + 2**24
+    # One is there decoded at a time, and none afterwards.
+    assert torch.cuda.memory_allocated() - before < kept + 2**20
+    assert torch.cuda.max_memory_allocated() - before < kept + head + 2**24
     del model, x
     gc.collect()
     assert len(decoded_weights._opened) == opened

@@ -18,13 +18,15 @@ import {
   readCompressed,
   tensorError,
 } from '../format/compressed.ts';
-import { openSafetensors, type Safetensors } from '../format/safetensors.ts';
+import { checkArrived, openSafetensors, type Safetensors } from '../format/safetensors.ts';
 import { addLayers } from './layers.ts';
 import { areUsual } from './limits.ts';
 
 /** A checkpoint that is open, compressed or not. */
 export interface OpenCheckpoint {
   readonly file: InputFile;
+  /** Whether the file may change because more of it comes. */
+  readonly isGrowing: boolean;
   /** By name, in the order of the header's keys. */
   readonly tensors: ReadonlyMap<string, Restorable>;
   readonly against: Against;
@@ -47,15 +49,16 @@ export class Bases {
   /**
    * Opens a checkpoint, and all that it is coded against; `close` closes them.
    *
+   * @param bits how many of each word of a tensor in layers are enough; then the file may still be growing
    * @param above the real paths of what is coded against it
    * @throws FileError
    */
-  async open(path: string, above: readonly string[] = []): Promise<OpenCheckpoint> {
+  async open(path: string, bits?: number, above: readonly string[] = []): Promise<OpenCheckpoint> {
     const known = this.opened.get(path);
     if (known !== undefined) return known;
-    const opened = await openSafetensors(path);
+    const opened = await openSafetensors(path, bits !== undefined);
     try {
-      const checkpoint = await this.openTensors(opened, above);
+      const checkpoint = await this.openTensors(opened, bits, above);
       this.opened.set(path, checkpoint);
       return checkpoint;
     } catch (error) {
@@ -64,12 +67,22 @@ export class Bases {
     }
   }
 
-  private async openTensors(opened: Safetensors, above: readonly string[]): Promise<OpenCheckpoint> {
+  private async openTensors(
+    opened: Safetensors,
+    bits: number | undefined,
+    above: readonly string[],
+  ): Promise<OpenCheckpoint> {
     const { file, header, dataStart } = opened;
+    const isGrowing = bits !== undefined;
     if (isCompressed(header)) {
-      const compressed = await readCompressed(opened, this.engine.fronts);
-      return { file, tensors: byName(compressed.tensors), against: await this.againstOf(compressed, above) };
+      const compressed = await readCompressed(opened, this.engine.fronts, bits);
+      const against = await this.againstOf(compressed, above);
+      return { file, isGrowing, tensors: byName(compressed.tensors), against };
     }
+    checkArrived(
+      file,
+      header.tensors.reduce((most, { end }) => Math.max(most, dataStart + end), dataStart),
+    );
     const tensors = header.tensors.map((entry) => {
       const place = { position: dataStart + entry.start, storedBytes: entry.end - entry.start };
       const plain = {
@@ -82,7 +95,7 @@ export class Bases {
       };
       return { ...entry, ...plain, ...place };
     });
-    return { file, tensors: byName(tensors), against: new Map() };
+    return { file, isGrowing, tensors: byName(tensors), against: new Map() };
   }
 
   /**
@@ -98,7 +111,7 @@ export class Bases {
     const names: string[][] = [];
     for (const wanted of coded.length > 0 ? bases : []) {
       const { path, isGiven } = await this.find(file.path, wanted, trail);
-      const checkpoint = await this.open(path, trail);
+      const checkpoint = await this.open(path, undefined, trail);
       // What is coded against it may be as large as it is, however few bytes it takes itself.
       const inBase = [...checkpoint.tensors.values()].map((tensor) => ({
         ...tensor,
@@ -127,7 +140,7 @@ export class Bases {
   }
 
   /** The bytes of a tensor. @throws FileError where it is not there, or not as it should be */
-  async read({ file, tensors, against }: OpenCheckpoint, name: string): Promise<Uint8Array> {
+  async read({ file, isGrowing, tensors, against }: OpenCheckpoint, name: string): Promise<Uint8Array> {
     const tensor = tensors.get(name);
     if (tensor === undefined) throw new FileError(file.path, `has no tensor ${quoted(name)}`);
     const { isStream, position, storedBytes, start, end } = tensor;
@@ -140,7 +153,7 @@ export class Bases {
       : await file.read(position, storedBytes);
     if (!isStream) checkBytes(file.path, tensor, 0, bytes);
     await addLayers(this.engine, file, tensor, bytes);
-    await file.checkUnchanged();
+    if (!isGrowing) await file.checkUnchanged();
     return bytes;
   }
 

@@ -2,7 +2,7 @@
 
 import { defaultEngine, openEngine } from '../engine/engines.ts';
 import { Bases } from './bases.ts';
-import type { DecodeOptions } from './checkpoints.ts';
+import type { DecodeOptions, DecompressOptions } from './checkpoints.ts';
 import { checkDeclared, freeMemory } from './limits.ts';
 
 /** A tensor of a checkpoint as it was before compression. */
@@ -32,6 +32,9 @@ export interface Checkpoint {
 /**
  * Opens a file, to be closed by the caller.
  *
+ * With `bits`, tensors in layers are coarse, and the file may still be growing, as `decompress` has it: then what is wanted
+ * must be there when it is opened.
+ *
  * Each tensor alone may have `maxBytes` bytes: by default what is free of the memory, and no more than 100 times what its
  * stream takes, or 1 GB.
  *
@@ -44,7 +47,8 @@ export async function openCheckpoint(
     engine: engineName = defaultEngine(),
     bases: paths = [],
     maxBytes,
-  }: Omit<DecodeOptions, 'onProgress'> = {},
+    bits,
+  }: Omit<DecodeOptions, 'onProgress'> & Pick<DecompressOptions, 'bits'> = {},
 ): Promise<Checkpoint> {
   const engine = await openEngine(engineName, threads);
   const bases = new Bases(paths, engine);
@@ -53,7 +57,7 @@ export async function openCheckpoint(
     await bases.close();
   };
   try {
-    const checkpoint = await bases.open(path);
+    const checkpoint = await bases.open(path, bits);
     return {
       tensors: [...checkpoint.tensors.values()].map(({ name, dtype, shape, start, end }) => ({
         ...{ name, dtype, shape },

@@ -11,13 +11,14 @@ const LEARNED = 1024;
 /** An element's context in the sample: a number below `contexts`. */
 type Contexts = (sample: Sample, all: readonly Sample[]) => ((at: number) => number) | undefined;
 
-const given = (name: string, contexts: number, contextsOf: Contexts): Idea => ({
+const given = (name: string, many: number | 'one for each column', contextsOf: Contexts): Idea => ({
   name,
   gpu: 'a bound',
   bits: (sample, all) => {
     const contextOf = contextsOf(sample, all);
     if (contextOf === undefined) return undefined;
     const { values, rawBits } = symbolsOf(sample);
+    const contexts = typeof many === 'number' ? many : sample.columns;
     if (values.length < contexts * LEARNED) return undefined;
     return lengthIn(bound, values, contexts, contextOf) + values.length * rawBits;
   },
@@ -30,6 +31,11 @@ const rowAndColumn =
     const of = binsOf(sample, bins);
     return (at) => of.rows[Math.floor(at / columns)] * bins + of.columns[at % columns];
   };
+
+const column: Contexts =
+  ({ columns }) =>
+  (at) =>
+    at % columns;
 
 const meanOfColumn: Contexts = (sample) => {
   const { means, deviations } = columnMoments(symbolsOf(sample));
@@ -72,6 +78,7 @@ export const BOUNDS: Chapter = {
     given('given size of row and column, 4 x 4', 16, rowAndColumn(4)),
     given('given size of row and column, 8 x 8', 64, rowAndColumn(8)),
     given('given mean and deviation of the column, 8 x 8', 64, meanOfColumn),
+    given('given the column itself', 'one for each column', column),
     given('given the neighbours left and above, 8 x 8', 64, neighbours),
     given('given the element of the layer before, 8', 8, layerBefore),
   ],

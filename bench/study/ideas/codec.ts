@@ -77,6 +77,10 @@ export const OPTIONS: Chapter = {
   ideas: [
     option('split 10 + 6 (BF16)', '97 instructions a row', { split: [10, 6] }),
     option('split 8 + 8 (BF16)', 'fewer of them: no bits to merge', { split: [8, 8] }),
+    option('8 + 8, the lower byte by LEFT (BF16)', 'a prefix sum over the lanes of a row', {
+      split: [8, 8],
+      modes: ['none', 'left'],
+    }),
     option('split 4 + 4 (8 bits)', 'two weights a look-up: 1.46 instead of 1.03 TB/s', { split: [4, 4] }),
     option('profile *fast*', 'two exponents a look-up: 62 instructions a row', { profile: 'fast' }),
     option('one class', 'one table: 16 KiB of shared memory', { classes: 'none' }),
@@ -85,6 +89,7 @@ export const OPTIONS: Chapter = {
     option('4 of rows', 'four tables', { classes: 'rows4' }),
     option('4 of columns', 'four tables', { classes: 'columns4' }),
     option('2 x 2', 'four tables', { classes: 'mixed' }),
+    option('without column values', 'nothing: a constant of the lane less', { columnValues: false }),
     option('never predicted (I8, one plane)', 'nothing', { split: [8], modes: ['none'] }),
     ...[8, 9, 10, 11].map((probabilityBits) =>
       option(`N = ${probabilityBits}`, `tables of ${2 ** probabilityBits} slots`, { probabilityBits }),

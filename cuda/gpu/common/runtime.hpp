@@ -86,6 +86,81 @@ __device__ __forceinline__ void copy_to_shared_or_zero(SharedAddress to, const v
                : "memory");
 }
 
+/** What lies at an address. */
+__device__ __forceinline__ uint8_t* shared_pointer(SharedAddress address) {
+  return static_cast<uint8_t*>(__cvta_shared_to_generic(address));
+}
+
+// Where what others do is waited for (PTX's mbarrier): so many arrivals, of copies or of threads, end a phase and begin
+// the next one. Phases have the parity 0, 1, 0, 1, ...
+
+constexpr uint32_t kArrivalsBytes = 8;
+
+/** Begins the first phase; others see that after finish_opening, and after they have met this thread. */
+__device__ __forceinline__ void open_arrivals(SharedAddress arrivals, uint32_t count) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(arrivals), "r"(count) : "memory");
+}
+__device__ __forceinline__ void finish_opening() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+}
+
+/** Arrives, after all that the warp did before its last __syncwarp. */
+__device__ __forceinline__ void arrive(SharedAddress arrivals) {
+  asm volatile("{.reg .b64 state; mbarrier.arrive.shared.b64 state, [%0];}" ::"r"(arrivals) : "memory");
+}
+
+/** Arrives as soon as all copies are there that this thread has asked for. */
+__device__ __forceinline__ void arrive_with_copies(SharedAddress arrivals) {
+  asm volatile("cp.async.mbarrier.arrive.noinc.shared.b64 [%0];" ::"r"(arrivals) : "memory");
+}
+
+/**
+ * Waits for the end of the last phase of a parity, and sees what was done before it; there was one of parity 1 before
+ * the first.
+ */
+__device__ __forceinline__ void wait_for(SharedAddress arrivals, uint32_t parity) {
+  uint32_t there;
+  do {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("{.reg .pred there; mbarrier.try_wait.parity.shared.b64 there, [%1], %2; selp.u32 %0, 1, 0, there;}"
+#else
+    asm volatile("{.reg .pred there; mbarrier.test_wait.parity.shared.b64 there, [%1], %2; selp.u32 %0, 1, 0, there;}"
+#endif
+                 : "=r"(there)
+                 : "r"(arrivals), "r"(parity)
+                 : "memory");
+  } while (!there);
+}
+
+/**
+ * Copies bytes from global memory, sooner or later; kCopyArrivals arrive when they are there. All lanes of a warp take
+ * part.
+ *
+ * @param to, from, bytes multiples of 16
+ */
+__device__ __forceinline__ void copy_row(SharedAddress to, const void* from, uint32_t bytes, SharedAddress arrivals) {
+  const uint64_t begin = __cvta_generic_to_global(from);
+#if __CUDA_ARCH__ >= 900
+  asm volatile(
+      "{.reg .pred one; elect.sync _|one, 0xffffffff;"
+      " @one mbarrier.arrive.expect_tx.shared::cta.b64 _, [%3], %2;"
+      " @one cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];}" ::"r"(to),
+      "l"(begin), "r"(bytes), "r"(arrivals)
+      : "memory");
+#else
+  for (uint32_t at = 16 * (threadIdx.x % 32); at < bytes; at += 16 * 32)
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to + at), "l"(begin + at) : "memory");
+  arrive_with_copies(arrivals);
+#endif
+}
+#if __CUDA_ARCH__ >= 900
+constexpr uint32_t kCopyArrivals = 1;
+#else
+constexpr uint32_t kCopyArrivals = 32;
+#endif
+
 /** Waits for some threads of the block, all of which say so with the same number, 1 to 15. */
 __device__ __forceinline__ void meet(uint32_t number, uint32_t threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");

@@ -243,6 +243,41 @@ inline void copy_to_shared_or_zero(SharedAddress to, const void* from, bool exis
     shared_value<uint4>(to) = {};
 }
 
+inline uint8_t* shared_pointer(SharedAddress address) { return emulation::block.shared + address; }
+
+struct Arrivals {
+  uint16_t count;
+  uint16_t missing;
+  uint32_t phase;
+};
+constexpr uint32_t kArrivalsBytes = sizeof(Arrivals);
+
+inline void open_arrivals(SharedAddress arrivals, uint32_t count) {
+  shared_value<Arrivals>(arrivals) = {static_cast<uint16_t>(count), static_cast<uint16_t>(count), 0};
+}
+
+inline void finish_opening() {}
+
+inline void arrive(SharedAddress address) {
+  Arrivals& arrivals = shared_value<Arrivals>(address);
+  if (--arrivals.missing > 0) return;
+  arrivals.missing = arrivals.count;
+  arrivals.phase++;
+}
+
+inline void arrive_with_copies(SharedAddress arrivals) { arrive(arrivals); }
+
+inline void wait_for(SharedAddress arrivals, uint32_t parity) {
+  while (shared_value<Arrivals>(arrivals).phase % 2 == parity) emulation::pause();
+}
+
+inline void copy_row(SharedAddress to, const void* from, uint32_t bytes, SharedAddress arrivals) {
+  if (emulation::thread.x % emulation::kWarp != 0) return;
+  std::memcpy(shared_pointer(to), from, bytes);
+  arrive(arrivals);
+}
+constexpr uint32_t kCopyArrivals = 1;
+
 inline void meet(uint32_t number, uint32_t threads) { emulation::meet(emulation::block.some[number], threads); }
 
 inline void wait_until(const uint32_t* number, uint32_t value) {

@@ -30,6 +30,9 @@ constexpr uint32_t kTileBlocks = kTileColumns / kBlockColumns;
 constexpr uint32_t kXRowBytes = 2 * kTileColumns;
 constexpr uint32_t kTileStarts = kXRowBytes / 16;
 
+/** From row to row of a chunk of X: the half blocks of two neighbours lie in different banks. */
+CODECLLM_ANYWHERE constexpr uint32_t x_row_bytes(uint32_t chunk_tiles) { return chunk_tiles * kXRowBytes + 64; }
+
 /** The first of the tiles that belong to a part. */
 CODECLLM_ANYWHERE constexpr uint32_t first_tile(uint32_t tiles_across, uint32_t part) {
   return tiles_across * part / kParts;
@@ -41,9 +44,10 @@ CODECLLM_ANYWHERE constexpr uint32_t first_tile(uint32_t tiles_across, uint32_t 
  * slot each. What is left is to add up the slots of each half, and the halves.
  */
 struct Runs {
-  uint32_t count;
+  uint32_t log2;
 
-  CODECLLM_ANYWHERE constexpr uint32_t parts() const { return kParts / count; }
+  CODECLLM_ANYWHERE constexpr uint32_t count() const { return 1u << log2; }
+  CODECLLM_ANYWHERE constexpr uint32_t parts() const { return kParts >> log2; }
   /** Slots of a half of a strip. */
   CODECLLM_ANYWHERE constexpr uint32_t half_slots() const { return kParts / 2 + 1 - parts(); }
   CODECLLM_ANYWHERE constexpr uint32_t slots() const { return 2 * half_slots(); }
@@ -93,8 +97,8 @@ struct LinearWeight : WeightBuffers {
   /** Strips of all W before this one, and groups of strips. */
   uint32_t first_strip;
   uint32_t first_group;
-  /** Strips of a full band. */
-  uint32_t band_strips;
+  /** The binary logarithm of the strips of a full band. */
+  uint32_t band_log2;
 };
 
 /** What all W of a launch have in common. */
@@ -116,9 +120,12 @@ struct LinearArguments : ProductArguments {
   /** Of all W. */
   uint32_t strips;
   uint32_t blocks_across;
-  /** Runs of a strip, and over how many blocks of the grid they are split. */
+  /** Runs of a strip; the binary logarithm of how many blocks of the grid they are split over; strips of a block. */
   Runs runs;
-  uint32_t splits;
+  uint32_t splits_log2;
+  uint32_t group_strips;
+  /** 2^16 / group_strips, a little more: warps are divided by it. */
+  uint32_t group_reciprocal;
   /** A chunk of X in shared memory; tiles of it; and rows of X that it has room for. */
   uint32_t chunk_bytes;
   uint32_t chunk_tiles;

@@ -32,10 +32,11 @@ class Strip {
  public:
   /** @param index of the strip in its W */
   __device__ __forceinline__ void open(const LinearWeight& weight, uint32_t tiles_across, uint32_t index) {
-    const uint32_t band = index / weight.band_strips;
+    const uint32_t band = index >> weight.band_log2;
+    const uint32_t first = band << weight.band_log2;
     tiles_ = weight.tiles + band * tiles_across;
-    in_tile_ = index - band * weight.band_strips;
-    tile_strips_ = min(weight.band_strips, (weight.rows + kStripRows - 1) / kStripRows - band * weight.band_strips);
+    in_tile_ = index - first;
+    tile_strips_ = min(1u << weight.band_log2, (weight.rows + kStripRows - 1) / kStripRows - first);
     row_ = index * kStripRows;
     data_ = weight.data + in_tile_ * kTileStripBytes;
   }
@@ -90,13 +91,38 @@ __device__ __forceinline__ void build_fragment(uint32_t codes, uint32_t low0, ui
 /** The fragment, of the eight of a tile's strip, that an outlier lies in. */
 __device__ __forceinline__ uint32_t fragment_of(uint32_t outlier) { return outlier / 32 % 4 * 2 + outlier / 4 % 2; }
 
-/** The byte of an outlier's word in its fragment's A operand, where lanes have written their parts one after another.
- */
-__device__ __forceinline__ uint32_t place_in_fragment(uint32_t outlier) {
-  const uint32_t row = outlier / kTileColumns % kStripRows;
-  const uint32_t lane = row % 8 * 4 + outlier / 8 % 4;
-  return 16 * lane + 4 * (row / 8 + 2 * (outlier / 2 % 2)) + 2 * (outlier % 2);
-}
+/** The outlier, of a tile's strip, that is one of the words of which this lane makes A operands: at most one. */
+class OwnOutlier {
+ public:
+  /** Takes an outlier that is this lane's. @returns false if the lane has had one before */
+  __device__ __forceinline__ bool take(uint32_t outlier, uint32_t lane) {
+    const uint32_t row = outlier / kTileColumns % kStripRows;
+    if (row % 8 * 4 + outlier / 8 % 4 != lane) return true;
+    const bool is_first = fragment_ == kNone;
+    fragment_ = fragment_of(outlier);
+    word_ = outlier;
+#pragma unroll
+    for (uint32_t i = 0; i < 4; i++)
+      selectors_[i] = i == row / 8 + outlier / 2 % 2 * 2 ? (outlier % 2 == 0 ? 0x3276 : 0x7610) : 0x3210;
+    return is_first;
+  }
+
+  /** Puts it into the A operands of half a block. */
+  __device__ __forceinline__ void patch(uint32_t half, uint32_t (&a)[2][4]) const {
+#pragma unroll
+    for (uint32_t f = 0; f < 2; f++)
+      if (fragment_ == 2 * half + f)
+#pragma unroll
+        for (uint32_t i = 0; i < 4; i++) a[f][i] = __byte_perm(a[f][i], word_, selectors_[i]);
+  }
+
+ private:
+  static constexpr uint32_t kNone = 8;
+  uint32_t fragment_ = kNone;
+  /** In its upper half. */
+  uint32_t word_ = 0;
+  uint32_t selectors_[4] = {};
+};
 
 /** Eight weights of a row from `column` on; those that do not exist are zero. @param rows, columns of the matrix */
 __device__ __forceinline__ uint4 load_plain(const uint16_t* plain, uint32_t rows, uint32_t columns, uint32_t row,
@@ -132,26 +158,31 @@ __device__ __forceinline__ void put_sums(float4* slot, bool adds, float (&sums)[
   }
 }
 
-/** Adds up a strip's slots, and writes Y: what one of some threads has to do for that. */
+/** Adds up a strip's slots, and writes Y: what one of some warps has to do for that. */
 template <uint32_t kTokenTiles>
 __device__ __forceinline__ void finish_strip(const LinearWeight& weight, uint32_t tokens, const Strip& strip, Runs runs,
-                                             const float4* slots, uint32_t thread, uint32_t threads) {
-  for (uint32_t i = thread; i < kStripRows * 8 * kTokenTiles; i += threads) {
-    const uint32_t row = i % kStripRows;
-    const uint32_t token = i / kStripRows;
-    if (token >= tokens) break;
-    const float4* const of_lane = slots + 32 * (token / 8) + row % 8 * 4 + token % 8 / 2;
-    const float* at = reinterpret_cast<const float*>(of_lane) + token % 2 + row / 8 * 2;
-    float halves[2];
-    for (float& half : halves) {
+                                             const float4* slots, uint32_t warp, uint32_t warps) {
+  const uint32_t lane = lane_index();
+  for (uint32_t n = warp; n < kTokenTiles; n += warps) {
+    float4 halves[2];
+    const float4* at = slots + 32 * n + lane;
+#pragma unroll
+    for (float4& half : halves) {
       half = *at;
-      at += 4 * kSlotSize<kTokenTiles>;
-      for (uint32_t s = 1; s < runs.half_slots(); s++, at += 4 * kSlotSize<kTokenTiles>) half += *at;
+      at += kSlotSize<kTokenTiles>;
+      for (uint32_t s = 1; s < runs.half_slots(); s++, at += kSlotSize<kTokenTiles>)
+        half = make_float4(half.x + at->x, half.y + at->y, half.z + at->z, half.w + at->w);
     }
-    float sum = halves[0] + halves[1];
-    if (strip.row() + row >= weight.rows) continue;
-    if (weight.bias != nullptr) sum += float_of(weight.bias[strip.row() + row]);
-    weight.y[uint64_t{token} * weight.rows + strip.row() + row] = bfloat16_of(sum);
+    const float sums[4] = {halves[0].x + halves[1].x, halves[0].y + halves[1].y, halves[0].z + halves[1].z,
+                           halves[0].w + halves[1].w};
+#pragma unroll
+    for (uint32_t i = 0; i < 4; i++) {
+      const uint32_t row = strip.row() + lane / 4 + i / 2 * 8;
+      const uint32_t token = 8 * n + lane % 4 * 2 + i % 2;
+      if (row >= weight.rows || token >= tokens) continue;
+      const float sum = weight.bias == nullptr ? sums[i] : sums[i] + float_of(weight.bias[row]);
+      weight.y[uint64_t{token} * weight.rows + row] = bfloat16_of(sum);
+    }
   }
 }
 

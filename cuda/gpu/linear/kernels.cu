@@ -12,6 +12,7 @@ constexpr LinearKernel linear() {
   return {8 * kTokenTiles,
           kMostWarps<kTokenTiles>,
           kSlotSize<kTokenTiles> * sizeof(float4),
+          kChunkTiles<kTokenTiles>,
           linear_shared_bytes<kTokenTiles>,
           {linear_kernel<kTokenTiles, false>, linear_kernel<kTokenTiles, true>}};
 }

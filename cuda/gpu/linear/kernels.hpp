@@ -12,8 +12,10 @@ struct LinearKernel {
   uint32_t most_warps;
   /** Bytes of a slot of a strip. */
   uint32_t slot_bytes;
+  /** Tiles of a chunk of X; 0 if the host chooses. */
+  uint32_t chunk_tiles;
   /** Shared memory of a block. */
-  uint32_t (*shared_bytes)(uint32_t group_strips, uint32_t block_runs, uint32_t splits, uint32_t chunk_bytes);
+  uint32_t (*shared_bytes)(uint32_t group_strips, Runs runs, uint32_t splits_log2, uint32_t chunk_bytes);
   /** What is launched: [whether some columns have offsets]. */
   void (*programs[2])(LinearArguments);
 };

@@ -43,7 +43,7 @@ Workspace lay_out_workspace(const codecllm_gpu_weights& weights, uint32_t rows) 
     workspace.plain[t] = place(weights.weights[t].has_plain ? weights.weights[t].tensor_bytes : 0);
   const uint32_t number = kernel_for(linear_kernels, rows);
   const ProductShape& shape = weights.shapes[number];
-  const uint64_t slots = shape.splits > 1 ? uint64_t{weights.arguments.strips} * shape.runs.slots() : 0;
+  const uint64_t slots = shape.splits_log2 > 0 ? uint64_t{weights.arguments.strips} * shape.runs.slots() : 0;
   workspace.slots = place(slots * linear_kernels[number].slot_bytes);
   workspace.sums =
       place(uint64_t{weights.pairs.strips} * kParts * strip_sums(std::min(rows, kMostPairsTokens)) * sizeof(float4));
@@ -111,11 +111,13 @@ void multiply_direct(const codecllm_gpu_weights& weights, LinearArguments& argum
   arguments.x = tokens.x;
   arguments.stride = tokens.stride;
   arguments.runs = shape.runs;
-  arguments.splits = shape.splits;
+  arguments.splits_log2 = shape.splits_log2;
+  arguments.group_strips = shape.group_strips;
+  arguments.group_reciprocal = (1u << 16) / shape.group_strips + 1;
   arguments.chunk_bytes = shape.chunk_bytes;
   // The first kernel has no room for rows that X does not have, and so for more tiles of it.
   arguments.x_rows = number == 0 ? rows : kernel.most_tokens;
-  arguments.chunk_tiles = shape.chunk_bytes / (kXRowBytes * (arguments.x_rows + weights.has_starts));
+  arguments.chunk_tiles = (shape.chunk_bytes / (arguments.x_rows + weights.has_starts) - x_row_bytes(0)) / kXRowBytes;
   arguments.slots = slots;
   launch_early(*weights.gpu, kernel.programs[weights.has_starts], shape.blocks, shape.threads, shape.shared_bytes,
                arguments, cuda_stream);

@@ -5,8 +5,8 @@ namespace codecllm {
 
 namespace {
 
-/** Tiles of a chunk of X, if X has as many rows as the kernel takes. */
-constexpr uint32_t kChunkTiles[] = {4, 2, 1};
+/** Tiles of a chunk of X that the host chooses from, if X has as many rows as the kernel takes. */
+constexpr uint32_t kChunkSizes[] = {4, 2, 1};
 
 /**
  * About how long a product takes, in strips of tiles of the multiprocessor that has most: longer with few warps, which
@@ -16,18 +16,18 @@ constexpr uint32_t kChunkTiles[] = {4, 2, 1};
  */
 double time_of(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t tiles_across, const ProductShape& shape,
                uint32_t chunk_tiles, uint32_t at_once) {
-  constexpr double kSplitTime = 45;
+  constexpr double kSplitTime = 30;
   const uint32_t group_strips = shape.group_strips;
   const uint32_t blocks_each = (shape.blocks + gpu.multiprocessors - 1) / gpu.multiprocessors;
   const uint32_t rounds = (blocks_each + at_once - 1) / at_once;
   const uint32_t helping = kernel.most_tokens > 8 ? 16 : 32;
   const double warps = std::min(helping, std::min(at_once, blocks_each) * shape.threads / 32);
-  double time = double(blocks_each) * group_strips * tiles_across / shape.splits;
+  double time = double(blocks_each) * group_strips * tiles_across / (1 << shape.splits_log2);
   time *= (16 + warps) / (2 * warps);
   time *= 1 + 0.25 * (rounds - 1);
   if (kernel.most_tokens > 16) time *= 1 + 0.0125 * kernel.most_tokens / group_strips;
   time *= 1 + 0.02 / chunk_tiles;
-  return time + kSplitTime * (shape.splits - 1);
+  return time + kSplitTime * ((1 << shape.splits_log2) - 1);
 }
 
 }  // namespace
@@ -40,17 +40,21 @@ ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, c
                           bool has_starts) {
   ProductShape best = {};
   double least = 0;
-  for (const uint32_t splits : {1u, 2u, 4u})
-    for (uint32_t runs = kParts; runs >= std::max(2u, splits); runs /= 2)
-      for (uint32_t group_strips = kernel.most_warps * splits / runs; group_strips > 0; group_strips--)
-        for (const uint32_t chunk_tiles : kChunkTiles) {
+  for (uint32_t splits_log2 = 0; splits_log2 <= 2; splits_log2++)
+    for (uint32_t runs_log2 = 3; runs_log2 >= std::max(1u, splits_log2); runs_log2--) {
+      const uint32_t splits = 1u << splits_log2;
+      // Of a block.
+      const uint32_t runs = 1u << (runs_log2 - splits_log2);
+      for (uint32_t group_strips = kernel.most_warps / runs; group_strips > 0; group_strips--)
+        for (const uint32_t chunk_tiles : kChunkSizes) {
+          if (kernel.chunk_tiles > 0 && chunk_tiles != kernel.chunk_tiles) continue;
           uint32_t groups = 0;
           for (uint32_t w = 0; w < arguments.count; w++) groups += groups_of(arguments.weights[w], group_strips);
-          const uint32_t chunk_bytes = chunk_tiles * kXRowBytes * (kernel.most_tokens + has_starts);
-          ProductShape shape = {{runs}, splits, group_strips, chunk_bytes, 0, 0, 0};
+          const uint32_t chunk_bytes = x_row_bytes(chunk_tiles) * (kernel.most_tokens + has_starts);
+          ProductShape shape = {{runs_log2}, splits_log2, group_strips, chunk_bytes, 0, 0, 0};
           shape.blocks = groups * splits;
-          shape.threads = 32 * group_strips * runs / splits;
-          shape.shared_bytes = kernel.shared_bytes(group_strips, runs / splits, splits, chunk_bytes);
+          shape.threads = 32 * group_strips * runs;
+          shape.shared_bytes = kernel.shared_bytes(group_strips, shape.runs, splits_log2, chunk_bytes);
           if (shape.shared_bytes > gpu.shared_bytes) continue;
           // One for each multiprocessor, lest one has two and another none.
           if (shape.blocks <= gpu.multiprocessors)
@@ -66,6 +70,7 @@ ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, c
           least = time;
           best = shape;
         }
+    }
   return best;
 }
 

@@ -85,13 +85,12 @@ std::vector<bool> add_direct(codecllm_gpu_weights& opened, Image& image, const S
     else
       tiles.push_back({0, kPlain});
   }
-  const uint32_t strips = (weight.rows + kStripRows - 1) / kStripRows;
-  linear.band_strips = layout.tile_rows / kStripRows;
+  while (kStripRows << (linear.band_log2 + 1) <= layout.tile_rows) linear.band_log2++;
   Windows windows = stream.coding.windows;
   if (std::find(is_read.begin(), is_read.end(), true) == is_read.end()) {
     // One band for all of it: its own may have other columns, and no whole strips.
     tiles.assign(arguments.tiles_across, {0, kPlain});
-    linear.band_strips = std::max(strips, 1u);
+    linear.band_log2 = 31;
     windows = {};
   }
   opened.has_starts = opened.has_starts || !windows.offsets.empty();
@@ -100,7 +99,7 @@ std::vector<bool> add_direct(codecllm_gpu_weights& opened, Image& image, const S
   linear.start = exponents_of(windows.base, windows.base);
   linear.rows = weight.rows;
   linear.first_strip = arguments.strips;
-  arguments.strips += strips;
+  arguments.strips += (weight.rows + kStripRows - 1) / kStripRows;
   return is_read;
 }
 

@@ -35,7 +35,7 @@ struct Weight {
 /** How a product is shared out. */
 struct ProductShape {
   Runs runs;
-  uint32_t splits;
+  uint32_t splits_log2;
   uint32_t group_strips;
   /** Shared memory of a chunk of X. */
   uint32_t chunk_bytes;
