@@ -507,7 +507,7 @@ describe.skipIf(!isBuilt)('addon', () => {
 
 /** What the compiler made of kernels_*.cpp, where the addon was built here. */
 const kernelObjects = (existsSync(BUILD) ? readdirSync(BUILD, { recursive: true, encoding: 'utf8' }) : [])
-  .filter((path) => /kernels_[^/]*\.o$/.test(path))
+  .filter((path) => /^CMakeFiles.*kernels_[^/]*\.o$/.test(path))
   .map((path) => join(BUILD, path));
 const hasNm = spawnSync('nm', ['--version']).status === 0;
 
