@@ -203,6 +203,38 @@ const CASES: readonly Case[] = [
       return new Uint8Array(after.buffer);
     },
   },
+  ...(
+    [
+      [2, 'fourfold'],
+      [3, 'astray-0'],
+    ] as const
+  ).map(
+    ([levels, pattern]): Case => ({
+      id: `base-${levels}-levels`,
+      comment: `${levels} levels that count, of which each has differences of its own: two classes`,
+      dtype: 'U8',
+      shape: [64, 128],
+      pattern,
+      change: (base, _, seed) => {
+        const random = generator(seed);
+        return base.map((byte) => byte + (random() % (byte / 4)));
+      },
+    }),
+  ),
+  ...([1, 2] as const).map(
+    (long): Case => ({
+      id: `base-long-${long}`,
+      comment: `${long} of 256 differences are long: ${long === 1 ? 'they are outliers' : 'plane 1 is coded'}`,
+      dtype: 'BF16',
+      shape: [2, 128],
+      change: (base) => {
+        const data = base.slice();
+        for (let i = 0; i < 40; i++) data[12 * i] ^= 1;
+        for (let i = 0; i < long; i++) data[64 * i + 1] ^= 2;
+        return data;
+      },
+    }),
+  ),
 ];
 
 export function baseVectors(): BaseVector[] {

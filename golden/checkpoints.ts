@@ -1,34 +1,12 @@
 // The checkpoints of golden/checkpoint: originals with what they are compressed to, files that a reader refuses, and
 // originals that a compressor refuses. Each of those is good but for one thing, which decides.
 
-import { createHash } from 'node:crypto';
-import {
-  CHECKED_BYTES,
-  HeaderSpace,
-  keptOrder,
-  type Placed,
-  type PlannedLayer,
-  planLayers,
-} from '../spec/container.ts';
+import { CHECKED_BYTES, HeaderSpace, type PlannedLayer, planLayers } from '../spec/container.ts';
 import { crc32 } from '../spec/decoder/8-checks.ts';
-import {
-  DTYPES,
-  decodeTensor,
-  type EncodeOptions,
-  encodeTensor,
-  isUniform,
-  nearestOf,
-  PART_BYTES,
-  samplePlaces,
-} from '../spec/index.ts';
-import { COARSE_TILE_ROWS, coarse, layerOf, layersFrom } from '../spec/layers.ts';
-import { byPlace, headerLength, headerText, LENGTH_BYTES, parseHeader, type TensorEntry } from '../spec/safetensors.ts';
-
-/**
- * What has to be looked at before it is seen what is wrong: the file's header, the beginnings of tensors, the base, or
- * all.
- */
-export type Step = 'header' | 'front' | 'base' | 'data';
+import { decodeTensor, type EncodeOptions, encodeTensor } from '../spec/index.ts';
+import { COARSE_TILE_ROWS, layersFrom } from '../spec/layers.ts';
+import { headerLength, LENGTH_BYTES, parseHeader, type TensorEntry } from '../spec/safetensors.ts';
+import { compress, partsOf, rawFile, type Step, sha256Of } from './container.ts';
 
 interface Vector {
   readonly id: string;
@@ -74,22 +52,6 @@ interface Tensor {
 
 const SPACES = ' '.repeat(64);
 
-/** A file of any header and any data. */
-export function rawFile(header: string | Uint8Array, data: Uint8Array = new Uint8Array()): Uint8Array {
-  const text = typeof header === 'string' ? new TextEncoder().encode(header) : header;
-  const bytes = new Uint8Array(LENGTH_BYTES + text.length + data.length);
-  new DataView(bytes.buffer).setBigUint64(0, BigInt(text.length), true);
-  bytes.set(text, LENGTH_BYTES);
-  bytes.set(data, LENGTH_BYTES + text.length);
-  return bytes;
-}
-
-/** What stands in a file. */
-function partsOf(bytes: Uint8Array): { text: string; data: Uint8Array } {
-  const dataStart = LENGTH_BYTES + headerLength(bytes.subarray(0, LENGTH_BYTES), bytes.length);
-  return { text: headerText(bytes.subarray(LENGTH_BYTES, dataStart)), data: bytes.slice(dataStart) };
-}
-
 /** JSON as json.dumps writes it. */
 function dumps(value: unknown): string {
   if (Array.isArray(value)) return `[${value.map(dumps).join(', ')}]`;
@@ -118,161 +80,6 @@ function checkpoint(
   const written = text(header);
   const padding = SPACES.slice(0, -Buffer.byteLength(written) & 7);
   return rawFile(written + padding, Buffer.concat(tensors.map(({ data }) => data)));
-}
-
-const sha256Of = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');
-
-/**
- * What the reference compressor makes of a checkpoint, or made before there were checks.
- *
- * @param bases the originals of what it is coded against
- * @param layersOf the layers that a tensor gets behind its first one
- */
-function compress(
-  original: Uint8Array,
-  options: EncodeOptions = {},
-  bases: readonly Uint8Array[] = [],
-  isChecked = false,
-  layersOf: (tensor: TensorEntry) => PlannedLayer[] = () => [],
-): Uint8Array {
-  const { text, data } = partsOf(original);
-  const header = parseHeader(text, data.length);
-  const bytesOf = ({ start, end }: TensorEntry): Uint8Array => data.subarray(start, end);
-  const copies = copiesIn(header.tensors, bytesOf);
-  const candidates = bases.flatMap(tensorsOf);
-  const matches = new Map<number, Candidate>();
-  for (const [number, tensor] of header.tensors.entries()) {
-    const tried =
-      !copies.has(number) && tensor.end - tensor.start > 64 && DTYPES.some(({ name }) => name === tensor.dtype);
-    const match = tried ? matchOf(tensor, bytesOf(tensor), candidates) : undefined;
-    if (match !== undefined) matches.set(number, match);
-  }
-  const used = bases.filter((base) => [...matches.values()].some(({ file }) => file === base));
-  const relations = {
-    copies,
-    bases: (used.length > 0 ? used : bases.slice(0, 1)).map(sha256Of),
-    against: new Map(
-      [...matches].map(
-        ([
-          index,
-          {
-            file,
-            number,
-            entry: { name },
-          },
-        ]) => [index, { base: used.indexOf(file), tensor: number, name }],
-      ),
-    ),
-    layersOf,
-  };
-  const space = new HeaderSpace(header, text, relations, isChecked);
-  const againstBase = new Set<number>();
-  const chunks: Uint8Array[] = [];
-  const placed = new Map<string, Placed>();
-  let at = 0;
-  const place = (tensor: TensorEntry, chunk: Uint8Array, isStream: boolean): void => {
-    placed.set(tensor.name, { ...tensor, start: at, end: at + chunk.length, isStream });
-    chunks.push(chunk);
-    at += chunk.length;
-  };
-  const kept: TensorEntry[] = [];
-  const copied: TensorEntry[] = [];
-  for (const tensor of byPlace(header.tensors)) {
-    const { dtype, shape } = tensor;
-    const bytes = bytesOf(tensor);
-    const index = header.tensors.indexOf(tensor);
-    const [second] = layersOf(tensor);
-    const words = second ? coarse(bytes, dtype, second.first) : bytes;
-    const tileRows = second && COARSE_TILE_ROWS;
-    let stream = dtype.startsWith('X') ? bytes : encodeTensor(words, dtype, shape, { tileRows, ...options });
-    const match = matches.get(index);
-    if (match !== undefined) {
-      const against = encodeTensor(bytes, dtype, shape, { ...options, base: match.bytes });
-      if (against.length < Math.min(stream.length, bytes.length)) {
-        stream = against;
-        againstBase.add(index);
-      }
-    }
-    if (copies.has(index)) copied.push(tensor);
-    else if (stream.length < bytes.length) place(tensor, stream, true);
-    else kept.push(tensor);
-  }
-  const checks: number[] = [];
-  for (const tensor of keptOrder(kept)) {
-    const bytes = bytesOf(tensor);
-    place(tensor, bytes, false);
-    for (let begin = 0; begin < bytes.length; begin += CHECKED_BYTES)
-      checks.push(crc32(bytes.subarray(begin, begin + CHECKED_BYTES)));
-  }
-  for (const tensor of copied) place(tensor, new Uint8Array(), false);
-  const tensors = header.tensors.map(({ name }) => placed.get(name) as Placed);
-  const layers: TensorEntry[] = [];
-  const planned = byPlace(header.tensors).flatMap((tensor) =>
-    placed.get(tensor.name)?.isStream ? layersOf(tensor).map((layer) => ({ tensor, layer })) : [],
-  );
-  for (const { tensor, layer } of planned.sort((a, b) => a.layer.first - b.layer.first)) {
-    const bits = layerOf(bytesOf(tensor), tensor.dtype, layer);
-    const stream = encodeTensor(bits, 'U8', [bits.length], options);
-    layers.push({ name: layer.name, dtype: 'U8', shape: [stream.length], start: at, end: at + stream.length });
-    chunks.push(stream);
-    at += stream.length;
-  }
-  // Not a Buffer: a slice of that is no copy.
-  const outcome = { sha256: sha256Of(original), againstBase, checks: isChecked ? checks : undefined, layers };
-  return new Uint8Array(Buffer.concat([space.fill(tensors, outcome), ...chunks]));
-}
-
-/** A tensor of a base, by its number there. */
-interface Candidate {
-  readonly file: Uint8Array;
-  readonly number: number;
-  readonly entry: TensorEntry;
-  readonly bytes: Uint8Array;
-}
-
-function tensorsOf(file: Uint8Array): Candidate[] {
-  const { text, data } = partsOf(file);
-  const { tensors } = parseHeader(text, data.length);
-  return tensors.map((entry, number) => ({ file, number, entry, bytes: data.slice(entry.start, entry.end) }));
-}
-
-/** What a tensor is tried against (FORMAT.md, A.12): its namesake, else the nearest. */
-function matchOf(tensor: TensorEntry, bytes: Uint8Array, candidates: readonly Candidate[]): Candidate | undefined {
-  const alike = candidates.filter(({ entry }) => `${entry.dtype} ${entry.shape}` === `${tensor.dtype} ${tensor.shape}`);
-  const namesake = alike.find(({ entry }) => entry.name === tensor.name);
-  const sample = sampleOf(bytes);
-  const dtype = DTYPES.find(({ name }) => name === tensor.dtype);
-  if (namesake !== undefined || dtype === undefined || isUniform(sample)) return namesake;
-  const nearest = nearestOf(
-    dtype,
-    sample,
-    alike.map((candidate) => sampleOf(candidate.bytes)),
-  );
-  return nearest === undefined ? undefined : alike[nearest];
-}
-
-function sampleOf(bytes: Uint8Array): Uint8Array {
-  const parts = samplePlaces(bytes.length).map((at) => bytes.slice(at, at + PART_BYTES));
-  return new Uint8Array(Buffer.concat(parts));
-}
-
-/** Of tensors of more than 64 bytes: the first in the data that has the same dtype, shape and bytes. */
-function copiesIn(
-  tensors: readonly TensorEntry[],
-  bytesOf: (tensor: TensorEntry) => Uint8Array,
-): ReadonlyMap<number, number> {
-  const copies: [number, number][] = [];
-  const placed = byPlace(tensors);
-  tensors.forEach((tensor, number) => {
-    const { dtype, shape, start, end } = tensor;
-    const first = placed.find(
-      (other) =>
-        `${other.dtype} ${other.shape}` === `${dtype} ${shape}` &&
-        Buffer.compare(bytesOf(other), bytesOf(tensor)) === 0,
-    ) as TensorEntry;
-    if (first !== tensor && end - start > 64) copies.push([number, tensors.indexOf(first)]);
-  });
-  return new Map(copies);
 }
 
 // --------------------------------------------------------------------------------------------------------- tensors
@@ -601,6 +408,46 @@ const LONG: Tensor = {
 const CHECKED: Readonly<Record<string, Example>> = Object.fromEntries(
   Object.entries<Example>({
     ...VALID_UNCHECKED,
+    many: {
+      comment: 'more than nine streams, and copies whose numbers have two digits',
+      original: checkpoint([
+        ...Array.from({ length: 10 }, (_, i) => ones(`w${i}`, 16, 16 + i)),
+        ...['v', 'u', 't'].map((name) => weights(name, 24, 40)),
+      ]),
+    },
+    'many-layers': {
+      comment: 'more than nine layers',
+      original: checkpoint(['a', 'b', 'c', 'd'].map((name) => floats(name, 'BF16', 1200))),
+      starts: Object.fromEntries(['a', 'b', 'c', 'd'].map((name) => [name, [10, 12, 14]])),
+      rewrite: (compressed) => compressed,
+    },
+    spaces: {
+      comment: 'a header with all kinds of white space',
+      original: checkpoint([ones('w', 16, 16)], undefined, (header) =>
+        JSON.stringify(header).replaceAll(',', ' ,\r').replaceAll(':', '\t:\n'),
+      ),
+    },
+    backslash: { comment: 'a name that ends with a backslash', original: checkpoint([ones('w\\', 16, 16)]) },
+    'empty-later': {
+      comment: 'a tensor without bytes that begins where the one before it does',
+      original: rawFile(
+        '{"w":{"dtype":"BF16","shape":[16,16],"data_offsets":[0,512]},"e":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}',
+        ones('w', 16, 16).data,
+      ),
+    },
+    'layers-keys': {
+      comment: 'layers whose keys are in another order than their data',
+      original: checkpoint([floats('a', 'BF16', 1200), floats('b', 'BF16', 1200)]),
+      starts: { a: [10, 12, 14], b: [10, 12, 14] },
+      rewrite: (compressed) => {
+        const { text, data } = partsOf(compressed);
+        const { '10:a': first, '12:b': last, ...others } = JSON.parse(text);
+        const { '14:a': between, ...rest } = others;
+        return sealed((_, bytes) =>
+          aligned(JSON.stringify({ ...rest, '14:a': between, '12:b': last, '10:a': first }), bytes),
+        )(text, data);
+      },
+    },
     pieces: { comment: 'a kept tensor of several pieces, each with a check', original: checkpoint([LONG]) },
     'pieces-foreign': {
       comment: 'checks in a header with more spaces than the reference compressor adds',
@@ -1778,6 +1625,81 @@ const INVALID: Readonly<Record<string, Damage>> = {
       VALID_UNCHECKED['run-second'].original,
     ]),
     bases: ['original/run', 'original/run-second'],
+  },
+
+  // What mutation testing found that no other decides.
+  'header-mark': {
+    comment: 'a header that begins with a byte order mark',
+    place: 'header',
+    edit: (text, data) => rawFile(`\ufeff${text.slice(0, -3)}`, data),
+  },
+  'tensor-same-twice': {
+    comment: 'a tensor that occurs twice, in the same words',
+    place: 'k',
+    edit: replace(/("k":\{[^}]*\})/, '$1,$1'),
+  },
+  'metadata-same-twice': {
+    comment: 'metadata that occur twice, in the same words',
+    place: '__metadata__',
+    edit: replace(/("__metadata__":\{[^}]*\})/, '$1,$1'),
+  },
+  'field-places': {
+    comment: 'a field that a tensor does not have, with places',
+    place: 'k.places',
+    edit: replace(/("k":\{[^}]*"data_offsets":(\[[^\]]*\]))/, '$1,"places":$2'),
+  },
+  'sha256-long': {
+    comment: 'a SHA-256 of 65 digits',
+    place: `${META}sha256`,
+    edit: replace('"codecllm.sha256":"', '"codecllm.sha256":"0'),
+  },
+  'layers-leading-zero': {
+    comment: 'a number of layers with a leading zero',
+    place: `${META}layers`,
+    edit: replace('"codecllm.layers":"', '"codecllm.layers":"0'),
+    of: LAYERS,
+  },
+  'layers-space': {
+    comment: 'a number of layers with a space behind it',
+    place: `${META}layers`,
+    edit: replace(/("codecllm.layers":"[0-9]*)/, '$1 '),
+    of: LAYERS,
+  },
+  'kept-digit': {
+    comment: 'checks of kept tensors, and one digit more',
+    place: `${META}kept`,
+    edit: sealed(replace(/("codecllm.kept":"[^"]*)/, '$10')),
+    of: CHECKS,
+  },
+  'copies-behind': {
+    comment: 'a copy with a letter behind its number',
+    place: `${META}copies`,
+    edit: replace('"codecllm.copies":"1=0"', '"codecllm.copies":"1=0x"'),
+    of: COPIES,
+  },
+  'copies-dtype': {
+    comment: 'a copy that is I8',
+    place: 'v',
+    edit: change(({ v }) => {
+      v.dtype = 'I8';
+    }),
+    of: COPIES,
+  },
+  'copies-dimensions': {
+    comment: 'a copy of shape [0, 1]',
+    place: 'v',
+    edit: change(({ v }) => {
+      v.shape = [0, 1];
+    }),
+    of: COPIES,
+  },
+  'stream-as-long': {
+    comment: 'a stream that is as long as its tensor',
+    place: 'w',
+    step: 'front',
+    edit: withBytes('w', () =>
+      streamOf({ name: 'w', dtype: 'U8', shape: [1, 1, 1, 1, 1, 128], data: new Uint8Array(128) }),
+    ),
   },
 };
 

@@ -58,6 +58,20 @@ export type Pattern =
   | 'interleaved'
   | 'coarse-rows'
   | 'coarse-columns'
+  | 'sunken'
+  | 'raised'
+  | 'halfway'
+  | 'fourfold'
+  | 'foreign'
+  | 'alike'
+  | 'shortened'
+  | 'lonely'
+  | 'bound'
+  | 'dominated'
+  | 'sixteen'
+  | 'sixteen-strays'
+  | `distinct-${number}`
+  | `mingled-${number}`
   | `layered-${number}`
   | `wide-${number}`
   | `low-${number}`
@@ -112,6 +126,20 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
       return i % 2 === 0 ? 4 * gaussian(random) : (random() % 2) - 0.5;
     case 'coarse-columns':
       return j % 4 < 2 ? 4 * gaussian(random) : (random() % 2) - 0.5;
+    case 'sunken':
+      return gaussian(random) * (j % 8 === 0 ? 2 ** -9 : 1);
+    case 'raised':
+      return gaussian(random) * (j % 8 === 0 ? 2 ** 9 : 1);
+    case 'halfway':
+      return j % 2 === 0 ? 1 : 1.5;
+    case 'fourfold':
+      return j % 2 === 0 ? 1 : 4;
+    case 'foreign':
+      return i < 32 ? gaussian(random) : 2 ** (40 + (i % 16));
+    case 'sixteen':
+      return 2 ** (random() % 16);
+    case 'sixteen-strays':
+      return random() % 97 === 0 ? 2 ** 60 : 2 ** (random() % 16);
     case 'tiny':
       return gaussian(random) * 2 ** -120;
     case 'huge':
@@ -122,7 +150,7 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
       return gaussian(random) * (random() % 997 === 0 ? 2 ** ((random() % 60) - 20) : 1);
     default:
       if (pattern.startsWith('wide')) return (gaussian(random) * Number(pattern.slice(5))) / 16;
-      if (pattern.startsWith('layered') && i < 32)
+      if (/^(layered|mingled)/.test(pattern) && i < 32)
         return (((37 * j) % 128) - 64 + (random() % Number(pattern.slice(8)))) / 16;
       return gaussian(random);
   }
@@ -194,7 +222,19 @@ export function makeTensor(dtype: string, words: number, columns: number, patter
   for (let w = 0; w < words; w++) {
     const i = Math.floor(w / columns);
     const j = w % columns;
-    if (pattern === 'bytes') values[w] = random();
+    if (pattern === 'bytes' || (pattern.startsWith('mingled') && i >= 128)) values[w] = random();
+    else if (pattern === 'alike') values[w] = ((i % 4) << 5) | ((44 + ((5 * j) % 23)) << 7);
+    else if (pattern === 'bound') {
+      const exponent = 120 + (random() % 8);
+      values[w] = (random() & 0x801f) | (exponent << 7) | ((exponent & 3) << 5);
+    } else if (pattern === 'dominated')
+      for (let shift = 0; shift < 32; shift += 8)
+        values[w] |= (random() % 80 === 0 ? random() & 127 : 16 * (i % 4) + 5) << shift;
+    else if (pattern.startsWith('distinct'))
+      values[w] = w < Number(pattern.slice(9)) ? (100 + w) << 5 : encodeWord(dtype, 2 ** ((random() % 3) - 1));
+    else if (pattern === 'shortened') values[w] = encodeWord(dtype, gaussian(random)) & (-1 << (8 * (i % 4)));
+    else if (pattern === 'lonely')
+      values[w] = (encodeWord(dtype, gaussian(random)) & -256) | (w === 99 ? 77 : random() % 3);
     else if (pattern === 'strays') {
       const fifth = words / 5;
       const [part, at] = [Math.floor(w / fifth), w % fifth];

@@ -1215,6 +1215,179 @@ const ANNEX_CASES: readonly Case[] = [
   },
 ];
 
+/** What mutation testing found that no other vector decides. */
+const DECISION_CASES: readonly Case[] = (
+  [
+    ['run-128', 'U8', [128, 2, 128], {}, 'zeros', 'a run of dimensions has exactly 128 words'],
+    ['run-I32', 'I32', [128, 40], {}, 'zeros', 'a run of dimensions is counted in words, not elements'],
+    ['run-F4', 'F4', [256, 257], {}, 'zeros', 'a run of dimensions has half a word more than 128'],
+    ['offsets-sunken', 'BF16', [64, 64], { profile: 'fast' }, 'sunken', 'some columns lie 9 binades below the others'],
+    ['offsets-raised', 'BF16', [64, 64], { profile: 'fast' }, 'raised', 'some columns lie 9 binades above the others'],
+    [
+      'offsets-tie',
+      'BF16',
+      [16, 64],
+      { profile: 'fast', modes: ['pairs', 'raw'], columnOffsets: true },
+      'halfway',
+      'two phases of offsets are equally good: the first one is taken',
+    ],
+    ...([20, 21] as const).map(
+      (rows) =>
+        [
+          `offsets-${rows}`,
+          'BF16',
+          [rows, 64],
+          { profile: 'fast', modes: ['pairs', 'raw'] },
+          'fourfold',
+          `both sides of a threshold: ${rows === 20 ? 'no column offsets, and' : ''} offsets`,
+        ] as const,
+    ),
+    [
+      'base-of-windows',
+      'BF16',
+      [128, 64],
+      { profile: 'fast', tileRows: 32 },
+      'foreign',
+      'predicted tiles do not count for the base of windows',
+    ],
+    [
+      'symbols-257',
+      'BF16',
+      [20, 130],
+      { modes: ['none', 'raw'], split: [10, 6], probabilityBits: 8 },
+      'bytes',
+      'more symbols than slots: no table, and RAW',
+    ],
+    [
+      'symbols-513',
+      'BF16',
+      [20, 130],
+      { modes: ['none', 'raw'], split: [10, 6] },
+      'bytes',
+      'N is not lowered to where there are more symbols than slots',
+    ],
+    [
+      'rare-plane-1',
+      'F16',
+      [64, 128],
+      { modes: ['none', 'none'], probabilityBits: 8 },
+      'lonely',
+      'a rare symbol of a later plane has a slot',
+    ],
+    [
+      'rare-predicted',
+      'I8',
+      [128, 128],
+      { tileRows: 32, columnValues: false, split: [8], probabilityBits: 8 },
+      'layered-2',
+      'rare symbols have slots where one of the tiles is predicted',
+    ],
+    [
+      'slots-reserved',
+      'F32',
+      [128, 128],
+      { classes: 'rows4', modes: ['none', 'none', 'none', 'none'] },
+      'dominated',
+      'each plane leaves slots for those after it',
+    ],
+    ...([255, 256] as const).map(
+      (outliers) =>
+        [
+          `outliers-${outliers}`,
+          'BF16',
+          [64, 128],
+          { split: [10, 6], modes: ['none', 'raw'], probabilityBits: 8 },
+          `distinct-${outliers}`,
+          `${outliers} symbols without a slot in a tile: ${outliers === 255 ? 'outliers' : 'RAW'}`,
+        ] as const,
+    ),
+    [
+      'pairs-strays',
+      'BF16',
+      [64, 128],
+      { profile: 'fast', modes: ['pairs', 'raw'] },
+      'sixteen-strays',
+      'PAIRS with all codes equally often, and codes outside the window',
+    ],
+    [
+      'mingled',
+      'I8',
+      [256, 128],
+      { tileRows: 32, columnValues: false, split: [8] },
+      'mingled-16',
+      'tiles in RAW do not count where it is decided whether others are predicted',
+    ],
+    [
+      'joins-tie',
+      'F16',
+      [32, 128],
+      { classes: 'rows2', modes: ['none', 'raw'] },
+      'alike',
+      'all bins of rows are alike: the first two are joined',
+    ],
+    [
+      'later-direct',
+      'F16',
+      [128, 128],
+      { profile: 'direct' },
+      'low-92',
+      'in direct, plane 1 is RAW where it is in fast',
+    ],
+    ['split-left', 'BF16', [19, 31], { modes: ['none', 'left'] }, 'gaussian', 'the first split that has these modes'],
+    ['split-pairs', 'BF16', [19, 31], { modes: ['pairs', 'raw'] }, 'gaussian', 'the first split that has PAIRS'],
+    [
+      'split-first',
+      'BF16',
+      [64, 128],
+      { modes: ['none', 'none'] },
+      'layered-8',
+      'the first split, though 8 + 8 is smaller',
+    ],
+    [
+      'split-fast',
+      'BF16',
+      [64, 128],
+      { profile: 'fast' },
+      'bound',
+      '10 + 6 would be smaller, and is not tried in fast',
+    ],
+    ...([1023, 1024] as const).map(
+      (rows) =>
+        [
+          `shortest-${rows}`,
+          'U8',
+          [rows, 128],
+          {},
+          'leaning-4',
+          `${rows === 1023 ? 'fewer than' : 'not fewer than'} 2^17 words: fast, which is smaller, is ${rows === 1023 ? 'taken' : 'not tried'}`,
+        ] as const,
+    ),
+    [
+      'own-split',
+      'BF16',
+      [64, 128],
+      { columnOffsets: false },
+      'layered-9',
+      '10 + 6 by the estimate, where no other profile is tried',
+    ],
+    [
+      'own-classes',
+      'BF16',
+      [127, 128],
+      { columnOffsets: false },
+      'rows',
+      'less than 2^14 words have one class, where no other profile is tried',
+    ],
+    ['split-values', 'BF16', [256, 128], { split: [8, 8] }, 'means', 'columns have no values in a split that has none'],
+  ] as const
+).map(([id, dtype, shape, options, pattern, comment]) => ({
+  id: `decision-${id}`,
+  comment: `Annex A: ${comment}`,
+  flags: ['auto'],
+  ...{ dtype, shape, pattern, seed: 1 },
+  options: id.startsWith('run') || shape[1] === 128 ? options : { ...options, columns: shape[1] },
+}));
+
 /** In order: inputs are seeded by number, so that what is added comes last. */
 const CASES: readonly Case[] = [
   ...modeCases((split) => !isNibbles(split)),
@@ -1228,6 +1401,7 @@ const CASES: readonly Case[] = [
   ...PREDICTION_CASES,
   ...CLASS_CASES,
   ...ANNEX_CASES,
+  ...DECISION_CASES,
 ];
 
 function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern, seed }: Case, index: number): Vector {

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { rawFile } from '../golden/checkpoints.ts';
+import { rawFile } from '../golden/container.ts';
 import { seal } from '../spec/encoder/front.ts';
 import { encodeTensor } from '../spec/index.ts';
 

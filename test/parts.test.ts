@@ -9,17 +9,18 @@ import { blocksBytes, unpackBlocks } from '../spec/decoder/6.5-direct.ts';
 import { rawBytes, unpackRaw } from '../spec/decoder/7-raw.ts';
 import { crc32, tileCheck } from '../spec/decoder/8-checks.ts';
 import { log2Units } from '../spec/encoder/a1-logarithm.ts';
-import { defaultColumns } from '../spec/encoder/a2-layout.ts';
+import { defaultColumns, layOut } from '../spec/encoder/a2-layout.ts';
 import { quantileBins } from '../spec/encoder/a4-levels.ts';
 import { chooseOffsets } from '../spec/encoder/a5-windows.ts';
 import { joinBins } from '../spec/encoder/a7-classes.ts';
 import { normalise } from '../spec/encoder/a8-tables.ts';
+import { triedOptions } from '../spec/encoder/a13-shortest.ts';
 import { packBlocks } from '../spec/encoder/direct.ts';
 import { BitWriter, writeFrequencies } from '../spec/encoder/front.ts';
 import { dtypeNamed } from '../spec/encoder/options.ts';
 import { encodeLanes } from '../spec/encoder/rans.ts';
 import { packRaw, payloadOf } from '../spec/encoder/raw.ts';
-import { DTYPES, wordCount } from '../spec/index.ts';
+import { DTYPES, type EncodeOptions, wordCount } from '../spec/index.ts';
 import { SEED } from './seed.ts';
 
 const runs = { numRuns: 300, seed: SEED };
@@ -327,5 +328,17 @@ describe('decisions', () => {
       ),
     ).toBeUndefined();
     expect(chooseOffsets(levels, 4096, false)).toBeUndefined();
+  });
+
+  test('small tries all profiles below 2^17 words, if no more is chosen', () => {
+    const profilesOf = (rows: number, options: EncodeOptions): unknown[] => {
+      const source = layOut(new Uint8Array(rows * 128), 'U8', [rows, 128], options);
+      return triedOptions(source, options).map(({ profile = 'small' }) => profile);
+    };
+    expect(profilesOf(1023, {})).toEqual(['small', 'fast', 'direct']);
+    expect(profilesOf(1024, {})).toEqual(['small']);
+    expect(profilesOf(8, { tileRows: 8, columns: 64 })).toEqual(['small', 'fast', 'direct']);
+    for (const options of [{ profile: 'fast' }, { split: [8] }, { classes: 'none' }, { columnValues: false }] as const)
+      expect(profilesOf(8, options)).toEqual(['profile' in options ? options.profile : 'small']);
   });
 });

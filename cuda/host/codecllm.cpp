@@ -3,7 +3,7 @@
 
 #include "host/decode/decode.hpp"
 #include "host/encode/against_base.hpp"
-#include "host/encode/encoder.hpp"
+#include "host/encode/shortest.hpp"
 #include "host/encode/write_front.hpp"
 #include "host/format/error.hpp"
 #include "host/format/tables.hpp"
@@ -13,7 +13,7 @@
 using namespace codecllm;
 
 struct codecllm_encoder {
-  Encoder encoder;
+  ShortestEncoder encoder;
 };
 
 struct codecllm_stream {
@@ -80,8 +80,7 @@ std::vector<uint64_t> shape_of(const uint64_t* shape, size_t dimensions) {
 }
 
 /** More bytes than a stream can have: every plane forced to rANS, with tables that do not fit it at all. */
-uint64_t stream_bound(const Encoder& encoder) {
-  const Layout& layout = encoder.layout();
+uint64_t stream_bound(const Layout& layout) {
   const uint32_t height = static_cast<uint32_t>(layout.rows < layout.tile_rows ? layout.rows : layout.tile_rows);
   const uint64_t plane = align(4 * kLanes) + align(2 * uint64_t{height} * kTileColumns);
   // The last split has the most.
@@ -97,7 +96,7 @@ codecllm_status codecllm_encoder_open(const char* dtype, const uint64_t* shape, 
   return guarded([&] {
     require(dtype, "dtype");
     require(encoder, "encoder");
-    *encoder = new codecllm_encoder{Encoder(dtype_named(dtype), shape_of(shape, dimensions), options)};
+    *encoder = new codecllm_encoder{{dtype_named(dtype), shape_of(shape, dimensions), options}};
   });
 }
 
@@ -137,7 +136,7 @@ codecllm_status codecllm_encoder_front_size(const codecllm_encoder* encoder, uin
   return guarded([&] {
     require(encoder, "encoder");
     require(size, "size");
-    *size = encoder->encoder.front_bytes();
+    *size = encoder->encoder.chosen().front_bytes();
   });
 }
 
@@ -145,7 +144,7 @@ codecllm_status codecllm_encoder_encode_bound(const codecllm_encoder* encoder, u
   return guarded([&] {
     require(encoder, "encoder");
     require(size, "size");
-    *size = encoder->encoder.encode_bound(band_count);
+    *size = encoder->encoder.chosen().encode_bound(band_count);
   });
 }
 
@@ -155,8 +154,8 @@ codecllm_status codecllm_encoder_encode(codecllm_encoder* encoder, uint64_t firs
     require(encoder, "encoder");
     require(written, "written");
     if (capacity > 0) require(data, "data");
-    *written = encoder->encoder.encode(first_band, band_count, bytes_of(bytes, size, "bytes"), size,
-                                       static_cast<uint8_t*>(data), capacity);
+    *written = encoder->encoder.chosen().encode(first_band, band_count, bytes_of(bytes, size, "bytes"), size,
+                                                static_cast<uint8_t*>(data), capacity);
   });
 }
 
@@ -164,7 +163,7 @@ codecllm_status codecllm_encoder_front(codecllm_encoder* encoder, void* front, s
   return guarded([&] {
     require(encoder, "encoder");
     require(front, "front");
-    encoder->encoder.write_front(static_cast<uint8_t*>(front), size);
+    encoder->encoder.chosen().write_front(static_cast<uint8_t*>(front), size);
   });
 }
 
@@ -173,7 +172,8 @@ codecllm_status codecllm_encode_bound(const char* dtype, const uint64_t* shape, 
   return guarded([&] {
     require(dtype, "dtype");
     require(size, "size");
-    *size = stream_bound(Encoder(dtype_named(dtype), shape_of(shape, dimensions), options));
+    const Dtype& named = dtype_named(dtype);
+    *size = stream_bound(lay_out_for(named, shape_of(shape, dimensions), read_options(named, options)));
   });
 }
 
@@ -184,7 +184,7 @@ codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtyp
     require(dtype, "dtype");
     require(written, "written");
     if (capacity > 0) require(stream, "stream");
-    Encoder encoder(dtype_named(dtype), shape_of(shape, dimensions), options);
+    ShortestEncoder encoder(dtype_named(dtype), shape_of(shape, dimensions), options);
     const uint8_t* const source = bytes_of(bytes, size, "bytes");
     const uint64_t bands = encoder.layout().bands;
     while (encoder.pass() == CODECLLM_PASS_GATHER) {
@@ -192,15 +192,16 @@ codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtyp
       encoder.advance();
     }
     *written = 0;
-    const uint64_t front = encoder.front_bytes();
+    Encoder& chosen = encoder.chosen();
+    const uint64_t front = chosen.front_bytes();
     if (front > capacity) return;
     uint8_t* const target = static_cast<uint8_t*>(stream);
     try {
-      *written = front + encoder.encode(0, bands, source, size, target + front, capacity - front);
+      *written = front + chosen.encode(0, bands, source, size, target + front, capacity - front);
     } catch (const CapacityError&) {
       return;
     }
-    encoder.write_front(target, front);
+    chosen.write_front(target, front);
   });
 }
 

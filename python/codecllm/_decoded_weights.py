@@ -88,6 +88,7 @@ class CudaWeights:
         """@param streams of weights on one device @param fronts of these, in host memory"""
         self.device = streams[0].device
         tensors, self._infos, _views = read_fronts(fronts)
+        self._forms = [(info.shape, torch_dtype(info.dtype)) for info in self._infos]
         self._gpu = gpu_of(self.device.index)
         self._open(tensors, len(streams))
         self._workspaces: dict[int, int] = {}
@@ -120,7 +121,7 @@ class CudaWeights:
 
     def decode(self) -> list[torch.Tensor]:
         """Decodes them into new memory, on the current CUDA stream."""
-        decoded = [torch.empty(info.shape, dtype=torch_dtype(info.dtype), device=self.device) for info in self._infos]
+        decoded = [torch.empty(shape, dtype=dtype, device=self.device) for shape, dtype in self._forms]
         with self._gpu.lock:
             for number, output in enumerate(decoded):
                 self._outputs[number] = output.data_ptr()

@@ -27,7 +27,8 @@ def _linear(
             _check_device(bias, stream)
             bias = bias.contiguous()
         return weight.multiply(x, rows, bias).view(*x.shape[:-1], out_features)
-    return functional.linear(x, weight.decode(stream).to(x.dtype), bias)
+    decoded = weight.decode(stream)
+    return functional.linear(x, decoded if decoded.dtype == x.dtype else decoded.to(x.dtype), bias)
 
 
 def _linears(

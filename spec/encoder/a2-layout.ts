@@ -46,13 +46,15 @@ export function defaultColumns(dtype: Dtype, shape: readonly number[], tileRows:
   return Math.max(1, Math.min(TILE_COLUMNS, words));
 }
 
-/**
- * @throws TypeError for an unknown dtype, RangeError for a shape, bytes or options that the format does not have
- */
-export function layOut(data: Uint8Array, dtypeName: string, shape: readonly number[], options: EncodeOptions): Source {
-  const dtype = dtypeNamed(dtypeName);
-  const tileRows = options.tileRows ?? (options.base ? DEFAULT_TILE_ROWS_AGAINST_BASE : DEFAULT_TILE_ROWS);
-  const columns = options.columns ?? defaultColumns(dtype, shape, tileRows);
+/** @returns the words of a tensor @throws RangeError for one that cannot be */
+function checkTensor(
+  data: Uint8Array,
+  dtype: Dtype,
+  shape: readonly number[],
+  columns: number,
+  tileRows: number,
+  { base }: EncodeOptions,
+): number {
   const words = wordCount(dtype, shape);
   if (
     shape.length > 255 ||
@@ -62,19 +64,29 @@ export function layOut(data: Uint8Array, dtypeName: string, shape: readonly numb
     throw new RangeError(`a tensor of ${dtype.name} cannot have the shape [${shape}]`);
   if (!Number.isInteger(columns) || columns < 1 || columns > MAX_COLUMNS)
     throw new RangeError(`columns must be from 1 to ${MAX_COLUMNS}, not ${columns}`);
-  if (!TILE_ROWS.includes(tileRows))
+  if (!TILE_ROWS.some((rows) => rows === tileRows))
     throw new RangeError(`tile rows must be one of ${TILE_ROWS.join(', ')}, not ${tileRows}`);
-  checkOptions(dtype, options);
   const expected = (words * dtype.wordBits) / 8;
   if (data.length !== expected)
-    throw new RangeError(`${data.length} bytes where ${dtypeName} of shape [${shape}] has ${expected}`);
-  const { base } = options;
+    throw new RangeError(`${data.length} bytes where ${dtype.name} of shape [${shape}] has ${expected}`);
   if (base !== undefined && base.length !== expected)
     throw new RangeError(`a base of ${base.length} bytes where the tensor has ${expected}`);
+  return words;
+}
+
+/**
+ * @throws TypeError for an unknown dtype, RangeError for a shape, bytes or options that the format does not have
+ */
+export function layOut(data: Uint8Array, dtypeName: string, shape: readonly number[], options: EncodeOptions): Source {
+  const dtype = dtypeNamed(dtypeName);
+  const tileRows = options.tileRows ?? (options.base ? DEFAULT_TILE_ROWS_AGAINST_BASE : DEFAULT_TILE_ROWS);
+  const columns = options.columns ?? defaultColumns(dtype, shape, tileRows);
+  checkOptions(dtype, options);
+  const words = checkTensor(data, dtype, shape, columns, tileRows, options);
   const matrix = matrixView(words, columns, tileRows);
   return {
     ...{ dtype, shape, matrix, words: wordsOf(data, dtype.wordBits), columnValues: undefined },
-    base: base && wordsOf(base, dtype.wordBits),
+    base: options.base && wordsOf(options.base, dtype.wordBits),
   };
 }
 

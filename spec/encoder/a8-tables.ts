@@ -147,7 +147,6 @@ export function chooseTables(
       outlierBits: plane === 0 && !isPredicted ? outlierBits : 0,
     })),
   ].filter((job) => job.counts.symbols.length > 0);
-  const usesPairs = jobs[0]?.plane === -1;
   const selected = Math.ceil(matrix.columns / (windows?.mode === Mode.PAIRS ? 2 : 1));
   const tables: (TableSet | undefined)[] = split.map(() => undefined);
   let pairs: TableSet | undefined;
@@ -158,9 +157,8 @@ export function chooseTables(
     const reserved = jobs
       .slice(index + 1)
       .reduce((sum, later) => sum + 2 ** (wantedBits ?? maxProbabilityBits(later.bits)), 0);
-    // Beside pairs, plane 0 has one table.
-    const isSingle = map.classes === 1 || (plane === 0 && usesPairs);
-    const maps = index === 0 ? classMaps(condensed, options.classes) : isSingle ? [ONE_CLASS] : [ONE_CLASS, map];
+    // Plane 0 beside pairs, which has one bin, takes the first.
+    const maps = index === 0 ? classMaps(condensed, options.classes) : [ONE_CLASS, map];
     let best: (PricedTables & { counts: Float64Array[]; map: ClassMap; total: number }) | undefined;
     for (const candidate of maps) {
       const classCounts = countsOfClasses(condensed, bits, candidate);

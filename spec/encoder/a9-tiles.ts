@@ -180,34 +180,23 @@ function codePlane(
       ? pairsWithSlots(pairCodesOf(symbols, starts), tables)
       : symbolsWithSlots(residualsOf(predictor, symbols, tile.width, zeroSymbol(dtype)), tables);
   let decoded = symbols;
-  if (mode === Mode.PAIRS) decoded = splitPairs(chosen.symbols, starts, tile);
-  else if (predictor === 0) decoded = chosen.symbols;
+  if (mode === Mode.PAIRS) decoded = splitPairs(chosen, starts, tile);
+  else if (predictor === 0) decoded = chosen;
   const outliers: number[] = [];
   for (let at = 0; at < symbols.length; at++) if (decoded[at] !== symbols[at]) outliers.push(at);
-  if (chosen.missing > 0 && (p > 0 || predictor > 0)) return undefined;
   if (outliers.length > mostOutliers) return undefined;
   const finals = Uint32Array.from(payload, (bits) => STATE_FLOOR + bits);
   const { perLane } = lanesOf(tile.width, base !== undefined, columnsEach);
-  return { ...encodeLanes(chosen.symbols, finals, perLane, tables), symbols: decoded, outliers };
-}
-
-/** Symbols that are in the tables, and how many are not what was to be coded. */
-interface Chosen {
-  readonly symbols: Uint16Array;
-  readonly missing: number;
+  return { ...encodeLanes(chosen, finals, perLane, tables), symbols: decoded, outliers };
 }
 
 /** The symbol of the highest frequency, the lowest of equals, stands for a symbol without a slot. */
-function symbolsWithSlots(symbols: Uint16Array, { tables, classes }: TileTables): Chosen {
-  let missing = 0;
+function symbolsWithSlots(symbols: Uint16Array, { tables, classes }: TileTables): Uint16Array {
   const likeliest = tables.map(({ frequency }) => frequency.indexOf(frequency.reduce((a, b) => Math.max(a, b), 0)));
-  const chosen = symbols.map((symbol, at) => {
+  return symbols.map((symbol, at) => {
     const table = classes[at];
-    if (tables[table].frequency[symbol] > 0) return symbol;
-    missing++;
-    return likeliest[table];
+    return tables[table].frequency[symbol] > 0 ? symbol : likeliest[table];
   });
-  return { symbols: chosen, missing };
 }
 
 /** The pair with the fewest wrong codes, then the highest frequency, the lowest of equals, stands for one without a slot. */
@@ -226,16 +215,13 @@ function nearestPair({ frequency }: Table, left: number, right: number): number 
 }
 
 /** @param codes two for each pair; those outside their window are always wrong */
-function pairsWithSlots(codes: Uint8Array, { tables, classes }: TileTables): Chosen {
-  let missing = 0;
-  const symbols = Uint16Array.from({ length: codes.length / 2 }, (_, at) => {
+function pairsWithSlots(codes: Uint8Array, { tables, classes }: TileTables): Uint16Array {
+  return Uint16Array.from({ length: codes.length / 2 }, (_, at) => {
     const table = tables[classes[at]];
     const [left, right] = [codes[2 * at], codes[2 * at + 1]];
-    if (left < 16 && right < 16 && table.frequency[left + 16 * right] > 0) return left + 16 * right;
-    missing++;
-    return nearestPair(table, left, right);
+    const pair = left + 16 * right;
+    return left < 16 && right < 16 && table.frequency[pair] > 0 ? pair : nearestPair(table, left, right);
   });
-  return { symbols, missing };
 }
 
 /** The outliers as they are stored: position and word, in one u32 or in two. */

@@ -17,6 +17,7 @@ import { chooseTables } from './a8-tables.ts';
 import { encodeTile } from './a9-tiles.ts';
 import { surveyColumns } from './a10-columns.ts';
 import { countDifferences, splitOfBytes } from './a11-base.ts';
+import { triedOptions } from './a13-shortest.ts';
 import { writeFront } from './front.ts';
 import type { EncodeOptions } from './options.ts';
 
@@ -36,6 +37,12 @@ export function encodeTensor(
   options: EncodeOptions = {},
 ): Uint8Array {
   const laidOut = layOut(data, dtype, shape, options);
+  const streams = triedOptions(laidOut, options).map((tried) => encodeAs(laidOut, tried));
+  return streams.reduce((shortest, stream) => (stream.length < shortest.length ? stream : shortest));
+}
+
+/** The stream in the profile of these options. */
+function encodeAs(laidOut: Source, options: EncodeOptions): Uint8Array {
   const forced = options.modes !== undefined;
   const { source, header, wishes } = laidOut.base ? decideAgainstBase(laidOut, options) : decide(laidOut, options);
   const tiles = tilesOf(source).map((tile, index) => {

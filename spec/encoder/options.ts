@@ -9,7 +9,8 @@ import tables from '../tables.json' with { type: 'json' };
  * small: fewest bytes. fast: fewest steps of a decoder, for weights that are decoded again and again. direct: none, for
  * weights that are multiplied as they lie.
  */
-export type Profile = 'small' | 'fast' | 'direct';
+export type Profile = (typeof PROFILES)[number];
+export const PROFILES = ['small', 'fast', 'direct'] as const;
 export type ClassChoice = 'none' | 'rows2' | 'columns2' | 'rows4' | 'columns4' | 'mixed';
 /** How a plane is coded: RAW, RANS with this predictor, PAIRS, or DIRECT, which both planes are or none is. */
 export type ModeChoice = 'raw' | 'none' | 'left' | 'top' | 'avg' | 'planar' | 'pairs' | 'direct';
@@ -84,13 +85,16 @@ export function splitsWithValues(dtype: Dtype, options: EncodeOptions): readonly
   return tried.filter((split) => allowsColumnValues(dtype, split));
 }
 
+/** Whether options leave all to the encoder but the profile, columns and tile rows. */
+export function leavesChoice(options: EncodeOptions): boolean {
+  const { split, modes, classes, columnOffsets, columnValues, probabilityBits } = options;
+  return [split, modes, classes, columnOffsets, columnValues, probabilityBits].every((choice) => choice === undefined);
+}
+
 /** @throws RangeError for options that the format does not have for this dtype */
 export function checkOptions(dtype: Dtype, options: EncodeOptions): void {
-  const { split, modes, classes, columnOffsets, columnValues, probabilityBits, base } = options;
-  if (
-    base !== undefined &&
-    [split, modes, classes, columnOffsets, columnValues, probabilityBits].some((choice) => choice !== undefined)
-  )
+  const { split, modes, probabilityBits, base } = options;
+  if (base !== undefined && !leavesChoice(options))
     throw new RangeError(
       'against a base, splits, modes, classes, column offsets, column values and probability bits cannot be chosen',
     );

@@ -10,11 +10,11 @@ function sequenceOf(symbols: Uint16Array, { height, width }: Size, bits: number,
   const sequence = new Uint8Array(4 * Math.ceil((height * LANE_COLUMNS * bits) / 32) + 8);
   for (let i = 0, position = 0; i < height; i++)
     for (let k = 0, j = lane * LANE_COLUMNS; k < LANE_COLUMNS; k++, j++, position += bits) {
-      const three = (j < width ? symbols[i * width + j] : 0) << (position & 7);
+      // Of 10 bits, those of a symbol begin at an even one: they are in two bytes.
+      const two = (j < width ? symbols[i * width + j] : 0) << (position & 7);
       const at = position >> 3;
-      sequence[at] |= three;
-      sequence[at + 1] |= three >> 8;
-      sequence[at + 2] |= three >> 16;
+      sequence[at] |= two;
+      sequence[at + 1] |= two >> 8;
     }
   return sequence;
 }

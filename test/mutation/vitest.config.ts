@@ -1,3 +1,3 @@
 import { defineConfig } from 'vitest/config';
 
-export default defineConfig({ test: { include: ['test/mutation/vectors.ts'], testTimeout: 120_000 } });
+export default defineConfig({ test: { include: ['**/vectors.ts'], testTimeout: 120_000 } });

@@ -65,6 +65,44 @@ std::vector<std::vector<size_t>> make_batches(const std::vector<Source>& sources
   return sorted;
 }
 
+/**
+ * Encodes a batch: tensors of which several profiles are tried (FORMAT.md, A.13) in each of them, to see which stream
+ * is shortest, and then all of them in the one that is taken.
+ */
+void encode_batch(Pipeline& pipeline, const std::vector<Source>& sources, codecllm_gpu_source* tensors,
+                  const std::vector<size_t>& batch) {
+  std::vector<Source> taken;
+  std::vector<std::vector<EncodeOptions>> tried;
+  size_t rounds = 1;
+  for (const size_t t : batch) {
+    taken.push_back(sources[t]);
+    tried.push_back(tried_options(sources[t].layout, sources[t].options));
+    rounds = std::max(rounds, tried.back().size());
+  }
+  std::vector<uint64_t> shortest(batch.size(), UINT64_MAX);
+  for (size_t round = 0; round < rounds && rounds > 1; round++) {
+    std::vector<codecllm_gpu_source> nowhere(batch.size());
+    std::vector<std::unique_ptr<Item>> items;
+    std::vector<size_t> places;
+    for (size_t i = 0; i < batch.size(); i++) {
+      if (tried[i].size() == 1 || round >= tried[i].size()) continue;
+      nowhere[i].elements = tensors[batch[i]].elements;
+      items.push_back(std::make_unique<Item>(Source{tried[i][round], sources[batch[i]].layout}, nowhere[i], batch[i]));
+      places.push_back(i);
+    }
+    pipeline.encode(items);
+    for (size_t k = 0; k < items.size(); k++) {
+      if (items[k]->stream_bytes >= shortest[places[k]]) continue;
+      shortest[places[k]] = items[k]->stream_bytes;
+      taken[places[k]].options = tried[places[k]][round];
+    }
+  }
+  std::vector<std::unique_ptr<Item>> items;
+  for (size_t i = 0; i < batch.size(); i++)
+    items.push_back(std::make_unique<Item>(taken[i], tensors[batch[i]], batch[i]));
+  pipeline.encode(items);
+}
+
 }  // namespace
 
 void codecllm::check_target(codecllm_gpu_source& tensor) {
@@ -96,9 +134,7 @@ void codecllm::encode_all(codecllm_gpu_encoder& encoder, const std::vector<Sourc
       const DeviceScope thread_scope(encoder.gpu->device);
       for (size_t b = number; b < batches.size() && !has_failed; b = next++) {
         prepare(pipeline, batches[b]);
-        std::vector<std::unique_ptr<Item>> items;
-        for (const size_t t : batches[b]) items.push_back(std::make_unique<Item>(sources[t], tensors[t], t));
-        pipeline.encode(items);
+        encode_batch(pipeline, sources, tensors, batches[b]);
       }
     } catch (...) {
       has_failed = true;

@@ -55,7 +55,7 @@ struct SurveyArrays {
 /** A tensor that is being encoded, and what is known of it. */
 struct Item {
   Item(const Source& source_, codecllm_gpu_source& tensor_, size_t number_)
-      : source(source_), tensor(tensor_), number(number_), decisions(source_.layout, source_.options) {}
+      : source(source_), tensor(tensor_), number(number_), decisions(source.layout, source.options) {}
 
   /** Takes memory for it. */
   void plan(MemoryPlan& memory);
@@ -64,7 +64,7 @@ struct Item {
 
   bool has_tiles() const { return source.layout.tile_count > 0; }
 
-  const Source& source;
+  const Source source;
   codecllm_gpu_source& tensor;
   /** In the caller's list. */
   const size_t number;
@@ -95,9 +95,9 @@ struct Item {
 
   JointCounters joints[kJobs] = {};
   EncodePlan tables;
-  /** Whether the front does not fit, and nothing is encoded. */
-  bool is_refused = false;
   EncodeArguments arguments = {};
+  /** Of the stream, whether or not it fits. */
+  uint64_t stream_bytes = 0;
 };
 
 }  // namespace codecllm

@@ -315,8 +315,7 @@ void Pipeline::take_counts(Item& item) {
   EncodePlan& tables = item.tables;
   const bool has_direct = decisions.preferred() == kDirect && on_host(item.fits)->preferred != 0;
   tables.coding = decisions.take_counts(std::move(joints), predicted, has_direct);
-  item.is_refused = front_size(tables.coding) > item.tensor.front_capacity;
-  if (item.is_refused || !item.has_tiles()) return;
+  if (!item.has_tiles()) return;
   tables.expand_tables();
 
   const Coding& coding = tables.coding;
@@ -393,7 +392,7 @@ void Pipeline::encode_tiles(Items& items) {
   };
   uint64_t used = 0;
   for (const auto& item : items) {
-    if (item->is_refused || !item->has_tiles()) continue;
+    if (!item->has_tiles()) continue;
     EncodeArguments job = item->arguments;
     // Launches of about equally many tiles.
     const uint32_t tiles = item->matrix.tile_count;
@@ -450,10 +449,12 @@ void Pipeline::encode_words(Items& items) {
   for_each(items, [this](Item& item) {
     codecllm_gpu_source& tensor = item.tensor;
     const uint64_t data_bytes = *on_host(item.data_bytes);
-    if (item.is_refused || data_bytes > tensor.data_capacity) return;
+    const uint64_t front_bytes = front_size(item.tables.coding);
+    item.stream_bytes = front_bytes + data_bytes;
+    if (front_bytes > tensor.front_capacity || data_bytes > tensor.data_capacity) return;
     write_front(item.tables.coding, reinterpret_cast<const uint8_t*>(on_host(item.metadata)), data_bytes,
                 static_cast<uint8_t*>(tensor.front));
-    tensor.front_size = front_size(item.tables.coding);
+    tensor.front_size = front_bytes;
     tensor.data_size = data_bytes;
   });
 }

@@ -47,9 +47,7 @@ Layout lay_out_against_base(const Dtype& dtype, const std::vector<uint64_t>& sha
                             const codecllm_encode_options* options) {
   EncodeOptions chosen = read_options(dtype, options);
   if (options == nullptr || options->tile_rows == 0) chosen.tile_rows = kDefaultTileRows;
-  if (options != nullptr &&
-      (options->split[0] != 0 || chosen.has_modes || options->classes != CODECLLM_CLASSES_AUTO ||
-       options->column_offsets != 0 || options->column_values != 0 || options->probability_bits != 0))
+  if (!chosen.leaves_choice)
     throw ArgumentError(
         "against a base, splits, modes, classes, column offsets, column values and probability bits cannot be chosen");
   return lay_out_for(dtype, shape, chosen);

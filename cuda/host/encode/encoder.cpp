@@ -1,18 +1,16 @@
-// Encoding a tensor in passes.
+// Encoding a tensor in one profile, in passes.
 #include "host/encode/encoder.hpp"
 
 #include <algorithm>
+#include <numeric>
 
 #include "host/encode/write_front.hpp"
 #include "host/format/error.hpp"
 
 namespace codecllm {
 
-Encoder::Encoder(const Dtype& dtype, const std::vector<uint64_t>& shape, const codecllm_encode_options* options)
-    : options_(read_options(dtype, options)),
-      layout_(lay_out_for(dtype, shape, options_)),
-      decisions_(layout_, options_),
-      marked_(layout_.bands) {
+Encoder::Encoder(const Layout& layout, const EncodeOptions& options)
+    : options_(options), layout_(layout), decisions_(layout_, options_), marked_(layout_.bands) {
   survey_ = survey_of(decisions_.splits());
   if (tries_column_values(layout_, options_)) leans_ = std::make_unique<LeanCount>(layout_);
 }
@@ -141,8 +139,17 @@ void Encoder::advance() {
       pass_ = Pass::Encode;
     }
   }
+  restart();
+}
+
+void Encoder::restart() {
   marked_.assign(layout_.bands, false);
   marked_count_ = 0;
+}
+
+uint64_t Encoder::stream_bytes() const {
+  require_all_marked();
+  return std::accumulate(lengths_.begin(), lengths_.end(), front_bytes());
 }
 
 uint64_t Encoder::front_bytes() const {

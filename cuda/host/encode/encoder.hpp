@@ -1,4 +1,4 @@
-// Encoding a tensor in passes over slices: counting, deciding, encoding (codecllm_encoder_... of the C interface).
+// Encoding a tensor in one profile, in passes over slices: counting, deciding, encoding.
 #pragma once
 
 #include <cstdint>
@@ -16,10 +16,8 @@ namespace codecllm {
 /** Functions other than `gather` and `encode` may not be called while one of these runs. */
 class Encoder {
  public:
-  /** @throws ArgumentError for a shape or options that the format does not have */
-  Encoder(const Dtype& dtype, const std::vector<uint64_t>& shape, const codecllm_encode_options* options);
-
-  const Layout& layout() const { return layout_; }
+  /** Refers to the layout for as long as it lives. */
+  Encoder(const Layout& layout, const EncodeOptions& options);
 
   codecllm_pass pass() const { return pass_ == Pass::Encode ? CODECLLM_PASS_ENCODE : CODECLLM_PASS_GATHER; }
 
@@ -38,6 +36,12 @@ class Encoder {
   /** Encodes a slice. @returns the bytes written */
   size_t encode(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size, uint8_t* data,
                 size_t capacity);
+
+  /** Bytes of the stream, after every band was encoded once. */
+  uint64_t stream_bytes() const;
+
+  /** Begins to encode once more. */
+  void restart();
 
   /** Writes everything before Data. */
   void write_front(uint8_t* front, size_t size) const;
@@ -59,7 +63,7 @@ class Encoder {
   void begin_count();
 
   const EncodeOptions options_;
-  const Layout layout_;
+  const Layout& layout_;
   Decisions decisions_;
   Pass pass_ = Pass::Survey;
   std::unique_ptr<Survey> survey_;

@@ -12,6 +12,16 @@ namespace codecllm {
 
 namespace {
 
+/** Of tensors of fewer words, small tries all profiles. */
+constexpr uint64_t kTriedBelowWords = 1 << 17;
+
+/** Sets the profile, and what follows from it. */
+void set_profile(const Dtype& dtype, codecllm_profile profile, EncodeOptions& options) {
+  options.profile = profile == CODECLLM_DIRECT && !allows_direct(dtype, {2, {8, 8}}) ? CODECLLM_FAST : profile;
+  if (options.profile == CODECLLM_DIRECT && options.classes == CODECLLM_CLASSES_AUTO)
+    options.classes = CODECLLM_CLASSES_NONE;
+}
+
 /** Whether every plane of this split can be coded as asked for, and no other mode was asked for. */
 bool allows(const Dtype& dtype, const Split& split, const EncodeOptions& options) {
   for (unsigned p = 0; p < kMaxPlanes; p++) {
@@ -81,13 +91,12 @@ Mode preferred_mode(const Layout& layout, const Split& split, const EncodeOption
 EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* source) {
   EncodeOptions options;
   if (source == nullptr) return options;
-  options.profile = checked(source->profile, CODECLLM_DIRECT, "profile");
-  if (options.profile == CODECLLM_DIRECT && !allows_direct(dtype, {2, {8, 8}})) options.profile = CODECLLM_FAST;
+  const codecllm_profile profile = checked(source->profile, CODECLLM_DIRECT, "profile");
   if (source->tile_rows != 0) options.tile_rows = source->tile_rows;
   options.columns = source->columns;
   options.classes = checked(source->classes, CODECLLM_CLASSES_MIXED, "classes");
-  if (options.profile == CODECLLM_DIRECT && options.classes == CODECLLM_CLASSES_AUTO)
-    options.classes = CODECLLM_CLASSES_NONE;
+  options.leaves_choice = options.classes == CODECLLM_CLASSES_AUTO;
+  set_profile(dtype, profile, options);
   options.column_offsets = source->column_offsets;
   options.column_values = source->column_values;
   for (unsigned p = 0; p < kMaxPlanes; p++) {
@@ -106,7 +115,24 @@ EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* so
       (options.probability_bits < kMinProbabilityBits || options.probability_bits > most))
     throw ArgumentError(
         text("probability bits must be from ", kMinProbabilityBits, " to ", most, ", not ", options.probability_bits));
+  options.leaves_choice = options.leaves_choice && options.split.planes == 0 && !options.has_modes &&
+                          options.column_offsets == 0 && options.column_values == 0 && options.probability_bits == 0;
   return options;
+}
+
+std::vector<EncodeOptions> tried_options(const Layout& layout, const EncodeOptions& options) {
+  std::vector<EncodeOptions> tried = {options};
+  const Dtype& dtype = *layout.dtype;
+  // In one plane that has one split, all profiles are alike.
+  const bool differ = dtype.split_count > 1 || dtype.splits[0].planes > 1;
+  if (options.profile != CODECLLM_SMALL || !options.leaves_choice || layout.words >= kTriedBelowWords || !differ)
+    return tried;
+  for (const codecllm_profile profile : {CODECLLM_FAST, CODECLLM_DIRECT}) {
+    EncodeOptions other = options;
+    set_profile(dtype, profile, other);
+    if (other.profile == profile) tried.push_back(other);
+  }
+  return tried;
 }
 
 Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const EncodeOptions& options) {

@@ -29,6 +29,8 @@ struct EncodeOptions {
   int32_t column_offsets = 0;
   /** Whether columns have values: likewise. */
   int32_t column_values = 0;
+  /** Whether all is the encoder's choice but the profile, columns and rows of a tile. */
+  bool leaves_choice = true;
 };
 
 /**
@@ -38,6 +40,12 @@ struct EncodeOptions {
  * @throws ArgumentError for options that the format does not have for this dtype
  */
 EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* options);
+
+/**
+ * The options of which the shortest stream is taken, the first of equals: those of each profile that is tried
+ * (FORMAT.md, A.13). Those that give what the ones before give are left out.
+ */
+std::vector<EncodeOptions> tried_options(const Layout& layout, const EncodeOptions& options);
 
 /** The matrix view that the options ask for, or the encoder's choice. @throws ArgumentError as `lay_out` does */
 Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const EncodeOptions& options);

@@ -1,0 +1,76 @@
+// The vectors of checkpoints alone, which are all that may notice what Stryker changes of the container. What is refused is
+// refused in its step (FORMAT.md, section 11); more is not compared.
+
+import { readFileSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { compress, Refused, restore, type Step } from '../../../golden/container.ts';
+import { planLayers } from '../../../spec/container.ts';
+import type { EncodeOptions } from '../../../spec/index.ts';
+import { fromRoot } from '../../../src/files/root.ts';
+
+interface Vector {
+  readonly id: string;
+  readonly options?: Pick<EncodeOptions, 'profile' | 'tileRows'> & { readonly progressive?: true };
+  readonly bases?: readonly string[];
+}
+
+interface ValidVector extends Vector {
+  readonly original: string;
+  readonly compressed: string;
+}
+
+interface InvalidVector extends Vector {
+  readonly file: string;
+  readonly error: { readonly step: Step };
+}
+
+const read = (name: string): Uint8Array => new Uint8Array(readFileSync(fromRoot(`golden/checkpoint/${name}`)));
+const basesOf = ({ bases = [] }: Vector): Uint8Array[] => bases.map(read);
+
+const manifest: { valid: ValidVector[]; invalid: InvalidVector[]; refused: InvalidVector[] } = JSON.parse(
+  new TextDecoder().decode(read('manifest.json')),
+);
+
+/** What the reference compressor makes with the options of a vector. @param bases their originals */
+function compressAs({ options = {} }: Vector, original: Uint8Array, bases: readonly Uint8Array[] = []): Uint8Array {
+  const { progressive, ...encoding } = options;
+  return compress(original, encoding, bases, true, progressive && planLayers);
+}
+
+function stepOf(work: () => unknown): Step | undefined {
+  try {
+    work();
+  } catch (error) {
+    if (error instanceof Refused) return error.step;
+    throw error;
+  }
+  return undefined;
+}
+
+describe('refuses', () => {
+  test.each(manifest.invalid)('$id', (vector) => {
+    expect(stepOf(() => restore(read(vector.file), basesOf(vector)))).toBe(vector.error.step);
+  });
+});
+
+describe('compresses no', () => {
+  test.each(manifest.refused)('$id', (vector) => {
+    expect(stepOf(() => compressAs(vector, read(vector.file)))).toBe(vector.error.step);
+  });
+});
+
+describe('restores', () => {
+  test.each(manifest.valid)('$id', (vector) => {
+    const restored = restore(read(vector.compressed), basesOf(vector));
+    expect(Buffer.compare(restored, read(vector.original))).toBe(0);
+  });
+});
+
+describe('compresses', () => {
+  test.each(manifest.valid.filter(({ options }) => options !== undefined))('$id', (vector) => {
+    const bases = (vector.bases ?? []).map((name) =>
+      name.startsWith('compressed/') ? restore(read(name), basesOf(vector)) : read(name),
+    );
+    expect(Buffer.compare(compressAs(vector, read(vector.original), bases), read(vector.compressed))).toBe(0);
+  });
+});
