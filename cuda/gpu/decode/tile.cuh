@@ -31,7 +31,8 @@ __device__ __forceinline__ GpuTile place_tile(const GpuTensor& tensor, const uin
   row = uint64_t{entry.band} * tensor.tile_rows;
   column = entry.across * kTileColumns;
   GpuTile tile;
-  tile.data = data + uint64_t{entry.offset} * kAlignment;
+  // Who wants no planes has no data.
+  tile.data = kPlanes > 0 ? data + uint64_t{entry.offset} * kAlignment : data;
   tile.check = entry.check;
   for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = entry.planes[p];
   tile.row_words = tensor.columns;
