@@ -438,7 +438,8 @@ CODECLLM_API codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_de
                                                             void* bytes, size_t size);
 
 /**
- * Encodes tensors from device memory to device memory, and gives the bytes that codecllm_encode gives. It may be used
+ * Encodes tensors from device memory to device memory, and gives the bytes that codecllm_encode gives, or with a base
+ * codecllm_encode_against. It may be used
  * beside its device's other encoders, plans and decoders, by one thread at a time. It has at most 15 threads of its
  * own, which sleep between calls. It keeps memory for the next call. For each batch that is encoded at the same time,
  * at most 8 of 128 MiB or of one larger tensor, and no more than it has threads: of device memory about its size, but
@@ -462,6 +463,11 @@ typedef struct codecllm_gpu_source {
   const codecllm_encode_options* options;
   /** Device memory, aligned to 16. */
   const void* elements;
+  /**
+   * The base (FORMAT.md, section 3.2): device memory, aligned to 16, with elements of the same dtype and shape; null to
+   * encode without one.
+   */
+  const void* base;
   /** Host memory that receives everything before Data. */
   void* front;
   size_t front_capacity;
@@ -474,8 +480,8 @@ typedef struct codecllm_gpu_source {
 } codecllm_gpu_source;
 
 /**
- * Capacities that always suffice for a tensor. Where only a stream that is smaller than the tensor is of use, a
- * `data_capacity` of the tensor's bytes does. Refuses what codecllm_gpu_encode refuses.
+ * Capacities that always suffice for a tensor, with a base or without. Where only a stream that is smaller than the
+ * tensor is of use, a `data_capacity` of the tensor's bytes does. Refuses what codecllm_gpu_encode refuses.
  */
 CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const uint64_t* shape, size_t dimensions,
                                                        const codecllm_encode_options* options, uint64_t* front,
@@ -484,8 +490,9 @@ CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const 
 /**
  * Encodes tensors, and waits until all are done. Large and small ones may be mixed, and many in one call are faster
  * than one by one: the host decides for some of them while the device works on others, on up to 16 threads. Refuses
- * what codecllm_encoder_open refuses, a tensor of 2^32 tiles, and memory that is not aligned; the message names the
- * tensor by its number. After an error, fronts and Data of all tensors have no meaning.
+ * what codecllm_encoder_open refuses, or with a base codecllm_encode_against, a tensor of 2^32 tiles, and memory that
+ * is not aligned; the message names the tensor by its number. After an error, fronts and Data of all tensors have no
+ * meaning.
  *
  * @param cuda_stream a cudaStream_t: what it holds when this is called ends before elements are read
  */
