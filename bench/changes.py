@@ -7,17 +7,18 @@
 Writes real pairs to FOLDER, unless they are there, and measures on them. Transformers of 19.5 and of 3.4 million weights
 are trained for some steps, and then further at three learning rates, with FP32 masters, of which each checkpoint is the
 BF16: 40 steps the larger one, a thousand the other. And all-MiniLM-L6-v2 beside a fine-tune of it that a package has,
-in F32 as they are published, and rounded to BF16. Prints two tables. For each pair, how many weights have changed, and
-for each codec the bytes of the second file, given the first, in bits for each weight that changed; and the time to make
-it and to give the file back, of whole programs on two threads, beside ours.
+in F32 as they are published, and rounded to BF16. Prints a table: for each pair, how many weights have changed, and for
+each codec the bytes of the second file, given the first; these in bits for each weight that changed; and the time to
+make them and to give the file back, ours in seconds, that of others beside ours. It is the processor's, of whole
+programs and all of their threads, so that it means something on a busy machine, too.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,10 +116,15 @@ def changed_weights(old: Path, new: Path) -> tuple[int, int]:
     return changed, sum(tensor.numel() for tensor in after.values())
 
 
+def seconds() -> float:
+    """Of processors, used up by this process and by those that it has waited for."""
+    return sum(os.times()[:4])
+
+
 def run(*command: str | Path) -> float:
-    begin = time.perf_counter()
+    begin = seconds()
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
-    return time.perf_counter() - begin
+    return seconds() - begin
 
 
 Measured = tuple[int, float, float]
@@ -127,36 +133,41 @@ Measured = tuple[int, float, float]
 
 def ours(old: Path, new: Path, work: Path) -> Measured:
     program = [sys.executable, "-m", "codecllm"]
-    seconds = run(*program, "compress", new, work / "out", "--base", old, "--threads", "2")
+    make = run(*program, "compress", new, work / "out", "--base", old, "--threads", "2")
     back = run(*program, "decompress", work / "out", work / "back", "--base", old, "--threads", "2")
-    return check(new, work / "back", (work / "out").stat().st_size, seconds, back)
+    return check(new, work / "back", (work / "out").stat().st_size, make, back)
 
 
 def bigsmall(old: Path, new: Path, work: Path) -> Measured:
-    seconds = run("bigsmall", "compress", new, "--base", old, "-o", work / "out.bs", "--no-progress")
+    make = run("bigsmall", "compress", new, "--base", old, "-o", work / "out.bs", "--no-progress")
     back = run("bigsmall", "decompress", work / "out.bs", "--base", old, "-o", work / "back.safetensors")
     ours, theirs = floats(work / "back.safetensors"), floats(new)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    return (work / "out.bs").stat().st_size, seconds, back
+    return (work / "out.bs").stat().st_size, make, back
 
 
 def lmzip(old: Path, new: Path, work: Path) -> Measured:
-    """Of an archive of both files, what the second one adds. The time is that of both."""
+    """Of an archive of both files, what the second one adds."""
     (work / "both").mkdir()
+
+    def archive(name: str) -> Measured:
+        packed = work / f"{name}.lmz"
+        make = run("lmz", "compress", work / "both", packed, "-q", "-j", "2")
+        back = run("lmz", "decompress", packed, work / name, "-q", "-j", "2")
+        return packed.stat().st_size, make, back
+
     shutil.copy(old, work / "both" / "0.safetensors")
-    run("lmz", "compress", work / "both", work / "alone.lmz", "-q", "-j", "2")
+    alone = archive("of-one")
     shutil.copy(new, work / "both" / "1.safetensors")
-    both = run("lmz", "compress", work / "both", work / "both.lmz", "-q", "-j", "2")
-    back = run("lmz", "decompress", work / "both.lmz", work / "back", "-q", "-j", "2")
-    found = next((work / "back").rglob("1.safetensors"))
-    size = (work / "both.lmz").stat().st_size - (work / "alone.lmz").stat().st_size
-    return check(new, found, size, both, back)
+    both = archive("of-both")
+    found = next((work / "of-both").rglob("1.safetensors"))
+    return check(new, found, both[0] - alone[0], both[1] - alone[1], both[2] - alone[2])
 
 
 def patch_from(old: Path, new: Path, work: Path) -> Measured:
-    seconds = run("zstd", "--long=27", "-T2", "-q", f"--patch-from={old}", new, "-o", work / "out")
+    make = run("zstd", "--long=27", "-T2", "-q", f"--patch-from={old}", new, "-o", work / "out")
     back = run("zstd", "-d", "--long=27", "-q", f"--patch-from={old}", work / "out", "-o", work / "back")
-    return check(new, work / "back", (work / "out").stat().st_size, seconds, back)
+    return check(new, work / "back", (work / "out").stat().st_size, make, back)
 
 
 def xor_of(old: Path, new: Path) -> np.ndarray:
@@ -166,39 +177,39 @@ def xor_of(old: Path, new: Path) -> np.ndarray:
 
 
 def xor_zstd(old: Path, new: Path, _: Path) -> Measured:
-    begin = time.perf_counter()
+    begin = seconds()
     packed = zstandard.ZstdCompressor(19, threads=2).compress(xor_of(old, new).tobytes())
-    middle = time.perf_counter()
+    middle = seconds()
     zstandard.ZstdDecompressor().decompress(packed)
-    return len(packed), middle - begin, time.perf_counter() - middle
+    return len(packed), middle - begin, seconds() - middle
 
 
 def xor_zipnn(old: Path, new: Path, _: Path) -> Measured:
     wide = next(iter(floats(new).values())).element_size() == 4
     codec = zipnn.ZipNN(input_format="byte", bytearray_dtype="float32" if wide else "bfloat16", threads=2)
-    begin = time.perf_counter()
+    begin = seconds()
     packed = codec.compress(xor_of(old, new).tobytes())
-    middle = time.perf_counter()
+    middle = seconds()
     codec.decompress(packed)
-    return len(packed), middle - begin, time.perf_counter() - middle
+    return len(packed), middle - begin, seconds() - middle
 
 
 def index_and_value(old: Path, new: Path, _: Path) -> Measured:
     """32 bits and the weight's own for each that changed."""
-    begin = time.perf_counter()
+    begin = seconds()
     before, after = (torch.cat([tensor.flatten() for _, tensor in sorted(floats(path).items())]) for path in (old, new))
     places = (before != after).nonzero().flatten()
     values = after[places]
-    middle = time.perf_counter()
+    middle = seconds()
     before[places] = values
-    back = time.perf_counter() - middle
+    back = seconds() - middle
     assert torch.equal(before, after)
     return places.numel() * (4 + values.element_size()), middle - begin, back
 
 
-def check(new: Path, back: Path, size: int, seconds: float, back_seconds: float) -> Measured:
-    assert new.read_bytes() == back.read_bytes()
-    return size, seconds, back_seconds
+def check(new: Path, found: Path, size: int, make: float, back: float) -> Measured:
+    assert new.read_bytes() == found.read_bytes()
+    return size, make, back
 
 
 CODECS = {
@@ -216,25 +227,23 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     pairs = [pair for run in RUNS for pair in trained_pairs(folder, *run)] + fine_tuned_pairs(folder)
-    names = " | ".join(CODECS)
-    sizes = [f"| pair | changed | {names} |", "| --- " * (2 + len(CODECS)) + "|"]
-    times = [f"| time to make it, and to give the file back | {names} |", "| --- " * (1 + len(CODECS)) + "|"]
+    print("| pair | changed |", " | ".join(CODECS), "|\n" + "| --- " * (2 + len(CODECS)) + "|")
     for what, old, new in pairs:
         count, total = changed_weights(old, new)
-        measured = []
+        cells = []
         for codec in CODECS.values():
             work = folder / "work"
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            measured.append(codec(old, new, work))
+            size, make, back = codec(old, new, work)
+            if not cells:
+                ours_make, ours_back = make, back
+                times = f"{make:.1f} s, {back:.1f} s"
+            else:
+                times = f"{make / ours_make:.2f}, {back / ours_back:.2f}"
+            cells.append(f"{size:,}; {8 * size / count:.2f}; {times}")
         shutil.rmtree(work)
-        (_, first, first_back), *_ = measured
-        by_size = " | ".join(f"{size:,}, {8 * size / count:.2f}" for size, _, _ in measured)
-        by_time = " | ".join(f"{seconds / first:.2f}, {back / first_back:.2f}" for _, seconds, back in measured[1:])
-        sizes.append(f"| {what} | {100 * count / total:.2f} % | {by_size} |")
-        times.append(f"| {what} | {first:.1f} s, {first_back:.1f} s | {by_time} |")
-        print(sizes[-1], times[-1], sep="\n", file=sys.stderr, flush=True)
-    print(*sizes, "", *times, sep="\n")
+        print(f"| {what} | {100 * count / total:.2f} %", *cells, sep=" | ", end=" |\n", flush=True)
 
 
 if __name__ == "__main__":

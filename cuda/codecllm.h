@@ -10,8 +10,8 @@
  *  5. Calls on different handles may go on at the same time, on any threads. On one handle they may not, unless the
  *     handle's comment says so. Functions without a handle may always be called.
  *
- * Beside what its comment says, every function refuses null where it needs a pointer (CODECLLM_INVALID_ARGUMENT), and
- * one that allocates can fail with CODECLLM_OUT_OF_MEMORY.
+ * Beside what its comment says, every function refuses null where it needs a pointer and numbers that are none of an
+ * enumeration's choices (CODECLLM_INVALID_ARGUMENT), and one that allocates can fail with CODECLLM_OUT_OF_MEMORY.
  */
 #ifndef CODECLLM_H
 #define CODECLLM_H
@@ -25,11 +25,15 @@
 #define CODECLLM_API __attribute__((visibility("default")))
 #endif
 
+/* In C an enumeration may hold any number, so in C++ it may, too: to load one that is no choice is not undefined. */
 #ifdef __cplusplus
+#define CODECLLM_AS_IN_C : uint32_t
 extern "C" {
+#else
+#define CODECLLM_AS_IN_C
 #endif
 
-typedef enum codecllm_status {
+typedef enum codecllm_status CODECLLM_AS_IN_C {
   CODECLLM_OK = 0,
   /** An argument makes no sense: a null pointer, a size that does not match, an option the format does not have. */
   CODECLLM_INVALID_ARGUMENT = 1,
@@ -53,7 +57,7 @@ CODECLLM_API const char* codecllm_error_message(void);
 CODECLLM_API const char* codecllm_version(void);
 
 /** The structures of this interface. */
-typedef enum codecllm_structure {
+typedef enum codecllm_structure CODECLLM_AS_IN_C {
   CODECLLM_STRUCTURE_ENCODE_OPTIONS = 0,
   CODECLLM_STRUCTURE_INFO = 1,
   CODECLLM_STRUCTURE_GPU_TENSOR = 2,
@@ -72,10 +76,14 @@ CODECLLM_API size_t codecllm_size_of(codecllm_structure structure);
 /* ------------------------------------------------------------------------------------------------------ encoding */
 
 /** The fewest bytes; the fewest steps of a decoder; or none, for weights that are multiplied as they lie. */
-typedef enum codecllm_profile { CODECLLM_SMALL = 0, CODECLLM_FAST = 1, CODECLLM_DIRECT = 2 } codecllm_profile;
+typedef enum codecllm_profile CODECLLM_AS_IN_C {
+  CODECLLM_SMALL = 0,
+  CODECLLM_FAST = 1,
+  CODECLLM_DIRECT = 2
+} codecllm_profile;
 
 /** How a plane is coded in every tile; CODECLLM_MODE_AUTO lets the encoder choose. */
-typedef enum codecllm_mode {
+typedef enum codecllm_mode CODECLLM_AS_IN_C {
   CODECLLM_MODE_AUTO = 0,
   CODECLLM_MODE_RAW = 1,
   CODECLLM_MODE_NONE = 2,
@@ -89,7 +97,7 @@ typedef enum codecllm_mode {
 } codecllm_mode;
 
 /** Which classes of rows and columns have frequency tables of their own (FORMAT.md, 6.1). */
-typedef enum codecllm_classes {
+typedef enum codecllm_classes CODECLLM_AS_IN_C {
   CODECLLM_CLASSES_AUTO = 0,
   CODECLLM_CLASSES_NONE = 1,
   CODECLLM_CLASSES_ROWS2 = 2,
@@ -110,7 +118,7 @@ typedef struct codecllm_encode_options {
   uint8_t split[4];
   /** Either all AUTO or one for each plane. */
   codecllm_mode modes[4];
-  /** N of every table; 0 means the encoder's choice. */
+  /** N of every table, or less where so many slots do not fit; 0 means the encoder's choice. */
   uint32_t probability_bits;
   codecllm_classes classes;
   /** Column offsets in PAIRS and DIRECT: 0 the encoder's choice, 1 yes, -1 no. */
@@ -147,7 +155,7 @@ CODECLLM_API void codecllm_encoder_close(codecllm_encoder* encoder);
 CODECLLM_API codecllm_status codecllm_encoder_layout(const codecllm_encoder* encoder, uint64_t* tensor_bytes,
                                                      uint64_t* bands, uint64_t* band_bytes);
 
-typedef enum codecllm_pass { CODECLLM_PASS_GATHER = 0, CODECLLM_PASS_ENCODE = 1 } codecllm_pass;
+typedef enum codecllm_pass CODECLLM_AS_IN_C { CODECLLM_PASS_GATHER = 0, CODECLLM_PASS_ENCODE = 1 } codecllm_pass;
 
 /** What is to be done with every slice next; ENCODE for null. */
 CODECLLM_API codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder);
@@ -256,7 +264,7 @@ CODECLLM_API codecllm_status codecllm_stream_range(const codecllm_stream* stream
                                                    uint64_t band_count, uint64_t* start, uint64_t* end);
 
 /** The instruction sets that the host codec can use. */
-typedef enum codecllm_path {
+typedef enum codecllm_path CODECLLM_AS_IN_C {
   CODECLLM_PATH_BEST = 0,
   CODECLLM_PATH_PLAIN = 1,
   CODECLLM_PATH_AVX2 = 2,
@@ -430,7 +438,8 @@ CODECLLM_API codecllm_status codecllm_gpu_host_decoder_read(codecllm_gpu_host_de
                                                             void* bytes, size_t size);
 
 /**
- * Encodes tensors from device memory to device memory, and gives the bytes that codecllm_encode gives. It may be used
+ * Encodes tensors from device memory to device memory, and gives the bytes that codecllm_encode gives, or with a base
+ * codecllm_encode_against. It may be used
  * beside its device's other encoders, plans and decoders, by one thread at a time. It has at most 15 threads of its
  * own, which sleep between calls. It keeps memory for the next call. For each batch that is encoded at the same time,
  * at most 8 of 128 MiB or of one larger tensor, and no more than it has threads: of device memory about its size, but
@@ -454,6 +463,11 @@ typedef struct codecllm_gpu_source {
   const codecllm_encode_options* options;
   /** Device memory, aligned to 16. */
   const void* elements;
+  /**
+   * The base (FORMAT.md, section 3.2): device memory, aligned to 16, with elements of the same dtype and shape; null to
+   * encode without one.
+   */
+  const void* base;
   /** Host memory that receives everything before Data. */
   void* front;
   size_t front_capacity;
@@ -466,8 +480,8 @@ typedef struct codecllm_gpu_source {
 } codecllm_gpu_source;
 
 /**
- * Capacities that always suffice for a tensor. Where only a stream that is smaller than the tensor is of use, a
- * `data_capacity` of the tensor's bytes does. Refuses what codecllm_gpu_encode refuses.
+ * Capacities that always suffice for a tensor, with a base or without. Where only a stream that is smaller than the
+ * tensor is of use, a `data_capacity` of the tensor's bytes does. Refuses what codecllm_gpu_encode refuses.
  */
 CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const uint64_t* shape, size_t dimensions,
                                                        const codecllm_encode_options* options, uint64_t* front,
@@ -476,8 +490,9 @@ CODECLLM_API codecllm_status codecllm_gpu_encode_bound(const char* dtype, const 
 /**
  * Encodes tensors, and waits until all are done. Large and small ones may be mixed, and many in one call are faster
  * than one by one: the host decides for some of them while the device works on others, on up to 16 threads. Refuses
- * what codecllm_encoder_open refuses, a tensor of 2^32 tiles, and memory that is not aligned; the message names the
- * tensor by its number. After an error, fronts and Data of all tensors have no meaning.
+ * what codecllm_encoder_open refuses, or with a base codecllm_encode_against, a tensor of 2^32 tiles, and memory that
+ * is not aligned; the message names the tensor by its number. After an error, fronts and Data of all tensors have no
+ * meaning.
  *
  * @param cuda_stream a cudaStream_t: what it holds when this is called ends before elements are read
  */

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // The command line. It reads arguments and prints reports; index.ts does the work.
 
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
 import { TILE_ROWS } from '../spec/index.ts';
@@ -200,7 +200,7 @@ withBases(
       const { profile, progressive } = options;
       const how = { profile, progressive, tileRows, for: options.for };
       if (options.dryRun)
-        await each(paths, options, formatEstimate, (input, work) => estimate(input, { ...work, ...how }));
+        await each(inputsOf(paths), options, formatEstimate, (input, work) => estimate(input, { ...work, ...how }));
       else
         await transform(paths, options, compressedName, formatCompressed, (input, output, work) =>
           compress(input, output, { ...work, ...how }),
@@ -304,6 +304,12 @@ async function transform<Report extends object>(
       nameOf(input, isFolder) ?? refuseUsage(`${input}: nothing to name the output of ${running} after; give [out]`);
     return run(input, last === undefined ? name : join(last, basename(name)), work);
   });
+}
+
+/** The inputs of a dry run, whose output, the last of several paths as ever, is not there yet, or a stream. */
+function inputsOf(paths: readonly string[]): readonly string[] {
+  const last = paths[paths.length - 1];
+  return paths.length > 1 && (last === '-' || !existsSync(last)) ? paths.slice(0, -1) : paths;
 }
 
 /** Whether outputs go into a folder that exists, as cp has it; of a directory, only where the path ends in a slash: it may be the one to replace. */

@@ -8,7 +8,6 @@ export {
   decompress,
   estimate,
   inspect,
-  isDirectory,
   type OutputOptions,
   verify,
   type WorkOptions,
@@ -28,6 +27,7 @@ export type {
 export { REPORT_VERSION } from './commands/report.ts';
 export { EngineError } from './engine/engine.ts';
 export { ENCODING_ENGINES, ENGINES, type EngineName } from './engine/engines.ts';
+export { isDirectory } from './files/directory.ts';
 export { FileError, FilesError, UncheckedError } from './files/errors.ts';
 export { compressedName, restoredName } from './files/names.ts';
 export { clean, removeTemporaries } from './files/temporary.ts';

@@ -1,9 +1,10 @@
 // Makes checkpoints for tests, byte by byte, so that they can be wrong in any way.
 
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { rawFile } from '../golden/container.ts';
 import { seal } from '../spec/encoder/front.ts';
@@ -115,7 +116,7 @@ export async function inDirectory<T>(use: (path: string) => T | Promise<T>): Pro
   }
 }
 
-const CLI = fileURLToPath(new URL('../dist/bin/codecllm.js', import.meta.url));
+export const CLI = fileURLToPath(new URL('../dist/bin/codecllm.js', import.meta.url));
 
 export interface Run {
   readonly status: number | null;
@@ -132,4 +133,11 @@ export function codecllm(...args: string[]): Run {
 /** Starts it. */
 export function startCodecllm(...args: string[]): ReturnType<typeof spawn> {
   return spawn(process.execPath, [CLI, ...args], { stdio: 'ignore' });
+}
+
+/** Waits until a temporary file in this directory has bytes, or the command that is to write it has ended. */
+export async function writing(directory: string, running: ReturnType<typeof startCodecllm>): Promise<void> {
+  const writes = (name: string): boolean =>
+    name.includes('.tmp-') && (statSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0) > 0;
+  while (running.exitCode === null && !readdirSync(directory).some(writes)) await setTimeout(5);
 }

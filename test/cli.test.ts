@@ -2,7 +2,6 @@
 
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { once } from 'node:events';
 import {
   chmodSync,
   copyFileSync,
@@ -14,25 +13,14 @@ import {
   rmSync,
   statSync,
   symlinkSync,
-  watch,
   writeFileSync,
 } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { whyNotNative } from '../src/engine/native.ts';
 import type { InspectedFile, Report } from '../src/index.ts';
-import {
-  bomb,
-  checkpoint,
-  codecllm,
-  inDirectory,
-  noise,
-  startCodecllm,
-  type TestTensor,
-  weights,
-} from './checkpoint.ts';
+import { checkpoint, codecllm, inDirectory, noise, type TestTensor, weights } from './checkpoint.ts';
 
 const matrix = (name: string, rows: number, columns: number, seed = 1): TestTensor => ({
   name,
@@ -267,199 +255,16 @@ describe('failures leave nothing behind', () => {
       expect(readdirSync(directory)).toHaveLength(2);
     });
   });
-
-  const LARGE = checkpoint([matrix('a', 1000, 4000, 1), matrix('b', 1000, 4000, 2)]);
-
-  /** Waits until a temporary file in this directory has bytes, or the command that is to write it has ended. */
-  async function writing(directory: string, child: ReturnType<typeof startCodecllm>): Promise<void> {
-    const writes = (name: string): boolean =>
-      name.includes('.tmp-') && (statSync(join(directory, name), { throwIfNoEntry: false })?.size ?? 0) > 0;
-    while (child.exitCode === null && !readdirSync(directory).some(writes))
-      await new Promise((done) => setTimeout(done, 5));
-  }
-
-  /** Starts a compression and stops it once it writes. @returns how it ended, and what is there then */
-  async function interrupted(directory: string, signal: NodeJS.Signals): Promise<{ ended: unknown; left: string[] }> {
-    const input = join(directory, 'large.safetensors');
-    writeFileSync(input, LARGE);
-    writeFileSync(join(directory, 'out'), 'what was there before');
-    const child = startCodecllm('compress', input, join(directory, 'out'), '--force');
-    const end = new Promise((resolve) => child.on('exit', (code, by) => resolve(code ?? by)));
-    await writing(directory, child);
-    child.kill(signal);
-    const ended = await end;
-    expect(readFileSync(input).equals(LARGE)).toBe(true);
-    expect(readFileSync(join(directory, 'out'), 'utf8')).toBe('what was there before');
-    return { ended, left: readdirSync(directory).filter((name) => name.includes('.tmp-')) };
-  }
-
-  it.each([
-    ['SIGHUP', 129],
-    ['SIGINT', 130],
-    ['SIGTERM', 143],
-  ] as const)('%s in the middle', async (signal, code) => {
-    await inDirectory(async (directory) => {
-      expect(await interrupted(directory, signal)).toEqual({ ended: code, left: [] });
-    });
-  });
-
-  it('a kill in the middle, but for what has no name yet', async () => {
-    await inDirectory(async (directory) => {
-      expect(await interrupted(directory, 'SIGKILL')).toMatchObject({ ended: 'SIGKILL' });
-    });
-  });
-
-  it('a change of the input meanwhile', async () => {
-    await inDirectory(async (directory) => {
-      const input = join(directory, 'large.safetensors');
-      writeFileSync(input, LARGE);
-      const child = startCodecllm('compress', input, join(directory, 'out'));
-      const end = new Promise((resolve) => child.on('exit', resolve));
-      await writing(directory, child);
-      writeFileSync(input, LARGE.subarray(0, 20), { flag: 'r+' });
-      expect(await end).toBe(1);
-      expect(readdirSync(directory)).toEqual(['large.safetensors']);
-    });
-  });
 });
 
-describe('a small file that declares a large checkpoint', () => {
-  it('is refused before anything is written', async () => {
-    await inDirectory((directory) => {
-      const [file, out] = [join(directory, 'bomb.codecllm.safetensors'), join(directory, 'out')];
-      writeFileSync(file, bomb());
-      const refusal = `codecllm: ${file}: "zeros" has 6.40 GB decompressed: more than `;
-      // Where less is free, that is what is said.
-      const message = fail('decompress', file, out);
-      expect(message.slice(0, refusal.length)).toBe(refusal);
-      expect(message.slice(refusal.length)).toMatch(
-        /^(100 times what they take now|the [\d.]+ \w+ that are free on that disk); --max-bytes sets another limit\n$/,
-      );
-      expect(fail('decompress', file, out, '--max-bytes', '6gb')).toBe(`${refusal}the 6.00 GB of --max-bytes\n`);
-      expect(fail('verify', file, '--max-bytes', '800M')).toBe(`${refusal}the 800 MB of --max-bytes\n`);
-      expect(run('inspect', file)).toContain('6400000000');
-      expect(readdirSync(directory)).toEqual(['bomb.codecllm.safetensors']);
-    });
-  });
-
-  it('is refused among others, too', async () => {
-    await inDirectory((directory) => {
-      const model = join(directory, 'model');
-      mkdirSync(model);
-      writeFileSync(join(model, 'a.safetensors'), SMALL);
-      run('compress', model, join(directory, 'b'));
-      const limit = ['--max-bytes', '26000'];
-      for (const command of [
-        ['decompress', join(directory, 'b'), join(directory, 'c')],
-        ['verify', join(directory, 'b')],
-      ])
-        expect(fail(...command, ...limit)).toContain(
-          '/b/a.safetensors: "layer.weight" has 52.0 kB decompressed, all of them 52.0 kB: more than the 26.0 kB of --max',
-        );
-      run('decompress', join(directory, 'b'), join(directory, 'c'), '--max-bytes', '53k');
-      expect(readFileSync(join(directory, 'c', 'a.safetensors')).equals(SMALL)).toBe(true);
-    });
-  });
-
-  it('is allowed what the command line says, if it can be understood', () => {
+describe('a limit', () => {
+  it('is one that can be understood', () => {
     for (const value of ['', 'G', '-1', '1.5G', '99999999T'])
       expect(codecllm('verify', 'x', '--max-bytes', value)).toMatchObject({ status: 2, stdout: '' });
   });
 });
 
 describe('names', () => {
-  it('reach no terminal with what would move its cursor or turn the text', async () => {
-    await inDirectory((directory) => {
-      const evil = 'a\u001b[2J\n\u202egpj\u2066\u009b';
-      const shown = '\\u202egpj\\u2066\\u009b';
-      const hidden = /[\p{Cc}\p{Bidi_Control}]/u;
-      const original = join(directory, `${evil}.safetensors`);
-      writeFileSync(original, checkpoint([{ ...bias, name: evil }, matrix('w', 200, 130)]));
-      const compressed = original.replace('.safetensors', '.codecllm.safetensors');
-      const left = join(directory, `.${evil}.codecllm.safetensors.tmp-01234567-1-01234567`);
-      writeFileSync(left, '');
-      const texts = [original, compressed].flatMap((path) => [
-        codecllm('compress', path),
-        codecllm('inspect', path),
-        codecllm('inspect', path, '--json'),
-        codecllm('verify', path),
-        codecllm('verify', path, '--json'),
-      ]);
-      rmSync(left);
-      mkdirSync(join(directory, 'model'));
-      copyFileSync(original, join(directory, 'model', 'a.safetensors'));
-      const index = JSON.stringify({ weight_map: { a: `${evil}.safetensors` } });
-      writeFileSync(join(directory, 'model', 'model.safetensors.index.json'), index);
-      texts.push(codecllm('inspect', join(directory, 'model')));
-      for (const text of texts.flatMap(({ stdout, stderr }) => [stdout, stderr]))
-        for (const line of text.split('\n')) expect(line).not.toMatch(hidden);
-      for (const { stdout, stderr } of texts) expect(`${stdout}${stderr}`).toContain(shown);
-      const [, , json] = texts;
-      expect(JSON.parse(json.stdout).files[0].tensors[0].name).toBe(evil);
-    });
-  });
-
-  it('may be as long as the system allows', async () => {
-    await inDirectory((directory) => {
-      // 255 bytes, of characters that have two.
-      const name = `${'ä'.repeat(120)}xyz.safetensors`;
-      const [original, compressed] = [join(directory, 'a'), join(directory, name)];
-      expect(Buffer.byteLength(name)).toBe(255);
-      writeFileSync(original, SMALL);
-      run('compress', original, compressed);
-      run('decompress', compressed, join(directory, 'b'.repeat(242)));
-      mkdirSync(join(directory, 'model'));
-      copyFileSync(original, join(directory, 'model', 'a.safetensors'));
-      run('compress', join(directory, 'model'), join(directory, 'c'.repeat(255)));
-      expect(readdirSync(directory).length).toBe(5);
-    });
-  });
-
-  it('are given to one of two that would have the same', async () => {
-    await inDirectory(async (directory) => {
-      mkdirSync(join(directory, 'model'));
-      writeFileSync(join(directory, 'model', 'a.safetensors'), SMALL);
-      for (const [input, output] of [
-        ['model/a.safetensors', 'file'],
-        ['model', 'folder'],
-      ]) {
-        const ends = await Promise.all(
-          [1, 2, 3, 4].map(
-            () =>
-              new Promise((resolve) => {
-                startCodecllm('compress', join(directory, input), join(directory, output)).on('exit', resolve);
-              }),
-          ),
-        );
-        expect(ends.toSorted()).toEqual([0, 1, 1, 1]);
-      }
-      expect(readdirSync(directory).sort()).toEqual(['file', 'folder', 'model']);
-    });
-  });
-
-  it.runIf(process.platform === 'linux' && whyNotNative() === undefined)(
-    "are never nobody's: a directory is exchanged at once",
-    async () => {
-      await inDirectory(async (directory) => {
-        const [model, output] = ['model', 'out'].map((name) => join(directory, name));
-        mkdirSync(model);
-        writeFileSync(join(model, 'a.safetensors'), SMALL);
-        run('compress', model, output);
-        const before = statSync(output).ino;
-        const seen = new Set<string | null>();
-        const watcher = watch(directory, (_, name) => seen.add(name));
-        const ended = once(startCodecllm('compress', model, output, '--force'), 'exit');
-        expect(await ended).toEqual([0, null]);
-        await new Promise((resolve) => setTimeout(resolve, 100));
-        watcher.close();
-        expect(statSync(output).ino).not.toBe(before);
-        // Nothing stepped aside.
-        expect([...seen].map((name) => name?.replace(/tmp-.*/, 'tmp')).sort()).toEqual(['.out.tmp', 'out']);
-        expect(readdirSync(directory).sort()).toEqual(['model', 'out']);
-      });
-    },
-  );
-
   it('of what was killed are said, and removed where nobody can go on from it', async () => {
     await inDirectory((directory) => {
       const [original, output] = ['a', 'b'].map((name) => join(directory, name));

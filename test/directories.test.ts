@@ -422,7 +422,12 @@ describe('inputs and outputs', () => {
       expect(readdirSync(directory)).toEqual(['model']);
       const report = json('compress', model);
       expect(Math.abs(estimate.ratio / report.ratio - 1)).toBeLessThan(0.01);
-      expect(codecllm('compress', model, '--dry-run').stdout).toContain('estimated from');
+      // With an output as without one, so that the option is all that has to be taken away.
+      for (const output of [[], [join(directory, 'out')], ['-']]) {
+        const { status, stdout } = codecllm('compress', model, ...output, '--dry-run');
+        expect(status).toBe(0);
+        expect(stdout.match(/estimated from/g)).toHaveLength(1);
+      }
     });
   });
 

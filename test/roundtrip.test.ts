@@ -125,6 +125,24 @@ test('small is larger than no other profile', () => {
   );
 });
 
+test('tables that are wanted finer than fit are as fine as fit', () => {
+  const options = {
+    classes: 'rows4',
+    probabilityBits: 12,
+    split: [8, 8, 8, 8],
+    modes: ['none', 'none', 'none', 'none'],
+  } as const;
+  const bytes = makeTensor('F32', 128 * 256, 256, 'rows', 3);
+  const stream = encodeTensor(bytes, 'F32', [128, 256], options);
+  expect(readFront(stream).tables.map((set) => set && [set.tables.length, set.probabilityBits])).toEqual([
+    [4, 11],
+    [1, 12],
+    [1, 12],
+    [1, 12],
+  ]);
+  expect(decodeTensor(stream).data).toEqual(bytes);
+});
+
 describe('profile fast', () => {
   /** Split and modes of a tensor of 256 x 128 words, and its bytes in the profiles fast and small. */
   const coded = (dtype: string, pattern: Pattern): { split: string; modes: string; fast: number; small: number } => {

@@ -4,6 +4,7 @@
 import fc from 'fast-check';
 import { makeTensor, PATTERNS } from '../golden/patterns.ts';
 import { allowsDirect, allowsPairs, type Split } from '../spec/decoder/3-planes.ts';
+import { maxProbabilityBits } from '../spec/decoder/6.1-tables.ts';
 import {
   type ClassChoice,
   DTYPES,
@@ -60,8 +61,7 @@ function optionsFor(dtype: Dtype): fc.Arbitrary<EncodeOptions> {
         columnValues: maybe(fc.boolean()),
         isSplit: fc.boolean(),
         modes: maybe(forcedModes(dtype, split)),
-        // Four tables of every plane must fit into 20,480 slots.
-        probabilityBits: maybe(fc.integer({ min: 8, max: split.length > 2 ? 10 : 11 })),
+        probabilityBits: maybe(fc.integer({ min: 8, max: Math.min(...dtype.splits.flat().map(maxProbabilityBits)) })),
       })
       .map(({ isSplit, modes, probabilityBits, ...rest }) => {
         const isFixed = isSplit || modes !== undefined;

@@ -22,10 +22,6 @@ inline std::vector<codecllm_path> paths() {
   std::vector<codecllm_path> found;
   for (size_t p = CODECLLM_PATH_PLAIN; p < std::size(codecllm::kPathNames); p++) {
     const codecllm_path path = static_cast<codecllm_path>(p);
-#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
-    // As GCC 12 compiles them with its thread sanitizer, and only with that, they decode wrongly, on one thread, too.
-    if (path == CODECLLM_PATH_AVX512) continue;
-#endif
     if (codecllm_has_path(path) != 0) found.push_back(path);
   }
   return found;

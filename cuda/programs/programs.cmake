@@ -25,7 +25,7 @@ endif()
 # that proves it, and an addon that has it.
 add_library(codecllm_emulated OBJECT EXCLUDE_FROM_ALL gpu/emulation/emulated.cpp)
 target_compile_definitions(codecllm_emulated PUBLIC CODECLLM_EMULATE)
-target_compile_options(codecllm_emulated PRIVATE -Wall -Wextra -Wno-unknown-pragmas -O1)
+target_compile_options(codecllm_emulated PRIVATE -Wall -Wextra -Wno-unknown-pragmas -Wno-pass-failed -O1)
 if(CODECLLM_SANITIZE)
   target_compile_options(codecllm_emulated PRIVATE ${sanitize})
 endif()

@@ -294,10 +294,15 @@ def _run_compress(arguments: argparse.Namespace) -> int:
         "follow_links": arguments.follow_links,
     }
     if arguments.dry_run:
-        return _each(
-            arguments, arguments.paths, format_estimate, lambda path, work, _: estimate(path, **choices, **work)
-        )
+        paths = _inputs_of(arguments.paths)
+        return _each(arguments, paths, format_estimate, lambda path, work, _: estimate(path, **choices, **work))
     return _transform(arguments, compressed_name, format_compressed, partial(compress, **choices))
+
+
+def _inputs_of(paths: list[str]) -> list[str]:
+    """The inputs of a dry run, whose output, the last of several paths as ever, is not there yet, or a stream."""
+    is_output = len(paths) > 1 and (paths[-1] == "-" or not os.path.exists(paths[-1]))
+    return paths[:-1] if is_output else paths
 
 
 def _run_decompress(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from ._errors import FileError
 from ._input import InputFile
 from ._limits import are_usual
 from ._safetensors import Header, read_header
-from ._stored import StoredTensor, read_checkpoint
+from ._stored import StoredTensors, read_checkpoint
 
 _HASHED_BYTES = 2**20
 
@@ -31,12 +31,12 @@ class Bases(Closing):
         given = [paths] if isinstance(paths, str | os.PathLike) else paths or []
         self.paths = [os.fsdecode(path) for path in given]
         self._hashes: dict[str, str] = {}
-        self._opened: dict[str, tuple[InputFile, dict[str, StoredTensor]]] = {}
+        self._opened: dict[str, StoredTensors] = {}
 
     def resolve(
-        self, tensors: list[StoredTensor], container: _container.Container | None, above: tuple[str, ...] = ()
-    ) -> list[StoredTensor]:
-        """The tensors of a checkpoint, each with what it may be coded against. Nothing is decoded.
+        self, tensors: StoredTensors, container: _container.Container | None, above: tuple[str, ...] = ()
+    ) -> None:
+        """Gives the tensors of a checkpoint what they may be coded against. Nothing is decoded.
 
         Args:
             above: the real paths of what is coded against this checkpoint
@@ -45,8 +45,8 @@ class Bases(Closing):
             FileError: a base is not among the files that are given
         """
         if container is None or not container.bases or not tensors:
-            return tensors
-        path = tensors[0].file.path
+            return
+        path = tensors.file.path
         trail = (*above, os.path.realpath(path))
         bases = []
         for wanted in container.bases:
@@ -56,9 +56,9 @@ class Bases(Closing):
             if not is_given and not are_usual(bases[-1].values()):
                 problem = "becomes more than 100 times as large, and is a base only where it is given (--base)"
                 raise FileError(found, problem)
-        return [tensor._replace(bases=tuple(bases)) for tensor in tensors]
+        tensors.bases = tuple(bases)
 
-    def open(self, path: str, above: tuple[str, ...] = ()) -> dict[str, StoredTensor]:
+    def open(self, path: str, above: tuple[str, ...] = ()) -> StoredTensors:
         """The tensors of a base by name, each with what it may be coded against itself.
 
         Raises:
@@ -69,12 +69,12 @@ class Bases(Closing):
             file = InputFile(path)
             try:
                 _, container, tensors = read_checkpoint(file)
-                resolved = self.resolve(tensors, container, above)
+                self.resolve(tensors, container, above)
             except BaseException:
                 file.close()
                 raise
-            self._opened[path] = file, {tensor.name: tensor for tensor in resolved}
-        return self._opened[path][1]
+            self._opened[path] = tensors
+        return self._opened[path]
 
     def sha256_of(self, path: str) -> str:
         """Of a checkpoint's original, which a compressed one says itself. @raises what `open` raises"""
@@ -121,7 +121,7 @@ class Bases(Closing):
 
     def close(self) -> None:
         while self._opened:
-            self._opened.popitem()[1][0].close()
+            self._opened.popitem()[1].file.close()
 
 
 def checkpoints_under(path: str) -> list[str]:

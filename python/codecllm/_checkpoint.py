@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Mapping
 
 from . import _container
 from ._bases import Bases, Paths
@@ -11,10 +12,29 @@ from ._closing import Closing
 from ._errors import FileError, quoted
 from ._input import InputBytes, InputFile
 from ._safetensors import by_place
-from ._stored import StoredTensor, read_checkpoint
+from ._stored import StoredTensor, StoredTensors, read_checkpoint, uncollected
 
 INDEX_NAME = "model.safetensors.index.json"
 FILE_NAME = "model.safetensors"
+
+
+class _Together(Mapping[str, StoredTensor]):
+    """The tensors of several files, by name, each made when it is asked for."""
+
+    def __init__(self, by_name: Mapping[str, StoredTensors]) -> None:
+        self._by_name = by_name
+
+    def __getitem__(self, name: str) -> StoredTensor:
+        return self._by_name[name][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._by_name)
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name
 
 
 class Checkpoint(Closing):
@@ -33,9 +53,10 @@ class Checkpoint(Closing):
 
     metadata: dict[str, str] | None
     """The original's; of a directory, that of all shards together. None where there is none."""
-    tensors: dict[str, StoredTensor]
+    tensors: Mapping[str, StoredTensor]
     """In the order of the original's data, shard by shard."""
 
+    @uncollected()
     def __init__(
         self, source: str | os.PathLike[str] | InputBytes, base: Paths | None = None, bits: int | None = None
     ) -> None:
@@ -43,8 +64,9 @@ class Checkpoint(Closing):
         self._files: list[InputFile] = []
         self._bases = Bases(base)
         self.path = source.path if isinstance(source, InputBytes) else os.fspath(source)
+        self._by_name: dict[str, StoredTensors] = {}
         self.metadata = None
-        self.tensors = {}
+        self.tensors = _Together(self._by_name)
         try:
             if isinstance(source, InputBytes):
                 self._open(source)
@@ -82,19 +104,17 @@ class Checkpoint(Closing):
     def _open(self, file: InputFile) -> None:
         self._files.append(file)
         header, container, tensors = read_checkpoint(file, self._bits)
-        tensors = self._bases.resolve(tensors, container)
-        ordered = sorted(tensors, key=lambda tensor: (tensor.position, tensor.size))
-        if container is not None:
-            places = {entry.name: place for place, entry in enumerate(by_place(container.original.values()))}
-            # Where the original's header is rebuilt from this one, that is in the order of its keys.
-            ordered = sorted(tensors, key=lambda tensor: places.get(tensor.name, 0))
-        for tensor in ordered:
-            if tensor.name in self.tensors:
-                raise FileError(file.path, f"{quoted(tensor.name)} is in another shard, too")
-            self.tensors[tensor.name] = tensor
-        entries = _container.original_metadata(header)
-        if entries:
-            self.metadata = {**(self.metadata or {}), **entries}
+        self._bases.resolve(tensors, container)
+        # Where the original's header is rebuilt from this one, that is in the order of its keys.
+        entries = header.tensors if container is None else container.original.values()
+        names = [entry.name for entry in by_place(entries)] or list(tensors)
+        twice = next((name for name in names if name in self._by_name), None)
+        if twice is not None:
+            raise FileError(file.path, f"{quoted(twice)} is in another shard, too")
+        self._by_name.update(dict.fromkeys(names, tensors))
+        metadata = _container.original_metadata(header)
+        if metadata:
+            self.metadata = {**(self.metadata or {}), **metadata}
 
     def close(self) -> None:
         while self._files:

@@ -16,7 +16,7 @@ from ._arrangement import AS_IT_IS, Arrangement, with_original_names
 from ._bases import Bases, Paths, checkpoints_under, hash_of
 from ._copies import Folder
 from ._directory import Entry, list_directory
-from ._errors import FileError, FilesError, InvalidStreamError, UncheckedError, raise_problems
+from ._errors import FileError, FilesError, UncheckedError, raise_problems
 from ._estimate import estimate_file
 from ._input import FileBytes, InputFile
 from ._inspection import Inspection, inspect_front
@@ -37,9 +37,10 @@ from ._report import (
     VerifyReport,
     summarise,
 )
-from ._restoring import Compressed, damaged_streams, read_compressed, restore
+from ._restoring import Compressed, damaged_streams, read_compressed, read_fronts, restore
 from ._safetensors import LENGTH_BYTES, read_header
 from ._stored import StoredTensor, read_checkpoint
+from ._stream import Stream
 from ._transform import (
     MakeOutput,
     Method,
@@ -55,6 +56,8 @@ from ._work import Work, default_threads
 from ._writing import HeaderSpace, Original, check_original, check_progressive, write_container
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ._library import Profile
 
 Progress = Callable[[int, int], None]
@@ -250,8 +253,9 @@ def verify(
                         problems.append(UncheckedError(entry.path, "is not compressed"))
                 except (FileError, OSError) as error:
                     problems.append(error)
-        if not checkpoints and all(isinstance(problem, UncheckedError) for problem in problems):
-            raise FilesError([FileError(job.path, "holds no CodecLLM file"), *found])
+        # What is missing, or where a link leads out of the directory, may be one.
+        if not checkpoints and not found and all(isinstance(problem, UncheckedError) for problem in problems):
+            raise FileError(job.path, "holds no CodecLLM file")
     job.total = _sizes(checkpoints)
     if max_bytes is not None:
         _check_declared([entry.path for entry in checkpoints], max_bytes, None)
@@ -574,26 +578,31 @@ def _size_of(stored: StoredTensor) -> int:
 
 def _inspect_file(path: str) -> InspectedFile:
     with closing(InputFile(path)) as file:
-        header, container, _ = read_checkpoint(file)
+        header, container, stored = read_checkpoint(file)
         if container is None:
             plain = [
                 InspectedTensor(tensor.name, tensor.dtype, tensor.shape, tensor.size, tensor.size, False, None, None)
                 for tensor in header.tensors
             ]
             return InspectedFile(path, False, file.size, file.size, None, [], [], plain)
-        compressed = read_compressed(file)
+        inspections: dict[str, Inspection] = {}
+
+        def look(name: str, stream: Stream, front: np.ndarray) -> None:
+            inspections[name] = inspect_front(stream, front)
+
+        compressed = read_fronts(header, container, stored, look)
         tensors = [
             InspectedTensor(
                 entry.name,
                 entry.dtype,
                 entry.shape,
                 entry.size,
-                _size_of(stored),
-                stored.is_stream,
-                stored.copy_of,
-                _inspect_tensor(stored),
+                _size_of(tensor),
+                tensor.is_stream,
+                tensor.copy_of,
+                inspections.get(tensor.copy_of or tensor.name),
             )
-            for entry, stored in compressed.tensors
+            for entry, tensor in compressed.tensors
         ]
         return InspectedFile(
             path,
@@ -614,15 +623,6 @@ def _prefixes_of(compressed: Compressed) -> list[Prefix]:
         for layer, first, _ in stored.layers:
             prefixes[first] = min(layer.position, prefixes.get(first, layer.position))
     return [Prefix(bits, size) for bits, size in sorted(prefixes.items())]
-
-
-def _inspect_tensor(tensor: StoredTensor) -> Inspection | None:
-    if not tensor.is_stream:
-        return None
-    try:
-        return inspect_front(tensor.front())
-    except InvalidStreamError as error:
-        raise tensor.damage(error) from None
 
 
 # ---------------------------------------------------------------------------------------------------- directories
@@ -653,7 +653,7 @@ def _new_file(output: str, force: bool, source: str, mode: int) -> Any:  # noqa:
 def _check_declared(paths: list[str], max_bytes: int | None, room: Room | None, bits: int | None = None) -> None:
     with ExitStack() as opened:
         files = [opened.enter_context(closing(InputFile(path))) for path in paths]
-        check_declared([tensor for file in files for tensor in read_checkpoint(file, bits)[2]], max_bytes, room)
+        check_declared([each for file in files for each in read_checkpoint(file, bits)[2].values()], max_bytes, room)
 
 
 def _is_compressed(path: str, is_growing: bool = False) -> bool:

@@ -87,7 +87,7 @@ def add_layers(tensors: list[tuple[StoredTensor, torch.Tensor]], known: int = 0)
     for batch in batches_of(tensors, lambda pair: pair[1].nbytes, are_together, lambda _: _BATCH_BYTES):
         wanted = [stored.wanted_layers(describe_tensor(tensor)[0], known) for stored, tensor in batch]
         for stored, _ in batch:
-            stored.check_layers()
+            stored.check_layers(stored.open_stream().info)
         # Copies have the layers of what they are copies of.
         layers = {layer.name: layer for its in wanted for layer, _ in its}
         bits = load_cuda(list(layers.values()), batch[0][1].device, {})

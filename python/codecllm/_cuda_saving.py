@@ -63,8 +63,13 @@ class StreamEncoder(Closing):
         self._profile: Profile = profile
         self._encoders: dict[int, GPUEncoder] = {}
 
-    def encode(self, tensors: Sequence[torch.Tensor]) -> list[GPUStream | None]:
+    def encode(
+        self, tensors: Sequence[torch.Tensor], bases: Sequence[np.ndarray] | None = None
+    ) -> list[GPUStream | None]:
         """The streams of tensors of one device, whole, for any CUDA stream; None where there is none that is smaller.
+
+        Args:
+            bases: the bytes of what they are coded against, in host memory
 
         Raises:
             UnavailableError: the device is one that cannot encode
@@ -76,7 +81,14 @@ class StreamEncoder(Closing):
         if number not in self._encoders:
             self._encoders[number] = GPUEncoder(number)
         try:
-            streams = self._encoders[number].encode(tensors, self._profile)
+            there = None
+            if bases is not None:
+                pairs = zip(tensors, bases, strict=True)
+                there = [
+                    torch.from_numpy(base).to(tensor.device).view(tensor.dtype).view(tensor.shape)
+                    for tensor, base in pairs
+                ]
+            streams = self._encoders[number].encode(tensors, self._profile, there)
         except torch.OutOfMemoryError as error:
             raise MemoryError(str(error)) from None
         # Their Data were last written on this thread's CUDA stream, and are fetched on others.

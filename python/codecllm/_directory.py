@@ -25,8 +25,8 @@ class Entry(NamedTuple):
     kind: Kind
     size: int
     """Bytes on the disk that no other entry has."""
-    modified: int
-    """When a file was written last, in nanoseconds; 0 of what is none."""
+    changed: int
+    """When a file was changed last (ctime), in nanoseconds; 0 of what is none."""
     target: str
     """What a link says, or the name of the file that an alias is; empty otherwise."""
 
@@ -88,10 +88,10 @@ def list_directory(root: str, follow_links: bool = False) -> Listing:
             raise FileError(path, "is neither a file nor a directory")
         elif key in files:
             leads.append((name, key))
-            entries.append(Entry(name, path, "alias", 0, status.st_mtime_ns, entries[files[key]].name))
+            entries.append(Entry(name, path, "alias", 0, status.st_ctime_ns, entries[files[key]].name))
         else:
             files[key] = len(entries)
-            entries.append(Entry(name, path, _kind_of(name), status.st_size, status.st_mtime_ns, ""))
+            entries.append(Entry(name, path, _kind_of(name), status.st_size, status.st_ctime_ns, ""))
 
     visit(root, "", ())
     for name, key in leads:

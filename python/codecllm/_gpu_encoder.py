@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _ALIGNMENT = 16
 """Of elements and Data on a device."""
 _BATCH_BYTES = 2 * 2**30
-"""Streams are transcoded so many bytes of their tensors at a time, or one: so much room there is for new ones."""
+"""Streams are transcoded, and changes encoded, so many bytes of their tensors at a time, or one: so much room there is
+for new ones."""
 
 
 class GPUStream(NamedTuple):
@@ -34,6 +35,11 @@ class GPUStream(NamedTuple):
     """Everything before Data."""
     data: torch.Tensor
     """Data: uint8, one dimension, on the device of the tensor that was encoded."""
+
+    @property
+    def size(self) -> int:
+        """Bytes of both."""
+        return len(self.front) + self.data.nbytes
 
 
 class GPUEncoder(Closing):
@@ -57,7 +63,12 @@ class GPUEncoder(Closing):
         self._gpu = gpu_of(device)
         self._handle: _library.Handle | None = _library.Handle("gpu_encoder", self._gpu.handle)
 
-    def encode(self, tensors: Sequence[torch.Tensor], profile: Profile = "fast") -> list[GPUStream | None]:
+    def encode(
+        self,
+        tensors: Sequence[torch.Tensor],
+        profile: Profile = "fast",
+        bases: Sequence[torch.Tensor] | None = None,
+    ) -> list[GPUStream | None]:
         """Encodes tensors and waits for it. Many in one call are faster than one by one.
 
         What the current CUDA stream of the device holds is done before they are read. Meanwhile it takes as much memory
@@ -65,40 +76,74 @@ class GPUEncoder(Closing):
 
         Args:
             tensors: dense tensors on the device, of any shape and dtype that a stream can hold
-            profile: "fast", or "small" as for files, or "direct"
+            profile: "fast", or "small" as for files, or "direct"; against bases they are one
+            bases: what they are coded against (spec/FORMAT.md, 3.2): as many, of their dtypes and shapes, there, too
 
         Returns:
             for each tensor its stream, or None where that would not be smaller than the tensor
 
         Raises:
-            ValueError: a tensor that lies elsewhere, or that a stream cannot hold, or no such profile
+            ValueError: a tensor that lies elsewhere, or that a stream cannot hold, or a base that is not like its
+                tensor; or no such profile
             TypeError: a dtype that safetensors lacks
             CudaError, MemoryError: the device failed, or has too little memory
         """
+        return self._encode(tensors, _library.options(profile), bases, [tensor.nbytes for tensor in tensors])
+
+    def encode_changes(self, tensors: Sequence[torch.Tensor], bases: Sequence[torch.Tensor]) -> list[GPUStream]:
+        """The same against bases, where each tensor has a stream, be that smaller or not."""
+        streams: list[GPUStream] = []
+        while len(streams) < len(tensors):
+            first = last = len(streams)
+            size = tensors[first].nbytes
+            while (last := last + 1) < len(tensors) and size + tensors[last].nbytes <= _BATCH_BYTES:
+                size += tensors[last].nbytes
+            encoded = self._encode(tensors[first:last], _library.EncodeOptions(), bases[first:last])
+            streams += [stream for stream in encoded if stream is not None]
+        return streams
+
+    def _encode(
+        self,
+        tensors: Sequence[torch.Tensor],
+        options: _library.EncodeOptions,
+        bases: Sequence[torch.Tensor] | None,
+        limits: Sequence[int] | None = None,
+    ) -> list[GPUStream | None]:
+        """Encodes tensors in one call. `limits`: the bytes that their streams have to stay below, if they have to."""
         import torch
 
-        options = _library.options(profile)
         sources = (_library.GpuSource * len(tensors))()
         elements, rooms, fronts = [], [], []
         for index, (tensor, source) in enumerate(zip(tensors, sources, strict=True)):
             check_device(tensor, self._gpu.device, f"tensor {index}")
             name, shape = describe_tensor(tensor)
-            elements.append(_aligned(tensor.detach().resolve_conj().resolve_neg().contiguous()))
-            rooms.append(torch.empty(tensor.nbytes, dtype=torch.uint8, device=tensor.device))
+            elements.append(_readable(tensor))
             described = (name.encode(), _library.shape_array(shape), len(shape), ctypes.pointer(options))
-            fronts.append(np.empty(_bounds(*described)[0], np.uint8))
+            front_bytes, data_bytes = _bounds(*described)
+            room = data_bytes if limits is None else limits[index]
+            rooms.append(torch.empty(room, dtype=torch.uint8, device=tensor.device))
+            fronts.append(np.empty(front_bytes, np.uint8))
             source.dtype, source.shape, source.dimensions, source.options = described
             source.elements = elements[-1].data_ptr()
             source.front, source.front_capacity = fronts[-1].ctypes.data, fronts[-1].size
-            source.data, source.data_capacity = rooms[-1].data_ptr(), tensor.nbytes
+            source.data, source.data_capacity = rooms[-1].data_ptr(), room
+            if bases is None:
+                continue
+            check_device(bases[index], self._gpu.device, f"base {index}")
+            if describe_tensor(bases[index]) != (name, shape):
+                raise ValueError(f"base {index}: of another dtype or shape than its tensor")
+            elements.append(_readable(bases[index]))
+            # An empty one has no address, and nothing is read of it.
+            source.base = elements[-1].data_ptr() or _ALIGNMENT
         cuda_stream = torch.cuda.current_stream(self._gpu.device).cuda_stream
         with self._gpu.lock:
             _library.call("gpu_encode", self._handle, sources, len(sources), cuda_stream)
+        sizes = [source.front_size + source.data_size for source in sources]
         return [
             GPUStream(front[: source.front_size].tobytes(), room[: source.data_size].clone())
-            if 0 < source.front_size + source.data_size < tensor.nbytes
+            if limits is None or 0 < sizes[index] < limits[index]
             else None
-            for tensor, source, front, room in zip(tensors, sources, fronts, rooms, strict=True)
+            for index, (source, front, room) in enumerate(zip(sources, fronts, rooms, strict=True))
         ]
 
     def transcode(self, streams: Sequence[GPUStream], profile: Profile = "direct") -> list[GPUStream]:
@@ -175,6 +220,11 @@ class GPUEncoder(Closing):
     def close(self) -> None:
         """Lets go of the encoder's memory, when no other thread's call needs it. Nothing may be called then."""
         self._handle = None
+
+
+def _readable(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor as its bytes lie in a file, or a copy that does."""
+    return _aligned(tensor.detach().resolve_conj().resolve_neg().contiguous())
 
 
 def _aligned(tensor: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ class InputFile:
         self.size = status.st_size
         self.mode = stat.S_IMODE(status.st_mode) & 0o777
         """Permission bits."""
-        self._modified = status.st_mtime_ns
+        self._changed = status.st_ctime_ns
 
     def read_into(self, output: np.ndarray, position: int) -> None:
         """Fills `output` (uint8) with the bytes from `position` on.
@@ -57,8 +57,9 @@ class InputFile:
 
     def check_unchanged(self) -> None:
         """@raises FileError where somebody wrote to the file since it was opened"""
+        # The time of a change of the file or of what is said of it: unlike that of its bytes nobody can put it back.
         status = os.fstat(self._file.fileno())
-        if (status.st_size, status.st_mtime_ns) != (self.size, self._modified):
+        if (status.st_size, status.st_ctime_ns) != (self.size, self._changed):
             raise FileError(self.path, "was changed while it was being read")
 
     def fileno(self) -> int:

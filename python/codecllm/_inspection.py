@@ -49,9 +49,8 @@ class Inspection:
     outliers: int
 
 
-def inspect_front(front: np.ndarray) -> Inspection:
-    """What a front (uint8) says. @raises InvalidStreamError where it is not valid"""
-    stream = Stream(front)
+def inspect_front(stream: Stream, front: np.ndarray) -> Inspection:
+    """What a stream says, of which this is the front (uint8)."""
     info = stream.info
     _, _, _, tile_rows_log2, words, columns, planes, classes, flags, _ = _FIXED.unpack_from(front.tobytes()[:64])
     tile_count = stream.bands * stream.tiles_across

@@ -18,8 +18,8 @@ class Finished(NamedTuple):
     name: str
     size: int
     """Of what it was made of: bytes,"""
-    modified: str
-    """and when they were written last, in nanoseconds."""
+    changed: str
+    """and when it was changed last (ctime), in nanoseconds."""
     report: dict[str, Any]
     """What is said of it, as JSON has it."""
 

@@ -81,6 +81,7 @@ class GpuSource(ctypes.Structure):
         ("dimensions", c_size_t),
         ("options", POINTER(EncodeOptions)),
         ("elements", c_void_p),
+        ("base", c_void_p),
         ("front", c_void_p),
         ("front_capacity", c_size_t),
         ("data", c_void_p),

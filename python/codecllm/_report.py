@@ -51,7 +51,7 @@ class DirectoryReport:
     bytes_before: int
     bytes_after: int
     other_weights: int
-    """Files of formats that are copied as they are: .bin, .pt, .pth and .gguf."""
+    """Files of formats that are left as they are: .bin, .pt, .pth and .gguf."""
     other_weights_bytes: int
 
 

@@ -17,9 +17,9 @@ from ._bases import Bases
 from ._errors import FileError, InvalidStreamError, raise_problems
 from ._input import InputFile
 from ._output import OutputFile
-from ._safetensors import LENGTH_BYTES, TensorEntry, by_place
-from ._stored import StoredTensor, read_checkpoint
-from ._stream import Stream
+from ._safetensors import LENGTH_BYTES, Header, TensorEntry, by_place
+from ._stored import StoredTensor, StoredTensors, read_checkpoint
+from ._stream import Stream, StreamInfo
 from ._work import SLICE_BYTES, Slice, Work, batches_of, slices_of
 
 
@@ -40,6 +40,7 @@ class Compressed(NamedTuple):
     """What its header says."""
     original_bytes: int
     """Bytes of the original."""
+    stored: StoredTensors
     tensors: list[Restorable]
     """In the order of the original's keys."""
 
@@ -56,32 +57,55 @@ def read_compressed(file: InputFile, bits: int | None = None) -> Compressed:
     header, container, stored = read_checkpoint(file, bits)
     if container is None:
         raise FileError(file.path, "not a CodecLLM file")
+    return read_fronts(header, container, stored)
+
+
+def read_fronts(
+    header: Header,
+    container: _container.Container,
+    stored: StoredTensors,
+    look: Callable[[str, Stream, np.ndarray], None] = lambda *_: None,
+) -> Compressed:
+    """Reads the fronts of all streams, each once.
+
+    Args:
+        look: is given the name of each tensor that is a stream and no copy, the stream, and its front
+
+    Raises:
+        FileError: what they say cannot be true
+    """
+    infos: dict[str, StreamInfo] = {}
+
+    def described(tensor: StoredTensor) -> TensorEntry:
+        if not tensor.is_stream:
+            return TensorEntry(tensor.name, tensor.dtype, tensor.shape, 0, tensor.size)
+        of = tensor.copy_of or tensor.name
+        if of not in infos:
+            front = tensor.front()
+            stream = tensor.open_front(front)
+            look(of, stream, front)
+            infos[of] = stream.info
+            tensor.check_layers(stream.info)
+        info = infos[of]
+        tensor.check(info)
+        return TensorEntry(tensor.name, info.dtype, info.shape, 0, info.tensor_bytes)
+
+    tensors = list(stored.values())
+    entries = _container.in_a_row(map(described, tensors))
     if container.original:
-        text = container.description.encode()
+        # Streams have been compared with what it says.
         entries = list(container.original.values())
-        # Streams are compared with what it says.
-        for tensor in stored:
-            if tensor.is_stream:
-                tensor.open_stream()
+        text = container.description.encode()
     else:
-        entries = _container.in_a_row(_entry_of(tensor) for tensor in stored)
         text = _container.writer_header(container.description, _container.original_metadata(header), entries)
-    for tensor in stored:
-        tensor.check_layers()
     return Compressed(
-        file,
+        stored.file,
         text,
         container,
         LENGTH_BYTES + len(text) + sum(entry.size for entry in entries),
-        [Restorable(entry, tensor) for entry, tensor in zip(entries, stored, strict=True)],
+        stored,
+        [Restorable(entry, tensor) for entry, tensor in zip(entries, tensors, strict=True)],
     )
-
-
-def _entry_of(tensor: StoredTensor) -> TensorEntry:
-    if not tensor.is_stream:
-        return TensorEntry(tensor.name, tensor.dtype, tensor.shape, 0, tensor.size)
-    info = tensor.open_stream().info
-    return TensorEntry(tensor.name, info.dtype, info.shape, 0, info.tensor_bytes)
 
 
 def restore(
@@ -97,9 +121,9 @@ def restore(
         FileError: anything is not as it should be
         OSError: the file cannot be written
     """
-    file, header, container, original_bytes, tensors = compressed
-    stored = bases.resolve([tensor.stored for tensor in tensors], container)
-    tensors = [Restorable(tensor.entry, found) for tensor, found in zip(tensors, stored, strict=True)]
+    file, header, container, original_bytes, stored, _ = compressed
+    bases.resolve(stored, container)
+    tensors = [Restorable(entry, stored[entry.name]) for entry, _ in compressed.tensors]
     sha256 = hashlib.sha256()
     at = 0
     damaged: dict[str, FileError] = {}
@@ -217,7 +241,7 @@ def _decode(tensor: StoredTensor, stream: Stream, part: Slice, position: int, si
 def damaged_streams(file: InputFile) -> list[FileError | OSError]:
     """What is wrong with the streams of a file of which not even all fronts can be read."""
     problems: list[FileError | OSError] = []
-    for tensor in read_checkpoint(file)[2]:
+    for tensor in read_checkpoint(file)[2].values():
         if not tensor.is_stream or tensor.copy_of is not None:
             continue
         try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from math import prod
 from operator import attrgetter
 from typing import NamedTuple, NoReturn
 
@@ -26,6 +27,7 @@ _POINTER = b"version https://git-lfs.github.com/"
 """What stands in the place of a large file that Git has not downloaded."""
 _METADATA_KEY = "__metadata__"
 _FIELDS = ("dtype", "shape", "data_offsets")
+_NUMBER_LIMIT = 2**53
 
 
 class TensorEntry(NamedTuple):
@@ -141,16 +143,13 @@ def parse_header(text: str, path: str, where: str = "") -> Header:
     metadata: dict[str, str] | None = None
     tensors = []
     for name, fields in _unique(parsed, None, refuse).items():
-        if type(fields) is not _Object:
-            refuse(f"{quoted(name)} is not an object")
-        values = _unique(fields, name, refuse)
-        if name == _METADATA_KEY:
-            for key, value in values.items():
-                if type(value) is not str:
-                    refuse(f"{quoted(name)}, {quoted(key)} is not a string")
-            metadata = values
-        else:
-            tensors.append(_tensor_entry(name, values, refuse))
+        if name != _METADATA_KEY:
+            tensors.append(_usual_entry(name, fields) or _tensor_entry(name, fields, refuse))
+            continue
+        metadata = _values(name, fields, refuse)
+        for key, value in metadata.items():
+            if type(value) is not str:
+                refuse(f"{quoted(name)}, {quoted(key)} is not a string")
     _check_places(tensors, refuse)
     return Header(metadata, tensors, text)
 
@@ -164,7 +163,30 @@ def _unique(pairs: _Object, of: str | None, refuse: Callable[[str], NoReturn]) -
     return values
 
 
-def _tensor_entry(name: str, fields: dict, refuse: Callable[[str], NoReturn]) -> TensorEntry:
+def _values(name: str, fields: object, refuse: Callable[[str], NoReturn]) -> dict:
+    if not isinstance(fields, _Object):
+        refuse(f"{quoted(name)} is not an object")
+    return _unique(fields, name, refuse)
+
+
+def _usual_entry(name: str, fields: object) -> TensorEntry | None:
+    """An entry as all writers have it; None where `_tensor_entry` has to look at it, which takes longer."""
+    try:
+        (first, dtype), (second, shape), (third, (start, end)) = fields  # type: ignore[misc]
+        is_usual = (
+            (first, second, third) == _FIELDS
+            and type(shape) is list
+            and {int}.issuperset(map(type, (*shape, start, end)))
+            and start <= end < _NUMBER_LIMIT > max(shape, default=0)
+            and DTYPES[dtype].bits * prod(shape) == 8 * (end - start)
+        )
+    except (TypeError, ValueError, KeyError):
+        return None
+    return TensorEntry(name, dtype, tuple(shape), start, end) if is_usual else None
+
+
+def _tensor_entry(name: str, pairs: object, refuse: Callable[[str], NoReturn]) -> TensorEntry:
+    fields = _values(name, pairs, refuse)
     for key in _FIELDS:
         if key not in fields:
             refuse(f"{quoted(name)} has no {quoted(key)}")
@@ -178,7 +200,7 @@ def _tensor_entry(name: str, fields: dict, refuse: Callable[[str], NoReturn]) ->
         if type(values) is not list or not _NUMBERS.issuperset(map(type, values)):
             refuse(f"{quoted(name)}, {quoted(key)} is not an array of numbers")
         for value in values:
-            if type(value) is _Number or value >= 2**53:
+            if type(value) is _Number or value >= _NUMBER_LIMIT:
                 refuse(f"{quoted(name)}, {quoted(key)}: {str(value)[:40]} is not a whole number below 2^53")
     if len(offsets) != 2:
         refuse(f'{quoted(name)}, "data_offsets" is not a pair of numbers')
@@ -198,26 +220,26 @@ def by_place(tensors: Iterable[TensorEntry]) -> list[TensorEntry]:
 
 def _check_places(tensors: list[TensorEntry], refuse: Callable[[str], NoReturn]) -> None:
     at = 0
-    for tensor in by_place(tensors):
-        if tensor.start != at:
-            where = f'{quoted(tensor.name)}, "data_offsets": begins at {tensor.start}'
-            if tensor.start < at:
+    for name, _, _, start, end in by_place(tensors):
+        if start != at:
+            where = f'{quoted(name)}, "data_offsets": begins at {start}'
+            if start < at:
                 refuse(f"{where}, where another tensor ends at {at}")
             refuse(f"{where}, and nothing fills the data from {at} on")
-        at = tensor.end
+        at = end
 
 
 def _check_size(path: str, tensors: list[TensorEntry], data_bytes: int, refuse: Callable[[str], NoReturn]) -> None:
-    end = max((tensor.end for tensor in tensors), default=0)
-    for tensor in by_place(tensors):
-        if tensor.end > data_bytes:
-            raise FileError(
-                path,
-                f"incomplete: {end - data_bytes} bytes missing; "
-                f'{quoted(tensor.name)}, "data_offsets": ends at {tensor.end}, and the data have {data_bytes} bytes',
-            )
+    end = max(map(attrgetter("end"), tensors), default=0)
     if end < data_bytes:
         refuse(f"{data_bytes - end} bytes follow the last tensor")
+    if end > data_bytes:
+        tensor = next(tensor for tensor in by_place(tensors) if tensor.end > data_bytes)
+        raise FileError(
+            path,
+            f"incomplete: {end - data_bytes} bytes missing; "
+            f'{quoted(tensor.name)}, "data_offsets": ends at {tensor.end}, and the data have {data_bytes} bytes',
+        )
 
 
 def format_header(metadata: dict[str, str] | None, tensors: Iterable[TensorEntry], style: str = "compact") -> bytes:

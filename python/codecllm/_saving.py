@@ -71,8 +71,7 @@ def write_checkpoint(
     path = os.fspath(path)
     if progressive:
         check_progressive(path, PROFILES[options.profile], base is not None)
-    if base is not None or progressive:
-        # A GPU encodes nothing against a base, and no layers.
+        # A GPU encodes no layers.
         sources = [source._replace(tensor=None) for source in sources]
     original = _original_of(path, sources, metadata)
     with Bases(base) as bases:

@@ -112,13 +112,16 @@ class StoredTensor(NamedTuple):
 
     def open_stream(self) -> Stream:
         """Its stream, of which the front is read and checked. @raises FileError where it is damaged"""
-        front = self.front()
-        try:
-            stream = Stream(front)
-        except InvalidStreamError as error:
-            raise self.damage(error) from None
+        stream = self.open_front(self.front())
         self.check(stream.info)
         return stream
+
+    def open_front(self, front: np.ndarray) -> Stream:
+        """Its stream, given its front. @raises FileError where it is damaged"""
+        try:
+            return Stream(front)
+        except InvalidStreamError as error:
+            raise self.damage(error) from None
 
     def read_into(self, output: np.ndarray) -> None:
         """Reads it, and decodes it where it is a stream, and what it is coded against before it.
@@ -204,11 +207,14 @@ class StoredTensor(NamedTuple):
         if (info.dtype, info.shape, info.against_base) != ("U8", (size,), False):
             raise self.error(f"is {info.dtype} {list(info.shape)}, and as a layer of {quoted(of.name)} U8 {[size]}")
 
-    def check_layers(self) -> None:
-        """Checks the fronts of all layers that are to be read. @raises FileError where one is not as it should be"""
+    def check_layers(self, info: StreamInfo) -> None:
+        """Checks the fronts of all layers that are to be read against what its stream says.
+
+        Raises:
+            FileError: one is not as it should be
+        """
         if not self.layers:
             return
-        info = self.open_stream().info
         for stored, layer in self.wanted_layers(info.dtype):
             stored._check_layer(self, _layers.layer_bytes(info.dtype, info.tensor_bytes, layer))
 
@@ -243,8 +249,9 @@ class StoredTensor(NamedTuple):
         if self.against is None:
             found = self.bases[0].get(self.copy_of or self.name)
         else:
-            tensors = list(self.bases[self.against.base].values())
-            found = tensors[self.against.tensor] if self.against.tensor < len(tensors) else None
+            base = self.bases[self.against.base]
+            names = list(base)
+            found = base[names[self.against.tensor]] if self.against.tensor < len(names) else None
         what = f"is coded against a {info.dtype} {list(info.shape)} of its base, which"
         if found is None:
             raise self.error(f"{what} lacks it")
@@ -297,9 +304,79 @@ class StoredTensor(NamedTuple):
         return FileError(self.file.path, f"{quoted(self.name)}: {problem}")
 
 
+class StoredTensors(Mapping[str, StoredTensor]):
+    """The tensors of a file by name, in the order of its header's keys.
+
+    Each is made when it is asked for: a hundred thousand would take longer than the file's header.
+    """
+
+    bases: tuple[Mapping[str, StoredTensor], ...] = ()
+    """What they may be coded against, once that is open."""
+
+    def __init__(
+        self,
+        file: InputFile,
+        data_start: int,
+        entries: dict[str, TensorEntry],
+        container: _container.Container | None,
+        layers: Mapping[str, tuple[StoredLayer, ...]],
+    ) -> None:
+        self.file = file
+        self._data_start = data_start
+        self._entries = entries
+        self._container = container
+        self._layers = layers
+
+    def __getitem__(self, name: str) -> StoredTensor:
+        container = self._container
+        if container is None:
+            _, dtype, shape, start, end = self._entries[name]
+            return StoredTensor(name, self.file, self._data_start + start, end - start, False, dtype, shape, None)
+        copy_of = container.copies.get(name)
+        of, dtype, shape, start, end = self._entries[copy_of or name]
+        return StoredTensor(
+            name,
+            self.file,
+            self._data_start + start,
+            end - start,
+            of in container.streams,
+            dtype,
+            shape,
+            container.original.get(name),
+            copy_of,
+            bool(container.bases),
+            container.against.get(of),
+            self.bases,
+            None if container.checks is None else container.checks.get(of),
+            self._layers.get(of, ()),
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Where very many objects are made that all stay, looking for garbage among them takes most of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+@uncollected()
 def read_checkpoint(
     file: InputFile, bits: int | None = None
-) -> tuple[Header, _container.Container | None, list[StoredTensor]]:
+) -> tuple[Header, _container.Container | None, StoredTensors]:
     """What the header of a file says, compressed or not; None for the container where it is not.
 
     Args:
@@ -310,66 +387,28 @@ def read_checkpoint(
             not come yet
     """
     is_growing = bits is not None
-    with _uncollected():
-        header, data_start = read_header(file, is_growing)
-        if not _container.is_compressed(header):
-            file.check_arrived(max((data_start + entry.end for entry in header.tensors), default=data_start))
-            plain = [
-                StoredTensor(
-                    entry.name, file, data_start + entry.start, entry.size, False, entry.dtype, entry.shape, None
-                )
-                for entry in header.tensors
-            ]
-            return header, None, plain
-        container = _container.read_container(header, data_start, file.path)
-        entries = {tensor.name: tensor for tensor in header.tensors}
-        behind: dict[str, tuple[StoredLayer, ...]] = {}
-        for entry, of, first in container.layers:
-            del entries[entry.name]
-            stored = StoredTensor(
-                *(entry.name, file, data_start + entry.start, entry.size, True, entry.dtype, entry.shape, None),
-                is_layer=True,
-            )
-            layer = StoredLayer(stored, first, bits is None or first < bits)
-            behind[of] = (*behind.get(of, ()), layer)
+    header, data_start = read_header(file, is_growing)
+    entries = {tensor.name: tensor for tensor in header.tensors}
+    if not _container.is_compressed(header):
+        if is_growing:
+            file.check_arrived(data_start + max((entry.end for entry in header.tensors), default=0))
+        return header, None, StoredTensors(file, data_start, entries, None, {})
+    container = _container.read_container(header, data_start, file.path)
+    behind: dict[str, tuple[StoredLayer, ...]] = {}
+    for entry, of, first in container.layers:
+        del entries[entry.name]
+        stored = StoredTensor(
+            *(entry.name, file, data_start + entry.start, entry.size, True, entry.dtype, entry.shape, None),
+            is_layer=True,
+        )
+        layer = StoredLayer(stored, first, bits is None or first < bits)
+        behind[of] = (*behind.get(of, ()), layer)
+    if is_growing:
         wanted = [layer.tensor for its in behind.values() for layer in its if layer.is_wanted]
         ends = [data_start, *(data_start + entry.end for entry in entries.values())]
         file.check_arrived(max(ends + [tensor.position + tensor.size for tensor in wanted]))
-        _check_kept(entries.values(), data_start, container, file)
-        tensors = []
-        for name in entries:
-            copy_of = container.copies.get(name)
-            tensor = entries[copy_of or name]
-            tensors.append(
-                StoredTensor(
-                    name,
-                    file,
-                    data_start + tensor.start,
-                    tensor.size,
-                    tensor.name in container.streams,
-                    tensor.dtype,
-                    tensor.shape,
-                    container.original.get(name),
-                    copy_of,
-                    bool(container.bases),
-                    container.against.get(tensor.name),
-                    checks=None if container.checks is None else container.checks.get(tensor.name),
-                    layers=behind.get(tensor.name, ()),
-                )
-            )
-        return header, container, tensors
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Where very many objects are made that all stay, looking for garbage among them takes most of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+    _check_kept(entries.values(), data_start, container, file)
+    return header, container, StoredTensors(file, data_start, entries, container, behind)
 
 
 def _check_kept(

@@ -59,7 +59,7 @@ def _directory(directory: DirectoryReport | None, decompressed: bool = False) ->
         share = _ratio(directory.bytes_before, directory.other_weights_bytes)
         others = (
             f"; {format_bytes(directory.other_weights_bytes)} of them, {share}, are "
-            f"{_count(directory.other_weights, 'file')} of other formats (.bin, .pt, .pth, .gguf), copied as they are"
+            f"{_count(directory.other_weights, 'file')} of other formats (.bin, .pt, .pth, .gguf), left as they are"
         )
     ratio = _ratio(*reversed(sizes)) if decompressed else _ratio(*sizes)
     return [f"the whole directory: {' -> '.join(map(format_bytes, sizes))}, {ratio} of the original{others}"]

@@ -142,7 +142,7 @@ def _transformed(
     """Transforms a checkpoint, or finds that it was before."""
     final = os.path.join(output, name)
     before = directory.finished.get(name)
-    if before is not None and (before.size, before.modified) == (entry.size, str(entry.modified)):
+    if before is not None and (before.size, before.changed) == (entry.size, str(entry.changed)):
         try:
             method.check_finished(directory.place_of(name), before.report["sha256"])
             return file_report_of(before.report, entry.path, final)
@@ -151,7 +151,7 @@ def _transformed(
         except FileNotFoundError:
             notice(final, "is made anew: what an interrupted run had finished no such file or directory")
     report = method.transform(entry.path, partial(directory.new_file, name, entry.path))
-    directory.note(Finished(name, entry.size, str(entry.modified), as_json(report)))
+    directory.note(Finished(name, entry.size, str(entry.changed), as_json(report)))
     return report
 
 

@@ -1,7 +1,8 @@
 """Weights on their way: what has changed of a dictionary of tensors, as bytes, and back into the tensors of a receiver.
 
 An update is a safetensors file of streams, each against the tensor of its name (spec/FORMAT.md, 3.2). It is no
-compressed checkpoint: nothing names the base, whose CRCs are in the streams.
+compressed checkpoint: nothing names the base, whose CRCs are in the streams. Its metadata have the CRC of each MiB of
+its data, in 8 digits, so that damage is found before weights are written over.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
+from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -16,15 +20,17 @@ import torch
 from . import _library
 from ._arrays import bytes_of, describe_tensor, torch_tensor
 from ._codec import decode_bytes, encode_bytes
-from ._container import PREFIX, in_a_row
+from ._container import CHECKED_BYTES, PREFIX, in_a_row
 from ._dtypes import DTYPES
 from ._errors import FileError, InvalidStreamError, UnavailableError, quoted
 from ._gpu_decoder import GPUDecoder
+from ._gpu_encoder import GPUEncoder
 from ._input import InputBytes
 from ._processors import processors
 from ._safetensors import LENGTH_BYTES, TensorEntry, format_header, read_header
 
 _KEY = f"{PREFIX}update"
+_CHECKS_KEY = f"{PREFIX}checks"
 _VERSION = "1"
 _ALIGNMENT = 16
 
@@ -32,49 +38,92 @@ _ALIGNMENT = 16
 def encode_update(old: Mapping[str, torch.Tensor], new: Mapping[str, torch.Tensor]) -> bytes:
     """What leads from weights to changed ones, as after a step of training, for `apply_update_` where the old ones are.
 
+    On a GPU the first call takes some hundred MiB of its memory, at most about 2.5 GiB, and keeps them for the next.
+
     Args:
-        old: in host memory, of dtypes that a stream can hold
-        new: of the same names, dtypes and shapes
+        old: of dtypes that a stream can hold, all in host memory or on one GPU, which then encodes them
+        new: of the same names, dtypes and shapes, there, too
 
     Returns:
-        some 6 to 12 bits for each weight that has changed, and next to nothing for others
+        some 6 to 12 bits for each weight that has changed, and next to nothing for others: the same bytes wherever
+        they are
 
     Raises:
-        ValueError: names, dtypes or shapes are not the same
+        ValueError: names, dtypes, shapes or devices are not the same
         TypeError: a dtype that a stream cannot hold
-        UnavailableError: tensors on a GPU, where nothing is encoded against a base yet
+        UnavailableError: a device that is neither, or a build without CUDA
+        CudaError, MemoryError: the GPU failed, or has too little memory
     """
     if old.keys() != new.keys():
         one = min(old.keys() ^ new.keys())
         raise ValueError(f"{quoted(one)} is in {'old' if one in old else 'new'} alone")
-    for weights in (old, new):
-        _require_host(weights)
-    options = _library.EncodeOptions()
-
-    def encode(name: str) -> np.ndarray:
-        (before, *was), (after, dtype, shape) = bytes_of(old[name]), bytes_of(new[name])
-        if was != [dtype, shape]:
+    _require_one_device([*old.items(), *new.items()])
+    for name in new:
+        was, (dtype, shape) = describe_tensor(old[name]), describe_tensor(new[name])
+        if was != (dtype, shape):
             raise ValueError(f"{quoted(name)} was {was[0]} {list(was[1])}, and is {dtype} {list(shape)}")
         if not DTYPES[dtype].has_streams:
             raise TypeError(f"{quoted(name)}: no stream can hold {dtype}")
-        return encode_bytes(after, dtype, shape, options, before)
-
-    with ThreadPoolExecutor(processors()) as pool:
-        streams = list(pool.map(encode, new))
+    pairs = [(old[name], tensor) for name, tensor in new.items()]
+    is_on_gpu = bool(pairs) and pairs[0][0].device.type == "cuda"
+    streams = _encode_on_gpu(pairs) if is_on_gpu else _encode_on_host(pairs)
+    data = b"".join(part for stream in streams for part in stream.parts)
     entries = in_a_row(
         TensorEntry(name, "U8", (stream.size,), 0, stream.size) for name, stream in zip(new, streams, strict=True)
     )
-    header = format_header({_KEY: _VERSION}, entries)
+    header = format_header({_KEY: _VERSION, _CHECKS_KEY: _checks_of(memoryview(data))}, entries)
     header += b" " * (-(LENGTH_BYTES + len(header)) % _ALIGNMENT)
-    return b"".join([len(header).to_bytes(LENGTH_BYTES, "little"), header, *(stream.data for stream in streams)])
+    return b"".join([len(header).to_bytes(LENGTH_BYTES, "little"), header, data])
+
+
+class _Stream(NamedTuple):
+    size: int
+    parts: tuple[bytes | memoryview, ...]
+
+
+def _checks_of(data: memoryview) -> str:
+    pieces = [data[at : at + CHECKED_BYTES] for at in range(0, len(data), CHECKED_BYTES)]
+    with ThreadPoolExecutor(processors()) as pool:
+        return "".join(f"{check:08x}" for check in pool.map(crc32, pieces))
+
+
+def _encode_on_host(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[_Stream]:
+    options = _library.EncodeOptions()
+
+    def encode(pair: tuple[torch.Tensor, torch.Tensor]) -> _Stream:
+        (before, *_), (after, dtype, shape) = (bytes_of(tensor) for tensor in pair)
+        stream = encode_bytes(after, dtype, shape, options, before)
+        return _Stream(stream.size, (stream.data,))
+
+    with ThreadPoolExecutor(processors()) as pool:
+        return list(pool.map(encode, pairs))
+
+
+@cache
+def _encoder_of(device: int) -> GPUEncoder:
+    """One for all updates, which are made again and again: to open one takes longer than to use it."""
+    return GPUEncoder(device)
+
+
+def _encode_on_gpu(pairs: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[_Stream]:
+    olds, news = zip(*pairs, strict=True)
+    with torch.cuda.device(news[0].device):
+        encoded = _encoder_of(news[0].device.index).encode_changes(news, olds)
+        # One copy for all.
+        data = torch.cat([stream.data for stream in encoded]).cpu().numpy().data
+    streams = []
+    for front, part in encoded:
+        streams.append(_Stream(len(front) + part.numel(), (front, data[: part.numel()])))
+        data = data[part.numel() :]
+    return streams
 
 
 def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
-    """Makes old weights the new ones, bit for bit and in place; all of them, or none where they are other ones.
+    """Makes old weights the new ones, bit for bit and in place; all of them, or none where they are other ones, or the
+    update is damaged.
 
-    On a GPU the update is copied there and decoded over the weights, once all of them have been compared with what it
-    was made from. So damage of the update's own bytes that no front has is found when some weights are new already: the
-    message names the tensor, and the weights have no meaning then. In host memory they stay as they were.
+    On a GPU the update is copied there and decoded over the weights, once its checks and all of the weights have been
+    compared with what it was made from.
 
     Args:
         weights: those that the update was made from, all in host memory or on one GPU; others beside them stay as they
@@ -91,7 +140,8 @@ def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
         header, data_start = read_header(source)
     except FileError as error:
         raise InvalidStreamError(f"update: {error.args[1]}") from None
-    if header.metadata != {_KEY: _VERSION}:
+    metadata = header.metadata or {}
+    if metadata.get(_KEY) != _VERSION or metadata.keys() != {_KEY, _CHECKS_KEY}:
         raise InvalidStreamError("update: not one of this version")
     missing = [entry.name for entry in header.tensors if entry.name not in weights]
     if missing:
@@ -99,22 +149,22 @@ def apply_update_(weights: Mapping[str, torch.Tensor], update: bytes) -> None:
     if not header.tensors:
         return
     targets = [weights[entry.name] for entry in header.tensors]
-    for entry, target in zip(header.tensors, targets, strict=True):
-        if target.device != targets[0].device:
-            raise ValueError(f"{quoted(entry.name)} lies on {target.device}, and others on {targets[0].device}")
+    _require_one_device([(entry.name, target) for entry, target in zip(header.tensors, targets, strict=True)])
+    data = np.frombuffer(update, np.uint8)[data_start:]
+    if metadata[_CHECKS_KEY] != _checks_of(data.data):
+        raise InvalidStreamError("update: damaged: its data do not have the checks that it says")
     if targets[0].device.type == "cuda":
-        _apply_on_gpu(targets, header.tensors, np.frombuffer(update, np.uint8)[data_start:])
+        _apply_on_gpu(targets, header.tensors, data)
         return
-    _require_host({entry.name: target for entry, target in zip(header.tensors, targets, strict=True)})
 
     def decode(entry: TensorEntry) -> torch.Tensor:
-        stream = source.read(data_start + entry.start, entry.size)
+        stream = data[entry.start : entry.end]
         before, dtype, shape = bytes_of(weights[entry.name])
         try:
-            data = decode_bytes(stream, (before, dtype, shape))[0]
+            after = decode_bytes(stream, (before, dtype, shape))[0]
         except InvalidStreamError as error:
             raise InvalidStreamError(f"{quoted(entry.name)}: {error}") from None
-        return torch_tensor(torch.from_numpy(data), dtype, shape)
+        return torch_tensor(torch.from_numpy(after), dtype, shape)
 
     with ThreadPoolExecutor(processors()) as pool:
         decoded = list(pool.map(decode, header.tensors))
@@ -164,9 +214,10 @@ def _naming_tensors(entries: Sequence[TensorEntry]) -> Iterator[None]:
         raise InvalidStreamError(f"{quoted(entries[error.stream or 0].name)}: {error.problem}") from None
 
 
-def _require_host(weights: Mapping[str, torch.Tensor]) -> None:
-    for name, tensor in weights.items():
-        if tensor.device.type != "cpu":
-            raise UnavailableError(
-                f"{name}: lies on {tensor.device}; updates are made in host memory, and applied there or on a GPU"
-            )
+def _require_one_device(weights: Sequence[tuple[str, torch.Tensor]]) -> None:
+    for name, tensor in weights:
+        if tensor.device != weights[0][1].device:
+            raise ValueError(f"{quoted(name)} lies on {tensor.device}, and others on {weights[0][1].device}")
+    for name, tensor in weights[:1]:
+        if tensor.device.type not in ("cpu", "cuda"):
+            raise UnavailableError(f"{name}: lies on {tensor.device}; updates are made in host memory or on a GPU")

@@ -344,17 +344,33 @@ class _Compression:
         if self._gpu_encoder is None:
             self._gpu_encoder = StreamEncoder(cast("_library.Profile", PROFILES[self._options.profile]))
         encoded = [entry for entry in batch if self._may_become_stream(entry)]
+        matched = [entry for entry in encoded if entry.name in self._space.matches.tensors]
+
+        def tensors_of(entries: list[TensorEntry]) -> list[torch.Tensor]:
+            return [self._original.on_gpu[entry.name] for entry in entries]
+
         try:
-            streams = self._gpu_encoder.encode([self._original.on_gpu[entry.name] for entry in encoded])
+            streams = self._gpu_encoder.encode(tensors_of(encoded))
+            against = self._gpu_encoder.encode(tensors_of(matched), [self._base_of(entry) for entry in matched])
         except (UnavailableError, MemoryError):
             # The GPU is too old, or too full: files can be saved nevertheless.
             return [[self._stream_of(entry, self._data(entry)[: entry.size])] for entry in batch]
+        found = {entry.name: stream for entry, stream in zip(encoded, streams, strict=True) if stream is not None}
+        for entry, stream in zip(matched, against, strict=True):
+            plain = found.get(entry.name)
+            if stream is not None and (plain is None or stream.size < plain.size):
+                self._against_base.add(entry.name)
+                found[entry.name] = stream
         parts: dict[str, _Parts] = {
-            entry.name: [np.frombuffer(stream.front, np.uint8), stream.data]
-            for entry, stream in zip(encoded, streams, strict=True)
-            if stream is not None
+            name: [np.frombuffer(stream.front, np.uint8), stream.data] for name, stream in found.items()
         }
         return [parts.get(entry.name, []) for entry in batch]
+
+    def _base_of(self, entry: TensorEntry) -> np.ndarray:
+        """What a tensor is tried against."""
+        base = np.empty(entry.size, np.uint8)
+        self._space.matches.tensors[entry.name].read_into(base)
+        return base
 
     def _stream_of(self, entry: TensorEntry, data: np.ndarray) -> np.ndarray:
         """The stream of a tensor; no bytes where there is none that is smaller."""
@@ -366,11 +382,8 @@ class _Compression:
             stream = encode_bytes(first, entry.dtype, entry.shape, self._coarse_options())
             return stream if stream.size < entry.size else data[:0]
         stream = encode_bytes(data, entry.dtype, entry.shape, self._options)
-        before = self._space.matches.tensors.get(entry.name)
-        if before is not None:
-            base = np.empty(entry.size, np.uint8)
-            before.read_into(base)
-            against = encode_bytes(data, entry.dtype, entry.shape, self._options, base)
+        if entry.name in self._space.matches.tensors:
+            against = encode_bytes(data, entry.dtype, entry.shape, self._options, self._base_of(entry))
             if against.size < min(stream.size, entry.size):
                 self._against_base.add(entry.name)
                 return against

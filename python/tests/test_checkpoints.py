@@ -118,10 +118,19 @@ def test_tensors_that_are_encoded_where_they_are(
         def __init__(self, profile: str) -> None:
             self._profile = profile
 
-        def encode(self, tensors: list[torch.Tensor]) -> list[GPUStream | None]:
+        def encode(self, tensors: list[torch.Tensor], bases: list[np.ndarray] | None = None) -> list[GPUStream | None]:
             if error is not None:
                 raise error("no more")
-            return [self._encode(np.frombuffer(encode(tensor, self._profile), np.uint8), tensor) for tensor in tensors]
+            if bases is None:
+                streams = [encode(tensor, self._profile) for tensor in tensors]
+            else:
+                there = zip(tensors, bases, strict=True)
+                views = [
+                    (tensor, torch.from_numpy(base).view(tensor.dtype).view(tensor.shape)) for tensor, base in there
+                ]
+                streams = [encode(tensor, self._profile, base) for tensor, base in views]
+            pairs = zip(streams, tensors, strict=True)
+            return [self._encode(np.frombuffer(stream, np.uint8), tensor) for stream, tensor in pairs]
 
         @staticmethod
         def _encode(stream: np.ndarray, tensor: torch.Tensor) -> GPUStream | None:
@@ -146,10 +155,15 @@ def test_tensors_that_are_encoded_where_they_are(
         data, dtype, shape = bytes_of(tensor)
         there = tensor if index % 4 else None
         sources.append(_saving.Source(name, dtype, shape, tensor.nbytes, lambda data=data: data, there))
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    for tensor in before.values():
+        tensor.reshape(-1).view(torch.uint8)[::50] ^= 1
+    save_file(before, tmp_path / "before")
     for profile in ("small", "fast"):
-        save_file(tensors, tmp_path / "here", profile=profile)
-        _saving.write_checkpoint(tmp_path / "there", sources, None, _library.options(profile))
-        assert (tmp_path / "there").read_bytes() == (tmp_path / "here").read_bytes()
+        for base in (None, tmp_path / "before"):
+            save_file(tensors, tmp_path / "here", profile=profile, base=base)
+            _saving.write_checkpoint(tmp_path / "there", sources, None, _library.options(profile), base)
+            assert (tmp_path / "there").read_bytes() == (tmp_path / "here").read_bytes()
 
 
 def test_safe_open(tmp_path: Path) -> None:

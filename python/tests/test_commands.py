@@ -31,7 +31,7 @@ from test_checkpoint_vectors import CHECKPOINTS, MANIFEST, assert_names, bases_o
 
 import codecllm
 import codecllm.numpy
-from codecllm import FileError, _codec, _library, _output, _temporary, _work
+from codecllm import FileError, _codec, _library, _output, _stored, _temporary, _work
 from codecllm._errors import quoted
 
 Tensors = dict[str, tuple[str, list[int], bytes]]
@@ -520,6 +520,37 @@ def test_a_file_that_was_damaged(tensors: Tensors) -> None:
         with pytest.raises(FileError, match=r'^b: damaged at tensor "w": tile\.'):
             work()
     assert sorted(os.listdir()) == ["a.safetensors", "b"]
+
+
+@pytest.mark.parametrize("name", ["copies", "layers", "checked-run-next"])
+def test_inspect_reads_headers_and_fronts_once(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    read: list[str] = []
+    front, header = _stored.StoredTensor.front, _stored.read_header
+
+    def counted(tensor: _stored.StoredTensor) -> np.ndarray:
+        read.append(tensor.name)
+        return front(tensor)
+
+    def counted_header(*arguments: Any) -> Any:  # noqa: ANN401
+        read.append("the header")
+        return header(*arguments)
+
+    monkeypatch.setattr(_stored.StoredTensor, "front", counted)
+    monkeypatch.setattr(_stored, "read_header", counted_header)
+    (file,) = codecllm.inspect(CHECKPOINTS / "compressed" / f"{name}.safetensors")
+    assert len(read) > 2
+    assert len(set(read)) == len(read)
+    assert any(tensor.stream for tensor in file.tensors)
+
+
+def test_a_tensor_is_made_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(tensors: _stored.StoredTensors, name: str) -> None:
+        raise AssertionError(name)
+
+    monkeypatch.setattr(_stored.StoredTensors, "__getitem__", never)
+    for folder in ("original", "compressed"):
+        with codecllm.safe_open(CHECKPOINTS / folder / "copies.safetensors", "np") as opened:
+            assert len(opened.keys()) > 2
 
 
 def test_a_change_of_the_input_meanwhile() -> None:
@@ -1023,6 +1054,10 @@ def test_lines_of_every_file_and_exit_codes_are_those_of_node(node: Callable[...
     succeed("compress", "model", "out")
     same(0, "verify", "out")
     same(0, "compress", "model", "--dry-run")
+    same(0, "compress", "model", "elsewhere", "--dry-run")
+    os.mkdir("links")
+    os.symlink("../out/model-0.safetensors", "links/a.safetensors")
+    same(3, "verify", "links")
     shutil.copy("model/model-0.safetensors", "out/model-0.safetensors")
     os.unlink("out/model-1.safetensors")
     same(3, "verify", "out")

@@ -292,6 +292,8 @@ def test_updates_on_the_gpu() -> None:
 
     old, new = step(0), step(1e-6)
     update = encode_update(old, new)
+    there = [{name: tensor.cuda() for name, tensor in weights.items()} for weights in (old, new)]
+    assert encode_update(*there) == update
     server = {name: tensor.cuda() for name, tensor in old.items()}
     server["t"] = torch.empty(300, 256, dtype=torch.bfloat16, device="cuda").t().copy_(old["t"])
     places = {name: tensor.data_ptr() for name, tensor in server.items()}
@@ -303,12 +305,55 @@ def test_updates_on_the_gpu() -> None:
     with pytest.raises(InvalidStreamError, match=r'^"w": base\.crc at byte \d+: coded against another base'):
         apply_update_(server, update)
     assert all(torch.equal(server[name], kept[name]) for name in kept)
+    damaged = bytearray(update)
+    damaged[-40] ^= 1
+    server = {name: tensor.cuda() for name, tensor in old.items()}
+    with pytest.raises(InvalidStreamError, match=r"^update: damaged"):
+        apply_update_(server, bytes(damaged))
+    assert all(torch.equal(server[name].cpu(), old[name]) for name in old)
     with pytest.raises(InvalidStreamError, match=r'^"w": base: BF16 \[3, 3\] is given'):
         apply_update_({**server, "w": torch.zeros(3, 3, dtype=torch.bfloat16, device="cuda")}, update)
     with pytest.raises(ValueError, match=r'"i" lies on cpu, and others on cuda:0'):
         apply_update_({**server, "i": torch.arange(5)}, update)
-    with pytest.raises(UnavailableError, match="w: lies on cuda:0; updates are made in host memory"):
-        encode_update(server, server)
+    with pytest.raises(ValueError, match='"w" lies on cpu, and others on cuda:0'):
+        encode_update(server, new)
+
+
+def changed(tensor: torch.Tensor, rare: int) -> torch.Tensor:
+    """A copy, some of whose bytes are other ones."""
+    plain = tensor.clone().reshape(-1).view(torch.uint8)
+    plain[:: 1 + 7 * rare] ^= 1
+    return plain.view(tensor.dtype).reshape(tensor.shape)
+
+
+@pytest.mark.parametrize("batch", [1, 2**31])
+def test_encoder_against_bases(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    monkeypatch.setattr(gpu_encoder, "_BATCH_BYTES", batch)
+    before = [tensor for tensor in some_tensors().values() if DTYPES[name_of(tensor.dtype)].has_streams]
+    after = [changed(tensor, index) for index, tensor in enumerate(before)]
+    expected = [encode(tensor, base=base) for tensor, base in zip(after, before, strict=True)]
+    with GPUEncoder() as encoder:
+        bases = [tensor.cuda() for tensor in before]
+        tensors = [tensor.cuda() for tensor in after]
+        changes = encoder.encode_changes(tensors, bases)
+        assert [stream.front + stream.data.cpu().numpy().tobytes() for stream in changes] == expected
+        for tensor, stream, whole in zip(tensors, encoder.encode(tensors, bases=bases), expected, strict=True):
+            assert (stream is None) == (len(whole) >= tensor.nbytes)
+        with pytest.raises(ValueError, match="base 0: of another dtype or shape than its tensor"):
+            encoder.encode([torch.zeros(2, 3, device="cuda")], bases=[torch.zeros(3, 2, device="cuda")])
+
+
+@pytest.mark.parametrize("group", [1, 2**28])
+def test_save_file_against_a_base_on_the_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int) -> None:
+    monkeypatch.setattr(writing, "_GROUP_BYTES", group)
+    before = some_tensors()
+    save_file(before, tmp_path / "0")
+    after = {name: changed(tensor, index) for index, (name, tensor) in enumerate(before.items())}
+    save_file(after, tmp_path / "from-host", base=tmp_path / "0")
+    monkeypatch.setattr(writing, "encode_bytes", None)
+    on_gpu = {name: tensor.cuda() for name, tensor in after.items()}
+    save_file(on_gpu, tmp_path / "from-gpu", base=tmp_path / "0")
+    assert (tmp_path / "from-gpu").read_bytes() == (tmp_path / "from-host").read_bytes()
 
 
 @pytest.mark.parametrize("group", [1, 100_000, 2**28])

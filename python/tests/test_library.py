@@ -50,6 +50,44 @@ def test_a_library_of_another_version_is_refused(monkeypatch: pytest.MonkeyPatch
         _library._load()
 
 
+NO_CHOICES = [-(2**31), -1, 9, 255, 256, 2**31 - 1]
+"""Numbers that none of the interface's enumerations has."""
+
+
+@pytest.mark.parametrize("number", NO_CHOICES)
+def test_a_number_that_is_no_choice(number: int) -> None:
+    """A program in C may give any: each function refuses it, or says that there is no such thing."""
+    assert _library.plain("size_of")(number) == 0
+    assert _library.plain("has_path")(number) == 0
+    with pytest.raises(codecllm.UnavailableError, match="does not have that path"):
+        _library.call("use_path", number)
+    for options, what in (
+        (_library.EncodeOptions(profile=number), "profile"),
+        (_library.EncodeOptions(classes=number), "classes"),
+        (_library.EncodeOptions(modes=(0, 0, 0, number)), "mode"),
+    ):
+        for name in ("encode_bound", "encoder_open", "encode", "encode_against"):
+            with pytest.raises(ValueError, match=f"unknown {what}"):
+                _encode(name, options)
+
+
+def _encode(name: str, options: _library.EncodeOptions) -> None:
+    data = weights(4, 4)
+    shape = b"F32", _library.shape_array(data.shape), 2, ctypes.byref(options)
+    stream = ctypes.create_string_buffer(4096)
+    written = ctypes.c_size_t()
+    handle = ctypes.c_void_p()
+    to = ctypes.cast(stream, ctypes.c_void_p), 4096, ctypes.byref(written)
+    at = data.ctypes.data
+    arguments = {
+        "encode_bound": (*shape, ctypes.byref(ctypes.c_uint64())),
+        "encoder_open": (*shape, ctypes.byref(handle)),
+        "encode": (at, data.nbytes, *shape, *to),
+        "encode_against": (at, at, data.nbytes, *shape, *to),
+    }
+    _library.call(name, *arguments[name])
+
+
 def test_profiles() -> None:
     assert get_args(_library.Profile) == _tables.PROFILES
 

@@ -162,7 +162,8 @@ export function chooseTables(
     let best: (PricedTables & { counts: Float64Array[]; map: ClassMap; total: number }) | undefined;
     for (const candidate of maps) {
       const classCounts = countsOfClasses(condensed, bits, candidate);
-      const finest = wantedBits ?? largestBits(candidate.classes, bits, slots - reserved);
+      // However many are wanted, no more than fit.
+      const finest = Math.min(wantedBits ?? Infinity, largestBits(candidate.classes, bits, slots - reserved));
       const priced = priceTables(classCounts, job, finest);
       if (priced === undefined) continue;
       const selecting = (candidate.rows ? matrix.rows : 0) + (candidate.columns ? selected : 0);

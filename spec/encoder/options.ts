@@ -26,7 +26,7 @@ export interface EncodeOptions {
   readonly split?: Split;
   /** The mode of each plane, for every tile. */
   readonly modes?: readonly ModeChoice[];
-  /** N of every table. */
+  /** N of every table, or less where so many slots do not fit. */
   readonly probabilityBits?: number;
   readonly classes?: ClassChoice;
   /** Whether columns have offsets in PAIRS and DIRECT. */

@@ -5,7 +5,7 @@ import { basename, dirname, join, relative } from 'node:path';
 import { type EncodeOptions, isCompressed } from '../../spec/index.ts';
 import { defaultEngine, type EngineName, openEngine } from '../engine/engines.ts';
 import { whyNotNative } from '../engine/native.ts';
-import { type Entry, listDirectory } from '../files/directory.ts';
+import { type Entry, isDirectory, listDirectory } from '../files/directory.ts';
 import { FileError, FilesError, fileErrorOf, UncheckedError } from '../files/errors.ts';
 import { InputFile } from '../files/input.ts';
 import type { Placing } from '../files/output.ts';
@@ -277,8 +277,9 @@ export async function verify(input: string, options: DecodeOptions = {}): Promis
         );
       else if (entry.kind === 'weights')
         notChecked.push({ path: entry.path, problem: 'is of another format', checked: false });
-    if (compressed.length === 0 && problems.every((problem) => problem instanceof UncheckedError))
-      throw new FilesError([new FileError(input, 'holds no CodecLLM file'), ...listing.problems]);
+    // What is missing, or where a link leads out of the directory, may be one.
+    if (compressed.length === 0 && listing.problems.length === 0 && problems.every(isUnchecked))
+      throw new FileError(input, 'holds no CodecLLM file');
     paths = compressed.map(({ path }) => path);
     total = sizes(compressed);
   } else total = await sizeOf(input);
@@ -309,7 +310,11 @@ function problemsOf(path: string, error: unknown): readonly FileError[] {
 }
 
 export function asProblem(error: FileError): Problem {
-  return { path: error.path, problem: error.problem, checked: !(error instanceof UncheckedError) };
+  return { path: error.path, problem: error.problem, checked: !isUnchecked(error) };
+}
+
+function isUnchecked(error: FileError): boolean {
+  return error instanceof UncheckedError;
 }
 
 /**
@@ -339,16 +344,6 @@ async function basesFor(input: string, from: string, { bases = [] }: CompressOpt
   const namesake = join(base, from === input ? basename(from) : relative(input, from));
   const paths = await checkpointsUnder(base);
   return paths.includes(namesake) ? [namesake, ...paths.filter((path) => path !== namesake)] : paths;
-}
-
-/** @throws FileError where there is nothing under this path */
-export async function isDirectory(path: string): Promise<boolean> {
-  return stat(path).then(
-    (stats) => stats.isDirectory(),
-    (error) => {
-      throw fileErrorOf(path, error);
-    },
-  );
 }
 
 async function sizeOf(path: string): Promise<number> {

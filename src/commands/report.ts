@@ -39,7 +39,7 @@ export interface FileReport {
 export interface DirectoryReport {
   readonly bytesBefore: number;
   readonly bytesAfter: number;
-  /** Weights of formats that are copied as they are: .bin, .pt, .pth and .gguf. */
+  /** Weights of formats that are left as they are: .bin, .pt, .pth and .gguf. */
   readonly otherWeights: number;
   readonly otherWeightsBytes: number;
 }

@@ -45,7 +45,7 @@ function formatDirectory(directory: DirectoryReport | undefined, decompressed = 
   const others =
     otherWeights === 0
       ? ''
-      : `; ${formatBytes(otherWeightsBytes)} of them, ${formatRatio(bytesBefore, otherWeightsBytes)}, are ${count(otherWeights, 'file')} of other formats (.bin, .pt, .pth, .gguf), copied as they are`;
+      : `; ${formatBytes(otherWeightsBytes)} of them, ${formatRatio(bytesBefore, otherWeightsBytes)}, are ${count(otherWeights, 'file')} of other formats (.bin, .pt, .pth, .gguf), left as they are`;
   return [`the whole directory: ${sizes.join(' -> ')}, ${formatRatio(before, after)} of the original${others}`];
 }
 

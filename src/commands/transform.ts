@@ -98,9 +98,9 @@ export async function transformDirectory(
     const transformed = async (entry: Entry, name: string): Promise<FileReport> => {
       const [to, final] = [join(directory.files, name), join(output, name)];
       const { size } = entry;
-      const modified = `${entry.modified}`;
+      const changed = `${entry.changed}`;
       const before = directory.finished.get(name);
-      if (before?.size === size && before.modified === modified)
+      if (before?.size === size && before.changed === changed)
         try {
           await transformation.checkFinished(to, before.report.sha256, work);
           return { ...before.report, input: entry.path, output: final };
@@ -110,10 +110,11 @@ export async function transformDirectory(
           work = await open();
         }
       const report = await transformation.transformFile(entry.path, to, { force: true }, work);
-      await directory.note({ name, size, modified, report });
+      await directory.note({ name, size, changed, report });
       return { ...report, output: final };
     };
     await directory.makeDirectory(input, '');
+    const concerned = new Set(checkpoints);
     const copied: Entry[] = [];
     for (const entry of entries) {
       const name = nameOf(entry.name);
@@ -121,7 +122,7 @@ export async function transformDirectory(
       if (entry.kind === 'directory') await directory.makeDirectory(entry.path, name);
       else if (entry.kind === 'link') await directory.link(entry.target, name);
       else if (entry.kind === 'alias') await directory.alias(nameOf(entry.target) ?? entry.target, name);
-      else if (checkpoints.includes(entry)) {
+      else if (concerned.has(entry)) {
         const report = await transformed(entry, name);
         files.push(report);
         bytesAfter += entry.size === report.bytesBefore ? report.bytesAfter : report.bytesBefore;

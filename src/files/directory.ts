@@ -6,6 +6,16 @@ import { basename, dirname, isAbsolute, join, normalize, resolve, sep } from 'no
 import { FileError, fileErrorOf, UncheckedError } from './errors.ts';
 import { isCheckpointName, isWeightsName } from './names.ts';
 
+/** @throws FileError where there is nothing under this path */
+export async function isDirectory(path: string): Promise<boolean> {
+  return stat(path).then(
+    (stats) => stats.isDirectory(),
+    (error) => {
+      throw fileErrorOf(path, error);
+    },
+  );
+}
+
 /**
  * A checkpoint is what has such a name, or what a link of such a name leads to; weights are those of other formats. A
  * link leads to what is in the directory, too; an alias is one more name of a file that is listed before.
@@ -19,8 +29,8 @@ export interface Entry {
   readonly kind: Kind;
   /** Bytes on the disk that no other entry has. */
   readonly size: number;
-  /** When a file was written last, in nanoseconds; 0 of what is none. */
-  readonly modified: bigint;
+  /** When a file was changed last (ctime), in nanoseconds; 0 of what is none. */
+  readonly changed: bigint;
   /** What a link says, or the name of the file that an alias is; empty otherwise. */
   readonly target: string;
 }
@@ -73,9 +83,9 @@ export async function listDirectory(root: string, followLinks = false): Promise<
       throw new UncheckedError(at.path, `leads out of the directory, to ${target}; --follow-links follows it`);
     if (isInner) {
       leads.push({ name: at.name, key });
-      entries.push({ ...at, kind: 'link', size: 0, modified: 0n, target });
+      entries.push({ ...at, kind: 'link', size: 0, changed: 0n, target });
     } else if (stats.isDirectory()) {
-      entries.push({ ...at, kind: 'directory', size: 0, modified: 0n, target: '' });
+      entries.push({ ...at, kind: 'directory', size: 0, changed: 0n, target: '' });
       await visit(at.path, at.name, above);
     } else if (stats.isFile()) {
       const first = files.get(key);
@@ -83,7 +93,7 @@ export async function listDirectory(root: string, followLinks = false): Promise<
       const size = first === undefined ? Number(stats.size) : 0;
       const kind = first === undefined ? kindOf(at.name) : 'alias';
       const of = first === undefined ? '' : entries[first].name;
-      entries.push({ ...at, kind, size, modified: stats.mtimeNs, target: of });
+      entries.push({ ...at, kind, size, changed: stats.ctimeNs, target: of });
       if (first !== undefined) leads.push({ name: at.name, key });
     } else throw new FileError(at.path, 'is neither a file nor a directory');
   };

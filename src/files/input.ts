@@ -50,7 +50,7 @@ export class InputFile {
     readonly size: number,
     /** Permission bits. */
     readonly mode: number,
-    private readonly modified: bigint,
+    private readonly changed: bigint,
   ) {}
 
   /** @throws FileError where the path is not that of a regular file that can be read */
@@ -61,8 +61,8 @@ export class InputFile {
       if (before.isDirectory()) throw new FileError(path, 'is a directory');
       if (!before.isFile()) throw new FileError(path, 'is not a regular file');
       const handle = await open(path, 'r');
-      const { size, mode, mtimeNs } = await handle.stat({ bigint: true });
-      return new InputFile(path, handle, Number(size), Number(mode) & 0o777, mtimeNs);
+      const { size, mode, ctimeNs } = await handle.stat({ bigint: true });
+      return new InputFile(path, handle, Number(size), Number(mode) & 0o777, ctimeNs);
     } catch (error) {
       throw fileErrorOf(path, error);
     }
@@ -100,8 +100,9 @@ export class InputFile {
 
   /** @throws FileError where somebody wrote to the file since it was opened */
   async checkUnchanged(): Promise<void> {
-    const { size, mtimeNs } = await this.handle.stat({ bigint: true });
-    if (Number(size) !== this.size || mtimeNs !== this.modified)
+    // The time of a change of the file or of what is said of it: unlike that of its bytes nobody can put it back.
+    const { size, ctimeNs } = await this.handle.stat({ bigint: true });
+    if (Number(size) !== this.size || ctimeNs !== this.changed)
       throw new FileError(this.path, 'was changed while it was being read');
   }
 

@@ -9,9 +9,9 @@ const NAME = 'job.jsonl';
 /** A file that is finished. */
 export interface Finished<Report> {
   readonly name: string;
-  /** Of what it was made of: bytes, and when they were written last, in nanoseconds. */
+  /** Of what it was made of: bytes, and when it was changed last (ctime), in nanoseconds. */
   readonly size: number;
-  readonly modified: string;
+  readonly changed: string;
   readonly report: Report;
 }
 

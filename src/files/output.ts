@@ -19,6 +19,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { dirname, join, relative, sep } from 'node:path';
+import { isDirectory } from './directory.ts';
 import { FileError, fileErrorOf } from './errors.ts';
 import { SMALL_BYTES } from './input.ts';
 import { type Finished, Journal } from './journal.ts';
@@ -37,13 +38,6 @@ async function exists(path: string): Promise<boolean> {
       if (error.code === 'ENOENT') return false;
       throw fileErrorOf(path, error);
     },
-  );
-}
-
-async function isDirectory(path: string): Promise<boolean> {
-  return stat(path).then(
-    (stats) => stats.isDirectory(),
-    () => false,
   );
 }
 

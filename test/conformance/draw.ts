@@ -175,7 +175,9 @@ export function drawTensor(draw: Draw, mostWords: number): DrawnTensor {
     ...view,
     ...maybe({ profile: draw.pick(tables.profiles) as Profile }),
     ...maybe(forced),
-    ...maybe({ probabilityBits: draw.from(MIN_PROBABILITY_BITS, split.length > 2 ? 10 : 11) }),
+    ...maybe({
+      probabilityBits: draw.from(MIN_PROBABILITY_BITS, Math.min(...dtype.splits.flat().map(maxProbabilityBits))),
+    }),
     ...maybe({ classes: draw.pick(tables.classChoices) as ClassChoice }),
     ...maybe({ columnOffsets: draw.one(2) }),
     ...maybe({ columnValues: draw.one(2) }),

@@ -1,6 +1,7 @@
 // Native programs beside the addon: built on demand with CMake, because `npm ci` does not need them.
 
 import { spawnSync } from 'node:child_process';
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { fromRoot } from '../../src/files/root.ts';
 
@@ -24,7 +25,7 @@ export function buildIn(name: string, definitions: readonly string[], targets: r
   const folder = `${SOURCE}/build/${name}`;
   for (const args of [
     ['-S', SOURCE, '-B', folder, '-DCMAKE_BUILD_TYPE=Release', ...definitions],
-    ['--build', folder, '--parallel', '--target', ...targets],
+    ['--build', folder, '--parallel', `${availableParallelism()}`, '--target', ...targets],
   ]) {
     const { status, stdout, stderr } = spawnSync('cmake', args, { encoding: 'utf8' });
     if (status !== 0) throw new Error(`cmake ${args.join(' ')}\n${stdout}${stderr}`);

@@ -73,21 +73,29 @@ function read(file: Uint8Array): void {
   ), 'the original has other tensors than its header says');
 }
 
-/** The file with the length of its header, tensors one after the other, and as many data as they have. */
+interface Tensor {
+  dtype?: string;
+  shape: number[];
+  data_offsets: number[];
+}
+
+/** The file with the length of its header, tensors one after the other in their order, and as many data as they have. */
 function mended(file: Uint8Array): Uint8Array | undefined {
   if (file.length < LENGTH_BYTES) return undefined;
   const declared = LENGTH_BYTES + Number(new DataView(file.buffer, file.byteOffset).getBigUint64(0, true));
   const end = declared <= file.length ? declared : file.lastIndexOf(0x7d) + 1;
   const text = new TextDecoder().decode(file.subarray(LENGTH_BYTES, end));
-  let header: Record<string, { dtype?: string; shape?: number[]; data_offsets?: number[] } | null>;
+  let header: Record<string, Partial<Tensor> | null>;
   try {
     header = JSON.parse(text);
   } catch {
     return undefined;
   }
+  const tensors = Object.values(header ?? {})
+    .filter((tensor): tensor is Tensor => Array.isArray(tensor?.data_offsets) && Array.isArray(tensor.shape))
+    .sort(({ data_offsets: [a, b] }, { data_offsets: [c, d] }) => a - c || b - d);
   let at = 0;
-  for (const tensor of Object.values(header)) {
-    if (!Array.isArray(tensor?.data_offsets) || !Array.isArray(tensor.shape)) continue;
+  for (const tensor of tensors) {
     const [from, to] = tensor.data_offsets;
     const dtype = DTYPES.find(({ name }) => name === tensor.dtype);
     const words = dtype && wordCount(dtype, tensor.shape);
@@ -101,8 +109,7 @@ function mended(file: Uint8Array): Uint8Array | undefined {
   new DataView(whole.buffer).setBigUint64(0, BigInt(head.length), true);
   whole.set(head, LENGTH_BYTES);
   whole.set(file.subarray(end, end + at), LENGTH_BYTES + head.length);
-  for (const tensor of Object.values(header))
-    if (tensor?.data_offsets) sealStream(whole.subarray(LENGTH_BYTES + head.length + tensor.data_offsets[0]));
+  for (const tensor of tensors) sealStream(whole.subarray(LENGTH_BYTES + head.length + tensor.data_offsets[0]));
   return whole;
 }
 

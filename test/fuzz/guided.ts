@@ -84,10 +84,10 @@ const NUMBERS = ['0', '-0', '1', '-1', '7', '64', '1e3', '1.0', '01', '429496729
 const replaced = (input: Buffer, from: number, to: number, piece: Uint8Array): Buffer =>
   Buffer.concat([input.subarray(0, from), piece, input.subarray(to)]);
 
-/** A changed copy: of bytes, of tokens of text, or with a part of another input. */
+/** A changed copy: of bytes, of numbers, of tokens of text, or with a part of another input. */
 function mutated(draw: Draw, input: Buffer, other: Buffer): Buffer {
   const at = draw.below(input.length + 1);
-  switch (draw.below(6)) {
+  switch (draw.below(7)) {
     case 0: {
       const copy = Buffer.from(input);
       for (let n = draw.from(1, 4); n > 0 && copy.length > 0; n--) copy[draw.below(copy.length)] ^= 1 << draw.below(8);
@@ -98,6 +98,14 @@ function mutated(draw: Draw, input: Buffer, other: Buffer): Buffer {
     case 2: {
       const from = draw.below(other.length + 1);
       return replaced(input, at, at + draw.below(64), other.subarray(from, from + draw.below(200)));
+    }
+    case 3: {
+      // In strings, too, which are one token.
+      const numbers = [...input.toString('latin1').matchAll(/\d{1,15}/g)].slice(0, 400);
+      if (numbers.length === 0) return replaced(input, at, at, draw.bytes(1));
+      const { 0: digits, index } = draw.pick(numbers);
+      const piece = draw.pick([...NUMBERS, `${Number(digits) + 1}`, `${Number(digits) - 1}`]);
+      return replaced(input, index, index + digits.length, Buffer.from(piece));
     }
     default: {
       const text = input.toString('latin1');

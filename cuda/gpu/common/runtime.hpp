@@ -58,6 +58,12 @@ __device__ __forceinline__ uint32_t load_shared_constant(SharedAddress address) 
   return value;
 }
 
+__device__ __forceinline__ uint2 load_shared_pair(SharedAddress address) {
+  uint2 pair;
+  asm("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(pair.x), "=r"(pair.y) : "r"(address));
+  return pair;
+}
+
 /** Copies 16 bytes from global memory, sooner or later. */
 __device__ __forceinline__ void copy_to_shared(SharedAddress to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(__cvta_generic_to_global(from)) : "memory");
@@ -289,6 +295,14 @@ __device__ __forceinline__ void load_ahead(const uint8_t* at, uint32_t (&line)[4
 /** Brings 32 bytes nearer that are needed later: a hint. */
 __device__ __forceinline__ void prefetch(const uint8_t* at) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(at)));
+}
+
+/** Four bytes, each all ones or zeros as the top bit of one of x: that of byte n where a nibble of kFrom is 8 + n. */
+template <uint32_t kFrom>
+__device__ __forceinline__ uint32_t spread_tops(uint32_t x) {
+  uint32_t result;
+  asm("prmt.b32 %0, %1, 0, %2;" : "=r"(result) : "r"(x), "n"(kFrom));
+  return result;
 }
 
 /** The lower of each of two unsigned halves. */

@@ -7,6 +7,7 @@
 
 #include <type_traits>
 
+#include "gpu/common/order.cuh"
 #include "gpu/decode/base_check.cuh"
 #include "gpu/decode/rows/rows.cuh"
 #include "gpu/decode/tile.cuh"
@@ -206,36 +207,23 @@ class BasePlane {
   BaseUnits units_;
 };
 
-/** Words of a float of 16 bits, two in each u32, after those of a base. */
-__device__ __forceinline__ uint32_t halves_after(uint32_t base, uint32_t differences) {
-  constexpr uint32_t kTops = 0x80008000;
-  constexpr uint32_t kLowest = 0x00010001;
-  const uint32_t order = base ^ (((base >> 15) & kLowest) * 0xffff | kTops);
-  const uint32_t d = ((differences >> 1) & ~kTops) ^ ((differences & kLowest) * 0xffff);
-  const uint32_t after = ((order & ~kTops) + (d & ~kTops)) ^ ((order ^ d) & kTops);
-  return after ^ (~(((after >> 15) & kLowest) * 0xffff) | kTops);
-}
-
 /** The words of a lane in a part of a row: `symbols` of each plane are four, one a byte. */
 template <class Word, bool kFloat>
 __device__ __forceinline__ void words_after(const uint32_t (&base)[sizeof(Word)],
                                             const uint32_t (&symbols)[sizeof(Word)], uint32_t (&words)[sizeof(Word)]) {
+  uint32_t differences[sizeof(Word)];
+  if constexpr (sizeof(Word) == 1) differences[0] = symbols[0];
   if constexpr (sizeof(Word) == 2) {
-    words[0] = halves_after(base[0], __byte_perm(symbols[0], symbols[1], 0x5140));
-    words[1] = halves_after(base[1], __byte_perm(symbols[0], symbols[1], 0x7362));
-  } else if constexpr (sizeof(Word) == 4) {
-    for (uint32_t k = 0; k < kLaneColumns; k++) {
-      uint32_t difference = 0;
-      for (uint32_t p = 0; p < sizeof(Word); p++) difference |= ((symbols[p] >> (8 * k)) & 0xff) << (8 * p);
-      words[k] = Order<uint32_t, kFloat>::after(base[k], difference);
-    }
-  } else {
-    words[0] = 0;
-    for (uint32_t k = 0; k < kLaneColumns; k++) {
-      const auto byte = [k](uint32_t bytes) { return static_cast<uint8_t>(bytes >> (8 * k)); };
-      words[0] |= uint32_t{Order<uint8_t, kFloat>::after(byte(base[0]), byte(symbols[0]))} << (8 * k);
-    }
+    differences[0] = __byte_perm(symbols[0], symbols[1], 0x5140);
+    differences[1] = __byte_perm(symbols[0], symbols[1], 0x7362);
   }
+  if constexpr (sizeof(Word) == 4)
+    for (uint32_t k = 0; k < kLaneColumns; k++) {
+      differences[k] = 0;
+      for (uint32_t p = 0; p < sizeof(Word); p++) differences[k] |= ((symbols[p] >> (8 * k)) & 0xff) << (8 * p);
+    }
+  const PackedOrder<Word> order(kFloat);
+  for (uint32_t c = 0; c < sizeof(Word); c++) words[c] = order.after(base[c], differences[c]);
 }
 
 /** Makes words zero that a tile is too narrow for. */
@@ -267,6 +255,7 @@ __device__ __forceinline__ bool decode_base_tile(const GpuArguments& arguments, 
   uint64_t first_row;
   uint32_t first_column;
   const GpuTile tile = place_tile<kPlanes>(tensor, data, entry, first_row, first_column);
+  const TilePlace place = place_of(tensor, tile);
   const bool in_place = base == elements;
 
   bool valid = true;
@@ -297,7 +286,7 @@ __device__ __forceinline__ bool decode_base_tile(const GpuArguments& arguments, 
   uint32_t next[kRowParts][kU32s] = {};
   const auto load = [&](uint32_t row, uint32_t part) {
     const uint32_t column = part * kPartColumns + kLaneColumns * coder_index();
-    line_of<Word, kWhole>(tensor, tile, row, column, row < height).load(base, next[part]);
+    line_of<Word, kWhole>(place, row, column, row < height).load(base, next[part]);
   };
   for (uint32_t part = 0; part < kRowParts; part++) load(0, part);
   for (uint32_t row = 0; row < rows; row++) {
@@ -335,7 +324,7 @@ __device__ __forceinline__ bool decode_base_tile(const GpuArguments& arguments, 
       sum.add_part(part, words);
       base_sum.add_part(part, before);
       if (is_mine && is_row && !(in_place && changes == 0))
-        line_of<Word, kWhole>(tensor, tile, row, column, true).store(elements, words);
+        line_of<Word, kWhole>(place, row, column, true).store(elements, words);
     }
     sum.end_row(is_row ? height - row : 0);
     base_sum.end_row(is_row ? height - row : 0);
@@ -397,9 +386,10 @@ __global__ void __launch_bounds__(32 * kMostBaseWarps)
   if (base == elements) {
     check = *base_check;
   } else {
-    check = sum_base_tile(tensor, tile, base, [&](const BaseLine<Word>& line, const uint32_t (&words)[sizeof(Word)]) {
+    const auto copy = [&](const Line<Word>& line, const uint32_t (&words)[sizeof(Word)]) {
       line.store(elements, words);
-    });
+    };
+    check = sum_base_tile(place_of(tensor, tile), base, copy);
     if (lane_index() == 0) *base_check = check;
   }
   TileSum<sizeof(Word)> sum;

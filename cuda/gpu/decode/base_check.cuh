@@ -26,66 +26,8 @@ __device__ __forceinline__ uint32_t* base_check_of(const GpuArguments& arguments
   return arguments.base_checks + tensor.base.first_check + tile_index(tensor, entry);
 }
 
-/** Loads four neighbouring words, which are aligned as one. They may be written over later. */
-__device__ __forceinline__ void load_line(const void* at, uint32_t (&line)[1]) {
-  line[0] = __ldcs(static_cast<const uint32_t*>(at));
-}
-__device__ __forceinline__ void load_line(const void* at, uint32_t (&line)[2]) {
-  const uint2 loaded = __ldcs(static_cast<const uint2*>(at));
-  line[0] = loaded.x;
-  line[1] = loaded.y;
-}
-__device__ __forceinline__ void load_line(const void* at, uint32_t (&line)[4]) {
-  const uint4 loaded = __ldcs(static_cast<const uint4*>(at));
-  line[0] = loaded.x;
-  line[1] = loaded.y;
-  line[2] = loaded.z;
-  line[3] = loaded.w;
-}
-
-/** Column k of a lane's words. */
-template <class Word>
-__device__ __forceinline__ Word column_word(const uint32_t (&words)[sizeof(Word)], uint32_t k) {
-  return static_cast<Word>(words[k * sizeof(Word) / 4] >> (k * sizeof(Word) % 4 * 8));
-}
-
-/** A lane's words of a part of a row, as they lie in a tensor. */
-template <class Word>
-struct BaseLine {
-  /** Of the first one. */
-  uint64_t at;
-  /** How many the tensor has, up to four. */
-  uint32_t count;
-  /** Whether it has all, and they can be had at once. */
-  bool is_whole;
-
-  __device__ __forceinline__ void load(const Word* words, uint32_t (&line)[sizeof(Word)]) const {
-    if (is_whole) return load_line(words + at, line);
-    for (uint32_t& each : line) each = 0;
-    for (uint32_t k = 0; k < count; k++)
-      line[k * sizeof(Word) / 4] |= uint32_t{words[at + k]} << (k * sizeof(Word) % 4 * 8);
-  }
-
-  __device__ __forceinline__ void store(Word* words, const uint32_t (&line)[sizeof(Word)]) const {
-    if (is_whole) return store_row(reinterpret_cast<uint8_t*>(words + at), line);
-    for (uint32_t k = 0; k < count; k++) words[at + k] = column_word<Word>(line, k);
-  }
-};
-
-/**
- * @tparam kWhole whether the tile is whole (TileForm::is_whole)
- * @param column of the tile
- * @param is_row whether the tile has the row
- */
-template <class Word, bool kWhole>
-__device__ __forceinline__ BaseLine<Word> line_of(const GpuTensor& tensor, const GpuTile& tile, uint32_t row,
-                                                  uint32_t column, bool is_row) {
-  BaseLine<Word> line = {tile.first_word + uint64_t{row} * tile.row_words + column, 0, is_row};
-  if (kWhole) return line;
-  if (is_row && column < tile.width && line.at < tensor.words)
-    line.count = static_cast<uint32_t>(min(uint64_t{min(tile.width - column, kLaneColumns)}, tensor.words - line.at));
-  line.is_whole = line.count == kLaneColumns && tile.row_words % kLaneColumns == 0;
-  return line;
+__device__ __forceinline__ TilePlace place_of(const GpuTensor& tensor, const GpuTile& tile) {
+  return {tensor.words, tile.first_word, tile.row_words, tile.height, tile.width};
 }
 
 /** The words of a tensor's base. */
@@ -95,13 +37,12 @@ __device__ __forceinline__ const Word* base_of(const GpuArguments& arguments, ui
 }
 
 template <class Word, bool kWhole, class Take>
-__device__ __forceinline__ uint32_t sum_base_rows(const GpuTensor& tensor, const GpuTile& tile, const Word* base,
-                                                  const Take& take) {
+__device__ __forceinline__ uint32_t sum_base_rows(const TilePlace& tile, const Word* base, const Take& take) {
   TileSum<sizeof(Word)> sum;
 #pragma unroll 1
   for (uint32_t row = 0; row < tile.height; row += kBaseRowsAhead) {
     const auto line = [&](uint32_t j) {
-      return line_of<Word, kWhole>(tensor, tile, row + j, kLaneColumns * lane_index(), row + j < tile.height);
+      return line_of<Word, kWhole>(tile, row + j, kLaneColumns * lane_index(), row + j < tile.height);
     };
     uint32_t words[kBaseRowsAhead][sizeof(Word)];
 #pragma unroll
@@ -118,16 +59,13 @@ __device__ __forceinline__ uint32_t sum_base_rows(const GpuTensor& tensor, const
 /**
  * Sums up a tile of a base, a warp a tile.
  *
- * @param take called with each lane's part of each row: BaseLine, uint32_t (&)[sizeof(Word)]
+ * @param take called with each lane's part of each row: Line, uint32_t (&)[sizeof(Word)]
  */
 template <class Word, class Take>
-__device__ __forceinline__ uint32_t sum_base_tile(const GpuTensor& tensor, const GpuTile& tile, const Word* base,
-                                                  const Take& take) {
+__device__ __forceinline__ uint32_t sum_base_tile(const TilePlace& tile, const Word* base, const Take& take) {
   // Where nothing has to be asked of each line, all of them are on their way at once.
-  const uint64_t end = tile.first_word + uint64_t{tile.height - 1} * tile.row_words + kTileColumns;
-  if (tile.width == kTileColumns && tile.row_words % kLaneColumns == 0 && end <= tensor.words)
-    return sum_base_rows<Word, true>(tensor, tile, base, take);
-  return sum_base_rows<Word, false>(tensor, tile, base, take);
+  if (tile.is_whole()) return sum_base_rows<Word, true>(tile, base, take);
+  return sum_base_rows<Word, false>(tile, base, take);
 }
 
 /** Sums up the tiles of bases. A block's tiles are those of a decoding kernel's, or a fourth of them. */
@@ -143,8 +81,8 @@ __global__ void __launch_bounds__(32 * kMostBaseWarps) check_bases(const __grid_
   uint64_t first_row;
   uint32_t column;
   const GpuTile tile = find_tile<0>(tensor, nullptr, entry, first_row, column);
-  const uint32_t check = sum_base_tile(tensor, tile, base_of<Word>(arguments, work.tensor),
-                                       [](const BaseLine<Word>&, const uint32_t (&)[sizeof(Word)]) {});
+  const uint32_t check = sum_base_tile(place_of(tensor, tile), base_of<Word>(arguments, work.tensor),
+                                       [](const Line<Word>&, const uint32_t (&)[sizeof(Word)]) {});
   if (lane_index() == 0) *base_check_of(arguments, tensor, entry) = check;
 }
 

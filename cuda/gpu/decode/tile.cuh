@@ -1,6 +1,7 @@
 // What every kernel does with a tile beside decoding its planes: find it, and finish it with its outliers.
 #pragma once
 
+#include "gpu/common/lines.cuh"
 #include "gpu/common/tile_sum.cuh"
 #include "gpu/decode/arguments.hpp"
 
@@ -30,7 +31,8 @@ __device__ __forceinline__ GpuTile place_tile(const GpuTensor& tensor, const uin
   row = uint64_t{entry.band} * tensor.tile_rows;
   column = entry.across * kTileColumns;
   GpuTile tile;
-  tile.data = data + uint64_t{entry.offset} * kAlignment;
+  // Who wants no planes has no data.
+  tile.data = kPlanes > 0 ? data + uint64_t{entry.offset} * kAlignment : data;
   tile.check = entry.check;
   for (uint32_t p = 0; p < kPlanes; p++) tile.planes[p] = entry.planes[p];
   tile.row_words = tensor.columns;
@@ -69,17 +71,6 @@ __device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t
   for (uint32_t at = length + lane; at < align_section(length); at += lanes)
     if (section[at] != 0) return false;
   return true;
-}
-
-/** Writes a lane's part of a row at once. */
-__device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[1]) {
-  __stcs(reinterpret_cast<uint32_t*>(at), words[0]);
-}
-__device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[2]) {
-  __stcs(reinterpret_cast<uint2*>(at), make_uint2(words[0], words[1]));
-}
-__device__ __forceinline__ void store_row(uint8_t* at, const uint32_t (&words)[4]) {
-  __stcs(reinterpret_cast<uint4*>(at), make_uint4(words[0], words[1], words[2], words[3]));
 }
 
 /** A word of the tensor, of a coded word in a column of the matrix. */

@@ -226,6 +226,8 @@ inline uint32_t load_shared_u32(SharedAddress address) { return shared_value<uin
 
 inline uint32_t load_shared_constant(SharedAddress address) { return shared_value<uint32_t>(address); }
 
+inline uint2 load_shared_pair(SharedAddress address) { return shared_value<uint2>(address); }
+
 inline void copy_to_shared(SharedAddress to, const void* from) {
   shared_value<uint4>(to) = *static_cast<const uint4*>(from);
 }
@@ -344,6 +346,14 @@ inline void load_ahead(const uint8_t* at, uint32_t (&line)[4]) { std::memcpy(lin
 
 inline void prefetch(const uint8_t*) {}
 
+template <uint32_t kFrom>
+uint32_t spread_tops(uint32_t x) {
+  uint32_t result = 0;
+  for (uint32_t i = 0; i < 4; i++)
+    if (x >> (8 * (kFrom >> (4 * i) & 3) + 7) & 1) result |= 0xffu << (8 * i);
+  return result;
+}
+
 inline uint32_t min_halves(uint32_t a, uint32_t b) {
   return std::min(a & 0xffff, b & 0xffff) | std::min(a >> 16, b >> 16) << 16;
 }
@@ -395,8 +405,8 @@ inline cudaError_t cudaDriverGetVersion(int* version) { return *version = 0, cud
 inline cudaError_t cudaRuntimeGetVersion(int* version) { return *version = 0, cudaSuccess; }
 inline cudaError_t cudaDeviceSynchronize() { return cudaSuccess; }
 inline cudaError_t cudaMalloc(void** memory, size_t size) {
-  *memory = std::aligned_alloc(256, (size + 255) / 256 * 256);
-  return *memory == nullptr ? cudaErrorMemoryAllocation : cudaSuccess;
+  // No more than asked for, so that a sanitizer sees where it ends.
+  return posix_memalign(memory, 256, size) == 0 ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 inline cudaError_t cudaFree(void* memory) { return std::free(memory), cudaSuccess; }
 inline cudaError_t cudaMallocAsync(void** memory, size_t size, cudaStream_t) { return cudaMalloc(memory, size); }

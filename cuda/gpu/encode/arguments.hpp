@@ -186,6 +186,38 @@ struct CountArguments {
   Count* counters;
 };
 
+/**
+ * What comparing a tile with the base's says: bit p, that plane p of the differences that are coded is constant; and
+ * what is listed as outliers (FORMAT.md, annex A.11), all that has changed, or what has another symbol than 0 in plane
+ * 1. It is coded as 0.
+ */
+constexpr uint8_t kListsAll = 0x10;
+constexpr uint8_t kListsLong = 0x20;
+
+/** A tensor's base, as a matrix like the tensor's; and what is known of each tile once both have been compared. */
+struct GpuComparison {
+  GpuMatrix base;
+  /** A byte each, as above. */
+  uint8_t* tiles;
+  /** The checks of the tensor's tiles without outliers, and of the base's. */
+  uint32_t* checks;
+  uint32_t* base_checks;
+};
+
+struct CompareArguments {
+  GpuMatrix matrix;
+  GpuComparison compared;
+};
+
+/** Counts a plane of the differences. */
+struct DifferenceArguments {
+  GpuMatrix matrix;
+  GpuComparison compared;
+  uint32_t plane;
+  /** [level x 256 + symbol] */
+  Count* counters;
+};
+
 /** A plane's tables for encoding; `LanesEncode` says what entries are. */
 struct GpuEncodeTables {
   /** The symbols that are coded, of each entry. */
@@ -219,12 +251,15 @@ struct EncodeArguments {
   /** All entries, as they lie in shared memory. */
   const uint64_t* entries;
   uint32_t entry_count;
+  /** Against a base: what is known of it, and the class of each level. */
+  GpuComparison compared;
+  const uint8_t* level_classes;
   /** Tiles that are encoded in this job. */
   uint32_t first_tile;
   uint32_t tile_count;
   /**
    * Memory for what is coded of each of these tiles: of each plane the states, and units that end where the next plane
-   * begins; then the outliers, position + symbol << 16.
+   * begins; then the outliers, position + symbol << 16, or against a base as `ListedPositions` has them.
    */
   uint8_t* slots;
   uint64_t slot_bytes;

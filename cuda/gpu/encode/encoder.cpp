@@ -2,9 +2,9 @@
 //
 // A tensor takes four rounds of kernels, and what they find is small: after the survey, after the window (with PAIRS of
 // 8 + 8, and DIRECT), and after the counts the host decides, by the same code as the host encoder, and so gives the
-// same bytes. Each round is one launch for a batch of tensors, and some pipelines, each with a CUDA stream and memory
-// of its own, take batch after batch, so that the device works on others while the host decides. For a batch it decides
-// on several threads.
+// same bytes. Against a base there are two: both tensors are compared and counted, and then it encodes. Each round is
+// one launch for a batch of tensors, and some pipelines, each with a CUDA stream and memory of its own, take batch
+// after batch, so that the device works on others while the host decides. For a batch it decides on several threads.
 #include "gpu/encode/encoder.hpp"
 
 #include <algorithm>
@@ -39,9 +39,12 @@ std::vector<std::vector<size_t>> make_batches(const std::vector<Source>& sources
     order.push_back(t);
     all += bytes_of(t);
   }
-  const auto word_bits = [&](size_t t) { return sources[t].layout.dtype->word_bits; };
+  // The kernels of a batch are those of one size of words, and against bases of all tensors or of none.
+  const auto kernels_of = [&](size_t t) {
+    return 2u * sources[t].layout.dtype->word_bits + (sources[t].against_base ? 1 : 0);
+  };
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-    return word_bits(a) != word_bits(b) ? word_bits(a) < word_bits(b) : bytes_of(a) > bytes_of(b);
+    return kernels_of(a) != kernels_of(b) ? kernels_of(a) < kernels_of(b) : bytes_of(a) > bytes_of(b);
   });
   // Two for each pipeline, at least.
   const uint64_t most_bytes = std::min(kBatchBytes, all / (2 * kPipelines));
@@ -49,7 +52,7 @@ std::vector<std::vector<size_t>> make_batches(const std::vector<Source>& sources
   std::vector<uint64_t> sizes;
   for (const size_t t : order) {
     const bool fits = !batches.empty() && batches.back().size() < kBatch &&
-                      word_bits(batches.back()[0]) == word_bits(t) && sizes.back() + bytes_of(t) <= most_bytes;
+                      kernels_of(batches.back()[0]) == kernels_of(t) && sizes.back() + bytes_of(t) <= most_bytes;
     if (!fits) {
       batches.emplace_back();
       sizes.push_back(0);
@@ -76,7 +79,9 @@ void encode_batch(Pipeline& pipeline, const std::vector<Source>& sources, codecl
   size_t rounds = 1;
   for (const size_t t : batch) {
     taken.push_back(sources[t]);
-    tried.push_back(tried_options(sources[t].layout, sources[t].options));
+    // Against a base profiles make no difference.
+    tried.push_back(sources[t].against_base ? std::vector<EncodeOptions>{sources[t].options}
+                                            : tried_options(sources[t].layout, sources[t].options));
     rounds = std::max(rounds, tried.back().size());
   }
   std::vector<uint64_t> shortest(batch.size(), UINT64_MAX);
@@ -87,7 +92,8 @@ void encode_batch(Pipeline& pipeline, const std::vector<Source>& sources, codecl
     for (size_t i = 0; i < batch.size(); i++) {
       if (tried[i].size() == 1 || round >= tried[i].size()) continue;
       nowhere[i].elements = tensors[batch[i]].elements;
-      items.push_back(std::make_unique<Item>(Source{tried[i][round], sources[batch[i]].layout}, nowhere[i], batch[i]));
+      items.push_back(
+          std::make_unique<Item>(Source{tried[i][round], sources[batch[i]].layout, false}, nowhere[i], batch[i]));
       places.push_back(i);
     }
     pipeline.encode(items);
@@ -168,7 +174,7 @@ codecllm_status codecllm_gpu_encode_bound(const char* dtype, const uint64_t* sha
   return guarded([&] {
     require(front, "front");
     require(data, "data");
-    const Source source = read_source(dtype, shape, dimensions, options);
+    const Source source = read_source(dtype, shape, dimensions, options, false);
     EncodePlan plan;
     plan.coding.layout = source.layout;
     plan.forced = source.options.has_modes;
@@ -193,9 +199,11 @@ codecllm_status codecllm_gpu_encode(codecllm_gpu_encoder* encoder, codecllm_gpu_
     for (size_t t = 0; t < count; t++)
       naming_tensor(t, [&] {
         codecllm_gpu_source& tensor = tensors[t];
-        sources.push_back(read_source(tensor.dtype, tensor.shape, tensor.dimensions, tensor.options));
+        sources.push_back(
+            read_source(tensor.dtype, tensor.shape, tensor.dimensions, tensor.options, tensor.base != nullptr));
         if (sources.back().layout.words > 0) require(tensor.elements, "elements");
         check_aligned(tensor.elements, kAlignment, "elements are");
+        check_aligned(tensor.base, kAlignment, "a base is");
         check_target(tensor);
       });
     encode_all(*encoder, sources, tensors, cuda_stream, [](Pipeline&, const std::vector<size_t>&) {});

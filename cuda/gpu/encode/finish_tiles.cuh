@@ -129,35 +129,52 @@ __device__ __forceinline__ void copy_units(uint8_t* data, const Section& section
   }
 }
 
-/** Writes a tile's outliers in order, and adds them to its sum, with what a decoder gets before they are written. */
-template <class Word, uint32_t kCount>
-__device__ __forceinline__ void write_entries(const EncodeArguments& arguments, const TileRows<Word>& rows,
-                                              const uint32_t* items, uint32_t count, uint32_t* entries,
-                                              TileSum<kCount>& sum) {
-  const Field& field = arguments.split.fields[0];
+/**
+ * Writes a tile's outliers in order, and adds them to its sum, with what a decoder gets before they are written.
+ *
+ * @param outliers have, by number, a `position`, a `word`, and the word that a decoder gets instead: `decoded`
+ */
+template <class Word, uint32_t kCount, class Outliers>
+__device__ __forceinline__ void write_entries(const Outliers& outliers, uint32_t count, uint32_t height,
+                                              uint32_t* entries, TileSum<kCount>& sum) {
   for (uint32_t e = lane_index(); e < count; e += 32) {
-    const uint32_t position = items[e] & 0xffff;
-    const uint32_t symbol = items[e] >> 16;
+    const uint32_t position = outliers.position(e);
     uint32_t rank = 0;
-    for (uint32_t other = 0; other < count; other++) rank += (items[other] & 0xffff) < position ? 1 : 0;
-    const uint32_t word = rows.word_at(position / kTileColumns, position % kTileColumns);
+    for (uint32_t other = 0; other < count; other++) rank += outliers.position(other) < position ? 1 : 0;
+    const uint32_t word = outliers.word(e);
     if (sizeof(Word) == 4) {
       entries[2 * rank] = position;
       entries[2 * rank + 1] = word;
-      sum.add_entry(rows.tile().height, 2 * rank, position);
-      sum.add_entry(rows.tile().height, 2 * rank + 1, word);
+      sum.add_entry(height, 2 * rank, position);
+      sum.add_entry(height, 2 * rank + 1, word);
     } else {
       entries[rank] = position | word << 16;
-      sum.add_entry(rows.tile().height, rank, position | word << 16);
+      sum.add_entry(height, rank, position | word << 16);
     }
-    const uint32_t decoded = (word & ~field.bits_of_word()) | field.paste(symbol);
+    const uint32_t decoded = outliers.decoded(e);
     const uint32_t byte = position * sizeof(Word);
     const uint32_t shift = 8 * (byte % 4);
     sum.add_change(
-        rows.tile().height, byte / 4,
+        height, byte / 4,
         decoded >= word ? uint64_t{decoded - word} << shift : kCheckModulus - (uint64_t{word - decoded} << shift));
   }
 }
+
+/** Elements of which a decoder gets another symbol of plane 0, as OutlierList lists them. */
+template <class Word>
+struct PlaneOutliers {
+  const Field& field;
+  const TileRows<Word>& rows;
+  const uint32_t* items;
+
+  __device__ __forceinline__ uint32_t position(uint32_t e) const { return items[e] & 0xffff; }
+  __device__ __forceinline__ uint32_t word(uint32_t e) const {
+    return rows.word_at(position(e) / kTileColumns, position(e) % kTileColumns);
+  }
+  __device__ __forceinline__ uint32_t decoded(uint32_t e) const {
+    return (word(e) & ~field.bits_of_word()) | field.paste(items[e] >> 16);
+  }
+};
 
 /**
  * Writes what is the same for all tiles: outliers, and the check.
@@ -172,9 +189,9 @@ __device__ __forceinline__ void close_tile(const EncodeArguments& arguments, con
                                            uint32_t* metadata, TileSum<kCount>& sum) {
   const uint32_t count = unpack_plane(metadata[2]).outliers;
   if (count > 0) {
-    const uint32_t* const items =
-        reinterpret_cast<const uint32_t*>(slot + arguments.plane_at[arguments.split.split.planes]);
-    write_entries(arguments, rows, items, count, reinterpret_cast<uint32_t*>(data + section.start), sum);
+    const uint8_t* const items = slot + arguments.plane_at[arguments.split.split.planes];
+    const PlaneOutliers<Word> outliers = {arguments.split.fields[0], rows, reinterpret_cast<const uint32_t*>(items)};
+    write_entries<Word>(outliers, count, rows.tile().height, reinterpret_cast<uint32_t*>(data + section.start), sum);
     pad_section(data, section);
   }
   const uint32_t check = sum.check();

@@ -15,6 +15,7 @@ namespace codecllm {
 struct Source {
   EncodeOptions options;
   Layout layout;
+  bool against_base;
 };
 
 /**
@@ -22,13 +23,21 @@ struct Source {
  *
  * @throws ArgumentError for what codecllm_gpu_encode refuses, but for memory
  */
-Source read_source(const char* dtype, const uint64_t* shape, size_t dimensions, const codecllm_encode_options* options);
+Source read_source(const char* dtype, const uint64_t* shape, size_t dimensions, const codecllm_encode_options* options,
+                   bool against_base);
 
 /** A job of counting: a plane, or pairs at kMaxPlanes. */
 constexpr unsigned kJobs = kMaxPlanes + 1;
 
-/** Four classes of pairs, or of 10 bits, and of what may be coded beside them. */
-constexpr uint64_t kMostEntries = kMaxClasses * (1024 + 2 * 256);
+/**
+ * Four classes of pairs, or of 10 bits, and of what may be coded beside them; or eight of four planes against a base.
+ */
+constexpr uint64_t kMostEntries = 8192;
+static_assert(kMostEntries >= kMaxClasses * (1024 + 2 * 256) && kMostEntries >= kMaxBaseClasses * kMaxPlanes * 256,
+              "both have room");
+
+/** Counters of a plane of differences, by the levels of a base. */
+constexpr uint64_t kDifferenceCounters = kBaseLevels * 256;
 
 /** Counters of a plane, or of pairs, by bins. */
 struct JointCounters {
@@ -60,6 +69,9 @@ struct Item {
   /** Takes memory for it. */
   void plan(MemoryPlan& memory);
 
+  /** All splits in which it may be coded. */
+  std::vector<Split> splits() const;
+
   bool tries_values() const { return tries_column_values(source.layout, source.options); }
 
   bool has_tiles() const { return source.layout.tile_count > 0; }
@@ -79,6 +91,12 @@ struct Item {
   Array<Count> leans;
   /** The one that is taken. */
   const SurveyArrays* taken = &plain;
+  /** Against a base, in whose place there is no survey: what comparing both says, and counters of each plane. */
+  Array<uint8_t> compared;
+  Array<uint32_t> checks;
+  Array<uint32_t> base_checks;
+  Array<uint64_t> differences[kMaxPlanes];
+
   Array<GpuFits> fits;
   Array<Count> window;
   Array<uint64_t> data_bytes;
@@ -98,6 +116,10 @@ struct Item {
   EncodeArguments arguments = {};
   /** Of the stream, whether or not it fits. */
   uint64_t stream_bytes = 0;
+
+ private:
+  void plan_survey(MemoryPlan& memory);
+  void plan_comparison(MemoryPlan& memory);
 };
 
 }  // namespace codecllm

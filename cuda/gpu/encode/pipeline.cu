@@ -1,5 +1,7 @@
 // The rounds of a batch: survey, window, counts, and at last the tiles themselves.
+#include "gpu/encode/base_tiles.cuh"
 #include "gpu/encode/columns.cuh"
+#include "gpu/encode/compare.cuh"
 #include "gpu/encode/count.cuh"
 #include "gpu/encode/direct_tiles.cuh"
 #include "gpu/encode/encode_tiles.cuh"
@@ -7,7 +9,9 @@
 #include "gpu/encode/launch.hpp"
 #include "gpu/encode/pipeline.hpp"
 #include "gpu/encode/survey.cuh"
+#include "host/encode/against_base.hpp"
 #include "host/encode/write_front.hpp"
+#include "host/format/checksums.hpp"
 
 namespace codecllm {
 
@@ -52,6 +56,8 @@ void allow_shared_memory_for(const codecllm_gpu& gpu) {
   allow_shared_memory(gpu, count_kernel<Word, false>);
   if constexpr (sizeof(Word) < 4) allow_shared_memory(gpu, count_kernel<Word, true>);
   allow_shared_memory(gpu, encode_kernel<Word>);
+  allow_shared_memory(gpu, difference_kernel<Word>);
+  allow_shared_memory(gpu, encode_base_kernel<Word>);
 }
 
 /** What is found of each split. */
@@ -300,7 +306,7 @@ void Pipeline::count(Items& items) {
   wait();
 }
 
-/** Decides on tables, and lays out what encoding takes. */
+/** Decides on tables. */
 void Pipeline::take_counts(Item& item) {
   const Decisions& decisions = item.decisions;
   bool predicted = decisions.surveyed(0).predicts() && decisions.surveyed(0).predicted > 0;
@@ -312,9 +318,63 @@ void Pipeline::take_counts(Item& item) {
     joints[job] = joint_counts(on_host(joint.counters), joint.row_bins, joint.column_bins, joint.bits);
     if (item.row_bins != nullptr && joint.row_bins == 1) joints[job].add_empty_bins();
   }
-  EncodePlan& tables = item.tables;
   const bool has_direct = decisions.preferred() == kDirect && on_host(item.fits)->preferred != 0;
-  tables.coding = decisions.take_counts(std::move(joints), predicted, has_direct);
+  item.tables.coding = decisions.take_counts(std::move(joints), predicted, has_direct);
+  EncodeArguments& arguments = item.arguments;
+  arguments.choices = item.choices;
+  arguments.has_direct = has_direct;
+  if (decisions.preferred() != kRans) {
+    arguments.modes = on_device(item.modes);
+    arguments.starts = item.starts;
+  }
+  lay_out_encoding(item);
+}
+
+template <class Word>
+void Pipeline::count_differences(Items& items) {
+  BatchLaunch<CompareArguments> comparisons(compare_kernel<Word>, 32 * kCompareWarps, 0, cuda_stream_);
+  std::vector<DifferenceArguments> jobs;
+  std::vector<uint64_t> work;
+  for (const auto& item : items) {
+    GpuComparison& compared = item->arguments.compared;
+    compared.base = item->matrix;
+    compared.base.elements = static_cast<const uint8_t*>(item->tensor.base);
+    compared.tiles = on_device(item->compared);
+    compared.checks = on_device(item->checks);
+    compared.base_checks = on_device(item->base_checks);
+    comparisons.add({item->matrix, compared}, blocks_for(item->matrix.tile_count, kCompareWarps));
+    for (uint32_t p = 0; p < sizeof(Word); p++) {
+      jobs.push_back({item->matrix, compared, p, reinterpret_cast<Count*>(on_device(item->differences[p]))});
+      work.push_back(uint64_t{item->matrix.tile_count} * stripes_of_tile(item->matrix));
+    }
+  }
+  comparisons.launch_all();
+  BatchLaunch<DifferenceArguments> counts(difference_kernel<Word>, 32 * kDifferenceWarps, kDifferenceBytes,
+                                          cuda_stream_);
+  const std::vector<uint32_t> blocks =
+      share_blocks(work, kDifferenceWarps, gpu_.multiprocessors * kDifferenceBlocks * sizeof(Word));
+  for (size_t i = 0; i < jobs.size(); i++) counts.add(jobs[i], blocks[i]);
+  counts.launch_all();
+  download(kFits, kCounters, memory_.size(kCounters));
+  wait();
+}
+
+/** Decides on tables against a base. */
+void Pipeline::take_differences(Item& item) {
+  std::vector<const uint64_t*> counters;
+  for (unsigned p = 0; p < item.source.layout.dtype->word_bytes(); p++)
+    counters.push_back(on_host(item.differences[p]));
+  const uint32_t crc = crc32(on_host(item.base_checks), item.base_checks.count * sizeof(uint32_t));
+  const Coding& coding = item.tables.coding = code_against_base(item.source.layout, counters, crc);
+  std::vector<uint8_t> classes(kBaseLevels);
+  for (const uint8_t first : coding.base->first_levels)
+    for (uint32_t level = first; level < kBaseLevels; level++) classes[level]++;
+  item.arguments.level_classes = stage(classes);
+  lay_out_encoding(item);
+}
+
+void Pipeline::lay_out_encoding(Item& item) {
+  EncodePlan& tables = item.tables;
   if (!item.has_tiles()) return;
   tables.expand_tables();
 
@@ -322,12 +382,6 @@ void Pipeline::take_counts(Item& item) {
   EncodeArguments& arguments = item.arguments;
   arguments.matrix = item.matrix;
   arguments.split = gpu_split(*item.source.layout.dtype, coding.split);
-  arguments.choices = item.choices;
-  arguments.has_direct = has_direct;
-  if (decisions.preferred() != kRans) {
-    arguments.modes = on_device(item.modes);
-    arguments.starts = item.starts;
-  }
   std::vector<uint64_t> entries;
   std::vector<uint16_t> coded;
   const auto place = [&](const TableSet& set, const EncodeTables& expanded, GpuEncodeTables& placed) {
@@ -354,40 +408,70 @@ void Pipeline::take_counts(Item& item) {
   arguments.capacity = item.tensor.data_capacity;
 }
 
+/** Encodes tiles, and writes what becomes of them. */
+template <class Word>
+void Pipeline::launch_jobs(const std::vector<EncodeArguments>& jobs) {
+  uint32_t shared_bytes = 0;
+  std::vector<uint64_t> tiles;
+  for (const EncodeArguments& job : jobs) {
+    shared_bytes = std::max(shared_bytes, job.entry_count * static_cast<uint32_t>(sizeof(uint64_t)));
+    tiles.push_back(job.tile_count);
+  }
+  const uint32_t at_once =
+      std::clamp((gpu_.shared_bytes + kReservedBytes) / (shared_bytes + kReservedBytes), 1u, kEncodeBlocks);
+  const std::vector<uint32_t> blocks = share_blocks(tiles, kEncodeWarps, gpu_.multiprocessors * at_once);
+  BatchLaunch<EncodeArguments> encodes(encode_kernel<Word>, 32 * kEncodeWarps, shared_bytes, cuda_stream_);
+  BatchLaunch<EncodeArguments> places(place_kernel, kPlaceThreads, kPlaceThreads * sizeof(uint64_t), cuda_stream_);
+  BatchLaunch<EncodeArguments> finishes(finish_kernel<Word>, 32 * kFinishWarps, 0, cuda_stream_);
+  // What is DIRECT, in jobs that have it.
+  BatchLaunch<EncodeArguments> lists(list_kernel, 32 * kDirectWarps, 0, cuda_stream_);
+  BatchLaunch<EncodeArguments> direct(blocks_kernel, 32 * kDirectWarps, 0, cuda_stream_);
+  for (size_t i = 0; i < jobs.size(); i++) {
+    encodes.add(jobs[i], blocks[i]);
+    places.add(jobs[i], 1);
+    finishes.add(jobs[i], blocks_for(jobs[i].tile_count, kFinishWarps));
+    if (!jobs[i].has_direct) continue;
+    lists.add(jobs[i], blocks_for(jobs[i].tile_count, kDirectWarps));
+    direct.add(jobs[i], blocks_for(jobs[i].tile_count, kDirectWarps));
+  }
+  lists.launch_all();
+  encodes.launch_all();
+  places.launch_all();
+  finishes.launch_all();
+  direct.launch_all();
+}
+
+/** Likewise, against bases. */
+template <class Word>
+void Pipeline::launch_base_jobs(const std::vector<EncodeArguments>& jobs) {
+  // Those of a table are looked at also where none is needed.
+  uint32_t entries = 256;
+  for (const EncodeArguments& job : jobs) entries = std::max(entries, job.entry_count);
+  const uint32_t shared_bytes = kBaseLevels * sizeof(uint32_t) + entries * sizeof(uint64_t);
+  BatchLaunch<EncodeArguments> encodes(encode_base_kernel<Word>, 32 * kBaseEncodeWarps, shared_bytes, cuda_stream_);
+  BatchLaunch<EncodeArguments> places(place_kernel, kPlaceThreads, kPlaceThreads * sizeof(uint64_t), cuda_stream_);
+  BatchLaunch<EncodeArguments> finishes(finish_base_kernel<Word>, 32 * kFinishWarps, 0, cuda_stream_);
+  for (const EncodeArguments& job : jobs) {
+    encodes.add(job, blocks_for(job.tile_count, kBaseEncodeTiles));
+    places.add(job, 1);
+    finishes.add(job, blocks_for(job.tile_count, kFinishWarps));
+  }
+  encodes.launch_all();
+  places.launch_all();
+  finishes.launch_all();
+}
+
 /** Encodes all tiles, and leaves their metadata and the bytes of Data on the host. */
 template <class Word>
 void Pipeline::encode_tiles(Items& items) {
   send();
+  const bool against_base = items[0]->source.against_base;
   std::vector<EncodeArguments> jobs;
-  const auto launch_jobs = [&] {
-    uint32_t shared_bytes = 0;
-    std::vector<uint64_t> tiles;
-    for (const EncodeArguments& job : jobs) {
-      shared_bytes = std::max(shared_bytes, job.entry_count * static_cast<uint32_t>(sizeof(uint64_t)));
-      tiles.push_back(job.tile_count);
-    }
-    const uint32_t at_once =
-        std::clamp((gpu_.shared_bytes + kReservedBytes) / (shared_bytes + kReservedBytes), 1u, kEncodeBlocks);
-    const std::vector<uint32_t> blocks = share_blocks(tiles, kEncodeWarps, gpu_.multiprocessors * at_once);
-    BatchLaunch<EncodeArguments> encodes(encode_kernel<Word>, 32 * kEncodeWarps, shared_bytes, cuda_stream_);
-    BatchLaunch<EncodeArguments> places(place_kernel, kPlaceThreads, kPlaceThreads * sizeof(uint64_t), cuda_stream_);
-    BatchLaunch<EncodeArguments> finishes(finish_kernel<Word>, 32 * kFinishWarps, 0, cuda_stream_);
-    // What is DIRECT, in jobs that have it.
-    BatchLaunch<EncodeArguments> lists(list_kernel, 32 * kDirectWarps, 0, cuda_stream_);
-    BatchLaunch<EncodeArguments> direct(blocks_kernel, 32 * kDirectWarps, 0, cuda_stream_);
-    for (size_t i = 0; i < jobs.size(); i++) {
-      encodes.add(jobs[i], blocks[i]);
-      places.add(jobs[i], 1);
-      finishes.add(jobs[i], blocks_for(jobs[i].tile_count, kFinishWarps));
-      if (!jobs[i].has_direct) continue;
-      lists.add(jobs[i], blocks_for(jobs[i].tile_count, kDirectWarps));
-      direct.add(jobs[i], blocks_for(jobs[i].tile_count, kDirectWarps));
-    }
-    lists.launch_all();
-    encodes.launch_all();
-    places.launch_all();
-    finishes.launch_all();
-    direct.launch_all();
+  const auto launch_all = [&] {
+    if (against_base)
+      launch_base_jobs<Word>(jobs);
+    else
+      launch_jobs<Word>(jobs);
     jobs.clear();
   };
   uint64_t used = 0;
@@ -404,7 +488,7 @@ void Pipeline::encode_tiles(Items& items) {
       job.tile_count = std::min(share, tiles - first);
       // A tensor's later tiles lie behind the earlier ones, whose bytes are known after their launch.
       if (first > 0 || used + job.tile_count * job.slot_bytes > slots_.count) {
-        launch_jobs();
+        launch_all();
         used = 0;
       }
       job.slots = on_device(slots_) + used;
@@ -413,7 +497,7 @@ void Pipeline::encode_tiles(Items& items) {
       jobs.push_back(job);
     }
   }
-  if (!jobs.empty()) launch_jobs();
+  if (!jobs.empty()) launch_all();
   download(kPlaced, kMetadata, memory_.size(kMetadata));
   wait();
 }
@@ -427,11 +511,10 @@ void Pipeline::encode_words(Items& items) {
   for (const auto& item : items) {
     item->plan(memory_);
     uint64_t largest = 0;
-    for (const std::vector<Split>& splits : {item->decisions.splits(), item->decisions.coded_splits()})
-      for (const Split& split : splits) {
-        uint32_t plane_at[kMaxPlanes + 1];
-        largest = std::max(largest, slot_bytes(item->source, split, [](unsigned) { return true; }, plane_at));
-      }
+    for (const Split& split : item->splits()) {
+      uint32_t plane_at[kMaxPlanes + 1];
+      largest = std::max(largest, slot_bytes(item->source, split, [](unsigned) { return true; }, plane_at));
+    }
     tile_slot = std::max(tile_slot, largest);
     all_slots += item->source.layout.tile_count * largest;
   }
@@ -439,12 +522,17 @@ void Pipeline::encode_words(Items& items) {
   device_.require_size(memory_.start(kMemoryParts));
   host_.require_size(memory_.start(kOnDevice));
   check(cudaMemsetAsync(device_.bytes(), 0, memory_.start(kFirstNotZeroed), cuda_stream_), "cudaMemsetAsync");
-  survey<Word>(items, false);
-  for_each(items, [this](Item& item) { take_survey(item); });
-  survey_coded<Word>(items);
-  count_window(items);
-  count<Word>(items);
-  for_each(items, [this](Item& item) { take_counts(item); });
+  if (items[0]->source.against_base) {
+    count_differences<Word>(items);
+    for_each(items, [this](Item& item) { take_differences(item); });
+  } else {
+    survey<Word>(items, false);
+    for_each(items, [this](Item& item) { take_survey(item); });
+    survey_coded<Word>(items);
+    count_window(items);
+    count<Word>(items);
+    for_each(items, [this](Item& item) { take_counts(item); });
+  }
   encode_tiles<Word>(items);
   for_each(items, [this](Item& item) {
     codecllm_gpu_source& tensor = item.tensor;

@@ -1,4 +1,5 @@
-// Encodes batches of tensors, one after another: four rounds of kernels, between which the host decides.
+// Encodes batches of tensors, one after another: four rounds of kernels, or two against bases, between which the host
+// decides.
 #pragma once
 
 #include <atomic>
@@ -111,6 +112,16 @@ class Pipeline {
   void count(Items& items);
   void add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::vector<CountArguments>>& jobs);
   void take_counts(Item& item);
+  /** Compares tensors with their bases, and counts what they differ by. */
+  template <class Word>
+  void count_differences(Items& items);
+  void take_differences(Item& item);
+  /** Hands tables over, and lays out what encoding takes. */
+  void lay_out_encoding(Item& item);
+  template <class Word>
+  void launch_jobs(const std::vector<EncodeArguments>& jobs);
+  template <class Word>
+  void launch_base_jobs(const std::vector<EncodeArguments>& jobs);
   template <class Word>
   void encode_tiles(Items& items);
 

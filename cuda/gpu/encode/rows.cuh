@@ -21,6 +21,17 @@ struct BlockShare {
   }
 };
 
+/** A tile by its number. */
+__device__ __forceinline__ Tile tile_at(const GpuMatrix& matrix, uint32_t index) {
+  const uint32_t down = index / matrix.tiles_across;
+  Tile tile;
+  tile.row = uint64_t{down} * matrix.tile_rows;
+  tile.column = (index - down * matrix.tiles_across) * kTileColumns;
+  tile.height = static_cast<uint32_t>(min(uint64_t{matrix.tile_rows}, matrix.rows - tile.row));
+  tile.width = min(kTileColumns, matrix.columns - tile.column);
+  return tile;
+}
+
 /** One tile's rows. A lane's four words of a row are packed into kCount u32, as they are in memory. */
 template <class Word>
 class TileRows {
@@ -30,12 +41,8 @@ class TileRows {
   /** Rows to load at once, so that a warp waits for memory once for all of them: 64 bytes of a lane. */
   static constexpr uint32_t kAtOnce = 16 / kCount < 8 ? 16 / kCount : 8;
 
-  __device__ __forceinline__ TileRows(const GpuMatrix& matrix, uint32_t index) : matrix_(matrix) {
-    const uint32_t down = index / matrix.tiles_across;
-    tile_.row = uint64_t{down} * matrix.tile_rows;
-    tile_.column = (index - down * matrix.tiles_across) * kTileColumns;
-    tile_.height = static_cast<uint32_t>(min(uint64_t{matrix.tile_rows}, matrix.rows - tile_.row));
-    tile_.width = min(kTileColumns, matrix.columns - tile_.column);
+  __device__ __forceinline__ TileRows(const GpuMatrix& matrix, uint32_t index)
+      : matrix_(matrix), tile_(tile_at(matrix, index)) {
     first_ = tile_.row * matrix.columns + tile_.column + 4 * lane_index();
     whole_rows_ = 0;
     if (matrix.columns % kLaneColumns == 0 && 4 * lane_index() + kLaneColumns <= tile_.width) {
@@ -161,7 +168,7 @@ class TileRows {
   }
 
   const GpuMatrix& matrix_;
-  Tile tile_;
+  const Tile tile_;
   /** This lane's first word in the tensor. */
   uint64_t first_;
   /** Rows of which this lane's words are there and aligned. */

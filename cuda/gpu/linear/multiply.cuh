@@ -33,12 +33,13 @@ template <uint32_t kTokenTiles>
 constexpr uint32_t kChunksAhead = kTokenTiles == 4 ? 2 : 1;
 template <uint32_t kTokenTiles>
 constexpr uint32_t kChunks = kChunksAhead<kTokenTiles> + 2;
+constexpr uint32_t kMostChunks = kChunks<4>;
 
 /** What is in shared memory first: where copies of W arrive, [warp][stage]; copies of X, and those who have read them.
  */
 constexpr uint32_t kCopiedX = 32 * kStages * kArrivalsBytes;
-constexpr uint32_t kReadX = kCopiedX + kParts * 4 * kArrivalsBytes;
-constexpr uint32_t kMeetingBytes = kReadX + kParts * 4 * kArrivalsBytes;
+constexpr uint32_t kReadX = kCopiedX + kParts * kMostChunks * kArrivalsBytes;
+constexpr uint32_t kMeetingBytes = kReadX + kParts * kMostChunks * kArrivalsBytes;
 
 /** A place in the ring of chunks. */
 template <uint32_t kTokenTiles>

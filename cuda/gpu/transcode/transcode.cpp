@@ -53,7 +53,7 @@ class Transcoder {
   void add_source(size_t t) {
     const codecllm_gpu_transcoding& tensor = tensors_[t];
     const Layout& read = streams_[t].coding.layout;
-    sources_.push_back(read_source(read.dtype->name, read.shape.data(), read.shape.size(), tensor.options));
+    sources_.push_back(read_source(read.dtype->name, read.shape.data(), read.shape.size(), tensor.options, false));
     codecllm_gpu_source& target = targets_[t];
     target.front = tensor.front;
     target.front_capacity = tensor.front_capacity;

@@ -53,6 +53,18 @@ Layout lay_out_against_base(const Dtype& dtype, const std::vector<uint64_t>& sha
   return lay_out_for(dtype, shape, chosen);
 }
 
+Coding code_against_base(const Layout& layout, const std::vector<const uint64_t*>& counters, uint32_t crc) {
+  std::vector<JointCounts> joints(kMaxPlanes + 1);
+  for (size_t p = 0; p < counters.size(); p++)
+    if (std::any_of(counters[p], counters[p] + kBaseLevels * 256, [](uint64_t count) { return count != 0; }))
+      joints[p] = joint_counts(counters[p], kBaseLevels, 1, 8);
+  Coding coding =
+      choose_tables(layout, split_of_bytes(*layout.dtype), false, false, Bins(), std::move(joints), EncodeOptions());
+  if (!coding.base) coding.base = Base{};
+  coding.base->crc = crc;
+  return coding;
+}
+
 size_t encode_against_base(const Layout& layout, const uint8_t* bytes, const uint8_t* base, uint8_t* stream,
                            size_t capacity) {
   const Dtype& dtype = *layout.dtype;
@@ -76,14 +88,9 @@ size_t encode_against_base(const Layout& layout, const uint8_t* bytes, const uin
     checks.add(index, before);
     encoder->count_differences(tile, words, before, counters);
   }
-  std::vector<JointCounts> joints(kMaxPlanes + 1);
-  for (unsigned p = 0; p < split.planes; p++)
-    if (std::any_of(counters[p].begin(), counters[p].end(), [](uint64_t count) { return count != 0; }))
-      joints[p] = joint_counts(counters[p].data(), kBaseLevels, 1, 8);
-  const EncodeOptions options;
-  plan.coding = choose_tables(layout, split, false, false, Bins(), std::move(joints), options);
-  if (!plan.coding.base) plan.coding.base = Base{};
-  plan.coding.base->crc = checks.crc();
+  std::vector<const uint64_t*> counted;
+  for (unsigned p = 0; p < split.planes; p++) counted.push_back(counters[p].data());
+  plan.coding = code_against_base(layout, counted, checks.crc());
   plan.expand_tables();
 
   const uint64_t front = front_size(plan.coding);

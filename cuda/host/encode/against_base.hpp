@@ -8,6 +8,7 @@
 #include "codecllm.h"
 #include "host/format/elements.hpp"
 #include "host/format/layout.hpp"
+#include "host/format/tile.hpp"
 
 namespace codecllm {
 
@@ -15,6 +16,14 @@ namespace codecllm {
  */
 Layout lay_out_against_base(const Dtype& dtype, const std::vector<uint64_t>& shape,
                             const codecllm_encode_options* options);
+
+/**
+ * Decides how a tensor is coded.
+ *
+ * @param counters of each plane of the differences, in the tiles where it is not constant: [level x 256 + symbol]
+ * @param crc the base's
+ */
+Coding code_against_base(const Layout& layout, const std::vector<const uint64_t*>& counters, uint32_t crc);
 
 /**
  * Encodes a tensor.

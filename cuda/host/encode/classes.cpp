@@ -113,12 +113,15 @@ JoinedBins join_bins(const Histograms& bins) {
 std::vector<ClassMap> level_maps(const Histograms& levels) {
   size_t counted = 0;
   for (size_t level = 0; level < levels.size(); level++) counted += levels.total(level) > 0;
-  std::vector<ClassMap> maps = {ClassMap{}};
-  for (uint32_t classes = 2; classes <= kMaxBaseClasses && classes <= counted; classes *= 2) {
-    BinJoiner joiner(levels, 1);
+  std::vector<ClassMap> maps;
+  BinJoiner joiner(levels, 1);
+  for (uint32_t classes = kMaxBaseClasses; classes > 1; classes /= 2) {
+    if (classes > counted) continue;
     joiner.join_to(classes);
     maps.push_back({classes, joiner.classes(), {}});
   }
+  maps.emplace_back();
+  std::reverse(maps.begin(), maps.end());
   return maps;
 }
 

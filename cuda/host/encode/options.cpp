@@ -2,7 +2,6 @@
 #include "host/encode/options.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "host/encode/rules.hpp"
 #include "host/format/columns.hpp"
@@ -41,12 +40,8 @@ bool allows(const Dtype& dtype, const Split& split, const EncodeOptions& options
 
 /** One of the choices up to `last`. @throws ArgumentError for any other number, which a program in C may well give */
 template <class Choice>
-Choice checked(const Choice& choice, Choice last, const char* name) {
-  // Its bytes: to load what the enumeration cannot hold is undefined.
-  uint32_t number;
-  static_assert(sizeof choice == sizeof number, "as C has enumerations");
-  std::memcpy(&number, &choice, sizeof number);
-  if (number > static_cast<uint32_t>(last)) throw ArgumentError(text("unknown ", name));
+Choice checked(Choice choice, Choice last, const char* name) {
+  if (choice > last) throw ArgumentError(text("unknown ", name));
   return choice;
 }
 
@@ -153,7 +148,7 @@ uint8_t choice_of(codecllm_mode mode) {
   if (mode == CODECLLM_MODE_RAW) return kSurveyRaw;
   // The modes between RAW and PAIRS are the predictors, in their order.
   const bool is_predictor = mode >= CODECLLM_MODE_NONE && mode < CODECLLM_MODE_PAIRS;
-  return static_cast<uint8_t>(is_predictor ? mode - CODECLLM_MODE_NONE : kNone);
+  return static_cast<uint8_t>(is_predictor ? mode - CODECLLM_MODE_NONE : uint32_t{kNone});
 }
 
 }  // namespace codecllm

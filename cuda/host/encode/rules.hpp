@@ -130,4 +130,16 @@ CODECLLM_ANYWHERE inline bool fits_direct(uint32_t height, uint32_t width, uint3
   return forced || size < 2 * align(raw_bytes(height, width, 8, false));
 }
 
+/** Against a base: so many changes of a tile are listed as outliers; of long ones, one element in so many. */
+constexpr uint32_t kListedChanges = 16;
+constexpr uint32_t kLongOneOf = 256;
+
+/** Whether all that has changed in a tile is listed. @param changed elements that have */
+CODECLLM_ANYWHERE inline bool lists_changes(uint32_t changed) { return changed <= kListedChanges; }
+
+/** Whether, if not, changes of more than 8 bits are, in words of 16. @param large how many there are */
+CODECLLM_ANYWHERE inline bool lists_long(uint32_t height, uint32_t width, uint32_t large) {
+  return large <= height * width / kLongOneOf;
+}
+
 }  // namespace codecllm

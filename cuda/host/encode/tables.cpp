@@ -99,9 +99,9 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, b
       Candidate candidate;
       candidate.classes = &classes;
       candidate.counts = counts_of_classes(joint, classes);
-      uint32_t finest = options.probability_bits;
-      if (finest == 0)
-        for (finest = max_probability_bits(bits); classes.classes << finest > slots - reserved;) finest--;
+      // However many are wanted, no more than fit.
+      uint32_t finest = options.probability_bits != 0 ? options.probability_bits : max_probability_bits(bits);
+      while (classes.classes << finest > slots - reserved) finest--;
       std::optional<PricedTables> priced = price_tables(joint.symbols, candidate.counts, bits, finest, outlier_bits);
       if (!priced) continue;
       candidate.priced = std::move(*priced);

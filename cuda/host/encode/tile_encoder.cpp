@@ -19,10 +19,6 @@ namespace {
 constexpr uint32_t kAnyCode = kBinades;
 constexpr uint32_t kCodeBits = 5;
 
-/** Against a base: so many changes of a tile are listed; of long ones, one in so many. */
-constexpr uint32_t kListedChanges = 16;
-constexpr uint32_t kLongOneOf = 256;
-
 /** The entry of each symbol of one table. */
 std::vector<uint64_t> entries_of(const uint16_t* frequencies, uint32_t alphabet) {
   std::vector<uint64_t> entries(alphabet);
@@ -217,9 +213,9 @@ void TileEncoder::cut_differences(TileWords words) {
   for (uint32_t p = 0; p < split.planes; p++) planes[p] = symbols_[p].bytes;
   Changes changes = {};
   kernels().cut_differences(words, base_, word_format(dtype, split), tile_.height, planes, changes);
-  if (changes.any <= kListedChanges)
+  if (lists_changes(changes.any))
     list_where(0, split.planes);
-  else if (dtype.word_bits == 16 && changes.large <= tile_.height * tile_.width / kLongOneOf)
+  else if (dtype.word_bits == 16 && lists_long(tile_.height, tile_.width, changes.large))
     list_where(1, split.planes);
 }
 

@@ -146,8 +146,14 @@ CODECLLM_INLINE Lanes add_where_at_least(Lanes x, Lanes a, Lanes b, Lanes more) 
       {add_where_at_least(x.v[0], a.v[0], b.v[0], more.v[0]), add_where_at_least(x.v[1], a.v[1], b.v[1], more.v[1])}};
 }
 
+/**
+ * A mask as a number, in words that GCC leaves alone: a mask that is converted is spilled as 16 bits by GCC 12, and
+ * read as 32, where there are calls in between, as those of a thread sanitizer.
+ */
+CODECLLM_INLINE uint32_t number_of(__mmask16 mask) { return _cvtmask16_u32(mask); }
+
 CODECLLM_INLINE uint32_t top_bits(Lanes x) {
-  return _mm512_movepi32_mask(x.v[0]) | static_cast<uint32_t>(_mm512_movepi32_mask(x.v[1])) << 16;
+  return number_of(_mm512_movepi32_mask(x.v[0])) | number_of(_mm512_movepi32_mask(x.v[1])) << 16;
 }
 
 CODECLLM_INLINE __m512i take_units(__m512i states, __mmask16 takes, const uint8_t* units) {
@@ -161,14 +167,14 @@ CODECLLM_INLINE void take_units(Lanes& states, const uint8_t*& units) {
   const __mmask16 first = _mm512_cmplt_epu32_mask(states.v[0], floor);
   const __mmask16 second = _mm512_cmplt_epu32_mask(states.v[1], floor);
   states.v[0] = take_units(states.v[0], first, units);
-  units += 2 * _mm_popcnt_u32(first);
+  units += 2 * _mm_popcnt_u32(number_of(first));
   states.v[1] = take_units(states.v[1], second, units);
-  units += 2 * _mm_popcnt_u32(second);
+  units += 2 * _mm_popcnt_u32(number_of(second));
 }
 
 CODECLLM_INLINE __m512i give_units(__m512i states, __m512i limits, uint8_t*& units) {
   const __mmask16 gives = _mm512_cmpge_epu32_mask(states, limits);
-  const unsigned count = static_cast<unsigned>(_mm_popcnt_u32(gives));
+  const unsigned count = static_cast<unsigned>(_mm_popcnt_u32(number_of(gives)));
   const __m256i given = _mm512_cvtepi32_epi16(_mm512_maskz_compress_epi32(gives, states));
   units -= 2 * count;
   _mm256_mask_storeu_epi16(units, static_cast<__mmask16>((1u << count) - 1), given);

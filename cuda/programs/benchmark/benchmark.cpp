@@ -98,11 +98,12 @@ int run(const Setting& setting) {
     if (setting.quick || name.find(setting.only) == std::string::npos) return;
     based.push_back(measure_base(gpu, name, shape, step, setting));
     const BaseResult& result = based.back();
-    std::printf("%-48s %6.4f %8.3f %% %9.0f %9.0f %s\n", name.c_str(), result.ratio, 100 * result.changed,
-                result.beside, result.in_place, result.correct ? "" : "WRONG");
+    std::printf("%-48s %6.4f %8.3f %% %9.0f %9.0f %9.0f %s\n", name.c_str(), result.ratio, 100 * result.changed,
+                result.beside, result.in_place, result.encoded, result.correct ? "" : "WRONG");
     std::fflush(stdout);
   };
-  if (!setting.quick) std::printf("%-48s %6s %10s %9s %9s\n", "", "ratio", "changed", "beside", "in place");
+  if (!setting.quick)
+    std::printf("%-48s %6s %10s %9s %9s %9s\n", "", "ratio", "changed", "beside", "in place", "encoded");
   for (const float step : {0.0f, 1e-7f, 4e-7f, 1e-6f, 1e-5f, 1e-4f}) {
     char name[64];
     std::snprintf(name, sizeof name, "base, BF16, a step of up to %g", step);
@@ -178,9 +179,9 @@ int run(const Setting& setting) {
     char line[512];
     std::snprintf(line, sizeof line,
                   "  { \"name\": \"%s\", \"bytes\": %llu, \"changed\": %.6f, \"ratio\": %.5f, \"besideGBps\": %.1f, "
-                  "\"inPlaceGBps\": %.1f, \"correct\": %s }%s\n",
+                  "\"inPlaceGBps\": %.1f, \"encodedGBps\": %.1f, \"correct\": %s }%s\n",
                   result.name.c_str(), static_cast<unsigned long long>(result.bytes), result.changed, result.ratio,
-                  result.beside, result.in_place, result.correct ? "true" : "false",
+                  result.beside, result.in_place, result.encoded, result.correct ? "true" : "false",
                   &result == &based.back() ? "" : ",");
     json += line;
   }

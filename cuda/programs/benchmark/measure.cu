@@ -68,6 +68,20 @@ std::vector<size_t> first_of_shape(const std::vector<Shape>& shapes) {
   return result;
 }
 
+/** Seconds that a call takes which returns when all is done; the first ones, which allocate, do not count. */
+template <class Call>
+double median_of_calls(int runs, const Call& call) {
+  std::vector<double> seconds;
+  for (int run = -2; run < runs; run++) {
+    const auto begin = std::chrono::steady_clock::now();
+    call();
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+    if (run >= 0) seconds.push_back(taken.count());
+  }
+  std::sort(seconds.begin(), seconds.end());
+  return seconds[seconds.size() / 2];
+}
+
 /** The moves that decoding a stream takes, tile by tile. */
 void add_moves(std::vector<TileMove>& moves, const Encoded& stream, uint32_t tile_rows, const void* data,
                void* elements) {
@@ -189,13 +203,48 @@ Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape
   return result;
 }
 
+namespace {
+
+/** Encodes a tensor of BF16 against a base again and again. @param correct becomes false if that gives other bytes */
+double seconds_to_encode(codecllm_gpu* gpu, const Shape& shape, const void* elements, const void* base, int runs,
+                         const Encoded& expected, bool& correct) {
+  codecllm_gpu_source source = {};
+  source.dtype = "BF16";
+  source.shape = &shape.rows;
+  source.dimensions = 2;
+  source.elements = elements;
+  source.base = base;
+  uint64_t front_bytes = 0;
+  uint64_t data_bytes = 0;
+  check(codecllm_gpu_encode_bound(source.dtype, source.shape, 2, nullptr, &front_bytes, &data_bytes),
+        "codecllm_gpu_encode_bound");
+  Bytes front(front_bytes);
+  source.front = front.data();
+  source.front_capacity = front.size();
+  source.data = device_bytes(data_bytes);
+  source.data_capacity = data_bytes;
+  codecllm_gpu_encoder* encoder = nullptr;
+  check(codecllm_gpu_encoder_open(gpu, &encoder), "codecllm_gpu_encoder_open");
+  const double seconds =
+      median_of_calls(runs, [&] { check(codecllm_gpu_encode(encoder, &source, 1, nullptr), "codecllm_gpu_encode"); });
+  codecllm_gpu_encoder_close(encoder);
+  front.resize(source.front_size);
+  Bytes data(source.data_size);
+  check(cudaMemcpy(data.data(), source.data, data.size(), cudaMemcpyDeviceToHost), "copying Data");
+  cudaFree(source.data);
+  correct = correct && front == expected.front && data == expected.data;
+  return seconds;
+}
+
+}  // namespace
+
 BaseResult measure_base(codecllm_gpu* gpu, const std::string& name, const Shape& shape, float step,
                         const Setting& setting) {
   // Two tensors, and a stream from each of them to the other: what was decoded over its base is the other's base.
   const Case described = {name, "BF16", false, Scale::None, {}};
   Bytes tensors[2] = {make_tensor(described, shape.rows, shape.columns, setting.seed), {}};
   tensors[1] = train(tensors[0], step, setting.seed + 1);
-  BaseResult result = {name, tensors[0].size(), 0, 0, 0, 0, true};
+  BaseResult result = {name, tensors[0].size(), 0, 0, 0, 0, 0, true};
   for (size_t i = 0; i < tensors[0].size(); i += 2)
     result.changed += std::memcmp(&tensors[0][i], &tensors[1][i], 2) != 0;
   result.changed /= static_cast<double>(tensors[0].size() / 2);
@@ -203,8 +252,9 @@ BaseResult measure_base(codecllm_gpu* gpu, const std::string& name, const Shape&
   codecllm_gpu_plan* plans[2];
   const void* data[2];
   void* elements[2];
+  Encoded stream;
   for (size_t to : {0, 1}) {
-    const Encoded stream = encode_against(tensors[to], tensors[1 - to], shape.rows, shape.columns);
+    stream = encode_against(tensors[to], tensors[1 - to], shape.rows, shape.columns);
     if (to == 1)
       result.ratio = static_cast<double>(stream.front.size() + stream.data.size()) / static_cast<double>(result.bytes);
     const codecllm_gpu_tensor front = {stream.front.data(), stream.front.size()};
@@ -233,6 +283,8 @@ BaseResult measure_base(codecllm_gpu* gpu, const std::string& name, const Shape&
   const double bytes = static_cast<double>(result.bytes);
   result.beside = bytes / stopwatch.median(setting.runs, 4, [&](int) { decode(1, elements[1], elements[0]); }) / 1e9;
   result.correct = is_valid(elements[1], tensors[1]);
+  result.encoded =
+      bytes / seconds_to_encode(gpu, shape, elements[1], elements[0], setting.runs, stream, result.correct) / 1e9;
   // An even number of calls ends where it began.
   result.in_place = bytes / stopwatch.median(setting.runs, 4, [&](int call) {
     decode(call % 2 == 0, elements[0], elements[0]);
@@ -302,21 +354,15 @@ EncodeResult measure_encode(codecllm_gpu* gpu, const Case& described, const std:
 
   codecllm_gpu_encoder* encoder = nullptr;
   check(codecllm_gpu_encoder_open(gpu, &encoder), "codecllm_gpu_encoder_open");
-  std::vector<double> seconds;
-  // The first calls allocate.
-  for (int run = -2; run < setting.runs; run++) {
-    const auto begin = std::chrono::steady_clock::now();
+  const double seconds = median_of_calls(setting.runs, [&] {
     if (from == nullptr)
       check(codecllm_gpu_encode(encoder, sources.data(), sources.size(), nullptr), "codecllm_gpu_encode");
     else
       check(codecllm_gpu_transcode(encoder, transcodings.data(), transcodings.size(), nullptr, nullptr, nullptr),
             "codecllm_gpu_transcode");
-    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
-    if (run >= 0) seconds.push_back(taken.count());
-  }
+  });
   codecllm_gpu_encoder_close(encoder);
-  std::sort(seconds.begin(), seconds.end());
-  result.speed = static_cast<double>(result.bytes) / seconds[seconds.size() / 2] / 1e9;
+  result.speed = static_cast<double>(result.bytes) / seconds / 1e9;
 
   uint64_t stream_bytes = 0;
   for (size_t t = 0; t < shapes.size(); t++) {

@@ -43,9 +43,10 @@ struct BaseResult {
   /** Of the elements, how many have changed. */
   double changed;
   double ratio;
-  /** Decoded beside the base, and over it. */
+  /** Decoded beside the base, and over it; and encoded, by the clock on the wall. */
   double beside;
   double in_place;
+  double encoded;
   bool correct;
 };
 
@@ -71,7 +72,7 @@ struct ProductResult {
 Result measure(codecllm_gpu* gpu, const Case& described, const std::vector<Shape>& shapes, size_t l2_bytes,
                const Setting& setting);
 
-/** Measures how fast a tensor of BF16 is decoded against the one before a step of training. */
+/** Measures how fast a tensor of BF16 is decoded, and encoded, against the one before a step of training. */
 BaseResult measure_base(codecllm_gpu* gpu, const std::string& name, const Shape& shape, float step,
                         const Setting& setting);
 

@@ -133,6 +133,7 @@ int run(const Arguments& arguments) {
     parts[2].streams = std::min(valid.size(), arguments.damaged);
     decode_damaged(decoder, valid, arguments.seed, arguments.damaged, parts[2].report);
     decode_based(decoder, pack.based, *repeatable, arguments.seed, arguments.damaged, parts[3].report);
+    encode_based(decoder, pack.based, *repeatable, arguments.seed, parts[3].report);
     encode_valid(decoder, valid, arguments.seed, parts[4].report);
     transcode_valid(decoder, valid, arguments.seed, parts[5].report);
     transcode_invalid(decoder, invalid, *repeatable, parts[5].report);

@@ -8,7 +8,7 @@ namespace conformance {
 
 namespace {
 
-/** A tensor, and how it is to be encoded. */
+/** A tensor, and how it is to be encoded: against the entry's base, if it has one. */
 struct EncodeJob {
   const Entry* entry;
   std::string dtype;
@@ -87,9 +87,13 @@ void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, From from, co
           "codecllm_encode_bound");
     tensor.expected.resize(bound);
     size_t written = 0;
-    check(codecllm_encode(bytes.data(), bytes.size(), dtype, job.shape.data(), job.shape.size(), &job.options,
-                          tensor.expected.data(), bound, &written),
-          "codecllm_encode");
+    const Bytes& base = job.entry->base;
+    check(base.empty()
+              ? codecllm_encode(bytes.data(), bytes.size(), dtype, job.shape.data(), job.shape.size(), &job.options,
+                                tensor.expected.data(), bound, &written)
+              : codecllm_encode_against(bytes.data(), base.data(), bytes.size(), dtype, job.shape.data(),
+                                        job.shape.size(), &job.options, tensor.expected.data(), bound, &written),
+          "encoding on the host");
     tensor.expected.resize(written);
     const Job parts = job_of(tensor.expected, 0);
     uint64_t front = 0;
@@ -110,6 +114,7 @@ void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, From from, co
                   job.shape.size(),
                   &job.options,
                   from == From::Tensors ? copy_to(arena, bytes.data(), bytes.size()) : nullptr,
+                  from == From::Tensors && !base.empty() ? copy_to(arena, base.data(), base.size()) : nullptr,
                   tensor.front.data(),
                   tensor.front.size(),
                   tensor.data,
@@ -232,6 +237,80 @@ void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, ui
     }
   }
   batches.finish();
+}
+
+void encode_based(Decoder& decoder, const std::vector<Entry>& entries, const Entry& plain, uint32_t seed,
+                  Report& report) {
+  Random random(seed);
+  std::vector<Entry> drawn;
+  std::vector<std::vector<uint64_t>> shapes;
+  std::vector<const char*> dtypes;
+  for (const Entry& entry : entries) {
+    if (!entry.is_valid()) continue;
+    const codecllm::Stream stream = codecllm::Stream::read(entry.stream.data(), entry.stream.size());
+    const codecllm::Layout& layout = stream.coding.layout;
+    const auto add = [&](const char* how, Bytes tensor, Bytes base) {
+      drawn.push_back(entry);
+      drawn.back().name += std::string(" (") + how + ", encoded)";
+      drawn.back().expected = std::move(tensor);
+      drawn.back().base = std::move(base);
+      shapes.push_back(layout.shape);
+      dtypes.push_back(layout.dtype->name);
+    };
+    add("as it is", entry.expected, entry.base);
+    add("the other way round", entry.base, entry.expected);
+    // Some words are other ones by a little, and fewer by much.
+    Bytes changed = entry.base;
+    const uint32_t rare = 1u << random() % 10;
+    const size_t word_bytes = layout.dtype->word_bytes();
+    for (size_t at = 0; at < changed.size(); at += word_bytes) {
+      if (random() % rare != 0) continue;
+      changed[at] = static_cast<uint8_t>(changed[at] + 1 + random() % 3);
+      if (random() % (8 * rare) == 0) changed[at + word_bytes - 1] ^= static_cast<uint8_t>(random());
+    }
+    add("changed", std::move(changed), entry.base);
+  }
+  // All words are other ones, and one by much: listed, it would be one that stays, for which tables have no slot.
+  Entry lone = {};
+  lone.name = "all but one changed a little";
+  lone.base.resize(2 * 600 * 256);
+  for (size_t at = 0; at < lone.base.size(); at += 2) {
+    lone.base[at] = random() % 64;
+    lone.base[at + 1] = 0x3f;
+  }
+  lone.expected = lone.base;
+  for (size_t at = 0; at < lone.expected.size(); at += 2) lone.expected[at] += 1 + random() % 3;
+  lone.expected[2 * 70000 + 1] += 5;
+  drawn.push_back(std::move(lone));
+  shapes.push_back({600, 256});
+  dtypes.push_back("BF16");
+  // Batches that have tensors without a base, too.
+  Batches batches(decoder, From::Tensors, report);
+  const codecllm::Layout plain_layout = codecllm::Stream::read(plain.stream.data(), plain.stream.size()).coding.layout;
+  for (size_t i = 0; i < drawn.size(); i++) {
+    codecllm_encode_options options = {};
+    options.profile = static_cast<codecllm_profile>(random() % 3);
+    if (random() % 2 == 0) options.tile_rows = 8u << random() % 6;
+    if (random() % 4 == 0) options.columns = 1 + random() % 300;
+    batches.add({&drawn[i], dtypes[i], shapes[i], options, drawn[i].name});
+    if (i % 8 == 0) batches.add({&plain, plain_layout.dtype->name, plain_layout.shape, {}, plain.name + " (beside)"});
+  }
+  batches.finish();
+  // What the host refuses against a base is refused here.
+  codecllm_encode_options chosen = {};
+  chosen.classes = CODECLLM_CLASSES_ROWS2;
+  uint8_t* const elements = copy_to(decoder.arena(), drawn[0].expected.data(), drawn[0].expected.size());
+  codecllm_gpu_source source = {};
+  source.dtype = dtypes[0];
+  source.shape = shapes[0].data();
+  source.dimensions = shapes[0].size();
+  source.options = &chosen;
+  source.elements = source.base = elements;
+  codecllm_gpu_encoder* encoder = nullptr;
+  check(codecllm_gpu_encoder_open(decoder.gpu(), &encoder), "codecllm_gpu_encoder_open");
+  report.expect(codecllm_gpu_encode(encoder, &source, 1, nullptr) == CODECLLM_INVALID_ARGUMENT,
+                "classes that were chosen are taken against a base");
+  codecllm_gpu_encoder_close(encoder);
 }
 
 void transcode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report) {

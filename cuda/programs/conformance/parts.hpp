@@ -28,6 +28,13 @@ void decode_based(Decoder& decoder, const std::vector<Entry>& entries, const Ent
 /** Encodes every tensor, with several options: the GPU makes the streams that the host makes. */
 void encode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report);
 
+/**
+ * Encodes every tensor that has a base against it, the other way round, and drawn changes of the base: the GPU makes
+ * the streams that the host makes.
+ */
+void encode_based(Decoder& decoder, const std::vector<Entry>& entries, const Entry& plain, uint32_t seed,
+                  Report& report);
+
 /** Transcodes every stream: the GPU makes the streams that the host makes of their tensors. */
 void transcode_valid(Decoder& decoder, const std::vector<const Entry*>& entries, uint32_t seed, Report& report);
 

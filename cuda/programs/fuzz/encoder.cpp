@@ -1,6 +1,6 @@
-// Fuzzes the host encoder: bytes are options, a shape, elements, and half of the time a base, and all instruction sets
-// have to make the same stream of them, of which the decoder gives the elements back; or to refuse them in the same
-// words.
+// Fuzzes the host encoder: bytes are options, which may be none that there are, a shape, elements, and now and then a
+// base, and all instruction sets have to make the same stream of them, of which the decoder gives the elements back; or
+// to refuse them in the same words.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -9,23 +9,22 @@
 #include "host/format/tables.hpp"
 #include "programs/codecs.hpp"
 
+extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t most);
+
 namespace {
 
-/** What bytes stand for. Of those that are not there, zeros are read. */
-class Reader {
+/** Bytes before the elements: a choice each. Of those that are not there, zeros are read. */
+constexpr size_t kChoices = 16;
+
+class Choices {
  public:
-  Reader(const uint8_t* data, size_t size) : at_(data), end_(data + size) {}
+  Choices(const uint8_t* data, size_t size) { std::copy_n(data, std::min(size, kChoices), bytes_); }
 
-  uint32_t below(uint32_t limit) { return (at_ < end_ ? *at_++ : 0u) % limit; }
-
-  Bytes rest(size_t most) {
-    const size_t size = std::min<size_t>(most, end_ - at_);
-    return Bytes(at_, at_ + size);
-  }
+  uint32_t below(uint32_t limit) { return bytes_[at_++] % limit; }
 
  private:
-  const uint8_t* at_;
-  const uint8_t* const end_;
+  uint8_t bytes_[kChoices] = {};
+  size_t at_ = 0;
 };
 
 struct Request {
@@ -36,41 +35,46 @@ struct Request {
   Bytes base;
 };
 
-Request request_of(Reader reader) {
+Request request_of(const uint8_t* data, size_t size) {
+  Choices choices(data, size);
   Request request = {};
-  const codecllm::Dtype& dtype = codecllm::kDtypes[reader.below(std::size(codecllm::kDtypes))];
+  const codecllm::Dtype& dtype = codecllm::kDtypes[choices.below(std::size(codecllm::kDtypes))];
   request.dtype = dtype.name;
   codecllm_encode_options& options = request.options;
-  options.profile = static_cast<codecllm_profile>(reader.below(CODECLLM_DIRECT + 1));
-  options.tile_rows = reader.below(2) == 0 ? 0 : 8u << reader.below(6);
-  options.columns = reader.below(256);
-  const uint32_t forced = reader.below(4);
-  if (forced == 1) options.split[0] = static_cast<uint8_t>(reader.below(11));
-  if (forced >= 1) {
-    const codecllm::Split& split = dtype.splits[reader.below(dtype.split_count)];
-    for (unsigned p = 0; p < split.planes; p++) {
-      options.split[p] = split.bits[p];
-      if (forced >= 2) options.modes[p] = static_cast<codecllm_mode>(reader.below(CODECLLM_MODE_DIRECT + 1));
-    }
+  options.profile = static_cast<codecllm_profile>(choices.below(CODECLLM_DIRECT + 2));
+  const uint32_t tile_rows = choices.below(12);
+  options.tile_rows = tile_rows < 6 ? 8u << tile_rows : 0;
+  options.columns = choices.below(256);
+  const codecllm::Split& split = dtype.splits[choices.below(dtype.split_count)];
+  const bool has_split = choices.below(2) != 0;
+  const bool has_modes = choices.below(3) == 0;
+  for (unsigned p = 0; p < codecllm::kMaxPlanes; p++) {
+    const codecllm_mode mode = static_cast<codecllm_mode>(choices.below(CODECLLM_MODE_DIRECT + 2));
+    if (p < split.planes && has_split) options.split[p] = split.bits[p];
+    if (p < split.planes && has_modes) options.modes[p] = mode;
   }
-  options.probability_bits = reader.below(2) == 0 ? 0 : reader.below(16);
-  options.classes = static_cast<codecllm_classes>(reader.below(CODECLLM_CLASSES_MIXED + 1));
-  options.column_offsets = static_cast<int32_t>(reader.below(3)) - 1;
-  options.column_values = static_cast<int32_t>(reader.below(3)) - 1;
-  const bool against_base = reader.below(4) == 0;
+  const uint32_t probability_bits = choices.below(48);
+  options.probability_bits = probability_bits < 16 ? probability_bits : 0;
+  options.classes = static_cast<codecllm_classes>(choices.below(CODECLLM_CLASSES_MIXED + 2));
+  const uint32_t columns = choices.below(9);
+  options.column_offsets = static_cast<int32_t>(columns % 3) - 1;
+  options.column_values = static_cast<int32_t>(columns / 3) - 1;
   // 24 bits are whole elements of any dtype of up to 8 bits; and those of the others.
   const uint64_t unit = 3 * std::max<uint64_t>(8, dtype.bits);
-  const uint64_t across = 1 + reader.below(40);
-  const Bytes rest = reader.rest(1 << 14);
-  const uint64_t units = rest.size() * 8 / unit / (against_base ? 2 : 1) / across * across;
+  const uint32_t width = choices.below(80);
+  const uint64_t across = 1 + width % 40;
+  const bool against_base = width >= 40;
+  const uint8_t* const begin = data + std::min(size, kChoices);
+  const uint64_t rest = data + size - begin;
+  const uint64_t units = rest * 8 / unit / (against_base ? 2 : 1) / across * across;
   request.shape = {units / across, across * (unit / dtype.bits)};
-  const size_t size = units * unit / 8;
-  request.elements.assign(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(size));
+  const size_t bytes = units * unit / 8;
+  request.elements.assign(begin, begin + bytes);
   if (against_base) {
     // The base's bytes say how elements differ from it: mostly not at all.
     request.base = request.elements;
-    for (size_t i = 0; i < size; i++)
-      if (rest[size + i] < 32) request.base[i] ^= rest[size + i];
+    for (size_t i = 0; i < bytes; i++)
+      if (begin[bytes + i] < 32) request.base[i] ^= begin[bytes + i];
     options = {};
     options.tile_rows = 32;
   }
@@ -107,7 +111,7 @@ Bytes encode(const Request& request) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   static const std::vector<codecllm_path> all = paths();
-  const Request request = request_of(Reader(data, size));
+  const Request request = request_of(data, size);
   Answer expected;
   for (const codecllm_path path : all) {
     const char* const name = codecllm::kPathNames[path];
@@ -122,4 +126,13 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (decoded.bytes != request.elements) fail(name, "other elements come back");
   }
   return 0;
+}
+
+/** Changes choices or elements: of both together, choices would hardly ever change. */
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t most, unsigned seed) {
+  if (size <= kChoices) return LLVMFuzzerMutate(data, size, most);
+  if (seed % 2 == 0) return kChoices + LLVMFuzzerMutate(data + kChoices, size - kChoices, most - kChoices);
+  // In place, so that elements stay where they are.
+  std::fill(data + LLVMFuzzerMutate(data, kChoices, kChoices), data + kChoices, uint8_t{0});
+  return size;
 }
