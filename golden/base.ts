@@ -235,6 +235,39 @@ const CASES: readonly Case[] = [
       },
     }),
   ),
+  {
+    id: 'base-first-level',
+    comment: 'Two classes, which save a little more than the level where the second one begins takes',
+    dtype: 'BF16',
+    shape: [9, 64],
+    change: (base, _, seed) => {
+      const random = generator(seed);
+      return new Uint8Array(new Uint16Array(base.slice().buffer).map((word) => word + (random() % 2)).buffer);
+    },
+  },
+  {
+    id: 'base-one-class',
+    comment: 'One class, since two save less than the level where the second one begins takes',
+    dtype: 'BF16',
+    shape: [9, 64],
+    change: some(2, 1),
+  },
+  {
+    id: 'base-outliers-both',
+    comment: 'A tile has 250 symbols without a slot and 6 long differences, more than 255 together: RAW',
+    dtype: 'BF16',
+    shape: [520, 128],
+    options: { tileRows: 16 },
+    pattern: 'constant',
+    change: (base, _, seed) => {
+      const random = generator(seed);
+      const words = new Uint16Array(base.slice().buffer).map((word, i) => {
+        if (i < 253) return i % 2 === 0 ? word + (i >> 1) : word - (i >> 1);
+        return i < 259 ? word ^ 0x2000 : word + (random() % 2);
+      });
+      return new Uint8Array(words.buffer);
+    },
+  },
 ];
 
 export function baseVectors(): BaseVector[] {

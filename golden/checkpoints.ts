@@ -3,7 +3,7 @@
 
 import { CHECKED_BYTES, HeaderSpace, type PlannedLayer, planLayers } from '../spec/container.ts';
 import { crc32 } from '../spec/decoder/8-checks.ts';
-import { decodeTensor, type EncodeOptions, encodeTensor } from '../spec/index.ts';
+import { decodeTensor, type EncodeOptions, encodeTensor, PART_BYTES, samplePlaces } from '../spec/index.ts';
 import { COARSE_TILE_ROWS, layersFrom } from '../spec/layers.ts';
 import { headerLength, LENGTH_BYTES, parseHeader, type TensorEntry } from '../spec/safetensors.ts';
 import { compress, partsOf, rawFile, type Step, sha256Of } from './container.ts';
@@ -102,6 +102,24 @@ function stepped(name: string, rows: number, columns: number, steps = 1): Tensor
 function noise(name: string, rows: number, columns: number): Tensor {
   const words = Uint16Array.from({ length: rows * columns }, (_, i) => (i * 1531) % 0x7f80);
   return { name, dtype: 'BF16', shape: [rows, columns], data: new Uint8Array(words.buffer) };
+}
+
+/**
+ * One of 4,096 bytes that no stream makes shorter, in which words are others.
+ *
+ * @param wordOf what a word becomes; `place` is its place in a part of the sample by which bases are found (FORMAT.md,
+ *   A.12), undefined where it is in none
+ */
+function sampled(name: string, wordOf: (word: number, i: number, place: number | undefined) => number): Tensor {
+  const words = new Uint16Array(2048);
+  const parts = samplePlaces(2 * words.length).map((at) => at / 2);
+  let state = 1;
+  for (let i = 0; i < words.length; i++) {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    const begin = parts.find((at) => at <= i && i < at + PART_BYTES / 2);
+    words[i] = wordOf((state >>> 16) & 0x7ff7, i, begin === undefined ? undefined : i - begin);
+  }
+  return { name, dtype: 'BF16', shape: [32, 64], data: new Uint8Array(words.buffer) };
 }
 
 /** One that becomes a stream of few bytes. */
@@ -435,6 +453,23 @@ const CHECKED: Readonly<Record<string, Example>> = Object.fromEntries(
         ones('w', 16, 16).data,
       ),
     },
+    'unknown-empty': {
+      comment: 'a dtype that streams do not have, of no elements: it lies behind larger ones',
+      original: checkpoint([small('y', 'X0', [0], 0), small('f', 'F32', [1], 4), small('b', 'U8', [1], 1)]),
+    },
+    'copies-before-bytes': {
+      comment: 'a copy whose key is before that of a kept tensor of bytes',
+      original: checkpoint([ones('w', 16, 16), ones('v', 16, 16), small('k', 'U8', [80], 80)]),
+    },
+    'other-v': {
+      comment: 'a tensor of the name and the shape of another, and not of its dtype',
+      original: checkpoint([{ ...weights('v', 24, 40), dtype: 'F16' }, stepped('w', 40, 130, 3)]),
+    },
+    'layers-others': {
+      comment: 'a tensor in layers beside one of a dtype that has none',
+      original: checkpoint([floats('w', 'BF16', 2 ** 14), byteStream('i', 2 ** 14)]),
+      options: { progressive: true },
+    },
     'layers-keys': {
       comment: 'layers whose keys are in another order than their data',
       original: checkpoint([floats('a', 'BF16', 1200), floats('b', 'BF16', 1200)]),
@@ -446,6 +481,43 @@ const CHECKED: Readonly<Record<string, Example>> = Object.fromEntries(
         return sealed((_, bytes) =>
           aligned(JSON.stringify({ ...rest, '14:a': between, '12:b': last, '10:a': first }), bytes),
         )(text, data);
+      },
+    },
+    samples: {
+      comment: 'what the next one is coded against: tensors that differ within their samples, or beside them',
+      original: checkpoint([
+        sampled('within', (word, _, place) => (place === 3 ? word + 1 : word)),
+        sampled('beside', (word, i, place) => (place === undefined ? word + 1 + (i % 7) : word)),
+        sampled('beside-too', (word, i, place) => (place === undefined ? word + 1 + (i % 5) : word)),
+        sampled('both', (word) => word + 1),
+        sampled('uniform-before', (word, _, place) => (place === undefined ? word + 1 : place)),
+        { ...sampled('unlike-before', (word) => word), shape: [64, 32] },
+      ]),
+    },
+    'samples-next': {
+      comment:
+        'coded against the tensor with the nearest sample, the first of two, which is not the nearest tensor; parts of a sample that are all equal, for which none is looked for; a tensor of which only the sample is near',
+      original: checkpoint([
+        sampled('next', (word) => word),
+        sampled('uniform', (word, _, place) => (place === undefined ? word : place)),
+        {
+          ...sampled('unlike', (word, i, place) => (place === undefined ? (i * i * 40503) & 0x7fff : word)),
+          shape: [64, 32],
+        },
+      ]),
+      bases: ['samples'],
+    },
+    'layers-keys-two': {
+      comment: 'layers of two tensors, those of one before all of the other, and not so in the data',
+      original: checkpoint([floats('a', 'BF16', 1200), floats('b', 'BF16', 1203)]),
+      starts: { a: [10, 12], b: [10, 12] },
+      rewrite: (compressed) => {
+        const { text, data } = partsOf(compressed);
+        const { '10:a': first, '12:a': last, ...others } = JSON.parse(text);
+        return sealed((_, bytes) => aligned(JSON.stringify({ ...others, '12:a': last, '10:a': first }), bytes))(
+          text,
+          data,
+        );
       },
     },
     pieces: { comment: 'a kept tensor of several pieces, each with a check', original: checkpoint([LONG]) },
@@ -1701,7 +1773,47 @@ const INVALID: Readonly<Record<string, Damage>> = {
       streamOf({ name: 'w', dtype: 'U8', shape: [1, 1, 1, 1, 1, 128], data: new Uint8Array(128) }),
     ),
   },
+  'streams-copies': {
+    comment: 'as many streams as there are tensors, of which one is a copy',
+    place: `${META}streams`,
+    edit: replace('"codecllm.streams":"1"', '"codecllm.streams":"2"'),
+    of: compress(checkpoint([ones('w', 16, 16), ones('v', 16, 16)])),
+  },
+  'base-dtype': {
+    comment: 'a base that has the tensor with its shape, and in another dtype',
+    place: 'v',
+    step: 'base',
+    edit: claim(VALID['checked-other-v'].original),
+    of: compress(checkpoint([stepped('v', 24, 40)]), {}, [VALID_UNCHECKED.run.original]),
+    bases: ['original/other-v'],
+  },
+  'text-bytes': {
+    comment: 'an original header with another number of bytes, of a dtype whose elements may have any',
+    place: 'x',
+    edit: replace('\\"data_offsets\\":[0,6]', '\\"data_offsets\\":[0,9]'),
+    of: compress(checkpoint([small('x', 'X24', [2], 6)], undefined, (header) => `${JSON.stringify(header)}        `)),
+  },
+  'layer-last-of-exponent': {
+    comment: 'a layer that begins with the last bit of the exponent, and is all that such a layer would be',
+    place: 'w',
+    step: 'front',
+    edit: aligned,
+    of: inLayers(8, 16),
+  },
+  'layer-bits-among': {
+    comment: 'layers of three bits, of two, and of two',
+    place: 'w',
+    step: 'front',
+    edit: aligned,
+    of: inLayers(9, 12, 14, 16),
+  },
 };
+
+/** A checkpoint of one tensor in layers behind these bits, whether a tensor may have them or not. */
+function inLayers(...cuts: readonly number[]): Uint8Array {
+  const layers = cuts.slice(1).map((end, k) => ({ first: cuts[k], end, name: `${cuts[k]}:w` }));
+  return compress(checkpoint([floats('w', 'BF16', 1200)]), {}, [], false, () => layers);
+}
 
 /** A checkpoint of one tensor that is a stream all the same. */
 function notSmaller(): Uint8Array {

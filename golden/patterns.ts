@@ -74,6 +74,9 @@ export type Pattern =
   | `mingled-${number}`
   | `layered-${number}`
   | `wide-${number}`
+  | `tilted-${number}`
+  | `uneven-${number}`
+  | `stranded-${number}`
   | `low-${number}`
   | `astray-${number}`
   | `each-${number}`;
@@ -149,6 +152,7 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
     case 'outliers':
       return gaussian(random) * (random() % 997 === 0 ? 2 ** ((random() % 60) - 20) : 1);
     default:
+      if (pattern.startsWith('tilted')) return gaussian(random) * (j % 4 < 2 ? 1 : 1 + Number(pattern.slice(7)) / 64);
       if (pattern.startsWith('wide')) return (gaussian(random) * Number(pattern.slice(5))) / 16;
       if (/^(layered|mingled)/.test(pattern) && i < 32)
         return (((37 * j) % 128) - 64 + (random() % Number(pattern.slice(8)))) / 16;
@@ -200,16 +204,20 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
 /**
  * The bytes of a tensor of `words` words, laid out in rows of `columns`.
  *
- * 'smooth' is a slow random walk, which AVG and PLANAR predict; 'bytes' has every byte value, at random. 'rare' has three
- * values, and 36 others seven times each, in every fourth of the first words. 'lone' is next to nothing, but for some
- * values about 1 in the last columns of the first rows. 'tiny' and 'huge' reach the lowest and the highest exponent of
- * BF16, 'huge' in columns of four scales. 'hundred' has a hundred mantissas of BF16, and exponents that no window holds.
- * 'strays' has three values, but 252, 253, 254, 255 and 256 of the words in its fifths are far from them, the first and
- * the last of each fifth among them. 'last' ends with infinity. In 'leaning' all columns lean a little, in 'leaning-3' three
- * of sixteen much; in 'balanced' one of four has only one sign, and the others have both equally often; in 'interleaved' odd
- * rows are unlike even ones. Every second row of 'coarse-rows', or two of four columns, has no mantissa. In 'layered-N' each of the first 32 rows is like the one above it, but for one of N steps. 'wide-N' is N / 16 times as wide
- * as 'gaussian'; the low byte of a word of 'low-N' is one of N, all equally often. In 'astray-N' words have three values, but the
- * first N are far from these; in 'each-N' the first N are 0 to N - 1, and the rest 0.
+ * 'smooth' is a slow random walk, which AVG and PLANAR predict; 'bytes' has every byte value, at random. 'rare' has
+ * three values, and 36 others seven times each, in every fourth of the first words. 'lone' is next to nothing, but for
+ * some values about 1 in the last columns of the first rows. 'tiny' and 'huge' reach the lowest and the highest
+ * exponent of BF16, 'huge' in columns of four scales. 'hundred' has a hundred mantissas of BF16, and exponents that no
+ * window holds. 'strays' has three values, but 252, 253, 254, 255 and 256 of the words in its fifths are far from them,
+ * the first and the last of each fifth among them. 'last' ends with infinity. In 'leaning' all columns lean a little,
+ * in 'leaning-3' three of sixteen much; in 'balanced' one of four has only one sign, and the others have both equally
+ * often; in 'interleaved' odd rows are unlike even ones. Every second row of 'coarse-rows', or two of four columns, has
+ * no mantissa. In 'layered-N' each of the first 32 rows is like the one above it, but for one of N steps. 'wide-N' is N
+ * / 16 times as wide as 'gaussian', two of four columns of 'tilted-N' are 1 + N / 64 times as wide; words of every
+ * second row of 'uneven-N' have one of 128 - N mantissas of BF16 and one exponent, the others any mantissa and one of
+ * eight exponents. The low byte of a word of 'low-N' is one of N, all equally often. In 'astray-N' words have three
+ * values, but the first N are far from these; in 'each-N' the first N are 0 to N - 1, and the rest 0; in 'stranded-N'
+ * they are 16, 17 and so on, and the rest one of 0 to 15.
  */
 export function makeTensor(dtype: string, words: number, columns: number, pattern: Pattern, seed: number): Uint8Array {
   const known = DTYPES.find(({ name }) => name === dtype);
@@ -248,7 +256,13 @@ export function makeTensor(dtype: string, words: number, columns: number, patter
       const other = w % 4 === 0 && w < 4 * 36 * 7 ? (w / 4) % 36 : -1;
       const value = wordBits === 8 ? 4.5 + other / 16 : 2 ** (other - 60);
       values[w] = encodeWord(dtype, other < 0 ? 2 ** ((w % 3) - 1) : value);
-    } else if (pattern.startsWith('low'))
+    } else if (pattern.startsWith('uneven'))
+      values[w] =
+        i % 2 === 0
+          ? (127 << 7) | (random() % (128 - Number(pattern.slice(7))))
+          : ((120 + (random() % 8)) << 7) | (random() % 128);
+    else if (pattern.startsWith('stranded')) values[w] = w < Number(pattern.slice(9)) ? 16 + w : random() % 16;
+    else if (pattern.startsWith('low'))
       values[w] = (encodeWord(dtype, gaussian(random)) & -256) | (random() % Number(pattern.slice(4)));
     else if (pattern.startsWith('astray'))
       values[w] = encodeWord(dtype, w < Number(pattern.slice(7)) ? 2 ** 60 : 2 ** ((random() % 3) - 1));

@@ -1378,6 +1378,52 @@ const DECISION_CASES: readonly Case[] = (
       'rows',
       'less than 2^14 words have one class, where no other profile is tried',
     ],
+    ...([28, 29] as const).map(
+      (n) =>
+        [
+          `selectors-pairs-${n}`,
+          'BF16',
+          [160, 128],
+          { profile: 'fast', columnOffsets: false },
+          `tilted-${n}`,
+          `both sides of a threshold: ${n === 28 ? 'one class' : 'two classes of pairs of columns, which are worth their selectors'}`,
+        ] as const,
+    ),
+    ...([14, 15] as const).map(
+      (n) =>
+        [
+          `selectors-${n}`,
+          'BF16',
+          [160, 128],
+          { columnOffsets: false },
+          `tilted-${n}`,
+          `both sides of a threshold: ${n === 14 ? 'one class' : 'two classes of columns, which are worth their selectors'}`,
+        ] as const,
+    ),
+    [
+      'selectors-later',
+      'BF16',
+      [128, 128],
+      { split: [8, 8], modes: ['none', 'none'], classes: 'rows2' },
+      'uneven-12',
+      'a later plane does not pay for the selectors again',
+    ],
+    [
+      'outliers-raw',
+      'U8',
+      [128, 128],
+      { split: [8], tileRows: 8, probabilityBits: 8, classes: 'none' },
+      'stranded-120',
+      'the outliers of a tile are what makes it larger than in RAW',
+    ],
+    [
+      'payload-small',
+      'F32',
+      [3, 32],
+      { columns: 32, tileRows: 8 },
+      'balanced',
+      'final states that are bits of the next plane are what makes it worth coding',
+    ],
     ['split-values', 'BF16', [256, 128], { split: [8, 8] }, 'means', 'columns have no values in a split that has none'],
   ] as const
 ).map(([id, dtype, shape, options, pattern, comment]) => ({
