@@ -4,7 +4,7 @@
 //
 // A run is of one file: what Stryker could change is slow, so that all else stays as it is.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { Stryker } from '@stryker-mutator/core';
 
@@ -19,6 +19,17 @@ const files = asked.length > 0 ? asked : all.map((name) => `spec/${name.replaceA
 const vectorsOf = (file) =>
   /^spec\/(decoder|encoder)\//.test(file) && !file.includes('/a12-') ? 'streams' : 'checkpoints';
 
+/** Where it is kept what became of each change of a file. */
+const recordOf = (file) => `node_modules/.cache/mutation/${file.replaceAll('/', '-')}.json`;
+
+/** Makes that all changes that no vector noticed are asked again: Stryker does not know which vectors are new. */
+function forgetSurvivors(record) {
+  if (!existsSync(record)) return;
+  const { files, ...rest } = JSON.parse(readFileSync(record, 'utf8'));
+  for (const file of Object.values(files)) file.mutants = file.mutants.filter(isNoticed);
+  writeFileSync(record, JSON.stringify({ ...rest, files }));
+}
+
 /** Changes a file. @returns what became of each change */
 const changesOf = (file) =>
   new Stryker({
@@ -32,7 +43,7 @@ const changesOf = (file) =>
     timeoutMS: 20_000,
     dryRunTimeoutMinutes: 30,
     incremental: true,
-    incrementalFile: `node_modules/.cache/mutation/${file.replaceAll('/', '-')}.json`,
+    incrementalFile: recordOf(file),
     tempDirName: 'coverage/mutation',
     ignorePatterns: ['**', '!spec/**/*', '!golden/**/*', '!src/files/*', '!test/mutation/**/*', '!package.json'],
     reporters: [],
@@ -54,6 +65,7 @@ const explained = JSON.parse(readFileSync(new URL('golden/equivalent.json', root
 const sums = { changes: 0, noticed: 0, explained: 0, wrong: 0 };
 for (const file of files) {
   const begin = Date.now();
+  forgetSurvivors(recordOf(file));
   const changes = (await changesOf(file)).filter(({ status }) => status !== 'Ignored');
   const noticed = changes.filter(isNoticed).length;
   const survivors = changes.filter((mutant) => !isNoticed(mutant)).map(nameOf);
