@@ -128,7 +128,7 @@ def check_original(original: Original) -> None:
     """
     for entry in original.tensors:
         if _container.is_vector_of_bytes(entry):
-            begin = original.data[entry.name]()[: len(_container.STREAM_START)].tobytes()
+            begin = original.data[entry.name]()[: min(len(_container.STREAM_START), entry.size)].tobytes()
             if _container.is_itself_stream(entry, begin):
                 raise FileError(original.path, f"{quoted(entry.name)} is itself a stream")
 
