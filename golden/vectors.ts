@@ -1420,7 +1420,7 @@ const DECISION_CASES: readonly Case[] = (
       'payload-small',
       'F32',
       [3, 32],
-      { columns: 32, tileRows: 8 },
+      { columns: 96, tileRows: 8 },
       'balanced',
       'final states that are bits of the next plane are what makes it worth coding',
     ],
@@ -1431,7 +1431,8 @@ const DECISION_CASES: readonly Case[] = (
   comment: `Annex A: ${comment}`,
   flags: ['auto'],
   ...{ dtype, shape, pattern, seed: 1 },
-  options: id.startsWith('run') || shape[1] === 128 ? options : { ...options, columns: shape[1] },
+  options:
+    id.startsWith('run') || shape[1] === 128 || 'columns' in options ? options : { ...options, columns: shape[1] },
 }));
 
 /** In order: inputs are seeded by number, so that what is added comes last. */
