@@ -233,7 +233,6 @@ __device__ __forceinline__ void encode_base_tiles(const EncodeArguments& argumen
   const bool is_whole = __all_sync(kAllLanes, four.place.is_whole() && four.tile.height == four.rows);
   const uint32_t slot = number * static_cast<uint32_t>(arguments.slot_bytes);
   ListedPositions outliers(arguments.slots + slot + arguments.plane_at[kPlanes]);
-  constexpr uint32_t kEntryBytes = sizeof(Word) == 4 ? 8 : 4;
   TilePlane planes[kMaxPlanes] = {};
 #pragma unroll 1
   for (uint32_t p = kPlanes; p-- > 0;) {
@@ -256,7 +255,7 @@ __device__ __forceinline__ void encode_base_tiles(const EncodeArguments& argumen
     bool coded = result.is_possible && (taken == 0 || (p == 0 && outliers.listed() + taken <= kMaxOutliers));
     if (coded) {
       const uint64_t size =
-          align(4 * coder_count(four.tile.width, true)) + align(2 * result.units) + align(taken * kEntryBytes);
+          align(4 * coder_count(four.tile.width, true)) + align(2 * result.units) + align(taken * kEntryBytes<Word>);
       coded = size < align(raw_bytes(four.tile.height, four.tile.width, 8, false));
     }
     if (coded) {
@@ -276,7 +275,7 @@ __device__ __forceinline__ void encode_base_tiles(const EncodeArguments& argumen
   const uint32_t substituted = planes[0].mode == kRans ? outliers.substituted() : 0;
   planes[0].outliers = static_cast<uint8_t>(outliers.listed() + substituted);
   if (planes[0].outliers > 0) outliers.close();
-  arguments.lengths[number] = sections_of(arguments.split.split, kEntryBytes, four.tile, planes, true).length;
+  arguments.lengths[number] = sections_of(arguments.split.split, kEntryBytes<Word>, four.tile, planes, true).length;
   for (uint32_t p = 0; p < kPlanes; p++)
     arguments.metadata[uint64_t{index} * (2 + kPlanes) + 2 + p] = pack_plane(planes[p]);
 }
@@ -352,7 +351,7 @@ __global__ void __launch_bounds__(32 * kFinishWarps)
     planes[p] = unpack_plane(metadata[2 + p]);
     if (planes[p].mode == kRaw) is_any_raw = true;
   }
-  const Sections sections = sections_of(arguments.split.split, sizeof(Word) == 4 ? 8 : 4, tile, planes, true);
+  const Sections sections = sections_of(arguments.split.split, kEntryBytes<Word>, tile, planes, true);
   const uint64_t offset = uint64_t{metadata[0]} * kAlignment;
   if (offset + sections.length > arguments.capacity) return;
   uint8_t* const data = arguments.data + offset;

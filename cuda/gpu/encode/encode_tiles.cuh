@@ -348,8 +348,7 @@ __device__ __forceinline__ void encode_tile(const EncodeArguments& arguments, co
       }
       coded = result.is_possible;
       if (coded && !arguments.choices.is_forced()) {
-        const uint32_t entry_bytes = sizeof(Word) == 4 ? 8 : 4;
-        const uint64_t size = align(4 * lanes) + align(2 * result.units) + align(outliers.count() * entry_bytes);
+        const uint64_t size = align(4 * lanes) + align(2 * result.units) + align(outliers.count() * kEntryBytes<Word>);
         const uint64_t raw_size = align(raw_bytes(tile.height, tile.width, bits, false));
         coded = size < raw_size + (waiting ? 2 * lanes : 0);
       }
@@ -369,7 +368,7 @@ __device__ __forceinline__ void encode_tile(const EncodeArguments& arguments, co
     }
   }
   if (lane_index() > 0) return;
-  arguments.lengths[number] = sections_of(split, sizeof(Word) == 4 ? 8 : 4, tile, planes).length;
+  arguments.lengths[number] = sections_of(split, kEntryBytes<Word>, tile, planes).length;
   for (uint32_t p = 0; p < split.planes; p++)
     arguments.metadata[uint64_t{index} * (2 + split.planes) + 2 + p] = pack_plane(planes[p]);
 }

@@ -217,7 +217,7 @@ __global__ void __launch_bounds__(32 * kFinishWarps, kFinishBlocks<Word>)
   for (uint32_t p = 0; p < kPlanes; p++)
     if (sizeof(Word) > 1 || p < split.planes) planes[p] = unpack_plane(metadata[2 + p]);
   if (planes[0].mode == kDirect) return;
-  const Sections sections = sections_of(split, sizeof(Word) == 4 ? 8 : 4, tile, planes);
+  const Sections sections = sections_of(split, kEntryBytes<Word>, tile, planes);
   const uint64_t offset = uint64_t{metadata[0]} * kAlignment;
   // Offsets have 32 bits; the host refuses more than they can tell.
   if (offset + sections.length > arguments.capacity) return;

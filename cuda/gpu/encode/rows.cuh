@@ -21,6 +21,10 @@ struct BlockShare {
   }
 };
 
+/** Bytes of an outlier's entry: `outlier_bytes` of the tensor's dtype. */
+template <class Word>
+constexpr uint32_t kEntryBytes = sizeof(Word) == 4 ? 8 : 4;
+
 /** A tile by its number. */
 __device__ __forceinline__ Tile tile_at(const GpuMatrix& matrix, uint32_t index) {
   const uint32_t down = index / matrix.tiles_across;
