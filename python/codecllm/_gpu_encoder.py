@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from ._closing import Closing
 from ._errors import InvalidStreamError
 from ._gpu import check_device, gpu_of
 from ._gpu_decoder import check_data, read_fronts
+from ._work import batches_of
 
 if TYPE_CHECKING:
     import torch
@@ -93,12 +94,8 @@ class GPUEncoder(Closing):
     def encode_changes(self, tensors: Sequence[torch.Tensor], bases: Sequence[torch.Tensor]) -> list[GPUStream]:
         """The same against bases, where each tensor has a stream, be that smaller or not."""
         streams: list[GPUStream] = []
-        while len(streams) < len(tensors):
-            first = last = len(streams)
-            size = tensors[first].nbytes
-            while (last := last + 1) < len(tensors) and size + tensors[last].nbytes <= _BATCH_BYTES:
-                size += tensors[last].nbytes
-            encoded = self._encode(tensors[first:last], _library.EncodeOptions(), bases[first:last])
+        for part in _parts_of([tensor.nbytes for tensor in tensors]):
+            encoded = self._encode(tensors[part], _library.EncodeOptions(), bases[part])
             streams += [stream for stream in encoded if stream is not None]
         return streams
 
@@ -172,13 +169,9 @@ class GPUEncoder(Closing):
             check_data(stream.data, info, index)
             check_device(stream.data, self._gpu.device, f"the data of stream {index}")
         transcoded: list[GPUStream] = []
-        while len(transcoded) < len(streams):
-            first = last = len(transcoded)
-            size = infos[first].tensor_bytes
-            while (last := last + 1) < len(streams) and size + infos[last].tensor_bytes <= _BATCH_BYTES:
-                size += infos[last].tensor_bytes
-            data = [stream.data for stream in streams[first:last]]
-            transcoded += self._transcode_batch(first, sources[first:last], infos[first:last], data, options)
+        for part in _parts_of([info.tensor_bytes for info in infos]):
+            data = [stream.data for stream in streams[part]]
+            transcoded += self._transcode_batch(part.start, sources[part], infos[part], data, options)
         return transcoded
 
     def _transcode_batch(
@@ -220,6 +213,12 @@ class GPUEncoder(Closing):
     def close(self) -> None:
         """Lets go of the encoder's memory, when no other thread's call needs it. Nothing may be called then."""
         self._handle = None
+
+
+def _parts_of(sizes: Sequence[int]) -> Iterator[slice]:
+    """Tensors of these bytes that are worked on at a time."""
+    for batch in batches_of(range(len(sizes)), sizes.__getitem__, most=lambda _: _BATCH_BYTES):
+        yield slice(batch[0], batch[-1] + 1)
 
 
 def _readable(tensor: torch.Tensor) -> torch.Tensor:
