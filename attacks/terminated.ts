@@ -11,6 +11,9 @@ import { weights } from '../test/checkpoint.ts';
 
 const ADDON = fileURLToPath(new URL('../cuda/build/Release/codecllm.node', import.meta.url));
 
+/** The native codec, without which there is nothing to attack. */
+export const isBuilt = existsSync(ADDON);
+
 const PROGRAM = `
 const { Worker, isMainThread, parentPort, workerData } = require('node:worker_threads');
 if (isMainThread) {
@@ -37,7 +40,6 @@ if (isMainThread) {
 `;
 
 export async function attack(directory: string): Promise<void> {
-  if (!existsSync(ADDON)) return;
   const [program, data] = ['program.cjs', 'data'].map((name) => join(directory, name));
   writeFileSync(program, PROGRAM);
   writeFileSync(data, weights(2 ** 19, 5));

@@ -14,7 +14,12 @@ const SHARED = ['attack.ts', 'run.ts'];
 const folder = fileURLToPath(new URL('../attacks', import.meta.url));
 const scripts = readdirSync(folder).filter((name) => name.endsWith('.ts') && !SHARED.includes(name));
 
-test.each(scripts.map((name) => name.slice(0, -3)))('%s', { timeout: 120_000 }, async (name) => {
-  const { attack }: { attack: Attack } = await import(/* @vite-ignore */ `../attacks/${name}.ts`);
-  await inDirectory((directory) => attack(directory, product));
-});
+for (const name of scripts) {
+  // Of what not everybody has: whether it is there.
+  const { attack, isBuilt = true }: { attack: Attack; isBuilt?: boolean } = await import(
+    /* @vite-ignore */ `../attacks/${name}`
+  );
+  test.skipIf(!isBuilt)(name.slice(0, -3), { timeout: 120_000 }, () =>
+    inDirectory((directory) => attack(directory, product)),
+  );
+}
