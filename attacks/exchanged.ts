@@ -9,11 +9,12 @@ import { mkdirSync, readdirSync, statSync, watch, writeFileSync } from 'node:fs'
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { checkpoint, startCodecllm, weights } from '../test/checkpoint.ts';
-import type { Product } from './attack.ts';
+import type { IsPossible, Product } from './attack.ts';
+import { hasNative } from './run.ts';
+
+export const isPossible: IsPossible = (product) => process.platform === 'linux' && hasNative(product);
 
 export async function attack(directory: string, product: Product): Promise<void> {
-  const hasNative = product.doctor().some(({ name, usable }) => name === 'native' && usable);
-  if (process.platform !== 'linux' || !hasNative) return;
   const [model, output] = ['model', 'out'].map((name) => join(directory, name));
   mkdirSync(model);
   const file = checkpoint([{ name: 'w', dtype: 'BF16', shape: [200, 130], data: weights(26_000, 1) }]);

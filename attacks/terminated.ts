@@ -4,15 +4,13 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { weights } from '../test/checkpoint.ts';
+import { hasNative } from './run.ts';
 
 const ADDON = fileURLToPath(new URL('../cuda/build/Release/codecllm.node', import.meta.url));
-
-/** The native codec, without which there is nothing to attack. */
-export const isBuilt = existsSync(ADDON);
 
 const PROGRAM = `
 const { Worker, isMainThread, parentPort, workerData } = require('node:worker_threads');
@@ -38,6 +36,8 @@ if (isMainThread) {
   parentPort.postMessage('busy');
 }
 `;
+
+export const isPossible = hasNative;
 
 export async function attack(directory: string): Promise<void> {
   const [program, data] = ['program.cjs', 'data'].map((name) => join(directory, name));

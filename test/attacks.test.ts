@@ -3,7 +3,7 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { test } from 'vitest';
-import type { Attack, Product } from '../attacks/attack.ts';
+import type { Attack, IsPossible, Product } from '../attacks/attack.ts';
 import { inDirectory } from './checkpoint.ts';
 
 // Worker threads run what is built.
@@ -15,11 +15,10 @@ const folder = fileURLToPath(new URL('../attacks', import.meta.url));
 const scripts = readdirSync(folder).filter((name) => name.endsWith('.ts') && !SHARED.includes(name));
 
 for (const name of scripts) {
-  // Of what not everybody has: whether it is there.
-  const { attack, isBuilt = true }: { attack: Attack; isBuilt?: boolean } = await import(
+  const { attack, isPossible = () => true }: { attack: Attack; isPossible?: IsPossible } = await import(
     /* @vite-ignore */ `../attacks/${name}`
   );
-  test.skipIf(!isBuilt)(name.slice(0, -3), { timeout: 120_000 }, () =>
+  test.skipIf(!isPossible(product))(name.slice(0, -3), { timeout: 120_000 }, () =>
     inDirectory((directory) => attack(directory, product)),
   );
 }
