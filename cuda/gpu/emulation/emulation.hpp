@@ -58,6 +58,11 @@ struct Fiber {
   ucontext_t context;
   std::vector<uint8_t> stack;
   bool finished = false;
+  /** What it waits for, and up to which generation. */
+  const Meeting* meeting = nullptr;
+  uint32_t generation = 0;
+
+  bool can_run() const { return !finished && (meeting == nullptr || meeting->generation != generation); }
 };
 
 struct Block {
@@ -70,7 +75,8 @@ struct Block {
   Meeting all;
   /** Of some threads of the block, by number. */
   Meeting some[16];
-  ucontext_t scheduler;
+  /** Who runs the block. */
+  ucontext_t caller;
   void (*run)(void*) = nullptr;
   void* argument = nullptr;
 };
@@ -78,7 +84,23 @@ struct Block {
 inline thread_local Block block;
 inline thread_local dim3 thread;
 
-inline void pause() { swapcontext(&block.fibers[thread.x].context, &block.scheduler); }
+/** Lets the next fiber run that can; the block's caller, once all have finished. */
+inline void pause() {
+  const uint32_t self = thread.x;
+  bool all_finished = true;
+  for (uint32_t i = 1; i <= block.size.x; i++) {
+    const uint32_t next = (self + i) % block.size.x;
+    all_finished = all_finished && block.fibers[next].finished;
+    if (!block.fibers[next].can_run()) continue;
+    if (next == self) return;
+    thread.x = next;
+    swapcontext(&block.fibers[self].context, &block.fibers[next].context);
+    return;
+  }
+  // Otherwise all wait for what nobody will do.
+  if (!all_finished) std::abort();
+  setcontext(&block.caller);
+}
 
 inline void meet(Meeting& meeting, uint32_t count) {
   const uint32_t generation = meeting.generation;
@@ -87,7 +109,11 @@ inline void meet(Meeting& meeting, uint32_t count) {
     meeting.generation++;
     return;
   }
-  while (meeting.generation == generation) pause();
+  Fiber& fiber = block.fibers[thread.x];
+  fiber.meeting = &meeting;
+  fiber.generation = generation;
+  pause();
+  fiber.meeting = nullptr;
 }
 
 /** Brings a value to the warp; returns what each lane brought. */
@@ -109,6 +135,7 @@ inline void run_block() {
   for (uint32_t i = 0; i < block.size.x; i++) {
     Fiber& fiber = block.fibers[i];
     fiber.finished = false;
+    fiber.meeting = nullptr;
     fiber.stack.resize(kStackBytes);
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.data();
@@ -116,15 +143,8 @@ inline void run_block() {
     fiber.context.uc_link = nullptr;
     makecontext(&fiber.context, fiber_main, 0);
   }
-  for (bool running = true; running;) {
-    running = false;
-    for (uint32_t i = 0; i < block.size.x; i++) {
-      if (block.fibers[i].finished) continue;
-      running = true;
-      thread.x = i;
-      swapcontext(&block.scheduler, &block.fibers[i].context);
-    }
-  }
+  thread.x = 0;
+  swapcontext(&block.caller, &block.fibers[0].context);
 }
 
 }  // namespace emulation
