@@ -326,7 +326,7 @@ def test_on_two_gpus(tmp_path: Path, gpu: None, tied: bool, profile: str) -> Non
     plain = load(tmp_path / "plain", device_map="cuda:0")
     expected = plain.generate(IDS.cuda(), max_new_tokens=5, do_sample=False, pad_token_id=0)
     first = dict.fromkeys(("model.embed_tokens", "model.layers.0", "lm_head"), 0)
-    second = dict.fromkeys(("model.layers.1", "model.norm", "model.rotary_emb"), 1)
+    second = dict.fromkeys(("model.layers.1", "model.layers.2", "model.norm", "model.rotary_emb"), 1)
     for device_map in ("auto", first | second):
         model = load(directory, device_map=device_map, quantization_config=EXACTLY)
         assert {buffer.device.index for buffer in model.buffers()} == {0, 1}
