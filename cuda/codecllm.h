@@ -311,7 +311,10 @@ CODECLLM_API codecllm_status codecllm_decode_against(const void* stream, size_t 
 
 /* ----------------------------------------------------------------------------------------------------------- GPU */
 
-/** One device. Functions of it, of its plans, decoders and weights may be called from one thread at a time. */
+/**
+ * One device. Plans of it may be opened by many threads at once; its other functions, and those of its plans, decoders
+ * and weights, may be called from one thread at a time, while others open plans, too.
+ */
 typedef struct codecllm_gpu codecllm_gpu;
 
 /**

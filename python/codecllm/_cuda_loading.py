@@ -2,7 +2,7 @@
 
 The library's threads read pieces of a file into pinned memory, and copy them to the device on a CUDA stream of their
 own. Kept tensors are then where they belong. Streams are in staging memory, batch by batch: as soon as a batch is
-there, the current CUDA stream decodes it, while the next ones are read. One more thread reads fronts ahead of that.
+there, the current CUDA stream decodes it, while the next ones are read. Some more threads read fronts ahead of that.
 Python does nothing for a piece, only for a batch: threads that ask for the interpreter's lock wait for each other.
 """
 
@@ -256,7 +256,9 @@ class _Copier:
         self.cuda_stream = torch.cuda.Stream()
         # They only wait for the library's threads.
         self._waiting = ThreadPoolExecutor(_BATCHES_AHEAD)
-        self._preparing = ThreadPoolExecutor(1)
+        # What a batch's kernels need takes a processor about as long to make as its bytes take on the bus, and then
+        # waits for its turn there.
+        self._preparing = ThreadPoolExecutor(_BATCHES_AHEAD)
 
     def prepare(self, open_decoder: Callable[[int], GPUDecoder]) -> Future[GPUDecoder]:
         return self._preparing.submit(open_decoder, self._device)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Gpu:
-    """A device, which one thread at a time may use."""
+    """A device, which one thread at a time may use, but for opening plans."""
 
     def __init__(self, device: int) -> None:
         self.device = device

@@ -66,11 +66,10 @@ class GPUDecoder(Closing):
             needed = _plan_size(self._gpu, tensors)
             check_memory(memory, needed, self._gpu.device, "memory")
             place = memory.data_ptr()
-        with self._gpu.lock:
-            # A plan in the caller's memory needs it as long as it lives.
-            self._plan: _library.Handle | None = _library.Handle(
-                "gpu_plan", self._gpu.handle, tensors, len(tensors), place, keeps=memory
-            )
+        # A plan in the caller's memory needs it as long as it lives. Many threads may open plans at once.
+        self._plan: _library.Handle | None = _library.Handle(
+            "gpu_plan", self._gpu.handle, tensors, len(tensors), place, keeps=memory
+        )
         self.scratch_bytes = _library.number("gpu_scratch_size", self._plan, 1)
 
     @staticmethod
@@ -203,5 +202,4 @@ def check_data(data: torch.Tensor, info: StreamInfo, index: int) -> None:
 
 
 def _plan_size(gpu: Gpu, tensors: ctypes.Array[_library.GpuTensor]) -> int:
-    with gpu.lock:
-        return _library.number("gpu_plan_size", gpu.handle, tensors, len(tensors))
+    return _library.number("gpu_plan_size", gpu.handle, tensors, len(tensors))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,18 @@ def test_valid_vectors_in_one_batch(verify: bool) -> None:
         decoder.decode(data_of(decoder, streams), outputs, verify=verify)
         decoder.check()
     for vector, output in zip(MANIFEST["valid"], outputs, strict=True):
+        assert output.cpu().numpy().tobytes() == (GOLDEN / vector["input"]).read_bytes(), vector["id"]
+
+
+def test_decoders_are_opened_by_many_threads_at_once() -> None:
+    streams = [(GOLDEN / vector["stream"]).read_bytes() for vector in MANIFEST["valid"]]
+    with ThreadPoolExecutor(8) as pool:
+        decoders = list(pool.map(lambda stream: GPUDecoder([stream], 0), streams))
+    for vector, stream, decoder in zip(MANIFEST["valid"], streams, decoders, strict=True):
+        (output,) = outputs = outputs_of(decoder)
+        decoder.decode(data_of(decoder, [stream]), outputs)
+        decoder.check()
+        decoder.close()
         assert output.cpu().numpy().tobytes() == (GOLDEN / vector["input"]).read_bytes(), vector["id"]
 
 
