@@ -43,7 +43,7 @@ class Model(nn.Module):
         self.output = nn.Linear(width, WORDS)
 
     def forward(self, words: torch.Tensor) -> torch.Tensor:
-        mask = nn.Transformer.generate_square_subsequent_mask(words.shape[1])
+        mask = nn.Transformer.generate_square_subsequent_mask(words.shape[1], device=words.device)
         return self.output(self.layers(self.embedding(words), mask=mask, is_causal=True))
 
 
