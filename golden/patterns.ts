@@ -73,6 +73,7 @@ export type Pattern =
   | `distinct-${number}`
   | `mingled-${number}`
   | `layered-${number}`
+  | `terraced-${number}`
   | `wide-${number}`
   | `tilted-${number}`
   | `uneven-${number}`
@@ -152,6 +153,8 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
     case 'outliers':
       return gaussian(random) * (random() % 997 === 0 ? 2 ** ((random() % 60) - 20) : 1);
     default:
+      if (pattern.startsWith('terraced'))
+        return ((37 * Math.floor(i / 32)) % 128) / 16 - 4 + (random() % Number(pattern.slice(9))) / 16;
       if (pattern.startsWith('tilted')) return gaussian(random) * (j % 4 < 2 ? 1 : 1 + Number(pattern.slice(7)) / 64);
       if (pattern.startsWith('wide')) return (gaussian(random) * Number(pattern.slice(5))) / 16;
       if (/^(layered|mingled)/.test(pattern) && i < 32)
@@ -212,7 +215,8 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
  * the first and the last of each fifth among them. 'last' ends with infinity. In 'leaning' all columns lean a little,
  * in 'leaning-3' three of sixteen much; in 'balanced' one of four has only one sign, and the others have both equally
  * often; in 'interleaved' odd rows are unlike even ones. Every second row of 'coarse-rows', or two of four columns, has
- * no mantissa. In 'layered-N' each of the first 32 rows is like the one above it, but for one of N steps. 'wide-N' is N
+ * no mantissa. In 'layered-N' each of the first 32 rows is like the one above it, but for one of N steps; in 'terraced-N' values are
+ * one of N steps, from another one on in every 32 rows. 'wide-N' is N
  * / 16 times as wide as 'gaussian', two of four columns of 'tilted-N' are 1 + N / 64 times as wide; words of every
  * second row of 'uneven-N' have one of 128 - N mantissas of BF16 and one exponent, the others any mantissa and one of
  * eight exponents. The low byte of a word of 'low-N' is one of N, all equally often. In 'astray-N' words have three

@@ -1067,15 +1067,15 @@ const VALUE_CASES: readonly Case[] = [
   ).map(leaningCase),
 ];
 
-/** One tile of eight could be predicted, which costs that residuals share tables with symbols. */
+/** One tile of eight could be predicted, but a plane has one predictor. */
 const PREDICTION_CASES: readonly Case[] = (
   [
-    ['layered-18', 'and saves half of that'],
-    ['layered-20', 'and saves less than half of that: no tile is'],
+    ['layered-18', '4 + 4'],
+    ['layered-20', 'one plane'],
   ] as const
 ).map(([pattern, comment]) => ({
   id: `prediction-${pattern}`,
-  comment: `One tile of eight is predicted well, ${comment}`,
+  comment: `One tile of eight would be predicted well, and seven badly, so that none is (${comment})`,
   flags: ['auto'],
   dtype: 'I8',
   shape: [256, 128],
@@ -1113,6 +1113,14 @@ const EDGE_CASES: readonly Case[] = (
     ['later-small', 'F16', [128, 128], {}, ['low-117', 'low-118'], 'plane 1 is coded, and RAW'],
     ['later-fast', 'F16', [128, 128], { profile: 'fast' }, ['low-91', 'low-92'], 'plane 1 is coded, and RAW'],
     ['predictor', 'I8', [32, 128], { split: [8], columnValues: false }, ['layered-85', 'layered-86'], 'TOP, and NONE'],
+    [
+      'predictor-tiles',
+      'I8',
+      [256, 128],
+      { split: [8], columnValues: false, tileRows: 32 },
+      ['terraced-101', 'terraced-102'],
+      'AVG, by which tiles are alike that differ, and NONE, which is less of each tile',
+    ],
     ['pairs-4', 'BF16', [15, 128], { profile: 'fast' }, ['astray-4', 'astray-5'], 'PAIRS with outliers, and RANS'],
     ['pairs-8', 'BF16', [32, 128], { profile: 'fast' }, ['astray-8', 'astray-9'], 'PAIRS with outliers, and RANS'],
   ] as const
@@ -1206,7 +1214,7 @@ const ANNEX_CASES: readonly Case[] = [
   },
   {
     id: 'prediction-layered-20-bytes',
-    comment: 'One tile of eight is predicted well, and saves less than half of that: no tile is. As one plane',
+    comment: 'One tile of eight would be predicted well, and seven badly, so that none is (one plane by choice)',
     flags: ['auto'],
     dtype: 'I8',
     shape: [256, 128],
@@ -1248,7 +1256,7 @@ const DECISION_CASES: readonly Case[] = (
       [128, 64],
       { profile: 'fast', tileRows: 32 },
       'foreign',
-      'predicted tiles do not count for the base of windows',
+      'plane 0 is not predicted in fast, though rows are alike',
     ],
     [
       'symbols-257',
@@ -1280,7 +1288,7 @@ const DECISION_CASES: readonly Case[] = (
       [128, 128],
       { tileRows: 32, columnValues: false, split: [8], probabilityBits: 8 },
       'layered-2',
-      'rare symbols have slots where one of the tiles is predicted',
+      'rare symbols have slots where the plane is predicted',
     ],
     [
       'slots-reserved',
@@ -1315,7 +1323,7 @@ const DECISION_CASES: readonly Case[] = (
       [256, 128],
       { tileRows: 32, columnValues: false, split: [8] },
       'mingled-16',
-      'tiles in RAW do not count where it is decided whether others are predicted',
+      'tiles in RAW do not count where a predictor is chosen',
     ],
     [
       'joins-tie',
@@ -1423,6 +1431,14 @@ const DECISION_CASES: readonly Case[] = (
       { columns: 96, tileRows: 8 },
       'balanced',
       'final states that are bits of the next plane are what makes it worth coding',
+    ],
+    [
+      'predictor-fast',
+      'BF16',
+      [64, 128],
+      { profile: 'fast' },
+      'diagonal',
+      'in fast, plane 0 of BF16 is not predicted, and plane 1 is',
     ],
     ['split-values', 'BF16', [256, 128], { split: [8, 8] }, 'means', 'columns have no values in a split that has none'],
   ] as const

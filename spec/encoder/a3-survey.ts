@@ -1,7 +1,7 @@
 // FORMAT.md, annex A.3: which split a tensor gets, and what each plane of each tile would best be coded as.
 
 import type { Tile } from '../decoder/2-matrix.ts';
-import { isNibbles, type Split, zeroSymbol } from '../decoder/3-planes.ts';
+import { allowsPairs, type Dtype, isNibbles, type Split, zeroSymbol } from '../decoder/3-planes.ts';
 import tables from '../tables.json' with { type: 'json' };
 import { BIT, entropyCost } from './a1-logarithm.ts';
 import { type Source, tilesOf, wordsOfTile } from './a2-layout.ts';
@@ -38,6 +38,9 @@ const SAMPLED_ROWS = 8;
 /** Half a nat, in units: an entropy estimated from counts is low by so much for each symbol seen but one (Miller 1955). */
 const BIAS = 2955;
 
+/** What classes of rows and columns may save of a symbol that is not predicted, which a survey does not see: 1/4 bit. */
+const UNSEEN = BIT / 4;
+
 /**
  * Surveys a tensor. Modes that are forced are what it says.
  *
@@ -55,49 +58,28 @@ export function survey(source: Source, splits: readonly Split[], options: Encode
 }
 
 function surveyAs(source: Source, split: Split, profile: Profile): Survey {
-  const zero = zeroSymbol(source.dtype);
-  const found = tilesOf(source).map((tile) =>
-    cutPlanes(source.dtype, split, wordsOfTile(source, tile)).map((symbols, p) => {
-      const later = isNibbles(split) ? 256 : MINIMUM_SAVING[profile];
-      const predictors = split[p] === 8 && profile !== 'direct' ? tables.predictors.length : 1;
-      return surveyPlane(symbols, tile, split[p], zero, predictors, p === 0 ? 1 : later);
-    }),
-  );
-  const isPredicted = split.map((_, p) => predicts(found.map((planes) => planes[p])));
-  const taken = found.map((planes) => planes.map((plane, p) => (isPredicted[p] ? plane.best : plane.unpredicted)));
+  const { dtype } = source;
+  const tiles = tilesOf(source);
+  const cut = tiles.map((tile) => cutPlanes(dtype, split, wordsOfTile(source, tile)));
+  const surveyed = split.map((bits, p) => {
+    const later = isNibbles(split) ? 256 : MINIMUM_SAVING[profile];
+    const planes = tiles.map((tile, index) => ({ tile, symbols: cut[index][p] }));
+    const predictors = Array.from({ length: predictorCount(dtype, split, p, profile) }, (_, predictor) =>
+      surveyPlane(planes, bits, zeroSymbol(dtype), predictor, p === 0 ? 1 : later),
+    );
+    return predictors.reduce((best, next) => (next.costTogether < best.costTogether ? next : best));
+  });
   return {
     split,
-    choices: taken.map((planes) => planes.map(({ predictor }) => predictor)),
-    cost: taken.flat().reduce((sum, { cost }) => sum + cost, 0),
+    choices: tiles.map((_, index) => surveyed.map(({ choices }) => choices[index])),
+    cost: surveyed.reduce((sum, { cost }) => sum + cost, 0),
   };
 }
 
-/** What a plane of a tile may be: a predictor or RAW, and what that costs the sample. */
-interface Choice {
-  readonly predictor: number;
-  readonly cost: number;
-}
-
-interface SurveyedPlane {
-  readonly best: Choice;
-  /** Without prediction. */
-  readonly unpredicted: Choice;
-  /** Symbols in the sample. */
-  readonly sampled: number;
-}
-
-/**
- * Whether tiles of a plane are predicted: residuals lie elsewhere than symbols, and to share tables with them costs up
- * to what telling them apart would. Classes may lower that; so half of it has to be saved.
- */
-function predicts(tiles: readonly SurveyedPlane[]): boolean {
-  let saved = 0;
-  const symbols = [0, 0];
-  for (const { best, unpredicted, sampled } of tiles) {
-    saved += unpredicted.cost - best.cost;
-    if (best.predictor !== RAW) symbols[best.predictor === 0 ? 0 : 1] += sampled;
-  }
-  return 2 * saved > entropyCost(symbols);
+/** How many predictors a plane may have, of the first: NONE alone, if it is not of 8 bits, or preferred as PAIRS or DIRECT. */
+function predictorCount(dtype: Dtype, split: Split, p: number, profile: Profile): number {
+  const hasPairs = profile === 'fast' && p === 0 && allowsPairs(dtype, split);
+  return split[p] === 8 && !hasPairs && profile !== 'direct' ? tables.predictors.length : 1;
 }
 
 /** One of so many rows of a tile is sampled. */
@@ -111,42 +93,52 @@ function sampledRows(height: number): number[] {
   return Array.from({ length: Math.floor(height / step) }, (_, k) => step * k + ((5 * k + 3) % step));
 }
 
-/** What coding the sampled symbols costs, if each is what `symbolAt` says. */
-function estimate(
-  rows: readonly number[],
-  width: number,
-  bits: number,
-  symbolAt: (i: number, j: number) => number,
-): number {
-  const counts = new Uint32Array(2 ** bits);
-  for (const i of rows) for (let j = 0; j < width; j++) counts[symbolAt(i, j)]++;
-  const seen = counts.reduce((sum, count) => sum + (count > 0 ? 1 : 0), 0);
-  return entropyCost(counts) + (seen - 1) * BIAS;
+/** What a plane of all tiles is if it has this predictor. */
+interface SurveyedPlane {
+  /** For each tile: the predictor, or RAW. */
+  readonly choices: readonly number[];
+  /** What the samples cost, each tile by itself. */
+  readonly cost: number;
+  /** What they cost with a table for all of them, which is what tells predictors apart. */
+  readonly costTogether: number;
 }
 
-/**
- * The predictor, of the first `predictors`, that codes a plane of a tile best: another than NONE if it saves more than
- * 1/32 and 64 bits; RAW if even so less than `minimumSaving` 256ths are saved.
- */
+/** Surveys a plane of all tiles; RAW if less than `minimumSaving` 256ths are saved. */
 function surveyPlane(
-  symbols: Uint16Array,
-  { height, width }: Tile,
+  planes: readonly { readonly tile: Tile; readonly symbols: Uint16Array }[],
   bits: number,
   zero: number,
-  predictors: number,
+  predictor: number,
   minimumSaving: number,
 ): SurveyedPlane {
-  const rows = sampledRows(height);
-  const costs = [estimate(rows, width, bits, (i, j) => symbols[i * width + j])];
-  for (let predictor = 1; predictor < predictors; predictor++)
-    costs.push(estimate(rows, width, bits, (i, j) => residual(predictor, symbols, width, i, j, zero)));
-  let best = costs.indexOf(Math.min(...costs));
-  if (costs[best] + Math.floor(costs[0] / 32) + 64 * BIT >= costs[0]) best = 0;
-  const sampled = rows.length * width;
-  const raw = sampled * bits * BIT;
-  const orRaw = (predictor: number): Choice =>
-    costs[predictor] * 256 > raw * (256 - minimumSaving)
-      ? { predictor: RAW, cost: raw }
-      : { predictor, cost: costs[predictor] };
-  return { best: orRaw(best), unpredicted: orRaw(0), sampled };
+  const all = new Float64Array(2 ** bits);
+  let [cost, rawCost] = [0, 0];
+  const choices = planes.map(({ tile, symbols }) => {
+    const { width } = tile;
+    const counts = countSample(tile, bits, (i, j) =>
+      predictor === 0 ? symbols[i * width + j] : residual(predictor, symbols, width, i, j, zero),
+    );
+    const raw = sampledRows(tile.height).length * width * bits * BIT;
+    const coded = entropyCost(counts) + (distinct(counts) - 1) * BIAS;
+    const isRaw = coded * 256 > raw * (256 - minimumSaving);
+    cost += isRaw ? raw : coded;
+    if (isRaw) rawCost += raw;
+    else
+      counts.forEach((count, symbol) => {
+        all[symbol] += count;
+      });
+    return isRaw ? RAW : predictor;
+  });
+  const coded = all.reduce((sum, count) => sum + count, 0);
+  const together = entropyCost(all) + distinct(all) * BIAS + (predictor > 0 ? coded * UNSEEN : 0);
+  return { choices, cost, costTogether: together + rawCost };
 }
+
+/** How often each symbol occurs in the sampled rows of a tile. */
+function countSample({ height, width }: Tile, bits: number, symbolAt: (i: number, j: number) => number): Float64Array {
+  const counts = new Float64Array(2 ** bits);
+  for (const i of sampledRows(height)) for (let j = 0; j < width; j++) counts[symbolAt(i, j)]++;
+  return counts;
+}
+
+const distinct = (counts: Float64Array): number => counts.reduce((sum, count) => sum + (count > 0 ? 1 : 0), 0);

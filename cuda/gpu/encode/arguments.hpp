@@ -47,7 +47,7 @@ struct GpuSplit {
   Field fields[kMaxPlanes];
 };
 
-/** What surveys say of each plane of each tile: PlaneChoices, packed, and whether the plane is constant. */
+/** What surveys say of each plane of each tile: with which predictors it is RAW, and whether it is constant. */
 constexpr uint8_t kConstantPlane = 0x80;
 
 /** Where the mode of a plane was not asked for. */
@@ -56,7 +56,7 @@ constexpr uint8_t kNotForced = 0xff;
 /** What the survey says of a tensor, or the modes that were asked for instead. */
 struct GpuChoices {
   const uint8_t* surveyed;
-  bool predicts[kMaxPlanes];
+  uint8_t predictors[kMaxPlanes];
   uint8_t forced[kMaxPlanes];
   uint8_t planes;
 
@@ -64,7 +64,7 @@ struct GpuChoices {
   CODECLLM_ANYWHERE bool is_forced() const { return forced[0] != kNotForced; }
 
   CODECLLM_ANYWHERE uint8_t choice(uint64_t tile, uint32_t plane) const {
-    return is_forced() ? forced[plane] : PlaneChoices::of(surveyed[tile * planes + plane], predicts[plane]);
+    return is_forced() ? forced[plane] : choice_with(predictors[plane], surveyed[tile * planes + plane]);
   }
 
   /** Whether a plane is to be coded as CONST: not where modes were asked for. */
@@ -78,9 +78,9 @@ constexpr uint32_t kSurveyedSplits = 2;
 
 /** What a survey finds of the whole tensor, for each split. */
 struct GpuSurvey {
-  PlaneSurvey planes[kSurveyedSplits][kMaxPlanes];
-  /** Not 0 if there is a tile whose plane is neither RAW nor constant: [split][plane][whether tiles are predicted]. */
-  uint32_t counted[kSurveyedSplits][kMaxPlanes][2];
+  PlaneCosts costs[kSurveyedSplits][kMaxPlanes];
+  /** Not 0 if there is a tile whose plane is neither RAW nor constant: [split][plane][predictor]. */
+  uint32_t counted[kSurveyedSplits][kMaxPlanes][kPredictors];
 };
 
 struct SurveyArguments {
@@ -88,8 +88,6 @@ struct SurveyArguments {
   uint32_t split_count;
   GpuSplit splits[kSurveyedSplits];
   uint32_t minimum_saving;
-  /** Whether planes of 8 bits may be predicted. */
-  bool predicts;
   /** x log2(x) of small numbers. */
   const uint32_t* xlog2x;
   /** Of each row, the sum of magnitudes and, above 32 bits, the number of elements that are not 0. */
@@ -98,6 +96,8 @@ struct SurveyArguments {
   Count* columns;
   uint8_t* choices[kSurveyedSplits];
   GpuSurvey* survey;
+  /** Of planes that may be predicted, as PlaneSurvey has them; null for others. */
+  Count* counts[kSurveyedSplits][kMaxPlanes];
 };
 
 /** How far columns lean. */

@@ -22,14 +22,20 @@ Source read_source(const char* dtype, const uint64_t* shape, size_t dimensions, 
   return source;
 }
 
-void SurveyArrays::plan(MemoryPlan& memory, const Layout& layout, const std::vector<Split>& splits) {
+void SurveyArrays::plan(MemoryPlan& memory, const Source& source, const std::vector<Split>& splits) {
+  const Layout& layout = source.layout;
   rows = memory.take<Count>(kSums, layout.rows);
   columns = memory.take<Count>(kSums, 2 * uint64_t{layout.columns});
   survey = memory.take<GpuSurvey>(kSurveyed, 1);
   column_levels = memory.take<uint16_t>(kSurveyed, layout.columns);
   row_levels = memory.take<uint16_t>(kSurveyed, layout.rows);
-  for (size_t s = 0; s < splits.size(); s++)
+  for (size_t s = 0; s < splits.size(); s++) {
     surveyed[s] = memory.take<uint8_t>(kOnDevice, layout.tile_count * splits[s].planes);
+    for (unsigned p = 0; p < splits[s].planes; p++) {
+      const unsigned predictors = predictor_count(*layout.dtype, splits[s], p, source.options);
+      counts[s][p] = memory.take<Count>(kSurveyed, predictors > 1 ? predictors * 256 : 0);
+    }
+  }
 }
 
 std::vector<Split> Item::splits() const {
@@ -76,9 +82,9 @@ void Item::plan_comparison(MemoryPlan& memory) {
 
 void Item::plan_survey(MemoryPlan& memory) {
   const Layout& layout = source.layout;
-  plain.plan(memory, layout, decisions.splits());
+  plain.plan(memory, source, decisions.splits());
   if (tries_values()) {
-    coded.plan(memory, layout, decisions.coded_splits());
+    coded.plan(memory, source, decisions.coded_splits());
     leans = memory.take<Count>(kSurveyed, layout.columns);
   }
   const std::vector<Split> splits = this->splits();

@@ -56,9 +56,11 @@ struct SurveyArrays {
   Array<uint16_t> column_levels;
   Array<uint16_t> row_levels;
   Array<uint8_t> surveyed[kSurveyedSplits];
+  /** Of each plane that may be predicted; without counters for others. */
+  Array<Count> counts[kSurveyedSplits][kMaxPlanes];
 
   /** Takes memory for them. */
-  void plan(MemoryPlan& memory, const Layout& layout, const std::vector<Split>& splits);
+  void plan(MemoryPlan& memory, const Source& source, const std::vector<Split>& splits);
 };
 
 /** A tensor that is being encoded, and what is known of it. */

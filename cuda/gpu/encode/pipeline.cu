@@ -60,14 +60,6 @@ void allow_shared_memory_for(const codecllm_gpu& gpu) {
   allow_shared_memory(gpu, encode_base_kernel<Word>);
 }
 
-/** What is found of each split. */
-std::vector<PlaneSurveys> surveyed_planes(const GpuSurvey& found, const std::vector<Split>& splits) {
-  std::vector<PlaneSurveys> planes(splits.size());
-  for (size_t s = 0; s < splits.size(); s++)
-    std::copy(std::begin(found.planes[s]), std::end(found.planes[s]), planes[s].begin());
-  return planes;
-}
-
 }  // namespace
 
 void Pipeline::prepare(const codecllm_gpu& gpu) {
@@ -93,9 +85,10 @@ void Pipeline::survey(Items& items, bool coded) {
     for (size_t s = 0; s < splits.size(); s++) {
       arguments.splits[s] = gpu_split(*layout.dtype, splits[s]);
       arguments.choices[s] = on_device(arrays.surveyed[s]);
+      for (unsigned p = 0; p < splits[s].planes; p++)
+        if (arrays.counts[s][p].count > 0) arguments.counts[s][p] = on_device(arrays.counts[s][p]);
     }
     arguments.minimum_saving = minimum_saving(item->source.options);
-    arguments.predicts = may_predict(item->source.options);
     arguments.xlog2x = xlog2x_;
     arguments.rows = on_device(arrays.rows);
     arguments.columns = on_device(arrays.columns);
@@ -115,12 +108,24 @@ void Pipeline::survey(Items& items, bool coded) {
   wait();
 }
 
+/** What is found of each split. */
+std::vector<PlaneSurveys> Pipeline::surveyed_planes(const SurveyArrays& arrays,
+                                                    const std::vector<Split>& splits) const {
+  std::vector<PlaneSurveys> planes(splits.size());
+  for (size_t s = 0; s < splits.size(); s++)
+    for (unsigned p = 0; p < splits[s].planes; p++) {
+      planes[s][p].costs = on_host(arrays.survey)->costs[s][p];
+      const Array<Count>& counts = arrays.counts[s][p];
+      if (counts.count > 0) std::copy_n(on_host(counts), counts.count, planes[s][p].counts[0]);
+    }
+  return planes;
+}
+
 /** Decides what follows from the survey. */
 void Pipeline::take_survey(Item& item) {
   const Source& source = item.source;
   Decisions& decisions = item.decisions;
-  const GpuSurvey& found = *on_host(item.plain.survey);
-  decisions.take_survey(surveyed_planes(found, decisions.splits()), levels_of(item.plain.row_levels),
+  decisions.take_survey(surveyed_planes(item.plain, decisions.splits()), levels_of(item.plain.row_levels),
                         levels_of(item.plain.column_levels));
   take_choices(item);
   if (!item.tries_values()) return;
@@ -162,9 +167,8 @@ void Pipeline::survey_coded(Items& items) {
 void Pipeline::take_coded_survey(Item& item) {
   Decisions& decisions = item.decisions;
   if (decisions.column_values().empty()) return;
-  const GpuSurvey& found = *on_host(item.coded.survey);
-  if (decisions.take_coded_survey(surveyed_planes(found, decisions.coded_splits()), levels_of(item.coded.row_levels),
-                                  levels_of(item.coded.column_levels))) {
+  if (decisions.take_coded_survey(surveyed_planes(item.coded, decisions.coded_splits()),
+                                  levels_of(item.coded.row_levels), levels_of(item.coded.column_levels))) {
     item.taken = &item.coded;
     take_choices(item);
   } else {
@@ -178,7 +182,7 @@ void Pipeline::take_choices(Item& item) {
   item.choices.surveyed = on_device(item.taken->surveyed[decisions.chosen()]);
   item.choices.planes = decisions.split().planes;
   for (unsigned p = 0; p < kMaxPlanes; p++) {
-    item.choices.predicts[p] = decisions.surveyed(p).predicts();
+    item.choices.predictors[p] = decisions.predictor(p);
     item.choices.forced[p] = source.options.has_modes ? choice_of(source.options.modes[p]) : kNotForced;
   }
   if (decisions.has_windows()) item.offsets = stage(decisions.windows().offsets);
@@ -227,7 +231,7 @@ void Pipeline::add_counts(Item& item, std::map<std::pair<bool, uint32_t>, std::v
   if (preferred == kDirect && item.choices.is_forced()) return;
   const auto is_counted = [&](unsigned plane) {
     const auto& counted = on_host(item.taken->survey)->counted[item.decisions.chosen()];
-    return counted[plane][item.choices.predicts[plane]] != 0;
+    return counted[plane][item.choices.predictors[plane]] != 0;
   };
   CountArguments arguments = {};
   arguments.matrix = item.matrix;
@@ -309,7 +313,7 @@ void Pipeline::count(Items& items) {
 /** Decides on tables. */
 void Pipeline::take_counts(Item& item) {
   const Decisions& decisions = item.decisions;
-  bool predicted = decisions.surveyed(0).predicts() && decisions.surveyed(0).predicted > 0;
+  bool predicted = decisions.predictor(0) != kNone;
   if (item.choices.is_forced()) predicted = item.choices.forced[0] != kNone && item.choices.forced[0] != kSurveyRaw;
   std::vector<JointCounts> joints(kJobs);
   for (unsigned job = 0; job < kJobs; job++) {

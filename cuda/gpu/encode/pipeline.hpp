@@ -100,6 +100,7 @@ class Pipeline {
   /** Surveys tensors as they are, or those whose columns have been given values. */
   template <class Word>
   void survey(Items& items, bool coded);
+  std::vector<PlaneSurveys> surveyed_planes(const SurveyArrays& arrays, const std::vector<Split>& splits) const;
   void take_survey(Item& item);
   /** Makes coded words, and surveys them. */
   template <class Word>

@@ -111,15 +111,20 @@ __device__ __forceinline__ uint32_t measure_tile(const SurveyArguments& argument
   return __reduce_or_sync(kAllLanes, all);
 }
 
-/** Which predictor codes a plane of a tile best; the same in all lanes. A lane knows the sampled row of its number. */
+/**
+ * With which predictors a plane of a tile is RAW, a bit each; the same in all lanes. A lane knows the sampled row of
+ * its number. What coding costs is added to `costs`, and what is coded to `all_counts`, which is null if there is no
+ * prediction.
+ */
 template <class Word>
-__device__ __forceinline__ PlaneChoices survey_plane(const SurveyArguments& arguments, const TileRows<Word>& rows,
-                                                     const GpuSplit& split, uint32_t plane, uint32_t rows_sampled,
-                                                     uint32_t sampled_row, uint32_t* counters) {
+__device__ __forceinline__ uint32_t survey_plane(const SurveyArguments& arguments, const TileRows<Word>& rows,
+                                                 const GpuSplit& split, uint32_t plane, uint32_t rows_sampled,
+                                                 uint32_t sampled_row, uint32_t* counters, PlaneCosts& costs,
+                                                 Count* all_counts) {
   const Tile& tile = rows.tile();
   const Field& field = split.fields[plane];
   const uint32_t bits = split.split.bits[plane];
-  const uint32_t predictors = arguments.predicts && bits == 8 ? kPredictors : 1;
+  const uint32_t predictors = all_counts != nullptr ? kPredictors : 1;
   __syncwarp();
   for (uint32_t i = lane_index(); i < (predictors << bits) / 4; i += 32)
     reinterpret_cast<uint4*>(counters)[i] = make_uint4(0, 0, 0, 0);
@@ -167,7 +172,9 @@ __device__ __forceinline__ PlaneChoices survey_plane(const SurveyArguments& argu
   }
   __syncwarp();
   const uint32_t sampled = rows_sampled * tile.width;
-  uint64_t costs[kPredictors];
+  const uint64_t raw = uint64_t{sampled} * bits * kBit;
+  const uint32_t saving = saving_of(split.split, plane, arguments.minimum_saving);
+  uint32_t raws = 0;
 #pragma unroll
   for (uint32_t predictor = 0; predictor < kPredictors; predictor++) {
     if (predictor >= predictors) break;
@@ -181,10 +188,21 @@ __device__ __forceinline__ PlaneChoices survey_plane(const SurveyArguments& argu
     }
     sum = __reduce_add_sync(kAllLanes, sum);
     seen = __reduce_add_sync(kAllLanes, seen);
-    costs[predictor] = uint64_t{load_once<uint32_t>(arguments.xlog2x + sampled)} - sum + (seen - 1) * kBias;
+    const uint64_t cost = uint64_t{load_once<uint32_t>(arguments.xlog2x + sampled)} - sum + (seen - 1) * kBias;
+    const bool coded = !is_raw(cost, raw, saving);
+    if (!coded) raws |= 1u << predictor;
+    if (lane_index() == 0) {
+      atomicAdd(&costs.all[predictor], Count{coded ? cost : raw});
+      if (!coded) atomicAdd(&costs.raw[predictor], Count{raw});
+    }
+    if (all_counts == nullptr || !coded) continue;
+#pragma unroll 4
+    for (uint32_t i = lane_index(); i < 256; i += 32) {
+      const uint32_t count = counters[256 * predictor + i];
+      if (count > 0) atomicAdd(all_counts + 256 * predictor + i, Count{count});
+    }
   }
-  const uint64_t raw = uint64_t{sampled} * bits * kBit;
-  return choose_predictor(costs, predictors, raw, saving_of(split.split, plane, arguments.minimum_saving));
+  return raws;
 }
 
 template <class Word>
@@ -204,18 +222,17 @@ __global__ void __launch_bounds__(32 * kSurveyWarps, kSurveyBlocks)
   for (uint32_t s = 0; s < arguments.split_count; s++) {
     const GpuSplit& split = arguments.splits[s];
     for (uint32_t p = 0; p < split.split.planes; p++) {
-      const PlaneChoices choices = survey_plane(arguments, rows, split, p, sample.count, sampled_row, counters);
+      GpuSurvey& found = *arguments.survey;
+      const uint32_t raws = survey_plane(arguments, rows, split, p, sample.count, sampled_row, counters,
+                                         found.costs[s][p], arguments.counts[s][p]);
       const Field& field = split.fields[p];
       const bool is_constant = (differing & field.bits_of_word()) == 0;
-      if (lane_index() > 0) continue;
-      const uint8_t flag = is_constant ? kConstantPlane : 0;
-      arguments.choices[s][index * split.split.planes + p] = static_cast<uint8_t>(choices.packed() | flag);
-      arguments.survey->planes[s][p].take(choices, sample.count * rows.tile().width,
-                                          [](Count& sum, Count value) { atomicAdd(&sum, value); });
-      if (is_constant) continue;
+      if (lane_index() == 0)
+        arguments.choices[s][index * split.split.planes + p] =
+            static_cast<uint8_t>(raws | (is_constant ? kConstantPlane : 0));
       // All who write here write the same.
-      if (choices.unpredicted.predictor != kSurveyRaw) arguments.survey->counted[s][p][0] = 1;
-      if (choices.best.predictor != kSurveyRaw) arguments.survey->counted[s][p][1] = 1;
+      if (lane_index() < kPredictors && !is_constant && (raws >> lane_index() & 1) == 0)
+        found.counted[s][p][lane_index()] = 1;
     }
   }
 }

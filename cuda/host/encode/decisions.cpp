@@ -8,10 +8,15 @@ namespace codecllm {
 
 namespace {
 
-uint64_t cost_of(const PlaneSurveys& planes) {
-  uint64_t cost = 0;
-  for (const PlaneSurvey& plane : planes) cost += plane.taken_cost();
-  return cost;
+/** Which predictor each plane of a split has, and what that costs. */
+SurveyedSplit choose_predictors(size_t number, const Split& split, const PlaneSurveys& found, const Layout& layout,
+                                const EncodeOptions& options) {
+  SurveyedSplit surveyed = {number, split, {}, 0};
+  for (unsigned p = 0; p < split.planes; p++) {
+    surveyed.predictors[p] = found[p].best_of(predictor_count(*layout.dtype, split, p, options));
+    surveyed.cost += found[p].costs.all[surveyed.predictors[p]];
+  }
+  return surveyed;
 }
 
 /**
@@ -19,11 +24,13 @@ uint64_t cost_of(const PlaneSurveys& planes) {
  * a decoder's steps, may cost it. In small, 8 bits have to make up for final states that carry nothing, and for
  * estimates of 256 symbols.
  */
-size_t choose_split(const std::vector<PlaneSurveys>& found, const Layout& layout, const EncodeOptions& options) {
-  if (found.size() < 2) return 0;
+SurveyedSplit choose_split(const std::vector<Split>& splits, const std::vector<PlaneSurveys>& found,
+                           const Layout& layout, const EncodeOptions& options) {
+  const SurveyedSplit first = choose_predictors(0, splits[0], found[0], layout, options);
+  if (splits.size() < 2) return first;
+  const SurveyedSplit second = choose_predictors(1, splits[1], found[1], layout, options);
   const uint64_t parts = options.profile == CODECLLM_SMALL && layout.dtype->word_bits == 8 ? 96 : 32;
-  const uint64_t second = cost_of(found[1]);
-  return second + second / parts < cost_of(found[0]) ? 1 : 0;
+  return second.cost + second.cost / parts < first.cost ? second : first;
 }
 
 }  // namespace
@@ -36,9 +43,7 @@ Decisions::Decisions(const Layout& layout, const EncodeOptions& options)
 
 void Decisions::take_survey(const std::vector<PlaneSurveys>& found, std::vector<uint16_t> row_levels,
                             std::vector<uint16_t> column_levels) {
-  chosen_ = choose_split(found, layout_, options_);
-  surveyed_ = found[chosen_];
-  split_ = splits_[chosen_];
+  surveyed_ = choose_split(splits_, found, layout_, options_);
   row_levels_ = std::move(row_levels);
   column_levels_ = std::move(column_levels);
   settle();
@@ -51,14 +56,12 @@ bool Decisions::propose_column_values(const std::vector<int64_t>& leans) {
 
 bool Decisions::take_coded_survey(const std::vector<PlaneSurveys>& found, std::vector<uint16_t> row_levels,
                                   std::vector<uint16_t> column_levels) {
-  const size_t chosen = choose_split(found, layout_, options_);
-  if (!takes_values(layout_, options_, cost_of(surveyed_), cost_of(found[chosen]))) {
+  const SurveyedSplit coded = choose_split(coded_splits_, found, layout_, options_);
+  if (!takes_values(layout_, options_, surveyed_.cost, coded.cost)) {
     column_values_.clear();
     return false;
   }
-  chosen_ = chosen;
-  surveyed_ = found[chosen];
-  split_ = coded_splits_[chosen];
+  surveyed_ = coded;
   row_levels_ = std::move(row_levels);
   column_levels_ = std::move(column_levels);
   settle();

@@ -2,6 +2,7 @@
 // comes first, so that it decides as the reference does.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -11,6 +12,17 @@
 #include "host/format/tile.hpp"
 
 namespace codecllm {
+
+/** What is taken of a survey. */
+struct SurveyedSplit {
+  /** Of the splits that were surveyed. */
+  size_t number;
+  Split split;
+  /** Of each plane, in all tiles that are not RAW with it. */
+  std::array<uint8_t, kMaxPlanes> predictors;
+  /** What coding the sample costs, tile by tile. */
+  uint64_t cost;
+};
 
 /** What an encoder decides of one tensor, each time that a pass over it has counted what has to be known. */
 class Decisions {
@@ -22,7 +34,7 @@ class Decisions {
   const std::vector<Split>& splits() const { return splits_; }
 
   /**
-   * After the survey: the split, which planes are predicted, and with windows the offsets of columns.
+   * After the survey: the split, the predictor of each plane, and with windows the offsets of columns.
    *
    * @param found in each split
    */
@@ -51,17 +63,17 @@ class Decisions {
    * After the last pass: classes and tables.
    *
    * @param joints of each plane, and of pairs at kMaxPlanes
-   * @param predicted whether the survey predicts a tile's plane 0
+   * @param predicted whether the survey predicts plane 0
    * @param has_direct whether DIRECT fits a tile
    */
   Coding take_counts(std::vector<JointCounts> joints, bool predicted, bool has_direct) const;
 
   /** The number of the split that was chosen, and the split. */
-  size_t chosen() const { return chosen_; }
-  const Split& split() const { return split_; }
+  size_t chosen() const { return surveyed_.number; }
+  const Split& split() const { return surveyed_.split; }
 
-  /** What the survey that was taken found of a plane in this split. */
-  const PlaneSurvey& surveyed(unsigned plane) const { return surveyed_[plane]; }
+  /** By the survey, of a plane in this split. */
+  uint8_t predictor(unsigned plane) const { return surveyed_.predictors[plane]; }
 
   /** With which coded words are made: what was proposed, until the survey of them is taken. Empty if they are not. */
   const std::vector<uint8_t>& column_values() const { return column_values_; }
@@ -85,9 +97,7 @@ class Decisions {
   const Layout& layout_;
   const EncodeOptions& options_;
   const std::vector<Split> splits_;
-  size_t chosen_ = 0;
-  PlaneSurveys surveyed_ = {};
-  Split split_ = {};
+  SurveyedSplit surveyed_ = {};
   const std::vector<Split> coded_splits_;
   std::vector<uint8_t> column_values_;
   Mode preferred_ = kRans;

@@ -67,16 +67,16 @@ void Encoder::for_each_coded(const Slice& slice, Use use) const {
 }
 
 std::unique_ptr<Survey> Encoder::survey_of(const std::vector<Split>& splits) const {
-  return std::make_unique<Survey>(layout_, splits, minimum_saving(options_), may_predict(options_));
+  return std::make_unique<Survey>(layout_, splits, options_);
 }
 
 void Encoder::take_choices() {
   choices_ = std::move(survey_->choices[decisions_.chosen()]);
   const unsigned planes = decisions_.split().planes;
   for (unsigned p = 0; p < planes; p++) {
-    const bool predicts = decisions_.surveyed(p).predicts();
+    const uint8_t predictor = decisions_.predictor(p);
     for (size_t i = p; i < choices_.size(); i += planes)
-      choices_[i] = options_.has_modes ? choice_of(options_.modes[p]) : PlaneChoices::of(choices_[i], predicts);
+      choices_[i] = options_.has_modes ? choice_of(options_.modes[p]) : choice_with(predictor, choices_[i]);
   }
 }
 

@@ -142,7 +142,10 @@ Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const
 
 uint32_t minimum_saving(const EncodeOptions& options) { return options.profile == CODECLLM_SMALL ? 4 : 16; }
 
-bool may_predict(const EncodeOptions& options) { return options.profile != CODECLLM_DIRECT; }
+unsigned predictor_count(const Dtype& dtype, const Split& split, unsigned plane, const EncodeOptions& options) {
+  const bool has_pairs = options.profile == CODECLLM_FAST && plane == 0 && allows_pairs(dtype, split);
+  return split.bits[plane] == 8 && !has_pairs && options.profile != CODECLLM_DIRECT ? kPredictors : 1;
+}
 
 uint8_t choice_of(codecllm_mode mode) {
   if (mode == CODECLLM_MODE_RAW) return kSurveyRaw;

@@ -62,8 +62,9 @@ Mode preferred_mode(const Layout& layout, const Split& split, const EncodeOption
 /** For planes after the first: code them only where that saves more than so many 256ths. */
 uint32_t minimum_saving(const EncodeOptions& options);
 
-/** Whether planes of 8 bits may be predicted. */
-bool may_predict(const EncodeOptions& options);
+/** How many predictors a plane may have, of the first: NONE alone, if it is not of 8 bits, or preferred as PAIRS or
+ * DIRECT. */
+unsigned predictor_count(const Dtype& dtype, const Split& split, unsigned plane, const EncodeOptions& options);
 
 /** What the survey's choices for a plane are replaced by where its mode was asked for. */
 uint8_t choice_of(codecllm_mode mode);

@@ -37,76 +37,64 @@ struct SampledRows {
 /** Half a nat in units: an entropy estimated from counts is low by so much for each symbol but one (Miller 1955). */
 constexpr uint64_t kBias = 2955;
 
-/** What a survey says of a plane of a tile: a predictor or kSurveyRaw, and what that costs the sample. */
-struct Choice {
-  uint8_t predictor;
-  uint64_t cost;
+/** What classes may save of a symbol that is not predicted, which a survey does not see: a quarter of a bit. */
+constexpr uint64_t kUnseen = kBit / 4;
+
+/** Whether a plane of a tile is RAW, which costs `raw`: whether coding saves less than `minimum_saving` 256ths. */
+CODECLLM_ANYWHERE inline bool is_raw(uint64_t cost, uint64_t raw, uint32_t minimum_saving) {
+  return cost * 256 > raw * (256 - minimum_saving);
+}
+
+/** A predictor or kSurveyRaw. @param raws with which predictors a plane of a tile is RAW, a bit each */
+CODECLLM_ANYWHERE inline uint8_t choice_with(uint8_t predictor, uint8_t raws) {
+  return (raws >> predictor & 1) != 0 ? kSurveyRaw : predictor;
+}
+
+/** What a plane of all tiles costs the sample with each predictor, in integers that CUDA's atomics take. */
+struct PlaneCosts {
+  unsigned long long all[kPredictors];
+  /** Of it, that of tiles that are RAW. */
+  unsigned long long raw[kPredictors];
 };
 
-/** The best choice for a plane of a tile, and that without prediction. */
-struct PlaneChoices {
-  Choice best;
-  Choice unpredicted;
-
-  /** Both in one byte, whose highest bit stays free. */
-  CODECLLM_ANYWHERE uint8_t packed() const { return static_cast<uint8_t>(best.predictor | unpredicted.predictor << 3); }
-  /** One of both, packed. */
-  static CODECLLM_ANYWHERE uint8_t of(uint8_t packed, bool predicts) { return (packed >> (predicts ? 0 : 3)) & 7; }
-};
-
-/** What a survey finds of a plane of all tiles, in integers that CUDA's atomics take. */
+/** What a survey finds of a plane of all tiles. */
 struct PlaneSurvey {
-  unsigned long long cost;
-  unsigned long long unpredicted_cost;
-  /** Sampled symbols of tiles that are predicted, and of those that are coded without. */
-  unsigned long long predicted;
-  unsigned long long plain;
-
-  /** Calls `add` for each number that a tile, of which so many symbols are sampled, adds something to. */
-  template <class Add>
-  CODECLLM_ANYWHERE void take(const PlaneChoices& choices, uint32_t sampled, Add add) {
-    add(cost, choices.best.cost);
-    add(unpredicted_cost, choices.unpredicted.cost);
-    if (choices.best.predictor != kSurveyRaw) add(choices.best.predictor == kNone ? plain : predicted, sampled);
-  }
+  PlaneCosts costs;
+  /** Where it may be predicted, how often each symbol or residual of tiles occurs that are not RAW. */
+  unsigned long long counts[kPredictors][256];
 
   void add(const PlaneSurvey& others) {
-    cost += others.cost;
-    unpredicted_cost += others.unpredicted_cost;
-    predicted += others.predicted;
-    plain += others.plain;
+    for (unsigned predictor = 0; predictor < kPredictors; predictor++) {
+      costs.all[predictor] += others.costs.all[predictor];
+      costs.raw[predictor] += others.costs.raw[predictor];
+      for (unsigned symbol = 0; symbol < 256; symbol++) counts[predictor][symbol] += others.counts[predictor][symbol];
+    }
   }
 
-  /** Whether tiles are predicted: whether that saves at least half of what it may cost that residuals share tables. */
-  bool predicts() const {
-    return 2 * (unpredicted_cost - cost) > xlog2x(predicted + plain) - xlog2x(predicted) - xlog2x(plain);
+  /** What the plane costs with a table that all tiles share. */
+  uint64_t cost_together(unsigned predictor) const {
+    uint64_t total = 0;
+    uint64_t sum = 0;
+    uint64_t seen = 0;
+    for (const uint64_t count : counts[predictor]) {
+      total += count;
+      sum += xlog2x(count);
+      seen += count > 0 ? 1 : 0;
+    }
+    return xlog2x(total) - sum + seen * kBias + (predictor == kNone ? 0 : total * kUnseen) + costs.raw[predictor];
   }
-  uint64_t taken_cost() const { return predicts() ? cost : unpredicted_cost; }
+
+  /** The cheapest of the first so many predictors. */
+  uint8_t best_of(unsigned predictors) const {
+    uint8_t best = kNone;
+    for (uint8_t predictor = 1; predictor < predictors; predictor++)
+      if (cost_together(predictor) < cost_together(best)) best = predictor;
+    return best;
+  }
 };
 
 /** What a survey finds of all tiles in one split. */
 using PlaneSurveys = std::array<PlaneSurvey, kMaxPlanes>;
-
-/**
- * Which predictor codes a plane of a tile best: another than NONE if it saves more than 1/32 and 64 bits; RAW if even
- * so less than `minimum_saving` 256ths are saved; and NONE or RAW without prediction.
- *
- * @param costs of a sample, one for each predictor
- * @param raw what the sample costs as it is
- */
-CODECLLM_ANYWHERE inline PlaneChoices choose_predictor(const uint64_t* costs, unsigned predictors, uint64_t raw,
-                                                       uint32_t minimum_saving) {
-  unsigned best = 0;
-  for (unsigned predictor = 1; predictor < predictors; predictor++)
-    if (costs[predictor] < costs[best]) best = predictor;
-  if (costs[best] + costs[0] / 32 + 64 * kBit >= costs[0]) best = 0;
-  const auto or_raw = [&](unsigned predictor) {
-    return costs[predictor] * 256 > raw * (256 - minimum_saving)
-               ? Choice{kSurveyRaw, raw}
-               : Choice{static_cast<uint8_t>(predictor), costs[predictor]};
-  };
-  return {or_raw(best), or_raw(0)};
-}
 
 /** How many 256ths of a plane coding must save, or it is RAW: `minimum` of later ones, but all of plane 1 of 4 + 4. */
 CODECLLM_ANYWHERE inline uint32_t saving_of(const Split& split, uint32_t plane, uint32_t minimum) {

@@ -51,14 +51,14 @@ void count_row(const Symbol* row, uint32_t width, uint32_t* const* ways) {
   count_columns(width, [&](uint32_t j, uint32_t way) { ways[way % 2][row[j]]++; });
 }
 
-/** Which predictor codes a plane of a tile best, from a sample of its rows; added to what is known of all tiles. */
-PlaneChoices survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
-                          uint32_t minimum_saving, bool predicts, PlaneSurvey& all) {
+/** What predictors do to a plane of a tile, from a sample of its rows, added to `all`. @returns with which it is RAW */
+uint8_t survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
+                     const EncodeOptions& options, PlaneSurvey& all) {
   const SampledRows sample = SampledRows::of(tile.height);
   const uint32_t bits = split.bits[plane];
   // Counts are added up 32 at a time.
   const uint32_t alphabet = std::max(kLanes, 1u << bits);
-  const unsigned predictors = predicts && bits == 8 ? kPredictors : 1;
+  const unsigned predictors = predictor_count(dtype, split, plane, options);
   const WordFormat format = word_format(dtype, split);
   // Two ways of counters for each predictor.
   constexpr uint32_t kCounters = 256 * kPredictors;
@@ -88,7 +88,8 @@ PlaneChoices survey_plane(TileWords words, const Tile& tile, const Dtype& dtype,
     }
   }
   const uint64_t sampled = uint64_t{sample.count} * tile.width;
-  uint64_t costs[kPredictors];
+  const uint64_t raw = sampled * bits * kBit;
+  uint8_t raws = 0;
   for (unsigned predictor = 0; predictor < predictors; predictor++) {
     const uint32_t first = predictor * alphabet;
     // A sample has fewer elements than the table of small counts.
@@ -96,24 +97,30 @@ PlaneChoices survey_plane(TileWords words, const Tile& tile, const Dtype& dtype,
     uint32_t seen = 0;
     const uint64_t sum =
         kernels().sum_of_counts(counters[0] + first, counters[1] + first, alphabet, kSmallXlog2x.data(), seen);
-    costs[predictor] = xlog2x(sampled) - sum + (seen - 1) * kBias;
+    const uint64_t cost = xlog2x(sampled) - sum + (seen - 1) * kBias;
+    if (is_raw(cost, raw, saving_of(split, plane, minimum_saving(options)))) {
+      raws |= static_cast<uint8_t>(1 << predictor);
+      all.costs.all[predictor] += raw;
+      all.costs.raw[predictor] += raw;
+      continue;
+    }
+    all.costs.all[predictor] += cost;
+    if (predictors == 1) continue;
+    for (uint32_t i = 0; i < 256; i++) all.counts[predictor][i] += counters[0][first + i] + counters[1][first + i];
   }
-  const PlaneChoices choices = choose_predictor(costs, predictors, sampled * bits * kBit, minimum_saving);
-  all.take(choices, static_cast<uint32_t>(sampled), [](auto& sum, uint64_t value) { sum += value; });
-  return choices;
+  return raws;
 }
 
 }  // namespace
 
-Survey::Survey(const Layout& layout, std::vector<Split> splits, uint32_t minimum_saving, bool predicts)
+Survey::Survey(const Layout& layout, std::vector<Split> splits, const EncodeOptions& options)
     : row_levels(layout.rows),
       column_sums(layout.columns),
       column_counts(layout.columns),
       planes(splits.size()),
       layout_(layout),
       splits_(std::move(splits)),
-      minimum_saving_(minimum_saving),
-      predicts_(predicts) {
+      options_(options) {
   for (const Split& split : splits_) choices.emplace_back(layout.tile_count * split.planes);
 }
 
@@ -142,11 +149,9 @@ void Survey::add(const Slice& slice) {
       for (uint32_t i = 0; i < tile.height; i++)
         row_levels[tile.row + i] = static_cast<uint16_t>(level(row_sums[i], row_counts[i]));
     for (size_t s = 0; s < splits_.size(); s++)
-      for (unsigned p = 0; p < splits_[s].planes; p++) {
-        const uint32_t saving = saving_of(splits_[s], p, minimum_saving_);
+      for (unsigned p = 0; p < splits_[s].planes; p++)
         choices[s][index * splits_[s].planes + p] =
-            survey_plane(words, tile, dtype, splits_[s], p, saving, predicts_, slice_planes[s][p]).packed();
-      }
+            survey_plane(words, tile, dtype, splits_[s], p, options_, slice_planes[s][p]);
   });
   const std::lock_guard<std::mutex> lock(mutex_);
   for (uint32_t column = 0; column < layout_.columns; column++) {

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "host/encode/options.hpp"
 #include "host/encode/rules.hpp"
 #include "host/encode/tiles.hpp"
 #include "host/format/tile.hpp"
@@ -48,10 +49,9 @@ class Survey {
  public:
   /**
    * @param splits to try, in order
-   * @param minimum_saving for planes after the first: code them only where that saves more than so many 256ths
-   * @param predicts whether planes of 8 bits may be predicted
+   * @param options say how much coding has to save, and which planes may be predicted; are referred to
    */
-  Survey(const Layout& layout, std::vector<Split> splits, uint32_t minimum_saving, bool predicts);
+  Survey(const Layout& layout, std::vector<Split> splits, const EncodeOptions& options);
 
   void add(const Slice& slice);
 
@@ -62,15 +62,14 @@ class Survey {
   /** Sum of magnitudes, and number of non-zero elements, of each column. */
   std::vector<uint64_t> column_sums;
   std::vector<uint64_t> column_counts;
-  /** For each split: PlaneChoices, tile by tile and plane by plane; and what is found of all tiles. */
+  /** For each split: with which predictors planes are RAW, tile by tile and plane by plane; and what all tiles cost. */
   std::vector<std::vector<uint8_t>> choices;
   std::vector<PlaneSurveys> planes;
 
  private:
   const Layout& layout_;
   const std::vector<Split> splits_;
-  const uint32_t minimum_saving_;
-  const bool predicts_;
+  const EncodeOptions& options_;
   std::mutex mutex_;
 };
 

@@ -13,7 +13,7 @@ namespace codecllm {
  * Chooses classes by what they save in the leading plane, and tables for every plane that is worth coding.
  *
  * @param joints of each plane, and of pairs at kMaxPlanes
- * @param predicted whether the survey predicts a tile's plane 0
+ * @param predicted whether the survey predicts plane 0
  * @param paired whether bins of columns are of two each
  */
 Coding choose_tables(const Layout& layout, const Split& split, bool predicted, bool paired, const Bins& bins,
