@@ -1322,7 +1322,7 @@ const DECISION_CASES: readonly Case[] = (
       'I8',
       [256, 128],
       { tileRows: 32, columnValues: false, split: [8] },
-      'mingled-16',
+      'mingled-5',
       'tiles in RAW do not count where a predictor is chosen',
     ],
     [
@@ -1439,6 +1439,23 @@ const DECISION_CASES: readonly Case[] = (
       { profile: 'fast' },
       'diagonal',
       'in fast, plane 0 of BF16 is not predicted, and plane 1 is',
+    ],
+    ['predictor-tie', 'U8', [32, 128], {}, 'fourfold', 'rows are alike, TOP and PLANAR cost the same: TOP is taken'],
+    [
+      'predictor-bias',
+      'I8',
+      [32, 64],
+      { split: [8], columnValues: false },
+      'layered-88',
+      'of two predictors, that with fewer distinct residuals is chosen',
+    ],
+    [
+      'split-folded',
+      'BF16',
+      [64, 128],
+      { columnOffsets: false },
+      'folded',
+      'all ten bits of plane 0 tell 10 + 6 from 8 + 8',
     ],
     ['split-values', 'BF16', [256, 128], { split: [8, 8] }, 'means', 'columns have no values in a split that has none'],
   ] as const
