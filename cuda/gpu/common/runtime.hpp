@@ -64,6 +64,14 @@ __device__ __forceinline__ uint2 load_shared_pair(SharedAddress address) {
   return pair;
 }
 
+/** Loads four neighbouring words of a row, where copies have come to that this thread has waited for. */
+__device__ __forceinline__ void load_shared_line(SharedAddress address, uint32_t (&line)[1]) {
+  line[0] = load_shared_u32(address);
+}
+__device__ __forceinline__ void load_shared_line(SharedAddress address, uint32_t (&line)[2]) {
+  asm volatile("ld.shared.v2.u32 {%0, %1}, [%2];" : "=r"(line[0]), "=r"(line[1]) : "r"(address));
+}
+
 /** Copies 16 bytes from global memory, sooner or later. */
 __device__ __forceinline__ void copy_to_shared(SharedAddress to, const void* from) {
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(__cvta_generic_to_global(from)) : "memory");
@@ -80,6 +88,20 @@ __device__ __forceinline__ void copy_to_shared_if(bool condition, SharedAddress 
       " @copies cp.async.cg.shared.global.L2::256B [%0], [%1], 16;}" ::"r"(to),
       "l"(__cvta_generic_to_global(from)), "r"(uint32_t{condition})
       : "memory");
+}
+
+/** Copies 4 or 8 bytes. */
+template <uint32_t kBytes>
+__device__ __forceinline__ void copy_line_to_shared(SharedAddress to, const void* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], %2;" ::"r"(to), "l"(__cvta_generic_to_global(from)), "n"(kBytes)
+               : "memory");
+}
+
+/** Ends a group of this thread's copies; and waits for all groups but the last `kGroups`. */
+__device__ __forceinline__ void end_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <uint32_t kGroups>
+__device__ __forceinline__ void wait_for_copies_before() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kGroups) : "memory");
 }
 
 /** Waits for this thread's copies. */
@@ -292,6 +314,13 @@ __device__ __forceinline__ void load_ahead(const uint8_t* at, uint32_t (&line)[4
                : "memory");
 }
 
+/** Loads 16 bits that nothing writes while the kernel runs; the memory is asked for the 256 bytes around them, too. */
+__device__ __forceinline__ uint32_t load_near(const uint8_t* at) {
+  uint16_t half;
+  asm("ld.global.nc.L2::256B.u16 %0, [%1];" : "=h"(half) : "l"(__cvta_generic_to_global(at)));
+  return half;
+}
+
 /** Brings 32 bytes nearer that are needed later: a hint. */
 __device__ __forceinline__ void prefetch(const uint8_t* at) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(__cvta_generic_to_global(at)));
@@ -309,10 +338,11 @@ __device__ __forceinline__ uint32_t spread_tops(uint32_t x) {
 __device__ __forceinline__ uint32_t min_halves(uint32_t a, uint32_t b) { return __vminu2(a, b); }
 
 /** pointer + count x size, likewise. */
-__device__ __forceinline__ uint8_t* advance(uint8_t* pointer, uint32_t count, uint32_t size) {
+template <class Byte>
+__device__ __forceinline__ Byte* advance(Byte* pointer, uint32_t count, uint32_t size) {
   uint64_t result;
   asm("mad.wide.u32 %0, %1, %2, %3;" : "=l"(result) : "r"(count), "r"(size), "l"(reinterpret_cast<uint64_t>(pointer)));
-  return reinterpret_cast<uint8_t*>(result);
+  return reinterpret_cast<Byte*>(result);
 }
 
 }  // namespace codecllm

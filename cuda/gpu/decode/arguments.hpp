@@ -13,8 +13,8 @@ namespace codecllm {
 
 /**
  * The frequency tables of a plane, or of PAIRS, for decoding: a u32 for each slot of each class, made by `pack_slot`.
- * Index: (class << N) | slot. Against a base, a u32 for each level follows: class << N of that level's class, and
- * the frequency of symbol 0 there.
+ * Index: (class << N) | slot. Against a base, two u32 for each level come before: the frequency of symbol 0 in that
+ * level's class, and class << N.
  */
 struct GpuTables {
   const uint32_t* slots;
@@ -23,7 +23,7 @@ struct GpuTables {
   /** 0, or against a base kBaseLevels. */
   uint32_t levels;
 
-  uint32_t bytes() const { return 4 * ((classes << probability_bits) + levels); }
+  uint32_t bytes() const { return 4 * (2 * levels + (classes << probability_bits)); }
 };
 
 /** Bits of a packed slot's offset, and of its frequency; what is left between them is enough for the symbol. */
@@ -63,6 +63,12 @@ struct GpuBase {
   uint64_t first_check;
   /** What each check is multiplied by. */
   const uint32_t* factors;
+};
+
+/** Of a tile of a base, its check, and that times its factor. */
+struct alignas(8) GpuBaseCheck {
+  uint32_t check;
+  uint32_t product;
 };
 
 /** A tensor of a plan. */
@@ -151,7 +157,7 @@ struct GpuArguments {
   uint32_t verify;
   /** Where bases begin among the buffers, if there are any. */
   uint32_t first_base;
-  uint32_t* base_checks;
+  GpuBaseCheck* base_checks;
   /** Whether bases have been checked before, since some are written over. */
   uint32_t bases_are_checked;
   GpuBuffers inline_buffers[kInlineBuffers];

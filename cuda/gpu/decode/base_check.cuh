@@ -17,13 +17,18 @@ constexpr uint32_t kBaseTiles = kLanes / kBaseLanes;
 constexpr uint32_t kFewestBaseWarps = 2;
 constexpr uint32_t kMostBaseWarps = 16;
 
-/** Rows of a base that are on their way together. */
-constexpr uint32_t kBaseRowsAhead = 8;
+/** Rows of a base that are on their way together where it is summed up. */
+constexpr uint32_t kCheckedAtOnce = 8;
 
-/** Where the check of a tile of the base goes. */
-__device__ __forceinline__ uint32_t* base_check_of(const GpuArguments& arguments, const GpuTensor& tensor,
-                                                   const GpuTileEntry& entry) {
-  return arguments.base_checks + tensor.base.first_check + tile_index(tensor, entry);
+/** What is known of a tile of the base. */
+__device__ __forceinline__ GpuBaseCheck& base_check_of(const GpuArguments& arguments, const GpuTensor& tensor,
+                                                       const GpuTileEntry& entry) {
+  return arguments.base_checks[tensor.base.first_check + tile_index(tensor, entry)];
+}
+
+__device__ __forceinline__ void set_base_check(const GpuArguments& arguments, const GpuTensor& tensor,
+                                               const GpuTileEntry& entry, uint32_t check) {
+  base_check_of(arguments, tensor, entry) = {check, crc_product(check, tensor.base.factors[tile_index(tensor, entry)])};
 }
 
 __device__ __forceinline__ TilePlace place_of(const GpuTensor& tensor, const GpuTile& tile) {
@@ -40,15 +45,15 @@ template <class Word, bool kWhole, class Take>
 __device__ __forceinline__ uint32_t sum_base_rows(const TilePlace& tile, const Word* base, const Take& take) {
   TileSum<sizeof(Word)> sum;
 #pragma unroll 1
-  for (uint32_t row = 0; row < tile.height; row += kBaseRowsAhead) {
+  for (uint32_t row = 0; row < tile.height; row += kCheckedAtOnce) {
     const auto line = [&](uint32_t j) {
       return line_of<Word, kWhole>(tile, row + j, kLaneColumns * lane_index(), row + j < tile.height);
     };
-    uint32_t words[kBaseRowsAhead][sizeof(Word)];
+    uint32_t words[kCheckedAtOnce][sizeof(Word)];
 #pragma unroll
-    for (uint32_t j = 0; j < kBaseRowsAhead; j++) line(j).load(base, words[j]);
+    for (uint32_t j = 0; j < kCheckedAtOnce; j++) line(j).load(base, words[j]);
 #pragma unroll
-    for (uint32_t j = 0; j < kBaseRowsAhead; j++) {
+    for (uint32_t j = 0; j < kCheckedAtOnce; j++) {
       sum.add_row(max(tile.height, row + j) - (row + j), words[j]);
       take(line(j), words[j]);
     }
@@ -83,7 +88,7 @@ __global__ void __launch_bounds__(32 * kMostBaseWarps) check_bases(const __grid_
   const GpuTile tile = find_tile<0>(tensor, nullptr, entry, first_row, column);
   const uint32_t check = sum_base_tile(place_of(tensor, tile), base_of<Word>(arguments, work.tensor),
                                        [](const Line<Word>&, const uint32_t (&)[sizeof(Word)]) {});
-  if (lane_index() == 0) *base_check_of(arguments, tensor, entry) = check;
+  if (lane_index() == 0) set_base_check(arguments, tensor, entry, check);
 }
 
 constexpr uint32_t kJudgeThreads = 512;
@@ -94,9 +99,9 @@ __global__ void __launch_bounds__(kJudgeThreads) judge_bases(const __grid_consta
   uint32_t* const sums = reinterpret_cast<uint32_t*>(shared);
   const GpuBase& base = arguments.tensors[blockIdx.x].base;
   if (base.tiles == 0) return;
-  const uint32_t* const checks = arguments.base_checks + base.first_check;
+  const GpuBaseCheck* const checks = arguments.base_checks + base.first_check;
   uint32_t sum = 0;
-  for (uint32_t t = threadIdx.x; t < base.tiles; t += kJudgeThreads) sum ^= crc_product(checks[t], base.factors[t]);
+  for (uint32_t t = threadIdx.x; t < base.tiles; t += kJudgeThreads) sum ^= checks[t].product;
   sums[threadIdx.x] = sum;
   __syncthreads();
   if (threadIdx.x >= 32) return;

@@ -152,7 +152,7 @@ void codecllm::launch_plan(const codecllm_gpu_plan& plan, const std::vector<GpuB
   arguments.verify = verify;
   arguments.memory = plan.memory;
   arguments.first_base = static_cast<uint32_t>(plan.tensor_count());
-  arguments.base_checks = reinterpret_cast<uint32_t*>(plan.memory + plan.base_checks_at);
+  arguments.base_checks = reinterpret_cast<GpuBaseCheck*>(plan.memory + plan.base_checks_at);
   arguments.bases_are_checked = in_place;
   if (buffers.size() <= kInlineBuffers) {
     std::copy(buffers.begin(), buffers.end(), arguments.inline_buffers);

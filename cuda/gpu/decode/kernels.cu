@@ -1,7 +1,7 @@
 // The table of the kernels that decode tiles. To add a fast one, write its class (rows/rows.cuh says what it must have)
 // and name it here.
 #include "gpu/decode/any.cuh"
-#include "gpu/decode/base.cuh"
+#include "gpu/decode/base_fast.cuh"
 #include "gpu/decode/direct.cuh"
 #include "gpu/decode/fast.cuh"
 #include "gpu/decode/kernels.hpp"
@@ -47,13 +47,36 @@ DecodeKernel any() {
           {{kernel, kernel}, {kernel, kernel}}};
 }
 
-/** Takes the tiles against a base of one type of words that `takes` says. */
-template <class Word, bool kFloat, uint32_t kCoded, bool kWhole>
-DecodeKernel against_base(bool (*takes)(const TileForm& tile),
-                          const GpuTables& (*tables)(const GpuTensor& tensor) = nullptr) {
-  const auto kernel = base_kernel<Word, kFloat, kCoded, kWhole>;
-  return {takes,
-          tables,
+template <class Word, bool kFloat>
+bool is_against_base(const TileForm& tile) {
+  return tile.has_base && tile.split.planes == sizeof(Word) &&
+         (sizeof(Word) > 1 || kFloat == (tile.kind == Kind::Float));
+}
+
+/** Whose plane 0 is coded, and the others, if there are any, CONST. */
+template <class Word, bool kFloat>
+DecodeKernel fast_against_base() {
+  const auto kernel = fast_base_kernel<Word, kFloat>;
+  return {[](const TileForm& tile) {
+            const auto is_constant = [](const TilePlane& plane) { return plane.mode == kConst; };
+            return is_against_base<Word, kFloat>(tile) && tile.is_whole && tile.planes[0].mode == kRans &&
+                   std::all_of(tile.planes + 1, tile.planes + sizeof(Word), is_constant);
+          },
+          [](const GpuTensor& tensor) -> const GpuTables& { return tensor.tables[0]; },
+          false,
+          kFewestBaseWarps,
+          kMostBaseWarps,
+          kBaseWarpBytes<Word>,
+          {{kernel, kernel}, {kernel, kernel}},
+          kBaseTiles,
+          check_bases<Word, kBaseTiles>};
+}
+
+template <class Word, bool kFloat>
+DecodeKernel any_against_base() {
+  const auto kernel = base_kernel<Word, kFloat>;
+  return {is_against_base<Word, kFloat>,
+          nullptr,
           false,
           kFewestBaseWarps,
           kMostBaseWarps,
@@ -61,12 +84,6 @@ DecodeKernel against_base(bool (*takes)(const TileForm& tile),
           {{kernel, kernel}, {kernel, kernel}},
           kBaseTiles,
           check_bases<Word, kBaseTiles>};
-}
-
-template <class Word, bool kFloat>
-bool is_against_base(const TileForm& tile) {
-  return tile.has_base && tile.split.planes == sizeof(Word) &&
-         (sizeof(Word) > 1 || kFloat == (tile.kind == Kind::Float));
 }
 
 /** In which nothing but outliers changes. */
@@ -87,23 +104,6 @@ DecodeKernel unchanged() {
           {{kernel, kernel}, {kernel, kernel}},
           1,
           check_bases<Word, 1>};
-}
-
-/** Whose plane 0 is coded, and the others, if there are any, CONST. */
-template <class Word, bool kFloat>
-DecodeKernel fast_against_base() {
-  return against_base<Word, kFloat, 1, true>(
-      [](const TileForm& tile) {
-        const auto is_constant = [](const TilePlane& plane) { return plane.mode == kConst; };
-        return is_against_base<Word, kFloat>(tile) && tile.is_whole && tile.planes[0].mode == kRans &&
-               std::all_of(tile.planes + 1, tile.planes + sizeof(Word), is_constant);
-      },
-      [](const GpuTensor& tensor) -> const GpuTables& { return tensor.tables[0]; });
-}
-
-template <class Word, bool kFloat>
-DecodeKernel any_against_base() {
-  return against_base<Word, kFloat, sizeof(Word), false>(is_against_base<Word, kFloat>);
 }
 
 }  // namespace

@@ -17,20 +17,20 @@ constexpr uint64_t kSelectorSlack = 256;
 GpuTables place_tables(Image& image, const TableSet& set, const Base* base) {
   GpuTables tables = {nullptr, set.count, set.probability_bits, base != nullptr && !set.empty() ? kBaseLevels : 0};
   if (set.empty()) return tables;
-  std::vector<uint32_t> slots;
-  slots.reserve(size_t{set.count} << set.probability_bits);
-  // Of each table, for levels.
-  std::vector<uint32_t> packed(set.count);
-  for (uint32_t c = 0; c < set.count; c++) packed[c] = c << set.probability_bits;
+  std::vector<uint32_t> slots(2 * tables.levels);
+  slots.reserve(tables.bytes() / sizeof(uint32_t));
+  std::vector<uint32_t> zeros(set.count);
   for_each_slot(set, [&](uint32_t slot, uint32_t symbol, uint32_t frequency, uint32_t cumulative) {
-    if (symbol == 0) packed[slots.size() >> set.probability_bits] |= frequency;
+    if (symbol == 0) zeros[(slots.size() - 2 * tables.levels) >> set.probability_bits] = frequency;
     slots.push_back(
         pack_slot(slot, symbol, frequency, cumulative, set.probability_bits, slot_field_bits(set.symbol_bits)));
   });
   for (uint32_t level = 0; level < tables.levels; level++) {
     const std::vector<uint8_t>& firsts = base->first_levels;
     const auto after = std::upper_bound(firsts.begin(), firsts.end(), level);
-    slots.push_back(packed[set.count > 1 ? static_cast<size_t>(after - firsts.begin()) : 0]);
+    const auto index = static_cast<uint32_t>(set.count > 1 ? after - firsts.begin() : 0);
+    slots[2 * level] = zeros[index];
+    slots[2 * level + 1] = index << set.probability_bits;
   }
   tables.slots = placed<uint32_t>(image.add(slots));
   return tables;
@@ -289,7 +289,7 @@ Blueprint draw_plan(const codecllm_gpu& gpu, size_t count, const std::function<S
         plan.launches.push_back(place_launch(gpu, image, drawn.tensors, kernels[number], row_classes, list));
   plan.tensors_at = image.reserve(count * sizeof(GpuTensor));
   plan.buffers_at = image.reserve(plan.buffer_count() > kInlineBuffers ? plan.buffer_count() * sizeof(GpuBuffers) : 0);
-  plan.base_checks_at = image.reserve(base_tiles * sizeof(uint32_t));
+  plan.base_checks_at = image.reserve(base_tiles * sizeof(GpuBaseCheck));
   plan.memory_bytes = round_up(image.size(), kMemoryAlignment);
   drawn.image = image.take();
   return drawn;

@@ -130,22 +130,18 @@ class Coder {
   /** Where the slot of this state is, counted from the first table. @param table its first slot */
   __device__ __forceinline__ uint32_t slot_index(uint32_t table) const { return and_or(state_, mask_, table); }
 
-  /** The same, if the table begins at a multiple of its size, whatever stands below that. */
-  __device__ __forceinline__ uint32_t slot_in(uint32_t table) const { return select_bits(mask_, state_, table); }
-
   /**
-   * Decodes symbol 0 of every lane that `exists`, if all of them have that, and nobody takes a unit.
+   * Whether the next symbol is 0, which has the first slots, and takes no unit.
    *
-   * @param table whose lower bits are the frequency of symbol 0, which has the first slots
+   * @param next becomes the state after it
    */
-  __device__ __forceinline__ bool step_zero(uint32_t table, uint32_t probability_bits, bool exists) {
-    const uint32_t frequency = table & mask_;
+  __device__ __forceinline__ bool has_zero(uint32_t frequency, uint32_t probability_bits, uint32_t& next) const {
     const uint32_t slot = state_ & mask_;
-    const uint32_t next = frequency * (state_ >> probability_bits) + slot;
-    if (!__all_sync(kAllLanes, !exists || (slot < frequency && next >= kStateFloor))) return false;
-    if (exists) state_ = next;
-    return true;
+    next = frequency * (state_ >> probability_bits) + slot;
+    return next >= kStateFloor && slot < frequency;
   }
+
+  __device__ __forceinline__ void set_state(uint32_t state) { state_ = state; }
 
   /**
    * Decodes one symbol of every lane that `exists`.
@@ -154,13 +150,23 @@ class Coder {
    */
   template <uint32_t kFieldBits, class Units>
   __device__ __forceinline__ void step(Units& units, uint32_t slot, bool exists = true) {
-    const uint32_t frequency = slot << (32 - kFieldBits);
-    const int32_t offset = static_cast<int32_t>(slot) >> (32 - kFieldBits);
-    const uint32_t next = multiply_high(state_, frequency) + static_cast<uint32_t>(offset);
+    const uint32_t next = after<kFieldBits>(slot);
     const bool takes = exists && next < kStateFloor;
     const uint32_t unit = units.take(takes);
-    const uint32_t shifted = __byte_perm(unit, next, 0x5410);
+    const uint32_t shifted = with_unit(next, unit);
     if (exists) state_ = takes ? shifted : next;
+  }
+
+  /** The state after a slot, before it takes a unit. */
+  template <uint32_t kFieldBits>
+  __device__ __forceinline__ uint32_t after(uint32_t slot) const {
+    const uint32_t frequency = slot << (32 - kFieldBits);
+    const int32_t offset = static_cast<int32_t>(slot) >> (32 - kFieldBits);
+    return multiply_high(state_, frequency) + static_cast<uint32_t>(offset);
+  }
+
+  static __device__ __forceinline__ uint32_t with_unit(uint32_t state, uint32_t unit) {
+    return __byte_perm(unit, state, 0x5410);
   }
 
   __device__ __forceinline__ uint32_t state() const { return state_; }

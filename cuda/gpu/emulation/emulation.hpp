@@ -248,6 +248,11 @@ inline uint32_t load_shared_constant(SharedAddress address) { return shared_valu
 
 inline uint2 load_shared_pair(SharedAddress address) { return shared_value<uint2>(address); }
 
+template <uint32_t kCount>
+void load_shared_line(SharedAddress address, uint32_t (&line)[kCount]) {
+  std::memcpy(line, emulation::block.shared + address, sizeof line);
+}
+
 inline void copy_to_shared(SharedAddress to, const void* from) {
   shared_value<uint4>(to) = *static_cast<const uint4*>(from);
 }
@@ -255,6 +260,15 @@ inline void copy_to_shared(SharedAddress to, const void* from) {
 inline void copy_to_shared_if(bool condition, SharedAddress to, const void* from) {
   if (condition) copy_to_shared(to, from);
 }
+
+template <uint32_t kBytes>
+void copy_line_to_shared(SharedAddress to, const void* from) {
+  std::memcpy(emulation::block.shared + to, from, kBytes);
+}
+
+inline void end_copies() {}
+template <uint32_t kGroups>
+void wait_for_copies_before() {}
 
 inline void wait_for_copies() {}
 
@@ -364,6 +378,8 @@ void load_here(const uint8_t* at, uint32_t (&line)[kCount]) {
 
 inline void load_ahead(const uint8_t* at, uint32_t (&line)[4]) { std::memcpy(line, at, sizeof line); }
 
+inline uint32_t load_near(const uint8_t* at) { return *reinterpret_cast<const uint16_t*>(at); }
+
 inline void prefetch(const uint8_t*) {}
 
 template <uint32_t kFrom>
@@ -378,7 +394,10 @@ inline uint32_t min_halves(uint32_t a, uint32_t b) {
   return std::min(a & 0xffff, b & 0xffff) | std::min(a >> 16, b >> 16) << 16;
 }
 
-inline uint8_t* advance(uint8_t* pointer, uint32_t count, uint32_t size) { return pointer + uint64_t{count} * size; }
+template <class Byte>
+Byte* advance(Byte* pointer, uint32_t count, uint32_t size) {
+  return pointer + uint64_t{count} * size;
+}
 
 }  // namespace codecllm
 

@@ -76,15 +76,20 @@ class TileUnits {
  public:
   __device__ __forceinline__ TileUnits(uint8_t* memory, uint32_t end) : memory_(memory), end_(end), top_(end) {}
 
-  /** Takes the lower half of the states of lanes that give one, in lane order. Mostly nobody does. */
-  __device__ __forceinline__ void give(bool gives, uint32_t state) {
-    const uint32_t all = __ballot_sync(kAllLanes, gives);
-    if (all == 0) return;
-    const uint32_t givers = said_by_tile(all);
-    top_ -= 2 * __popc(givers);
-    if (gives)
-      *reinterpret_cast<uint16_t*>(memory_ + (top_ + 2 * __popc(givers & ((1u << tile_lane()) - 1)))) =
-          static_cast<uint16_t>(state);
+  /**
+   * Takes the lower half of the states of lanes that give one, of each column in lane order, from the last column on.
+   * Mostly nobody does.
+   */
+  __device__ __forceinline__ void give(const bool (&gives)[kLaneColumns], const uint32_t (&states)[kLaneColumns]) {
+    if (!__any_sync(kAllLanes, gives[0] || gives[1] || gives[2] || gives[3])) return;
+#pragma unroll
+    for (uint32_t k = kLaneColumns; k-- > 0;) {
+      const uint32_t givers = said_by_tile(__ballot_sync(kAllLanes, gives[k]));
+      top_ -= 2 * __popc(givers);
+      if (gives[k])
+        *reinterpret_cast<uint16_t*>(memory_ + (top_ + 2 * __popc(givers & ((1u << tile_lane()) - 1)))) =
+            static_cast<uint16_t>(states[k]);
+    }
   }
 
   __device__ __forceinline__ uint32_t count() const { return (end_ - top_) / 2; }
@@ -184,29 +189,35 @@ __device__ __forceinline__ EncodedPlane encode_differences(const EncodeArguments
         found[k] = load_shared_pair(entries + load_shared_constant(classes + 4 * level) + 8 * symbol);
         if (kWhole || (is_row && column + k < tile.tile.width)) substituted |= found[k].x;
       }
+      const bool lists = tile.lists && listed != 0;
+      const bool substitutes = tile.codes && SharedEntry::is_substituted(substituted);
+      // A branch before the steps, so that the entries of all of them have been asked for there.
+      if (__any_sync(kAllLanes, lists || substitutes)) {
+        for (uint32_t k = 0; k < kLaneColumns; k++) {
+          const uint32_t position = row * kTileColumns + column + k;
+          const bool exists = is_row && column + k < tile.tile.width;
+          const bool is_listed = lists && column_word<Word>(differences, k) != column_word<Word>(coded, k);
+          const bool is_substituted = exists && tile.codes && SharedEntry::is_substituted(found[k].x);
+          outliers.list(is_listed, position);
+          outliers.substitute(is_substituted && !is_listed, position);
+          taken += __popc(said_by_tile(__ballot_sync(kAllLanes, is_substituted)));
+        }
+      }
+      // Given when all are known, since a vote is what a step would wait for longest.
+      bool gives[kLaneColumns];
+      uint32_t states[kLaneColumns];
 #pragma unroll
       for (uint32_t k = kLaneColumns; k-- > 0;) {
         const uint32_t frequency = SharedEntry::frequency(found[k]);
-        const bool exists = is_possible && (kWhole || (is_row && column + k < tile.tile.width));
-        const bool gives = exists && state >= frequency << threshold_shift;
-        units.give(gives, state);
-        if (gives) state >>= 16;
+        const bool exists = kWhole || (is_row && column + k < tile.tile.width);
+        states[k] = state;
+        gives[k] = is_possible && exists && state >= frequency << threshold_shift;
+        if (gives[k]) state >>= 16;
         const uint32_t after = next_state(state, frequency, slots - frequency, SharedEntry::cumulative(found[k]),
                                           SharedEntry::reciprocal(found[k]));
         if (exists) state = after;
       }
-      const bool lists = tile.lists && listed != 0;
-      const bool substitutes = tile.codes && SharedEntry::is_substituted(substituted);
-      if (!__any_sync(kAllLanes, lists || substitutes)) continue;
-      for (uint32_t k = 0; k < kLaneColumns; k++) {
-        const uint32_t position = row * kTileColumns + column + k;
-        const bool exists = is_row && column + k < tile.tile.width;
-        const bool is_listed = lists && column_word<Word>(differences, k) != column_word<Word>(coded, k);
-        const bool is_substituted = exists && tile.codes && SharedEntry::is_substituted(found[k].x);
-        outliers.list(is_listed, position);
-        outliers.substitute(is_substituted && !is_listed, position);
-        taken += __popc(said_by_tile(__ballot_sync(kAllLanes, is_substituted)));
-      }
+      units.give(gives, states);
     }
     is_possible = is_possible && units.count() <= most_units;
   }
@@ -230,6 +241,7 @@ __device__ __forceinline__ void encode_base_tiles(const EncodeArguments& argumen
   four.rows = four.tile.height;
   for (uint32_t distance = kBaseLanes; distance < kLanes; distance *= 2)
     four.rows = max(four.rows, __shfl_sync(kAllLanes, four.rows, lane_index() ^ distance));
+  four.rows = uniform(four.rows);
   const bool is_whole = __all_sync(kAllLanes, four.place.is_whole() && four.tile.height == four.rows);
   const uint32_t slot = number * static_cast<uint32_t>(arguments.slot_bytes);
   ListedPositions outliers(arguments.slots + slot + arguments.plane_at[kPlanes]);

@@ -54,10 +54,8 @@ Layout lay_out_against_base(const Dtype& dtype, const std::vector<uint64_t>& sha
 }
 
 Coding code_against_base(const Layout& layout, const std::vector<const uint64_t*>& counters, uint32_t crc) {
-  std::vector<JointCounts> joints(kMaxPlanes + 1);
-  for (size_t p = 0; p < counters.size(); p++)
-    if (std::any_of(counters[p], counters[p] + kBaseLevels * 256, [](uint64_t count) { return count != 0; }))
-      joints[p] = joint_counts(counters[p], kBaseLevels, 1, 8);
+  std::vector<JointCounts> joints = level_counts(counters);
+  joints.resize(kMaxPlanes + 1);
   Coding coding =
       choose_tables(layout, split_of_bytes(*layout.dtype), false, false, Bins(), std::move(joints), EncodeOptions());
   if (!coding.base) coding.base = Base{};

@@ -161,7 +161,7 @@ Histograms counts_of_classes(const JointCounts& joint, const ClassMap& map) {
 }
 
 std::vector<ClassMap> class_maps(const JointCounts& joint, codecllm_classes wanted) {
-  if (joint.of_row_bin.size() == kBaseLevels) return level_maps(joint.of_row_bin);
+  if (!joint.levels.empty()) return level_maps(joint.of_row_bin);
   if (joint.of_row_bin.size() == 1 || wanted == CODECLLM_CLASSES_NONE) return {ClassMap{}};
   const JoinedBins rows = join_bins(joint.of_row_bin);
   const JoinedBins columns = join_bins(joint.of_column_bin);

@@ -2,6 +2,7 @@
 #include "host/encode/statistics.hpp"
 
 #include <algorithm>
+#include <array>
 #include <numeric>
 
 #include "host/encode/logarithm.hpp"
@@ -438,5 +439,36 @@ JointCounts joint_counts(const Counter* counters, uint32_t row_bins, uint32_t co
 
 template JointCounts joint_counts(const uint32_t*, uint32_t, uint32_t, uint32_t);
 template JointCounts joint_counts(const uint64_t*, uint32_t, uint32_t, uint32_t);
+
+std::vector<JointCounts> level_counts(const std::vector<const uint64_t*>& counters) {
+  constexpr uint32_t kSymbols = 256;
+  std::vector<JointCounts> planes(counters.size());
+  // Most levels are those of no word.
+  std::vector<uint8_t> levels;
+  std::vector<std::array<uint64_t, kSymbols>> seen(counters.size());
+  for (uint32_t level = 0; level < kBaseLevels; level++) {
+    uint64_t any = 0;
+    for (size_t p = 0; p < counters.size(); p++) {
+      const uint64_t* const of_level = counters[p] + level * kSymbols;
+      uint64_t any_of_plane = 0;
+      for (uint32_t symbol = 0; symbol < kSymbols; symbol++) any_of_plane |= of_level[symbol];
+      if (any_of_plane != 0)
+        for (uint32_t symbol = 0; symbol < kSymbols; symbol++) seen[p][symbol] |= of_level[symbol];
+      any |= any_of_plane;
+    }
+    if (any != 0) levels.push_back(static_cast<uint8_t>(level));
+  }
+  for (size_t p = 0; p < counters.size(); p++) {
+    JointCounts& joint = planes[p];
+    joint.levels = levels;
+    for (uint32_t symbol = 0; symbol < kSymbols; symbol++)
+      if (seen[p][symbol] != 0) joint.symbols.push_back(symbol);
+    joint.of_row_bin = Histograms(levels.size(), joint.symbols.size());
+    for (size_t row = 0; row < levels.size(); row++)
+      for (size_t i = 0; i < joint.symbols.size(); i++)
+        joint.of_row_bin[row][i] = counters[p][levels[row] * kSymbols + joint.symbols[i]];
+  }
+  return planes;
+}
 
 }  // namespace codecllm

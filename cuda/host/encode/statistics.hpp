@@ -107,6 +107,8 @@ struct Bins {
 /** Counts of the symbols that occur, in `symbols`. */
 struct JointCounts {
   std::vector<uint32_t> symbols;
+  /** Against a base: the levels that any plane counted, which are the row bins. There is no more than their sums. */
+  std::vector<uint8_t> levels;
   /** [(symbol x row bins + row bin) x column bins + column bin]; and the sums of each row bin and column bin. */
   std::vector<uint64_t> of_bin;
   Histograms of_row_bin;
@@ -119,6 +121,13 @@ struct JointCounts {
 /** @param counters [(row bin << bits | symbol) x column bins + column bin] */
 template <class Counter>
 JointCounts joint_counts(const Counter* counters, uint32_t row_bins, uint32_t column_bins, uint32_t bits);
+
+/**
+ * The same of each plane of differences.
+ *
+ * @param counters [level x 256 + symbol]
+ */
+std::vector<JointCounts> level_counts(const std::vector<const uint64_t*>& counters);
 
 /** Last pass: symbols by row bin and column bin. */
 class SymbolCount {

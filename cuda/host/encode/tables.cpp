@@ -78,7 +78,8 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, b
   const auto full_table = [&](uint32_t bits) {
     return 1u << (options.probability_bits != 0 ? options.probability_bits : max_probability_bits(bits));
   };
-  const bool against_base = jobs[0].joint.of_row_bin.size() == kBaseLevels;
+  const std::vector<uint8_t>& levels = jobs[0].joint.levels;
+  const bool against_base = !levels.empty();
   ClassMap map;
   uint32_t slots = kMaxSlots;
   for (size_t job = 0; job < jobs.size(); job++) {
@@ -136,8 +137,7 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, b
     // A level that did not count is in class 0.
     coding.base = Base{};
     for (uint32_t c = 1; c < map.classes; c++)
-      coding.base->first_levels.push_back(
-          static_cast<uint8_t>(std::find(map.rows.begin(), map.rows.end(), c) - map.rows.begin()));
+      coding.base->first_levels.push_back(levels[std::find(map.rows.begin(), map.rows.end(), c) - map.rows.begin()]);
     return coding;
   }
   const auto selectors_of = [](const std::vector<uint8_t>& of_bins, const std::vector<uint8_t>& classes) {
