@@ -1,5 +1,5 @@
-// `npm run mutation -- FILE...`: changes spec/, one expression at a time, and asks the golden vectors alone (streams/,
-// checkpoints/), by Stryker. Fails where no vector notices a change that golden/equivalent.json does not explain, or where
+// `npm run mutation -- FILE...`: changes spec/, one expression at a time, and asks the golden vectors alone (streams.ts,
+// checkpoints.ts), by Stryker. Fails where no vector notices a change that golden/equivalent.json does not explain, or where
 // it explains one too many.
 //
 // A run is of one file: what Stryker could change is slow, so that all else stays as it is.
@@ -34,9 +34,9 @@ function forgetSurvivors(record) {
 const changesOf = (file) =>
   new Stryker({
     mutate: [file],
-    testRunner: 'vitest',
-    vitest: { configFile: 'test/mutation/vitest.config.ts', dir: `test/mutation/${vectorsOf(file)}`, related: false },
-    plugins: ['@stryker-mutator/vitest-runner', fileURLToPath(new URL('untold.mjs', import.meta.url))],
+    testRunner: 'vectors',
+    vectors: { file: `test/mutation/${vectorsOf(file)}.ts` },
+    plugins: ['runner.mjs', 'untold.mjs'].map((name) => fileURLToPath(new URL(name, import.meta.url))),
     ignorers: ['untold'],
     coverageAnalysis: 'perTest',
     concurrency: 2,
