@@ -529,6 +529,11 @@ const CHECKED: Readonly<Record<string, Example>> = Object.fromEntries(
         return sealed((header, bytes) => rawFile(header + SPACES, bytes))(text, data);
       },
     },
+    'run-tied': {
+      comment: 'a copy of another tensor than the first, which is coded against its namesake',
+      original: checkpoint([ones('new', 16, 16), stepped('v', 24, 40), { ...stepped('v', 24, 40), name: 'tied' }]),
+      bases: ['run'],
+    },
   })
     .filter(([id]) => !id.startsWith('foreign'))
     .map(([id, { bases, ...example }]) => [
@@ -1806,6 +1811,16 @@ const INVALID: Readonly<Record<string, Damage>> = {
     step: 'front',
     edit: aligned,
     of: inLayers(9, 12, 14, 16),
+  },
+  'original-overlap': {
+    comment: 'an original header in which two tensors share a byte',
+    place: `${META}header`,
+    edit: change((_, metadata) => {
+      const tensors: Json = JSON.parse(metadata['codecllm.header']);
+      tensors.k.data_offsets = [tensors.k.data_offsets[0] - 1, tensors.k.data_offsets[1] - 1];
+      metadata['codecllm.header'] = JSON.stringify(tensors);
+    }),
+    of: TEXT,
   },
 };
 

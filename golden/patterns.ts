@@ -44,6 +44,7 @@ export type Pattern =
   | 'rare'
   | 'lone'
   | 'tiny'
+  | 'high'
   | 'huge'
   | 'hundred'
   | 'strays'
@@ -67,6 +68,7 @@ export type Pattern =
   | 'shortened'
   | 'lonely'
   | 'bound'
+  | 'paired'
   | 'dominated'
   | 'sixteen'
   | 'sixteen-strays'
@@ -147,6 +149,8 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
       return random() % 97 === 0 ? 2 ** 60 : 2 ** (random() % 16);
     case 'tiny':
       return gaussian(random) * 2 ** -120;
+    case 'high':
+      return gaussian(random) * 2 ** (j % 4 < 2 ? 108 : 117);
     case 'huge':
       return gaussian(random) * 2 ** (124 + (j % 4));
     case 'hundred':
@@ -209,21 +213,22 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
  * The bytes of a tensor of `words` words, laid out in rows of `columns`.
  *
  * 'smooth' is a slow random walk, which AVG and PLANAR predict; 'bytes' has every byte value, at random. 'rare' has
- * three values, and 36 others seven times each, in every fourth of the first words. 'lone' is next to nothing, but
- * for some values about 1 in the last columns of the first rows. 'tiny' and 'huge' reach the lowest and the highest
- * exponent of BF16, 'huge' in columns of four scales. 'hundred' has a hundred mantissas of BF16, and exponents that
- * no window holds. 'strays' has three values, but 252, 253, 254, 255 and 256 of the words in its fifths are far from
- * them, the first and the last of each fifth among them. 'last' ends with infinity. In 'leaning' all columns lean a
- * little, in 'leaning-3' three of sixteen much; in 'balanced' one of four has only one sign, and the others have
- * both equally often; in 'interleaved' odd rows are unlike even ones. Every second row of 'coarse-rows', or two of
- * four columns, has no mantissa. Exponents of 'folded' differ in the highest two bits only; sign and mantissa are
- * one of sixteen bytes. In 'layered-N' each of the first 32 rows is like the one above it, but for one of N steps;
- * in 'terraced-N' values are one of N steps, from another one on in every 32 rows. 'wide-N' is N / 16 times as wide
- * as 'gaussian', two of four columns of 'tilted-N' are 1 + N / 64 times as wide; words of every second row of
- * 'uneven-N' have one of 128 - N mantissas of BF16 and one exponent, the others any mantissa and one of eight
- * exponents. The low byte of a word of 'low-N' is one of N, all equally often. In 'astray-N' words have three
- * values, but the first N are far from these; in 'each-N' the first N are 0 to N - 1, and the rest 0; in
- * 'stranded-N' they are 16, 17 and so on, and the rest one of 0 to 15.
+ * three values, and 36 others seven times each, in every fourth of the first words. 'lone' is next to nothing, but for
+ * some values about 1 in the last columns of the first rows. 'tiny' and 'huge' reach the lowest and the highest
+ * exponent of BF16, 'huge' in columns of four scales; 'high' comes near it in columns of two. 'hundred' has a hundred
+ * mantissas of BF16, and exponents that no window holds. 'strays' has three values, but 252, 253, 254, 255 and 256 of
+ * the words in its fifths are far from them, the first and the last of each fifth among them. 'last' ends with
+ * infinity. In 'leaning' all columns lean a little, in 'leaning-3' three of sixteen much; in 'balanced' one of four has
+ * only one sign, and the others have both equally often; in 'interleaved' odd rows are unlike even ones. Every second
+ * row of 'coarse-rows', or two of four columns, has no mantissa. Exponents of 'folded' differ in the highest two bits
+ * only; sign and mantissa are one of sixteen bytes. In 'layered-N' each of the first 32 rows is like the one above it,
+ * but for one of N steps; in 'terraced-N' values are one of N steps, from another one on in every 32 rows. 'wide-N' is
+ * N / 16 times as wide as 'gaussian', two of four columns of 'tilted-N' are 1 + N / 64 times as wide; words of every
+ * second row of 'uneven-N' have one of 128 - N mantissas of BF16 and one exponent, the others any mantissa and one of
+ * eight exponents. The low byte of a word of 'low-N' is one of N, all equally often. In 'astray-N' words have three
+ * values, but the first N are far from these; in 'each-N' the first N are 0 to N - 1, and the rest 0; in 'stranded-N'
+ * they are 16, 17 and so on, and the rest one of 0 to 15. The high four bits of every second byte of 'paired' follow
+ * from those of the one before it, up to row 512; all others are random.
  */
 export function makeTensor(dtype: string, words: number, columns: number, pattern: Pattern, seed: number): Uint8Array {
   const known = DTYPES.find(({ name }) => name === dtype);
@@ -233,6 +238,7 @@ export function makeTensor(dtype: string, words: number, columns: number, patter
     wordBits === 32 ? new Uint32Array(words) : wordBits === 16 ? new Uint16Array(words) : new Uint8Array(words);
   const extremes = EXTREMES[wordBits];
   let walk = 0;
+  let left = 0;
   for (let w = 0; w < words; w++) {
     const i = Math.floor(w / columns);
     const j = w % columns;
@@ -244,6 +250,9 @@ export function makeTensor(dtype: string, words: number, columns: number, patter
     } else if (pattern === 'bound') {
       const exponent = 120 + (random() % 8);
       values[w] = (random() & 0x801f) | (exponent << 7) | ((exponent & 3) << 5);
+    } else if (pattern === 'paired') {
+      left = j % 2 === 0 ? random() % 14 : (5 * left + 3) % 14;
+      values[w] = i < 512 ? (left << 4) | (random() % 12) : random();
     } else if (pattern === 'dominated')
       for (let shift = 0; shift < 32; shift += 8)
         values[w] |= (random() % 80 === 0 ? random() & 127 : 16 * (i % 4) + 5) << shift;

@@ -14,7 +14,7 @@ import { quantileBins } from '../spec/encoder/a4-levels.ts';
 import { chooseOffsets } from '../spec/encoder/a5-windows.ts';
 import { joinBins } from '../spec/encoder/a7-classes.ts';
 import { normalise } from '../spec/encoder/a8-tables.ts';
-import { triedOptions } from '../spec/encoder/a13-shortest.ts';
+import { otherOptions } from '../spec/encoder/a13-shortest.ts';
 import { packBlocks } from '../spec/encoder/direct.ts';
 import { BitWriter, writeFrequencies } from '../spec/encoder/front.ts';
 import { dtypeNamed } from '../spec/encoder/options.ts';
@@ -330,15 +330,16 @@ describe('decisions', () => {
     expect(chooseOffsets(levels, 4096, false)).toBeUndefined();
   });
 
-  test('small tries all profiles below 2^17 words, if no more is chosen', () => {
-    const profilesOf = (rows: number, options: EncodeOptions): unknown[] => {
+  test('small tries other profiles below 2^17 words, or where a tensor is not plain, if no more is chosen', () => {
+    const profilesOf = (rows: number, options: EncodeOptions, isPlain = true): unknown[] => {
       const source = layOut(new Uint8Array(rows * 128), 'U8', [rows, 128], options);
-      return triedOptions(source, options).map(({ profile = 'small' }) => profile);
+      return otherOptions(source, options, { isPlain }).map(({ profile }) => profile);
     };
-    expect(profilesOf(1023, {})).toEqual(['small', 'fast', 'direct']);
-    expect(profilesOf(1024, {})).toEqual(['small']);
-    expect(profilesOf(8, { tileRows: 8, columns: 64 })).toEqual(['small', 'fast', 'direct']);
+    expect(profilesOf(1023, {})).toEqual(['fast', 'direct']);
+    expect(profilesOf(1024, {})).toEqual([]);
+    expect(profilesOf(1024, {}, false)).toEqual(['fast', 'direct']);
+    expect(profilesOf(8, { tileRows: 8, columns: 64 })).toEqual(['fast', 'direct']);
     for (const options of [{ profile: 'fast' }, { split: [8] }, { classes: 'none' }, { columnValues: false }] as const)
-      expect(profilesOf(8, options)).toEqual(['profile' in options ? options.profile : 'small']);
+      expect(profilesOf(8, options, false)).toEqual([]);
   });
 });

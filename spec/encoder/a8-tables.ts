@@ -130,7 +130,7 @@ function coarser(finest: PricedTables, counts: readonly Float64Array[], job: Job
 /** Chooses classes by what they save in the leading job, and tables for every plane that is worth coding. */
 export function chooseTables(
   { dtype, shape, matrix, columnValues, base }: Source,
-  { split, choices }: Survey,
+  { split, choices }: Pick<Survey, 'split' | 'choices'>,
   windows: WindowsOfMode | undefined,
   wishes: readonly (readonly Wish[])[],
   bins: Bins | undefined,

@@ -17,7 +17,7 @@ import { chooseTables } from './a8-tables.ts';
 import { encodeTile } from './a9-tiles.ts';
 import { surveyColumns } from './a10-columns.ts';
 import { countDifferences, splitOfBytes } from './a11-base.ts';
-import { triedOptions } from './a13-shortest.ts';
+import { otherOptions } from './a13-shortest.ts';
 import { writeFront } from './front.ts';
 import type { EncodeOptions } from './options.ts';
 
@@ -37,14 +37,15 @@ export function encodeTensor(
   options: EncodeOptions = {},
 ): Uint8Array {
   const laidOut = layOut(data, dtype, shape, options);
-  const streams = triedOptions(laidOut, options).map((tried) => encodeAs(laidOut, tried));
+  if (laidOut.base) return streamOf(decideAgainstBase(laidOut, options));
+  const decisions = decide(laidOut, options);
+  const others = otherOptions(laidOut, options, decisions.surveyed).map((other) => decide(laidOut, other));
+  const streams = [decisions, ...others].map(streamOf);
   return streams.reduce((shortest, stream) => (stream.length < shortest.length ? stream : shortest));
 }
 
-/** The stream in the profile of these options. */
-function encodeAs(laidOut: Source, options: EncodeOptions): Uint8Array {
-  const forced = options.modes !== undefined;
-  const { source, header, wishes } = laidOut.base ? decideAgainstBase(laidOut, options) : decide(laidOut, options);
+/** The stream of a tensor of which all is decided. */
+function streamOf({ source, header, wishes, forced }: Decisions): Uint8Array {
   const tiles = tilesOf(source).map((tile, index) => {
     const base = source.base && baseTile(source.matrix, source.base, tile);
     const words = base ? baseTile(source.matrix, source.words, tile) : wordsOfTile(source, tile);
@@ -71,9 +72,11 @@ interface Decisions {
   readonly source: Source;
   readonly header: Header;
   readonly wishes: readonly (readonly Wish[])[];
+  /** Whether modes are. */
+  readonly forced: boolean;
 }
 
-function decide(laidOut: Source, options: EncodeOptions): Decisions {
+function decide(laidOut: Source, options: EncodeOptions): Decisions & { readonly surveyed: Survey } {
   const { source, surveyed } = surveyColumns(laidOut, options);
   const levels = levelsOf(source);
   const windows = chooseWindows(source, surveyed, levels.columns, options);
@@ -81,14 +84,15 @@ function decide(laidOut: Source, options: EncodeOptions): Decisions {
   const wishes = wishesOf(source, surveyed, windows, forced);
   const bins = binRowsAndColumns(source, levels, windows, options);
   const counts = countSymbols(source, surveyed, windows, wishes, bins, forced);
-  return { source, header: chooseTables(source, surveyed, windows, wishes, bins, counts, options), wishes };
+  const header = chooseTables(source, surveyed, windows, wishes, bins, counts, options);
+  return { source, surveyed, header, wishes, forced };
 }
 
 /** The same against a base (A.11): nothing is surveyed. */
 function decideAgainstBase(source: Source, options: EncodeOptions): Decisions {
   const split = splitOfBytes(source.dtype);
-  const surveyed: Survey = { split, cost: 0, choices: tilesOf(source).map(() => split.map(() => 0)) };
+  const surveyed = { split, choices: tilesOf(source).map(() => split.map(() => 0)) };
   const wishes = surveyed.choices.map((planes) => planes.map(() => ({ mode: Mode.RANS, predictor: 0 })));
-  const counts = countDifferences(source);
-  return { source, header: chooseTables(source, surveyed, undefined, wishes, undefined, counts, options), wishes };
+  const header = chooseTables(source, surveyed, undefined, wishes, undefined, countDifferences(source), options);
+  return { source, header, wishes, forced: false };
 }

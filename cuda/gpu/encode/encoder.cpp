@@ -69,44 +69,51 @@ std::vector<std::vector<size_t>> make_batches(const std::vector<Source>& sources
 }
 
 /**
- * Encodes a batch: tensors of which several profiles are tried (FORMAT.md, A.13) in each of them, to see which stream
- * is shortest, and then all of them in the one that is taken.
+ * Encodes a batch: its tensors in their own options, and then those of which other profiles are tried (FORMAT.md, A.13)
+ * in each of these, to see which stream is shortest, and once more in that.
  */
 void encode_batch(Pipeline& pipeline, const std::vector<Source>& sources, codecllm_gpu_source* tensors,
                   const std::vector<size_t>& batch) {
-  std::vector<Source> taken;
-  std::vector<std::vector<EncodeOptions>> tried;
-  size_t rounds = 1;
-  for (const size_t t : batch) {
-    taken.push_back(sources[t]);
+  std::vector<std::unique_ptr<Item>> items;
+  for (const size_t t : batch) items.push_back(std::make_unique<Item>(sources[t], tensors[t], t));
+  pipeline.encode(items);
+  std::vector<std::vector<EncodeOptions>> others;
+  std::vector<uint64_t> shortest;
+  size_t rounds = 0;
+  for (const auto& item : items) {
+    const Source& source = item->source;
     // Against a base profiles make no difference.
-    tried.push_back(sources[t].against_base ? std::vector<EncodeOptions>{sources[t].options}
-                                            : tried_options(sources[t].layout, sources[t].options));
-    rounds = std::max(rounds, tried.back().size());
+    others.push_back(source.against_base ? std::vector<EncodeOptions>{}
+                                         : other_options(source.layout, source.options, item->decisions.is_plain()));
+    shortest.push_back(item->stream_bytes);
+    rounds = std::max(rounds, others.back().size());
   }
-  std::vector<uint64_t> shortest(batch.size(), UINT64_MAX);
-  for (size_t round = 0; round < rounds && rounds > 1; round++) {
+  std::vector<const EncodeOptions*> taken(batch.size());
+  for (size_t round = 0; round < rounds; round++) {
     std::vector<codecllm_gpu_source> nowhere(batch.size());
-    std::vector<std::unique_ptr<Item>> items;
     std::vector<size_t> places;
+    items.clear();
     for (size_t i = 0; i < batch.size(); i++) {
-      if (tried[i].size() == 1 || round >= tried[i].size()) continue;
+      if (round >= others[i].size()) continue;
       nowhere[i].elements = tensors[batch[i]].elements;
       items.push_back(
-          std::make_unique<Item>(Source{tried[i][round], sources[batch[i]].layout, false}, nowhere[i], batch[i]));
+          std::make_unique<Item>(Source{others[i][round], sources[batch[i]].layout, false}, nowhere[i], batch[i]));
       places.push_back(i);
     }
     pipeline.encode(items);
     for (size_t k = 0; k < items.size(); k++) {
-      if (items[k]->stream_bytes >= shortest[places[k]]) continue;
-      shortest[places[k]] = items[k]->stream_bytes;
-      taken[places[k]].options = tried[places[k]][round];
+      const size_t place = places[k];
+      if (items[k]->stream_bytes >= shortest[place]) continue;
+      shortest[place] = items[k]->stream_bytes;
+      taken[place] = &others[place][round];
     }
   }
-  std::vector<std::unique_ptr<Item>> items;
+  items.clear();
   for (size_t i = 0; i < batch.size(); i++)
-    items.push_back(std::make_unique<Item>(taken[i], tensors[batch[i]], batch[i]));
-  pipeline.encode(items);
+    if (taken[i] != nullptr)
+      items.push_back(
+          std::make_unique<Item>(Source{*taken[i], sources[batch[i]].layout, false}, tensors[batch[i]], batch[i]));
+  if (!items.empty()) pipeline.encode(items);
 }
 
 }  // namespace

@@ -11,10 +11,15 @@ namespace {
 /** Which predictor each plane of a split has, and what that costs. */
 SurveyedSplit choose_predictors(size_t number, const Split& split, const PlaneSurveys& found, const Layout& layout,
                                 const EncodeOptions& options) {
-  SurveyedSplit surveyed = {number, split, {}, 0};
+  SurveyedSplit surveyed = {number, split, {}, 0, true};
   for (unsigned p = 0; p < split.planes; p++) {
-    surveyed.predictors[p] = found[p].best_of(predictor_count(*layout.dtype, split, p, options));
-    surveyed.cost += found[p].costs.all[surveyed.predictors[p]];
+    const uint8_t predictor = found[p].best_of(predictor_count(*layout.dtype, split, p, options));
+    const uint64_t cost = found[p].costs.all[predictor];
+    const uint64_t raw_cost = found[p].costs.raw[predictor];
+    surveyed.predictors[p] = predictor;
+    surveyed.cost += cost;
+    const bool is_plain = p == 0 ? predictor == kNone && raw_cost == 0 : cost == raw_cost;
+    surveyed.is_plain = surveyed.is_plain && is_plain;
   }
   return surveyed;
 }

@@ -22,6 +22,8 @@ struct SurveyedSplit {
   std::array<uint8_t, kMaxPlanes> predictors;
   /** What coding the sample costs, tile by tile. */
   uint64_t cost;
+  /** Whether plane 0 of all tiles is to be coded, without prediction, and others are RAW, or cost nothing. */
+  bool is_plain;
 };
 
 /** What an encoder decides of one tensor, each time that a pass over it has counted what has to be known. */
@@ -74,6 +76,9 @@ class Decisions {
 
   /** By the survey, of a plane in this split. */
   uint8_t predictor(unsigned plane) const { return surveyed_.predictors[plane]; }
+
+  /** Of the survey that is taken. */
+  bool is_plain() const { return surveyed_.is_plain; }
 
   /** With which coded words are made: what was proposed, until the survey of them is taken. Empty if they are not. */
   const std::vector<uint8_t>& column_values() const { return column_values_; }

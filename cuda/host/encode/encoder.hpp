@@ -19,6 +19,10 @@ class Encoder {
   /** Refers to the layout for as long as it lives. */
   Encoder(const Layout& layout, const EncodeOptions& options);
 
+  /** Whether the survey is taken, and so it is known whether the tensor is plain. */
+  bool is_surveyed() const { return pass_ != Pass::Survey && pass_ != Pass::CodedSurvey; }
+  bool is_plain() const { return decisions_.is_plain(); }
+
   codecllm_pass pass() const { return pass_ == Pass::Encode ? CODECLLM_PASS_ENCODE : CODECLLM_PASS_GATHER; }
 
   /** Counts a slice. */

@@ -120,19 +120,19 @@ EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* so
   return options;
 }
 
-std::vector<EncodeOptions> tried_options(const Layout& layout, const EncodeOptions& options) {
-  std::vector<EncodeOptions> tried = {options};
+std::vector<EncodeOptions> other_options(const Layout& layout, const EncodeOptions& options, bool is_plain) {
+  std::vector<EncodeOptions> others;
   const Dtype& dtype = *layout.dtype;
   // In one plane that has one split, all profiles are alike.
   const bool differ = dtype.split_count > 1 || dtype.splits[0].planes > 1;
-  if (options.profile != CODECLLM_SMALL || !options.leaves_choice || layout.words >= kTriedBelowWords || !differ)
-    return tried;
+  const bool is_tried = layout.words < kTriedBelowWords || !is_plain;
+  if (options.profile != CODECLLM_SMALL || !options.leaves_choice || !differ || !is_tried) return others;
   for (const codecllm_profile profile : {CODECLLM_FAST, CODECLLM_DIRECT}) {
     EncodeOptions other = options;
     set_profile(dtype, profile, other);
-    if (other.profile == profile) tried.push_back(other);
+    if (other.profile == profile) others.push_back(other);
   }
-  return tried;
+  return others;
 }
 
 Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const EncodeOptions& options) {

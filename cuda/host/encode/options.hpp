@@ -42,10 +42,12 @@ struct EncodeOptions {
 EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* options);
 
 /**
- * The options of which the shortest stream is taken, the first of equals: those of each profile that is tried
- * (FORMAT.md, A.13). Those that give what the ones before give are left out.
+ * The options with which a tensor is encoded beside its own, to take the shortest stream, the first of equals: those of
+ * other profiles (FORMAT.md, A.13). Those that give what the ones before give are left out.
+ *
+ * @param is_plain what the survey in its own options says
  */
-std::vector<EncodeOptions> tried_options(const Layout& layout, const EncodeOptions& options);
+std::vector<EncodeOptions> other_options(const Layout& layout, const EncodeOptions& options, bool is_plain);
 
 /** The matrix view that the options ask for, or the encoder's choice. @throws ArgumentError as `lay_out` does */
 Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const EncodeOptions& options);

@@ -16,8 +16,7 @@ bool is_gathering(const std::unique_ptr<Encoder>& encoder) { return encoder->pas
 ShortestEncoder::ShortestEncoder(const Dtype& dtype, const std::vector<uint64_t>& shape,
                                  const codecllm_encode_options* options)
     : options_(read_options(dtype, options)), layout_(lay_out_for(dtype, shape, options_)) {
-  for (const EncodeOptions& tried : tried_options(layout_, options_))
-    tried_.push_back(std::make_unique<Encoder>(layout_, tried));
+  tried_.push_back(std::make_unique<Encoder>(layout_, options_));
 }
 
 codecllm_pass ShortestEncoder::pass() const { return tried_.size() == 1 ? tried_[0]->pass() : CODECLLM_PASS_GATHER; }
@@ -54,6 +53,10 @@ void ShortestEncoder::advance() {
   const bool is_alone = tried_.size() == 1;
   for (const auto& encoder : tried_)
     if (is_alone || is_gathering(encoder)) encoder->advance();
+  if (knows_others_ || !tried_[0]->is_surveyed()) return;
+  knows_others_ = true;
+  for (const EncodeOptions& other : other_options(layout_, options_, tried_[0]->is_plain()))
+    tried_.push_back(std::make_unique<Encoder>(layout_, other));
 }
 
 }  // namespace codecllm

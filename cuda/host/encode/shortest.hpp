@@ -32,7 +32,9 @@ class ShortestEncoder {
  private:
   const EncodeOptions options_;
   const Layout layout_;
-  /** In the end, one. */
+  /** Whether it is known which other profiles are tried. */
+  bool knows_others_ = false;
+  /** At first, and in the end, one. */
   std::vector<std::unique_ptr<Encoder>> tried_;
 };
 
