@@ -15,7 +15,7 @@ interface Vector {
 interface ValidVector extends Vector {
   readonly dtype: string;
   readonly shape: number[];
-  readonly options: EncodeOptions;
+  readonly options?: EncodeOptions;
   readonly input: string;
 }
 
@@ -32,7 +32,7 @@ const manifest: { valid: ValidVector[]; base: ValidVector[]; invalid: Vector[]; 
   readFileSync(urlOf('manifest.json'), 'utf8'),
 );
 const valid = sorted([...manifest.valid, ...manifest.base], ({ input, options }) =>
-  Math.max(sizeOf(input), options.columns ?? 0),
+  Math.max(sizeOf(input), options?.columns ?? 0),
 );
 const invalid = sorted([...manifest.invalid, ...manifest.invalidBase], ({ stream }) => sizeOf(stream));
 
@@ -58,7 +58,8 @@ testAll('decodes', valid, 4, (vector) => {
   expect(Buffer.compare(data, read(vector.input)), vector.id).toBe(0);
 });
 
-testAll('encodes', valid, 16, (vector) => {
+const encoded = valid.filter(({ options }) => options);
+testAll('encodes', encoded, 16, (vector) => {
   const options = { ...vector.options, ...baseOf(vector) };
   const stream = encodeTensor(read(vector.input), vector.dtype, vector.shape, options);
   expect(Buffer.compare(stream, read(vector.stream)), vector.id).toBe(0);
