@@ -39,7 +39,7 @@ function callsOf(manifest, withEncoder) {
     rules: [vector.error.field.replaceAll(/\[\d+\]/g, '')],
     args: (output) => ['decode', pathOf(vector.stream), output, ...baseOf(vector)],
   }));
-  const encoding = valid.map((vector) => ({
+  const encoding = valid.filter(({ options }) => options).map((vector) => ({
     vector,
     kind: 'encode',
     rules: vector.flags,

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { isNibbles, type Split } from '../spec/decoder/3-planes.ts';
 import { DTYPES, type EncodeOptions, encodeTensor, type ModeChoice, TILE_ROWS } from '../spec/index.ts';
 import { fromRoot } from '../src/files/root.ts';
+import { mixedVectors } from './mixed.ts';
 import { makeTensor, type Pattern } from './patterns.ts';
 
 export interface Vector {
@@ -13,8 +14,8 @@ export interface Vector {
   readonly flags: readonly string[];
   readonly dtype: string;
   readonly shape: readonly number[];
-  /** How the reference encoder makes the stream of the input. */
-  readonly options: EncodeOptions;
+  /** How the reference encoder makes the stream of the input; undefined if it makes no such one. */
+  readonly options: EncodeOptions | undefined;
   readonly input: Uint8Array;
   readonly stream: Uint8Array;
 }
@@ -1571,5 +1572,5 @@ function realVectors(checkpoint: Uint8Array): Vector[] {
 
 export function validVectors(): Vector[] {
   const checkpoint = readFileSync(fromRoot('demo/model.safetensors'));
-  return [...CASES.map(vectorOf), ...realVectors(new Uint8Array(checkpoint))];
+  return [...CASES.map(vectorOf), ...realVectors(new Uint8Array(checkpoint)), ...mixedVectors()];
 }

@@ -11,7 +11,7 @@ interface Manifest {
     comment: string;
     dtype: string;
     shape: number[];
-    options: EncodeOptions;
+    options?: EncodeOptions;
     input: string;
     stream: string;
   }[];
@@ -60,7 +60,7 @@ test('every mode and predictor of every dtype and split is there', () => {
 describe('valid', () => {
   test.each(manifest.valid)('$id', ({ dtype, shape, options, input, stream }) => {
     const data = fileNamed(input);
-    expect(Buffer.compare(encodeTensor(data, dtype, shape, options), fileNamed(stream))).toBe(0);
+    if (options) expect(Buffer.compare(encodeTensor(data, dtype, shape, options), fileNamed(stream))).toBe(0);
     const decoded = decodeTensor(fileNamed(stream));
     expect({ dtype: decoded.dtype, shape: decoded.shape }).toEqual({ dtype, shape });
     expect(Buffer.compare(decoded.data, data)).toBe(0);

@@ -55,6 +55,16 @@ const READINGS: Readonly<Record<string, Change>> = {
     'j > 0 ? symbols[at - 1] : zero',
     'at > 0 ? symbols[at - 1] : zero',
   ],
+  '5: all tiles have the predictors of the first': [
+    'decode',
+    'predictor > 0) undoPrediction(predictor',
+    'front.tiles[0].planes[p].predictor > 0) undoPrediction(front.tiles[0].planes[p].predictor',
+  ],
+  '5: all planes have the predictor of the first': [
+    'decode',
+    'predictor > 0) undoPrediction(predictor',
+    'metadata.planes[0].predictor > 0) undoPrediction(metadata.planes[0].predictor',
+  ],
   '5: AVG rounds up': ['5-prediction', '(left + top) >> 1', '(left + top + 1) >> 1'],
   '5: above the left, outside is above': [
     '5-prediction',

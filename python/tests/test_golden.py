@@ -47,8 +47,9 @@ def test_valid(vector: dict[str, Any]) -> None:
     stream = (GOLDEN / vector["stream"]).read_bytes()
     name, shape = vector["dtype"], tuple(vector["shape"])
 
-    # Byte for byte what the TypeScript encoder wrote.
-    assert encode_bytes(data, name, shape, encode_options(vector["options"])).tobytes() == stream
+    # Byte for byte what the TypeScript encoder wrote, if it did.
+    if "options" in vector:
+        assert encode_bytes(data, name, shape, encode_options(vector["options"])).tobytes() == stream
 
     view = np.frombuffer(stream, np.uint8)
     info = Stream(view[: lengths(view)[0]]).info

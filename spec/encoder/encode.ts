@@ -14,7 +14,7 @@ import { levelsOf } from './a4-levels.ts';
 import { chooseWindows, type Wish, wishesOf } from './a5-windows.ts';
 import { binRowsAndColumns, countSymbols } from './a6-counts.ts';
 import { chooseTables } from './a8-tables.ts';
-import { encodeTile } from './a9-tiles.ts';
+import { type EncodedTile, encodeTile } from './a9-tiles.ts';
 import { surveyColumns } from './a10-columns.ts';
 import { countDifferences, splitOfBytes } from './a11-base.ts';
 import { otherOptions } from './a13-shortest.ts';
@@ -51,6 +51,11 @@ function streamOf({ source, header, wishes, forced }: Decisions): Uint8Array {
     const words = base ? baseTile(source.matrix, source.words, tile) : wordsOfTile(source, tile);
     return encodeTile(header, tile, words, wishes[index], forced, base);
   });
+  return joinStream(header, tiles);
+}
+
+/** The stream that tiles make, in order. */
+export function joinStream(header: Header, tiles: readonly EncodedTile[]): Uint8Array {
   let dataBytes = 0;
   const metadata = tiles.map(({ check, planes, data: { length } }) => {
     const offset = dataBytes;

@@ -140,7 +140,9 @@ function goldenEntries(): Entry[] {
   const valid = validVectors();
   return [
     ...valid.map(
-      ({ id, stream, input: bytes, options }): Entry => ({ name: `golden/${id}`, kind: 0, stream, bytes, options }),
+      ({ id, stream, input: bytes, options }): Entry => ({
+        ...{ name: `golden/${id}`, kind: options ? 0 : 4, stream, bytes, options },
+      }),
     ),
     ...invalidVectors(valid).map(({ id, stream }) => judged(`golden/${id}`, stream, undefined)),
   ];
