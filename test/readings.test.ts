@@ -57,13 +57,13 @@ const READINGS: Readonly<Record<string, Change>> = {
   ],
   '5: all tiles have the predictors of the first': [
     'decode',
-    'predictor > 0) undoPrediction(predictor',
-    'front.tiles[0].planes[p].predictor > 0) undoPrediction(front.tiles[0].planes[p].predictor',
+    'metadata.planes[p]',
+    '{ ...metadata.planes[p], predictor: front.tiles[0].planes[p].predictor }',
   ],
   '5: all planes have the predictor of the first': [
     'decode',
-    'predictor > 0) undoPrediction(predictor',
-    'metadata.planes[0].predictor > 0) undoPrediction(metadata.planes[0].predictor',
+    'undoPrediction(predictor, symbols, tile.width, zeroSymbol(front.dtype))',
+    'undoPrediction(metadata.planes[0].predictor, symbols, tile.width, zeroSymbol(front.dtype))',
   ],
   '5: AVG rounds up': ['5-prediction', '(left + top) >> 1', '(left + top + 1) >> 1'],
   '5: above the left, outside is above': [
