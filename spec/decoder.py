@@ -68,7 +68,8 @@ class BitString:
 
 # ------------------------------------------------------------------------------------------------------ 1. The front
 
-ROW_SELECTORS, COLUMN_SELECTORS, COLUMN_OFFSETS, DIRECT_TILES, COLUMN_VALUES, AGAINST_BASE = 1, 2, 4, 8, 16, 32  # flags
+ROW_SELECTORS, COLUMN_SELECTORS, COLUMN_OFFSETS, DIRECT_TILES, COLUMN_VALUES = 1, 2, 4, 8, 16  # flags
+AGAINST_BASE, WIDE_VALUES = 32, 64
 
 
 class Table(NamedTuple):
@@ -101,7 +102,7 @@ class Front:
     has_direct: bool
     window_base: int
     column_offsets: list[int] | None
-    column_values: list[int] | None
+    column_values: list[int] | None  # a word each
     row_selectors: list[int] | None
     column_selectors: list[int] | None
     base: BaseHeader | None
@@ -163,7 +164,7 @@ def read_front(stream: bytes) -> Front:
     has_windows = has_direct or (has_pairs and not is_nibbles)
     if window_base > (240 if has_windows else 0):
         refuse("header.pairs.base", 42, f"{window_base} is out of range")
-    if flags > 63:
+    if flags > 127:
         refuse("header.flags", 22, "a flag that there is not")
     if has_direct and not is_bf16_bytes:
         refuse("header.flags", 22, "DIRECT needs 8 + 8 of BF16")
@@ -171,6 +172,8 @@ def read_front(stream: bytes) -> Front:
         refuse("header.flags", 22, "column offsets without windows")
     if flags & COLUMN_VALUES and not may_have_column_values(dtype, split):
         refuse("header.flags", 22, "column values need I8, F16, or BF16 as 10 + 6")
+    if flags & WIDE_VALUES and not (flags & COLUMN_VALUES and dtype.kind == "float"):
+        refuse("header.flags", 22, "flag 64 needs flag 16 and a float")
     if has_base and (flags != AGAINST_BASE or has_pairs or set(split) != {8}):
         refuse("header.flags", 22, "flag 32 with another flag, PAIRS, or planes of other than 8 bits")
     if not has_base and bool(flags & (ROW_SELECTORS | COLUMN_SELECTORS)) != (classes > 1):
@@ -195,7 +198,7 @@ def read_front(stream: bytes) -> Front:
     tables_at = 64 + 8 * dimensions
     offsets_at = tables_at + tables_bytes
     values_at = offsets_at + (divide_up(4 * columns, 8) if flags & COLUMN_OFFSETS else 0)
-    value_bits = 1 if dtype.kind == "float" else 8
+    value_bits = 8 if dtype.kind != "float" else 16 if flags & WIDE_VALUES else 1
     rows_at = values_at + (divide_up(value_bits * columns, 8) if flags & COLUMN_VALUES else 0)
     columns_at = rows_at + (divide_up(selector_bits * rows, 8) if flags & ROW_SELECTORS else 0)
     selected = divide_up(columns, columns_each)
@@ -234,6 +237,8 @@ def read_front(stream: bytes) -> Front:
     if column_offsets is not None and window_base + max(column_offsets) > 240:
         refuse("columnOffsets", offsets_at, "a window that begins above 240")
     column_values = read_numbers(COLUMN_VALUES, values_at, rows_at, columns, value_bits, "columnValues")
+    if column_values is not None and value_bits == 1:
+        column_values = [sign << 15 for sign in column_values]
     row_selectors = read_numbers(ROW_SELECTORS, rows_at, columns_at, rows, selector_bits, "rowSelectors")
     column_selectors = read_numbers(COLUMN_SELECTORS, columns_at, base_at, selected, selector_bits, "columnSelectors")
     base = None
@@ -384,7 +389,7 @@ def word_of_coded(coded: int, value: int, dtype: Dtype, split: list[int]) -> int
     top, low = dtype.w - 1, bits_below_sign(dtype, split)
     if (coded >> top & 1) != (coded >> low & 1):
         coded ^= 1 << top | 1 << low
-    return coded ^ value << top
+    return (coded + value) % 2**16
 
 
 # 3.2 Against a base

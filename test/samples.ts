@@ -58,7 +58,7 @@ function optionsFor(dtype: Dtype): fc.Arbitrary<EncodeOptions> {
         ),
         classes: maybe(fc.constantFrom(...(tables.classChoices as ClassChoice[]))),
         columnOffsets: maybe(fc.boolean()),
-        columnValues: maybe(fc.boolean()),
+        columnValues: maybe(fc.constantFrom(false, true, 'wide')),
         isSplit: fc.boolean(),
         modes: maybe(forcedModes(dtype, split)),
         probabilityBits: maybe(fc.integer({ min: 8, max: Math.min(...dtype.splits.flat().map(maxProbabilityBits)) })),

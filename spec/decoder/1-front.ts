@@ -60,7 +60,7 @@ export const At = {
 } as const;
 
 export const Flag = {
-  ...{ rowSelectors: 1, columnSelectors: 2, columnOffsets: 4, direct: 8, columnValues: 16, base: 32 },
+  ...{ rowSelectors: 1, columnSelectors: 2, columnOffsets: 4, direct: 8, columnValues: 16, base: 32, wideValues: 64 },
 } as const;
 
 /** What a Header says: all that tiles have in common. */
@@ -77,8 +77,8 @@ export interface Header {
   readonly hasDirect: boolean;
   /** Those of PAIRS or DIRECT. */
   readonly windows: Windows;
-  /** The value of each column; undefined where words are coded as they are. */
-  readonly columnValues: Uint8Array | undefined;
+  /** The value of each column, as a word; undefined where words are coded as they are. */
+  readonly columnValues: Uint16Array | undefined;
   readonly selectors: Selectors;
   /** Where the tensor is coded against a base. */
   readonly base: BaseHeader | undefined;
@@ -106,12 +106,13 @@ export function partsOf(fixed: {
 }) {
   const { matrix, flags } = fixed;
   const selectorBits = Math.log2(fixed.classes);
+  const valueBits = columnValueBits(fixed.dtype, (flags & Flag.wideValues) !== 0);
   const bytesIf = (flag: number, count: number, bits: number): number =>
     flags & flag ? Math.ceil((count * bits) / 8) : 0;
   const tables = FIXED_BYTES + 8 * fixed.dimensions;
   const columnOffsets = tables + fixed.tablesBytes;
   const columnValues = columnOffsets + bytesIf(Flag.columnOffsets, matrix.columns, 4);
-  const rowSelectors = columnValues + bytesIf(Flag.columnValues, matrix.columns, columnValueBits(fixed.dtype));
+  const rowSelectors = columnValues + bytesIf(Flag.columnValues, matrix.columns, valueBits);
   const columnSelectors = rowSelectors + bytesIf(Flag.rowSelectors, matrix.rows, selectorBits);
   const selected = Math.ceil(matrix.columns / fixed.columnsEach);
   const base = columnSelectors + bytesIf(Flag.columnSelectors, selected, selectorBits);
@@ -197,7 +198,7 @@ function readFixed(bytes: Uint8Array) {
   if (windowBase > (hasWindows ? MAX_START : 0))
     refuse('header.pairs.base', At.pairBase, `${windowBase} is out of range`);
 
-  if (flags > 63) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
+  if (flags > 127) refuse('header.flags', At.flags, `unknown flags in ${flags}`);
   if (hasBase && flags !== Flag.base) refuse('header.flags', At.flags, `flags beside a base in ${flags}`);
   if (hasBase && (hasPairs || split.some((bits) => bits !== 8)))
     refuse('header.flags', At.flags, `${splitName}${hasPairs ? ' with pairs' : ''} is never coded against a base`);
@@ -205,6 +206,8 @@ function readFixed(bytes: Uint8Array) {
   if (flags & Flag.columnOffsets && !hasWindows) refuse('header.flags', At.flags, 'column offsets without windows');
   if (flags & Flag.columnValues && !allowsColumnValues(dtype, split))
     refuse('header.flags', At.flags, `${splitName} has no column values`);
+  if (flags & Flag.wideValues && (!(flags & Flag.columnValues) || dtype.kind !== 'float'))
+    refuse('header.flags', At.flags, 'values of 16 bits without values of floats');
   const hasSelectors = (flags & (Flag.rowSelectors | Flag.columnSelectors)) !== 0;
   if (!hasBase && hasSelectors !== classes > 1)
     refuse('header.flags', At.flags, `selectors ${hasSelectors ? '' : 'missing '}for ${classes} classes`);
@@ -284,7 +287,7 @@ export function readFront(bytes: Uint8Array): Front {
   const readNumbers = (field: string, flag: number, from: number, to: number, count: number, each: number) => {
     if ((flags & flag) === 0) return undefined;
     const reader = new BitReader(front.subarray(from, to));
-    const numbers = Uint8Array.from({ length: count }, () => reader.read(each));
+    const numbers = Uint16Array.from({ length: count }, () => reader.read(each));
     if (!reader.atEnd()) refuse(field, to - 1, 'spare bits are not zero');
     return numbers;
   };
@@ -292,7 +295,7 @@ export function readFront(bytes: Uint8Array): Front {
   const classBits = Math.log2(classes);
   const selected = Math.ceil(matrix.columns / columnsEach);
   const offsets = readNumbers('columnOffsets', Flag.columnOffsets, columnOffsets, columnValues, matrix.columns, 4);
-  const valueBits = columnValueBits(dtype);
+  const valueBits = columnValueBits(dtype, (flags & Flag.wideValues) !== 0);
   const values = readNumbers('columnValues', Flag.columnValues, columnValues, rowSelectors, matrix.columns, valueBits);
   const rows = readNumbers('rowSelectors', Flag.rowSelectors, rowSelectors, columnSelectors, matrix.rows, classBits);
   const columns = readNumbers(
@@ -321,7 +324,7 @@ export function readFront(bytes: Uint8Array): Front {
   return {
     ...{ dtype, shape, matrix, split, tables: planeTables, pairs, hasDirect },
     windows: { base: windowBase, offsets },
-    columnValues: values,
+    columnValues: valueBits === 1 ? values?.map((sign) => sign << 15) : values,
     base: hasBase ? { crc: view.getUint32(parts.base, true), firstLevels } : undefined,
     selectors: { classes, rows, columns, columnsEach },
     ...{ tiles, frontBytes: parts.end, dataBytes, baseAt: parts.base },

@@ -7,9 +7,15 @@ export function allowsColumnValues(dtype: Dtype, split: Split): boolean {
   return dtype.name === 'I8' || dtype.name === 'F16' || (dtype.name === 'BF16' && split[0] === 10);
 }
 
-/** Bits of the value of a column. */
-export function columnValueBits(dtype: Dtype): 1 | 8 {
-  return dtype.kind === 'float' ? 1 : 8;
+/** Bits of the value of a column, the first ones of a word. @param wide whether there is flag 64 */
+export function columnValueBits(dtype: Dtype, wide: boolean): 1 | 8 | 16 {
+  if (dtype.kind !== 'float') return 8;
+  return wide ? 16 : 1;
+}
+
+/** Whether values of columns have more than a sign. */
+export function areWide(dtype: Dtype, values: Uint16Array | undefined): boolean {
+  return dtype.kind === 'float' && values !== undefined && values.some((value) => (value & 0x7fff) !== 0);
 }
 
 /** Exchanges the sign of a float with the bit that is the lowest of plane 0. */
@@ -20,8 +26,8 @@ export function swapSign(word: number, dtype: Dtype, split: Split): number {
   return word ^ (differs << top) ^ (differs << low);
 }
 
-/** The tensor's word of a coded word in a column with this value. */
+/** The tensor's word of a coded word in a column with this value, which is a word itself. */
 export function decodeWord(word: number, value: number, dtype: Dtype, split: Split): number {
   if (dtype.kind === 'signed') return (word + value) & 255;
-  return swapSign(word, dtype, split) ^ (value << (dtype.wordBits - 1));
+  return (swapSign(word, dtype, split) + value) & 0xffff;
 }

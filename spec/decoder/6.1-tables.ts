@@ -1,6 +1,6 @@
 // FORMAT.md, section 6.1: bit strings, frequency tables, and the selectors that say which table an element uses.
 
-import type { Tile } from './2-matrix.ts';
+import type { Tile, WordArray } from './2-matrix.ts';
 
 /** N is at least this. */
 export const MIN_PROBABILITY_BITS = 8;
@@ -103,8 +103,8 @@ export interface Selectors {
   /** 1, 2 or 4 */
   readonly classes: number;
   /** For each row, and for each column or, if there are pairs, each two columns; undefined where all are 0. */
-  readonly rows: Uint8Array | undefined;
-  readonly columns: Uint8Array | undefined;
+  readonly rows: WordArray | undefined;
+  readonly columns: WordArray | undefined;
   /** Columns that share a selector: 2 if there are pairs, else 1. */
   readonly columnsEach: 1 | 2;
 }

@@ -1,6 +1,6 @@
 // FORMAT.md, section 6.3: PAIRS codes plane 0 two columns at a time, by the windows that DIRECT has, too.
 
-import type { Tile } from './2-matrix.ts';
+import type { Tile, WordArray } from './2-matrix.ts';
 
 /** A code has 4 bits: a window holds so many symbols of plane 0. */
 export const CODES = 16;
@@ -12,7 +12,7 @@ export const MAX_START = 256 - CODES;
 export interface Windows {
   readonly base: number;
   /** 0 to 15 for each column; undefined where all are 0. */
-  readonly offsets: Uint8Array | undefined;
+  readonly offsets: WordArray | undefined;
 }
 
 /** The start of each column of a tile. */

@@ -7,7 +7,7 @@ import { FormatError } from '../errors.ts';
 import tables from '../tables.json' with { type: 'json' };
 import { At, type Front, type Header, readFront } from './1-front.ts';
 import { placeTile, type Tile, tileAt, type WordArray, wordsOf } from './2-matrix.ts';
-import { decodeWord } from './3.1-columns.ts';
+import { areWide, decodeWord } from './3.1-columns.ts';
 import { baseCrc, baseTile, classesOf, joinDifferences } from './3.2-base.ts';
 import { joinPlanes, type Split, zeroSymbol } from './3-planes.ts';
 import { align, hasPayload, Mode, type Section, type Sections, sectionsOf, type TileMetadata } from './4-metadata.ts';
@@ -227,6 +227,8 @@ export interface Inspection {
   readonly columnSelectors: boolean;
   readonly columnOffsets: boolean;
   readonly columnValues: boolean;
+  /** Whether those of floats have all their bits. */
+  readonly wideValues: boolean;
   /** Whether it is coded against a base, and tiles in which nothing has changed. */
   readonly againstBase: boolean;
   readonly unchangedTiles: number;
@@ -275,6 +277,7 @@ export function inspectFront(bytes: Uint8Array): Inspection {
     columnSelectors: selectors.columns !== undefined,
     columnOffsets: windows.offsets !== undefined,
     columnValues: columnValues !== undefined,
+    wideValues: areWide(dtype, columnValues),
     ...{ againstBase: front.base !== undefined, unchangedTiles },
     ...{ modes, outliers },
   };

@@ -26,7 +26,7 @@ export interface Source {
   readonly matrix: Matrix;
   /** If columns have values, coded words. */
   readonly words: WordArray;
-  readonly columnValues: Uint8Array | undefined;
+  readonly columnValues: Uint16Array | undefined;
   /** The words of the base. */
   readonly base: WordArray | undefined;
 }

@@ -1,7 +1,8 @@
 // FORMAT.md, sections 1, 4 and 6.1, for an encoder: writing a front.
 
 import { At, BASE_CRC_BYTES, FIXED_BYTES, Flag, type Header, MAGIC, partsOf } from '../decoder/1-front.ts';
-import { columnValueBits } from '../decoder/3.1-columns.ts';
+import type { WordArray } from '../decoder/2-matrix.ts';
+import { areWide, columnValueBits } from '../decoder/3.1-columns.ts';
 import { metadataBytes, type TileMetadata } from '../decoder/4-metadata.ts';
 import type { TableSet } from '../decoder/6.1-tables.ts';
 import { crc32 } from '../decoder/8-checks.ts';
@@ -57,7 +58,7 @@ export function writeFrequencies(writer: BitWriter, symbolBits: number, frequenc
 }
 
 /** A bit string of numbers of `bits` bits. */
-function packNumbers(numbers: Uint8Array, bits: number): Uint8Array {
+function packNumbers(numbers: WordArray, bits: number): Uint8Array {
   const writer = new BitWriter();
   for (const number of numbers) writer.write(number, bits);
   return writer.finish();
@@ -78,7 +79,8 @@ export function writeFront(header: Header, tiles: readonly TileMetadata[], dataB
     (windows.offsets ? Flag.columnOffsets : 0) |
     (hasDirect ? Flag.direct : 0) |
     (columnValues ? Flag.columnValues : 0) |
-    (base ? Flag.base : 0);
+    (base ? Flag.base : 0) |
+    (areWide(dtype, columnValues) ? Flag.wideValues : 0);
   const parts = partsOf({
     ...{ dtype, dimensions: shape.length, tablesBytes: tableBits.length, matrix },
     ...{ planes: split.length, classes, flags, columnsEach },
@@ -107,7 +109,11 @@ export function writeFront(header: Header, tiles: readonly TileMetadata[], dataB
   });
   front.set(tableBits, parts.tables);
   if (windows.offsets) front.set(packNumbers(windows.offsets, 4), parts.columnOffsets);
-  if (columnValues) front.set(packNumbers(columnValues, columnValueBits(dtype)), parts.columnValues);
+  if (columnValues) {
+    const bits = columnValueBits(dtype, areWide(dtype, columnValues));
+    const numbers = bits === 1 ? columnValues.map((value) => value >>> 15) : columnValues;
+    front.set(packNumbers(numbers, bits), parts.columnValues);
+  }
   if (rows) front.set(packNumbers(rows, Math.log2(classes)), parts.rowSelectors);
   if (columns) front.set(packNumbers(columns, Math.log2(classes)), parts.columnSelectors);
   if (base) {

@@ -31,8 +31,8 @@ export interface EncodeOptions {
   readonly classes?: ClassChoice;
   /** Whether columns have offsets in PAIRS and DIRECT. */
   readonly columnOffsets?: boolean;
-  /** Whether columns have values, where they may and there is a whole row. */
-  readonly columnValues?: boolean;
+  /** Whether columns have values, where they may and there is a whole row; wide: those of floats have all their bits. */
+  readonly columnValues?: boolean | 'wide';
   /** The elements of a base to encode against; beside it, only columns and tile rows can be chosen. */
   readonly base?: Uint8Array;
 }

@@ -180,7 +180,7 @@ export function drawTensor(draw: Draw, mostWords: number): DrawnTensor {
     }),
     ...maybe({ classes: draw.pick(tables.classChoices) as ClassChoice }),
     ...maybe({ columnOffsets: draw.one(2) }),
-    ...maybe({ columnValues: draw.one(2) }),
+    ...maybe({ columnValues: draw.pick([false, true, 'wide'] as const) }),
   };
   const shape = drawShape(draw, (words * dtype.wordBits) / dtype.bits);
   return {
@@ -197,6 +197,15 @@ function drawBase(draw: Draw, dtype: Dtype, matrix: Matrix): Uint8Array {
   const top = dtype.wordBits / 8 - 1;
   if (draw.one(2)) for (let at = top; at < bytes.length; at += top + 1) bytes[at] = 0x3c + (bytes[at] & 3);
   return bytes;
+}
+
+/** The words that are values of columns: of floats, signs alone or all bits. */
+function drawColumnValues(draw: Draw, dtype: Dtype, columns: number): Uint16Array {
+  const isFloat = dtype.kind === 'float';
+  const first = draw.numbers(columns, isFloat ? 2 : 256);
+  if (!isFloat) return Uint16Array.from(first);
+  const [high, low] = draw.one(2) ? [draw.numbers(columns, 128), draw.numbers(columns, 256)] : [];
+  return Uint16Array.from(first, (sign, j) => (sign << 15) | ((high?.[j] ?? 0) << 8) | (low?.[j] ?? 0));
 }
 
 /** A Header, and where it says so, a base. */
@@ -229,7 +238,7 @@ function drawHeader(draw: Draw, mostWords: number, wide?: boolean): { header: He
     },
     columnValues:
       !isAgainst && allowsColumnValues(dtype, split) && draw.one(3)
-        ? draw.numbers(matrix.columns, dtype.kind === 'float' ? 2 : 256)
+        ? drawColumnValues(draw, dtype, matrix.columns)
         : undefined,
     selectors: {
       ...{ classes, columnsEach },

@@ -2,6 +2,7 @@
 
 import { MAX_COLUMNS, MAX_SLOTS, readFront } from '../../spec/decoder/1-front.ts';
 import { tileAt } from '../../spec/decoder/2-matrix.ts';
+import { areWide } from '../../spec/decoder/3.1-columns.ts';
 import { isCoded, Mode, type TilePlane } from '../../spec/decoder/4-metadata.ts';
 import { MAX_START } from '../../spec/decoder/6.3-pairs.ts';
 import { DTYPES } from '../../spec/index.ts';
@@ -28,6 +29,7 @@ export function featuresOf(stream: Uint8Array): Set<string> {
     rows?.some((row) => columns?.some((column) => (row & column) !== 0)),
   );
   add('column values', front.columnValues !== undefined);
+  add(`${dtype.name}: wide column values`, areWide(dtype, front.columnValues));
   add('2^18 columns', matrix.columns === MAX_COLUMNS);
   add('200 dimensions', shape.length >= 200);
   add('no elements', matrix.words === 0);
@@ -65,6 +67,7 @@ export const FEATURES: readonly string[] = [
   ...['const', 'raw', 'rans', 'pairs'].map((mode) => `CONST beside ${mode}`),
   ...['coded, CONST, RAW', 'predicted, then RAW', 'outliers, another plane predicted', '255 outliers'],
   ...['a window at 240', 'offsets of other columns than the first 128'],
+  ...['F16', 'BF16'].map((name) => `${name}: wide column values`),
   ...DTYPES.map(({ name }) => `${name}: outliers in rans`),
   ...['BF16', 'U8', 'BOOL', 'I8', 'F8_E4M3', 'F8_E5M2'].map((name) => `${name}: outliers in pairs`),
   'BF16: outliers in direct',

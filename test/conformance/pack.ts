@@ -198,7 +198,12 @@ function numbersOf(options: EncodeOptions): number[] {
     ...[tables.profiles.indexOf(profile), tileRows, columns],
     ...four(split),
     ...four(modes.map((mode) => MODES.indexOf(mode))),
-    ...[probabilityBits, CLASSES.indexOf(classes), choice(columnOffsets), choice(columnValues)],
+    ...[
+      probabilityBits,
+      CLASSES.indexOf(classes),
+      choice(columnOffsets),
+      columnValues === 'wide' ? 2 : choice(columnValues),
+    ],
   ];
 }
 
