@@ -336,7 +336,7 @@ export const DECIDING: readonly Row[] = [
     'values-of-8-8',
     'Column values in 8 + 8 of BF16, all of them 0',
     BF16_RAW,
-    rebuilt(({ matrix }) => ({ columnValues: new Uint8Array(matrix.columns) })),
+    rebuilt(({ matrix }) => ({ columnValues: new Uint16Array(matrix.columns) })),
     'header.flags',
     false,
   ],

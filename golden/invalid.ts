@@ -386,7 +386,7 @@ const ROWS: readonly Row[] = [
     'header',
     false,
   ],
-  ['flags-64', 'A flag that no dtype has', I8, bytes(22, 64), 'header.flags', true],
+  ['flags-64', 'Flag 64 without flag 16', I8, bytes(22, 64), 'header.flags', true],
   ['values-of-u8', 'Column values in U8', 'mode-U8-none', bytes(22, 16), 'header.flags', true],
   ['values-of-f32', 'Column values in F32', 'mode-F32-none', bytes(22, 16), 'header.flags', true],
   [
@@ -537,6 +537,17 @@ const ROWS: readonly Row[] = [
     'direct-outlier-last',
     flip((s) => s.length - 1, 1),
     'tile.outliers',
+    false,
+  ],
+  ['flags-128', 'A flag that there is not', I8, bytes(22, 128), 'header.flags', true],
+  ['wide-values-alone', 'Flag 64 without flag 16 in F16', 'mode-F16-none', bytes(22, 64), 'header.flags', true],
+  ['wide-values-in-i8', 'Flag 64 beside flag 16 in I8', 'values-I8-none', bytes(22, 80), 'header.flags', true],
+  [
+    'wide-values-short',
+    'Ends inside the column values of 16 bits',
+    'wide-values-BF16-none-raw',
+    (s) => s.slice(0, metadataStart(s) - 17),
+    'header',
     false,
   ],
 ];

@@ -78,6 +78,7 @@ export type Pattern =
   | `layered-${number}`
   | `terraced-${number}`
   | `wide-${number}`
+  | `scaled-${number}`
   | `tilted-${number}`
   | `uneven-${number}`
   | `stranded-${number}`
@@ -161,6 +162,8 @@ function valueAt(pattern: Pattern, i: number, j: number, random: () => number): 
       if (pattern.startsWith('terraced'))
         return ((37 * Math.floor(i / 32)) % 128) / 16 - 4 + (random() % Number(pattern.slice(9))) / 16;
       if (pattern.startsWith('tilted')) return gaussian(random) * (j % 4 < 2 ? 1 : 1 + Number(pattern.slice(7)) / 64);
+      if (pattern.startsWith('scaled'))
+        return (gaussian(random) / 2 + (j % 2 === 0 ? 1.2 : -1.2)) * 2 ** (((j % 4) * Number(pattern.slice(7))) / 64);
       if (pattern.startsWith('wide')) return (gaussian(random) * Number(pattern.slice(5))) / 16;
       if (/^(layered|mingled)/.test(pattern) && i < 32)
         return (((37 * j) % 128) - 64 + (random() % Number(pattern.slice(8)))) / 16;
@@ -223,7 +226,8 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
  * row of 'coarse-rows', or two of four columns, has no mantissa. Exponents of 'folded' differ in the highest two bits
  * only; sign and mantissa are one of sixteen bytes. In 'layered-N' each of the first 32 rows is like the one above it,
  * but for one of N steps; in 'terraced-N' values are one of N steps, from another one on in every 32 rows. 'wide-N' is
- * N / 16 times as wide as 'gaussian', two of four columns of 'tilted-N' are 1 + N / 64 times as wide; words of every
+ * N / 16 times as wide as 'gaussian', two of four columns of 'tilted-N' are 1 + N / 64 times as wide; those of 'scaled-N'
+ * lean and have four scales, each 2^(N / 64) times the one before. Words of every
  * second row of 'uneven-N' have one of 128 - N mantissas of BF16 and one exponent, the others any mantissa and one of
  * eight exponents. The low byte of a word of 'low-N' is one of N, all equally often. In 'astray-N' words have three
  * values, but the first N are far from these; in 'each-N' the first N are 0 to N - 1, and the rest 0; in 'stranded-N'

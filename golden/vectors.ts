@@ -1068,6 +1068,82 @@ const VALUE_CASES: readonly Case[] = [
   ).map(leaningCase),
 ];
 
+/** Values of floats of which all bits are given: forced, in tiles of all edges, and both sides of what decides on them. */
+const WIDE_VALUE_CASES: readonly Case[] = [
+  ...(
+    [
+      ['BF16', ['none', 'raw'], 37],
+      ['BF16', ['none', 'none'], 130],
+      ['F16', ['none', 'raw'], 37],
+      ['F16', ['left', 'none'], 130],
+    ] as const
+  ).map(
+    ([dtype, modes, columns]): Case => ({
+      id: `wide-values-${dtype}-${modes.join('-')}`,
+      comment: `${dtype} with wide column values, in modes ${modes.join(', ').toUpperCase()}`,
+      flags: ['values-of-columns'],
+      ...{ dtype, shape: [40, columns], options: { columns, tileRows: 32, modes, columnValues: 'wide' } },
+      ...{ pattern: 'means', seed: 1 },
+    }),
+  ),
+  ...(['BF16', 'F16'] as const).flatMap((dtype): Case[] => [
+    {
+      id: `wide-values-extremes-${dtype}`,
+      comment: `${dtype} with wide column values: words at the ends of their range, which go beyond it`,
+      flags: ['values-of-columns', 'values'],
+      ...{ dtype, shape: [64, 35], options: { columns: 35, tileRows: 32, columnValues: 'wide' } },
+      ...{ pattern: 'extremes', seed: 1 },
+    },
+    {
+      id: `wide-values-outliers-${dtype}`,
+      comment: `${dtype} with wide column values, all columns of other ones: outliers are coded words`,
+      flags: ['values-of-columns', 'outliers'],
+      ...{ dtype, shape: [65, 130], pattern: 'means', seed: 1 },
+      options: { columns: 130, tileRows: 64, probabilityBits: 8, modes: ['none', 'raw'], columnValues: 'wide' },
+    },
+    {
+      id: `wide-values-short-last-row-${dtype}`,
+      comment: `${dtype} with wide column values: what a short last row lacks is the last coded word`,
+      flags: ['values-of-columns', 'edge'],
+      ...{ dtype, shape: [1000], options: { columns: 130, modes: ['none', 'raw'], columnValues: 'wide' } },
+      ...{ pattern: 'means', seed: 1 },
+    },
+  ]),
+  ...(
+    [
+      ['rows', 'BF16', [2100, 9], 'interleaved', '2,100 rows, of which every second tells how large a column is'],
+      ['alike', 'BF16', [40, 37], 'constant', 'all columns are as large: there is no flag 64'],
+      ['of-i8', 'I8', [40, 37], 'means', 'of I8, values have all bits as it is'],
+    ] as const
+  ).map(
+    ([id, dtype, shape, pattern, what]): Case => ({
+      id: `wide-values-${id}`,
+      comment: `Wide column values are forced: ${what}`,
+      flags: ['values-of-columns'],
+      ...{ dtype, shape, options: { columns: shape[1], columnValues: 'wide' }, pattern, seed: 1 },
+    }),
+  ),
+  ...(
+    [
+      ['BF16', 'small', 511, 64, 'too few rows to tell how large a column is'],
+      ['BF16', 'small', 512, 64, 'just enough: wide values'],
+      ['BF16', 'small', 512, 17, 'wide values would save too little more than signs'],
+      ['BF16', 'small', 512, 18, 'wide values save enough more than signs'],
+      ['BF16', 'fast', 512, 30, 'neither signs nor wide values save enough'],
+      ['BF16', 'fast', 512, 31, 'signs save too little, wide values enough'],
+      ['F16', 'fast', 512, 30, 'wide values would save too little more than signs'],
+      ['F16', 'fast', 512, 31, 'wide values save enough more than signs'],
+    ] as const
+  ).map(
+    ([dtype, profile, rows, scale, what]): Case => ({
+      id: `wide-values-auto-${dtype}-${profile}-${rows}-${scale}`,
+      comment: `${dtype} in profile ${profile}, columns lean and differ in scale: ${what}`,
+      flags: ['values-of-columns', 'auto'],
+      ...{ dtype, shape: [rows, 16], options: { profile, columns: 16 }, pattern: `scaled-${scale}`, seed: 1 },
+    }),
+  ),
+];
+
 /** One tile of eight could be predicted, but a plane has one predictor. */
 const PREDICTION_CASES: readonly Case[] = (
   [
@@ -1531,6 +1607,7 @@ const CASES: readonly Case[] = [
   ...CLASS_CASES,
   ...ANNEX_CASES,
   ...DECISION_CASES,
+  ...WIDE_VALUE_CASES,
 ];
 
 function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern, seed }: Case, index: number): Vector {

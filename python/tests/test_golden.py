@@ -21,7 +21,7 @@ MANIFEST = json.loads((GOLDEN / "manifest.json").read_text())
 # Names of the manifest, in the order of the C interface.
 MODES = ["auto", "raw", *PREDICTORS, "pairs", "direct"]
 CLASSES = ["auto", *CLASS_CHOICES]
-WISHES = {None: 0, True: 1, False: -1}
+WISHES = {None: 0, True: 1, False: -1, "wide": 2}
 
 
 def encode_options(options: dict[str, Any]) -> EncodeOptions:
