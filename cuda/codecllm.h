@@ -123,7 +123,7 @@ typedef struct codecllm_encode_options {
   codecllm_classes classes;
   /** Column offsets in PAIRS and DIRECT: 0 the encoder's choice, 1 yes, -1 no. */
   int32_t column_offsets;
-  /** Column values, where they may be and there is a whole row: likewise. */
+  /** Column values, where they may be and there is a whole row: likewise; 2 yes, and those of floats have all bits. */
   int32_t column_values;
 } codecllm_encode_options;
 

@@ -111,8 +111,11 @@ codecllm_encode_options options_of(const Napi::Value& value) {
     options.classes = static_cast<codecllm_classes>(index_of(object.Get("classes"), kClassesNames, "classes"));
   if (!object.Get("columnOffsets").IsUndefined())
     options.column_offsets = object.Get("columnOffsets").ToBoolean().Value() ? 1 : -1;
-  if (!object.Get("columnValues").IsUndefined())
-    options.column_values = object.Get("columnValues").ToBoolean().Value() ? 1 : -1;
+  const Napi::Value column_values = object.Get("columnValues");
+  if (column_values.IsString())
+    options.column_values = 2;
+  else if (!column_values.IsUndefined())
+    options.column_values = column_values.ToBoolean().Value() ? 1 : -1;
   return options;
 }
 

@@ -112,7 +112,7 @@ void set(Request& request, const std::string& name, const std::string& value) {
   } else if (name == "columnOffsets") {
     options.column_offsets = choice();
   } else if (name == "columnValues") {
-    options.column_values = choice();
+    options.column_values = value == "wide" ? 2 : choice();
   } else if (name == "base") {
     request.base = read(value);
     request.has_base = true;

@@ -13,7 +13,7 @@ from ._tables import MODES, PREDICTORS
 _FIXED = struct.Struct("<4xBBBBQIBBBB")
 """Version, dtype, dimensions, log2 of H, words, columns, planes, classes, flags, 0."""
 _PLANES_AT = 24
-_ROW_SELECTORS, _COLUMN_SELECTORS, _COLUMN_OFFSETS, _COLUMN_VALUES = 1, 2, 4, 16
+_ROW_SELECTORS, _COLUMN_SELECTORS, _COLUMN_OFFSETS, _COLUMN_VALUES, _WIDE_VALUES = 1, 2, 4, 16, 64
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Inspection:
     column_selectors: bool
     column_offsets: bool
     column_values: bool
+    wide_values: bool
     against_base: bool
     """Whether it is coded against a base,"""
     unchanged_tiles: int
@@ -74,6 +75,7 @@ def inspect_front(stream: Stream, front: np.ndarray) -> Inspection:
         column_selectors=bool(flags & _COLUMN_SELECTORS),
         column_offsets=bool(flags & _COLUMN_OFFSETS),
         column_values=bool(flags & _COLUMN_VALUES),
+        wide_values=bool(flags & _WIDE_VALUES),
         against_base=info.against_base,
         unchanged_tiles=stream.unchanged_tiles,
         modes=[_modes(tiles[:, plane]) for plane in range(planes)],

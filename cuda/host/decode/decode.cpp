@@ -301,7 +301,7 @@ void decode_bands(const Stream& stream, uint64_t first_band, uint64_t band_count
         second.finish();
       }
     }
-    const std::vector<uint8_t>& values = stream.coding.column_values;
+    const std::vector<uint16_t>& values = stream.coding.column_values;
     if (values.empty()) continue;
     const uint64_t begin = band * layout.tile_rows * layout.columns;
     decode_words(*layout.dtype, stream.coding.split, values, bytes + (begin - first_word) * layout.dtype->word_bytes(),

@@ -123,8 +123,8 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
   const bool has_windows = has_direct || (has_pairs && !is_nibbles(*split));
   if (has_windows ? fixed.window_base > kMaxStart : fixed.window_base != 0)
     throw FormatError("header.pairs.base", fixed_at::kWindowBase, text(+fixed.window_base, " is out of range"));
-  if ((fixed.flags &
-       ~(kRowSelectors | kColumnSelectors | kColumnOffsets | kDirectTiles | kColumnValues | kAgainstBase)) != 0)
+  if ((fixed.flags & ~(kRowSelectors | kColumnSelectors | kColumnOffsets | kDirectTiles | kColumnValues | kAgainstBase |
+                       kWideValues)) != 0)
     throw FormatError("header.flags", fixed_at::kFlags, text("unknown flags in ", +fixed.flags));
   if (has_base && fixed.flags != kAgainstBase)
     throw FormatError("header.flags", fixed_at::kFlags, text("flags beside a base in ", +fixed.flags));
@@ -137,6 +137,8 @@ Fixed read_fixed(const uint8_t* bytes, size_t size) {
     throw FormatError("header.flags", fixed_at::kFlags, "column offsets without windows");
   if ((fixed.flags & kColumnValues) != 0 && !allows_column_values(dtype, *split))
     throw FormatError("header.flags", fixed_at::kFlags, text(split_name(), " has no column values"));
+  if ((fixed.flags & kWideValues) != 0 && ((fixed.flags & kColumnValues) == 0 || dtype.kind != Kind::Float))
+    throw FormatError("header.flags", fixed_at::kFlags, "values of 16 bits without values of floats");
   const bool has_selectors = (fixed.flags & (kRowSelectors | kColumnSelectors)) != 0;
   if (!has_base && has_selectors != (fixed.classes > 1))
     throw FormatError("header.flags", fixed_at::kFlags,
@@ -274,9 +276,14 @@ Stream Stream::read(const uint8_t* bytes, size_t size) {
   windows.base = fixed.window_base;
   if (fixed.flags & kColumnOffsets)
     windows.offsets = unpack(bytes, parts.column_offsets, layout.columns, 4, "columnOffsets");
-  if (fixed.flags & kColumnValues)
-    coding.column_values =
-        unpack(bytes, parts.column_values, layout.columns, column_value_bits(*layout.dtype), "columnValues");
+  if (fixed.flags & kColumnValues) {
+    const unsigned value_bits = column_value_bits(*layout.dtype, (fixed.flags & kWideValues) != 0);
+    // Those of 16 bits are read byte by byte.
+    const unsigned bytes_each = value_bits == 16 ? 2 : 1;
+    coding.column_values = words_of_values(unpack(bytes, parts.column_values, uint64_t{layout.columns} * bytes_each,
+                                                  value_bits / bytes_each, "columnValues"),
+                                           value_bits);
+  }
   if (fixed.flags & kRowSelectors)
     coding.row_selectors = unpack(bytes, parts.row_selectors, layout.rows, bits, "rowSelectors");
   if (fixed.flags & kColumnSelectors) {

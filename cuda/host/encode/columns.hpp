@@ -47,14 +47,42 @@ class LeanCount {
   std::mutex mutex_;
 };
 
+/** The magnitudes of floats in the rows that tell what columns are like, gathered beside a pass. */
+class MagnitudeSample {
+ public:
+  explicit MagnitudeSample(const Layout& layout);
+
+  void add(const Slice& slice);
+
+  /** Of each column. */
+  std::vector<uint16_t> quantiles();
+
+ private:
+  const Layout& layout_;
+  const LeanRows rows_;
+  /** Column by column. */
+  std::vector<uint16_t> magnitudes_;
+};
+
+/** The number of the magnitude, in order, by which a column is measured, and what it is rounded down to. */
+CODECLLM_ANYWHERE inline uint64_t quantile_rank(uint64_t count) { return 7 * count / 8; }
+constexpr uint16_t kGrain = 8;
+
 /** Whether column values are to be tried, or are asked for. */
 bool tries_column_values(const Layout& layout, const EncodeOptions& options);
 
 /** The values of columns that lean so far; none where that is too little and they are not asked for. */
-std::vector<uint8_t> propose_values(const Layout& layout, const EncodeOptions& options,
-                                    const std::vector<int64_t>& leans);
+std::vector<uint16_t> propose_values(const Layout& layout, const EncodeOptions& options,
+                                     const std::vector<int64_t>& leans);
 
-/** Whether a survey of coded words is better than that of the tensor's by enough, or values are asked for. */
-bool takes_values(const Layout& layout, const EncodeOptions& options, uint64_t cost, uint64_t coded_cost);
+/** Whether values with magnitudes are to be tried beside those, or are asked for. */
+bool tries_wide_values(const Layout& layout, const EncodeOptions& options);
+
+/** These values with magnitudes, by which quantiles of columns become that of the highest. */
+std::vector<uint16_t> widen(const std::vector<uint16_t>& signs, const std::vector<uint16_t>& quantiles);
+
+/** What coding a tensor with these values takes of the sample, with what it has to save. @param cost of the survey */
+uint64_t price_of_values(const Layout& layout, const EncodeOptions& options, const std::vector<uint16_t>& values,
+                         uint64_t cost);
 
 }  // namespace codecllm

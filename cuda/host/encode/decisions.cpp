@@ -49,23 +49,35 @@ Decisions::Decisions(const Layout& layout, const EncodeOptions& options)
 void Decisions::take_survey(const std::vector<PlaneSurveys>& found, std::vector<uint16_t> row_levels,
                             std::vector<uint16_t> column_levels) {
   surveyed_ = choose_split(splits_, found, layout_, options_);
+  price_ = surveyed_.cost;
   row_levels_ = std::move(row_levels);
   column_levels_ = std::move(column_levels);
   settle();
 }
 
 bool Decisions::propose_column_values(const std::vector<int64_t>& leans) {
-  column_values_ = propose_values(layout_, options_, leans);
+  proposed_values_ = propose_values(layout_, options_, leans);
+  column_values_ = proposed_values_;
   return !column_values_.empty();
+}
+
+bool Decisions::widen_column_values(const std::vector<uint16_t>& quantiles) {
+  std::vector<uint16_t> values = widen(proposed_values_, quantiles);
+  if (!are_wide(*layout_.dtype, values)) return false;
+  column_values_ = std::move(values);
+  return true;
 }
 
 bool Decisions::take_coded_survey(const std::vector<PlaneSurveys>& found, std::vector<uint16_t> row_levels,
                                   std::vector<uint16_t> column_levels) {
   const SurveyedSplit coded = choose_split(coded_splits_, found, layout_, options_);
-  if (!takes_values(layout_, options_, surveyed_.cost, coded.cost)) {
-    column_values_.clear();
+  const uint64_t price = price_of_values(layout_, options_, column_values_, coded.cost);
+  if (options_.column_values <= 0 && price >= price_) {
+    column_values_ = taken_values_;
     return false;
   }
+  price_ = price;
+  taken_values_ = column_values_;
   surveyed_ = coded;
   row_levels_ = std::move(row_levels);
   column_levels_ = std::move(column_levels);

@@ -51,9 +51,16 @@ class Decisions {
    */
   bool propose_column_values(const std::vector<int64_t>& leans);
 
-  /** After that survey, likewise. @returns whether the tensor is coded so */
+  /** After that survey or the one of wider values, likewise. @returns whether the tensor is coded so, as yet */
   bool take_coded_survey(const std::vector<PlaneSurveys>& found, std::vector<uint16_t> row_levels,
                          std::vector<uint16_t> column_levels);
+
+  /**
+   * After the survey of coded words: whether there has to be another one, of values with magnitudes.
+   *
+   * @param quantiles of the magnitudes of all columns
+   */
+  bool widen_column_values(const std::vector<uint16_t>& quantiles);
 
   /** After these: the bins of rows and columns. They can be chosen while the second pass counts. */
   void take_levels();
@@ -81,7 +88,7 @@ class Decisions {
   bool is_plain() const { return surveyed_.is_plain; }
 
   /** With which coded words are made: what was proposed, until the survey of them is taken. Empty if they are not. */
-  const std::vector<uint8_t>& column_values() const { return column_values_; }
+  const std::vector<uint16_t>& column_values() const { return column_values_; }
   const std::vector<Split>& coded_splits() const { return coded_splits_; }
 
   /** PAIRS or DIRECT, if tiles are to be coded so where that fits; else RANS. */
@@ -104,7 +111,12 @@ class Decisions {
   const std::vector<Split> splits_;
   SurveyedSplit surveyed_ = {};
   const std::vector<Split> coded_splits_;
-  std::vector<uint8_t> column_values_;
+  /** What the survey that was taken costs, with what it has to save; and the values that it was made with. */
+  uint64_t price_ = 0;
+  std::vector<uint16_t> taken_values_;
+  /** Those without magnitudes. */
+  std::vector<uint16_t> proposed_values_;
+  std::vector<uint16_t> column_values_;
   Mode preferred_ = kRans;
   Windows windows_;
   std::vector<uint16_t> row_levels_;

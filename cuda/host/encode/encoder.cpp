@@ -39,9 +39,10 @@ void Encoder::gather(uint64_t first, uint64_t count, const uint8_t* bytes, size_
   if (pass_ == Pass::Encode) throw ArgumentError("nothing to gather: the encoder is ready to encode");
   const Slice slice = slice_of(first, count, bytes, size);
   mark(first, count);
-  if (pass_ == Pass::Survey && leans_ != nullptr) leans_->add(slice);
+  if (leans_ != nullptr) leans_->add(slice);
+  if (magnitudes_ != nullptr) magnitudes_->add(slice);
   for_each_coded(slice, [this](const Slice& coded) {
-    if (pass_ == Pass::Survey || pass_ == Pass::CodedSurvey) survey_->add(coded);
+    if (survey_ != nullptr) survey_->add(coded);
     if (pass_ == Pass::Window) window_->add(coded);
     if (pass_ == Pass::Count) count_->add(coded);
   });
@@ -49,7 +50,7 @@ void Encoder::gather(uint64_t first, uint64_t count, const uint8_t* bytes, size_
 
 template <class Use>
 void Encoder::for_each_coded(const Slice& slice, Use use) const {
-  const std::vector<uint8_t>& values = decisions_.column_values();
+  const std::vector<uint16_t>& values = decisions_.column_values();
   if (values.empty()) {
     use(slice);
     return;
@@ -106,6 +107,7 @@ void Encoder::advance() {
       take_choices();
       if (leans_ != nullptr && decisions_.propose_column_values(leans_->leans)) {
         survey_ = survey_of(decisions_.coded_splits());
+        if (tries_wide_values(layout_, options_)) magnitudes_ = std::make_unique<MagnitudeSample>(layout_);
         pass_ = Pass::CodedSurvey;
       } else {
         begin_window();
@@ -113,9 +115,16 @@ void Encoder::advance() {
       leans_.reset();
       break;
     case Pass::CodedSurvey:
+    case Pass::WideSurvey:
       if (decisions_.take_coded_survey(survey_->planes, std::move(survey_->row_levels), survey_->column_levels()))
         take_choices();
-      begin_window();
+      if (magnitudes_ != nullptr && decisions_.widen_column_values(magnitudes_->quantiles())) {
+        survey_ = survey_of(decisions_.coded_splits());
+        pass_ = Pass::WideSurvey;
+      } else {
+        begin_window();
+      }
+      magnitudes_.reset();
       break;
     case Pass::Window:
       decisions_.take_window(window_->counts);

@@ -51,7 +51,7 @@ class Encoder {
   void write_front(uint8_t* front, size_t size) const;
 
  private:
-  enum class Pass { Survey, CodedSurvey, Window, Count, Encode };
+  enum class Pass { Survey, CodedSurvey, WideSurvey, Window, Count, Encode };
 
   Slice slice_of(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size) const;
   /** Marks bands as seen in this pass. @throws ArgumentError where one was before */
@@ -73,6 +73,8 @@ class Encoder {
   std::unique_ptr<Survey> survey_;
   /** Null if column values are not tried. */
   std::unique_ptr<LeanCount> leans_;
+  /** Null if they are not tried with magnitudes. */
+  std::unique_ptr<MagnitudeSample> magnitudes_;
   std::unique_ptr<WindowCount> window_;
   std::unique_ptr<SymbolCount> count_;
   std::vector<uint8_t> choices_;

@@ -27,7 +27,7 @@ struct EncodeOptions {
   codecllm_classes classes = CODECLLM_CLASSES_AUTO;
   /** Whether columns have offsets in PAIRS and DIRECT: 1 yes, -1 no, 0 the encoder's choice. */
   int32_t column_offsets = 0;
-  /** Whether columns have values: likewise. */
+  /** Whether columns have values: likewise, and 2, those of floats all bits. */
   int32_t column_values = 0;
   /** Whether all is the encoder's choice but the profile, columns and rows of a tile. */
   bool leaves_choice = true;

@@ -25,7 +25,8 @@ uint8_t flags_of(const Coding& coding) {
   return static_cast<uint8_t>(
       (coding.row_selectors.empty() ? 0 : kRowSelectors) | (coding.column_selectors.empty() ? 0 : kColumnSelectors) |
       (coding.windows.offsets.empty() ? 0 : kColumnOffsets) | (coding.has_direct ? kDirectTiles : 0) |
-      (coding.column_values.empty() ? 0 : kColumnValues) | (coding.base ? kAgainstBase : 0));
+      (coding.column_values.empty() ? 0 : kColumnValues) | (coding.base ? kAgainstBase : 0) |
+      (are_wide(*coding.layout.dtype, coding.column_values) ? kWideValues : 0));
 }
 
 FrontParts front_parts_of(const Coding& coding, size_t tables_bytes) {
@@ -111,7 +112,8 @@ void write_front(const Coding& coding, const uint8_t* metadata, uint64_t data_by
   for (size_t axis = 0; axis < layout.shape.size(); axis++) store(front + kFixedBytes + 8 * axis, layout.shape[axis]);
   std::copy(tables.begin(), tables.end(), front + parts.tables);
   pack(coding.windows.offsets, 4, front + parts.column_offsets);
-  pack(coding.column_values, column_value_bits(*layout.dtype), front + parts.column_values);
+  const unsigned value_bits = column_value_bits(*layout.dtype, are_wide(*layout.dtype, coding.column_values));
+  pack(numbers_of_values(coding.column_values, value_bits), std::min(8u, value_bits), front + parts.column_values);
   pack(coding.row_selectors, selector_bits(coding.classes), front + parts.row_selectors);
   pack(coding.column_selectors, selector_bits(coding.classes), front + parts.column_selectors);
   if (coding.base) {

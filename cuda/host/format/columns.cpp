@@ -15,13 +15,6 @@ void for_each_row(uint64_t words, size_t columns, Row row) {
     row(at, static_cast<size_t>(std::min<uint64_t>(columns, words - at)));
 }
 
-/** What signs of columns are XORed with. */
-std::vector<uint16_t> signs_of(const std::vector<uint8_t>& values) {
-  std::vector<uint16_t> signs(values.size());
-  for (size_t j = 0; j < values.size(); j++) signs[j] = static_cast<uint16_t>(values[j] << 15);
-  return signs;
-}
-
 uint16_t swap_sign(uint16_t word, uint32_t low) {
   const unsigned differing = ((word >> (15 - low)) ^ word) & (1u << low);
   return static_cast<uint16_t>(word ^ differing ^ (differing << (15 - low)));
@@ -34,7 +27,30 @@ bool allows_column_values(const Dtype& dtype, const Split& split) {
   return dtype.kind == Kind::Signed;
 }
 
-void code_words(const Dtype& dtype, const Split& split, const std::vector<uint8_t>& values, const uint8_t* from,
+bool are_wide(const Dtype& dtype, const std::vector<uint16_t>& values) {
+  return dtype.kind == Kind::Float &&
+         std::any_of(values.begin(), values.end(), [](uint16_t value) { return (value & 0x7fff) != 0; });
+}
+
+std::vector<uint16_t> words_of_values(const std::vector<uint8_t>& numbers, unsigned bits) {
+  std::vector<uint16_t> values(bits == 16 ? numbers.size() / 2 : numbers.size());
+  for (size_t j = 0; j < values.size(); j++)
+    values[j] = static_cast<uint16_t>(bits == 16  ? numbers[2 * j] | numbers[2 * j + 1] << 8
+                                      : bits == 1 ? numbers[j] << 15
+                                                  : numbers[j]);
+  return values;
+}
+
+std::vector<uint8_t> numbers_of_values(const std::vector<uint16_t>& values, unsigned bits) {
+  std::vector<uint8_t> numbers;
+  for (const uint16_t value : values) {
+    numbers.push_back(static_cast<uint8_t>(bits == 1 ? value >> 15 : value));
+    if (bits == 16) numbers.push_back(static_cast<uint8_t>(value >> 8));
+  }
+  return numbers;
+}
+
+void code_words(const Dtype& dtype, const Split& split, const std::vector<uint16_t>& values, const uint8_t* from,
                 uint64_t words, uint8_t* to) {
   if (dtype.word_bits == 8) {
     for_each_row(words, values.size(), [&](uint64_t at, size_t count) {
@@ -43,18 +59,17 @@ void code_words(const Dtype& dtype, const Split& split, const std::vector<uint8_
     return;
   }
   const uint32_t low = lowest_of_plane_0(split);
-  const std::vector<uint16_t> signs = signs_of(values);
   for_each_row(words, values.size(), [&](uint64_t at, size_t count) {
     for (size_t j = 0; j < count; j++) {
       uint16_t word;
       std::memcpy(&word, from + 2 * (at + j), sizeof word);
-      word = swap_sign(word ^ signs[j], low);
+      word = swap_sign(static_cast<uint16_t>(word - values[j]), low);
       std::memcpy(to + 2 * (at + j), &word, sizeof word);
     }
   });
 }
 
-void decode_words(const Dtype& dtype, const Split& split, const std::vector<uint8_t>& values, uint8_t* bytes,
+void decode_words(const Dtype& dtype, const Split& split, const std::vector<uint16_t>& values, uint8_t* bytes,
                   uint64_t words) {
   if (dtype.word_bits == 8) {
     for_each_row(words, values.size(), [&](uint64_t at, size_t count) {
@@ -63,12 +78,11 @@ void decode_words(const Dtype& dtype, const Split& split, const std::vector<uint
     return;
   }
   const uint32_t low = lowest_of_plane_0(split);
-  const std::vector<uint16_t> signs = signs_of(values);
   for_each_row(words, values.size(), [&](uint64_t at, size_t count) {
     for (size_t j = 0; j < count; j++) {
       uint16_t word;
       std::memcpy(&word, bytes + 2 * (at + j), sizeof word);
-      word = swap_sign(word, low) ^ signs[j];
+      word = static_cast<uint16_t>(swap_sign(word, low) + values[j]);
       std::memcpy(bytes + 2 * (at + j), &word, sizeof word);
     }
   });

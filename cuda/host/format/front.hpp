@@ -45,15 +45,18 @@ constexpr size_t kFrontCrc = 56;
 constexpr size_t kFixedCrc = 60;
 }  // namespace fixed_at
 
-/** Bits of the header's flags: which optional parts follow the tables, whether tiles may be DIRECT, and there is a
- * base. */
+/**
+ * Bits of the header's flags: which optional parts follow the tables, whether tiles may be DIRECT, there is a base, and
+ * column values of floats have all bits.
+ */
 enum Flag : uint8_t {
   kRowSelectors = 1,
   kColumnSelectors = 2,
   kColumnOffsets = 4,
   kDirectTiles = 8,
   kColumnValues = 16,
-  kAgainstBase = 32
+  kAgainstBase = 32,
+  kWideValues = 64
 };
 
 /** Bytes of the base's CRC. */

@@ -45,8 +45,8 @@ struct Coding {
   bool has_direct = false;
   /** Of PAIRS and of DIRECT. */
   Windows windows;
-  /** The value of each column; empty where words are coded as they are. */
-  std::vector<uint8_t> column_values;
+  /** The value of each column, a word; empty where words are coded as they are. */
+  std::vector<uint16_t> column_values;
   /** 1, 2 or 4: how many classes the selectors, or levels of a base, tell apart; or 8 of these. */
   uint32_t classes = 1;
   /** The class bits of each row, and of each column (of each two columns if there are pairs); empty if all are 0. */

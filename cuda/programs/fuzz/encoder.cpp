@@ -56,7 +56,7 @@ Request request_of(const uint8_t* data, size_t size) {
   const uint32_t probability_bits = choices.below(48);
   options.probability_bits = probability_bits < 16 ? probability_bits : 0;
   options.classes = static_cast<codecllm_classes>(choices.below(CODECLLM_CLASSES_MIXED + 2));
-  const uint32_t columns = choices.below(9);
+  const uint32_t columns = choices.below(12);
   options.column_offsets = static_cast<int32_t>(columns % 3) - 1;
   options.column_values = static_cast<int32_t>(columns / 3) - 1;
   // 24 bits are whole elements of any dtype of up to 8 bits; and those of the others.
