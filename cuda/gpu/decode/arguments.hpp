@@ -90,8 +90,8 @@ struct GpuTensor {
   uint32_t flip;
   /** The bit with which the sign of a coded word changed places. */
   uint32_t swapped_bit;
-  /** The value of each column, as selectors are; null where there are none. */
-  const uint8_t* column_values;
+  /** The value of each column, a word, as selectors are; null where there are none. */
+  const uint16_t* column_values;
   /** What is known of the base, if there is one. */
   GpuBase base;
 };

@@ -66,7 +66,7 @@ GpuTensor place_tensor(Image& image, const Coding& coding) {
     tensor.window_starts =
         placed<uint8_t>(image.add(starts_of_columns(coding.windows, layout.columns), kSelectorSlack));
   if (!coding.column_values.empty())
-    tensor.column_values = placed<uint8_t>(image.add(coding.column_values, kSelectorSlack));
+    tensor.column_values = placed<uint16_t>(image.add(coding.column_values, kSelectorSlack));
   tensor.swapped_bit = lowest_of_plane_0(coding.split);
   for (unsigned p = 0; p < coding.split.planes; p++) {
     tensor.fields[p] = field_of(*layout.dtype, coding.split, p);

@@ -77,9 +77,8 @@ __device__ __forceinline__ bool padding_is_zero(const uint8_t* section, uint32_t
 template <class Word>
 __device__ __forceinline__ uint32_t decode_word(const GpuTensor& tensor, uint32_t word, uint32_t column) {
   if (sizeof(Word) == 4 || tensor.column_values == nullptr) return word;
-  const uint32_t value = load_once<uint8_t>(tensor.column_values + column);
-  if (sizeof(Word) == 1) return (word + value) & 0xff;
-  return swap_signs(word, tensor.swapped_bit) ^ value << 15;
+  if (sizeof(Word) == 2) word = swap_signs(word, tensor.swapped_bit);
+  return static_cast<Word>(word + load_once<uint16_t>(tensor.column_values + column));
 }
 
 /**

@@ -108,13 +108,21 @@ struct LeanArguments {
   Count* leans;
 };
 
+/** How large columns of floats of 16 bits are. */
+struct QuantileArguments {
+  const uint8_t* elements;
+  uint32_t columns;
+  LeanRows rows;
+  uint16_t* quantiles;
+};
+
 /** Makes coded words of all words. */
 struct CodeArguments {
   const uint8_t* elements;
   uint8_t* coded;
   uint64_t words;
   uint32_t columns;
-  const uint8_t* values;
+  const uint16_t* values;
   uint32_t swapped_bit;
 };
 

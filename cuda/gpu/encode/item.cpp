@@ -87,6 +87,10 @@ void Item::plan_survey(MemoryPlan& memory) {
     coded.plan(memory, source, decisions.coded_splits());
     leans = memory.take<Count>(kSurveyed, layout.columns);
   }
+  if (tries_wide_values()) {
+    wide.plan(memory, source, decisions.coded_splits());
+    quantiles = memory.take<uint16_t>(kSurveyed, layout.columns);
+  }
   const std::vector<Split> splits = this->splits();
   window = memory.take<Count>(kWindow, kWindowCounts);
   fits = memory.take<GpuFits>(kFits, 1);
@@ -98,10 +102,12 @@ void Item::plan_survey(MemoryPlan& memory) {
       if (job < split.planes) bits = std::max<uint32_t>(bits, split.bits[job]);
     if (bits > 0) memory.take<uint64_t>(kCounters, bins << bits);
   }
-  // Kernels read what is said of rows and columns to the end of a tile: offsets, starts, bins, selectors, and values.
+  // Kernels read what is said of rows and columns to the end of a tile: offsets, starts, bins, selectors; and values,
+  // which are made up to three times.
   const uint64_t padded_columns = layout.tiles_across * kTileColumns + kMaxTileRows;
   const uint64_t padded_rows = layout.bands * layout.tile_rows + kMaxTileRows;
-  for (unsigned i = 0; i < 5; i++) memory.take<uint8_t>(kStaged, padded_columns);
+  for (unsigned i = 0; i < 4; i++) memory.take<uint8_t>(kStaged, padded_columns);
+  for (unsigned i = 0; i < 3; i++) memory.take<uint16_t>(kStaged, padded_columns);
   for (unsigned i = 0; i < 2; i++) memory.take<uint8_t>(kStaged, padded_rows);
   modes = memory.take<uint8_t>(kOnDevice, layout.tile_count);
   // Pairs of 16-bit words have windows (Decisions::has_windows), and what may be pairs there may be DIRECT.

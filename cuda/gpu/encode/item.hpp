@@ -75,6 +75,7 @@ struct Item {
   std::vector<Split> splits() const;
 
   bool tries_values() const { return tries_column_values(source.layout, source.options); }
+  bool tries_wide_values() const { return codecllm::tries_wide_values(source.layout, source.options); }
 
   bool has_tiles() const { return source.layout.tile_count > 0; }
 
@@ -91,8 +92,15 @@ struct Item {
   /** The survey of coded words, if column values are tried; and how far columns lean. */
   SurveyArrays coded;
   Array<Count> leans;
-  /** The one that is taken. */
+  /** That with wider values, if they are tried; and quantiles of the magnitudes of columns. */
+  SurveyArrays wide;
+  Array<uint16_t> quantiles;
+  /** The one that is made next, or null; and the one that is taken. */
+  const SurveyArrays* surveyed = &plain;
   const SurveyArrays* taken = &plain;
+  /** Where coded words lie, and those of which survey they are. */
+  uint8_t* coded_words = nullptr;
+  const SurveyArrays* coded_for = nullptr;
   /** Against a base, in whose place there is no survey: what comparing both says, and counters of each plane. */
   Array<uint8_t> compared;
   Array<uint32_t> checks;

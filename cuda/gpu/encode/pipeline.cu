@@ -69,16 +69,18 @@ void Pipeline::prepare(const codecllm_gpu& gpu) {
 }
 
 template <class Word>
-void Pipeline::survey(Items& items, bool coded) {
+void Pipeline::survey(Items& items) {
   BatchLaunch<SurveyArguments> surveys(survey_kernel<Word>, 32 * kSurveyWarps,
                                        kSurveyWarps * kSurveyCounters * sizeof(uint32_t), cuda_stream_);
   BatchLaunch<LevelArguments> levels(level_kernel, kLevelThreads, 0, cuda_stream_);
   BatchLaunch<LeanArguments> leans(lean_kernel<Word>, kLeanThreads, 0, cuda_stream_);
+  BatchLaunch<QuantileArguments> quantiles(quantile_kernel, kQuantileThreads, kQuantileBytes, cuda_stream_);
   for (const auto& item : items) {
-    if (coded && item->decisions.column_values().empty()) continue;
+    if (item->surveyed == nullptr) continue;
     const Layout& layout = item->source.layout;
-    const std::vector<Split>& splits = coded ? item->decisions.coded_splits() : item->decisions.splits();
-    const SurveyArrays& arrays = coded ? item->coded : item->plain;
+    const SurveyArrays& arrays = *item->surveyed;
+    const bool plain = &arrays == &item->plain;
+    const std::vector<Split>& splits = plain ? item->decisions.splits() : item->decisions.coded_splits();
     SurveyArguments arguments = {};
     arguments.matrix = item->matrix;
     arguments.split_count = static_cast<uint32_t>(splits.size());
@@ -97,13 +99,20 @@ void Pipeline::survey(Items& items, bool coded) {
     levels.add({arguments.rows, layout.rows, arguments.columns, layout.columns, on_device(arrays.row_levels),
                 on_device(arrays.column_levels)},
                blocks_for(layout.rows + layout.columns, kLevelThreads));
-    if (coded || !item->tries_values()) continue;
-    const LeanArguments lean = {item->matrix.elements, layout.columns, LeanRows::of(layout), on_device(item->leans)};
-    leans.add(lean, lean_blocks(lean));
+    const uint8_t* const elements = static_cast<const uint8_t*>(item->tensor.elements);
+    const LeanRows rows = LeanRows::of(layout);
+    if (plain && item->tries_values()) {
+      const LeanArguments lean = {elements, layout.columns, rows, on_device(item->leans)};
+      leans.add(lean, lean_blocks(lean));
+    }
+    if (&arrays == &item->coded && item->tries_wide_values())
+      quantiles.add({elements, layout.columns, rows, on_device(item->quantiles)},
+                    blocks_for(layout.columns, kQuantileColumns));
   }
   surveys.launch_all();
   levels.launch_all();
   leans.launch_all();
+  quantiles.launch_all();
   download(kSurveyed);
   wait();
 }
@@ -128,52 +137,73 @@ void Pipeline::take_survey(Item& item) {
   decisions.take_survey(surveyed_planes(item.plain, decisions.splits()), levels_of(item.plain.row_levels),
                         levels_of(item.plain.column_levels));
   take_choices(item);
+  item.surveyed = nullptr;
   if (!item.tries_values()) return;
   const Count* const leans = on_host(item.leans);
-  decisions.propose_column_values({leans, leans + source.layout.columns});
+  if (decisions.propose_column_values({leans, leans + source.layout.columns})) item.surveyed = &item.coded;
 }
 
-/** Makes coded words of the tensors of a batch for whose columns values are proposed. */
+/** Surveys tensors for whose columns values are proposed, once or twice. */
 template <class Word>
 void Pipeline::survey_coded(Items& items) {
   if constexpr (sizeof(Word) < 4) {
     uint64_t bytes = 0;
     for (const auto& item : items)
-      if (!item->decisions.column_values().empty())
-        bytes += round_up(item->source.layout.tensor_bytes(), kAlignmentOfArrays);
+      if (item->surveyed != nullptr) bytes += round_up(item->source.layout.tensor_bytes(), kAlignmentOfArrays);
     if (bytes == 0) return;
     coded_.require_size(bytes);
     uint8_t* at = coded_.bytes();
-    BatchLaunch<CodeArguments> codes(code_kernel<Word>, kCodeThreads, 0, cuda_stream_);
-    std::vector<CodeArguments> jobs;
     for (const auto& item : items) {
-      const Decisions& decisions = item->decisions;
-      if (decisions.column_values().empty()) continue;
-      const Layout& layout = item->source.layout;
-      jobs.push_back({item->matrix.elements, at, layout.words, layout.columns, stage(decisions.column_values()),
-                      lowest_of_plane_0(decisions.coded_splits()[0])});
-      item->matrix.elements = at;
-      at += round_up(layout.tensor_bytes(), kAlignmentOfArrays);
+      if (item->surveyed == nullptr) continue;
+      item->coded_words = at;
+      at += round_up(item->source.layout.tensor_bytes(), kAlignmentOfArrays);
     }
-    send();
-    for (const CodeArguments& job : jobs) codes.add(job, blocks_for(job.words, kCodeThreads * kWordsOfCodeThread));
-    codes.launch_all();
-    survey<Word>(items, true);
-    for_each(items, [this](Item& item) { take_coded_survey(item); });
+    while (std::any_of(items.begin(), items.end(), [](const auto& item) { return item->surveyed != nullptr; })) {
+      make_coded<Word>(items, [](const Item& item) { return item.surveyed; });
+      survey<Word>(items);
+      for_each(items, [this](Item& item) { take_coded_survey(item); });
+    }
+    // Where wider values were tried and not taken.
+    make_coded<Word>(items, [](const Item& item) { return item.taken == &item.plain ? nullptr : item.taken; });
   }
 }
 
-/** Decides what follows from the survey of coded words. */
+/** Makes coded words of tensors, for a survey unless it is null or they are there. */
+template <class Word, class SurveyOf>
+void Pipeline::make_coded(Items& items, SurveyOf survey_of) {
+  BatchLaunch<CodeArguments> codes(code_kernel<Word>, kCodeThreads, 0, cuda_stream_);
+  std::vector<CodeArguments> jobs;
+  for (const auto& item : items) {
+    const SurveyArrays* const wanted = survey_of(*item);
+    if (wanted == nullptr || wanted == item->coded_for) continue;
+    const Decisions& decisions = item->decisions;
+    const Layout& layout = item->source.layout;
+    jobs.push_back({static_cast<const uint8_t*>(item->tensor.elements), item->coded_words, layout.words, layout.columns,
+                    stage(decisions.column_values()), lowest_of_plane_0(decisions.coded_splits()[0])});
+    item->matrix.elements = item->coded_words;
+    item->coded_for = wanted;
+  }
+  send();
+  for (const CodeArguments& job : jobs) codes.add(job, blocks_for(job.words, kCodeThreads * kWordsOfCodeThread));
+  codes.launch_all();
+}
+
+/** Decides what follows from a survey of coded words. */
 void Pipeline::take_coded_survey(Item& item) {
+  const SurveyArrays* const arrays = item.surveyed;
+  if (arrays == nullptr) return;
   Decisions& decisions = item.decisions;
-  if (decisions.column_values().empty()) return;
-  if (decisions.take_coded_survey(surveyed_planes(item.coded, decisions.coded_splits()),
-                                  levels_of(item.coded.row_levels), levels_of(item.coded.column_levels))) {
-    item.taken = &item.coded;
+  if (decisions.take_coded_survey(surveyed_planes(*arrays, decisions.coded_splits()), levels_of(arrays->row_levels),
+                                  levels_of(arrays->column_levels))) {
+    item.taken = arrays;
     take_choices(item);
-  } else {
+  } else if (item.taken == &item.plain) {
     item.matrix.elements = static_cast<const uint8_t*>(item.tensor.elements);
   }
+  item.surveyed = nullptr;
+  if (arrays != &item.coded || !item.tries_wide_values()) return;
+  const uint16_t* const quantiles = on_host(item.quantiles);
+  if (decisions.widen_column_values({quantiles, quantiles + item.source.layout.columns})) item.surveyed = &item.wide;
 }
 
 void Pipeline::take_choices(Item& item) {
@@ -530,7 +560,7 @@ void Pipeline::encode_words(Items& items) {
     count_differences<Word>(items);
     for_each(items, [this](Item& item) { take_differences(item); });
   } else {
-    survey<Word>(items, false);
+    survey<Word>(items);
     for_each(items, [this](Item& item) { take_survey(item); });
     survey_coded<Word>(items);
     count_window(items);

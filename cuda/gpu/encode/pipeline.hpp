@@ -1,5 +1,5 @@
-// Encodes batches of tensors, one after another: four rounds of kernels, or two against bases, between which the host
-// decides.
+// Encodes batches of tensors, one after another: four to six rounds of kernels, or two against bases, between which the
+// host decides.
 #pragma once
 
 #include <atomic>
@@ -97,14 +97,16 @@ class Pipeline {
 
   template <class Word>
   void encode_words(Items& items);
-  /** Surveys tensors as they are, or those whose columns have been given values. */
+  /** Surveys each tensor for what it says. */
   template <class Word>
-  void survey(Items& items, bool coded);
+  void survey(Items& items);
   std::vector<PlaneSurveys> surveyed_planes(const SurveyArrays& arrays, const std::vector<Split>& splits) const;
   void take_survey(Item& item);
-  /** Makes coded words, and surveys them. */
+  /** Surveys coded words. */
   template <class Word>
   void survey_coded(Items& items);
+  template <class Word, class SurveyOf>
+  void make_coded(Items& items, SurveyOf survey_of);
   void take_coded_survey(Item& item);
   void take_choices(Item& item);
   void take_levels(Item& item);

@@ -29,8 +29,9 @@ codecllm_encode_options forced(codecllm_mode first, codecllm_mode second, uint8_
   return options;
 }
 
-codecllm_encode_options with_values(codecllm_encode_options options) {
-  options.column_values = 1;
+/** @param wide whether those of floats have all bits */
+codecllm_encode_options with_values(codecllm_encode_options options, bool wide = false) {
+  options.column_values = wide ? 2 : 1;
   return options;
 }
 
@@ -52,6 +53,7 @@ std::vector<Case> large_cases() {
        forced(kNone, kRaw, 10, 6, CODECLLM_CLASSES_COLUMNS4)},
       {"BF16 10 + 6, 2 x 2 classes", "BF16", false, Scale::Both, forced(kNone, kRaw, 10, 6, CODECLLM_CLASSES_MIXED)},
       {"BF16 10 + 6, column values", "BF16", false, Scale::None, with_values(forced(kNone, kRaw, 10, 6))},
+      {"BF16 10 + 6, wide column values", "BF16", false, Scale::Columns, with_values(forced(kNone, kRaw, 10, 6), true)},
       {"BF16 8 + 8", "BF16", false, Scale::None, forced(kNone, kRaw, 8, 8)},
       {"F16", "F16", false, Scale::None, forced(kNone, kRaw, 8, 8)},
       {"F16, column values", "F16", false, Scale::None, with_values(forced(kNone, kRaw, 8, 8))},
@@ -79,6 +81,7 @@ std::vector<Case> encode_cases() {
       {"encode BF16 direct", "BF16", false, Scale::None, direct()},
       {"encode BF16 small", "BF16", false, Scale::None, {}},
       {"encode BF16 small, column values", "BF16", false, Scale::None, with_values({})},
+      {"encode BF16 small, wide column values", "BF16", false, Scale::Columns, with_values({}, true)},
       {"encode I8", "I8", false, Scale::None, {}},
       {"encode I8, column values", "I8", false, Scale::None, with_values({})},
       {"encode F32", "F32", false, Scale::None, fast(CODECLLM_CLASSES_AUTO)},

@@ -28,7 +28,7 @@ codecllm_encode_options draw_options(const codecllm::Coding& coding, Random& ran
   if (random() % 4 == 0) options.columns = 1 + random() % 300;
   options.classes = static_cast<codecllm_classes>(random() % 7);
   options.column_offsets = static_cast<int32_t>(random() % 3) - 1;
-  options.column_values = static_cast<int32_t>(random() % 3) - 1;
+  options.column_values = static_cast<int32_t>(random() % 4) - 1;
   if (random() % 3 == 0) options.probability_bits = 8 + random() % 4;
   if (random() % 3 == 0) return options;
   const codecllm::Split& split = dtype.splits[random() % dtype.split_count];

@@ -335,7 +335,7 @@ Matrix draw_matrix(uint64_t columns, uint32_t number, bool exact, bool special, 
   options.tile_rows = 8u << number % 6;
   options.columns = static_cast<uint32_t>(columns);
   options.column_offsets = static_cast<int32_t>(random() % 3) - 1;
-  options.column_values = static_cast<int32_t>(random() % 3) - 1;
+  options.column_values = static_cast<int32_t>(random() % 4) - 1;
   switch (random() % 8) {
     case 0:
       options.profile = CODECLLM_FAST;

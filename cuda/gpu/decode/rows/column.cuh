@@ -13,12 +13,12 @@ struct ColumnRows : Rows {
   __device__ __forceinline__ void open(const GpuTensor& tensor, const GpuTile& tile, uint32_t column,
                                        SharedAddress buffers) {
     Rows::open(tensor, tile, column, buffers);
-    const uint32_t values = *reinterpret_cast<const uint32_t*>(tensor.column_values + column + 4 * lane_index());
+    const uint2 values = *reinterpret_cast<const uint2*>(tensor.column_values + column + 4 * lane_index());
     if constexpr (sizeof(Word) == 1) {
-      values_[0] = values;
+      values_[0] = __byte_perm(values.x, values.y, 0x6420);
     } else {
-      values_[0] = (values << 15 & 0x8000) | (values << 23 & 0x80000000);
-      values_[1] = (values >> 1 & 0x8000) | (values << 7 & 0x80000000);
+      values_[0] = values.x;
+      values_[1] = values.y;
     }
   }
 
@@ -27,7 +27,14 @@ struct ColumnRows : Rows {
     if constexpr (sizeof(Word) == 1) {
       words[0] = add_bytes(words[0], values_[0]);
     } else {
-      for (uint32_t i = 0; i < Rows::kU32s; i++) words[i] = swap_signs(words[i], 15 - Rows::kSymbolBits) ^ values_[i];
+      constexpr uint32_t kLow = 15 - Rows::kSymbolBits;
+      for (uint32_t i = 0; i < Rows::kU32s; i++) {
+        const uint32_t word = words[i];
+        const uint32_t differing = ((word >> (15 - kLow)) ^ word) & (0x00010001u << kLow);
+        // Without its sign, no word carries into the other one.
+        const uint32_t sum = ((word ^ differing) & 0x7fff7fff) + (values_[i] & 0x7fff7fff);
+        words[i] = sum ^ ((word ^ differing << (15 - kLow) ^ values_[i]) & 0x80008000);
+      }
     }
   }
 
