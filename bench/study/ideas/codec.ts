@@ -90,6 +90,8 @@ export const OPTIONS: Chapter = {
     option('4 of columns', 'four tables', { classes: 'columns4' }),
     option('2 x 2', 'four tables', { classes: 'mixed' }),
     option('without column values', 'nothing: a constant of the lane less', { columnValues: false }),
+    option('column values always, of floats signs alone', 'one addition less', { columnValues: true }),
+    option('column values always, of floats all bits', 'as it is', { columnValues: 'wide' }),
     option('never predicted (I8, one plane)', 'nothing', { split: [8], modes: ['none'] }),
     ...[8, 9, 10, 11].map((probabilityBits) =>
       option(`N = ${probabilityBits}`, `tables of ${2 ** probabilityBits} slots`, { probabilityBits }),
