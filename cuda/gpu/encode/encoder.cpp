@@ -109,10 +109,13 @@ void encode_batch(Pipeline& pipeline, const std::vector<Source>& sources, codecl
     }
   }
   items.clear();
-  for (size_t i = 0; i < batch.size(); i++)
-    if (taken[i] != nullptr)
-      items.push_back(
-          std::make_unique<Item>(Source{*taken[i], sources[batch[i]].layout, false}, tensors[batch[i]], batch[i]));
+  for (size_t i = 0; i < batch.size(); i++) {
+    if (taken[i] == nullptr) continue;
+    codecllm_gpu_source& tensor = tensors[batch[i]];
+    // What is shorter in all may have longer Data, which do not fit where the first ones did.
+    tensor.front_size = tensor.data_size = 0;
+    items.push_back(std::make_unique<Item>(Source{*taken[i], sources[batch[i]].layout, false}, tensor, batch[i]));
+  }
   if (!items.empty()) pipeline.encode(items);
 }
 
