@@ -474,7 +474,10 @@ typedef struct codecllm_gpu_source {
   /** Host memory that receives everything before Data. */
   void* front;
   size_t front_capacity;
-  /** Device memory, aligned to 16, that receives Data. What lies behind them, up to the capacity, stays as it is. */
+  /**
+   * Device memory, aligned to 16, that receives Data. What lies behind them, up to the capacity, stays as it is, but in
+   * CODECLLM_SMALL without a base: there it may have been longer Data before (FORMAT.md, A.13).
+   */
   void* data;
   size_t data_capacity;
   /** Out: their lengths; both 0 if one of them is more than its capacity, and then there is no stream. */

@@ -162,7 +162,9 @@ void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, From from, co
                                std::to_string(parts.data_size));
       continue;
     }
-    report.expect(is_guard(kGuard + parts.data_size, area.size()), how + ": written behind Data");
+    // In small, another profile may have been shorter than what was there before.
+    const bool is_first = jobs[i].options.profile != CODECLLM_SMALL || !jobs[i].entry->base.empty();
+    report.expect(!is_first || is_guard(kGuard + parts.data_size, area.size()), how + ": written behind Data");
     const auto front = std::mismatch(parts.front, parts.front + parts.front_size, tensor.front.begin());
     report.expect(front.first == parts.front + parts.front_size,
                   how + ": byte " + std::to_string(front.first - parts.front) + " of the front differs");
