@@ -20,8 +20,8 @@ const READINGS: Readonly<Record<string, Change>> = {
   '3.1: values are subtracted': ['3.1-columns', '(word + value) & 255', '(word - value) & 255'],
   '3.1: the sign changes places after its column': [
     '3.1-columns',
-    'swapSign(word, dtype, split) ^ (value << (dtype.wordBits - 1))',
-    'swapSign(word ^ (value << (dtype.wordBits - 1)), dtype, split)',
+    '(swapSign(word, dtype, split) + value) & 0xffff',
+    'swapSign((word + value) & 0xffff, dtype, split)',
   ],
   '3.2: negative words fall with their bits': [
     '3.2-base',
