@@ -1,6 +1,7 @@
 // Directories as people have them: jobs that are interrupted, links, files that are bad or not there, and no room for a copy.
 
 import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import {
   existsSync,
@@ -17,7 +18,9 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { Ajv } from 'ajv';
 import { describe, expect, it } from 'vitest';
@@ -226,6 +229,31 @@ describe('in place', () => {
       expect(statSync(join(model, nameOf(1))).mtimeMs).toBe(TIME * 1000);
       run('decompress', '--in-place', model);
       expect(filesOf(model)).toEqual(filesOf(other));
+    });
+  });
+
+  it.each([
+    ['is placed', false],
+    ['is not, where the file has changed since', true],
+  ])('another name that a killed run had not placed %s', async (_, hasChanged) => {
+    await inDirectory(async (directory) => {
+      const model = publish(directory);
+      const [first, alias] = [join(model, nameOf(0)), join(model, 'alias.safetensors')];
+      run('compress', '--in-place', model);
+      const { pid } = spawnSync('true');
+      const machine = createHash('sha256').update(hostname()).digest('hex').slice(0, 8);
+      const place = () => linkSync(first, join(model, `.alias.safetensors.tmp-${machine}-${pid}-00000000`));
+      if (hasChanged) place();
+      // Times of files have some milliseconds.
+      await delay(50);
+      writeFileSync(alias, SHARDS[1]);
+      if (!hasChanged) place();
+      const said = hasChanged ? expect.stringContaining('was left by a run that was killed; it is removed') : '';
+      expect(codecllm('compress', '--in-place', model)).toMatchObject({ status: 0, stderr: said });
+      expect(statSync(alias).ino === statSync(first).ino).toBe(!hasChanged);
+      expect(readdirSync(model).filter((name) => name.startsWith('.'))).toEqual([]);
+      run('decompress', '--in-place', model);
+      expect(readFileSync(alias).equals(SHARDS[hasChanged ? 1 : 0])).toBe(true);
     });
   });
 

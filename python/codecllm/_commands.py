@@ -635,7 +635,9 @@ def _transform(method: _Compression | _Decompression, output: str, force: bool, 
         job.total = os.stat(job.path).st_size
         method.check([job.path])
         tidy(output, job.notice)
-        place = place_in_place(job.path, method) if in_place else partial(_new_file, output, force, job.path)
+        place = (
+            place_in_place(job.path, method.check_finished) if in_place else partial(_new_file, output, force, job.path)
+        )
         return job.report(output, Done([method.transform(job.path, place)]))
     plan = plan_directory(job.path, method, method.follow_links)
     if not plan.checkpoints and not in_place:

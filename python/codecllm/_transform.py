@@ -17,7 +17,7 @@ from ._errors import FileError, raise_problems
 from ._journal import Finished
 from ._output import Job, OutputDirectory, OutputFile, new_directory, new_file
 from ._report import DirectoryReport, Done, FileReport, as_json, file_report_of
-from ._temporary import leftovers, remove, temporary_name
+from ._temporary import hold_temporary, leftovers, let_go, remove, temporary_name
 
 Notice = Callable[[str, str], None]
 """Is told of a path what is no failure."""
@@ -155,9 +155,9 @@ def _transformed(
     return report
 
 
-def place_in_place(path: str, method: Method) -> MakeOutput:
-    """For an output that replaces its input, when it is verified."""
-    return lambda mode: new_file(path, mode, True, path, method.check_finished)
+def place_in_place(path: str, verify: Callable[[str, str], None]) -> MakeOutput:
+    """For an output that replaces its input, when it is verified: its path until then, and the original's SHA-256."""
+    return lambda mode: new_file(path, mode, True, path, verify)
 
 
 def directory_in_place(plan: Plan, method: Method, notice: Notice) -> Done:
@@ -168,19 +168,57 @@ def directory_in_place(plan: Plan, method: Method, notice: Notice) -> Done:
     if added or any(name_of(entry.name) != entry.name for entry in plan.entries):
         raise FileError(plan.path, "has files that get other names: that cannot be done in place")
     files = []
+    linked = 0
     after = sum(entry.size for entry in plan.entries)
     for name, path, _, size, _, _ in plan.checkpoints:
-        tidy(path, notice)
-        report = method.transform(path, place_in_place(path, method))
-        for alias in plan.entries:
-            if alias.kind == "alias" and alias.target == name:
-                place = temporary_name(alias.path)
-                os.link(path, place)
-                os.replace(place, alias.path)
+        if _finish_link(path, plan.entries):
+            linked += 1
+            after -= size
+            continue
+        others = [entry.path for entry in plan.entries if entry.kind == "alias" and entry.target == name]
+        for each in (path, *others):
+            tidy(each, notice)
+        # They are there, under temporary names, before the file has its own.
+        links = [(temporary_name(other), other) for other in others]
+
+        def verify(made: str, sha256: str, links: list[tuple[str, str]] = links) -> None:
+            method.check_finished(made, sha256)
+            for temporary, _ in links:
+                hold_temporary(temporary, partial(remove, temporary))
+                os.link(made, temporary)
+
+        try:
+            report = method.transform(path, place_in_place(path, verify))
+            for temporary, other in links:
+                os.replace(temporary, other)
+        finally:
+            for temporary, _ in links:
+                remove(temporary)
+                let_go(temporary)
         files.append(report)
         after += (report.bytes_after if size == report.bytes_before else report.bytes_before) - size
-    kept = sum(entry.kind == "checkpoint" for entry in plan.entries) - len(plan.checkpoints)
+    kept = sum(entry.kind == "checkpoint" for entry in plan.entries) - len(plan.checkpoints) + linked
     return Done(files, 0, kept, directory_report(plan.entries, after))
+
+
+def _finish_link(path: str, entries: list[Entry]) -> bool:
+    """Gives a file its place where a run was killed after another name of it had been replaced: then what replaces it
+    lies beside it. Not if the file has changed since: what a rename changes last has its time.
+
+    Returns:
+        whether it was so
+    """
+    for temporary, purpose, writer, is_file in leftovers(path):
+        if purpose != "tmp" or writer != "killed" or not is_file:
+            continue
+        made = os.stat(temporary)
+        if os.stat(path).st_ctime_ns > made.st_ctime_ns:
+            continue
+        for entry in entries:
+            if entry.kind == "checkpoint" and entry.path != path and os.path.samestat(os.stat(entry.path), made):
+                os.replace(temporary, path)
+                return True
+    return False
 
 
 def directory_report(entries: list[Entry], after: int) -> DirectoryReport:

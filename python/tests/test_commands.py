@@ -1104,6 +1104,31 @@ def test_in_place_and_back() -> None:
     assert sorted(os.listdir()) == ["expected", "model"]
 
 
+@pytest.mark.parametrize("has_changed", [False, True])
+def test_another_name_that_a_killed_run_had_not_placed(has_changed: bool) -> None:
+    publish_shards()
+    path, alias = Path("model/model-0.safetensors"), Path("model/alias.safetensors")
+    first, other = path.read_bytes(), Path("model/model-1.safetensors").read_bytes()
+    succeed("compress", "--in-place", "model")
+    killed = subprocess.Popen(["true"])
+    killed.wait()
+    left = Path(f"model/.alias.safetensors.tmp-{_temporary._MACHINE}-{killed.pid}-00000000")
+    if has_changed:
+        os.link(path, left)
+    # Times of files have some milliseconds.
+    time.sleep(0.05)
+    alias.write_bytes(other)
+    if not has_changed:
+        os.link(path, left)
+    done = run("compress", "--in-place", "model")
+    assert done.returncode == 0
+    assert ("was left by a run that was killed; it is removed" in done.stderr) == has_changed
+    assert os.path.samefile(path, alias) != has_changed
+    assert not left.exists()
+    succeed("decompress", "--in-place", "model")
+    assert alias.read_bytes() == (other if has_changed else first)
+
+
 def test_links_stay_links(node: Callable[..., Any]) -> None:
     os.makedirs("cache/blobs")
     for number, name in enumerate(SHARDS):
