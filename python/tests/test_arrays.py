@@ -129,7 +129,7 @@ def test_encoder_refuses() -> None:
             encoder.gather(7, 1, b"\0" * encoder.band_bytes)
         with pytest.raises(ValueError, match=r"^0 .* where there are 3"):
             encoder.advance()
-        with pytest.raises(ValueError, match="gather and advance first"):
+        with pytest.raises(ValueError, match="is not known before all is gathered"):
             _ = encoder.front_bytes
         with pytest.raises(ValueError, match="read-only"):
             encoder.code(0, 1, b"\0" * encoder.band_bytes, b"\0" * 100)
