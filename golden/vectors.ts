@@ -1583,6 +1583,14 @@ const DECISION_CASES: readonly Case[] = (
       'gradient',
       'four classes of rows, and rows in two bins: empty bins are no groups',
     ],
+    [
+      'signs-alone',
+      'BF16',
+      [512, 16],
+      { columnValues: true, columns: 16 },
+      'scaled-64',
+      'values that are asked for, but not as wide ones, are signs where wide ones would be smaller',
+    ],
   ] as const
 ).map(([id, dtype, shape, options, pattern, comment]) => ({
   id: `decision-${id}`,
