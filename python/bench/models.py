@@ -9,8 +9,9 @@
 A model of the shape of Llama 3 8B in BF16, its weights made here: plain, with profiles direct and fast, and with
 DFloat11 and glyd where their packages run. Each in a process of its own, with the same weights and the same prompts of
 512 tokens. A prompt runs as PyTorch runs it; of the tokens after it, chosen greedily, each is one CUDA graph, captured
-from layers that torch.compile has compiled. The tokens that are compared are made before, without both: in a graph even
-the plain model gives other ones.
+from layers that torch.compile has compiled, whose kernels may begin before those ahead of them have ended, in the plain
+model, too (TORCHINDUCTOR_ENABLE_PDL=1). The tokens that are compared are made before, without both: in a graph even the
+plain model gives other ones.
 
 Prints a table, writes RECORD.json, and exits with 1 if a model of ours failed, or an exact one gave other tokens than
 the plain one. Without a GPU it measures nothing, but can be tried: `--layers 2 --width 256 --only plain direct`.
@@ -35,6 +36,7 @@ from pathlib import Path
 import torch
 import transformers
 from torch import nn
+from torch._inductor import config as inductor
 from torch.nn import functional
 
 import codecllm
@@ -305,6 +307,7 @@ def continued(text: Text, write: Callable[[], None]) -> None:
 def compiled(model: nn.Module) -> Iterator[None]:
     """Layer by layer: all have one shape, and share what is made of the first."""
     torch._dynamo.reset()
+    inductor.triton.enable_pdl = True
     parts = [*model.model.layers, model.model.norm, model.model.rotary_emb]
     for part in parts:
         part.forward = torch.compile(part.forward, dynamic=False)
