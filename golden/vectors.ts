@@ -1616,6 +1616,16 @@ const CASES: readonly Case[] = [
   ...ANNEX_CASES,
   ...DECISION_CASES,
   ...WIDE_VALUE_CASES,
+  {
+    id: 'decision-start-of-coded',
+    comment: 'Annex A: a tile that is RAW does not count where windows start',
+    flags: ['auto'],
+    dtype: 'BF16',
+    shape: [160, 128],
+    options: { profile: 'direct' },
+    pattern: 'mingled-64',
+    seed: 2,
+  },
 ];
 
 function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern, seed }: Case, index: number): Vector {
