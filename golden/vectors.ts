@@ -1591,6 +1591,14 @@ const DECISION_CASES: readonly Case[] = (
       'scaled-64',
       'values that are asked for, but not as wide ones, are signs where wide ones would be smaller',
     ],
+    [
+      'start-of-coded',
+      'BF16',
+      [160, 128],
+      { profile: 'direct' },
+      'mingled-110',
+      'a tile that is RAW does not count where windows start',
+    ],
   ] as const
 ).map(([id, dtype, shape, options, pattern, comment]) => ({
   id: `decision-${id}`,
@@ -1616,16 +1624,6 @@ const CASES: readonly Case[] = [
   ...ANNEX_CASES,
   ...DECISION_CASES,
   ...WIDE_VALUE_CASES,
-  {
-    id: 'decision-start-of-coded',
-    comment: 'Annex A: a tile that is RAW does not count where windows start',
-    flags: ['auto'],
-    dtype: 'BF16',
-    shape: [160, 128],
-    options: { profile: 'direct' },
-    pattern: 'mingled-64',
-    seed: 2,
-  },
 ];
 
 function vectorOf({ id, comment, flags, dtype, shape, options = {}, pattern, seed }: Case, index: number): Vector {

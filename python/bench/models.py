@@ -36,7 +36,6 @@ from pathlib import Path
 import torch
 import transformers
 from torch import nn
-from torch._inductor import config as inductor
 from torch.nn import functional
 
 import codecllm
@@ -307,10 +306,9 @@ def continued(text: Text, write: Callable[[], None]) -> None:
 def compiled(model: nn.Module) -> Iterator[None]:
     """Layer by layer: all have one shape, and share what is made of the first."""
     torch._dynamo.reset()
-    inductor.triton.enable_pdl = True
     parts = [*model.model.layers, model.model.norm, model.model.rotary_emb]
     for part in parts:
-        part.forward = torch.compile(part.forward, dynamic=False)
+        part.forward = torch.compile(part.forward, dynamic=False, options={"triton.enable_pdl": True})
     try:
         yield
     finally:
