@@ -2,7 +2,10 @@
 
 import { readFront } from '../spec/decoder/1-front.ts';
 import { wordAfter } from '../spec/decoder/3.2-base.ts';
+import { align, Mode } from '../spec/decoder/4-metadata.ts';
+import { lanesOf, STATE_FLOOR } from '../spec/decoder/6.2-rans.ts';
 import { seal } from '../spec/encoder/front.ts';
+import { encodeLanes } from '../spec/encoder/rans.ts';
 import { DTYPES, decodeTensor, type EncodeOptions, encodeTensor, FormatError } from '../spec/index.ts';
 import { bytes, type Damage, flip, metadata } from './damage.ts';
 import { rebuilt, unused } from './deciding.ts';
@@ -283,6 +286,25 @@ export function baseVectors(): BaseVector[] {
 
 const OF = 'base-trained';
 
+/** Of zeros that have not changed, plane 0 is coded, and lane 0 ends in 2^16 + 1; plane 1 is RAW. */
+const endsAsPayload = rebuilt(({ tiles: [tile] }) => {
+  const [height, width] = [20, 128];
+  const { count, perLane } = lanesOf(width, true);
+  const set = unused(1, 8);
+  const symbols = new Uint16Array(height * width);
+  const finals = new Uint32Array(count).fill(STATE_FLOOR).fill(STATE_FLOOR + 1, 0, 1);
+  const classes = new Uint8Array(symbols.length);
+  const { states, units } = encodeLanes(symbols, finals, perLane, { ...set, width, classes });
+  const coded = { mode: Mode.RANS, predictor: 0, value: units.length, outliers: 0 };
+  const raw = { mode: Mode.RAW, predictor: 0, value: 0, outliers: 0 };
+  const data = [new Uint8Array(symbols.length), new Uint8Array(states.buffer), new Uint8Array(units.buffer)];
+  return {
+    data: Buffer.concat(data.flatMap((part) => [part, new Uint8Array(align(part.length) - part.length)])),
+    tables: [set, undefined],
+    tiles: [{ ...tile, planes: [coded, raw] }],
+  };
+});
+
 /** [id, comment, damaged vector, damage of a sealed stream, of the base, field] */
 const ROWS: readonly [
   string,
@@ -400,6 +422,14 @@ const ROWS: readonly [
     metadata(0, 8, (old) => old | (2 << 20)),
     undefined,
     'tile[0].plane[0].predictor',
+  ],
+  [
+    'base-state-final',
+    'A state that ends as 2^16 + 1 beside a base, where RAW takes nothing from it',
+    'base-zeros',
+    endsAsPayload,
+    undefined,
+    'tile.plane[0].states',
   ],
 ];
 
