@@ -71,6 +71,8 @@ std::string fault_of_gpu(const Gpu& gpu, const Entry& entry) {
   const std::string refusal = refusal_of(entry);
   // A GPU is given a front and Data; that together they are the stream, is for the caller to see.
   if (refusal.rfind("data at byte", 0) == 0) return "";
+  // Nor is it given a base that the reference refused with these words.
+  if (refusal == "header.flags at byte 22: coded without a base") return "";
   const Answer answer = answer_of([&] { return gpu.decode(entry.stream); });
   if (is_against_base(entry.stream)) return answer.refusal.empty() ? "is taken, though it is against a base" : "";
   const std::string damaged = "tile " + std::to_string(entry.tile) + ": its data are damaged";

@@ -36,7 +36,8 @@ lines.on('line', (line) => {
     wrong += Number(summary[2]);
     if (answered % (50 * BATCH) === 0) console.log(`${answered} streams, ${wrong} wrong`);
   } else {
-    wrongNames.add(/^\S+: (\S+)/.exec(line)?.[1] ?? '');
+    const name = /^\S+: (\d+\/\d+) /.exec(line)?.[1];
+    if (name !== undefined) wrongNames.add(name);
     console.log(line);
   }
 });
