@@ -244,6 +244,14 @@ function copiesIn(
   return new Map(copies);
 }
 
+/** The data of a compressed file, and what its header says. @throws Refused */
+export function opened(file: Uint8Array): { data: Uint8Array; container: Container } {
+  return during('header', '', () => {
+    const { header, text, dataStart, data } = partsOf(file);
+    return { data, container: readContainer(header, text, dataStart) };
+  });
+}
+
 /** Gives an original back. @param given where its bases are @throws Refused */
 export function restore(file: Uint8Array, given: readonly Uint8Array[] = []): Uint8Array {
   return restoreBelow(file, given, []);
@@ -251,10 +259,7 @@ export function restore(file: Uint8Array, given: readonly Uint8Array[] = []): Ui
 
 /** @param above what is being restored already, by SHA-256 */
 function restoreBelow(file: Uint8Array, given: readonly Uint8Array[], above: readonly string[]): Uint8Array {
-  const { data, container } = during('header', '', () => {
-    const { header, text, dataStart, data } = partsOf(file);
-    return { data, container: readContainer(header, text, dataStart) };
-  });
+  const { data, container } = opened(file);
   const bytesOf = ({ start, end }: { start: number; end: number }): Uint8Array => data.subarray(start, end);
   for (const tensor of container.tensors)
     during('front', tensor.name, () => {

@@ -73,6 +73,7 @@ export type Pattern =
   | 'sixteen'
   | 'sixteen-strays'
   | 'folded'
+  | 'leaping'
   | `distinct-${number}`
   | `mingled-${number}`
   | `layered-${number}`
@@ -215,7 +216,8 @@ const EXTREMES: Readonly<Record<number, readonly number[]>> = {
 /**
  * The bytes of a tensor of `words` words, laid out in rows of `columns`.
  *
- * 'smooth' is a slow random walk, which AVG and PLANAR predict; 'bytes' has every byte value, at random. 'rare' has
+ * 'smooth' is a slow random walk, which AVG and PLANAR predict; 'bytes' has every byte value, at random. 'leaping' is
+ * such a walk with one leap in its first 128 rows, and random bytes in all others. 'rare' has
  * three values, and 36 others seven times each, in every fourth of the first words. 'lone' is next to nothing, but for
  * some values about 1 in the last columns of the first rows. 'tiny' and 'huge' reach the lowest and the highest
  * exponent of BF16, 'huge' in columns of four scales; 'high' comes near it in columns of two. 'hundred' has a hundred
@@ -290,8 +292,10 @@ export function makeTensor(dtype: string, words: number, columns: number, patter
       values[w] = encodeWord(dtype, w < Number(pattern.slice(7)) ? 2 ** 60 : 2 ** ((random() % 3) - 1));
     else if (pattern.startsWith('each')) values[w] = w < Number(pattern.slice(5)) ? w : 0;
     else if (pattern === 'extremes' && random() % 3 === 0) values[w] = extremes[random() % extremes.length];
-    else if (pattern === 'smooth') {
+    else if (pattern === 'leaping' && i >= 128) values[w] = random();
+    else if (pattern === 'smooth' || pattern === 'leaping') {
       walk += ((random() >>> 8) % 5) - 2;
+      if (pattern === 'leaping' && w === 5000) walk += 60;
       values[w] = (encodeWord(dtype, 0.5) + walk + 3 * i) & (2 ** wordBits - 1);
     } else values[w] = encodeWord(dtype, valueAt(pattern, i, j, random));
   }

@@ -1599,6 +1599,14 @@ const DECISION_CASES: readonly Case[] = (
       'mingled-110',
       'a tile that is RAW does not count where windows start',
     ],
+    [
+      'rare-leaping',
+      'U8',
+      [160, 128],
+      { probabilityBits: 8 },
+      'leaping',
+      'rare symbols have slots where tiles are predicted, though others are RAW',
+    ],
   ] as const
 ).map(([id, dtype, shape, options, pattern, comment]) => ({
   id: `decision-${id}`,

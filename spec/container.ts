@@ -90,7 +90,7 @@ export function bytesToLookAt({ dtype, shape, start, end }: TensorEntry): number
 
 /** Whether a tensor that begins with these bytes, as many as `bytesToLookAt` says, is itself a stream. */
 export function isItselfStream(begin: Uint8Array): boolean {
-  return begin.length >= STREAM_START.length && STREAM_START.every((byte, index) => begin[index] === byte);
+  return STREAM_START.every((byte, index) => begin[index] === byte);
 }
 
 // ---------------------------------------------------------------------------------------------------- reading

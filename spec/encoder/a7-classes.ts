@@ -119,7 +119,7 @@ export function joinBins(histograms: readonly Float64Array[], target: number, re
 /** The candidates, in order, or the one that is wanted. */
 export function classMaps(condensed: Condensed, wanted: ClassChoice | undefined): ClassMap[] {
   if (condensed.bins === LEVELS) return levelMaps(condensed);
-  if (condensed.bins === 1 || wanted === 'none') return [ONE_CLASS];
+  if (condensed.bins === 1) return [ONE_CLASS];
   const rowBins = addUp(condensed, ROW_BINS, (row) => row);
   const columnBins = addUp(condensed, COLUMN_BINS, (_, column) => column);
   const two = { rows: joinBins(rowBins, 2), columns: joinBins(columnBins, 2) };

@@ -101,11 +101,10 @@ function priceTables(
     if (frequencies === undefined) return undefined;
     tables.push(frequencies);
     writeFrequencies(writer, bits, frequencies);
-    for (let s = 0; s < table.length; s++)
-      if (table[s] > 0) {
-        const price = frequencies[s] > 0 ? probabilityBits * BIT - log2Units(frequencies[s]) : outlierBits * BIT;
-        cost += table[s] * price;
-      }
+    for (let s = 0; s < table.length; s++) {
+      const price = frequencies[s] > 0 ? probabilityBits * BIT - log2Units(frequencies[s]) : outlierBits * BIT;
+      cost += table[s] * price;
+    }
   }
   return { probabilityBits, tables, cost: cost + writer.length * BIT };
 }

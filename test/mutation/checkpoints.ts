@@ -3,7 +3,7 @@
 
 import assert from 'node:assert';
 import { readFileSync } from 'node:fs';
-import { compress, Refused, restore, type Step } from '../../golden/container.ts';
+import { compress, opened, Refused, restore, type Step } from '../../golden/container.ts';
 import { planLayers } from '../../spec/container.ts';
 import type { EncodeOptions } from '../../spec/index.ts';
 import { fromRoot } from '../../src/files/root.ts';
@@ -16,6 +16,7 @@ interface Vector {
 }
 
 interface ValidVector extends Vector {
+  readonly flags: readonly string[];
   readonly original: string;
   readonly compressed: string;
 }
@@ -72,6 +73,11 @@ export const questions: readonly Question[] = [
       const restored = restore(read(vector.compressed), basesOf(vector));
       assert.equal(Buffer.compare(restored, read(vector.original)), 0);
     }),
+  ),
+  ...manifest.valid.map((vector) =>
+    question('finds checks in', vector, () =>
+      assert.equal(opened(read(vector.compressed)).container.isChecked, !vector.flags.includes('unchecked')),
+    ),
   ),
   ...manifest.valid
     .filter(({ options }) => options !== undefined)
