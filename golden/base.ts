@@ -2,8 +2,9 @@
 
 import { readFront } from '../spec/decoder/1-front.ts';
 import { wordAfter } from '../spec/decoder/3.2-base.ts';
-import { align, Mode } from '../spec/decoder/4-metadata.ts';
+import { Mode } from '../spec/decoder/4-metadata.ts';
 import { lanesOf, STATE_FLOOR } from '../spec/decoder/6.2-rans.ts';
+import { joinSections } from '../spec/encoder/a9-tiles.ts';
 import { seal } from '../spec/encoder/front.ts';
 import { encodeLanes } from '../spec/encoder/rans.ts';
 import { DTYPES, decodeTensor, type EncodeOptions, encodeTensor, FormatError } from '../spec/index.ts';
@@ -297,9 +298,9 @@ const endsAsPayload = rebuilt(({ tiles: [tile] }) => {
   const { states, units } = encodeLanes(symbols, finals, perLane, { ...set, width, classes });
   const coded = { mode: Mode.RANS, predictor: 0, value: units.length, outliers: 0 };
   const raw = { mode: Mode.RAW, predictor: 0, value: 0, outliers: 0 };
-  const data = [new Uint8Array(symbols.length), new Uint8Array(states.buffer), new Uint8Array(units.buffer)];
+  const sections = [new Uint8Array(symbols.length), new Uint8Array(states.buffer), new Uint8Array(units.buffer)];
   return {
-    data: Buffer.concat(data.flatMap((part) => [part, new Uint8Array(align(part.length) - part.length)])),
+    data: joinSections(sections),
     tables: [set, undefined],
     tiles: [{ ...tile, planes: [coded, raw] }],
   };

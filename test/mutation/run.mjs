@@ -72,8 +72,8 @@ for (const file of files) {
   const survivors = changes.filter((mutant) => !isNoticed(mutant)).map(nameOf);
   const unexplained = survivors.filter((name) => !explained.includes(name));
   // What only takes longer is noticed by some computers.
-  const left = changes.filter((mutant) => mutant.status !== 'Killed').map(nameOf);
-  const noticedNow = explained.filter((name) => name.startsWith(`${file}: `) && !left.includes(name));
+  const unkilled = changes.filter((mutant) => mutant.status !== 'Killed').map(nameOf);
+  const noticedNow = explained.filter((name) => name.startsWith(`${file}: `) && !unkilled.includes(name));
   for (const name of unexplained) console.log(`no vector notices: ${name}`);
   for (const name of noticedNow) console.log(`noticed, or not there, and explained in golden/equivalent.json: ${name}`);
   if (changes.length > 0)
