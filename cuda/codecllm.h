@@ -376,8 +376,9 @@ typedef struct codecllm_gpu_decode_options {
   /** Device memory of `codecllm_gpu_scratch_size` bytes, aligned to 256; null to allocate on the CUDA stream. */
   void* scratch;
   /**
-   * One device pointer a tensor, aligned to 16: its base, or null if it is coded without; may be null if all are. A
-   * base may be the tensor's own output, and is written over then; otherwise they must not overlap.
+   * One device pointer a tensor, aligned to 16: its base, or null if it is coded without, or has no bytes; may be null
+   * if all are coded without. A base may be the tensor's own output, and is written over then; otherwise they must not
+   * overlap.
    */
   const void* const* bases;
 } codecllm_gpu_decode_options;
@@ -385,9 +386,9 @@ typedef struct codecllm_gpu_decode_options {
 /**
  * Decodes all tensors of a plan in one batch, asynchronously on `cuda_stream`: one launch for each kernel that has
  * tiles, mostly one in all, after one for every 224 tensors if there are more than that. Can be captured into a CUDA
- * graph if all memory is the caller's. Refuses pointers that are not aligned, a base that is missing, and one too many.
- * That data are damaged is for codecllm_gpu_result to say, and that a base is another one. The arrays are not needed
- * after the call.
+ * graph if all memory is the caller's. Refuses pointers that are not aligned; and, with CODECLLM_INVALID_STREAM, a
+ * base that is missing, and one too many. That data are damaged is for codecllm_gpu_result to say, and that a base is
+ * another one. The arrays are not needed after the call.
  *
  * Bases are compared with what the streams say of them (FORMAT.md, 3.2), in a launch more. If one of them is written
  * over, all are read before anything is decoded, for which there are two launches more, and where one is another one no

@@ -1,12 +1,12 @@
 // codecllm_agree [PACK]: holds every codec of this build to what the reference says: the host codec on each instruction
-// set that this processor has, and the decoder of the first GPU, or of an emulated one, if there is one.
+// set that this processor has, and the decoder of the emulated GPU, if the build has it.
 //
 // Packs come from test/conformance/pack.ts, out of a file or, one after the other, through standard input. A valid
 // stream must be decoded to its tensor, and be made of its tensor with its options if the reference encoder made it; an
-// invalid one must be refused in the reference's words, which name field and byte. Of what is wrong with Data, a GPU
-// names the tile alone; streams against a base the way that is asked here refuses. Several threads of the host ask at
-// the same time. Prints a line for each disagreement, one for each pack, and at the end who was asked; exit code 1
-// where something is wrong.
+// invalid one must be refused in the reference's words, which name field and byte; a GPU names the tensor before them,
+// and of what is wrong with Data the tile alone. All are given the base, if there is one; the GPU decodes beside it and
+// over it. Several threads of the host ask at the same time. Prints a line for each disagreement, one for each pack,
+// and at the end who was asked; exit code 1 where something is wrong.
 #include <atomic>
 #include <cstdio>
 #include <exception>
@@ -67,16 +67,21 @@ std::string fault_of_host(const Entry& entry, const Bytes* base) {
 }
 
 /** What the GPU does wrong. */
-std::string fault_of_gpu(const Gpu& gpu, const Entry& entry) {
-  const std::string refusal = refusal_of(entry);
+std::string fault_of_gpu(const Gpu& gpu, const Entry& entry, const Bytes* base) {
+  std::string refusal = refusal_of(entry);
   // A GPU is given a front and Data; that together they are the stream, is for the caller to see.
   if (refusal.rfind("data at byte", 0) == 0) return "";
-  // Nor is it given a base that the reference refused with these words.
-  if (refusal == "header.flags at byte 22: coded without a base") return "";
-  const Answer answer = answer_of([&] { return gpu.decode(entry.stream); });
-  if (is_against_base(entry.stream)) return answer.refusal.empty() ? "is taken, though it is against a base" : "";
-  const std::string damaged = "tile " + std::to_string(entry.tile) + ": its data are damaged";
-  return fault_of(entry, answer, entry.kind == Kind::InvalidData ? damaged : refusal);
+  if (entry.kind == Kind::InvalidData)
+    refusal = "tensor 0, tile " + std::to_string(entry.tile) + ": its data are damaged";
+  else if (!refusal.empty())
+    refusal = "tensor 0: " + refusal;
+  const auto fault = [&](bool in_place) {
+    return fault_of(entry, answer_of([&] { return gpu.decode(entry.stream, base, in_place, true); }), refusal);
+  };
+  const std::string beside = fault(false);
+  if (!beside.empty() || base == nullptr) return beside;
+  const std::string over = fault(true);
+  return over.empty() ? "" : "over its base " + over;
 }
 
 constexpr unsigned kThreads = 4;
@@ -109,7 +114,7 @@ size_t ask(const Gpu* gpu, const std::vector<Entry>& entries, bool based) {
     for (size_t i = 0; i < faults.size(); i++) report(entries[i], codecllm::kPathNames[path], faults[i]);
   }
   if (gpu != nullptr)
-    for (const Entry& entry : entries) report(entry, "gpu", fault_of_gpu(*gpu, entry));
+    for (const Entry& entry : entries) report(entry, "gpu", fault_of_gpu(*gpu, entry, based ? &entry.base : nullptr));
   return wrong;
 }
 

@@ -1,5 +1,5 @@
-// The codecs of a program's build, as those who compare them ask them: the host decoder on the path in use, and the GPU
-// decoder, which may be emulated.
+// The codecs of a program's build, as those who compare them ask them: the host decoder on the path in use, and the
+// decoder of the emulated GPU.
 #pragma once
 
 #include <iterator>
@@ -45,13 +45,6 @@ class Front {
   codecllm_info info_ = {};
 };
 
-/** Whether a stream's front is valid, and says that it is against a base. */
-inline bool is_against_base(const Bytes& stream) try {
-  return Front(stream).info().against_base != 0;
-} catch (const std::runtime_error&) {
-  return false;
-}
-
 /** What a codec makes of something: bytes, or the words in which it refuses. */
 struct Answer {
   std::string refusal;
@@ -80,7 +73,7 @@ inline Bytes decode_on_host(const Bytes& stream, const Bytes* base) {
   return tensor;
 }
 
-/** The first GPU. */
+/** The emulated GPU, whose memory is the host's. */
 class Gpu {
  public:
   Gpu() { check(codecllm_gpu_open(0, &gpu_)); }
@@ -88,20 +81,33 @@ class Gpu {
   Gpu(const Gpu&) = delete;
   Gpu& operator=(const Gpu&) = delete;
 
-  /** Decodes a stream that is as long as its front says. */
-  Bytes decode(const Bytes& stream) const {
-    uint64_t front = 0;
-    uint64_t data = 0;
-    codecllm_gpu_host_decoder* opened = nullptr;
-    check(codecllm_gpu_host_decoder_open(gpu_, stream.data(), stream.size(), &opened));
-    const std::unique_ptr<codecllm_gpu_host_decoder, decltype(&codecllm_gpu_host_decoder_close)> decoder(
-        opened, codecllm_gpu_host_decoder_close);
-    check(codecllm_stream_lengths(stream.data(), stream.size(), &front, &data));
-    check(codecllm_gpu_host_decoder_write(opened, 0, stream.data() + front, data));
-    check(codecllm_gpu_host_decoder_decode(opened));
-    Bytes tensor(Front(stream).info().tensor_bytes);
-    check(codecllm_gpu_host_decoder_read(opened, 0, tensor.data(), tensor.size()));
-    return tensor;
+  /**
+   * @param stream as long as its front says
+   * @param base as for `decode_on_host` @param in_place whether it is written over
+   */
+  Bytes decode(const Bytes& stream, const Bytes* base, bool in_place, bool verify) const {
+    const codecllm_gpu_tensor tensor = {stream.data(), stream.size()};
+    codecllm_gpu_plan* opened = nullptr;
+    check(codecllm_gpu_plan_open(gpu_, &tensor, 1, nullptr, &opened));
+    const std::unique_ptr<codecllm_gpu_plan, decltype(&codecllm_gpu_plan_close)> plan(opened, codecllm_gpu_plan_close);
+    const Front front(stream);
+    const codecllm_info& info = front.info();
+    // Of its own size, so that a sanitizer sees where it begins and ends.
+    const Bytes data(stream.begin() + static_cast<std::ptrdiff_t>(info.front_bytes), stream.end());
+    Bytes before;
+    // A base of no bytes is given, too: it has an address.
+    before.reserve(1);
+    if (base != nullptr) before = *base;
+    before.resize(info.tensor_bytes);
+    Bytes beside(info.tensor_bytes);
+    Bytes& output = in_place ? before : beside;
+    const void* const from = data.data();
+    const void* const against = before.data();
+    void* const to = output.data();
+    const codecllm_gpu_decode_options options = {0, verify, nullptr, base != nullptr ? &against : nullptr};
+    check(codecllm_gpu_decode(plan.get(), &from, &to, &options, nullptr));
+    check(codecllm_gpu_result(plan.get(), nullptr, nullptr));
+    return output;
   }
 
  private:

@@ -55,13 +55,12 @@ constexpr uint32_t pack_slot(uint32_t slot, uint32_t symbol, uint32_t frequency,
  * what depends on their number alone. So tiles may be summed up in any order.
  */
 struct GpuBase {
-  /** Tiles; 0 without a base. */
   uint32_t tiles;
   /** What the products are to add up to. */
   uint32_t crc;
   /** Where the checks of its tiles begin in GpuArguments::base_checks. */
   uint64_t first_check;
-  /** What each check is multiplied by. */
+  /** What each check is multiplied by; null without a base. */
   const uint32_t* factors;
 };
 

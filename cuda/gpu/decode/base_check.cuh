@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(kJudgeThreads) judge_bases(const __grid_consta
   CODECLLM_SHARED_MEMORY(shared);
   uint32_t* const sums = reinterpret_cast<uint32_t*>(shared);
   const GpuBase& base = arguments.tensors[blockIdx.x].base;
-  if (base.tiles == 0) return;
+  if (base.factors == nullptr) return;
   const GpuBaseCheck* const checks = arguments.base_checks + base.first_check;
   uint32_t sum = 0;
   for (uint32_t t = threadIdx.x; t < base.tiles; t += kJudgeThreads) sum ^= checks[t].product;

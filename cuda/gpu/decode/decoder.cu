@@ -40,13 +40,16 @@ uint64_t staging_bytes(const codecllm_gpu_plan& plan) {
 }
 
 /** Refuses a base that is missing, and one too many. */
-void check_base(const codecllm_gpu_plan& plan, size_t t, const void* base) {
-  if (!plan.has_base(t)) {
-    if (base != nullptr) throw ArgumentError(text("tensor ", t, " is coded without a base, and one is given"));
-    return;
-  }
-  if (base == nullptr && plan.tensor_bytes[t] > 0)
-    throw ArgumentError(text("tensor ", t, " is coded against a base, which is not given"));
+void check_base(const codecllm_gpu_plan& plan, size_t t, const void* const* bases) {
+  const void* const base = bases != nullptr ? bases[t] : nullptr;
+  // That of a tensor of no bytes may have no address.
+  const bool is_missing = bases == nullptr || (base == nullptr && plan.tensor_bytes[t] > 0);
+  naming_tensor(t, [&] {
+    if (plan.has_base(t) && is_missing)
+      throw FormatError("header.flags", fixed_at::kFlags, "coded against a base, not given");
+    if (!plan.has_base(t) && base != nullptr)
+      throw FormatError("header.flags", fixed_at::kFlags, "coded without a base");
+  });
   if (reinterpret_cast<uintptr_t>(base) % 16 != 0)
     throw ArgumentError(text("the base of tensor ", t, " is not aligned to 16"));
 }
@@ -64,7 +67,7 @@ void check_buffers(const codecllm_gpu_plan& plan, const void* const* data, void*
       throw ArgumentError(text("the data of tensor ", t, " are not aligned to 16"));
     if (reinterpret_cast<uintptr_t>(outputs[t]) % 16 != 0)
       throw ArgumentError(text("the output of tensor ", t, " is not aligned to 16"));
-    check_base(plan, t, bases != nullptr ? bases[t] : nullptr);
+    check_base(plan, t, bases);
   }
 }
 

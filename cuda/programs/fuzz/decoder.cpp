@@ -6,15 +6,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <random>
 
 #include "host/format/front.hpp"
 #include "programs/codecs.hpp"
 #include "programs/fuzz/mending.hpp"
-#ifdef CODECLLM_EMULATE
-#include "programs/check.hpp"
-#endif
 
 extern "C" size_t LLVMFuzzerMutate(uint8_t* data, size_t size, size_t most);
 
@@ -30,65 +26,14 @@ namespace {
 /** Larger tensors take the emulation seconds. */
 constexpr size_t kMostGpuBytes = 1 << 14;
 
-/** Memory of the emulated device. */
-class DeviceBytes {
- public:
-  explicit DeviceBytes(size_t size) : size_(size) { check(cudaMalloc(&bytes_, size), "cudaMalloc"); }
-  DeviceBytes(const uint8_t* bytes, size_t size) : DeviceBytes(size) { std::copy_n(bytes, size, begin()); }
-  ~DeviceBytes() { cudaFree(bytes_); }
-  DeviceBytes(const DeviceBytes&) = delete;
-  DeviceBytes& operator=(const DeviceBytes&) = delete;
-
-  uint8_t* begin() const { return static_cast<uint8_t*>(bytes_); }
-  Bytes copy() const { return Bytes(begin(), begin() + size_); }
-
- private:
-  void* bytes_ = nullptr;
-  size_t size_;
-};
-
-codecllm_gpu* open_gpu() {
-  codecllm_gpu* gpu = nullptr;
-  check(codecllm_gpu_open(0, &gpu));
-  return gpu;
-}
-
-/** @param base null where there is none @param in_place whether the base is written over */
-Bytes decode_on_gpu(const Bytes& stream, const Bytes* base, bool in_place, bool verify) {
-  static codecllm_gpu* const gpu = open_gpu();
-  uint64_t front = 0;
-  uint64_t data_bytes = 0;
-  check(codecllm_stream_lengths(stream.data(), stream.size(), &front, &data_bytes));
-  const codecllm_gpu_tensor tensor = {stream.data(), std::min<size_t>(front, stream.size())};
-  codecllm_gpu_plan* opened = nullptr;
-  check(codecllm_gpu_plan_open(gpu, &tensor, 1, nullptr, &opened));
-  const std::unique_ptr<codecllm_gpu_plan, decltype(&codecllm_gpu_plan_close)> plan(opened, codecllm_gpu_plan_close);
-  const DeviceBytes data(stream.data() + front, data_bytes);
-  const DeviceBytes output(Front(stream).info().tensor_bytes);
-  std::unique_ptr<const DeviceBytes> before;
-  const void* from = nullptr;
-  if (base != nullptr && in_place) {
-    std::copy(base->begin(), base->end(), output.begin());
-    from = output.begin();
-  } else if (base != nullptr) {
-    before = std::make_unique<const DeviceBytes>(base->data(), base->size());
-    from = before->begin();
-  }
-  const codecllm_gpu_decode_options options = {0, verify ? 1 : 0, nullptr, &from};
-  const void* const source = data.begin();
-  void* const target = output.begin();
-  check(codecllm_gpu_decode(plan.get(), &source, &target, &options, nullptr));
-  check(codecllm_gpu_result(plan.get(), nullptr, nullptr));
-  return output.copy();
-}
-
 void ask_gpu(const Bytes& stream, const Bytes* base, const Answer& expected) {
+  static const Gpu gpu;
   // That front and Data together are the stream, is for the caller to see.
   if (expected.refusal.rfind("data at byte", 0) == 0) return;
   for (const bool in_place : {false, true}) {
     if (in_place && base == nullptr) continue;
     for (const bool verify : {true, false}) {
-      const Answer answer = answer_of([&] { return decode_on_gpu(stream, base, in_place, verify); });
+      const Answer answer = answer_of([&] { return gpu.decode(stream, base, in_place, verify); });
       if (!verify && !expected.refusal.empty()) continue;
       if (answer.refusal.empty() != expected.refusal.empty() || answer.bytes != expected.bytes)
         disagree("gpu", answer, expected);
