@@ -554,7 +554,7 @@ CODECLLM_API codecllm_status codecllm_gpu_transcode(codecllm_gpu_encoder* encode
  */
 typedef struct codecllm_gpu_weights codecllm_gpu_weights;
 
-/** Tensors of one codecllm_gpu_weights, and rows of X in one product, at most. */
+/** Tensors of one codecllm_gpu_weights, and rows of X that products of any weights can have, at most. */
 enum { CODECLLM_GPU_MOST_WEIGHTS = 8, CODECLLM_GPU_MOST_LINEAR_ROWS = 64 };
 
 /**
@@ -576,8 +576,9 @@ CODECLLM_API codecllm_status codecllm_gpu_linear_workspace(const codecllm_gpu_we
 
 /**
  * Up to how many rows of X codecllm_gpu_linear is the faster way, if products read at least half of the elements as
- * they are: 64 where these lie in DIRECT tiles, 8 where some lie in PAIRS tiles; otherwise 0. With more rows, decoding
- * to a buffer that is used again and multiplying that is. Refuses weights that are not BF16.
+ * they are: 64 where these lie in DIRECT tiles, 8 where some lie in PAIRS tiles; otherwise 0. 1024 on devices of
+ * compute capability 9.0, if all tiles are DIRECT and a multiple of 128 rows high, and K is a multiple of 64. With more
+ * rows, decoding to a buffer that is used again and multiplying that is. Refuses weights that are not BF16.
  */
 CODECLLM_API codecllm_status codecllm_gpu_linear_rows(const codecllm_gpu_weights* weights, uint32_t* rows);
 
@@ -586,7 +587,7 @@ typedef struct codecllm_gpu_linear_options {
   const void* x;
   /** Elements from one row of X to the next; at least K. */
   uint64_t x_stride;
-  /** 1 to 64. */
+  /** 1 to 64, or to what `codecllm_gpu_linear_rows` says, if that is more. */
   uint32_t rows;
   /** A device pointer for each tensor: [O] of BF16, or null; may be null if all are. */
   const void* const* biases;
@@ -598,9 +599,10 @@ typedef struct codecllm_gpu_linear_options {
 
 /**
  * Y = X W^T (+ bias) for each of the weights, asynchronously on `cuda_stream`: one launch for weights with PAIRS tiles,
- * for each 16 rows, and one for all others, after one that copies X where it is not aligned, and those that decode
- * other tiles. Can be captured into a CUDA graph. Sums are made in FP32, always in the same order: the same call gives
- * the same bits, and so do a row of X among any others, and the same W in other modes. On devices of compute capability
+ * for each 16 rows, and one for all others, after one that copies X where it is not aligned or more than 64 rows, and
+ * those that decode other tiles. Can be captured into a CUDA graph. Sums are made in FP32, and the same call gives the
+ * same bits. Up to 64 rows they are always made in the same order: so do a row of X among any others, and the same W in
+ * other modes. On devices of compute capability
  * 9.0 and above, Data are asked for while the kernel before this product on the CUDA stream ends: they must not be what
  * that kernel writes. Refuses weights that are not BF16, other numbers of rows, and pointers that are not aligned (Data
  * to 16, the workspace to 256, all else to 2). The arrays are not needed after the call.

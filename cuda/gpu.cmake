@@ -34,9 +34,15 @@ add_library(codecllm_gpu_objects OBJECT
   gpu/decode/decoder.cu gpu/decode/host_decoder.cpp gpu/decode/kernels.cu gpu/decode/plan.cpp
   gpu/encode/encoder.cpp gpu/encode/item.cpp gpu/encode/pipeline.cu gpu/transcode/transcode.cpp
   gpu/linear/kernels.cu gpu/linear/linear.cpp gpu/linear/rows.cu gpu/linear/shape.cpp gpu/linear/weights.cpp
-  gpu/read/reader.cpp)
+  gpu/linear/wide.cpp gpu/read/reader.cpp)
 set_target_properties(codecllm_gpu_objects PROPERTIES
   CUDA_STANDARD 17 CUDA_ARCHITECTURES "${cuda_architectures}" CUDA_VISIBILITY_PRESET hidden)
 target_include_directories(codecllm_gpu_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(codecllm_gpu_objects PUBLIC CUDA::cudart_static)
+# What uses matrix units in a way that only devices of compute capability 9.0 have; others do not load it.
+add_library(codecllm_wide_objects OBJECT gpu/linear/wide.cu)
+set_target_properties(codecllm_wide_objects PROPERTIES
+  CUDA_STANDARD 17 CUDA_ARCHITECTURES 90a-real CUDA_VISIBILITY_PRESET hidden)
+target_include_directories(codecllm_wide_objects PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+target_sources(codecllm_gpu_objects INTERFACE $<TARGET_OBJECTS:codecllm_wide_objects>)
 target_link_libraries(codecllm PUBLIC codecllm_gpu_objects)

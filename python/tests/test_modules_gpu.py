@@ -74,13 +74,13 @@ def test_layers_inside_layers() -> None:
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-@pytest.mark.parametrize(("rows", "columns"), [(96, 64), (1000, 520), (257, 301)])
+@pytest.mark.parametrize(("rows", "columns"), [(96, 64), (1000, 520), (257, 301), (1000, 2176)])
 @pytest.mark.parametrize("bias", [False, True])
 def test_products(profile: str, rows: int, columns: int, bias: bool) -> None:
     plain = linear(rows, columns, bias).cuda()
     layer = compressed(plain, profile=profile)
-    x = torch.randn(80, 2 * columns + 3, dtype=BF16, device="cuda")
-    for count in (0, 1, 2, 7, 16, 33, 64, 65, 80):
+    x = torch.randn(600, 2 * columns + 3, dtype=BF16, device="cuda")
+    for count in (0, 1, 2, 7, 16, 33, 64, 65, 80, 256, 600):
         for each in (x[:count, :columns], x[:count, 1 : columns + 1], x[:count, : 2 * columns : 2]):
             assert close(layer(each), plain(each)) if count > 0 else layer(each).shape == (0, rows)
     for each in (x[0, :columns], x[:6, :columns].reshape(3, 2, -1), x[:1, :columns].expand(5, 4, columns)):
@@ -89,6 +89,13 @@ def test_products(profile: str, rows: int, columns: int, bias: bool) -> None:
         assert close(found, plain(each))
     with pytest.raises(RuntimeError, match="expected all tensors on the same device"):
         layer(x[:3, :columns].cpu())
+
+
+def test_how_many_rows_are_multiplied() -> None:
+    is_hopper = torch.cuda.get_device_capability() == (9, 0)
+    layer = compress_module(linear(512, 256).cuda())
+    assert decoded_weights.weight_of(layer.stream).most_rows == (1024 if is_hopper else 64)
+    assert decoded_weights.weight_of(compress_module(linear(512, 200).cuda()).stream).most_rows == 64
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])

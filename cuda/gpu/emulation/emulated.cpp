@@ -15,5 +15,14 @@
 #include "gpu/linear/rows.cu"
 #include "gpu/linear/shape.cpp"
 #include "gpu/linear/weights.cpp"
+#include "gpu/linear/wide.cpp"
 #include "gpu/read/reader.cpp"
 #include "gpu/transcode/transcode.cpp"
+
+namespace codecllm {
+
+// The matrix units of wide.cu are not emulated.
+const WideKernel wide_kernel = {};
+bool has_wide_kernel() { return false; }
+
+}  // namespace codecllm

@@ -1,9 +1,10 @@
 // Products behind the C interface: tiles that kernels do not read as they are are decoded, X is copied where kernels
-// cannot read it, and one kernel multiplies by weights with PAIRS tiles, another by all others.
+// cannot read it, and one kernel multiplies by weights with PAIRS tiles, another by all others; with many rows of X a
+// third.
 #include <algorithm>
 
 #include "codecllm.h"
-#include "gpu/linear/weights.hpp"
+#include "gpu/linear/wide.hpp"
 
 using namespace codecllm;
 
@@ -27,6 +28,8 @@ struct Workspace {
   uint64_t slots;
   /** Of PAIRS tiles. */
   uint64_t sums;
+  /** Of products of many rows. */
+  uint64_t arrived;
   /** For a copy of X. */
   uint64_t x;
   uint64_t bytes;
@@ -41,6 +44,13 @@ Workspace lay_out_workspace(const codecllm_gpu_weights& weights, uint32_t rows) 
   };
   for (size_t t = 0; t < weights.weights.size(); t++)
     workspace.plain[t] = place(weights.weights[t].has_plain ? weights.weights[t].tensor_bytes : 0);
+  if (rows > kMostRows) {
+    const WideWorkspace wide = wide_workspace(weights, rows);
+    workspace.slots = place(wide.slots);
+    workspace.arrived = place(wide.arrived);
+    workspace.x = place(wide.x);
+    return workspace;
+  }
   const uint32_t number = kernel_for(linear_kernels, rows);
   const ProductShape& shape = weights.shapes[number];
   const uint64_t slots = shape.splits_log2 > 0 ? uint64_t{weights.arguments.strips} * shape.runs.slots() : 0;
@@ -51,10 +61,14 @@ Workspace lay_out_workspace(const codecllm_gpu_weights& weights, uint32_t rows) 
   return workspace;
 }
 
+/** How many rows of X a product can have. */
+uint32_t most_rows(const codecllm_gpu_weights& weights) { return weights.is_wide ? kMostWideTokens : kMostRows; }
+
 void check_product(const codecllm_gpu_weights& weights, uint32_t rows) {
   for (size_t t = 0; t < weights.weights.size(); t++)
     if (!weights.weights[t].is_bfloat16) throw ArgumentError(text("tensor ", t, " is not BF16"));
-  if (rows < 1 || rows > kMostRows) throw ArgumentError(text(rows, " rows of X, where there can be 1 to ", kMostRows));
+  const uint32_t most = most_rows(weights);
+  if (rows < 1 || rows > most) throw ArgumentError(text(rows, " rows of X, where there can be 1 to ", most));
 }
 
 void check_pointers(const codecllm_gpu_weights& weights, const void* const* data,
@@ -157,6 +171,12 @@ void multiply(const codecllm_gpu_weights& weights, const void* const* data, cons
     own.bias = options.biases != nullptr ? static_cast<const uint16_t*>(options.biases[t]) : nullptr;
     own.y = static_cast<uint16_t*>(options.outputs[t]);
   }
+  if (options.rows > kMostRows) {
+    multiply_wide(weights, direct, options, reinterpret_cast<float4*>(workspace + places.slots),
+                  reinterpret_cast<uint32_t*>(workspace + places.arrived),
+                  reinterpret_cast<uint16_t*>(workspace + places.x), cuda_stream);
+    return;
+  }
   launch_plan(*weights.plan, buffers, false, false, cuda_stream);
   const Tokens tokens = take_x(direct, options, workspace + places.x, cuda_stream);
   if (direct.strips > 0)
@@ -183,16 +203,16 @@ codecllm_status codecllm_gpu_linear_rows(const codecllm_gpu_weights* weights, ui
     require(weights, "weights");
     require(rows, "rows");
     check_product(*weights, 1);
-    // Reading DIRECT tiles takes less time than decoding them, however many rows there are; reading PAIRS tiles, with
-    // as many as the first kernel takes (bench/NOTES.md). With other tiles, both ways decode first, and then the
-    // caller's own product is the one that was made for plain weights.
+    // Reading DIRECT tiles takes less time than decoding them, with as many rows as a kernel takes; reading PAIRS
+    // tiles, with as many as the first kernel takes (bench/NOTES.md). With other tiles, both ways decode first, and
+    // then the caller's own product is the one that was made for plain weights.
     uint64_t elements = 0;
     uint64_t read = 0;
     for (const Weight& weight : weights->weights) {
       elements += uint64_t{weight.rows} * weights->arguments.exact_columns;
       read += weight.read_elements;
     }
-    const uint32_t most = weights->pairs.count > 0 ? pairs_kernels[0].most_tokens : kMostRows;
+    const uint32_t most = weights->pairs.count > 0 ? pairs_kernels[0].most_tokens : most_rows(*weights);
     *rows = 2 * read >= elements ? most : 0;
   });
 }

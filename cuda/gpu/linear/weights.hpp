@@ -83,6 +83,8 @@ struct codecllm_gpu_weights {
   /** Of all products; what each has of its own is not here. */
   codecllm::LinearArguments arguments = {};
   bool has_starts = false;
+  /** Whether a kernel takes them that takes many tokens (wide.hpp). */
+  bool is_wide = false;
   codecllm::PairsArguments pairs = {};
   bool has_row_classes = false;
   /** For each kernel. */

@@ -3,7 +3,8 @@
 // A product is asked for with 64 rows of X, and compared with sums in double precision: bit for bit where weights and X
 // are whole numbers, so that every sum is exact, otherwise within the bound of sums in FP32. With fewer rows, with the
 // same ones again, and with W in other modes, it must give the same bits: also where the terms cancel, and Y is what
-// rounding left of them, so that BF16 does not hide another order of summation.
+// rounding left of them, so that BF16 does not hide another order of summation. Products of more rows, which some
+// devices make, are compared with sums in double precision, too, and with the same product once more.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -46,7 +47,7 @@ struct Matrix {
 struct Product {
   std::string name;
   std::vector<Matrix> weights;
-  /** [64, K] */
+  /** [64, K], or of as many rows as are asked for */
   Numbers x;
   /** Of each W; empty where there is none. */
   std::vector<Numbers> biases;
@@ -263,6 +264,25 @@ void ask_product(Decoder& decoder, const Product& product, const std::vector<uin
   multiply(decoder, opened, product, streams, 1 + random() % kMostRows, random, report);
 }
 
+/** Asks a product of more than 64 rows, if the device makes it: twice, and with damaged Data. */
+void ask_many_rows(Decoder& decoder, const Product& product, uint32_t rows, Random& random, Report& report) {
+  std::vector<Bytes> streams;
+  for (const Matrix& weight : product.weights) streams.push_back(weight.stream);
+  std::vector<Job> jobs;
+  for (const Bytes& stream : streams) jobs.push_back(job_of(stream, 0));
+  const Opened opened(decoder, jobs);
+  uint32_t most = 0;
+  check(codecllm_gpu_linear_rows(opened.get(), &most), "codecllm_gpu_linear_rows");
+  if (most < rows) return;
+  const std::vector<Numbers> all = multiply(decoder, opened, product, streams, rows, random, report);
+  expect_sums(product, all, rows, report);
+  report.expect(multiply(decoder, opened, product, streams, rows, random, report) == all,
+                product.name + ": differs the second time");
+  for (Bytes& stream : streams) damage(stream, random);
+  // Asks that nothing is written outside.
+  multiply(decoder, opened, product, streams, rows, random, report);
+}
+
 /** Asks for some rows of a tensor. */
 void ask_rows(Decoder& decoder, const Entry& entry, uint64_t row_count, Random& random, Report& report) {
   const size_t row_bytes = row_count == 0 ? 0 : entry.expected.size() / row_count;
@@ -312,8 +332,8 @@ double draw_weight(Random& random) {
 }
 
 /** X for a product: whole numbers, or any. */
-Numbers draw_x(uint64_t columns, bool exact, double scale, Random& random) {
-  Numbers x(kMostRows * columns);
+Numbers draw_x(uint32_t rows, uint64_t columns, bool exact, double scale, Random& random) {
+  Numbers x(rows * columns);
   for (uint16_t& number : x)
     number = number_of(exact ? static_cast<double>(random() % 15) - 7 : scale * draw_weight(random));
   return x;
@@ -378,6 +398,32 @@ Matrix draw_matrix(uint64_t columns, uint32_t number, bool exact, bool special, 
   return matrix;
 }
 
+/** W of random elements in DIRECT, with no, a few or many outliers. */
+Matrix draw_direct_matrix(uint64_t columns, bool exact, Random& random) {
+  Matrix matrix = {1 + random() % 300, columns, {}, {}};
+  codecllm_encode_options options = {};
+  options.profile = CODECLLM_DIRECT;
+  options.tile_rows = 128u << random() % 2;
+  options.columns = static_cast<uint32_t>(columns);
+  options.split[0] = options.split[1] = 8;
+  options.modes[0] = options.modes[1] = CODECLLM_MODE_DIRECT;
+  options.column_offsets = static_cast<int32_t>(random() % 3) - 1;
+  const uint32_t odds[] = {0, 10000, 200};
+  const uint32_t outliers = odds[random() % 3];
+  std::vector<double> scales(columns, 1);
+  if (!exact && random() % 2 == 0)
+    for (double& scale : scales) scale = std::ldexp(1, static_cast<int>(random() % 12));
+  for (uint64_t row = 0; row < matrix.rows; row++)
+    for (uint64_t k = 0; k < columns; k++) {
+      const double sign = random() % 2 == 0 ? -1 : 1;
+      const double drawn = sign * (exact ? 1 + random() % 127 : (0.01 + std::fabs(draw_weight(random))) * scales[k]);
+      const bool is_outlier = outliers > 0 && random() % outliers == 0;
+      matrix.elements.push_back(number_of(is_outlier ? 0 : drawn));
+    }
+  matrix.stream = encode(matrix, options);
+  return matrix;
+}
+
 Product draw_product(uint32_t number, Random& random) {
   Product product;
   product.name = "product " + std::to_string(number);
@@ -403,7 +449,7 @@ Product draw_product(uint32_t number, Random& random) {
     }
     product.biases.push_back(bias);
   }
-  product.x = draw_x(columns, product.exact, 1, random);
+  product.x = draw_x(kMostRows, columns, product.exact, 1, random);
   for (uint64_t row = 0; row < kMostRows && cancels; row++) {
     uint16_t* const x = product.x.data() + row * columns;
     for (uint64_t k = 0; k < columns / 2; k++) x[columns - 1 - k] = x[k];
@@ -412,6 +458,26 @@ Product draw_product(uint32_t number, Random& random) {
   }
   if (special)
     for (uint32_t i = 0; i < 8; i++) product.x[random.below(product.x.size())] = kSpecial[random() % 6];
+  return product;
+}
+
+/** A product of many rows by tiles that are all DIRECT, some of which are narrow. */
+Product draw_wide_product(uint32_t number, uint32_t rows, Random& random) {
+  Product product;
+  product.name = "product of " + std::to_string(rows) + " rows, " + std::to_string(number);
+  product.exact = number % 2 == 0;
+  // Few tiles, a narrow one at the end, and so many that they are shared out.
+  const uint64_t widths[] = {64, 128, 192, 960, 1024, 2048, 2112};
+  const uint64_t columns = widths[random() % 7];
+  const uint32_t count = number % 3 == 0 ? 1 + random() % 3 : 1;
+  for (uint32_t i = 0; i < count; i++) {
+    product.weights.push_back(draw_direct_matrix(columns, product.exact, random));
+    Numbers bias(random() % 2 == 0 ? 0 : product.weights[i].rows);
+    for (uint16_t& element : bias)
+      element = number_of(product.exact ? static_cast<double>(random() % 511) - 255 : draw_weight(random));
+    product.biases.push_back(bias);
+  }
+  product.x = draw_x(rows, columns, product.exact, 1, random);
   return product;
 }
 
@@ -466,6 +532,10 @@ void multiply_valid(Decoder& decoder, const std::vector<const Entry*>& entries, 
   refuse_products(decoder, random, report);
   for (uint32_t number = 0; number < made; number++)
     ask_product(decoder, draw_product(number, random), {kMostRows, 33, 32, 17, 16, 9, 8, 2, 1}, random, report);
+  for (uint32_t number = 0; number < made; number++) {
+    const uint32_t rows = kMostRows + 1 + random() % (number % 4 == 0 ? 900 : 300);
+    ask_many_rows(decoder, draw_wide_product(number, rows, random), rows, random, report);
+  }
   for (const Entry* entry : entries) {
     const codecllm::Layout layout = codecllm::Stream::read(entry->stream.data(), entry->stream.size()).coding.layout;
     if (layout.shape.size() != 2 || layout.shape[1] * layout.dtype->bits % layout.dtype->word_bits != 0) {
@@ -487,7 +557,7 @@ void multiply_valid(Decoder& decoder, const std::vector<const Entry*>& entries, 
     Matrix matrix = {layout.shape[0], layout.shape[1], entry->stream, Numbers(entry->expected.size() / 2)};
     if (!entry->expected.empty()) std::memcpy(matrix.elements.data(), entry->expected.data(), entry->expected.size());
     // So small that sums of the largest numbers are finite.
-    const Numbers x = draw_x(layout.shape[1], false, std::ldexp(1, -30), random);
+    const Numbers x = draw_x(kMostRows, layout.shape[1], false, std::ldexp(1, -30), random);
     ask_product(decoder, {entry->name, {matrix}, x, {Numbers()}, false}, {8}, random, report);
   }
 }
