@@ -41,10 +41,10 @@ def compress_module(model: nn.Module, profile: Profile = "direct", exact: bool =
     """Replaces the weights of linear and embedding layers by compressed ones, which saves memory.
 
     On a GPU linear layers multiply from BF16 weights as they are compressed, up to 64 rows at once of *direct* (1024 on
-    an H100 or H200), up to 8 of *fast*. With more rows, and other weights, each is decoded right before it is used. Products from compressed
-    weights sum in FP32 as PyTorch does, but in another order, so that last bits may differ. Embeddings decode the rows
-    that are asked for; on a GPU, an index that they do not have gives zeros. On the host everything is decoded for each
-    use.
+    an H100 or H200), up to 8 of *fast*. With more rows, and other weights, each is decoded right before it is used.
+    Products from compressed weights sum in FP32 as PyTorch does, but in another order, so that last bits may differ.
+    Embeddings decode the rows that are asked for; on a GPU, an index that they do not have gives zeros. On the host
+    everything is decoded for each use.
 
     Layers keep their classes as base classes, and `weight` is a copy that is decoded for the caller. `state_dict`
     gives decoded weights, and `load_state_dict` compresses them. Weights that several layers share are kept once, and
