@@ -14,8 +14,9 @@ namespace codecllm {
 constexpr uint32_t kCodeBits = 0x07800780;
 constexpr uint32_t kLowBits = 0x807f807f;
 
-/** The number of the weight that a group of strips belongs to. */
-__device__ __forceinline__ uint32_t weight_of(const LinearArguments& arguments, uint32_t group) {
+/** The number of the weight that a group of strips belongs to. @param arguments of a kernel, which have weights */
+template <class Arguments>
+__device__ __forceinline__ uint32_t weight_of(const Arguments& arguments, uint32_t group) {
   uint32_t number = 0;
   while (number + 1 < arguments.count && group >= arguments.weights[number + 1].first_group) number++;
   return number;

@@ -116,11 +116,7 @@ void multiply_direct(const codecllm_gpu_weights& weights, LinearArguments& argum
   const uint32_t number = kernel_for(linear_kernels, rows);
   const LinearKernel& kernel = linear_kernels[number];
   const ProductShape& shape = weights.shapes[number];
-  uint32_t groups = 0;
-  for (uint32_t w = 0; w < arguments.count; w++) {
-    arguments.weights[w].first_group = groups;
-    groups += groups_of(arguments.weights[w], shape.group_strips);
-  }
+  number_groups(arguments.weights, arguments.count, shape.group_strips);
   arguments.tokens = rows;
   arguments.x = tokens.x;
   arguments.stride = tokens.stride;

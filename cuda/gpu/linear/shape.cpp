@@ -30,10 +30,25 @@ double time_of(const codecllm_gpu& gpu, const LinearKernel& kernel, uint32_t til
   return time + kSplitTime * ((1 << shape.splits_log2) - 1);
 }
 
-}  // namespace
-
+/** Of a W. */
 uint32_t groups_of(const LinearWeight& weight, uint32_t group_strips) {
   return (weight.rows + kStripRows * group_strips - 1) / (kStripRows * group_strips);
+}
+
+}  // namespace
+
+uint32_t count_groups(const LinearArguments& arguments, uint32_t group_strips) {
+  uint32_t groups = 0;
+  for (uint32_t w = 0; w < arguments.count; w++) groups += groups_of(arguments.weights[w], group_strips);
+  return groups;
+}
+
+void number_groups(LinearWeight* weights, uint32_t count, uint32_t group_strips) {
+  uint32_t groups = 0;
+  for (uint32_t w = 0; w < count; w++) {
+    weights[w].first_group = groups;
+    groups += groups_of(weights[w], group_strips);
+  }
 }
 
 ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, const LinearArguments& arguments,
@@ -48,11 +63,9 @@ ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, c
       for (uint32_t group_strips = kernel.most_warps / runs; group_strips > 0; group_strips--)
         for (const uint32_t chunk_tiles : kChunkSizes) {
           if (kernel.chunk_tiles > 0 && chunk_tiles != kernel.chunk_tiles) continue;
-          uint32_t groups = 0;
-          for (uint32_t w = 0; w < arguments.count; w++) groups += groups_of(arguments.weights[w], group_strips);
           const uint32_t chunk_bytes = x_row_bytes(chunk_tiles) * (kernel.most_tokens + has_starts);
           ProductShape shape = {{runs_log2}, splits_log2, group_strips, chunk_bytes, 0, 0, 0};
-          shape.blocks = groups * splits;
+          shape.blocks = count_groups(arguments, group_strips) * splits;
           shape.threads = 32 * group_strips * runs;
           shape.shared_bytes = kernel.shared_bytes(group_strips, shape.runs, splits_log2, chunk_bytes);
           if (shape.shared_bytes > gpu.shared_bytes) continue;

@@ -255,8 +255,8 @@ codecllm_status codecllm_gpu_weights_open(codecllm_gpu* gpu, const codecllm_gpu_
     for (const PairsKernel& kernel : pairs_kernels)
       for (const auto program : kernel.programs) allow_shared_memory(*gpu, program);
     opened->is_wide = takes_wide(*opened) && has_wide_kernel();
-    for (const auto program : wide_kernel.programs)
-      if (opened->is_wide) allow_shared_memory(*gpu, program);
+    if (opened->is_wide)
+      for (const auto program : wide_kernel.programs) allow_shared_memory(*gpu, program);
     *weights = opened.release();
   });
 }

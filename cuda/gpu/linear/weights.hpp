@@ -45,8 +45,11 @@ struct ProductShape {
   uint32_t shared_bytes;
 };
 
-/** Groups of so many strips that a W is in. */
-uint32_t groups_of(const LinearWeight& weight, uint32_t group_strips);
+/** Groups of so many strips that all W are in. */
+uint32_t count_groups(const LinearArguments& arguments, uint32_t group_strips);
+
+/** Says of each W which of these groups is its first. */
+void number_groups(LinearWeight* weights, uint32_t count, uint32_t group_strips);
 
 /** The shape with which a kernel should take the shortest time for weights that have at least one strip. */
 ProductShape choose_shape(const codecllm_gpu& gpu, const LinearKernel& kernel, const LinearArguments& arguments,

@@ -13,10 +13,8 @@ constexpr uint32_t kFewestTiles = 8;
 WideShape choose_wide_shape(const codecllm_gpu_weights& weights, uint32_t tokens) {
   const LinearArguments& arguments = weights.arguments;
   const uint32_t multiprocessors = weights.gpu->multiprocessors;
-  uint32_t groups = 0;
-  for (uint32_t w = 0; w < arguments.count; w++) groups += groups_of(arguments.weights[w], kWideStrips);
   WideShape shape = {};
-  shape.parts = groups * ((tokens + kWideTokens - 1) / kWideTokens);
+  shape.parts = count_groups(arguments, kWideStrips) * token_tiles(tokens);
   shape.whole_parts = shape.parts / multiprocessors * multiprocessors;
   const uint32_t most_shares = std::max(1u, arguments.tiles_across / kFewestTiles);
   shape.shares = shape.shared_parts() == 0 ? 1 : std::min(multiprocessors / shape.shared_parts(), most_shares);
@@ -39,7 +37,7 @@ WideWorkspace wide_workspace(const codecllm_gpu_weights& weights, uint32_t token
   const WideShape shape = choose_wide_shape(weights, tokens);
   const uint64_t slots = shape.shares > 1 ? uint64_t{shape.shared_parts()} * shape.shares : 0;
   return {slots * kPartSums * sizeof(float4), shape.shared_parts() * sizeof(uint32_t),
-          round_up(tokens, kWideTokens) * weights.arguments.columns * sizeof(uint16_t)};
+          uint64_t{token_tiles(tokens)} * kWideTokens * weights.arguments.columns * sizeof(uint16_t)};
 }
 
 void multiply_wide(const codecllm_gpu_weights& weights, const LinearArguments& direct,
@@ -57,13 +55,9 @@ void multiply_wide(const codecllm_gpu_weights& weights, const LinearArguments& d
   arguments.slots = slots;
   arguments.arrived = rows.arrived = arrived;
   rows.shared_parts = arguments.shape.shared_parts();
-  uint32_t groups = 0;
-  for (uint32_t w = 0; w < direct.count; w++) {
-    arguments.weights[w] = direct.weights[w];
-    arguments.weights[w].first_group = groups;
-    groups += groups_of(direct.weights[w], kWideStrips);
-  }
-  const uint64_t halves = round_up(options.rows, kWideTokens) * (direct.columns / (kBlockColumns / 2));
+  std::copy_n(direct.weights, direct.count, arguments.weights);
+  number_groups(arguments.weights, direct.count, kWideStrips);
+  const uint64_t halves = uint64_t{token_tiles(options.rows)} * kWideTokens * (direct.columns / (kBlockColumns / 2));
   launch_early(*weights.gpu, wide_kernel.lay_out, static_cast<uint32_t>((halves + kCopyThreads - 1) / kCopyThreads),
                kCopyThreads, 0, rows, cuda_stream);
   launch_early(*weights.gpu, wide_kernel.programs[weights.has_starts], arguments.shape.blocks, wide_kernel.threads,

@@ -95,14 +95,12 @@ struct Part {
   uint32_t first_token;
 
   __device__ __forceinline__ Part(const WideArguments& arguments, uint32_t number) {
-    const uint32_t token_tiles = (arguments.tokens + kWideTokens - 1) / kWideTokens;
-    const uint32_t group = number / token_tiles;
-    uint32_t w = 0;
-    while (w + 1 < arguments.count && group >= arguments.weights[w + 1].first_group) w++;
-    weight = &arguments.weights[w];
+    const uint32_t tiles = token_tiles(arguments.tokens);
+    const uint32_t group = number / tiles;
+    weight = &arguments.weights[weight_of(arguments, group)];
     first_strip = (group - weight->first_group) * kWideStrips;
     strips = min(kWideStrips, (weight->rows + kStripRows - 1) / kStripRows - first_strip);
-    first_token = number % token_tiles * kWideTokens;
+    first_token = number % tiles * kWideTokens;
   }
 };
 
@@ -248,6 +246,10 @@ __device__ __forceinline__ void copy_bytes(SharedAddress to, const void* from, u
                : "memory");
 }
 
+__device__ __forceinline__ void store_shared_u32(SharedAddress address, uint32_t value) {
+  asm volatile("st.shared.u32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
+}
+
 __device__ __forceinline__ uint4 load_shared_line(SharedAddress address) {
   uint4 line;
   asm volatile("ld.shared.v4.u32 {%0, %1, %2, %3}, [%4];"
@@ -273,7 +275,7 @@ class WCopies {
     const uint32_t bytes = strips_ * (is_narrow ? kBlockBytes : kTileStripBytes);
     const uint32_t outliers = align_section(4 * tile.outliers);
     stages_.wait_until_read();
-    asm volatile("st.shared.u32 [%0], %1;" ::"r"(stages_.at() + kCountAt), "r"(tile.outliers) : "memory");
+    store_shared_u32(stages_.at() + kCountAt, tile.outliers);
     expect_bytes(stages_.copied(), bytes + outliers + (kStarts ? kTileStarts * sizeof(uint4) : 0));
     copy_bytes(stages_.at(), strip_.blocks_of(tile, is_narrow), bytes, stages_.copied());
     if (outliers != 0)
@@ -312,7 +314,7 @@ class WCopies {
 /** What the thread that copies does; W, which comes from farther away, two tiles ahead of X. */
 template <bool kStarts>
 __device__ __forceinline__ void copy_shares(const WideArguments& arguments, SharedAddress memory) {
-  const uint64_t x_step = (arguments.tokens + kWideTokens - 1) / kWideTokens * uint64_t{kXTileBytes};
+  const uint64_t x_step = token_tiles(arguments.tokens) * uint64_t{kXTileBytes};
   const uint8_t* const x_begin = reinterpret_cast<const uint8_t*>(arguments.x);
   WCopies<kStarts> w(arguments, memory);
   w.copy_next();
@@ -349,7 +351,7 @@ __device__ __forceinline__ bool add_up(const WideArguments& arguments, const Sha
   meet(1, kMultiplyingThreads);
   if (threadIdx.x == 0) {
     const uint32_t before = atomicAdd(&arguments.arrived[number], 1u);
-    asm volatile("st.shared.u32 [%0], %1;" ::"r"(arrived), "r"(before + 1) : "memory");
+    store_shared_u32(arrived, before + 1);
   }
   meet(1, kMultiplyingThreads);
   if (load_shared_u32(arrived) != arguments.shape.shares) return false;
@@ -588,7 +590,7 @@ __global__ void lay_out_x(const __grid_constant__ LayOutArguments arguments) {
   const uint32_t half = static_cast<uint32_t>(at % halves);
   const uint32_t token = static_cast<uint32_t>(at / halves);
   if (at < arguments.shared_parts) arguments.arrived[at] = 0;
-  const uint32_t padded = (arguments.tokens + kWideTokens - 1) / kWideTokens * kWideTokens;
+  const uint32_t padded = token_tiles(arguments.tokens) * kWideTokens;
   if (token >= padded) return;
   uint32_t pairs[4][4] = {};
   if (token < arguments.tokens) {

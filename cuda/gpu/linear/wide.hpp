@@ -11,6 +11,7 @@ constexpr uint32_t kMostWideTokens = 1024;
 /** A part of Y: a group of strips of W, and tokens. */
 constexpr uint32_t kWideStrips = 8;
 constexpr uint32_t kWideTokens = 256;
+CODECLLM_ANYWHERE constexpr uint32_t token_tiles(uint32_t tokens) { return (tokens + kWideTokens - 1) / kWideTokens; }
 /** The sums of a part, in float4. */
 constexpr uint32_t kPartSums = kWideStrips * kStripRows * kWideTokens / 4;
 

@@ -103,6 +103,7 @@ class Opened {
     check(codecllm_gpu_weights_open(decoder.gpu(), tensors.data(), tensors.size(), &weights_),
           "codecllm_gpu_weights_open");
   }
+  Opened(Decoder& decoder, const std::vector<Bytes>& streams) : Opened(decoder, jobs_of(streams)) {}
   ~Opened() { codecllm_gpu_weights_close(weights_); }
   Opened(const Opened&) = delete;
   Opened& operator=(const Opened&) = delete;
@@ -110,6 +111,12 @@ class Opened {
   codecllm_gpu_weights* get() const { return weights_; }
 
  private:
+  static std::vector<Job> jobs_of(const std::vector<Bytes>& streams) {
+    std::vector<Job> jobs;
+    for (const Bytes& stream : streams) jobs.push_back(job_of(stream, 0));
+    return jobs;
+  }
+
   codecllm_gpu_weights* weights_ = nullptr;
 };
 
@@ -228,14 +235,17 @@ Bytes encode(const Matrix& matrix, const codecllm_encode_options& options) {
   return stream;
 }
 
+std::vector<Bytes> streams_of(const Product& product) {
+  std::vector<Bytes> streams;
+  for (const Matrix& weight : product.weights) streams.push_back(weight.stream);
+  return streams;
+}
+
 /** Asks a product of 64 rows, of the numbers of rows in `fewer`, and of the same matrices in other modes. */
 void ask_product(Decoder& decoder, const Product& product, const std::vector<uint32_t>& fewer, Random& random,
                  Report& report) {
-  std::vector<Bytes> streams;
-  for (const Matrix& weight : product.weights) streams.push_back(weight.stream);
-  std::vector<Job> jobs;
-  for (const Bytes& stream : streams) jobs.push_back(job_of(stream, 0));
-  const Opened opened(decoder, jobs);
+  std::vector<Bytes> streams = streams_of(product);
+  const Opened opened(decoder, streams);
   const std::vector<Numbers> all = multiply(decoder, opened, product, streams, kMostRows, random, report);
   expect_sums(product, all, kMostRows, report);
   for (const uint32_t rows : fewer) {
@@ -251,10 +261,8 @@ void ask_product(Decoder& decoder, const Product& product, const std::vector<uin
     options.tile_rows = 16;
     std::vector<Bytes> others;
     for (const Matrix& weight : product.weights) others.push_back(encode(weight, options));
-    std::vector<Job> other_jobs;
-    for (const Bytes& stream : others) other_jobs.push_back(job_of(stream, 0));
     const std::vector<Numbers> some =
-        multiply(decoder, Opened(decoder, other_jobs), product, others, kRows, random, report);
+        multiply(decoder, Opened(decoder, others), product, others, kRows, random, report);
     for (size_t i = 0; i < some.size(); i++)
       report.expect(std::equal(some[i].begin(), some[i].end(), all[i].begin()),
                     product.name + ": W " + std::to_string(i) + " differs in another mode");
@@ -266,11 +274,8 @@ void ask_product(Decoder& decoder, const Product& product, const std::vector<uin
 
 /** Asks a product of more than 64 rows, if the device makes it: twice, and with damaged Data. */
 void ask_many_rows(Decoder& decoder, const Product& product, uint32_t rows, Random& random, Report& report) {
-  std::vector<Bytes> streams;
-  for (const Matrix& weight : product.weights) streams.push_back(weight.stream);
-  std::vector<Job> jobs;
-  for (const Bytes& stream : streams) jobs.push_back(job_of(stream, 0));
-  const Opened opened(decoder, jobs);
+  std::vector<Bytes> streams = streams_of(product);
+  const Opened opened(decoder, streams);
   uint32_t most = 0;
   check(codecllm_gpu_linear_rows(opened.get(), &most), "codecllm_gpu_linear_rows");
   if (most < rows) return;
@@ -337,6 +342,14 @@ Numbers draw_x(uint32_t rows, uint64_t columns, bool exact, double scale, Random
   for (uint16_t& number : x)
     number = number_of(exact ? static_cast<double>(random() % 15) - 7 : scale * draw_weight(random));
   return x;
+}
+
+/** A bias for so many rows of W, or none: whole numbers, or any. */
+Numbers draw_bias(uint64_t rows, bool exact, Random& random) {
+  Numbers bias(random() % 2 == 0 ? 0 : rows);
+  for (uint16_t& element : bias)
+    element = number_of(exact ? static_cast<double>(random() % 511) - 255 : draw_weight(random));
+  return bias;
 }
 
 /** Infinities, NaN, and numbers that are next to none. */
@@ -439,9 +452,7 @@ Product draw_product(uint32_t number, Random& random) {
   const uint32_t count = number % 3 == 0 ? 1 + random() % CODECLLM_GPU_MOST_WEIGHTS : 1;
   for (uint32_t i = 0; i < count; i++) {
     product.weights.push_back(draw_matrix(columns, number / 2, product.exact, special, cancels, random));
-    Numbers bias(random() % 2 == 0 ? 0 : product.weights[i].rows);
-    for (uint16_t& element : bias)
-      element = number_of(product.exact ? static_cast<double>(random() % 511) - 255 : draw_weight(random));
+    Numbers bias = draw_bias(product.weights[i].rows, product.exact, random);
     if (cancels) {
       const Matrix& w = product.weights[i];
       bias.resize(w.rows);
@@ -472,10 +483,7 @@ Product draw_wide_product(uint32_t number, uint32_t rows, Random& random) {
   const uint32_t count = number % 3 == 0 ? 1 + random() % 3 : 1;
   for (uint32_t i = 0; i < count; i++) {
     product.weights.push_back(draw_direct_matrix(columns, product.exact, random));
-    Numbers bias(random() % 2 == 0 ? 0 : product.weights[i].rows);
-    for (uint16_t& element : bias)
-      element = number_of(product.exact ? static_cast<double>(random() % 511) - 255 : draw_weight(random));
-    product.biases.push_back(bias);
+    product.biases.push_back(draw_bias(product.weights[i].rows, product.exact, random));
   }
   product.x = draw_x(rows, columns, product.exact, 1, random);
   return product;
