@@ -67,7 +67,7 @@ class Weight:
         return output
 
     def multiply(self, x: torch.Tensor, rows: int, bias: torch.Tensor | None) -> torch.Tensor:
-        """X W^T (+ bias) from the stream, [rows, O]. @param x of the weight's dtype, with 1 to `most_rows` rows"""
+        """X W^T (+ bias) from the stream, [..., O]. @param x [..., I] of the weight's dtype, 1 to `most_rows` rows"""
         raise NotImplementedError
 
     def rows(self, stream: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
@@ -131,14 +131,15 @@ class CudaWeights:
         return decoded
 
     def multiply(self, x: torch.Tensor, rows: int, biases: Sequence[torch.Tensor | None]) -> list[torch.Tensor]:
-        """X W^T (+ bias) of each weight, [rows, O]. @param x BF16, with 1 to `most_rows` rows"""
-        columns = stride = x.shape[-1]
+        """X W^T (+ bias) of each weight, [..., O]. @param x [..., I], BF16, with 1 to `most_rows` rows"""
+        *places, columns = x.shape
+        outputs = [x.new_empty((*places, features)) for (features, _), _ in self._forms]
+        stride = columns
         if not x.is_contiguous():
             x = x.reshape(-1, columns)
             stride = x.stride(0)
             if x.stride(1) != 1 or stride < columns:
                 x, stride = x.contiguous(), columns
-        outputs = [x.new_empty((rows, info.shape[0])) for info in self._infos]
         size = self._workspaces.get(rows)
         if size is None:
             size = self._workspaces[rows] = _library.number("gpu_linear_workspace", self.handle, rows)

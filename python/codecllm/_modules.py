@@ -375,6 +375,10 @@ def _writes(function: Callable) -> bool:
     return name.endswith("_") and name != "requires_grad_"
 
 
+def _is_autocast(device_type: str) -> bool:
+    return device_type in ("cpu", "cuda") and torch.is_autocast_enabled(device_type)
+
+
 class CompressedLinear(CompressedLayer, nn.Linear):
     """A linear layer whose weight is compressed."""
 
@@ -382,25 +386,29 @@ class CompressedLinear(CompressedLayer, nn.Linear):
     """With the layers that get the same input."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
-        bias, dtype = self.bias, self.weight_dtype
-        device_type = input.device.type
-        is_autocast = device_type in ("cpu", "cuda") and torch.is_autocast_enabled(device_type)
-        if self.siblings is not None and not is_autocast and input.dtype == dtype and not torch.is_grad_enabled():
-            product = self.siblings.product_of(self, input)
+        dtype = self.weight_dtype
+        # The first of these questions is asked in vain mostly, and takes less time than the second.
+        is_autocast = torch._C._is_any_autocast_enabled() and _is_autocast(input.device.type)
+        siblings = self.siblings
+        if siblings is not None and not is_autocast and input.dtype == dtype and not torch.is_grad_enabled():
+            product = siblings.product_of(self, input)
             if product is not None:
                 return product
+        bias = self.bias
         if is_autocast and input.dtype != torch.float64:
-            dtype = torch.get_autocast_dtype(device_type)
+            dtype = torch.get_autocast_dtype(input.device.type)
             input = input.to(dtype)
             bias = None if bias is None else bias.to(dtype)
+        features, columns = self.weight_shape
         if (
             input.dtype != dtype
-            or input.shape[-1:] != self.weight_shape[1:]
+            or input.dim() == 0
+            or input.shape[-1] != columns
             or (bias is not None and bias.dtype != dtype)
         ):
             # PyTorch says what is wrong.
             return functional.linear(input, self._decode(), bias)
-        return _operators.linear(input, self.stream, bias, self.weight_shape[0], self.exact)
+        return _operators.linear(input, self._buffers["stream"], bias, features, self.exact)
 
 
 class CompressedEmbedding(CompressedLayer, nn.Embedding):

@@ -26,7 +26,7 @@ def _linear(
         if bias is not None:
             _check_device(bias, stream)
             bias = bias.contiguous()
-        return weight.multiply(x, rows, bias).view(*x.shape[:-1], out_features)
+        return weight.multiply(x, rows, bias)
     decoded = weight.decode(stream)
     return functional.linear(x, decoded if decoded.dtype == x.dtype else decoded.to(x.dtype), bias)
 
@@ -42,8 +42,7 @@ def _linears(
             _check_device(tensor, streams[0])
     rows = x.numel() // max(1, x.shape[-1])
     if 0 < rows <= weights.most_rows:
-        outputs = weights.multiply(x, rows, [None if bias is None else bias.contiguous() for bias in biases])
-        return [output.view(*x.shape[:-1], -1) for output in outputs]
+        return weights.multiply(x, rows, [None if bias is None else bias.contiguous() for bias in biases])
     decoded = weights.decode()
     return [functional.linear(x, weight, bias) for weight, bias in zip(decoded, biases, strict=True)]
 

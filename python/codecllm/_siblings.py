@@ -38,7 +38,7 @@ class Siblings:
         if layer is layers[0] and latest is None:
             outputs = _operators.linears(
                 x,
-                [each.stream for each in layers],
+                [each._buffers["stream"] for each in layers],
                 [each.bias for each in layers],
                 [each.weight_shape[0] for each in layers],
             )
