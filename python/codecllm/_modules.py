@@ -217,7 +217,10 @@ class CompressedLayer(nn.Module):
     """What compressed layers have in common, whatever they compute."""
 
     stream: torch.Tensor
-    """The compressed weight: uint8, one dimension. Shared weights are one tensor, whatever becomes of the layers."""
+    """The compressed weight: uint8, one dimension. Shared weights are one tensor, whatever becomes of the layers.
+
+    A product takes it from `_buffers`: `nn.Module` would first look for it everywhere else.
+    """
     weight_shape: torch.Size
     weight_dtype: torch.dtype
     profile: Profile
@@ -375,8 +378,13 @@ def _writes(function: Callable) -> bool:
     return name.endswith("_") and name != "requires_grad_"
 
 
-def _is_autocast(device_type: str) -> bool:
-    return device_type in ("cpu", "cuda") and torch.is_autocast_enabled(device_type)
+def _is_autocast(x: torch.Tensor) -> bool:
+    # The first question takes less time than the others, and its answer is no, mostly.
+    return (
+        torch._C._is_any_autocast_enabled()
+        and x.device.type in ("cpu", "cuda")
+        and torch.is_autocast_enabled(x.device.type)
+    )
 
 
 class CompressedLinear(CompressedLayer, nn.Linear):
@@ -387,8 +395,7 @@ class CompressedLinear(CompressedLayer, nn.Linear):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         dtype = self.weight_dtype
-        # The first of these questions is asked in vain mostly, and takes less time than the second.
-        is_autocast = torch._C._is_any_autocast_enabled() and _is_autocast(input.device.type)
+        is_autocast = _is_autocast(input)
         siblings = self.siblings
         if siblings is not None and not is_autocast and input.dtype == dtype and not torch.is_grad_enabled():
             product = siblings.product_of(self, input)
