@@ -396,8 +396,10 @@ class CompressedLinear(CompressedLayer, nn.Linear):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         dtype = self.weight_dtype
         is_autocast = _is_autocast(input)
+        features, columns = self.weight_shape
+        fits = input.dim() > 0 and input.shape[-1] == columns
         siblings = self.siblings
-        if siblings is not None and not is_autocast and input.dtype == dtype and not torch.is_grad_enabled():
+        if siblings is not None and fits and not is_autocast and input.dtype == dtype and not torch.is_grad_enabled():
             product = siblings.product_of(self, input)
             if product is not None:
                 return product
@@ -406,13 +408,7 @@ class CompressedLinear(CompressedLayer, nn.Linear):
             dtype = torch.get_autocast_dtype(input.device.type)
             input = input.to(dtype)
             bias = None if bias is None else bias.to(dtype)
-        features, columns = self.weight_shape
-        if (
-            input.dtype != dtype
-            or input.dim() == 0
-            or input.shape[-1] != columns
-            or (bias is not None and bias.dtype != dtype)
-        ):
+        if not fits or input.dtype != dtype or (bias is not None and bias.dtype != dtype):
             # PyTorch says what is wrong.
             return functional.linear(input, self._decode(), bias)
         return _operators.linear(input, self._buffers["stream"], bias, features, self.exact)

@@ -154,6 +154,17 @@ def test_compiled() -> None:
     assert counter.op_count == 2 + 3
 
 
+@pytest.mark.parametrize("columns", [0, 63, 65, 128])
+def test_an_input_of_another_width_is_computed_by_none(columns: int, computed: list[int]) -> None:
+    small = compressed(Attention())
+    with torch.no_grad():
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            small(torch.zeros(2, columns, dtype=BF16))
+        assert computed == []
+        small(X)
+        assert computed == [3]
+
+
 def test_the_operator_is_what_it_says() -> None:
     small = compressed(Attention())
     layers = [small.q_proj, small.k_proj, small.v_proj]
@@ -171,6 +182,8 @@ def test_on_a_gpu(gpu: None) -> None:
         for rows in (1, 3, 64, 65, 0):
             x = torch.randn(rows, 64, dtype=BF16, device="cuda")
             assert torch.equal(small(x), alone(x))
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            small(torch.zeros(2, 128, dtype=BF16, device="cuda"))
         # Another weight, and what was open is closed.
         small.v_proj.weight = torch.zeros_like(plain.v_proj.weight)
         found = small(x := torch.randn(2, 5, 64, dtype=BF16, device="cuda"))
