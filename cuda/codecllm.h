@@ -131,7 +131,10 @@ typedef struct codecllm_encode_options {
  * Encodes one tensor, in passes over slices, so that it need not be in memory at once. A slice is some consecutive
  * bands, and a band the tiles that lie side by side: H rows of the matrix view.
  *
- *   open; while pass == CODECLLM_PASS_GATHER: gather every slice, advance; then encode every slice; then front.
+ *   open; until pass is CODECLLM_PASS_FRONT: gather or encode every slice, as it says, and advance; then front.
+ *
+ * It may be time to encode for a second time, where another profile turns out to give a shorter stream (FORMAT.md,
+ * A.13): that replaces what was encoded before. It is never time for a third.
  *
  * gather and encode may be called for different slices on different threads at the same time; the other functions may
  * not be called while one of them runs.
@@ -155,9 +158,13 @@ CODECLLM_API void codecllm_encoder_close(codecllm_encoder* encoder);
 CODECLLM_API codecllm_status codecllm_encoder_layout(const codecllm_encoder* encoder, uint64_t* tensor_bytes,
                                                      uint64_t* bands, uint64_t* band_bytes);
 
-typedef enum codecllm_pass CODECLLM_AS_IN_C { CODECLLM_PASS_GATHER = 0, CODECLLM_PASS_ENCODE = 1 } codecllm_pass;
+typedef enum codecllm_pass CODECLLM_AS_IN_C {
+  CODECLLM_PASS_GATHER = 0,
+  CODECLLM_PASS_ENCODE = 1,
+  CODECLLM_PASS_FRONT = 2
+} codecllm_pass;
 
-/** What is to be done with every slice next; ENCODE for null. */
+/** What is to be done with every slice next; FRONT, if nothing more is, or for null. */
 CODECLLM_API codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder);
 
 /**
@@ -169,10 +176,10 @@ CODECLLM_API codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder
 CODECLLM_API codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_band,
                                                      uint64_t band_count, const void* bytes, size_t size);
 
-/** Ends a gathering pass in which every band was gathered once, and decides. */
+/** Ends a pass in which every band was gathered or encoded once, and decides. */
 CODECLLM_API codecllm_status codecllm_encoder_advance(codecllm_encoder* encoder);
 
-/** Bytes before Data; known as soon as the pass is ENCODE. */
+/** Bytes before Data; known where the pass is ENCODE or FRONT. */
 CODECLLM_API codecllm_status codecllm_encoder_front_size(const codecllm_encoder* encoder, uint64_t* size);
 
 /** The most bytes that encoding so many bands can give. */
@@ -190,7 +197,7 @@ CODECLLM_API codecllm_status codecllm_encoder_encode(codecllm_encoder* encoder, 
                                                      uint64_t band_count, const void* bytes, size_t size, void* data,
                                                      size_t capacity, size_t* written);
 
-/** Writes everything before Data, after every band was encoded once. @param size as front_size says */
+/** Writes everything before Data, once the pass is FRONT. @param size as front_size says */
 CODECLLM_API codecllm_status codecllm_encoder_front(codecllm_encoder* encoder, void* front, size_t size);
 
 /** An upper bound of the stream of a tensor of so many bytes with these options. */

@@ -114,7 +114,7 @@ codecllm_status codecllm_encoder_layout(const codecllm_encoder* encoder, uint64_
 }
 
 codecllm_pass codecllm_encoder_pass(const codecllm_encoder* encoder) {
-  return encoder == nullptr ? CODECLLM_PASS_ENCODE : encoder->encoder.pass();
+  return encoder == nullptr ? CODECLLM_PASS_FRONT : encoder->encoder.pass();
 }
 
 codecllm_status codecllm_encoder_gather(codecllm_encoder* encoder, uint64_t first_band, uint64_t band_count,
@@ -136,7 +136,7 @@ codecllm_status codecllm_encoder_front_size(const codecllm_encoder* encoder, uin
   return guarded([&] {
     require(encoder, "encoder");
     require(size, "size");
-    *size = encoder->encoder.chosen().front_bytes();
+    *size = encoder->encoder.front_bytes();
   });
 }
 
@@ -144,7 +144,7 @@ codecllm_status codecllm_encoder_encode_bound(const codecllm_encoder* encoder, u
   return guarded([&] {
     require(encoder, "encoder");
     require(size, "size");
-    *size = encoder->encoder.chosen().encode_bound(band_count);
+    *size = encoder->encoder.encode_bound(band_count);
   });
 }
 
@@ -154,8 +154,8 @@ codecllm_status codecllm_encoder_encode(codecllm_encoder* encoder, uint64_t firs
     require(encoder, "encoder");
     require(written, "written");
     if (capacity > 0) require(data, "data");
-    *written = encoder->encoder.chosen().encode(first_band, band_count, bytes_of(bytes, size, "bytes"), size,
-                                                static_cast<uint8_t*>(data), capacity);
+    *written = encoder->encoder.encode(first_band, band_count, bytes_of(bytes, size, "bytes"), size,
+                                       static_cast<uint8_t*>(data), capacity);
   });
 }
 
@@ -163,7 +163,7 @@ codecllm_status codecllm_encoder_front(codecllm_encoder* encoder, void* front, s
   return guarded([&] {
     require(encoder, "encoder");
     require(front, "front");
-    encoder->encoder.chosen().write_front(static_cast<uint8_t*>(front), size);
+    encoder->encoder.write_front(static_cast<uint8_t*>(front), size);
   });
 }
 
@@ -187,21 +187,27 @@ codecllm_status codecllm_encode(const void* bytes, size_t size, const char* dtyp
     ShortestEncoder encoder(dtype_named(dtype), shape_of(shape, dimensions), options);
     const uint8_t* const source = bytes_of(bytes, size, "bytes");
     const uint64_t bands = encoder.layout().bands;
-    while (encoder.pass() == CODECLLM_PASS_GATHER) {
-      encoder.gather(0, bands, source, size);
-      encoder.advance();
-    }
-    *written = 0;
-    Encoder& chosen = encoder.chosen();
-    const uint64_t front = chosen.front_bytes();
-    if (front > capacity) return;
     uint8_t* const target = static_cast<uint8_t*>(stream);
-    try {
-      *written = front + chosen.encode(0, bands, source, size, target + front, capacity - front);
-    } catch (const CapacityError&) {
-      return;
+    *written = 0;
+    size_t length = 0;
+    while (encoder.pass() != CODECLLM_PASS_FRONT) {
+      if (encoder.pass() == CODECLLM_PASS_GATHER) {
+        encoder.gather(0, bands, source, size);
+        encoder.advance();
+        continue;
+      }
+      const uint64_t front = encoder.front_bytes();
+      try {
+        if (front > capacity) throw CapacityError("no room for the front");
+        length = front + encoder.encode(0, bands, source, size, target + front, capacity - front);
+        encoder.advance();
+      } catch (const CapacityError&) {
+        length = 0;
+        encoder.give_up(uint64_t{capacity} + 1);
+      }
     }
-    chosen.write_front(target, front);
+    if (length > 0) encoder.write_front(target, encoder.front_bytes());
+    *written = length;
   });
 }
 

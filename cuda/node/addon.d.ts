@@ -111,8 +111,9 @@ export interface Native {
   encoderClose(encoder: Handle): void;
   /** Bytes of the tensor, how many bands it has, and bytes of a full one. */
   encoderLayout(encoder: Handle): { tensorBytes: number; bands: number; bandBytes: number };
-  encoderPass(encoder: Handle): 'gather' | 'encode';
-  /** Bytes before Data; known as soon as the pass is `code`. */
+  /** What is to be done with every slice next, or that the front is all that is left. */
+  encoderPass(encoder: Handle): 'gather' | 'encode' | 'front';
+  /** Bytes before Data; known unless the pass is `gather`. */
   encoderFrontSize(encoder: Handle): number;
   /** The most bytes that encoding so many bands can give. */
   encoderEncodeBound(encoder: Handle, bandCount: number): number;

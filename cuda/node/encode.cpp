@@ -48,8 +48,14 @@ Napi::Value EncoderLayout(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value EncoderPass(const Napi::CallbackInfo& info) {
-  const bool ready = codecllm_encoder_pass(encoder_of(info).get()) == CODECLLM_PASS_ENCODE;
-  return Napi::String::New(info.Env(), ready ? "encode" : "gather");
+  switch (codecllm_encoder_pass(encoder_of(info).get())) {
+    case CODECLLM_PASS_GATHER:
+      return Napi::String::New(info.Env(), "gather");
+    case CODECLLM_PASS_ENCODE:
+      return Napi::String::New(info.Env(), "encode");
+    default:
+      return Napi::String::New(info.Env(), "front");
+  }
 }
 
 Work gathering(const Napi::CallbackInfo& info) {

@@ -22,11 +22,16 @@ class Encoder(Closing):
     ::
 
         with Encoder("BF16", (4096, 4096)) as encoder:
-            while encoder.gathers:
-                encoder.gather(first, count, data)    # every slice once
+            while encoder.gathers or encoder.codes:
+                if encoder.gathers:
+                    encoder.gather(first, count, data)    # every slice once
+                else:
+                    size = encoder.code(first, count, data, output)    # every slice once; outputs follow one another
                 encoder.advance()
-            size = encoder.code(first, count, data, output)    # every slice once; outputs follow one another
             encoder.front(output)    # what comes before them, encoder.front_bytes long
+
+    In "small", it may be time to code for a second time, where another profile turns out to be shorter: what comes
+    then replaces what came before.
 
     A slice may have any number of bands, and slices of one pass may be worked on by several threads at the same
     time; the other methods must not run beside them. The stream does not depend on how it was sliced.
@@ -61,8 +66,13 @@ class Encoder(Closing):
 
     @property
     def gathers(self) -> bool:
-        """Whether every slice has to be gathered (again); afterwards they are encoded."""
+        """Whether every slice has to be gathered (again)."""
         return _library.plain("encoder_pass")(self._handle) == _library.PASS_GATHER
+
+    @property
+    def codes(self) -> bool:
+        """Whether every slice has to be encoded (again). If it is not time to gather either, the front is left."""
+        return _library.plain("encoder_pass")(self._handle) == _library.PASS_ENCODE
 
     def gather(self, first: int, count: int, data: Buffer) -> None:
         """Counts what is in `count` bands from band `first` on.
@@ -77,10 +87,10 @@ class Encoder(Closing):
         _library.call("encoder_gather", self._handle, first, count, view.ctypes.data, view.size)
 
     def advance(self) -> None:
-        """Ends a gathering pass, and decides.
+        """Ends a pass, and decides.
 
         Raises:
-            ValueError: a band was not gathered, or was twice
+            ValueError: a band was not gathered or encoded
         """
         _library.call("encoder_advance", self._handle)
 
@@ -118,7 +128,7 @@ class Encoder(Closing):
 
     @property
     def front_bytes(self) -> int:
-        """Bytes of the front; known as soon as `gathers` is False.
+        """Bytes of the front; known while `gathers` is False.
 
         Raises:
             ValueError: it is not
@@ -126,13 +136,13 @@ class Encoder(Closing):
         return _library.number("encoder_front_size", self._handle)
 
     def front(self, output: Buffer) -> None:
-        """Writes what comes before the encoded slices, after all of them were encoded.
+        """Writes what comes before the encoded slices, once it is time neither to gather nor to code.
 
         Args:
             output: writable, of exactly `front_bytes` bytes
 
         Raises:
-            ValueError: an output of another size, or a band that was not encoded
+            ValueError: an output of another size, or it is not time for that
         """
         out = _writable(output)
         _library.call("encoder_front", self._handle, out.ctypes.data, out.size)

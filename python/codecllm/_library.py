@@ -19,6 +19,7 @@ from ._tables import PROFILES, TILE_ROWS, VERSION
 Profile = Literal["small", "fast", "direct"]
 """PROFILES, as types have it."""
 PASS_GATHER = 0
+PASS_ENCODE = 1
 NO_TILE = 2**64 - 1
 
 _OK = 0

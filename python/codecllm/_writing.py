@@ -250,17 +250,17 @@ class _Compression:
         hand_over(write)
         return at
 
-    def _hand_over(self, entry: TensorEntry, use: _Use, start: int = 0) -> None:
-        """Gives the bytes of a tensor to a function, piece by piece. (`start` is for one in host memory.)"""
+    def _hand_over(self, entry: TensorEntry, use: _Use) -> None:
+        """Gives the bytes of a tensor to a function, piece by piece."""
         if entry.name in self._original.on_gpu:
             _feed(self._original.on_gpu[entry.name], use)
             return
         data = self._data(entry)
-        for at in range(start, entry.size, SLICE_BYTES):
+        for at in range(0, entry.size, SLICE_BYTES):
             use(data[at : min(entry.size, at + SLICE_BYTES)])
 
-    def _hash(self, entry: TensorEntry, start: int = 0) -> None:
-        self._hand_over(entry, lambda piece: self._sha256.update(piece.data), start)
+    def _hash(self, entry: TensorEntry) -> None:
+        self._hand_over(entry, lambda piece: self._sha256.update(piece.data))
 
     def _gpu_of(self, entry: TensorEntry) -> int | None:
         """The number of the GPU that a tensor lies on."""
@@ -400,6 +400,14 @@ class _Compression:
         encoder = open_encoder(entry.dtype, entry.shape, self._options)
         slices = list(slices_of(encoder.tensor_bytes, encoder.bands, encoder.band_bytes))
 
+        self._gather(data, encoder, slices, self._work.progress)
+        return [entry], lambda: [self._encode(entry, data, encoder, slices)]
+
+    def _gather(
+        self, data: Bytes, encoder: Encoder, slices: list[Slice], progress: Callable[[int], None] | None = None
+    ) -> None:
+        """Goes over a large tensor until it is known how to encode it, or that it is encoded."""
+
         def gather(part: Slice) -> int:
             encoder.gather(part.first_band, part.band_count, data[part.start : part.end])
             return part.size
@@ -407,35 +415,40 @@ class _Compression:
         passes = 0
         while encoder.gathers:
             for size in self._work.in_order(slices, _size_of, lambda part: self._work.submit(gather, part)):
-                if passes < 2:
-                    self._work.progress(int(_PASS_SHARE * size))
+                if progress is not None and passes < 2:
+                    progress(int(_PASS_SHARE * size))
             encoder.advance()
             passes += 1
-        return [entry], lambda: [self._encode(entry, data, encoder, slices)]
 
     def _encode(self, entry: TensorEntry, data: Bytes, encoder: Encoder, slices: list[Slice]) -> int:
         """Encodes a large tensor and writes it. @returns bytes of its stream, or 0 where it would not be smaller"""
 
-        def encode(part: Slice) -> tuple[Slice, np.ndarray, np.ndarray]:
+        def encode(part: Slice) -> tuple[np.ndarray, np.ndarray]:
             original = data[part.start : part.end]
             room = np.empty(encoder.code_bound(part.band_count), np.uint8)
-            return part, original, room[: encoder.code(part.first_band, part.band_count, original, room)]
+            return original, room[: encoder.code(part.first_band, part.band_count, original, room)]
 
-        # The front holds what is known only after the last tile, but its length is known before the first.
-        size = encoder.front_bytes
-        for part, original, encoded in self._work.in_order(
-            slices, _size_of, lambda part: self._work.submit(encode, part)
-        ):
-            at = self._end + size
-            size += encoded.size
-            if size >= entry.size:
-                # The encoder closes when the last thread that still uses it lets go of it.
-                self._hash(entry, part.start)
-                self._work.progress(_last_share(entry.size - part.start))
-                return 0
-            self._sha256.update(original.data)
-            self._output.write(at, encoded.data)
-            self._work.progress(_last_share(original.size))
+        size = 0
+        is_first = True
+        while encoder.codes:
+            # The front holds what is known only after the last tile, but its length is known before the first.
+            size = encoder.front_bytes
+            for original, encoded in self._work.in_order(
+                slices, _size_of, lambda part: self._work.submit(encode, part)
+            ):
+                at = self._end + size
+                size += encoded.size
+                # What is written before it turns out to be too long is given up, or written over.
+                if size < entry.size:
+                    self._output.write(at, encoded.data)
+                if is_first:
+                    self._sha256.update(original.data)
+                    self._work.progress(_last_share(original.size))
+            is_first = False
+            encoder.advance()
+            self._gather(data, encoder, slices)
+        if size >= entry.size:
+            return 0
         front = np.empty(encoder.front_bytes, np.uint8)
         encoder.front(front)
         self._output.write(self._end, front.data)

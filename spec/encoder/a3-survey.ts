@@ -17,8 +17,6 @@ export interface Survey {
   readonly choices: readonly (readonly number[])[];
   /** What coding the sampled symbols costs, before modes are forced. */
   readonly cost: number;
-  /** Whether plane 0 of all tiles is to be coded, without prediction, and others are RAW, or cost nothing. */
-  readonly isPlain: boolean;
 }
 
 /**
@@ -74,9 +72,6 @@ function surveyAs(source: Source, split: Split, profile: Profile): Survey {
     split,
     choices: tiles.map((_, index) => surveyed.map(({ choices }) => choices[index])),
     cost: surveyed.reduce((sum, { cost }) => sum + cost, 0),
-    isPlain: surveyed.every(({ choices, cost, rawCost }, p) =>
-      p === 0 ? choices.every((choice) => choice === 0) : cost === rawCost,
-    ),
   };
 }
 
@@ -103,8 +98,6 @@ interface SurveyedPlane {
   readonly choices: readonly number[];
   /** What the samples cost, each tile by itself. */
   readonly cost: number;
-  /** Of it, what those of tiles cost that are RAW. */
-  readonly rawCost: number;
   /** What they cost with a table for all of them, which is what tells predictors apart. */
   readonly costTogether: number;
 }
@@ -137,7 +130,7 @@ function surveyPlane(
   });
   const coded = all.reduce((sum, count) => sum + count, 0);
   const together = entropyCost(all) + distinct(all) * BIAS + (predictor > 0 ? coded * UNSEEN : 0);
-  return { choices, cost, rawCost, costTogether: together + rawCost };
+  return { choices, cost, costTogether: together + rawCost };
 }
 
 /** How often each symbol occurs in the sampled rows of a tile. */

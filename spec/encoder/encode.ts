@@ -9,7 +9,6 @@ import type { Header } from '../decoder/1-front.ts';
 import { baseTile } from '../decoder/3.2-base.ts';
 import { Mode } from '../decoder/4-metadata.ts';
 import { layOut, type Source, tilesOf, wordsOfTile } from './a2-layout.ts';
-import type { Survey } from './a3-survey.ts';
 import { levelsOf } from './a4-levels.ts';
 import { chooseWindows, type Wish, wishesOf } from './a5-windows.ts';
 import { binRowsAndColumns, countSymbols } from './a6-counts.ts';
@@ -38,9 +37,7 @@ export function encodeTensor(
 ): Uint8Array {
   const laidOut = layOut(data, dtype, shape, options);
   if (laidOut.base) return streamOf(decideAgainstBase(laidOut, options));
-  const decisions = decide(laidOut, options);
-  const others = otherOptions(laidOut, options, decisions.surveyed).map((other) => decide(laidOut, other));
-  const streams = [decisions, ...others].map(streamOf);
+  const streams = [options, ...otherOptions(options)].map((tried) => streamOf(decide(laidOut, tried)));
   return streams.reduce((shortest, stream) => (stream.length < shortest.length ? stream : shortest));
 }
 
@@ -81,7 +78,7 @@ interface Decisions {
   readonly forced: boolean;
 }
 
-function decide(laidOut: Source, options: EncodeOptions): Decisions & { readonly surveyed: Survey } {
+function decide(laidOut: Source, options: EncodeOptions): Decisions {
   const { source, surveyed } = surveyColumns(laidOut, options);
   const levels = levelsOf(source);
   const windows = chooseWindows(source, surveyed, levels.columns, options);
@@ -90,7 +87,7 @@ function decide(laidOut: Source, options: EncodeOptions): Decisions & { readonly
   const bins = binRowsAndColumns(source, levels, windows, options);
   const counts = countSymbols(source, surveyed, windows, wishes, bins, forced);
   const header = chooseTables(source, surveyed, windows, wishes, bins, counts, options);
-  return { source, surveyed, header, wishes, forced };
+  return { source, header, wishes, forced };
 }
 
 /** The same against a base (A.11): nothing is surveyed. */

@@ -363,25 +363,30 @@ class Compression {
   private async encode(tensor: TensorEntry, encoder: TensorEncoder, position: number): Promise<number> {
     const { engine, onProgress } = this.work;
     const bytes = tensorBytes(tensor);
-    const encoded = inOrder(encoder.slices, engine.limits, sliceBytes, async (slice) => ({
-      slice,
-      ...(await encoder.encode(slice)),
-    }));
-    // The front holds what is known only after the last tile, but its length is known before the first.
-    let length = encoder.frontBytes;
-    for await (const { slice, original, data } of encoded) {
-      const start = position + length;
-      length += data.length;
-      if (length >= bytes) {
-        await this.hashFile(this.positionOf(tensor) + slice.start, this.positionOf(tensor) + bytes);
-        onProgress((1 - 2 * PASS_SHARE) * (bytes - slice.start));
-        return 0;
+    let length = 0;
+    let isFirst = true;
+    do {
+      const encoded = inOrder(encoder.slices, engine.limits, sliceBytes, async (slice) => ({
+        slice,
+        ...(await encoder.encode(slice)),
+      }));
+      // The front holds what is known only after the last tile, but its length is known before the first.
+      length = encoder.frontBytes;
+      for await (const { slice, original, data } of encoded) {
+        const start = position + length;
+        length += data.length;
+        if (isFirst) {
+          this.hash.update(original);
+          onProgress((1 - 2 * PASS_SHARE) * sliceBytes(slice));
+        }
+        engine.release(original);
+        // What is written before it turns out to be too long stands behind the end of the file, or is written over.
+        if (length < bytes) await this.out.write(start, [data], () => engine.release(data));
+        else engine.release(data);
       }
-      this.hash.update(original);
-      engine.release(original);
-      await this.out.write(start, [data], () => engine.release(data));
-      onProgress((1 - 2 * PASS_SHARE) * sliceBytes(slice));
-    }
+      isFirst = false;
+    } while (await encoder.plan(() => {}));
+    if (length >= bytes) return 0;
     await this.out.write(position, [encoder.front()]);
     return length;
   }

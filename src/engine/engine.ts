@@ -35,16 +35,19 @@ export interface EncodedSlice {
   readonly data: Uint8Array;
 }
 
-/** Encodes a tensor in slices: passes that count, then one that encodes. */
+/** Encodes a tensor in slices: passes that count, then one that encodes, and another one where that can be shorter. */
 export interface TensorEncoder {
   readonly slices: readonly SliceRange[];
-  /** Goes over the tensor until everything is decided. */
-  plan(onPass: OnPass): Promise<void>;
-  /** Bytes before Data; known once everything is decided. */
+  /**
+   * Goes over the tensor until it is known how to encode it.
+   * @returns whether all slices have to be encoded, for the first time or again; if not, there is the front
+   */
+  plan(onPass: OnPass): Promise<boolean>;
+  /** Bytes before Data; known once `plan` has said how to encode. */
   readonly frontBytes: number;
   /** Slices may be encoded at the same time. */
   encode(slice: SliceRange): Promise<EncodedSlice>;
-  /** Everything before Data, once all slices are encoded. */
+  /** Everything before Data. */
   front(): Uint8Array;
   /** Waits for what is under way, and lets go. */
   close(): Promise<void>;

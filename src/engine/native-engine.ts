@@ -99,6 +99,7 @@ export class NativeEngine implements Engine, Slicing {
     return {
       slices,
       plan: async (onPass: OnPass) => {
+        if (codec.encoderPass(encoder) === 'encode') await codec.encoderAdvanceAsync(encoder);
         for (let pass = 0; codec.encoderPass(encoder) === 'gather'; pass++) {
           const gathered = inOrder(slices, this.limits, sliceBytes, async (slice) => {
             const { firstBand, bandCount } = slice;
@@ -108,6 +109,7 @@ export class NativeEngine implements Engine, Slicing {
           for await (const slice of gathered) onPass(sliceBytes(slice), pass);
           await codec.encoderAdvanceAsync(encoder);
         }
+        return codec.encoderPass(encoder) === 'encode';
       },
       get frontBytes() {
         return codec.encoderFrontSize(encoder);

@@ -69,54 +69,50 @@ std::vector<std::vector<size_t>> make_batches(const std::vector<Source>& sources
 }
 
 /**
- * Encodes a batch: its tensors in their own options, and then those of which other profiles are tried (FORMAT.md, A.13)
- * in each of these, to see which stream is shortest, and once more in that.
+ * Encodes a batch: its tensors in their own options, and then in those of other profiles (FORMAT.md, A.13), as far as
+ * these may give a shorter stream, to see which is shortest, and once more in that.
  */
 void encode_batch(Pipeline& pipeline, const std::vector<Source>& sources, codecllm_gpu_source* tensors,
                   const std::vector<size_t>& batch) {
-  std::vector<std::unique_ptr<Item>> items;
-  for (const size_t t : batch) items.push_back(std::make_unique<Item>(sources[t], tensors[t], t));
-  pipeline.encode(items);
+  std::vector<std::unique_ptr<Item>> shortest;
   std::vector<std::vector<EncodeOptions>> others;
-  std::vector<uint64_t> shortest;
   size_t rounds = 0;
-  for (const auto& item : items) {
-    const Source& source = item->source;
+  for (const size_t t : batch) {
+    const Source& source = sources[t];
+    shortest.push_back(std::make_unique<Item>(source, tensors[t], t));
     // Against a base profiles make no difference.
     others.push_back(source.against_base ? std::vector<EncodeOptions>{}
-                                         : other_options(source.layout, source.options, item->decisions.is_plain()));
-    shortest.push_back(item->stream_bytes);
+                                         : other_options(*source.layout.dtype, source.options));
     rounds = std::max(rounds, others.back().size());
   }
-  std::vector<const EncodeOptions*> taken(batch.size());
+  pipeline.encode(shortest);
+  std::vector<codecllm_gpu_source> nowhere(batch.size());
+  std::vector<bool> is_other(batch.size());
   for (size_t round = 0; round < rounds; round++) {
-    std::vector<codecllm_gpu_source> nowhere(batch.size());
-    std::vector<size_t> places;
-    items.clear();
+    std::vector<std::unique_ptr<Item>> items;
     for (size_t i = 0; i < batch.size(); i++) {
       if (round >= others[i].size()) continue;
       nowhere[i].elements = tensors[batch[i]].elements;
-      items.push_back(
-          std::make_unique<Item>(Source{others[i][round], sources[batch[i]].layout, false}, nowhere[i], batch[i]));
-      places.push_back(i);
+      const Source source = {others[i][round], sources[batch[i]].layout, false};
+      items.push_back(std::make_unique<Item>(source, nowhere[i], batch[i], shortest[i].get()));
     }
     pipeline.encode(items);
-    for (size_t k = 0; k < items.size(); k++) {
-      const size_t place = places[k];
-      if (items[k]->stream_bytes >= shortest[place]) continue;
-      shortest[place] = items[k]->stream_bytes;
-      taken[place] = &others[place][round];
+    for (std::unique_ptr<Item>& item : items) {
+      const size_t i = std::find(batch.begin(), batch.end(), item->number) - batch.begin();
+      if (item->stream_bytes >= shortest[i]->stream_bytes) continue;
+      shortest[i] = std::move(item);
+      is_other[i] = true;
     }
   }
-  items.clear();
+  std::vector<std::unique_ptr<Item>> again;
   for (size_t i = 0; i < batch.size(); i++) {
-    if (taken[i] == nullptr) continue;
+    if (!is_other[i]) continue;
     codecllm_gpu_source& tensor = tensors[batch[i]];
     // What is shorter in all may have longer Data, which do not fit where the first ones did.
     tensor.front_size = tensor.data_size = 0;
-    items.push_back(std::make_unique<Item>(Source{*taken[i], sources[batch[i]].layout, false}, tensor, batch[i]));
+    again.push_back(std::make_unique<Item>(shortest[i]->source, tensor, batch[i]));
   }
-  if (!items.empty()) pipeline.encode(items);
+  pipeline.encode(again);
 }
 
 }  // namespace

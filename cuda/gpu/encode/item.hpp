@@ -8,6 +8,7 @@
 #include "gpu/encode/memory.hpp"
 #include "host/encode/decisions.hpp"
 #include "host/encode/tile_encoder.hpp"
+#include "host/encode/write_front.hpp"
 
 namespace codecllm {
 
@@ -65,8 +66,9 @@ struct SurveyArrays {
 
 /** A tensor that is being encoded, and what is known of it. */
 struct Item {
-  Item(const Source& source_, codecllm_gpu_source& tensor_, size_t number_)
-      : source(source_), tensor(tensor_), number(number_), decisions(source.layout, source.options) {}
+  /** @param rival_ another stream of the tensor, if only a shorter one is of use */
+  Item(const Source& source_, codecllm_gpu_source& tensor_, size_t number_, const Item* rival_ = nullptr)
+      : source(source_), tensor(tensor_), number(number_), rival(rival_), decisions(source.layout, source.options) {}
 
   /** Takes memory for it. */
   void plan(MemoryPlan& memory);
@@ -77,12 +79,19 @@ struct Item {
   bool tries_values() const { return tries_column_values(source.layout, source.options); }
   bool tries_wide_values() const { return codecllm::tries_wide_values(source.layout, source.options); }
 
+  /** After its survey: whether its stream is the rival's. After its counts: whether it cannot be shorter. */
+  bool is_as_rival() const { return rival != nullptr && decisions.are_as(rival->decisions); }
+  bool cannot_win() const {
+    return rival != nullptr && front_size(tables.coding) + decisions.least_data_bytes() >= rival->stream_bytes;
+  }
+
   bool has_tiles() const { return source.layout.tile_count > 0; }
 
   const Source source;
   codecllm_gpu_source& tensor;
   /** In the caller's list. */
   const size_t number;
+  const Item* const rival;
   Decisions decisions;
   /** Its elements are coded words, if columns have values. */
   GpuMatrix matrix = {};

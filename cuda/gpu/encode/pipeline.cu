@@ -51,6 +51,12 @@ GpuSplit gpu_split(const Dtype& dtype, const Split& split) {
   return result;
 }
 
+template <class Is>
+void leave_out(std::vector<std::unique_ptr<Item>>& items, Is is_needless) {
+  items.erase(std::remove_if(items.begin(), items.end(), [&](const auto& item) { return is_needless(*item); }),
+              items.end());
+}
+
 template <class Word>
 void allow_shared_memory_for(const codecllm_gpu& gpu) {
   allow_shared_memory(gpu, count_kernel<Word, false>);
@@ -342,7 +348,7 @@ void Pipeline::count(Items& items) {
 
 /** Decides on tables. */
 void Pipeline::take_counts(Item& item) {
-  const Decisions& decisions = item.decisions;
+  Decisions& decisions = item.decisions;
   bool predicted = decisions.predictor(0) != kNone;
   if (item.choices.is_forced()) predicted = item.choices.forced[0] != kNone && item.choices.forced[0] != kSurveyRaw;
   std::vector<JointCounts> joints(kJobs);
@@ -352,11 +358,13 @@ void Pipeline::take_counts(Item& item) {
     joints[job] = joint_counts(on_host(joint.counters), joint.row_bins, joint.column_bins, joint.bits);
     if (item.row_bins != nullptr && joint.row_bins == 1) joints[job].add_empty_bins();
   }
-  const bool has_direct = decisions.preferred() == kDirect && on_host(item.fits)->preferred != 0;
-  item.tables.coding = decisions.take_counts(std::move(joints), predicted, has_direct);
+  Share direct = Share::None;
+  if (decisions.preferred() == kDirect && on_host(item.fits)->preferred != 0)
+    direct = on_host(item.fits)->others != 0 ? Share::Some : Share::All;
+  item.tables.coding = decisions.take_counts(std::move(joints), predicted, direct);
   EncodeArguments& arguments = item.arguments;
   arguments.choices = item.choices;
-  arguments.has_direct = has_direct;
+  arguments.has_direct = direct != Share::None;
   if (decisions.preferred() != kRans) {
     arguments.modes = on_device(item.modes);
     arguments.starts = item.starts;
@@ -563,10 +571,14 @@ void Pipeline::encode_words(Items& items) {
     survey<Word>(items);
     for_each(items, [this](Item& item) { take_survey(item); });
     survey_coded<Word>(items);
+    leave_out(items, [](const Item& item) { return item.is_as_rival(); });
+    if (items.empty()) return;
     count_window(items);
     count<Word>(items);
     for_each(items, [this](Item& item) { take_counts(item); });
+    leave_out(items, [](const Item& item) { return item.cannot_win(); });
   }
+  if (items.empty()) return;
   encode_tiles<Word>(items);
   for_each(items, [this](Item& item) {
     codecllm_gpu_source& tensor = item.tensor;
@@ -582,6 +594,7 @@ void Pipeline::encode_words(Items& items) {
 }
 
 void Pipeline::encode(Items& items) {
+  if (items.empty()) return;
   switch (items[0]->source.layout.dtype->word_bits) {
     case 8:
       encode_words<uint8_t>(items);

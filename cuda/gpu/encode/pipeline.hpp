@@ -37,7 +37,11 @@ class Pipeline {
   /** Lets the kernels have all the shared memory that a block can have. */
   static void prepare(const codecllm_gpu& gpu);
 
-  /** Encodes at most kBatch tensors, whose words have the same size. */
+  /**
+   * Encodes at most kBatch tensors, whose words have the same size; none is none.
+   *
+   * @param items those whose rivals turn out to be as short are left out of it
+   */
   void encode(std::vector<std::unique_ptr<Item>>& items);
 
  private:

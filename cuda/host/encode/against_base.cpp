@@ -57,7 +57,8 @@ Coding code_against_base(const Layout& layout, const std::vector<const uint64_t*
   std::vector<JointCounts> joints = level_counts(counters);
   joints.resize(kMaxPlanes + 1);
   Coding coding =
-      choose_tables(layout, split_of_bytes(*layout.dtype), false, false, Bins(), std::move(joints), EncodeOptions());
+      choose_tables(layout, split_of_bytes(*layout.dtype), false, false, Bins(), std::move(joints), EncodeOptions())
+          .coding;
   if (!coding.base) coding.base = Base{};
   coding.base->crc = crc;
   return coding;

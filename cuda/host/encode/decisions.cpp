@@ -1,6 +1,7 @@
 // What an encoder decides, pass by pass.
 #include "host/encode/decisions.hpp"
 
+#include "host/encode/least.hpp"
 #include "host/encode/levels.hpp"
 #include "host/encode/tables.hpp"
 
@@ -11,15 +12,12 @@ namespace {
 /** Which predictor each plane of a split has, and what that costs. */
 SurveyedSplit choose_predictors(size_t number, const Split& split, const PlaneSurveys& found, const Layout& layout,
                                 const EncodeOptions& options) {
-  SurveyedSplit surveyed = {number, split, {}, 0, true};
+  SurveyedSplit surveyed = {number, split, {}, 0, {}};
   for (unsigned p = 0; p < split.planes; p++) {
     const uint8_t predictor = found[p].best_of(predictor_count(*layout.dtype, split, p, options));
-    const uint64_t cost = found[p].costs.all[predictor];
-    const uint64_t raw_cost = found[p].costs.raw[predictor];
     surveyed.predictors[p] = predictor;
-    surveyed.cost += cost;
-    const bool is_plain = p == 0 ? predictor == kNone && raw_cost == 0 : cost == raw_cost;
-    surveyed.is_plain = surveyed.is_plain && is_plain;
+    surveyed.cost += found[p].costs.all[predictor];
+    surveyed.raw_costs[p] = found[p].costs.raw[predictor];
   }
   return surveyed;
 }
@@ -99,12 +97,28 @@ void Decisions::take_window(const std::vector<uint64_t>& counts) {
   windows_.base = choose_base(counts, windows_.offsets);
 }
 
-Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted, bool has_direct) const {
-  Coding coding = choose_tables(layout_, split(), predicted, preferred_ == kPairs, bins_, std::move(joints), options_);
-  coding.has_direct = has_direct;
+bool Decisions::are_as(const Decisions& others) const {
+  // What is RAW in one profile is RAW in those that ask more of a plane: where it costs as much, it is the same.
+  return split() == others.split() && surveyed_.predictors == others.surveyed_.predictors &&
+         surveyed_.raw_costs == others.surveyed_.raw_costs && column_values_ == others.column_values_ &&
+         preferred_ == others.preferred_;
+}
+
+Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted, Share direct) {
+  ChosenTables chosen =
+      choose_tables(layout_, split(), predicted, preferred_ == kPairs, bins_, std::move(joints), options_);
+  Coding& coding = chosen.coding;
+  coding.has_direct = direct != Share::None;
   coding.column_values = column_values_;
-  if (has_direct || !coding.pairs.empty()) coding.windows = windows_;
-  return coding;
+  if (coding.has_direct || !coding.pairs.empty()) coding.windows = windows_;
+  least_bits_ = chosen.least_bits;
+  if (direct == Share::All)
+    least_bits_ = least_direct_bits(layout_);
+  else
+    // In DIRECT, too, an element has as many bits of a plane, and more.
+    for (unsigned p = 0; p < split().planes; p++)
+      if (predictor(p) == kNone) least_bits_ += least_raw_bits(layout_, surveyed_.raw_costs[p]);
+  return std::move(coding);
 }
 
 }  // namespace codecllm

@@ -22,9 +22,12 @@ struct SurveyedSplit {
   std::array<uint8_t, kMaxPlanes> predictors;
   /** What coding the sample costs, tile by tile. */
   uint64_t cost;
-  /** Whether plane 0 of all tiles is to be coded, without prediction, and others are RAW, or cost nothing. */
-  bool is_plain;
+  /** Of it, what those of tiles cost that are RAW, in each plane. */
+  std::array<uint64_t, kMaxPlanes> raw_costs;
 };
+
+/** How many of a tensor's tiles. */
+enum class Share { None, Some, All };
 
 /** What an encoder decides of one tensor, each time that a pass over it has counted what has to be known. */
 class Decisions {
@@ -73,9 +76,15 @@ class Decisions {
    *
    * @param joints of each plane, and of pairs at kMaxPlanes
    * @param predicted whether the survey predicts plane 0
-   * @param has_direct whether DIRECT fits a tile
+   * @param direct which tiles DIRECT fits
    */
-  Coding take_counts(std::vector<JointCounts> joints, bool predicted, bool has_direct) const;
+  Coding take_counts(std::vector<JointCounts> joints, bool predicted, Share direct);
+
+  /** After the survey that is taken: whether the stream is that of these decisions, of another profile. */
+  bool are_as(const Decisions& others) const;
+
+  /** After `take_counts`: the fewest bytes of Data. */
+  uint64_t least_data_bytes() const { return least_bits_ / 8; }
 
   /** The number of the split that was chosen, and the split. */
   size_t chosen() const { return surveyed_.number; }
@@ -83,9 +92,6 @@ class Decisions {
 
   /** By the survey, of a plane in this split. */
   uint8_t predictor(unsigned plane) const { return surveyed_.predictors[plane]; }
-
-  /** Of the survey that is taken. */
-  bool is_plain() const { return surveyed_.is_plain; }
 
   /** With which coded words are made: what was proposed, until the survey of them is taken. Empty if they are not. */
   const std::vector<uint16_t>& column_values() const { return column_values_; }
@@ -122,6 +128,7 @@ class Decisions {
   std::vector<uint16_t> row_levels_;
   std::vector<uint16_t> column_levels_;
   Bins bins_;
+  uint64_t least_bits_ = 0;
 };
 
 }  // namespace codecllm

@@ -15,10 +15,14 @@ Encoder::Encoder(const Layout& layout, const EncodeOptions& options)
   if (tries_column_values(layout_, options_)) leans_ = std::make_unique<LeanCount>(layout_);
 }
 
-Slice Encoder::slice_of(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size) const {
+void Encoder::check_slice(uint64_t first, uint64_t count, size_t size) const {
   check_bands(layout_, first, count);
   const uint64_t expected = layout_.slice_bytes(first, count);
   if (size != expected) throw ArgumentError(text(size, " bytes of elements where there must be ", expected));
+}
+
+Slice Encoder::slice_of(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size) const {
+  check_slice(first, count, size);
   return {first, count, bytes, size / layout_.dtype->word_bytes()};
 }
 
@@ -136,8 +140,9 @@ void Encoder::advance() {
       for (size_t i = 0; i < choices_.size(); i += decisions_.split().planes)
         predicted = predicted || (choices_[i] != kNone && choices_[i] != kSurveyRaw);
       const std::vector<uint8_t>& fits = count_->fits;
-      const bool has_direct = std::find(fits.begin(), fits.end(), kDirect) != fits.end();
-      plan_.coding = decisions_.take_counts(count_->joints(), predicted, has_direct);
+      const auto direct = static_cast<size_t>(std::count(fits.begin(), fits.end(), kDirect));
+      const Share share = direct == 0 ? Share::None : direct < fits.size() ? Share::Some : Share::All;
+      plan_.coding = decisions_.take_counts(count_->joints(), predicted, share);
       plan_.choices = std::move(choices_);
       plan_.fits = std::move(count_->fits);
       plan_.forced = options_.has_modes;

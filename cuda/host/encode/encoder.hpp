@@ -19,11 +19,12 @@ class Encoder {
   /** Refers to the layout for as long as it lives. */
   Encoder(const Layout& layout, const EncodeOptions& options);
 
-  /** Whether the survey is taken, and so it is known whether the tensor is plain. */
-  bool is_surveyed() const { return pass_ != Pass::Survey && pass_ != Pass::CodedSurvey; }
-  bool is_plain() const { return decisions_.is_plain(); }
+  /** Whether the survey is taken. */
+  bool is_surveyed() const { return pass_ > Pass::WideSurvey; }
+  const Decisions& decisions() const { return decisions_; }
 
-  codecllm_pass pass() const { return pass_ == Pass::Encode ? CODECLLM_PASS_ENCODE : CODECLLM_PASS_GATHER; }
+  /** Whether all is gathered. */
+  bool is_ready() const { return pass_ == Pass::Encode; }
 
   /** Counts a slice. */
   void gather(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size);
@@ -41,6 +42,9 @@ class Encoder {
   size_t encode(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size, uint8_t* data,
                 size_t capacity);
 
+  /** The fewest bytes that the stream can have, once all is gathered. */
+  uint64_t least_bytes() const { return front_bytes() + decisions_.least_data_bytes(); }
+
   /** Bytes of the stream, after every band was encoded once. */
   uint64_t stream_bytes() const;
 
@@ -49,6 +53,9 @@ class Encoder {
 
   /** Writes everything before Data. */
   void write_front(uint8_t* front, size_t size) const;
+
+  /** @throws ArgumentError for bands that there are not, or another number of bytes than they have */
+  void check_slice(uint64_t first_band, uint64_t band_count, size_t size) const;
 
  private:
   enum class Pass { Survey, CodedSurvey, WideSurvey, Window, Count, Encode };

@@ -12,9 +12,6 @@ namespace codecllm {
 
 namespace {
 
-/** Of tensors of fewer words, small tries all profiles. */
-constexpr uint64_t kTriedBelowWords = 1 << 17;
-
 /** Sets the profile, and what follows from it. */
 void set_profile(const Dtype& dtype, codecllm_profile profile, EncodeOptions& options) {
   options.profile = profile == CODECLLM_DIRECT && !allows_direct(dtype, {2, {8, 8}}) ? CODECLLM_FAST : profile;
@@ -120,13 +117,11 @@ EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* so
   return options;
 }
 
-std::vector<EncodeOptions> other_options(const Layout& layout, const EncodeOptions& options, bool is_plain) {
+std::vector<EncodeOptions> other_options(const Dtype& dtype, const EncodeOptions& options) {
   std::vector<EncodeOptions> others;
-  const Dtype& dtype = *layout.dtype;
   // In one plane that has one split, all profiles are alike.
   const bool differ = dtype.split_count > 1 || dtype.splits[0].planes > 1;
-  const bool is_tried = layout.words < kTriedBelowWords || !is_plain;
-  if (options.profile != CODECLLM_SMALL || !options.leaves_choice || !differ || !is_tried) return others;
+  if (options.profile != CODECLLM_SMALL || !options.leaves_choice || !differ) return others;
   for (const codecllm_profile profile : {CODECLLM_FAST, CODECLLM_DIRECT}) {
     EncodeOptions other = options;
     set_profile(dtype, profile, other);

@@ -44,10 +44,8 @@ EncodeOptions read_options(const Dtype& dtype, const codecllm_encode_options* op
 /**
  * The options with which a tensor is encoded beside its own, to take the shortest stream, the first of equals: those of
  * other profiles (FORMAT.md, A.13). Those that give what the ones before give are left out.
- *
- * @param is_plain what the survey in its own options says
  */
-std::vector<EncodeOptions> other_options(const Layout& layout, const EncodeOptions& options, bool is_plain);
+std::vector<EncodeOptions> other_options(const Dtype& dtype, const EncodeOptions& options);
 
 /** The matrix view that the options ask for, or the encoder's choice. @throws ArgumentError as `lay_out` does */
 Layout lay_out_for(const Dtype& dtype, const std::vector<uint64_t>& shape, const EncodeOptions& options);

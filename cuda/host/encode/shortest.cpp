@@ -1,4 +1,7 @@
 // The shortest of a tensor's streams in several profiles.
+//
+// All count side by side. Most others are left out before they encode: those that decide as the own profile does, and
+// those whose stream cannot be shorter.
 #include "host/encode/shortest.hpp"
 
 #include <algorithm>
@@ -9,54 +12,104 @@ namespace codecllm {
 
 namespace {
 
-bool is_gathering(const std::unique_ptr<Encoder>& encoder) { return encoder->pass() == CODECLLM_PASS_GATHER; }
+/** Tiles that are encoded at once to see what they take. */
+constexpr uint64_t kComparedTiles = 32;
 
 }  // namespace
 
 ShortestEncoder::ShortestEncoder(const Dtype& dtype, const std::vector<uint64_t>& shape,
                                  const codecllm_encode_options* options)
-    : options_(read_options(dtype, options)), layout_(lay_out_for(dtype, shape, options_)) {
-  tried_.push_back(std::make_unique<Encoder>(layout_, options_));
+    : options_(read_options(dtype, options)),
+      layout_(lay_out_for(dtype, shape, options_)),
+      encoder_(std::make_unique<Encoder>(layout_, options_)) {
+  for (const EncodeOptions& other : other_options(dtype, options_))
+    others_.push_back(std::make_unique<Encoder>(layout_, other));
 }
 
-codecllm_pass ShortestEncoder::pass() const { return tried_.size() == 1 ? tried_[0]->pass() : CODECLLM_PASS_GATHER; }
-
-Encoder& ShortestEncoder::chosen() const {
-  if (tried_.size() > 1) throw ArgumentError("not ready to encode: gather and advance first");
-  return *tried_[0];
+codecllm_pass ShortestEncoder::pass() const {
+  if (stage_ == Stage::Done) return CODECLLM_PASS_FRONT;
+  return stage_ == Stage::Encode ? CODECLLM_PASS_ENCODE : CODECLLM_PASS_GATHER;
 }
 
 void ShortestEncoder::gather(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size) {
-  // Some have fewer passes, and wait for the others.
-  const bool counts = std::any_of(tried_.begin(), tried_.end(), is_gathering);
+  if (pass() != CODECLLM_PASS_GATHER) throw ArgumentError("nothing to gather: the encoder is ready to encode");
+  if (stage_ == Stage::Count) {
+    // Some have fewer passes, and wait for the others.
+    if (!encoder_->is_ready()) encoder_->gather(first, count, bytes, size);
+    for (const auto& other : others_)
+      if (!other->is_ready()) other->gather(first, count, bytes, size);
+    return;
+  }
+  encoder_->check_slice(first, count, size);
+  // What comes of it is thrown away, so little at a time is made.
+  const uint64_t at_once = std::max<uint64_t>(1, kComparedTiles / layout_.tiles_across);
   std::vector<uint8_t> data;
-  for (const auto& encoder : tried_) {
-    if (!counts && tried_.size() > 1) {
-      data.resize(encoder->encode_bound(count));
-      encoder->encode(first, count, bytes, size, data.data(), data.size());
-    } else if (!counts || is_gathering(encoder)) {
-      encoder->gather(first, count, bytes, size);
+  for (uint64_t done = 0; done < count; done += at_once) {
+    const uint64_t bands = std::min(at_once, count - done);
+    const size_t length = layout_.slice_bytes(first + done, bands);
+    for (const auto& other : others_) {
+      data.resize(other->encode_bound(bands));
+      other->encode(first + done, bands, bytes, length, data.data(), data.size());
     }
+    bytes += length;
   }
 }
 
+size_t ShortestEncoder::encode(uint64_t first, uint64_t count, const uint8_t* bytes, size_t size, uint8_t* data,
+                               size_t capacity) {
+  if (stage_ == Stage::Done) throw ArgumentError("nothing to encode: all is encoded");
+  if (stage_ != Stage::Encode) throw ArgumentError("not ready to encode: gather and advance first");
+  return encoder_->encode(first, count, bytes, size, data, capacity);
+}
+
+void ShortestEncoder::leave_out(uint64_t bytes) {
+  bytes_ = bytes;
+  others_.erase(
+      std::remove_if(others_.begin(), others_.end(), [&](const auto& other) { return other->least_bytes() >= bytes; }),
+      others_.end());
+  stage_ = others_.empty() ? Stage::Done : Stage::Compare;
+}
+
+void ShortestEncoder::give_up(uint64_t too_long) { leave_out(too_long); }
+
 void ShortestEncoder::advance() {
-  if (tried_.size() > 1 && std::none_of(tried_.begin(), tried_.end(), is_gathering)) {
-    const auto shortest = std::min_element(tried_.begin(), tried_.end(), [](const auto& a, const auto& b) {
-      return a->stream_bytes() < b->stream_bytes();
-    });
-    tried_[0] = std::move(*shortest);
-    tried_.resize(1);
-    tried_[0]->restart();
-    return;
+  switch (stage_) {
+    case Stage::Count: {
+      if (!encoder_->is_ready()) encoder_->advance();
+      for (const auto& other : others_)
+        if (!other->is_ready()) other->advance();
+      const auto is_same = [this](const auto& other) {
+        return encoder_->is_surveyed() && other->is_surveyed() && other->decisions().are_as(encoder_->decisions());
+      };
+      others_.erase(std::remove_if(others_.begin(), others_.end(), is_same), others_.end());
+      const auto is_ready = [](const auto& other) { return other->is_ready(); };
+      if (encoder_->is_ready() && std::all_of(others_.begin(), others_.end(), is_ready)) stage_ = Stage::Encode;
+      break;
+    }
+    case Stage::Encode:
+      leave_out(encoder_->stream_bytes());
+      break;
+    case Stage::Compare: {
+      const auto shortest = std::min_element(others_.begin(), others_.end(), [](const auto& a, const auto& b) {
+        return a->stream_bytes() < b->stream_bytes();
+      });
+      stage_ = Stage::Done;
+      if ((*shortest)->stream_bytes() < bytes_) {
+        encoder_ = std::move(*shortest);
+        encoder_->restart();
+        stage_ = Stage::Encode;
+      }
+      others_.clear();
+      break;
+    }
+    default:
+      throw ArgumentError("nothing to decide: all is encoded");
   }
-  const bool is_alone = tried_.size() == 1;
-  for (const auto& encoder : tried_)
-    if (is_alone || is_gathering(encoder)) encoder->advance();
-  if (knows_others_ || !tried_[0]->is_surveyed()) return;
-  knows_others_ = true;
-  for (const EncodeOptions& other : other_options(layout_, options_, tried_[0]->is_plain()))
-    tried_.push_back(std::make_unique<Encoder>(layout_, other));
+}
+
+void ShortestEncoder::write_front(uint8_t* front, size_t size) const {
+  if (stage_ != Stage::Done) throw ArgumentError("no front before all is encoded");
+  encoder_->write_front(front, size);
 }
 
 }  // namespace codecllm

@@ -6,6 +6,7 @@
 
 #include "host/encode/classes.hpp"
 #include "host/encode/frequencies.hpp"
+#include "host/encode/least.hpp"
 #include "host/encode/logarithm.hpp"
 
 namespace codecllm {
@@ -60,9 +61,10 @@ struct Candidate {
 
 }  // namespace
 
-Coding choose_tables(const Layout& layout, const Split& split, bool predicted, bool paired, const Bins& bins,
-                     std::vector<JointCounts> joints, const EncodeOptions& options) {
-  Coding coding;
+ChosenTables choose_tables(const Layout& layout, const Split& split, bool predicted, bool paired, const Bins& bins,
+                           std::vector<JointCounts> joints, const EncodeOptions& options) {
+  ChosenTables result;
+  Coding& coding = result.coding;
   coding.layout = layout;
   coding.split = split;
   // The leading one first: PAIRS, if any, before plane 0's other tiles.
@@ -72,7 +74,7 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, b
   };
   add_job(kMaxPlanes, kPairBits);
   for (unsigned p = 0; p < split.planes; p++) add_job(p, split.bits[p]);
-  if (jobs.empty()) return coding;
+  if (jobs.empty()) return result;
 
   const bool uses_pairs = jobs[0].is_pairs();
   const auto full_table = [&](uint32_t bits) {
@@ -119,7 +121,11 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, b
     }
     uint64_t count = 0;
     for (size_t row = 0; row < joint.of_row_bin.size(); row++) count += joint.of_row_bin.total(row);
-    if (!best || (!options.has_modes && !is_pairs && best->total >= count * bits * kBit)) continue;
+    if (!best || (!options.has_modes && !is_pairs && best->total >= count * bits * kBit)) {
+      // What is to be pairs may yet be coded otherwise.
+      if (!is_pairs) result.least_bits += count * bits;
+      continue;
+    }
     // Coarser tables, if they are cheaper: a small tensor pays for every bit of its tables.
     PricedTables chosen = std::move(best->priced);
     const uint32_t coarsest = options.probability_bits != 0 ? options.probability_bits : kMinProbabilityBits;
@@ -129,6 +135,7 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, b
     }
     slots -= chosen.tables.count << chosen.tables.probability_bits;
     if (job == 0) map = *best->classes;
+    result.least_bits += least_bits(joint.symbols, best->counts, chosen.tables, is_pairs ? 2 * split.bits[0] : bits);
     (is_pairs ? coding.pairs : coding.tables[plane]) = std::move(chosen.tables);
   }
 
@@ -138,7 +145,7 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, b
     coding.base = Base{};
     for (uint32_t c = 1; c < map.classes; c++)
       coding.base->first_levels.push_back(levels[std::find(map.rows.begin(), map.rows.end(), c) - map.rows.begin()]);
-    return coding;
+    return result;
   }
   const auto selectors_of = [](const std::vector<uint8_t>& of_bins, const std::vector<uint8_t>& classes) {
     std::vector<uint8_t> selectors(of_bins.size());
@@ -151,7 +158,7 @@ Coding choose_tables(const Layout& layout, const Split& split, bool predicted, b
     // Bins of pairs where no tile is coded in pairs: selectors are of columns then, and those without one are 0.
     if (coding.pairs.empty()) coding.column_selectors.resize(layout.columns);
   }
-  return coding;
+  return result;
 }
 
 }  // namespace codecllm

@@ -9,6 +9,12 @@
 
 namespace codecllm {
 
+/** Tables, and the fewest bits that what they were made for can take in a stream of theirs (`least_bits`). */
+struct ChosenTables {
+  Coding coding;
+  uint64_t least_bits = 0;
+};
+
 /**
  * Chooses classes by what they save in the leading plane, and tables for every plane that is worth coding.
  *
@@ -16,7 +22,7 @@ namespace codecllm {
  * @param predicted whether the survey predicts plane 0
  * @param paired whether bins of columns are of two each
  */
-Coding choose_tables(const Layout& layout, const Split& split, bool predicted, bool paired, const Bins& bins,
-                     std::vector<JointCounts> joints, const EncodeOptions& options);
+ChosenTables choose_tables(const Layout& layout, const Split& split, bool predicted, bool paired, const Bins& bins,
+                           std::vector<JointCounts> joints, const EncodeOptions& options);
 
 }  // namespace codecllm

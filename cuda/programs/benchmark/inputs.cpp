@@ -130,22 +130,24 @@ Encoded encode(const Case& described, uint64_t rows, uint64_t columns, const Byt
   check(codecllm_encoder_layout(encoder, &tensor_bytes, &bands, &band_bytes), "codecllm_encoder_layout");
   const auto slice = [&](uint64_t i) { return bytes.data() + i * band_bytes; };
   const auto slice_bytes = [&](uint64_t i) { return std::min(band_bytes, tensor_bytes - i * band_bytes); };
-  while (codecllm_encoder_pass(encoder) == CODECLLM_PASS_GATHER) {
+  std::vector<Bytes> slices(bands);
+  for (codecllm_pass pass; (pass = codecllm_encoder_pass(encoder)) != CODECLLM_PASS_FRONT;) {
+    uint64_t bound = 0;
+    if (pass == CODECLLM_PASS_ENCODE)
+      check(codecllm_encoder_encode_bound(encoder, 1, &bound), "codecllm_encoder_encode_bound");
     parallel(bands, [&](uint64_t i) {
-      check(codecllm_encoder_gather(encoder, i, 1, slice(i), slice_bytes(i)), "codecllm_encoder_gather");
+      if (pass == CODECLLM_PASS_GATHER) {
+        check(codecllm_encoder_gather(encoder, i, 1, slice(i), slice_bytes(i)), "codecllm_encoder_gather");
+        return;
+      }
+      Bytes buffer(bound);
+      size_t written = 0;
+      check(codecllm_encoder_encode(encoder, i, 1, slice(i), slice_bytes(i), buffer.data(), buffer.size(), &written),
+            "codecllm_encoder_encode");
+      slices[i].assign(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(written));
     });
     check(codecllm_encoder_advance(encoder), "codecllm_encoder_advance");
   }
-  uint64_t bound = 0;
-  check(codecllm_encoder_encode_bound(encoder, 1, &bound), "codecllm_encoder_encode_bound");
-  std::vector<Bytes> slices(bands);
-  parallel(bands, [&](uint64_t i) {
-    Bytes buffer(bound);
-    size_t written = 0;
-    check(codecllm_encoder_encode(encoder, i, 1, slice(i), slice_bytes(i), buffer.data(), buffer.size(), &written),
-          "codecllm_encoder_encode");
-    slices[i].assign(buffer.begin(), buffer.begin() + static_cast<std::ptrdiff_t>(written));
-  });
   uint64_t front_size = 0;
   check(codecllm_encoder_front_size(encoder, &front_size), "codecllm_encoder_front_size");
   Encoded encoded;
