@@ -82,7 +82,9 @@ struct Item {
   /** After its survey: whether its stream is the rival's. After its counts: whether it cannot be shorter. */
   bool is_as_rival() const { return rival != nullptr && decisions.are_as(rival->decisions); }
   bool cannot_win() const {
-    return rival != nullptr && front_size(tables.coding) + decisions.least_data_bytes() >= rival->stream_bytes;
+    if (rival == nullptr) return false;
+    return front_size(tables.coding) + decisions.least_data_bytes() >= rival->stream_bytes ||
+           decisions.are_as(rival->decisions, tables.coding, rival->tables.coding);
   }
 
   bool has_tiles() const { return source.layout.tile_count > 0; }

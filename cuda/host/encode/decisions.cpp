@@ -97,13 +97,6 @@ void Decisions::take_window(const std::vector<uint64_t>& counts) {
   windows_.base = choose_base(counts, windows_.offsets);
 }
 
-bool Decisions::are_as(const Decisions& others) const {
-  // What is RAW in one profile is RAW in those that ask more of a plane: where it costs as much, it is the same.
-  return split() == others.split() && surveyed_.predictors == others.surveyed_.predictors &&
-         surveyed_.raw_costs == others.surveyed_.raw_costs && column_values_ == others.column_values_ &&
-         preferred_ == others.preferred_;
-}
-
 Coding Decisions::take_counts(std::vector<JointCounts> joints, bool predicted, Share direct) {
   ChosenTables chosen =
       choose_tables(layout_, split(), predicted, preferred_ == kPairs, bins_, std::move(joints), options_);

@@ -81,7 +81,14 @@ class Decisions {
   Coding take_counts(std::vector<JointCounts> joints, bool predicted, Share direct);
 
   /** After the survey that is taken: whether the stream is that of these decisions, of another profile. */
-  bool are_as(const Decisions& others) const;
+  bool are_as(const Decisions& others) const {
+    return agree(others, [](unsigned) { return true; });
+  }
+
+  /** After `take_counts`, which gave both these: likewise. Where no tables are, it is the same what the survey says. */
+  bool are_as(const Decisions& others, const Coding& mine, const Coding& theirs) const {
+    return agree(others, [&](unsigned plane) { return mine.may_code(plane); }) && mine.codes_as(theirs);
+  }
 
   /** After `take_counts`: the fewest bytes of Data. */
   uint64_t least_data_bytes() const { return least_bits_ / 8; }
@@ -111,6 +118,15 @@ class Decisions {
  private:
   /** Decides what follows from a survey alone. */
   void settle();
+  /** Whether surveys say the same, of tiles in planes of which matters(plane). */
+  template <class Matters>
+  bool agree(const Decisions& others, Matters matters) const {
+    for (unsigned p = 0; p < split().planes; p++)
+      // What is RAW in one profile is RAW in those that ask more of a plane: where it costs as much, it is the same.
+      if (matters(p) && surveyed_.raw_costs[p] != others.surveyed_.raw_costs[p]) return false;
+    return split() == others.split() && surveyed_.predictors == others.surveyed_.predictors &&
+           column_values_ == others.column_values_ && preferred_ == others.preferred_;
+  }
 
   const Layout& layout_;
   const EncodeOptions& options_;

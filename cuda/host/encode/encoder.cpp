@@ -9,9 +9,13 @@
 
 namespace codecllm {
 
-Encoder::Encoder(const Layout& layout, const EncodeOptions& options)
-    : options_(options), layout_(layout), decisions_(layout_, options_), marked_(layout_.bands) {
-  survey_ = survey_of(decisions_.splits());
+Encoder::Encoder(const Layout& layout, const EncodeOptions& options, std::shared_ptr<Survey> survey, size_t profile)
+    : options_(options),
+      layout_(layout),
+      decisions_(layout_, options_),
+      survey_(std::move(survey)),
+      profile_(profile),
+      marked_(layout_.bands) {
   if (tries_column_values(layout_, options_)) leans_ = std::make_unique<LeanCount>(layout_);
 }
 
@@ -46,8 +50,8 @@ void Encoder::gather(uint64_t first, uint64_t count, const uint8_t* bytes, size_
   if (leans_ != nullptr) leans_->add(slice);
   if (magnitudes_ != nullptr) magnitudes_->add(slice);
   for_each_coded(slice, [this](const Slice& coded) {
-    if (survey_ != nullptr) survey_->add(coded);
-    if (pass_ == Pass::Window) window_->add(coded);
+    if (survey_ != nullptr && profile_ == 0) survey_->add(coded);
+    if (pass_ == Pass::Window && !is_window_shared_) window_->add(coded);
     if (pass_ == Pass::Count) count_->add(coded);
   });
 }
@@ -71,12 +75,20 @@ void Encoder::for_each_coded(const Slice& slice, Use use) const {
   }
 }
 
-std::unique_ptr<Survey> Encoder::survey_of(const std::vector<Split>& splits) const {
-  return std::make_unique<Survey>(layout_, splits, options_);
+void Encoder::begin_coded_survey(Pass pass) {
+  survey_ = std::make_shared<Survey>(layout_, decisions_.coded_splits(), std::vector<EncodeOptions>{options_});
+  profile_ = 0;
+  pass_ = pass;
+}
+
+std::vector<PlaneSurveys> Encoder::surveyed(const std::vector<Split>& splits) const {
+  std::vector<PlaneSurveys> planes;
+  for (const Split& split : splits) planes.push_back(survey_->found(profile_, split).planes);
+  return planes;
 }
 
 void Encoder::take_choices() {
-  choices_ = std::move(survey_->choices[decisions_.chosen()]);
+  choices_ = survey_->found(profile_, decisions_.split()).choices;
   const unsigned planes = decisions_.split().planes;
   for (unsigned p = 0; p < planes; p++) {
     const uint8_t predictor = decisions_.predictor(p);
@@ -92,8 +104,17 @@ void Encoder::begin_window() {
     begin_count();
     return;
   }
-  window_ = std::make_unique<WindowCount>(layout_, decisions_.windows().offsets, choices_);
+  window_ = std::make_shared<WindowCount>(layout_, decisions_.windows().offsets, choices_);
   pass_ = Pass::Window;
+}
+
+void Encoder::share_window(const Encoder& other) {
+  const bool counts_same = pass_ == Pass::Window && other.pass_ == Pass::Window && choices_ == other.choices_ &&
+                           decisions_.windows() == other.decisions_.windows() &&
+                           decisions_.column_values() == other.decisions_.column_values();
+  if (!counts_same) return;
+  window_ = other.window_;
+  is_window_shared_ = true;
 }
 
 void Encoder::begin_count() {
@@ -107,12 +128,11 @@ void Encoder::advance() {
   require_all_marked();
   switch (pass_) {
     case Pass::Survey:
-      decisions_.take_survey(survey_->planes, std::move(survey_->row_levels), survey_->column_levels());
+      decisions_.take_survey(surveyed(decisions_.splits()), survey_->row_levels, survey_->column_levels());
       take_choices();
       if (leans_ != nullptr && decisions_.propose_column_values(leans_->leans)) {
-        survey_ = survey_of(decisions_.coded_splits());
         if (tries_wide_values(layout_, options_)) magnitudes_ = std::make_unique<MagnitudeSample>(layout_);
-        pass_ = Pass::CodedSurvey;
+        begin_coded_survey(Pass::CodedSurvey);
       } else {
         begin_window();
       }
@@ -120,11 +140,11 @@ void Encoder::advance() {
       break;
     case Pass::CodedSurvey:
     case Pass::WideSurvey:
-      if (decisions_.take_coded_survey(survey_->planes, std::move(survey_->row_levels), survey_->column_levels()))
+      if (decisions_.take_coded_survey(surveyed(decisions_.coded_splits()), survey_->row_levels,
+                                       survey_->column_levels()))
         take_choices();
       if (magnitudes_ != nullptr && decisions_.widen_column_values(magnitudes_->quantiles())) {
-        survey_ = survey_of(decisions_.coded_splits());
-        pass_ = Pass::WideSurvey;
+        begin_coded_survey(Pass::WideSurvey);
       } else {
         begin_window();
       }

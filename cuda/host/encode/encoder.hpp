@@ -16,15 +16,27 @@ namespace codecllm {
 /** Functions other than `gather` and `encode` may not be called while one of these runs. */
 class Encoder {
  public:
-  /** Refers to the layout for as long as it lives. */
-  Encoder(const Layout& layout, const EncodeOptions& options);
+  /**
+   * Refers to the layout for as long as it lives.
+   *
+   * @param survey that other encoders may take from, too
+   * @param profile the number of these options there; number 0 is the one that adds slices to it
+   */
+  Encoder(const Layout& layout, const EncodeOptions& options, std::shared_ptr<Survey> survey, size_t profile);
 
   /** Whether the survey is taken. */
   bool is_surveyed() const { return pass_ > Pass::WideSurvey; }
-  const Decisions& decisions() const { return decisions_; }
+  /** Whether the stream is that of another profile's encoder, as far as both have got. */
+  bool is_as(const Encoder& other) const {
+    if (is_ready() && other.is_ready()) return decisions_.are_as(other.decisions_, plan_.coding, other.plan_.coding);
+    return is_surveyed() && other.is_surveyed() && decisions_.are_as(other.decisions_);
+  }
 
   /** Whether all is gathered. */
   bool is_ready() const { return pass_ == Pass::Encode; }
+
+  /** Leaves it to another encoder to count exponents, if that is about to count the same. */
+  void share_window(const Encoder& other);
 
   /** Counts a slice. */
   void gather(uint64_t first_band, uint64_t band_count, const uint8_t* bytes, size_t size);
@@ -67,7 +79,10 @@ class Encoder {
   /** Calls use(slice) with slices that have coded words: this one, or bands of it. */
   template <class Use>
   void for_each_coded(const Slice& slice, Use use) const;
-  std::unique_ptr<Survey> survey_of(const std::vector<Split>& splits) const;
+  /** Begins a survey of coded words, which no other encoder takes from. */
+  void begin_coded_survey(Pass pass);
+  /** What is found of these splits. */
+  std::vector<PlaneSurveys> surveyed(const std::vector<Split>& splits) const;
   /** Takes over the choices of the survey that was chosen. */
   void take_choices();
   void begin_window();
@@ -77,12 +92,15 @@ class Encoder {
   const Layout& layout_;
   Decisions decisions_;
   Pass pass_ = Pass::Survey;
-  std::unique_ptr<Survey> survey_;
+  std::shared_ptr<Survey> survey_;
+  size_t profile_;
   /** Null if column values are not tried. */
   std::unique_ptr<LeanCount> leans_;
   /** Null if they are not tried with magnitudes. */
   std::unique_ptr<MagnitudeSample> magnitudes_;
-  std::unique_ptr<WindowCount> window_;
+  std::shared_ptr<WindowCount> window_;
+  /** Whether another encoder adds slices to it. */
+  bool is_window_shared_ = false;
   std::unique_ptr<SymbolCount> count_;
   std::vector<uint8_t> choices_;
   EncodePlan plan_;

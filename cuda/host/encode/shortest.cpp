@@ -19,11 +19,13 @@ constexpr uint64_t kComparedTiles = 32;
 
 ShortestEncoder::ShortestEncoder(const Dtype& dtype, const std::vector<uint64_t>& shape,
                                  const codecllm_encode_options* options)
-    : options_(read_options(dtype, options)),
-      layout_(lay_out_for(dtype, shape, options_)),
-      encoder_(std::make_unique<Encoder>(layout_, options_)) {
-  for (const EncodeOptions& other : other_options(dtype, options_))
-    others_.push_back(std::make_unique<Encoder>(layout_, other));
+    : options_(read_options(dtype, options)), layout_(lay_out_for(dtype, shape, options_)) {
+  std::vector<EncodeOptions> profiles = other_options(dtype, options_);
+  profiles.insert(profiles.begin(), options_);
+  const auto survey = std::make_shared<Survey>(layout_, splits_for(dtype, options_), profiles);
+  encoder_ = std::make_unique<Encoder>(layout_, options_, survey, 0);
+  for (size_t i = 1; i < profiles.size(); i++)
+    others_.push_back(std::make_unique<Encoder>(layout_, profiles[i], survey, i));
 }
 
 codecllm_pass ShortestEncoder::pass() const {
@@ -78,10 +80,9 @@ void ShortestEncoder::advance() {
       if (!encoder_->is_ready()) encoder_->advance();
       for (const auto& other : others_)
         if (!other->is_ready()) other->advance();
-      const auto is_same = [this](const auto& other) {
-        return encoder_->is_surveyed() && other->is_surveyed() && other->decisions().are_as(encoder_->decisions());
-      };
+      const auto is_same = [this](const auto& other) { return other->is_as(*encoder_); };
       others_.erase(std::remove_if(others_.begin(), others_.end(), is_same), others_.end());
+      for (size_t i = 1; i < others_.size(); i++) others_[i]->share_window(*others_[i - 1]);
       const auto is_ready = [](const auto& other) { return other->is_ready(); };
       if (encoder_->is_ready() && std::all_of(others_.begin(), others_.end(), is_ready)) stage_ = Stage::Encode;
       break;

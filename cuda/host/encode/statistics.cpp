@@ -52,14 +52,18 @@ void count_row(const Symbol* row, uint32_t width, uint32_t* const* ways) {
   count_columns(width, [&](uint32_t j, uint32_t way) { ways[way % 2][row[j]]++; });
 }
 
-/** What predictors do to a plane of a tile, from a sample of its rows, added to `all`. @returns with which it is RAW */
-uint8_t survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, const Split& split, unsigned plane,
-                     const EncodeOptions& options, PlaneSurvey& all) {
+}  // namespace
+
+/** What predictors do to a plane of a tile, from a sample of its rows, added to what is found. */
+void Survey::survey_plane(TileWords words, const Tile& tile, uint64_t index, size_t split_number, unsigned plane,
+                          std::vector<PlaneSurveys>& found) {
+  const Dtype& dtype = *layout_.dtype;
+  const Split& split = splits_[split_number];
   const SampledRows sample = SampledRows::of(tile.height);
   const uint32_t bits = split.bits[plane];
   // Counts are added up 32 at a time.
   const uint32_t alphabet = std::max(kLanes, 1u << bits);
-  const unsigned predictors = predictor_count(dtype, split, plane, options);
+  const unsigned predictors = predictor_count(dtype, split, plane, profiles_[0]);
   const WordFormat format = word_format(dtype, split);
   // Two ways of counters for each predictor.
   constexpr uint32_t kCounters = 256 * kPredictors;
@@ -90,7 +94,6 @@ uint8_t survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, cons
   }
   const uint64_t sampled = uint64_t{sample.count} * tile.width;
   const uint64_t raw = sampled * bits * kBit;
-  uint8_t raws = 0;
   for (unsigned predictor = 0; predictor < predictors; predictor++) {
     const uint32_t first = predictor * alphabet;
     // A sample has fewer elements than the table of small counts.
@@ -99,38 +102,46 @@ uint8_t survey_plane(TileWords words, const Tile& tile, const Dtype& dtype, cons
     const uint64_t sum =
         kernels().sum_of_counts(counters[0] + first, counters[1] + first, alphabet, kSmallXlog2x.data(), seen);
     const uint64_t cost = xlog2x(sampled) - sum + (seen - 1) * kBias;
-    if (is_raw(cost, raw, saving_of(split, plane, minimum_saving(options)))) {
-      raws |= static_cast<uint8_t>(1 << predictor);
-      all.costs.all[predictor] += raw;
-      all.costs.raw[predictor] += raw;
-      continue;
+    for (size_t profile = 0; profile < profiles_.size(); profile++) {
+      const EncodeOptions& options = profiles_[profile];
+      const unsigned predictors_of_profile = predictor_count(dtype, split, plane, options);
+      if (predictor >= predictors_of_profile) continue;
+      const size_t at = profile * splits_.size() + split_number;
+      PlaneSurvey& all = found[at][plane];
+      if (is_raw(cost, raw, saving_of(split, plane, minimum_saving(options)))) {
+        found_[at].choices[index * split.planes + plane] |= static_cast<uint8_t>(1 << predictor);
+        all.costs.all[predictor] += raw;
+        all.costs.raw[predictor] += raw;
+        continue;
+      }
+      all.costs.all[predictor] += cost;
+      if (predictors_of_profile == 1) continue;
+      for (uint32_t i = 0; i < 256; i++) all.counts[predictor][i] += counters[0][first + i] + counters[1][first + i];
     }
-    all.costs.all[predictor] += cost;
-    if (predictors == 1) continue;
-    for (uint32_t i = 0; i < 256; i++) all.counts[predictor][i] += counters[0][first + i] + counters[1][first + i];
   }
-  return raws;
 }
 
-}  // namespace
-
-Survey::Survey(const Layout& layout, std::vector<Split> splits, const EncodeOptions& options)
+Survey::Survey(const Layout& layout, std::vector<Split> splits, std::vector<EncodeOptions> profiles)
     : row_levels(layout.rows),
       column_sums(layout.columns),
       column_counts(layout.columns),
-      planes(splits.size()),
       layout_(layout),
       splits_(std::move(splits)),
-      options_(options) {
-  for (const Split& split : splits_) choices.emplace_back(layout.tile_count * split.planes);
+      profiles_(std::move(profiles)) {
+  for (size_t profile = 0; profile < profiles_.size(); profile++)
+    for (const Split& split : splits_) found_.push_back({std::vector<uint8_t>(layout.tile_count * split.planes)});
+}
+
+const Survey::Found& Survey::found(size_t profile, const Split& split) const {
+  const auto number = std::find(splits_.begin(), splits_.end(), split) - splits_.begin();
+  return found_[profile * splits_.size() + static_cast<size_t>(number)];
 }
 
 void Survey::add(const Slice& slice) {
-  const Dtype& dtype = *layout_.dtype;
-  const WordFormat format = word_format(dtype, splits_[0]);
+  const WordFormat format = word_format(*layout_.dtype, splits_[0]);
   std::vector<uint64_t> sums(layout_.columns);
   std::vector<uint64_t> counts(layout_.columns);
-  std::vector<PlaneSurveys> slice_planes(splits_.size());
+  std::vector<PlaneSurveys> found(found_.size());
   std::vector<uint64_t> row_sums(layout_.tile_rows);
   std::vector<uint64_t> row_counts(layout_.tile_rows);
   TileReader reader;
@@ -150,17 +161,15 @@ void Survey::add(const Slice& slice) {
       for (uint32_t i = 0; i < tile.height; i++)
         row_levels[tile.row + i] = static_cast<uint16_t>(level(row_sums[i], row_counts[i]));
     for (size_t s = 0; s < splits_.size(); s++)
-      for (unsigned p = 0; p < splits_[s].planes; p++)
-        choices[s][index * splits_[s].planes + p] =
-            survey_plane(words, tile, dtype, splits_[s], p, options_, slice_planes[s][p]);
+      for (unsigned p = 0; p < splits_[s].planes; p++) survey_plane(words, tile, index, s, p, found);
   });
   const std::lock_guard<std::mutex> lock(mutex_);
   for (uint32_t column = 0; column < layout_.columns; column++) {
     column_sums[column] += sums[column];
     column_counts[column] += counts[column];
   }
-  for (size_t s = 0; s < planes.size(); s++)
-    for (unsigned p = 0; p < kMaxPlanes; p++) planes[s][p].add(slice_planes[s][p]);
+  for (size_t i = 0; i < found.size(); i++)
+    for (unsigned p = 0; p < kMaxPlanes; p++) found_[i].planes[p].add(found[i][p]);
 }
 
 std::vector<uint16_t> Survey::column_levels() const {

@@ -44,32 +44,45 @@ class Histograms {
   std::vector<uint64_t> counts_;
 };
 
-/** First pass: how large rows and columns are, and what prediction would do. */
+/** First pass: how large rows and columns are, and what prediction would do, for one profile or several at once. */
 class Survey {
  public:
+  /** What it finds of a split for a profile. */
+  struct Found {
+    /** With which predictors planes are RAW, tile by tile and plane by plane. */
+    std::vector<uint8_t> choices;
+    /** What all tiles cost. */
+    PlaneSurveys planes = {};
+  };
+
   /**
-   * @param splits to try, in order
-   * @param options say how much coding has to save, and which planes may be predicted; are referred to
+   * @param splits to try
+   * @param profiles say how much coding has to save, and which planes may be predicted: the first one most
    */
-  Survey(const Layout& layout, std::vector<Split> splits, const EncodeOptions& options);
+  Survey(const Layout& layout, std::vector<Split> splits, std::vector<EncodeOptions> profiles);
 
   void add(const Slice& slice);
 
   std::vector<uint16_t> column_levels() const;
+
+  /** @param split one of those that are tried */
+  const Found& found(size_t profile, const Split& split) const;
 
   /** Mean magnitude of each row's non-zero elements, below kLevels. */
   std::vector<uint16_t> row_levels;
   /** Sum of magnitudes, and number of non-zero elements, of each column. */
   std::vector<uint64_t> column_sums;
   std::vector<uint64_t> column_counts;
-  /** For each split: with which predictors planes are RAW, tile by tile and plane by plane; and what all tiles cost. */
-  std::vector<std::vector<uint8_t>> choices;
-  std::vector<PlaneSurveys> planes;
 
  private:
+  void survey_plane(TileWords words, const Tile& tile, uint64_t index, size_t split, unsigned plane,
+                    std::vector<PlaneSurveys>& found);
+
   const Layout& layout_;
   const std::vector<Split> splits_;
-  const EncodeOptions& options_;
+  const std::vector<EncodeOptions> profiles_;
+  /** [profile x splits + split] */
+  std::vector<Found> found_;
   std::mutex mutex_;
 };
 

@@ -30,6 +30,10 @@ struct TableSet {
   /** frequencies[(class << symbol_bits) | symbol]; each class adds up to 2^probability_bits. */
   std::vector<uint16_t> frequencies;
 
+  bool operator==(const TableSet& other) const {
+    return count == other.count && symbol_bits == other.symbol_bits && probability_bits == other.probability_bits &&
+           frequencies == other.frequencies;
+  }
   bool empty() const { return count == 0; }
   uint32_t alphabet() const { return 1u << symbol_bits; }
   const uint16_t* table(uint32_t index) const { return frequencies.data() + (index << symbol_bits); }

@@ -1,6 +1,7 @@
 // A tile's metadata, and where the sections of its data lie (FORMAT.md, sections 4 to 8).
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -31,6 +32,8 @@ struct Windows {
   /** The start of every column's window, and 0 to 15 for each column that is added to it; empty where all are 0. */
   uint8_t base = 0;
   std::vector<uint8_t> offsets;
+
+  bool operator==(const Windows& other) const { return base == other.base && offsets == other.offsets; }
 };
 
 /** What a stream says once for all its tiles. */
@@ -54,6 +57,18 @@ struct Coding {
   std::vector<uint8_t> column_selectors;
   /** Where there is a base; then there are no pairs, windows and selectors. */
   std::optional<Base> base;
+
+  /** Whether a tile's plane may be coded: there are tables for it, or it may be DIRECT. */
+  bool may_code(unsigned plane) const {
+    return !tables[plane].empty() || (plane == 0 && !pairs.empty()) || (plane < 2 && has_direct);
+  }
+  /** Whether all but the layout is the same; both are without a base. */
+  bool codes_as(const Coding& other) const {
+    return split == other.split && std::equal(tables, tables + kMaxPlanes, other.tables) && pairs == other.pairs &&
+           has_direct == other.has_direct && windows == other.windows && column_values == other.column_values &&
+           classes == other.classes && row_selectors == other.row_selectors &&
+           column_selectors == other.column_selectors;
+  }
 };
 
 /** How many column selectors there are: one for each column, or for each two where there are pairs. */
