@@ -187,8 +187,18 @@ export function drawTensor(draw: Draw, mostWords: number): DrawnTensor {
     dtype: dtype.name,
     shape,
     bytes,
-    options: draw.one(8) ? { ...view, base: drawBase(draw, dtype, matrix) } : choices,
+    options: draw.one(8)
+      ? { ...view, base: draw.one(2) ? changed(draw, dtype, bytes) : drawBase(draw, dtype, matrix) }
+      : choices,
   };
+}
+
+/** The same words but for the lowest bits of some, as after a step of training: planes above the first are constant. */
+function changed(draw: Draw, dtype: Dtype, words: Uint8Array): Uint8Array {
+  const bytes = words.slice();
+  const [one, bits] = [draw.from(1, 40), draw.from(1, 4)];
+  for (let at = 0; at < bytes.length; at += dtype.wordBits / 8) if (draw.one(one)) bytes[at] ^= draw.below(2 ** bits);
+  return bytes;
 }
 
 /** Words of a base; of many levels, or few. */

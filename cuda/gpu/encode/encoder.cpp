@@ -166,8 +166,10 @@ codecllm_status codecllm_gpu_encoder_open(codecllm_gpu* gpu, codecllm_gpu_encode
     const unsigned processors = std::max(1u, std::thread::hardware_concurrency());
     auto opened = std::make_unique<codecllm_gpu_encoder>(gpu, std::min(kMaxThreads, processors) - 1);
     opened->xlog2x.require_size(sizeof kSmallXlog2x);
-    check(cudaMemcpy(opened->xlog2x.bytes(), kSmallXlog2x.data(), sizeof kSmallXlog2x, cudaMemcpyHostToDevice),
+    check(cudaMemcpyAsync(opened->xlog2x.bytes(), kSmallXlog2x.data(), sizeof kSmallXlog2x, cudaMemcpyHostToDevice,
+                          gpu->cuda_stream),
           "copying logarithms");
+    check(cudaStreamSynchronize(gpu->cuda_stream), "copying logarithms");
     check(cudaEventCreateWithFlags(&opened->begin, cudaEventDisableTiming), "cudaEventCreateWithFlags");
     *encoder = opened.release();
   });

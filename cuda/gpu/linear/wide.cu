@@ -67,18 +67,16 @@ class Shares {
 
   /** @returns false if there is none left */
   __device__ __forceinline__ bool take(Share& share) {
-    share = {next_, 0, 0, arguments_.tiles_across};
-    if (next_ < arguments_.shape.whole_parts) {
-      next_ += gridDim.x;
-      return true;
-    }
-    const uint32_t at = next_ - arguments_.shape.whole_parts;
+    const uint32_t taken = next_;
+    next_ += gridDim.x;
+    share = {taken, 0, 0, arguments_.tiles_across};
+    if (taken < arguments_.shape.whole_parts) return true;
+    const uint32_t at = taken - arguments_.shape.whole_parts;
     share.part = arguments_.shape.whole_parts + at / arguments_.shape.shares;
     if (share.part >= arguments_.shape.parts) return false;
     share.number = at % arguments_.shape.shares;
     share.first_across = arguments_.tiles_across * share.number / arguments_.shape.shares;
     share.end_across = arguments_.tiles_across * (share.number + 1) / arguments_.shape.shares;
-    next_ = UINT32_MAX / 2;
     return true;
   }
 

@@ -46,7 +46,7 @@ enum class From { Tensors, Streams };
 
 uint8_t* copy_to(Arena& arena, const uint8_t* bytes, size_t size) {
   uint8_t* const copy = arena.take(size);
-  if (size > 0) check(cudaMemcpy(copy, bytes, size, cudaMemcpyHostToDevice), "copying to the device");
+  copy_to_device(copy, bytes, size);
   return copy;
 }
 
@@ -107,7 +107,7 @@ void encode_batch(Decoder& decoder, codecllm_gpu_encoder* encoder, From from, co
     if (number % 3 == 2) tensor.capacity = parts.data_size - std::min<size_t>(parts.data_size, i % 2);
     tensor.front.assign(number % 2 == 0 ? front : parts.front_size, kPoison);
     uint8_t* const area = arena.take(tensor.capacity + 2 * kGuard);
-    check(cudaMemset(area, kGuardByte, tensor.capacity + 2 * kGuard), "cudaMemset");
+    fill_on_device(area, kGuardByte, tensor.capacity + 2 * kGuard);
     tensor.data = area + kGuard;
     sources[i] = {dtype,
                   job.shape.data(),

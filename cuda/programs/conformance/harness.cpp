@@ -37,7 +37,7 @@ Outcome Decoder::decode(const std::vector<Job>& jobs, const Choices& choices) {
     }
     if (job.base != nullptr && !choices.in_place) {
       uint8_t* const base = arena_.take(job.output_size);
-      check(cudaMemcpy(base, job.base, job.output_size, cudaMemcpyHostToDevice), "copying a base");
+      copy_to_device(base, job.base, job.output_size);
       bases.back() = base;
     }
     at += (job.output_size + 2 * kGuard + 255) / 256 * 256;
@@ -45,12 +45,10 @@ Outcome Decoder::decode(const std::vector<Job>& jobs, const Choices& choices) {
     if (choices.data_on_host) continue;
     // Exactly as long as Data, so that memcheck sees what is read beyond, as far as an arena allows.
     uint8_t* const copy = arena_.take(job.data_size);
-    if (job.data_size > 0) check(cudaMemcpy(copy, job.data, job.data_size, cudaMemcpyHostToDevice), "copying Data");
+    copy_to_device(copy, job.data, job.data_size);
     data.back() = copy;
   }
-  check(cudaMemcpy(area, before.data(), output_bytes, cudaMemcpyHostToDevice), "poisoning outputs");
-  // A copy from memory that is not pinned may still be under way when it returns, and the stream does not wait for it.
-  check(cudaDeviceSynchronize(), "poisoning outputs");
+  copy_to_device(area, before.data(), output_bytes);
 
   codecllm_gpu_decode_options options = {choices.data_on_host, choices.verify, nullptr, bases.data()};
   uint64_t scratch = 0;

@@ -36,6 +36,19 @@ class Random {
   uint32_t state_;
 };
 
+/**
+ * Copies to the device, and fills memory there. Both wait: a copy from memory that is not pinned may be under way when
+ * cudaMemcpy returns, as filling is, and the decoder's CUDA stream does not wait for them.
+ */
+inline void copy_to_device(void* to, const void* from, size_t size) {
+  if (size > 0) check(cudaMemcpy(to, from, size, cudaMemcpyHostToDevice), "copying to the device");
+  check(cudaStreamSynchronize(nullptr), "copying to the device");
+}
+inline void fill_on_device(void* to, uint8_t byte, size_t size) {
+  check(cudaMemset(to, byte, size), "filling memory");
+  check(cudaStreamSynchronize(nullptr), "filling memory");
+}
+
 /** Device memory that is handed out from the start again and again. */
 class Arena {
  public:

@@ -89,12 +89,12 @@ void decode_large(Decoder& decoder, const Entry& small, Report& report) {
   void* output = nullptr;
   check(cudaMalloc(&data, source.data_bytes * repeats), "cudaMalloc");
   check(cudaMalloc(&output, output_size), "cudaMalloc");
-  check(cudaMemset(output, kPoison, output_size), "cudaMemset");
+  fill_on_device(output, kPoison, output_size);
   Bytes repeated;
   for (uint64_t i = 0; i < repeats; i++)
     repeated.insert(repeated.end(), small.stream.end() - static_cast<std::ptrdiff_t>(source.data_bytes),
                     small.stream.end());
-  check(cudaMemcpy(data, repeated.data(), repeated.size(), cudaMemcpyHostToDevice), "copying Data");
+  copy_to_device(data, repeated.data(), repeated.size());
   const codecllm_gpu_decode_options options = {0, 1, nullptr, nullptr};
   check(codecllm_gpu_decode(plan, &data, &output, &options, nullptr), "codecllm_gpu_decode");
   size_t bad_tensor = 0;

@@ -65,7 +65,7 @@ class Guarded {
     area_ = arena.take(before_ + size + kGuard);
     Bytes bytes(before_ + size + kGuard, kGuardByte);
     std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(before_), size, kPoison);
-    check(cudaMemcpy(area_, bytes.data(), bytes.size(), cudaMemcpyHostToDevice), "poisoning an output");
+    copy_to_device(area_, bytes.data(), bytes.size());
   }
 
   uint8_t* at() const { return area_ + before_; }
@@ -90,7 +90,7 @@ class Guarded {
 /** Copies bytes to the device. @param shift bytes by which they are not aligned to 256 there */
 uint8_t* upload(Arena& arena, const void* bytes, size_t size, size_t shift = 0) {
   uint8_t* const to = arena.take(size + shift) + shift;
-  if (size > 0) check(cudaMemcpy(to, bytes, size, cudaMemcpyHostToDevice), "copying to the device");
+  copy_to_device(to, bytes, size);
   return to;
 }
 

@@ -22,7 +22,7 @@ void read_once(Decoder& decoder, codecllm_gpu_reader* reader, int file, const By
     targets.push_back(memory + size);
     size += each + kGuard;
   }
-  check(cudaMemset(memory, kGuardByte, size), "cudaMemset");
+  fill_on_device(memory, kGuardByte, size);
   std::vector<uint32_t> checks;
   for (const uint64_t each : sizes)
     checks.resize(checks.size() + (each + CODECLLM_CHECKED_BYTES - 1) / CODECLLM_CHECKED_BYTES);
