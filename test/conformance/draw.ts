@@ -160,7 +160,11 @@ export interface DrawnTensor {
 export function drawTensor(draw: Draw, mostWords: number): DrawnTensor {
   const dtype = draw.pick(DTYPES);
   const split = draw.pick(dtype.splits);
-  const matrix = drawMatrix(draw, dtype, mostWords);
+  const isChanged = draw.one(16);
+  // Whole tiles of few words, which a GPU decodes by a kernel of its own if little has changed.
+  const matrix = isChanged
+    ? matrixView(1536 * draw.from(1, 3), 128, draw.pick(TILE_ROWS))
+    : drawMatrix(draw, dtype, mostWords);
   const { words, columns } = matrix;
   const bytes = makeTensor(dtype.name, words, columns, draw.pick(PATTERNS), draw.below(2 ** 31));
   const modes = split.map((bits, p): ModeChoice => {
@@ -183,13 +187,13 @@ export function drawTensor(draw: Draw, mostWords: number): DrawnTensor {
     ...maybe({ columnValues: draw.pick([false, true, 'wide'] as const) }),
   };
   const shape = drawShape(draw, (words * dtype.wordBits) / dtype.bits);
+  const other = draw.one(16) ? drawBase(draw, dtype, matrix) : undefined;
+  const base = isChanged ? changed(draw, dtype, bytes) : other;
   return {
     dtype: dtype.name,
     shape,
     bytes,
-    options: draw.one(8)
-      ? { ...view, base: draw.one(2) ? changed(draw, dtype, bytes) : drawBase(draw, dtype, matrix) }
-      : choices,
+    options: base === undefined ? choices : { ...view, base },
   };
 }
 
