@@ -290,7 +290,8 @@ def test_profiles_on_a_gpu(tmp_path: Path, gpu: None, profile: str) -> None:
         model = assert_same_on_gpu(directory, False, device_map="cuda", quantization_config=config)
         # Weights of *fast* are multiplied as they lie by fewer rows than those of *direct*.
         is_direct = wanted == "direct" or (wanted is None and profile != "fast")
-        assert weight_of(model.model.layers[0].mlp.up_proj.stream).most_rows == (64 if is_direct else 8)
+        most_rows = weight_of(model.model.layers[0].mlp.up_proj.stream).most_rows
+        assert most_rows >= 64 if is_direct else most_rows == 8
     plain = assert_same_on_gpu(directory, device_map="cuda", quantization_config=CodecLLMConfig(dequantize=True))
     assert compressed_names(plain) == []
 
