@@ -76,7 +76,7 @@ void Encoder::for_each_coded(const Slice& slice, Use use) const {
 }
 
 void Encoder::begin_coded_survey(Pass pass) {
-  survey_ = std::make_shared<Survey>(layout_, decisions_.coded_splits(), std::vector<EncodeOptions>{options_});
+  survey_ = std::make_shared<Survey>(layout_, std::vector<Survey::Profile>{{options_, decisions_.coded_splits()}});
   profile_ = 0;
   pass_ = pass;
 }

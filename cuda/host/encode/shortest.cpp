@@ -20,12 +20,13 @@ constexpr uint64_t kComparedTiles = 32;
 ShortestEncoder::ShortestEncoder(const Dtype& dtype, const std::vector<uint64_t>& shape,
                                  const codecllm_encode_options* options)
     : options_(read_options(dtype, options)), layout_(lay_out_for(dtype, shape, options_)) {
-  std::vector<EncodeOptions> profiles = other_options(dtype, options_);
-  profiles.insert(profiles.begin(), options_);
-  const auto survey = std::make_shared<Survey>(layout_, splits_for(dtype, options_), profiles);
+  std::vector<Survey::Profile> profiles = {{options_, splits_for(dtype, options_)}};
+  for (const EncodeOptions& other : other_options(dtype, options_))
+    profiles.push_back({other, splits_for(dtype, other)});
+  const auto survey = std::make_shared<Survey>(layout_, profiles);
   encoder_ = std::make_unique<Encoder>(layout_, options_, survey, 0);
   for (size_t i = 1; i < profiles.size(); i++)
-    others_.push_back(std::make_unique<Encoder>(layout_, profiles[i], survey, i));
+    others_.push_back(std::make_unique<Encoder>(layout_, profiles[i].options, survey, i));
 }
 
 codecllm_pass ShortestEncoder::pass() const {

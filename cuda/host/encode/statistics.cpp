@@ -55,15 +55,14 @@ void count_row(const Symbol* row, uint32_t width, uint32_t* const* ways) {
 }  // namespace
 
 /** What predictors do to a plane of a tile, from a sample of its rows, added to what is found. */
-void Survey::survey_plane(TileWords words, const Tile& tile, uint64_t index, size_t split_number, unsigned plane,
+void Survey::survey_plane(TileWords words, const Tile& tile, uint64_t index, const Split& split, unsigned plane,
                           std::vector<PlaneSurveys>& found) {
   const Dtype& dtype = *layout_.dtype;
-  const Split& split = splits_[split_number];
   const SampledRows sample = SampledRows::of(tile.height);
   const uint32_t bits = split.bits[plane];
   // Counts are added up 32 at a time.
   const uint32_t alphabet = std::max(kLanes, 1u << bits);
-  const unsigned predictors = predictor_count(dtype, split, plane, profiles_[0]);
+  const unsigned predictors = predictor_count(dtype, split, plane, first_.options);
   const WordFormat format = word_format(dtype, split);
   // Two ways of counters for each predictor.
   constexpr uint32_t kCounters = 256 * kPredictors;
@@ -102,46 +101,47 @@ void Survey::survey_plane(TileWords words, const Tile& tile, uint64_t index, siz
     const uint64_t sum =
         kernels().sum_of_counts(counters[0] + first, counters[1] + first, alphabet, kSmallXlog2x.data(), seen);
     const uint64_t cost = xlog2x(sampled) - sum + (seen - 1) * kBias;
-    for (size_t profile = 0; profile < profiles_.size(); profile++) {
-      const EncodeOptions& options = profiles_[profile];
-      const unsigned predictors_of_profile = predictor_count(dtype, split, plane, options);
-      if (predictor >= predictors_of_profile) continue;
-      const size_t at = profile * splits_.size() + split_number;
+    for (size_t at = 0; at < asked_.size(); at++) {
+      Asked& asked = asked_[at];
+      const unsigned predictors_asked = predictor_count(dtype, split, plane, asked.options);
+      if (!(asked.split == split) || predictor >= predictors_asked) continue;
       PlaneSurvey& all = found[at][plane];
-      if (is_raw(cost, raw, saving_of(split, plane, minimum_saving(options)))) {
-        found_[at].choices[index * split.planes + plane] |= static_cast<uint8_t>(1 << predictor);
+      if (is_raw(cost, raw, saving_of(split, plane, minimum_saving(asked.options)))) {
+        asked.found.choices[index * split.planes + plane] |= static_cast<uint8_t>(1 << predictor);
         all.costs.all[predictor] += raw;
         all.costs.raw[predictor] += raw;
         continue;
       }
       all.costs.all[predictor] += cost;
-      if (predictors_of_profile == 1) continue;
+      if (predictors_asked == 1) continue;
       for (uint32_t i = 0; i < 256; i++) all.counts[predictor][i] += counters[0][first + i] + counters[1][first + i];
     }
   }
 }
 
-Survey::Survey(const Layout& layout, std::vector<Split> splits, std::vector<EncodeOptions> profiles)
+Survey::Survey(const Layout& layout, const std::vector<Profile>& profiles)
     : row_levels(layout.rows),
       column_sums(layout.columns),
       column_counts(layout.columns),
       layout_(layout),
-      splits_(std::move(splits)),
-      profiles_(std::move(profiles)) {
-  for (size_t profile = 0; profile < profiles_.size(); profile++)
-    for (const Split& split : splits_) found_.push_back({std::vector<uint8_t>(layout.tile_count * split.planes)});
+      first_(profiles[0]) {
+  for (size_t profile = 0; profile < profiles.size(); profile++)
+    for (const Split& split : profiles[profile].splits)
+      asked_.push_back(
+          {profile, profiles[profile].options, split, {std::vector<uint8_t>(layout.tile_count * split.planes)}});
 }
 
 const Survey::Found& Survey::found(size_t profile, const Split& split) const {
-  const auto number = std::find(splits_.begin(), splits_.end(), split) - splits_.begin();
-  return found_[profile * splits_.size() + static_cast<size_t>(number)];
+  return std::find_if(asked_.begin(), asked_.end(),
+                      [&](const Asked& asked) { return asked.profile == profile && asked.split == split; })
+      ->found;
 }
 
 void Survey::add(const Slice& slice) {
-  const WordFormat format = word_format(*layout_.dtype, splits_[0]);
+  const WordFormat format = word_format(*layout_.dtype, first_.splits[0]);
   std::vector<uint64_t> sums(layout_.columns);
   std::vector<uint64_t> counts(layout_.columns);
-  std::vector<PlaneSurveys> found(found_.size());
+  std::vector<PlaneSurveys> found(asked_.size());
   std::vector<uint64_t> row_sums(layout_.tile_rows);
   std::vector<uint64_t> row_counts(layout_.tile_rows);
   TileReader reader;
@@ -160,8 +160,8 @@ void Survey::add(const Slice& slice) {
     if (tile.column + tile.width == layout_.columns)
       for (uint32_t i = 0; i < tile.height; i++)
         row_levels[tile.row + i] = static_cast<uint16_t>(level(row_sums[i], row_counts[i]));
-    for (size_t s = 0; s < splits_.size(); s++)
-      for (unsigned p = 0; p < splits_[s].planes; p++) survey_plane(words, tile, index, s, p, found);
+    for (const Split& split : first_.splits)
+      for (unsigned p = 0; p < split.planes; p++) survey_plane(words, tile, index, split, p, found);
   });
   const std::lock_guard<std::mutex> lock(mutex_);
   for (uint32_t column = 0; column < layout_.columns; column++) {
@@ -169,7 +169,7 @@ void Survey::add(const Slice& slice) {
     column_counts[column] += counts[column];
   }
   for (size_t i = 0; i < found.size(); i++)
-    for (unsigned p = 0; p < kMaxPlanes; p++) found_[i].planes[p].add(found[i][p]);
+    for (unsigned p = 0; p < asked_[i].split.planes; p++) asked_[i].found.planes[p].add(found[i][p]);
 }
 
 std::vector<uint16_t> Survey::column_levels() const {

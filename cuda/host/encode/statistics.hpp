@@ -55,17 +55,20 @@ class Survey {
     PlaneSurveys planes = {};
   };
 
-  /**
-   * @param splits to try
-   * @param profiles say how much coding has to save, and which planes may be predicted: the first one most
-   */
-  Survey(const Layout& layout, std::vector<Split> splits, std::vector<EncodeOptions> profiles);
+  /** Of a profile: how much coding has to save, which planes may be predicted, and the splits to try. */
+  struct Profile {
+    EncodeOptions options;
+    std::vector<Split> splits;
+  };
+
+  /** @param profiles of which the first has the splits of all, and in them the most planes that may be predicted */
+  Survey(const Layout& layout, const std::vector<Profile>& profiles);
 
   void add(const Slice& slice);
 
   std::vector<uint16_t> column_levels() const;
 
-  /** @param split one of those that are tried */
+  /** @param split one of the profile's */
   const Found& found(size_t profile, const Split& split) const;
 
   /** Mean magnitude of each row's non-zero elements, below kLevels. */
@@ -75,14 +78,20 @@ class Survey {
   std::vector<uint64_t> column_counts;
 
  private:
-  void survey_plane(TileWords words, const Tile& tile, uint64_t index, size_t split, unsigned plane,
+  /** What is asked of a split for a profile, and found. */
+  struct Asked {
+    size_t profile;
+    EncodeOptions options;
+    Split split;
+    Found found;
+  };
+
+  void survey_plane(TileWords words, const Tile& tile, uint64_t index, const Split& split, unsigned plane,
                     std::vector<PlaneSurveys>& found);
 
   const Layout& layout_;
-  const std::vector<Split> splits_;
-  const std::vector<EncodeOptions> profiles_;
-  /** [profile x splits + split] */
-  std::vector<Found> found_;
+  const Profile first_;
+  std::vector<Asked> asked_;
   std::mutex mutex_;
 };
 
