@@ -1,6 +1,8 @@
-// Chosen rows of weights, decoded: a warp for each tile that has a part of one.
+// Chosen rows of weights, decoded: a warp for each tile that has a part of one; of DIRECT tiles, four threads for each
+// block of 64 columns.
 #include "codecllm.h"
 #include "gpu/decode/any.cuh"
+#include "gpu/linear/fragments.cuh"
 #include "gpu/linear/weights.hpp"
 
 namespace codecllm {
@@ -97,6 +99,64 @@ __global__ void __launch_bounds__(32 * kAnyWarps) rows_kernel(const __grid_const
   write_outliers_of(tensor, tile, decoded.column(), decoded.outliers(), begin, end, elements);
 }
 
+struct DirectRowsArguments {
+  LinearWeight weight;
+  uint32_t tiles_across;
+  uint32_t blocks_across;
+  const int64_t* numbers;
+  uint64_t count;
+  /** [count, 64 x blocks_across] */
+  uint16_t* output;
+};
+constexpr uint32_t kDirectRowsThreads = 256;
+/** Threads of a row's part of a block, each of which has 8 columns of both halves. */
+constexpr uint32_t kRowThreads = 4;
+
+/** The same of weights whose tiles are all read as they are, and K is whole blocks. */
+__global__ void __launch_bounds__(kDirectRowsThreads)
+    direct_rows_kernel(const __grid_constant__ DirectRowsArguments arguments) {
+  const uint64_t item = uint64_t{blockIdx.x} * kDirectRowsThreads + threadIdx.x;
+  const uint32_t part = item % kRowThreads;
+  const uint32_t block = static_cast<uint32_t>(item / kRowThreads % arguments.blocks_across);
+  const uint64_t index = item / kRowThreads / arguments.blocks_across;
+  if (index >= arguments.count) return;
+  const int64_t number = arguments.numbers[index];
+  if (number < 0 || number >= arguments.weight.rows) return;
+  const uint32_t row = static_cast<uint32_t>(number);
+
+  Strip strip;
+  strip.open(arguments.weight, arguments.tiles_across, row / kStripRows);
+  const uint32_t across = block / kTileBlocks;
+  const uint32_t in_tile = block % kTileBlocks;
+  const LinearTile tile = strip.tile(across);
+  const bool is_narrow = across * kTileBlocks + 1 == arguments.blocks_across;
+  const uint8_t* const from =
+      strip.blocks_of(tile, is_narrow) + in_tile * kBlockBytes + 16 * (row % 8 * kRowThreads + part);
+  const uint4 codes = load_once<uint4>(from);
+  const uint4* const starts = arguments.weight.starts + 2 * kRowThreads * block + part;
+  uint16_t* const to = arguments.output + (index * arguments.blocks_across + block) * kBlockColumns + 8 * part;
+  // Whether the row is one of the lower eight of the strip.
+  const bool is_lower = row / 8 % 2 != 0;
+#pragma unroll
+  for (uint32_t half = 0; half < 2; half++) {
+    const uint4 low = load_once<uint4>(from + (1 + half) * kBlockPartBytes);
+    const uint4 start = starts[half * kRowThreads];
+    uint32_t left[4];
+    uint32_t right[4];
+    build_fragment(half == 0 ? codes.x : codes.z, low.x, low.y, start.x, start.y, left);
+    build_fragment(half == 0 ? codes.y : codes.w, low.z, low.w, start.z, start.w, right);
+    *reinterpret_cast<uint4*>(to + half * kBlockColumns / 2) =
+        is_lower ? make_uint4(left[1], left[3], right[1], right[3]) : make_uint4(left[0], left[2], right[0], right[2]);
+  }
+  const uint32_t row_in_tile = row & ((kStripRows << arguments.weight.band_log2) - 1);
+  for (uint32_t e = 0; e < tile.outliers; e++) {
+    const uint32_t outlier = strip.outlier(tile, is_narrow, e);
+    const uint32_t column = outlier % kTileColumns;
+    if ((outlier & 0xffff) / kTileColumns == row_in_tile && column / kBlockColumns == in_tile && column / 8 % 4 == part)
+      to[column % kBlockColumns - 8 * part] = static_cast<uint16_t>(outlier >> 16);
+  }
+}
+
 /** What decodes rows of tensors that are cut into these planes. */
 struct RowsKernel {
   Split split;
@@ -117,9 +177,32 @@ using namespace codecllm;
 
 namespace {
 
+/** Of a launch with a thread for each of so many items. @param count of rows @throws ArgumentError for too many */
+uint32_t count_blocks(uint64_t count, uint64_t items_of_row, uint32_t items_of_block) {
+  if (count > 1ull << 31 || count * items_of_row / items_of_block >= (1ull << 31) - 1)
+    throw ArgumentError(text(count, " rows at once"));
+  return static_cast<uint32_t>((count * items_of_row + items_of_block - 1) / items_of_block);
+}
+
+void decode_direct_rows(const codecllm_gpu_weights& weights, const Weight& weight, const void* data,
+                        const int64_t* numbers, size_t count, void* output, cudaStream_t cuda_stream) {
+  const LinearArguments& linear = weights.arguments;
+  DirectRowsArguments arguments = {
+      linear.weights[weight.number], linear.tiles_across, linear.blocks_across, numbers, count,
+      static_cast<uint16_t*>(output)};
+  arguments.weight.data = static_cast<const uint8_t*>(data);
+  launch(direct_rows_kernel, count_blocks(count, kRowThreads * linear.blocks_across, kDirectRowsThreads),
+         kDirectRowsThreads, 0, arguments, cuda_stream);
+}
+
 void decode_rows(const codecllm_gpu_weights& weights, size_t index, const void* data, const int64_t* numbers,
                  size_t count, void* output, cudaStream_t cuda_stream) {
   const Weight& weight = weights.weights[index];
+  const bool is_direct = !weight.has_pairs && !weight.has_plain && weight.read_elements > 0;
+  if (is_direct && weights.arguments.exact_columns % kBlockColumns == 0) {
+    decode_direct_rows(weights, weight, data, numbers, count, output, cuda_stream);
+    return;
+  }
   RowsArguments arguments = {};
   arguments.tensor = weights.plan->tensors() + index;
   arguments.metadata = weight.metadata;
@@ -130,11 +213,9 @@ void decode_rows(const codecllm_gpu_weights& weights, size_t index, const void* 
   arguments.count = count;
   arguments.row_tiles = weight.row_tiles;
   arguments.output = static_cast<uint8_t*>(output);
-  const uint64_t blocks = (count * weight.row_tiles + kAnyWarps - 1) / kAnyWarps;
-  if (count > 1ull << 31 || blocks >= 1ull << 31) throw ArgumentError(text(count, " rows at once"));
   const RowsKernel* kernel = kRowsKernels;
   while (!(kernel->split == weight.split)) kernel++;
-  launch(kernel->program, static_cast<uint32_t>(blocks), 32 * kAnyWarps,
+  launch(kernel->program, count_blocks(count, weight.row_tiles, kAnyWarps), 32 * kAnyWarps,
          kAnyWarps * weight.split.planes * kAnyRingBytes, arguments, cuda_stream);
 }
 
