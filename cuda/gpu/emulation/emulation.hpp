@@ -6,6 +6,9 @@
 // thread emulates on its own.
 #pragma once
 
+// With it, longjmp refuses to change the stack.
+#undef _FORTIFY_SOURCE
+#include <setjmp.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -31,7 +34,7 @@ struct alignas(16) float4 {
   float x, y, z, w;
 };
 struct dim3 {
-  dim3(uint32_t x_ = 1, uint32_t y_ = 1, uint32_t z_ = 1) : x(x_), y(y_), z(z_) {}
+  constexpr dim3(uint32_t x_ = 1, uint32_t y_ = 1, uint32_t z_ = 1) : x(x_), y(y_), z(z_) {}
   uint32_t x, y, z;
 };
 
@@ -54,8 +57,11 @@ struct Meeting {
   uint64_t values[2][kWarp] = {};
 };
 
+/** A thread of one block after the other. */
 struct Fiber {
-  ucontext_t context;
+  /** Where it goes on: swapcontext would make a system call each time. */
+  jmp_buf here;
+  /** Empty until it is first entered. */
   std::vector<uint8_t> stack;
   bool finished = false;
   /** What it waits for, and up to which generation. */
@@ -76,7 +82,7 @@ struct Block {
   /** Of some threads of the block, by number. */
   Meeting some[16];
   /** Who runs the block. */
-  ucontext_t caller;
+  jmp_buf caller;
   void (*run)(void*) = nullptr;
   void* argument = nullptr;
 };
@@ -84,22 +90,37 @@ struct Block {
 inline thread_local Block block;
 inline thread_local dim3 thread;
 
+inline void fiber_main();
+
+/** Goes on where the fiber is; does not return. */
+[[noreturn]] inline void enter(Fiber& fiber) {
+  if (!fiber.stack.empty()) _longjmp(fiber.here, 1);
+  fiber.stack.resize(kStackBytes);
+  ucontext_t context;
+  getcontext(&context);
+  context.uc_stack.ss_sp = fiber.stack.data();
+  context.uc_stack.ss_size = fiber.stack.size();
+  makecontext(&context, fiber_main, 0);
+  setcontext(&context);
+  std::abort();
+}
+
 /** Lets the next fiber run that can; the block's caller, once all have finished. */
 inline void pause() {
   const uint32_t self = thread.x;
   bool all_finished = true;
   for (uint32_t i = 1; i <= block.size.x; i++) {
-    const uint32_t next = (self + i) % block.size.x;
+    const uint32_t next = self + i < block.size.x ? self + i : self + i - block.size.x;
     all_finished = all_finished && block.fibers[next].finished;
     if (!block.fibers[next].can_run()) continue;
     if (next == self) return;
+    if (_setjmp(block.fibers[self].here) != 0) return;
     thread.x = next;
-    swapcontext(&block.fibers[self].context, &block.fibers[next].context);
-    return;
+    enter(block.fibers[next]);
   }
   // Otherwise all wait for what nobody will do.
   if (!all_finished) std::abort();
-  setcontext(&block.caller);
+  if (_setjmp(block.fibers[self].here) == 0) _longjmp(block.caller, 1);
 }
 
 inline void meet(Meeting& meeting, uint32_t count) {
@@ -126,25 +147,20 @@ inline const uint64_t* exchange(uint64_t value) {
 }
 
 inline void fiber_main() {
-  block.run(block.argument);
-  block.fibers[thread.x].finished = true;
-  pause();
+  for (;;) {
+    block.run(block.argument);
+    block.fibers[thread.x].finished = true;
+    pause();
+  }
 }
 
 inline void run_block() {
   for (uint32_t i = 0; i < block.size.x; i++) {
-    Fiber& fiber = block.fibers[i];
-    fiber.finished = false;
-    fiber.meeting = nullptr;
-    fiber.stack.resize(kStackBytes);
-    getcontext(&fiber.context);
-    fiber.context.uc_stack.ss_sp = fiber.stack.data();
-    fiber.context.uc_stack.ss_size = fiber.stack.size();
-    fiber.context.uc_link = nullptr;
-    makecontext(&fiber.context, fiber_main, 0);
+    block.fibers[i].finished = false;
+    block.fibers[i].meeting = nullptr;
   }
   thread.x = 0;
-  swapcontext(&block.caller, &block.fibers[0].context);
+  if (_setjmp(block.caller) == 0) enter(block.fibers[0]);
 }
 
 }  // namespace emulation
