@@ -61,8 +61,8 @@ struct Meeting {
 struct Fiber {
   /** Where it goes on: swapcontext would make a system call each time. */
   jmp_buf here;
-  /** Empty until it is first entered. */
   std::vector<uint8_t> stack;
+  bool has_begun = false;
   bool finished = false;
   /** What it waits for, and up to which generation. */
   const Meeting* meeting = nullptr;
@@ -83,6 +83,8 @@ struct Block {
   Meeting some[16];
   /** Who runs the block. */
   jmp_buf caller;
+  /** Where a fiber begins. */
+  ucontext_t beginning;
   void (*run)(void*) = nullptr;
   void* argument = nullptr;
 };
@@ -92,16 +94,18 @@ inline thread_local dim3 thread;
 
 inline void fiber_main();
 
-/** Goes on where the fiber is; does not return. */
+/**
+ * Goes on where the fiber is; does not return, and so has no variables: a sanitizer would believe that they are still
+ * there.
+ */
 [[noreturn]] inline void enter(Fiber& fiber) {
-  if (!fiber.stack.empty()) _longjmp(fiber.here, 1);
-  fiber.stack.resize(kStackBytes);
-  ucontext_t context;
-  getcontext(&context);
-  context.uc_stack.ss_sp = fiber.stack.data();
-  context.uc_stack.ss_size = fiber.stack.size();
-  makecontext(&context, fiber_main, 0);
-  setcontext(&context);
+  if (fiber.has_begun) _longjmp(fiber.here, 1);
+  fiber.has_begun = true;
+  getcontext(&block.beginning);
+  block.beginning.uc_stack.ss_sp = fiber.stack.data();
+  block.beginning.uc_stack.ss_size = fiber.stack.size();
+  makecontext(&block.beginning, fiber_main, 0);
+  setcontext(&block.beginning);
   std::abort();
 }
 
@@ -156,8 +160,10 @@ inline void fiber_main() {
 
 inline void run_block() {
   for (uint32_t i = 0; i < block.size.x; i++) {
-    block.fibers[i].finished = false;
-    block.fibers[i].meeting = nullptr;
+    Fiber& fiber = block.fibers[i];
+    fiber.stack.resize(kStackBytes);
+    fiber.finished = false;
+    fiber.meeting = nullptr;
   }
   thread.x = 0;
   if (_setjmp(block.caller) == 0) enter(block.fibers[0]);
